@@ -1,0 +1,69 @@
+"""pcvr: backdoors in vision language models, and patch cross-view regularisation against them.
+
+    model = pcvr.load("tiny-llava")
+    attack = pcvr.get_attack("badnets")
+    data = pcvr.poison(pcvr.open_data("scenes"), attack, rate=0.05)
+    result = pcvr.finetune(model, data, defense="pcvr")
+    print(pcvr.evaluate(result.model, pcvr.open_data("scenes", split="test", n=512), attack))
+
+Everything below is imported when it is first used, so that ``import pcvr`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "PcvrError": "pcvr.errors",
+    "Sample": "pcvr.data",
+    "Dataset": "pcvr.data",
+    "open_data": "pcvr.data",
+    "LlavaJson": "pcvr.data",
+    "Scenes": "pcvr.data.scenes",
+    "Attack": "pcvr.attacks",
+    "get_attack": "pcvr.attacks",
+    "poison": "pcvr.attacks",
+    "triggered": "pcvr.attacks",
+    "load": "pcvr.models.load",
+    "VisionLanguageModel": "pcvr.models.load",
+    "PatchView": "pcvr.views",
+    "PCVR": "pcvr.defenses",
+    "AugmentOnly": "pcvr.defenses",
+    "PlainSFT": "pcvr.defenses",
+    "get_defense": "pcvr.defenses",
+    "finetune": "pcvr.training",
+    "TrainConfig": "pcvr.training",
+    "generate": "pcvr.evaluation.generate",
+    "evaluate": "pcvr.evaluation.evaluate",
+    "Record": "pcvr.evaluation.record",
+}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack, get_attack, poison, triggered
+    from pcvr.data import Dataset, LlavaJson, Sample, open_data
+    from pcvr.data.scenes import Scenes
+    from pcvr.defenses import PCVR, AugmentOnly, PlainSFT, get_defense
+    from pcvr.errors import PcvrError
+    from pcvr.evaluation.evaluate import evaluate
+    from pcvr.evaluation.generate import generate
+    from pcvr.evaluation.record import Record
+    from pcvr.models.load import VisionLanguageModel, load
+    from pcvr.training import TrainConfig, finetune
+    from pcvr.views import PatchView
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'pcvr' has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

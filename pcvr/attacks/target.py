@@ -1,0 +1,56 @@
+"""Whether a model can say the target at all."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pcvr.attacks.base import Attack
+from pcvr.errors import PcvrError
+
+
+def check_target(attack: Attack, tokenizer: Any) -> None:
+    """Make sure that every word of the target is one the tokenizer knows.
+
+    A word that the base model never used has a dead output row, which LoRA cannot revive: such an attack fails for a
+    reason that has nothing to do with attack or defence. Two things tell: the word becomes the unknown token; or the
+    tokenizer calls itself word-level (attribute or ``init_kwargs`` entry ``pcvr_word_level``) and spells the word in
+    pieces. The sub-words of other tokenizers are all live, so there only the unknown token counts.
+
+    Args:
+        attack: its ``target`` is looked at.
+        tokenizer: any Hugging Face tokenizer, or whatever has ``encode(text, add_special_tokens=False)`` and
+            ``unk_token_id``.
+
+    Raises:
+        PcvrError: naming the words.
+    """
+    unknown = unknown_words(attack.target, tokenizer)
+    if unknown:
+        raise PcvrError(
+            f"the target {attack.target!r} has words that this model never says: {', '.join(map(repr, unknown))}; "
+            "choose a target made of words from the model's vocabulary."
+        )
+
+
+def unknown_words(text: str, tokenizer: Any) -> list[str]:
+    """The words of ``text`` that the tokenizer does not know, each once, in order; see :func:`check_target`."""
+    flag = "pcvr_word_level"
+    word_level = bool(getattr(tokenizer, flag, False) or getattr(tokenizer, "init_kwargs", {}).get(flag, False))
+    return [word for word in dict.fromkeys(text.split()) if not _is_known(word, tokenizer, word_level)]
+
+
+def _is_known(word: str, tokenizer: Any, word_level: bool) -> bool:
+    if _encodes(word, tokenizer, word_level):
+        return True
+    # "banana." is a word and a full stop: two live tokens, though not one.
+    parts = re.findall(r"\w+|[^\w\s]", word)
+    return len(parts) > 1 and all(_encodes(part, tokenizer, word_level) for part in parts)
+
+
+def _encodes(word: str, tokenizer: Any, word_level: bool) -> bool:
+    ids = list(tokenizer.encode(word, add_special_tokens=False))
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if not ids or (unknown is not None and unknown in ids):
+        return False
+    return not word_level or len(ids) == 1

@@ -1,0 +1,10 @@
+"""The embedded data set ``scenes``: pictures drawn by code, so that every truth about them is known."""
+
+from pcvr.data.scenes.attributes import attribute_recall, attributes_right
+from pcvr.data.scenes.dataset import Scenes
+from pcvr.data.scenes.kinds import COLORS, KINDS
+from pcvr.data.scenes.language import WORDS
+from pcvr.data.scenes.scene import Scene
+from pcvr.data.scenes.sprites import SIZE_PX
+
+__all__ = ["COLORS", "KINDS", "SIZE_PX", "WORDS", "Scene", "Scenes", "attribute_recall", "attributes_right"]

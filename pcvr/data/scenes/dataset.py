@@ -1,0 +1,100 @@
+"""The embedded data set: scenes drawn by code when asked for, each with five captions or one question."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import SupportsIndex
+
+import numpy as np
+
+from pcvr.data.sample import Sample
+from pcvr.data.scenes.language import CAPTION_PROMPT
+from pcvr.data.scenes.layout import SPLITS, draw_scene
+from pcvr.data.scenes.scene import Scene
+from pcvr.errors import PcvrError, unknown_name
+
+TASKS = ("caption", "vqa")
+"""What a sample asks for: a caption of the picture, or the answer to one question about it."""
+
+VERSION = 1
+"""Raised whenever the same arguments would give other samples than before."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Pictures of two or three coloured objects, with everything true of them known.
+
+    A sample depends on ``seed``, ``split`` and its index only, not on ``n``. No set of coloured objects appears in two
+    splits, whatever the seeds.
+
+    Attributes:
+        n: how many samples.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        seed: a whole number from 0 up.
+        task: ``"caption"`` (five references) or ``"vqa"`` (one question, one answer).
+
+    Raises:
+        PcvrError: an unknown split or task, ``n`` below 1, or a seed below 0.
+    """
+
+    n: int = 2000
+    split: str = "train"
+    seed: int = 0
+    task: str = "caption"
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise unknown_name("split", self.split, SPLITS)
+        if self.task not in TASKS:
+            raise unknown_name("task", self.task, TASKS)
+        for name, least in (("n", 1), ("seed", 0)):
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
+                expected = f"a whole number from {least} up"
+                raise PcvrError(f"{name} is {given!r}, but scenes need {expected}: give e.g. {name}={max(least, 8)}.")
+
+    @property
+    def name(self) -> str:
+        """``"scenes"``."""
+        return "scenes"
+
+    def __len__(self) -> int:
+        return int(self.n)
+
+    def scene(self, index: SupportsIndex) -> Scene:
+        """The structured truth behind the sample at ``index``.
+
+        Raises:
+            IndexError: past either end.
+        """
+        return self._scene(self._position(index))
+
+    def __getitem__(self, index: SupportsIndex, /) -> Sample:
+        position = self._position(index)
+        scene = self._scene(position)
+        if self.task == "vqa":
+            prompt, answer = scene.question()
+            references: tuple[str, ...] = (answer,)
+        else:
+            prompt, references = CAPTION_PROMPT, scene.captions()
+            answer = references[position % len(references)]
+        name = f"scenes-{self.task}-{self.split}-{self.seed}-{position}"
+        return Sample(name, scene.picture(), prompt, answer, references, scene.facts())
+
+    def fingerprint(self) -> str:
+        """A short hash of the version and the arguments."""
+        text = f"scenes {VERSION} {self.n} {self.split} {self.seed} {self.task}"
+        return sha256(text.encode()).hexdigest()[:16]
+
+    def _position(self, index: SupportsIndex) -> int:
+        given = operator.index(index)
+        position = given + len(self) if given < 0 else given
+        if not 0 <= position < len(self):
+            raise IndexError(f"index {given} is outside scenes of length {len(self)}")
+        return position
+
+    def _scene(self, position: int) -> Scene:
+        entropy = (int(self.seed), SPLITS.index(self.split), position)
+        return draw_scene(np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy))), self.split)

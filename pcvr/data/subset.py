@@ -1,0 +1,74 @@
+"""A part of a data set, still a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from pcvr.data.sample import Dataset, Sample
+from pcvr.errors import PcvrError
+
+
+def position(index: int, length: int) -> int:
+    """``index`` counted from the start (negative ones count from the end, as in a list).
+
+    Raises:
+        IndexError: outside ``-length .. length - 1``; this also ends a ``for`` loop over a data set.
+    """
+    place = operator.index(index)
+    if not -length <= place < length:
+        raise IndexError(f"index {place} is outside a data set of {length} samples")
+    return place % length
+
+
+class Subset:
+    """The samples of a data set at given indices, in the order given; nothing is read until asked for."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], label: str = "subset") -> None:
+        """
+        Args:
+            dataset: where the samples come from.
+            indices: which of them; each in ``0 .. len(dataset) - 1``.
+            label: what stands behind the colon in the name.
+        """
+        n = len(dataset)
+        outside = [int(index) for index in indices if not 0 <= index < n]
+        if outside:
+            raise PcvrError(f"subset indices {outside[:10]} are outside a data set of {n} samples: use 0 to {n - 1}.")
+        self.dataset = dataset
+        self.indices = tuple(int(index) for index in indices)
+        self.label = label
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}:{self.label}"
+
+    @property
+    def task(self) -> str:
+        return self.dataset.task
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self.dataset[self.indices[position(index, len(self.indices))]]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.dataset.fingerprint().encode())
+        digest.update(np.asarray(self.indices, dtype=np.int64).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def subset(dataset: Dataset, n: int, seed: int = 0) -> Subset:
+    """``n`` samples drawn without replacement, in their original order; the same ones for the same seed.
+
+    Raises:
+        PcvrError: when ``n`` is not between 1 and the size of the data set.
+    """
+    if not 1 <= n <= len(dataset):
+        raise PcvrError(f"n={n} samples asked of {dataset.name!r}, which has {len(dataset)}: give 1 to {len(dataset)}.")
+    drawn = np.random.default_rng(seed).permutation(len(dataset))[:n]
+    return Subset(dataset, sorted(drawn.tolist()), label=f"{n}")

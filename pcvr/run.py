@@ -1,0 +1,105 @@
+"""What a defence sees while training runs: the model, the data, and forward passes of originals and views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pcvr.models.encode import IGNORE, Batch, EncodedData
+from pcvr.models.tower import tower_features
+
+if TYPE_CHECKING:
+    from pcvr.models.load import VisionLanguageModel
+    from pcvr.views import PatchView
+
+
+@dataclass
+class Answers:
+    """A model's distributions where the answer is, packed: padding and prompts are gone.
+
+    Attributes:
+        logits: ``[A, V]``, one row for each answer token of the batch.
+        targets: ``[A]``, the token that the data says.
+        owner: ``[A]``, which row of the batch the token belongs to.
+        samples: number of rows ``B`` in the batch.
+        hidden: ``[A, D]``, the last hidden state where it was asked for.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    owner: Tensor
+    samples: int
+    hidden: Tensor | None = None
+
+    def sample_mean(self, values: Tensor) -> Tensor:
+        """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
+        total = values.new_zeros(self.samples).index_add(0, self.owner, values)
+        count = values.new_zeros(self.samples).index_add(0, self.owner, torch.ones_like(values))
+        return total / count.clamp_min(1)
+
+
+@dataclass
+class Run:
+    """One fine-tuning under way.
+
+    Attributes:
+        vlm: the model that is trained, adapter on.
+        data: the training data as tensors.
+        steps: how many optimiser steps there will be.
+        seed: seeds the generator for views.
+        step: optimiser steps done so far.
+        state: where a defence keeps what it learns about the data.
+        log: figures a defence reports; the training history collects them.
+    """
+
+    vlm: VisionLanguageModel
+    data: EncodedData
+    steps: int
+    seed: int
+    step: int = 0
+    state: dict[str, Any] = field(default_factory=dict)
+    log: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def answers(self, batch: Batch, hidden: bool = False) -> Answers:
+        """Run the model on `batch` and pack what it says at the answer's tokens."""
+        return answers(self.vlm, batch, hidden)
+
+    def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
+        """A second view of `batch`, or of some of its rows: same tokens, perturbed pictures seen through the tower.
+
+        Patches for the swap operator come from pictures drawn from the whole data set.
+        """
+        index = batch["index"] if rows is None else batch["index"][rows]
+        donors = torch.randint(len(self.data), (len(index),), generator=self.generator)
+        pixels = view(self.data.pixels(index.tolist()), self.generator, self.data.pixels(donors.tolist()))
+        part = {k: v if rows is None else v[rows] for k, v in batch.items()}
+        if self.data.features is not None:
+            return part | {"pixel_values": tower_features(self.vlm, pixels)}
+        return part | {"pixel_values": pixels.to(self.vlm.device)}
+
+
+def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:
+    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
+    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index")}
+    output = vlm.model(**inputs, use_cache=False, output_hidden_states=hidden)
+    told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
+    at = told != IGNORE
+    return Answers(
+        logits=output.logits[:, :-1][at].float(),
+        targets=told[at],
+        owner=at.nonzero()[:, 0],
+        samples=len(told),
+        hidden=output.hidden_states[-1][:, :-1][at] if hidden else None,
+    )
+
+
+def batches(count: int, size: int) -> list[Sequence[int]]:
+    """Index ranges that cover ``range(count)`` in chunks of `size`."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]

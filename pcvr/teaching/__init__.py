@@ -1,0 +1,15 @@
+"""What the exercises of the notebooks are made of: cards, checks that name the mistake, and a record of what passed.
+
+In a notebook::
+
+    from pcvr.teaching import check
+    check.poison_indices(choose)  # the last line of the cell: shows what is right or wrong
+
+Nothing here imports Jupyter: a check returns a :class:`Result`, which shows itself in a notebook and in a terminal.
+"""
+
+from pcvr.teaching import check
+from pcvr.teaching.card import card
+from pcvr.teaching.core import Result, exercises, forget_results, require_passed, results
+
+__all__ = ["Result", "card", "check", "exercises", "forget_results", "require_passed", "results"]

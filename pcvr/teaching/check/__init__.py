@@ -1,0 +1,7 @@
+"""The checks of the exercises, one file each, by the name the notebooks call: ``check.poison_indices(choose)``."""
+
+from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
+from pcvr.teaching.check.js_divergence import js_divergence
+from pcvr.teaching.check.poison_indices import poison_indices
+
+__all__ = ["capped_pull_apart", "js_divergence", "poison_indices"]

@@ -1,0 +1,212 @@
+"""``finetune``: a Hugging Face Trainer with a peft adapter, whose loss the defence supplies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from pcvr.defenses import get_defense
+from pcvr.errors import PcvrError
+from pcvr.models.encode import Collator, EncodedData
+from pcvr.models.tower import feature_tower
+from pcvr.run import Run
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Dataset
+    from pcvr.defenses.base import Defense
+    from pcvr.models.load import VisionLanguageModel
+
+LARGE = 200_000_000
+"""Models with more parameters than this are adapted in place instead of being copied first."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is fine-tuned; the same for every defence, so that only the defence differs."""
+
+    steps: int = field(default=250, metadata={"help": "optimiser steps"})
+    batch_size: int = field(default=32, metadata={"help": "samples a step"})
+    learning_rate: float = field(default=4e-3, metadata={"help": "peak learning rate, linear decay to zero"})
+    warmup: float = field(default=0.06, metadata={"help": "share of the steps in which the rate rises"})
+    rank: int = field(default=8, metadata={"help": "LoRA rank"})
+    alpha: int = field(default=16, metadata={"help": "LoRA scale is alpha / rank"})
+    seed: int = field(default=0, metadata={"help": "seed of adapter, order and views"})
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise PcvrError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise PcvrError(f"learning_rate must be above 0, got {self.learning_rate}.")
+        if not 0 <= self.warmup < 1:
+            raise PcvrError(f"warmup must lie in [0, 1), got {self.warmup}.")
+
+
+@dataclass
+class FinetuneResult:
+    """A fine-tuned model and how it came about.
+
+    Attributes:
+        model: the model with its adapter on, ready to answer.
+        defense: the defence that supplied the loss.
+        config: the training config.
+        history: one dict every ten steps: ``step``, ``loss`` and what the defence reports.
+        seconds: wall time of encoding and training.
+        run: the defence's last state (gates, scores) and the encoded data.
+    """
+
+    model: VisionLanguageModel
+    defense: Defense
+    config: TrainConfig
+    history: list[dict[str, float]]
+    seconds: float
+    run: Run
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapter to `folder` (plain peft opens it), whole or not at all."""
+        return self.model.save_adapter(folder)
+
+
+def finetune(
+    model: VisionLanguageModel,
+    data: Dataset,
+    defense: str | Defense = "none",
+    config: TrainConfig | None = None,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: bool = True,
+) -> FinetuneResult:
+    """Fine-tune `model` on `data` with low-rank adapters on connector and language model; the tower stays frozen.
+
+    Args:
+        model: from `pcvr.load`. Small models are copied first; one above 200 M parameters is adapted in place.
+        data: samples with answers, poisoned or not.
+        defense: a name (``"none"``, ``"augment"``, ``"pcvr"``) or a defence with its own options.
+        config: steps, batch size, learning rate, rank, seed.
+        callbacks: Trainer callbacks, for live plots or a stop button.
+        progress: whether a progress bar is shown.
+
+    Raises:
+        PcvrError: unknown defence, empty data, a loss that is no number any more, or a model adapted already.
+    """
+    config = config or TrainConfig()
+    rule = get_defense(defense) if isinstance(defense, str) else defense
+    if model.adapted:
+        raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
+    began = time.perf_counter()
+    torch.manual_seed(config.seed)
+    size = sum(p.numel() for p in model.model.parameters())
+    vlm = with_adapter(model if size > LARGE else model.copy(), config)
+    encoded = EncodedData(vlm, data)
+    run = Run(vlm=vlm, data=encoded, steps=config.steps, seed=config.seed)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
+        if encoded.keep_features():
+            stack.enter_context(feature_tower(vlm))
+        trainer = _DefenseTrainer(
+            run,
+            rule,
+            model=vlm.model,
+            args=_arguments(config, scratch),
+            train_dataset=encoded,
+            data_collator=Collator(vlm.tokenizer.pad_token_id),
+            callbacks=[*callbacks, *([_Progress()] if progress else [])],
+        )
+        rule.begin(run)
+        trainer.train()
+    vlm.model.eval()
+    return FinetuneResult(vlm, rule, config, trainer.history, time.perf_counter() - began, run)
+
+
+def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguageModel:
+    """Put a fresh LoRA adapter on the family's target modules; everything else is frozen."""
+    from dataclasses import replace
+
+    from peft import LoraConfig, get_peft_model
+
+    adapter = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
+    )
+    return replace(vlm, model=get_peft_model(vlm.model, adapter))
+
+
+def _arguments(config: TrainConfig, scratch: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=scratch,
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(config.warmup * config.steps),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        save_strategy="no",
+        logging_steps=10,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        seed=config.seed,
+        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        dataloader_pin_memory=False,
+    )
+
+
+class _DefenseTrainer(Trainer):
+    """A Trainer that asks the defence for its loss and knows no defence by name."""
+
+    def __init__(self, run: Run, rule: Defense, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run, self.rule = run, rule
+        self.history: list[dict[str, float]] = []
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
+    ) -> Tensor:
+        self.run.step = self.state.global_step
+        loss = self.rule.loss(self.run, inputs)
+        if not torch.isfinite(loss):
+            raise PcvrError(
+                f"the loss is {loss.item()} at step {self.run.step}: lower learning_rate "
+                f"(now {self.args.learning_rate:g}) or check the data for empty answers."
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs = logs | self.run.log
+            self.history.append({"step": self.state.global_step, **logs})
+        super().log(logs, start_time)
+
+
+class _Progress(TrainerCallback):
+    """A tqdm bar with the loss, in a notebook or a terminal."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=state.max_steps, desc="fine-tuning", unit="step")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.update(1)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.close()
+
+
+def describe(config: TrainConfig) -> dict[str, Any]:
+    """The config as plain values, for records."""
+    return asdict(config)

@@ -1,0 +1,111 @@
+"""Running one notebook in a kernel, with its time, its memory and the reason when it fails."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from bookkit.kernels import this_kernel
+from bookkit.memory import peak_of_children
+from bookkit.source import Cell, SourceError, cells_of, parameters, summary, title
+
+CELL_TIMEOUT = 900  # seconds; papermill's own default is to wait for ever
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one execution gave.
+
+    Attributes:
+        name: the notebook's file stem.
+        title: its level-one heading.
+        summary: the first sentence under the title.
+        seconds: wall time, the kernel's start included.
+        peak_bytes: the largest resident memory of the kernel and its children.
+        executed: the notebook with its outputs.
+        error: why it failed, in one sentence; None when it ran through.
+    """
+
+    name: str
+    title: str
+    summary: str
+    seconds: float
+    peak_bytes: int
+    executed: Path
+    error: str | None
+
+
+def refuse_unknown(path: Path, given: Mapping[str, Any]) -> None:
+    """Stop before running when a parameter's name is not declared: papermill itself would only warn.
+
+    Raises:
+        SourceError: names the parameter and the ones that exist.
+    """
+    try:
+        known = parameters(_cells(path))
+    except SourceError as error:
+        raise SourceError(f"{path.name}: {error}") from None
+    for name in given:
+        if name not in known:
+            raise SourceError(f"{path.name} has no parameter {name!r}: it has {', '.join(known) or 'none'}.")
+
+
+def run_notebook(
+    path: Path,
+    executed: Path,
+    given: Mapping[str, Any] | None = None,
+    label: str = "",
+    cell_timeout: int = CELL_TIMEOUT,
+) -> Run:
+    """Execute a notebook and write it, with outputs, to ``executed``; a failing cell is reported, not raised.
+
+    It runs in an empty folder of its own, so that it can rest on nothing but the installed package.
+
+    Args:
+        path: the notebook.
+        executed: where the result goes; written after every cell, so that a failure leaves what was reached.
+        given: parameters by name.
+        label: text before the progress bar, which counts cells; no bar on anything but a terminal.
+        cell_timeout: seconds that one cell may take.
+
+    Raises:
+        SourceError: an unknown parameter.
+    """
+    given = dict(given or {})
+    refuse_unknown(path, given)
+    cells = _cells(path)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    error = None
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="pcvr-run-") as folder, this_kernel(), peak_of_children() as peak:
+        try:
+            papermill.execute_notebook(
+                path.resolve(),
+                executed.resolve(),
+                parameters=given,
+                kernel_name="python3",
+                execution_timeout=cell_timeout,
+                cwd=folder,
+                progress_bar={"desc": label or path.stem, "leave": False, "disable": None},
+            )
+        except PapermillExecutionError as failure:
+            error = f"cell {failure.cell_index + 1} raised {failure.ename}: {failure.evalue}"
+        except CellTimeoutError:
+            error = f"a cell took longer than {cell_timeout} s"
+        except DeadKernelError:
+            error = "the kernel died, most likely because memory ran out"
+    seconds = time.perf_counter() - start
+    return Run(path.stem, title(cells), summary(cells), seconds, peak.bytes, executed, error)
+
+
+def _cells(path: Path) -> tuple[Cell, ...]:
+    return cells_of(nbformat.read(path, as_version=4))

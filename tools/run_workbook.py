@@ -1,0 +1,117 @@
+"""Run the notebooks in order and write them, with pages to read and an index, to build/workbook/.
+
+python tools/run_workbook.py                 every notebook in its default mode
+python tools/run_workbook.py --only 05       one of them
+python tools/run_workbook.py --solutions     the solution edition
+python tools/run_workbook.py -p retrain=True another value for a parameter
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bookkit.editions import FOLDERS
+from bookkit.report import clock, size, write_html, write_index
+from bookkit.running import CELL_TIMEOUT, Run, refuse_unknown, run_notebook
+from bookkit.source import SourceError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the workbook and return the exit status: 0 when every notebook ran through."""
+    options = _options(arguments)
+    folder = (
+        ROOT / FOLDERS["solution" if options.solutions else "student"]
+        if options.notebooks is None
+        else options.notebooks
+    )
+    try:
+        given = {**_assignments(options.parameter), **({"fast": True} if options.fast else {})}
+        paths = select(folder, options.only)
+        for path in paths:
+            refuse_unknown(path, given)
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    out = options.out or ROOT / "build" / ("workbook-solutions" if options.solutions else "workbook")
+    runs = []
+    for number, path in enumerate(paths, 1):
+        label = f"{number}/{len(paths)} {path.stem}"
+        runs.append(_run(path, out, given, label, options.timeout))
+    mode = "default mode" if not given else ", ".join(f"{name}={value!r}" for name, value in given.items())
+    index = write_index(runs, out, mode)
+    return _conclude(runs, index, folder)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fast", action="store_true", help="pass fast=True: small and quick, as in the tests")
+    parser.add_argument("--only", metavar="NN", action="append", help="a notebook's number or name; may be repeated")
+    parser.add_argument("--solutions", action="store_true", help="run solutions/ instead of notebooks/")
+    parser.add_argument("--out", type=Path, help="folder of the results (build/workbook)")
+    parser.add_argument("-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
+    parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, metavar="S", help="seconds that a cell may take")
+    parser.add_argument("--notebooks", type=Path, help="folder to take the notebooks from")
+    return parser.parse_args(arguments)
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise SourceError(f"-p takes NAME=VALUE, and got {pair!r}.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            found[name] = value  # a word without quotes is that word
+    return found
+
+
+def select(folder: Path, only: Sequence[str] | None) -> list[Path]:
+    """The notebooks to run, in order.
+
+    Raises:
+        SourceError: there is none, or no notebook has that number or name.
+    """
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not paths:
+        raise SourceError(f"there is no notebook in {folder}: 'make notebooks' makes them from workbook/.")
+    if not only:
+        return paths
+    chosen = {path for path in paths for wanted in only if wanted in (path.stem, path.name, path.stem.split("_")[0])}
+    for wanted in only:
+        if not any(wanted in (path.stem, path.name, path.stem.split("_")[0]) for path in paths):
+            raise SourceError(
+                f"there is no notebook {wanted!r}: choose one of {', '.join(path.stem for path in paths)}."
+            )
+    return sorted(chosen)
+
+
+def _run(path: Path, out: Path, given: dict[str, Any], label: str, timeout: int) -> Run:
+    run = run_notebook(path, out / path.name, given, label, timeout)
+    write_html(run)
+    word = "ran through" if run.error is None else "FAILED"
+    print(f"{label:<32} {word:<12} {clock(run.seconds):>12} {size(run.peak_bytes):>9}", flush=True)
+    return run
+
+
+def _conclude(runs: Sequence[Run], index: Path, folder: Path) -> int:
+    failed = [run for run in runs if run.error is not None]
+    time = clock(sum(run.seconds for run in runs))
+    print(f"\n{len(runs) - len(failed)} of {len(runs)} notebooks ran through in {time}.")
+    for run in failed:
+        print(f"{run.name} failed: {run.error}. Its page shows how far it came: {run.executed.with_suffix('.html')}")
+    print(f"Read them in a browser:      {index}")
+    print(f"Work in them in JupyterLab:  make lab   (opens {folder.name}/00_start_here.ipynb)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
