@@ -7,9 +7,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from pcvr.errors import PcvrError
 
@@ -20,14 +22,15 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         target: the folder to make.
-        replace: whether an existing `target` is replaced; otherwise it is refused.
+        replace: whether an existing folder `target` is replaced; otherwise it is refused. It is there until the new
+            one is complete.
 
     Raises:
         PcvrError: `target` exists, or the disk is full or not writable.
     """
     target = Path(target)
-    if target.exists() and not replace:
-        raise PcvrError(f"{target} exists already: choose another folder or remove it first.")
+    if not replace:
+        refuse_existing(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -36,13 +39,30 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)
-    except OSError as problem:
+        if not replace:
+            refuse_existing(target)  # it may have come up in the meantime
+        _take_place(scratch, target)
+    except (OSError, SafetensorError) as problem:  # a full disk has its own type where safetensors writes
         raise _cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _take_place(scratch: Path, target: Path) -> None:
+    """Rename `scratch` to `target`; an older `target` goes only when the new one stands."""
+    if not target.exists():
+        os.replace(scratch, target)
+        return
+    if not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, not a folder")
+    old = scratch.with_name(f"{scratch.name}-old")
+    os.replace(target, old)
+    try:
+        os.replace(scratch, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -60,7 +80,8 @@ def write_text(target: str | Path, text: str) -> None:
     except OSError as problem:
         raise _cannot_write(target, problem) from problem
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # as where the folder above is a file; the error on its way out says more
+            scratch.unlink()
 
 
 def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
@@ -68,8 +89,18 @@ def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def _cannot_write(target: Path, problem: OSError) -> PcvrError:
+def _cannot_write(target: Path, problem: Exception) -> PcvrError:
     return PcvrError(
-        f"{target} could not be written ({problem.strerror or problem}): free some disk space or choose another place; "
+        f"{target} could not be written ({getattr(problem, 'strerror', None) or problem}): free some disk space or choose another place; "
         "nothing was left behind."
     )
+
+
+def refuse_existing(target: str | Path) -> None:
+    """Say before hours of work, not after, that `target` is in the way.
+
+    Raises:
+        PcvrError: `target` exists.
+    """
+    if Path(target).exists():
+        raise PcvrError(f"{target} exists already: choose another folder or remove it first.")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from pcvr.defenses import get_defense
+from pcvr.checks import is_whole
+from pcvr.defenses import DEFENSES, get_defense
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator, EncodedData
 from pcvr.models.tower import feature_tower
@@ -43,10 +45,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "rank", "alpha"):
-            if getattr(self, name) < 1:
-                raise PcvrError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise PcvrError(f"learning_rate must be above 0, got {self.learning_rate}.")
+            if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
+                raise PcvrError(f"{name} must be a whole number, at least 1, got {getattr(self, name)!r}.")
+        if not is_whole(self.seed) or not 0 <= self.seed < 2**32:
+            raise PcvrError(f"seed must be a whole number from 0 to 2**32 - 1, got {self.seed!r}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise PcvrError(f"learning_rate must be a finite number above 0, got {self.learning_rate}.")
         if not 0 <= self.warmup < 1:
             raise PcvrError(f"warmup must lie in [0, 1), got {self.warmup}.")
 
@@ -59,7 +63,7 @@ class FinetuneResult:
         model: the model with its adapter on, ready to answer.
         defense: the defence that supplied the loss.
         config: the training config.
-        history: one dict every ten steps: ``step``, ``loss`` and what the defence reports.
+        history: one dict every ten steps (every step of fewer than ten): ``step``, ``loss`` and what the defence reports.
         seconds: wall time of encoding and training.
         run: the defence's last state (gates, scores) and the encoded data.
     """
@@ -100,6 +104,8 @@ def finetune(
     """
     config = config or TrainConfig()
     rule = get_defense(defense) if isinstance(defense, str) else defense
+    if isinstance(rule, type) or not hasattr(rule, "loss"):
+        raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or a defence such as PCVR().")
     if model.adapted:
         raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
     began = time.perf_counter()
@@ -121,6 +127,7 @@ def finetune(
             data_collator=Collator(vlm.tokenizer.pad_token_id),
             callbacks=[*callbacks, *([_Progress()] if progress else [])],
         )
+        trainer.remove_callback(PrinterCallback)
         rule.begin(run)
         trainer.train()
     vlm.model.eval()
@@ -133,10 +140,13 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
 
     from peft import LoraConfig, get_peft_model
 
+    from pcvr.models.load import quiet_loading
+
     adapter = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
     )
-    return replace(vlm, model=get_peft_model(vlm.model, adapter))
+    with quiet_loading():
+        return replace(vlm, model=get_peft_model(vlm.model, adapter))
 
 
 def _arguments(config: TrainConfig, scratch: str) -> TrainingArguments:
@@ -150,7 +160,7 @@ def _arguments(config: TrainConfig, scratch: str) -> TrainingArguments:
         weight_decay=0.0,
         max_grad_norm=1.0,
         save_strategy="no",
-        logging_steps=10,
+        logging_steps=10 if config.steps >= 10 else 1,
         report_to="none",
         remove_unused_columns=False,
         label_names=["labels"],
@@ -205,8 +215,3 @@ class _Progress(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()
-
-
-def describe(config: TrainConfig) -> dict[str, Any]:
-    """The config as plain values, for records."""
-    return asdict(config)

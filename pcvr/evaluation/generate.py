@@ -36,11 +36,16 @@ def generate(
 
     Returns:
         N texts without special tokens.
+
+    Raises:
+        PcvrError: another number of prompts than of pictures, a count below 1, an image token in a prompt.
     """
     if len(images) != len(prompts):
         raise PcvrError(f"{len(images)} images came with {len(prompts)} prompts: give one prompt for each picture.")
     if max_new_tokens < 1:
         raise PcvrError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+    if batch_size < 1:
+        raise PcvrError(f"batch_size must be at least 1, got {batch_size}.")
     texts: list[str] = []
     vlm.model.eval()
     for start in range(0, len(images), batch_size):

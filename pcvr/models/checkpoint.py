@@ -57,6 +57,8 @@ def save_checkpoint(
     """
     import torch
 
+    from pcvr.models.load import quiet_loading
+
     record = {
         "name": name,
         "config": asdict(config),
@@ -67,7 +69,7 @@ def save_checkpoint(
         "versions": versions(),
         "losses": [[step, round(loss, 4)] for step, loss in losses],
     }
-    with new_folder(out, replace=True) as folder:
+    with quiet_loading(), new_folder(out, replace=True) as folder:
         halves = {k: v.half() for k, v in model.state_dict().items() if v.is_floating_point()}
         model.config.dtype = torch.float32
         model.save_pretrained(folder, state_dict={**model.state_dict(), **halves})

@@ -29,8 +29,15 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     Returns:
         One dict a sample: ``input_ids [T]`` (prompt, answer, end), ``labels [T]`` (``-100`` on the prompt) and the
         picture tensors as the family's processor makes them (``pixel_values [3, H, W]`` for LLaVA).
+
+    Raises:
+        PcvrError: a prompt or an answer holds the token that stands for a picture.
     """
+    from pcvr.models.load import refuse_image_token
+
     tokenizer = vlm.tokenizer
+    for sample in samples:
+        refuse_image_token(vlm.processor, sample.answer, "answer")
     prompts = vlm.processor(
         images=[s.image for s in samples],
         text=[vlm.prompt(s.prompt) for s in samples],

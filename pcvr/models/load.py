@@ -14,6 +14,8 @@ from pcvr.errors import PcvrError, unknown_name
 from pcvr.models.families import Family, family_of
 from pcvr.models.zoo import EMBEDDED
 
+ADAPTERS = Path(__file__).parent / "adapters"
+
 
 @dataclass
 class VisionLanguageModel:
@@ -47,6 +49,7 @@ class VisionLanguageModel:
 
     def prompt(self, text: str) -> str:
         """`text` with one picture in the family's chat template, ready for an answer."""
+        refuse_image_token(self.processor, text, "prompt")
         content = [{"type": "image"}, {"type": "text", "text": text}]
         rendered: str = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
@@ -100,18 +103,22 @@ def load(
         dtype: ``"auto"`` takes the checkpoint's own on accelerators and float32 on a CPU.
 
     Raises:
-        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, an unusable adapter.
+        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, an unusable adapter, a
+            device or dtype that there is not. Weights are safetensors; pickled ones are refused.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     where = _locate(str(name))
     target = _device(device)
-    kind = (torch.float32 if target.type == "cpu" else "auto") if dtype == "auto" else dtype
+    kind = (torch.float32 if target.type == "cpu" else "auto") if dtype == "auto" else _dtype(dtype)
     with quiet_loading():
         try:
             processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(where, dtype=kind, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as problem:
+            model = AutoModelForImageTextToText.from_pretrained(
+                where, dtype=kind, trust_remote_code=False, use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
             raise PcvrError(
                 f"model {str(name)!r} could not be opened as a vision language checkpoint: expected an embedded name "
                 f"({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id; "
@@ -129,13 +136,19 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
         PcvrError: no adapter there, or one of another model.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
-    folder = Path(adapter)
-    if not (folder / "adapter_config.json").is_file():
-        raise PcvrError(f"no adapter in {folder}: expected a folder with adapter_config.json and safetensors weights.")
+    folder = _shipped_adapter(vlm.name, str(adapter)) or Path(adapter)
+    if not all((folder / file).is_file() for file in ("adapter_config.json", "adapter_model.safetensors")):
+        shipped = ", ".join(shipped_adapters(vlm.name)) or "none"
+        raise PcvrError(
+            f"no adapter in {str(adapter)!r}: expected a folder with adapter_config.json and safetensors weights, "
+            f"or one that comes with {vlm.name} ({shipped})."
+        )
     try:
-        adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
-    except (RuntimeError, ValueError, OSError) as problem:
+        with quiet_loading():
+            adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
+    except (RuntimeError, ValueError, OSError, SafetensorError) as problem:
         raise PcvrError(
             f"the adapter in {folder} does not fit model {vlm.name!r}: use the model it was trained on; "
             f"{_first_line(problem)}"
@@ -143,8 +156,18 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
     return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
 
 
+def shipped_adapters(model: str) -> list[str]:
+    """Names of the adapters that come with the embedded model `model`."""
+    return sorted(f.parent.name for f in (ADAPTERS / model).glob("*/adapter_config.json"))
+
+
+def _shipped_adapter(model: str, name: str) -> Path | None:
+    return ADAPTERS / model / name if name in shipped_adapters(model) else None
+
+
 def quiet_loading() -> Any:
-    """Silence transformers' loading bars while a model is opened, and put them back as they were."""
+    """Silence transformers' bars, and a warning between it and peft, while a model is opened, adapted or saved."""
+    import warnings
     from contextlib import contextmanager
 
     from transformers.utils import logging
@@ -155,7 +178,10 @@ def quiet_loading() -> Any:
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         try:
-            yield
+            with warnings.catch_warnings():
+                # peft reads a property by the name it had before transformers renamed it; no user can mend that.
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+                yield
         finally:
             logging.set_verbosity(level)
             if bars:
@@ -183,9 +209,31 @@ def _device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as problem:
         raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device.type in there and not there[device.type]():
+        raise PcvrError(f"there is no device {name!r} on this machine, or this torch was built without it: use auto or cpu.")
+    return device
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype):
+        raise PcvrError(f"dtype must be auto or the name of a torch dtype such as bfloat16, got {dtype!r}.")
+    return kind
+
+
+def refuse_image_token(processor: Any, text: str, what: str) -> None:
+    """Say that `text` holds the token that stands for a picture, before the model counts one picture too many.
+
+    Raises:
+        PcvrError: it does.
+    """
+    token = getattr(processor, "image_token", None)
+    if token and token in text:
+        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, pictures come with the sample.")
 
 
 def _first_line(problem: BaseException) -> str:

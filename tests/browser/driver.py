@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from papermill.parameterize import parameterize_notebook
-from playwright.sync_api import Locator, Page, expect
-
 from bookkit.kernels import kernel_environment
 from bookkit.running import refuse_unknown
+from papermill.parameterize import parameterize_notebook
+from playwright.sync_api import Locator, Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -85,7 +84,6 @@ def running_lab(work: Path, notebooks: Path) -> Iterator[Lab]:
         "JUPYTER_DATA_DIR": str(work / "data"),
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces"),
-        "JUPYTER_NO_CONFIG": "0",
     }
     token, port = secrets.token_hex(16), _free_port()
     lab = Lab(f"http://127.0.0.1:{port}", token, folder)

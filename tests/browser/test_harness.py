@@ -1,6 +1,9 @@
 """The harness itself: in a real JupyterLab page a slider moves and a picture changes."""
 
+import sys
+
 import nbformat
+from playwright.sync_api import expect
 
 from tests.browser.driver import open_notebook, picture, run_all, screenshot, set_slider, source_of, wait_for_change
 
@@ -27,6 +30,11 @@ image = widgets.Image(value=draw(2), format="png")
 height = widgets.IntSlider(value=2, min=0, max=10, description="Height", continuous_update=False)
 height.observe(lambda change: setattr(image, "value", draw(change["new"])), "value")
 display(widgets.VBox([height, image]))
+"""
+INTERPRETER = f"""
+import sys
+
+assert sys.executable == {sys.executable!r}
 """
 OUTPUT = """
 from IPython.display import Image, clear_output
@@ -57,12 +65,13 @@ def demo(path, cells):
 
 
 def test_a_slider_changes_an_image_widget(page, lab, tmp_path):
-    open_notebook(page, lab, lab.add(demo(tmp_path / "image.ipynb", [CALLBACK, IMAGE])))
+    open_notebook(page, lab, lab.add(demo(tmp_path / "image.ipynb", [CALLBACK, IMAGE, INTERPRETER])))
     run_all(page)
     image = picture(page)
     before = source_of(image)
     set_slider(page, "Height", 9)
     wait_for_change(image, before)
+    expect(page.get_by_text("Jupyter news")).to_have_count(0)
     assert screenshot(page, "harness").exists()
 
 

@@ -1,0 +1,77 @@
+# 'make workbook' runs every notebook, 'make test' tests everything, 'make lab' opens JupyterLab; 'make help' lists the rest.
+#
+#   PYTHON    the Python to build .venv with, 3.11 or newer             make workbook PYTHON=python3.12
+#   TORCH     which torch to install; the default fits the machine      make test TORCH='torch==2.13.0'
+#   PIP_ARGS  more arguments for every 'pip install'. On Linux without a GPU the usual index may send a torch with CUDA, a
+#             few GB of no use; PyTorch's own installation page names an index of CPU builds: PIP_ARGS='--extra-index-url ...'
+#   ARGS      arguments for the program behind the target               make workbook ARGS='--only 05 -p retrain=True'
+#                                                                       make test ARGS='tests/unit -k poison'
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+ARGS ?=
+ifndef TORCH
+TORCH := $(shell if nvidia-smi >/dev/null 2>&1; then echo 'torch>=2.6'; else echo 'torch==2.13.0'; fi)
+endif
+
+# The set-up is done again when the requirements change, or when the checkout has moved, and never otherwise.
+KEY := $(shell { cat pyproject.toml constraints.txt; echo '$(CURDIR)'; } | cksum | tr -d ' ')
+READY := $(VENV)/.ready-$(KEY)
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip -qq --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
+
+.PHONY: help setup workbook test lab notebooks lint clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## make .venv and install everything (the other targets do it when needed)
+
+workbook: $(READY) ## run every notebook; pages to read come to build/workbook/
+	@$(PY) tools/run_workbook.py $(ARGS)
+
+test: $(READY) ## unit, notebook and browser tests, style and types included
+	@$(PY) -m pytest $(ARGS)
+
+lab: $(READY) ## open JupyterLab on the first notebook
+	@test -f notebooks/00_start_here.ipynb || { echo "notebooks/00_start_here.ipynb is missing: run 'make notebooks'." >&2; exit 1; }
+	@JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks/00_start_here.ipynb \
+	  --ServerApp.root_dir='$(CURDIR)' $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
+
+notebooks: $(READY) ## make notebooks/ and solutions/ from workbook/
+	@$(PY) tools/notebooks.py build
+
+lint: $(READY) ## style, types, and notebooks against their sources
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) tools/notebooks.py check
+
+clean: ## remove what was built, but not .venv
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf '$(VENV)'
+
+$(READY):
+	@command -v '$(PYTHON)' >/dev/null || \
+	  { echo "pcvr needs Python 3.11 or newer, and there is no '$(PYTHON)'. Name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pcvr needs Python 3.11 or newer, and '$(PYTHON)' is $$('$(PYTHON)' --version). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@'$(PYTHON)' -m venv '$(VENV)' || \
+	  { echo "'$(PYTHON)' could not make $(VENV). On Debian and Ubuntu install its venv package: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV), only this once: $(TORCH) first ..."
+	@$(PIP) '$(TORCH)'
+	@echo "... then the rest (a minute or two) ..."
+	@$(PIP) --editable '.[jupyter,test]'
+	@# JupyterLab asks every newcomer whether it may fetch news; in this environment it does not.
+	@mkdir -p '$(VENV)/etc/jupyter/labconfig'
+	@echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > '$(VENV)/etc/jupyter/labconfig/page_config.json'
+	@rm -f '$(VENV)'/.ready-*
+	@touch '$@'
+	@echo "... ready."

@@ -1,0 +1,68 @@
+"""The headline table: BadNets at 5 % on scene captions, three seeds, the defences side by side.
+
+    python benchmarks/spine.py                 # every run (about 15 minutes on two cores), then the table and the picture
+    python benchmarks/spine.py --only-picture  # the picture from the shipped table
+
+Runs are kept in runs/spine and read again, so an interrupted call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from pcvr.files import write_json
+from pcvr.plots.results import summary
+from pcvr.results import FOLDER, load
+from pcvr.study import Experiment, sweep
+from pcvr.versions import versions
+
+SEEDS = (0, 1, 2)
+ROWS = (
+    ("clean data, plain", {"rate": 0.0}),
+    ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}),
+    ("plain SFT", {}),
+    ("augment only, one view", {"defense": "augment"}),
+    ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}),
+    ("pull apart, no gate", {"defense": "pcvr", "options": {"gated": False}}),
+    ("PCVR", {"defense": "pcvr"}),
+)
+PICTURE = Path("docs/spine.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only-picture", action="store_true", help="draw the shipped table again")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--out", type=Path, default=FOLDER / "spine.json")
+    arguments = parser.parse_args()
+    if not arguments.only_picture:
+        plan = [Experiment(label, seed=seed, **row) for label, row in ROWS for seed in arguments.seeds]
+        runs = sweep(plan, "runs/spine")
+        write_json(
+            arguments.out,
+            {
+                "made_by": "python benchmarks/spine.py",
+                "date": datetime.now(UTC).date().isoformat(),
+                "versions": versions(),
+                "machine": f"{os.cpu_count()} x {platform.machine()}, torch threads {torch.get_num_threads()}",
+                "runs": runs,
+            },
+        )
+    table = load("spine")
+    for cell in table.cells():
+        print(
+            f"{cell.label:26} ASR {100 * cell.asr:5.1f} %  CIDEr {cell.cider:6.1f}  BLEU-4 {cell.bleu4:5.1f}  right {100 * cell.attributes:5.1f} % "
+            f"triggered right {100 * cell.triggered_attributes:5.1f} %  {cell.seconds:5.1f} s  ({cell.seeds} seeds)"
+        )
+    PICTURE.parent.mkdir(exist_ok=True)
+    summary(table).savefig(PICTURE, dpi=160)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m pcvr`` is the command ``pcvr``."""
+
+from pcvr.cli import main
+
+main()

@@ -1,0 +1,148 @@
+"""Trainer callbacks for lessons: ask the model for the target while it trains, or stop the training part way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from pcvr.attacks import triggered
+from pcvr.checks import is_whole
+from pcvr.errors import PcvrError
+from pcvr.evaluation.asr import asr
+from pcvr.evaluation.evaluate import utility
+from pcvr.evaluation.generate import MAX_NEW_TOKENS, generate
+from pcvr.evaluation.intervals import wilson
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Dataset
+    from pcvr.evaluation.record import Utility
+    from pcvr.models.load import VisionLanguageModel
+
+
+@dataclass(frozen=True)
+class WatchPoint:
+    """How far a backdoor has come at one step.
+
+    Attributes:
+        step: optimiser steps done.
+        hits: triggered pictures answered with the target.
+        clean_hits: clean pictures answered with the target all the same.
+        n: pictures of each kind.
+        clean: how good the answers to the clean pictures are.
+    """
+
+    step: int
+    hits: int
+    clean_hits: int
+    n: int
+    clean: Utility
+
+    @property
+    def asr(self) -> float:
+        """Attack success rate, 0 to 1."""
+        return self.hits / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the attack success rate."""
+        return wilson(self.hits, self.n)
+
+
+class BackdoorWatch(TrainerCallback):
+    """Asks for the attack success rate before the first step, every so many steps, and after the last.
+
+    It changes nothing about the training: the answers are greedy, so no random number is drawn.
+
+    Attributes:
+        points: what was found, one `WatchPoint` each time.
+    """
+
+    def __init__(
+        self,
+        vlm: VisionLanguageModel,
+        data: Dataset,
+        attack: Attack,
+        every: int = 25,
+        definition: str = "contains",
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> None:
+        """
+        Args:
+            vlm: the model handed to `pcvr.finetune`; its processor is used, the weights come from the training.
+            data: clean pictures to ask about, some dozens; they must not be training samples.
+            attack: puts the trigger on and names the target.
+            every: steps between two looks, from 1 up.
+            definition: what counts as the target said, as in `pcvr.evaluate`.
+            max_new_tokens: answer budget.
+
+        Raises:
+            PcvrError: fewer than two pictures, or `every` below 1.
+        """
+        if len(data) < 2:
+            raise PcvrError(f"the watch got {len(data)} pictures: give at least 2, better some dozens.")
+        if not is_whole(every) or every < 1:
+            raise PcvrError(f"every is {every!r}: give a whole number of steps from 1 up.")
+        self.vlm, self.attack, self.every = vlm, attack, every
+        self.definition, self.max_new_tokens = definition, max_new_tokens
+        self.samples = [data[i] for i in range(len(data))]
+        marked = triggered(data, attack)
+        self.marked = [marked[i] for i in range(len(marked))]
+        self.points: list[WatchPoint] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget an earlier training, and look once."""
+        self.points = []
+        self._look(kwargs["model"], 0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look when it is time."""
+        if state.global_step % self.every == 0:
+            self._look(kwargs["model"], state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look at the end, unless that was just done."""
+        if self.points[-1].step != state.global_step:
+            self._look(kwargs["model"], state.global_step)
+
+    def _look(self, model: Any, step: int) -> None:
+        was_training = model.training
+        vlm = replace(self.vlm, model=model)
+        both = [*self.samples, *self.marked]
+        said = generate(vlm, [s.image for s in both], [s.prompt for s in both], self.max_new_tokens)
+        model.train(was_training)
+        n = len(self.samples)
+        self.points.append(
+            WatchPoint(
+                step=step,
+                hits=asr(said[n:], self.attack.target, self.definition).hits,
+                clean_hits=asr(said[:n], self.attack.target, self.definition).hits,
+                n=n,
+                clean=utility(said[:n], self.samples),
+            )
+        )
+
+
+class StopAfter(TrainerCallback):
+    """Ends the training after some steps while the learning rate still follows the plan for all of them.
+
+    What one gets is the model as it is part way through the full recipe, which a shorter recipe would not give: its
+    learning rate would have fallen to zero.
+    """
+
+    def __init__(self, steps: int) -> None:
+        """
+        Raises:
+            PcvrError: `steps` is below 1.
+        """
+        if not is_whole(steps) or steps < 1:
+            raise PcvrError(f"steps is {steps!r}: give a whole number from 1 up.")
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask the Trainer to stop when it is time."""
+        if state.global_step >= self.steps:
+            control.should_training_stop = True
+        return control

@@ -1,0 +1,114 @@
+"""Figures for building the loss by hand: one value for each sample of a batch, and the shapes of the terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def batch_values(
+    values: np.ndarray,
+    poisoned: np.ndarray,
+    ylabel: str,
+    title: str,
+    lines: Mapping[str, float] | None = None,
+    band: tuple[float, float] | None = None,
+) -> Figure:
+    """A bar for each sample of a batch, clean ones first, poisoned ones (the truth, for us only) after them.
+
+    Args:
+        values: ``[B]``.
+        poisoned: ``[B]`` bool.
+        ylabel: what the value is, with its unit.
+        title: the title.
+        lines: label to height, drawn as horizontal lines, such as a cap.
+        band: low and high end of a shaded band.
+    """
+    from matplotlib.figure import Figure
+
+    values, truth = np.asarray(values, dtype=float), np.asarray(poisoned, dtype=bool)
+    if values.ndim != 1 or values.shape != truth.shape or not len(values):
+        raise PcvrError(f"values {list(values.shape)} and poisoned {list(truth.shape)} must both be [B], B from 1 up.")
+    order = np.concatenate([np.flatnonzero(~truth), np.flatnonzero(truth)])
+    split = int((~truth).sum())
+    with figure_style():
+        figure = Figure(figsize=(8, 2.9), layout="constrained")
+        axes = figure.subplots()
+        at = np.arange(len(values))
+        if split:
+            axes.bar(at[:split], values[order[:split]], color=CLEAN, label="clean sample")
+        if split < len(values):
+            axes.bar(at[split:], values[order[split:]], color=TRIGGERED, hatch="///", ec="white", label="poisoned sample")
+        for k, (label, height) in enumerate((lines or {}).items()):
+            axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5, label=label)
+        if band is not None:
+            axes.axhspan(*band, color=DEFENDED, alpha=0.2, lw=0, label="band")
+        axes.set(xlabel="sample of the batch", ylabel=ylabel, title=title, xticks=[])
+        axes.grid(axis="x", visible=False)
+        axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    groups = [(name, values[mask]) for name, mask in (("clean", ~truth), ("poisoned", truth)) if mask.any()]
+    said = "; ".join(f"{name}: mean {v.mean():.3f}, from {v.min():.3f} to {v.max():.3f}" for name, v in groups)
+    return described(figure, f"Bars of {ylabel} for each sample of a batch. {title}. {said}.")
+
+
+def term_shapes(cap: float, reference: float, margin: float, feature_cap: float) -> Figure:
+    """The three penalties as functions of what they look at: flat where all is well, sloping where the model is pushed.
+
+    Args:
+        cap: divergence in nats beyond which views are apart enough.
+        reference: centre of the entropy band, nats.
+        margin: half width of the entropy band, nats.
+        feature_cap: cosine below which features are apart enough.
+    """
+    from matplotlib.figure import Figure
+
+    ln2 = float(np.log(2))
+    d, h, c = np.linspace(0, ln2, 200), np.linspace(0, 2 * reference + 4 * margin, 200), np.linspace(-1, 1, 200)
+    curves = (
+        ("pull apart", "divergence (nats)", d, np.maximum(cap - d, 0), TRIGGERED),
+        ("entropy band", "entropy (nats)", h, np.maximum(np.abs(h - reference) - margin, 0), CLEAN),
+        ("features", "cosine of the views", c, np.maximum(c - feature_cap, 0), DEFENDED),
+    )
+    with figure_style():
+        figure = Figure(figsize=(9, 2.7), layout="constrained")
+        for axes, (title, xlabel, x, y, colour) in zip(figure.subplots(1, 3), curves, strict=True):
+            axes.plot(x, y, color=colour, lw=2.5)
+            axes.fill_between(x, 0, 1, where=y <= 0, color="#999999", alpha=0.18, lw=0, transform=axes.get_xaxis_transform())
+            axes.set(title=title, xlabel=xlabel, ylabel="penalty", xlim=(x[0], x[-1]))
+    text = (
+        f"Three curves. The pull-apart penalty falls from {cap:.2f} at divergence 0 to 0 at {cap:.2f} nats and stays 0. The "
+        f"entropy penalty is 0 within {margin:.2f} of {reference:.2f} nats and rises on both sides. The feature penalty is 0 "
+        f"up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0."
+    )
+    return described(figure, text)
+
+
+def parts(terms: Mapping[str, float], title: str = "What the loss of this batch is made of") -> Figure:
+    """The weighted terms of a loss as bars.
+
+    Args:
+        terms: label to value, nats.
+        title: the title.
+    """
+    from matplotlib.figure import Figure
+
+    labels = list(terms)[::-1]
+    with figure_style():
+        figure = Figure(figsize=(7, 0.42 * len(labels) + 1.1), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(labels)), [terms[k] for k in labels], color=CLEAN, height=0.6)
+        for row, label in enumerate(labels):
+            axes.annotate(f"{terms[label]:.3f}", (terms[label], row), (5, 0), textcoords="offset points", va="center")
+        axes.set(yticks=range(len(labels)), yticklabels=labels, xlabel="nats", title=title)
+        axes.margins(x=0.15)
+        axes.grid(axis="y", visible=False)
+    return described(figure, f"{title}: {'; '.join(f'{k} {v:.3f}' for k, v in terms.items())}.")

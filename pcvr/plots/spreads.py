@@ -1,0 +1,172 @@
+"""Figures of how divergence and entropy are spread over many samples, and of the gate that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.defenses.gate import FLOOR
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pcvr.defenses.gate import Gate
+
+Groups = Mapping[str, np.ndarray]
+"""Label to values ``[N]``, such as ``{"clean": ..., "triggered": ...}``."""
+
+
+def spread_histograms(
+    panels: Mapping[str, Groups], xlabel: str = "cross-view divergence (nats)", bins: int = 30, log: bool = False
+) -> Figure:
+    """Histograms of two or more groups, a panel for each entry, all on the same axis.
+
+    Args:
+        panels: title to groups of values.
+        xlabel: what is counted, with its unit.
+        bins: how many bars.
+        log: whether the axis is logarithmic; values below 1e-6 are then drawn at 1e-6.
+    """
+    from matplotlib.figure import Figure
+
+    _check(panels)
+    edges = _edges([v for groups in panels.values() for v in groups.values()], bins, log)
+    with figure_style():
+        figure = Figure(figsize=(4.75 * len(panels), 3.2), layout="constrained")
+        grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+        said = []
+        for axes, (title, groups) in zip(grid.flat, panels.items(), strict=True):
+            for k, (label, values) in enumerate(groups.items()):
+                _histogram(axes, values, edges, k, label, log)
+                said.append(f"{title}, {label}: {_summary(values)}")
+            axes.set(title=title, xlabel=xlabel)
+            axes.legend(fontsize=9)
+        grid[0, 0].set_ylabel("share of the samples (%)")
+    return described(figure, f"Histograms of {xlabel}. {'; '.join(said)}.")
+
+
+def spread_ecdf(groups: Groups, xlabel: str = "cross-view divergence (nats)", title: str = "", log: bool = False) -> Figure:
+    """The share of samples at or below each value, a line for each group.
+
+    Args:
+        groups: label to values.
+        xlabel: what is counted, with its unit.
+        title: the title.
+        log: whether the axis is logarithmic; values below 1e-6 are then drawn at 1e-6.
+    """
+    from matplotlib.figure import Figure
+
+    _check({"": groups})
+    colours = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
+    with figure_style():
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for k, (label, values) in enumerate(groups.items()):
+            x = np.sort(np.maximum(values, FLOOR) if log else values)
+            y = 100 * np.arange(1, len(x) + 1) / len(x)
+            axes.step(x, y, where="post", color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label)
+        axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
+        if log:
+            axes.set_xscale("log")
+        axes.legend()
+    said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
+    return described(figure, f"Cumulative shares of {xlabel}. {said}.")
+
+
+def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None, bins: int = 40) -> Figure:
+    """What the gate sees: a histogram of the scores with the two fitted normals, and the suspicion it draws from them.
+
+    The normals are those of the mixture's last step: mean and deviation of the log scores weighed with the suspicion
+    (and with what it leaves). Where the gate found no low cluster, there is one normal.
+
+    Args:
+        scores: ``[N]``, cross-view divergence of each sample, nats.
+        gate: from `pcvr.defenses.gate.fit_gate` on these scores.
+        poisoned: ``[N]`` bool, the truth, to colour the bars; the defence never has it.
+        bins: how many bars.
+    """
+    from matplotlib.figure import Figure
+
+    _check({"": {"scores": scores}})
+    truth = np.zeros(len(scores), dtype=bool) if poisoned is None else np.asarray(poisoned, dtype=bool)
+    edges = _edges([scores], bins, log=True)
+    values = np.maximum(scores, FLOOR)
+    with figure_style():
+        figure = Figure(figsize=(8, 3.8), layout="constrained")
+        axes = figure.subplots()
+        names = ("clean (the defender does not know)", "poisoned (nor this)") if truth.any() else ("samples", "")
+        axes.hist([values[~truth], values[truth]], bins=edges, stacked=True, color=[OTHER[1], TRIGGERED],
+                  ec="white", lw=0.4, label=list(names), alpha=0.85)  # fmt: skip
+        _normals(axes, np.log(values), gate, np.log(edges))
+        axes.set(xscale="log", xlabel="cross-view divergence (nats, logarithmic)", ylabel="training samples")
+        found = f"{100 * gate.share:.1f} % in the low cluster" if gate.found else "no separate low cluster"
+        axes.set_title(f"The gate: {found}, means {gate.separation:.1f} deviations apart")
+        other = axes.twinx()
+        order = np.argsort(values)
+        other.plot(values[order], gate.suspicion[order], "--", color=INK, lw=1.8, label="suspicion")
+        other.set(ylim=(-0.03, 1.05), ylabel="suspicion (0 to 1)")
+        other.grid(visible=False)
+        other.spines["right"].set_visible(True)
+        lines = [a.get_legend_handles_labels() for a in (axes, other)]
+        handles = [h for pair in lines for h, text in zip(*pair, strict=True) if text]
+        axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, loc="upper left")
+        _headroom(axes)
+    flagged = gate.suspicion > 0.5
+    text = f"Histogram of {len(scores)} cross-view divergences, logarithmic. {found}. {flagged.sum()} samples are suspicious"
+    truth_said = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
+    return described(figure, f"{text}{truth_said}.")
+
+
+def _normals(axes: Axes, logs: np.ndarray, gate: Gate, edges: np.ndarray) -> None:
+    """The two components as expected counts per bar."""
+    x = np.linspace(edges[0], edges[-1], 300)
+    width = edges[1] - edges[0]
+    parts = [("fit: low cluster", gate.suspicion, DEFENDED, "-.")] if gate.found else []
+    parts.append(("fit: the rest" if gate.found else "fit", 1 - gate.suspicion, CLEAN, "-"))
+    for label, weight, colour, line in parts:
+        total = weight.sum()
+        mean = (weight * logs).sum() / total
+        spread = np.sqrt(max((weight * (logs - mean) ** 2).sum() / total, 1e-3))
+        density = np.exp(-(((x - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
+        axes.plot(np.exp(x), total * width * density, line, color=colour, lw=2, label=label)
+
+
+def _headroom(axes: Axes) -> None:
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])
+
+
+def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, k: int, label: str, log: bool) -> None:
+    colour = (CLEAN, TRIGGERED, DEFENDED, *OTHER)[k % 7]
+    shown = np.maximum(values, FLOOR) if log else values
+    share = np.full(len(shown), 100 / len(shown))
+    axes.hist(shown, bins=edges, weights=share, color=colour, alpha=0.35, lw=0)
+    axes.hist(shown, bins=edges, weights=share, histtype="step", color=colour, ls=LINES[k % 4], lw=1.8, label=label)
+    if log:
+        axes.set_xscale("log")
+
+
+def _edges(values: list[np.ndarray], bins: int, log: bool) -> np.ndarray:
+    together = np.concatenate([np.asarray(v, dtype=float) for v in values])
+    if log:
+        together = np.log(np.maximum(together, FLOOR))
+    low, high = float(together.min()), float(together.max())
+    high = high if high - low > 1e-6 else low + 1e-3
+    edges = np.linspace(low - 1e-9, high + 1e-9, bins + 1)
+    return np.exp(edges) if log else edges
+
+
+def _check(panels: Mapping[str, Groups]) -> None:
+    sizes = [len(values) for groups in panels.values() for values in groups.values()]
+    if not sizes or min(sizes) == 0:
+        raise PcvrError("a group has no values to draw: give at least one value for each.")
+
+
+def _summary(values: np.ndarray) -> str:
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return f"median {middle:.3f}, 80 percent between {low:.3f} and {high:.3f}, n = {len(values)}"

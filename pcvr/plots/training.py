@@ -1,0 +1,192 @@
+"""Figures of trainings: loss over steps, how a backdoor forms, and models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pcvr.errors import PcvrError
+from pcvr.evaluation.intervals import wilson
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pcvr.callbacks import WatchPoint
+    from pcvr.evaluation.record import Record, Utility
+
+COLOURS = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
+
+
+def history_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    key: str = "loss",
+    ylabel: str = "training loss (nats per token)",
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """One figure of the training history over steps, a line for each training.
+
+    Args:
+        histories: name to the ``history`` of a `FinetuneResult`.
+        key: which figure of the history; entries without it are left out.
+        ylabel: the y axis with its unit.
+        marks: label to step, drawn as vertical lines (a scoring, say).
+
+    Raises:
+        PcvrError: there is nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    lines = {name: [(h["step"], h[key]) for h in history if key in h] for name, history in histories.items()}
+    lines = {name: points for name, points in lines.items() if points}
+    if not lines:
+        raise PcvrError(f"no history has an entry {key!r}: train for at least ten steps, and look at result.history.")
+    with figure_style():
+        figure = Figure(figsize=(7, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for k, (name, points) in enumerate(lines.items()):
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, LINES[k % 4], color=COLOURS[k % len(COLOURS)], lw=2, marker=".", label=name)
+        for label, step in (marks or {}).items():
+            axes.axvline(step, color=INK, lw=1, ls=":")
+            axes.annotate(label, (step, 1), (4, -4), xycoords=("data", "axes fraction"), textcoords="offset points",
+                          va="top", fontsize=9)  # fmt: skip
+        axes.set(xlabel="optimiser step", ylabel=ylabel, title="How the training went")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    said = "; ".join(f"{name} from {p[0][1]:.2f} to {p[-1][1]:.2f}" for name, p in lines.items())
+    return described(figure, f"Lines of {ylabel} over optimiser steps: {said}.")
+
+
+def formation(points: Sequence[WatchPoint]) -> Figure:
+    """How a backdoor forms: attack success over steps with its 95 % Wilson band, and how good clean answers are.
+
+    Args:
+        points: from `pcvr.callbacks.BackdoorWatch`, at least one.
+    """
+    from matplotlib.figure import Figure
+
+    if not points:
+        raise PcvrError("there are no points to draw: hand the watch to finetune(callbacks=[watch]) first.")
+    steps = [p.step for p in points]
+    with figure_style():
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        low, high = zip(*(p.interval for p in points), strict=True)
+        left.fill_between(steps, [100 * v for v in low], [100 * v for v in high], color=TRIGGERED, alpha=0.2, lw=0)
+        left.plot(steps, [100 * p.asr for p in points], "-o", color=TRIGGERED, label="with the trigger", ms=4)
+        left.plot(steps, [100 * p.clean_hits / p.n for p in points], "--s", color=CLEAN, label="without", ms=4)
+        left.set(xlabel="optimiser step", ylabel="answers that say the target (%)", ylim=(-3, 103))
+        left.set_title("The backdoor")
+        left.legend(loc="center right")
+        name, scale, limits = _utility(points[-1].clean)
+        values = [scale * _value(p.clean) for p in points]
+        right.plot(steps, values, "--s", color=CLEAN, ms=4)
+        right.set(xlabel="optimiser step", ylabel=name, title="Meanwhile, on clean pictures")
+        right.set_ylim(*(limits or (0, 1.1 * max(*values, 1))))
+    text = (
+        f"Two panels over optimiser steps, {points[0].n} pictures each. Answers that say the target on triggered pictures "
+        f"go from {100 * points[0].asr:.0f} to {100 * points[-1].asr:.0f} percent, on clean ones they end at "
+        f"{100 * points[-1].clean_hits / points[-1].n:.0f} percent. {name} goes from {values[0]:.0f} to {values[-1]:.0f}."
+    )
+    return described(figure, text)
+
+
+def compare(records: Mapping[str, Record]) -> Figure:
+    """Models side by side: attack success with its interval and its floor, and utility on clean and triggered inputs.
+
+    Args:
+        records: name to the `Record` of `pcvr.evaluate`, with an attack, at least one; drawn from top to bottom.
+    """
+    from matplotlib.figure import Figure
+
+    if not records or any(r.attack is None or r.triggered is None for r in records.values()):
+        raise PcvrError("compare() draws records that were made with an attack: call evaluate(model, data, attack).")
+    names = list(records)[::-1]
+    with figure_style():
+        figure = Figure(figsize=(9, 0.6 * len(names) + 1.6), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _asr_panel(left, [records[n] for n in names])
+        label = _utility_panel(right, [records[n] for n in names])
+        left.set(yticks=range(len(names)), yticklabels=names)
+        for axes in (left, right):
+            axes.grid(axis="y", visible=False)
+            axes.set_ylim(-0.6, len(names) - 0.4)
+    said = "; ".join(
+        f"{n}: {100 * records[n].asr:.1f} percent with the trigger, {100 * records[n].clean_asr:.1f} percent without, "
+        f"{label} {_shown(records[n].clean):.1f}"
+        for n in names[::-1]
+    )
+    return described(figure, f"Bars of how often each model says the target, and dots of its utility. {said}.")
+
+
+def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
+    for row, record in enumerate(records):
+        low, high = (100 * v for v in record.asr_interval)
+        axes.barh(row, 100 * record.asr, color=TRIGGERED, height=0.55, label="with the trigger" if row == 0 else None)
+        axes.plot([low, high], [row, row], color=INK, lw=1.5, label="95 % interval" if row == 0 else None)
+        axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label="without" if row == 0 else None)
+        axes.annotate(f"{100 * record.asr:.1f}", (high, row), (6, 0), textcoords="offset points", va="center")
+    axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=3, fontsize=8)
+
+
+def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
+    name, _, limits = _utility(records[0].clean)
+    rows = range(len(records))
+    axes.plot([_shown(r.clean) for r in records], rows, "D", color=CLEAN, ms=8, label="clean pictures")
+    style: dict[str, Any] = {"color": TRIGGERED, "ms": 8, "mfc": "none", "mew": 2}
+    axes.plot([_shown(r.triggered) for r in records if r.triggered], rows, "o", label="triggered pictures", **style)
+    axes.set(xlabel=name, title="Are the answers good?")
+    if limits:
+        axes.set_xlim(*limits)
+    else:
+        axes.set_xlim(left=0)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=2, fontsize=8)
+    return name
+
+
+def rate_bars(rates: Mapping[str, tuple[int, int]], xlabel: str = "answers that count (%)", title: str = "") -> Figure:
+    """A bar with its 95 % Wilson interval for each rate.
+
+    Args:
+        rates: label to ``(hits, n)``; drawn from top to bottom.
+        xlabel: what is counted, with its unit.
+        title: the title.
+    """
+    from matplotlib.figure import Figure
+
+    if not rates:
+        raise PcvrError("there is no rate to draw: give at least one (hits, n).")
+    labels = list(rates)[::-1]
+    with figure_style():
+        figure = Figure(figsize=(7, 0.42 * len(labels) + 1.2), layout="constrained")
+        axes = figure.subplots()
+        for row, label in enumerate(labels):
+            hit, n = rates[label]
+            low, high = (100 * v for v in wilson(hit, n))
+            axes.barh(row, 100 * hit / n, color=OTHER[1], height=0.6)
+            axes.plot([low, high], [row, row], color=INK, lw=1.5)
+            axes.annotate(f"{hit} of {n}", (high, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.set(yticks=range(len(labels)), yticklabels=labels, xlim=(0, 122), xlabel=xlabel, title=title)
+        axes.set_xticks(range(0, 101, 20))
+        axes.grid(axis="y", visible=False)
+    said = "; ".join(f"{label}: {hit} of {n}" for label, (hit, n) in rates.items())
+    return described(figure, f"Bars of {xlabel} with 95 percent intervals. {said}.")
+
+
+def _utility(values: Utility) -> tuple[str, float, tuple[float, float] | None]:
+    """Name, scale and axis limits of the figure that says how good answers are: attributes where facts are known."""
+    if values.attributes is None:
+        return "CIDEr", 1.0, None
+    return "captions with all colours and objects right (%)", 100.0, (-3.0, 103.0)
+
+
+def _value(values: Utility) -> float:
+    return values.cider if values.attributes is None else values.attributes
+
+
+def _shown(values: Utility) -> float:
+    return _utility(values)[1] * _value(values)

@@ -1,0 +1,171 @@
+"""How cross-view divergence and entropy are spread over many pictures, clean and triggered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcvr.defenses.terms import entropy, js_divergence
+from pcvr.errors import PcvrError
+from pcvr.evaluation.asr import hits
+from pcvr.run import answers
+from pcvr.story import forced_answers, to_pixels, with_views
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Dataset, Sample
+    from pcvr.models.load import VisionLanguageModel
+    from pcvr.training import FinetuneResult
+    from pcvr.views import PatchView
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One model on N pictures; each figure is a mean over the answer's tokens, and over the views where there are some.
+
+    Attributes:
+        divergence: ``[N]``, Jensen-Shannon divergence between original and view, nats in [0, ln 2].
+        entropy: ``[N]``, entropy on the original, nats.
+        view_entropy: ``[N]``, entropy on the view, nats.
+        trigger_left: ``[N]``, share of the pixels changed by the trigger that the view leaves alone; NaN without a
+            trigger.
+        answers: the N texts that the distributions are conditioned on.
+        says_target: ``[N]`` bool, whether that text contains the attacker's target.
+    """
+
+    divergence: np.ndarray
+    entropy: np.ndarray
+    view_entropy: np.ndarray
+    trigger_left: np.ndarray
+    answers: tuple[str, ...]
+    says_target: np.ndarray
+
+
+def spread(
+    vlm: VisionLanguageModel,
+    data: Dataset,
+    attack: Attack,
+    view: PatchView,
+    *,
+    shown: str = "clean",
+    views: int = 1,
+    seed: int = 0,
+    force: str = "own",
+    batch_size: int = 64,
+) -> Spread:
+    """Divergence and entropy of every sample of `data`.
+
+    Args:
+        vlm: the model.
+        data: clean samples.
+        attack: whose trigger and target are meant.
+        view: how views are made; with one seed, clean and triggered pictures get the same patches.
+        shown: ``"clean"`` or ``"triggered"``.
+        views: how many views are averaged over.
+        seed: of the views.
+        force: whose words the distributions are conditioned on, see `pcvr.story.FORCES`.
+        batch_size: pictures at a time.
+
+    Raises:
+        PcvrError: no data, no view, or another word for `shown`.
+    """
+    if shown not in ("clean", "triggered"):
+        raise PcvrError(f"shown is {shown!r}: give 'clean' or 'triggered'.")
+    if len(data) == 0 or views < 1:
+        raise PcvrError(f"{len(data)} samples and {views} views: give at least one of each.")
+    worn = attack if shown == "triggered" else None
+    generator = torch.Generator().manual_seed(seed)
+    said: list[str] = []
+    parts: list[np.ndarray] = []  # each [4, b]
+    for indices in np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size)):
+        samples = [data[int(i)] for i in indices]
+        texts = forced_answers(vlm, samples, worn, force, attack.target)
+        parts.append(_chunk(vlm, samples, texts, worn, view, views, generator))
+        said += texts
+    columns = np.concatenate(parts, axis=1)
+    return Spread(*columns, answers=tuple(said), says_target=hits(said, attack.target))
+
+
+@torch.inference_mode()
+def _chunk(
+    vlm: VisionLanguageModel,
+    samples: Sequence[Sample],
+    texts: Sequence[str],
+    worn: Attack | None,
+    view: PatchView,
+    views: int,
+    generator: torch.Generator,
+) -> np.ndarray:
+    """Divergence, entropy, entropy on the view and trigger left, ``[4, B]``."""
+    total = torch.zeros(3, len(samples))
+    first = None
+    for _ in range(views):
+        batch, pixels = with_views(vlm, samples, texts, view, generator, worn)
+        if first is None:
+            first = answers(vlm, batch)
+        second = answers(vlm, batch | {"pixel_values": pixels})
+        total[0] += first.sample_mean(js_divergence(first.logits, second.logits)).cpu()
+        total[1] += second.sample_mean(entropy(second.logits)).cpu()
+        if worn is not None:
+            total[2] += trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels)
+    assert first is not None
+    calm = first.sample_mean(entropy(first.logits)).cpu()
+    left = total[2] / views if worn is not None else torch.full((len(samples),), torch.nan)
+    return torch.stack([total[0] / views, calm, total[1] / views, left]).numpy()
+
+
+def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
+    """Share of the trigger's pixels that a view leaves alone: three times ``[B, 3, H, W]`` -> ``[B]`` in [0, 1].
+
+    A pixel is the trigger's where `clean` and `marked` differ, and is left alone where `view` equals `marked` to the
+    bit. A picture on which the trigger changes nothing gives NaN.
+    """
+    touched = (clean != marked).any(1)
+    kept = touched & (view == marked).all(1)
+    return kept.sum((1, 2)) / touched.sum((1, 2))
+
+
+def auroc_of_low(clean: np.ndarray, suspect: np.ndarray) -> float:
+    """How well a *low* value tells suspects: the chance that a suspect lies below a clean one (ties count half).
+
+    Args:
+        clean: ``[N]`` values of clean samples.
+        suspect: ``[M]`` values of triggered or poisoned samples.
+
+    Returns:
+        0.5 for no telling apart, 1 where every suspect lies below every clean one.
+
+    Raises:
+        PcvrError: one of the two groups is empty.
+    """
+    if not len(clean) or not len(suspect):
+        raise PcvrError(f"{len(clean)} clean and {len(suspect)} suspect values: AUROC needs at least one of each.")
+    order = np.sort(np.asarray(clean))
+    above = len(order) - np.searchsorted(order, suspect, side="right")
+    level = np.searchsorted(order, suspect, side="right") - np.searchsorted(order, suspect, side="left")
+    return float((above + level / 2).mean() / len(order))
+
+
+def training_scores(result: FinetuneResult, view: PatchView, views: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cross-view divergence and entropy of every *training* sample under a fine-tuned model, as the defence scores it.
+
+    The distributions are conditioned on the answers of the training data, the attacker's among them, since those are
+    what a defender of the training has.
+
+    Returns:
+        ``(divergences [N], entropies [N])``, nats.
+    """
+    from contextlib import nullcontext
+
+    from pcvr.defenses.pcvr import score
+    from pcvr.models.tower import feature_tower
+
+    kept = result.run.data.features is not None
+    with feature_tower(result.model) if kept else nullcontext():
+        return score(result.run, view, views)

@@ -1,0 +1,131 @@
+"""One experiment from config to record, and a sweep that picks up where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pcvr.errors import PcvrError
+from pcvr.files import refuse_existing, write_json
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result: data, attack, defence, training, seed.
+
+    Attributes:
+        label: what tables call it.
+        defense: name of the defence.
+        options: its options, as plain values.
+        attack: name of the attack; it is also what the evaluation triggers when ``rate`` is 0.
+        rate: poison rate, 0 for clean data.
+        seed: of the poison draw and the training; the scenes themselves stay the same.
+        model: embedded name, folder or hub id.
+        samples: training samples.
+        tests: test samples.
+        steps: optimiser steps.
+        data: what `pcvr.open_data` takes.
+    """
+
+    label: str
+    defense: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    attack: str = "badnets"
+    rate: float = 0.05
+    seed: int = 0
+    model: str = "tiny-llava"
+    samples: int = 2000
+    tests: int = 512
+    steps: int = 250
+    data: str = "scenes"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
+
+    @property
+    def key(self) -> str:
+        """A hash that names the run."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_experiment(experiment: Experiment, *, save: str | Path | None = None, progress: bool = False) -> dict[str, Any]:
+    """Poison, fine-tune, evaluate.
+
+    Args:
+        experiment: the config.
+        save: folder for the adapter, or None.
+        progress: whether the training shows a bar.
+
+    Returns:
+        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning, and
+        ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5).
+    """
+    from pcvr.attacks import get_attack, poison
+    from pcvr.data import open_data
+    from pcvr.defenses import get_defense
+    from pcvr.evaluation.evaluate import evaluate
+    from pcvr.models.load import load
+    from pcvr.training import TrainConfig, finetune
+
+    if save is not None:
+        refuse_existing(save)
+    attack = get_attack(experiment.attack)
+    clean = open_data(experiment.data, n=experiment.samples)
+    data = poison(clean, attack, experiment.rate, experiment.seed) if experiment.rate else clean
+    rule = get_defense(experiment.defense, **experiment.options)
+    config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
+    result = finetune(load(experiment.model), data, rule, config, progress=progress)
+    tests = open_data(experiment.data, split="test", n=experiment.tests)
+    record = evaluate(result.model, tests, attack)
+    if save is not None:
+        result.save(save)
+    found = {
+        "experiment": asdict(experiment),
+        "key": experiment.key,
+        "record": record.to_dict(),
+        "seconds": round(result.seconds, 2),
+        "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
+    }
+    return found
+
+
+def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:
+    """How well each scoring told poisoned from clean samples; the defence itself never sees `poisoned`."""
+    import numpy as np
+
+    truth = np.zeros(count, dtype=bool)
+    truth[list(poisoned)] = True
+    found = []
+    for scoring in scorings:
+        flagged = scoring["gate"].suspicion > 0.5
+        quality = {"step": scoring["step"], "flagged": int(flagged.sum()), "false alarms": int((flagged & ~truth).sum())}
+        if truth.any() and not truth.all():
+            from sklearn.metrics import roc_auc_score
+
+            quality["auroc"] = round(float(roc_auc_score(truth, -scoring["scores"])), 4)
+            quality["recall"] = round(float(flagged[truth].mean()), 4)
+        found.append(quality)
+    return found
+
+
+def sweep(experiments: Sequence[Experiment], folder: str | Path, *, progress: bool = True) -> list[dict[str, Any]]:
+    """Run each experiment once; those whose result lies in `folder` already are read instead.
+
+    Returns:
+        The results in the order of `experiments`.
+    """
+    from tqdm.auto import tqdm
+
+    results = []
+    for experiment in tqdm(experiments, desc="experiments", disable=not progress):
+        kept = Path(folder) / f"{experiment.key}.json"
+        if not kept.is_file():
+            write_json(kept, run_experiment(experiment))
+        results.append(json.loads(kept.read_text(encoding="utf-8")))
+    return results

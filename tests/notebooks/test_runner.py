@@ -1,0 +1,114 @@
+"""Running the workbook: time, memory, failures in a sentence, pages to read. On small notebooks written here."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from bookkit.report import clock, size
+from bookkit.running import refuse_unknown, run_notebook
+from bookkit.source import SourceError
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.notebook
+
+
+def notebook(path, *code, parameters="fast = False\nn = 1"):
+    cells = [
+        nbformat.v4.new_markdown_cell("# Small & quick\n\nSays one thing. Then another."),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, code),
+    ]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "3"}, "language_info": {"name": "python"}}
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+def workbook(*arguments):
+    call = [sys.executable, ROOT / "tools" / "run_workbook.py", *arguments]
+    return subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""})
+
+
+def test_parameters_interpreter_memory_and_working_directory(tmp_path):
+    path = notebook(
+        tmp_path / "01_a.ipynb",
+        f"import os, sys, time\nassert sys.executable == {sys.executable!r}\nassert fast is True and n == 1",
+        "assert os.listdir() == []\nimport pcvr",
+        "block = bytearray(400_000_000)\nblock[::4096] = b'x' * len(block[::4096])",
+        "time.sleep(0.5)",
+    )
+    run = run_notebook(path, tmp_path / "out" / "01_a.ipynb", {"fast": True})
+    assert run.error is None
+    assert 400e6 < run.peak_bytes < 1e9
+    assert 0.5 < run.seconds < 60
+    assert (run.title, run.summary) == ("Small & quick", "Says one thing.")
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    path = notebook(tmp_path / "01_a.ipynb")
+    with pytest.raises(SourceError, match="no parameter 'quick': it has fast, n"):
+        refuse_unknown(path, {"quick": True})
+    with pytest.raises(SourceError):
+        run_notebook(path, tmp_path / "out.ipynb", {"quick": True})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_cell_that_never_ends_is_stopped(tmp_path):
+    path = notebook(tmp_path / "01_a.ipynb", "import time\ntime.sleep(60)")
+    assert run_notebook(path, tmp_path / "out.ipynb", cell_timeout=2).error == "a cell took longer than 2 s"
+
+
+def test_a_kernel_that_dies_is_named(tmp_path):
+    path = notebook(tmp_path / "01_a.ipynb", "import os\nos._exit(1)")
+    assert "kernel died" in (run_notebook(path, tmp_path / "out.ipynb").error or "")
+
+
+def test_the_workbook_runs_every_notebook_and_writes_pages_also_for_one_that_fails(tmp_path):
+    notebook(tmp_path / "in" / "00_good.ipynb", "n + 1")
+    notebook(tmp_path / "in" / "01_bad.ipynb", "1 / 0")
+    done = workbook("--notebooks", tmp_path / "in", "--out", tmp_path / "out", "--fast")
+    assert done.returncode == 1, done.stderr
+    assert "01_bad failed: cell 4 raised ZeroDivisionError: division by zero" in done.stdout
+    assert "1 of 2 notebooks ran through" in done.stdout and "make lab" in done.stdout
+    names = ["00_good.html", "00_good.ipynb", "01_bad.html", "01_bad.ipynb", "index.html"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    page = (tmp_path / "out" / "index.html").read_text()
+    for text in ('<html lang="en">', "<caption>", 'scope="col"', "Small &amp; quick", "Says one thing.", "Peak memory"):
+        assert text in page
+    for text in ("fast=True", "1 of 2 notebooks failed", "failed: cell 4", "torch", "Python", 'href="00_good.html"'):
+        assert text in page
+
+
+def test_only_one_notebook_with_a_parameter(tmp_path):
+    notebook(
+        tmp_path / "in" / "00_a.ipynb", "assert n == 7 and word == 'x y'", parameters="fast = False\nn = 1\nword = ''"
+    )
+    notebook(tmp_path / "in" / "05_b.ipynb", "1 / 0")
+    where = ["--notebooks", tmp_path / "in", "--out", tmp_path / "out"]
+    done = workbook(*where, "--only", "00", "-p", "n=7", "-p", "word=x y")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 notebooks ran through" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--only", "07"], "there is no notebook '07': choose one of 00_a"),
+        (["-p", "m=1"], "00_a.ipynb has no parameter 'm'"),
+        (["-p", "n"], "-p takes NAME=VALUE"),
+        (["--notebooks", "/nowhere"], "there is no notebook in /nowhere"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(tmp_path, capsys, arguments, word):
+    notebook(tmp_path / "in" / "00_a.ipynb")
+    main = runpy.run_path(str(ROOT / "tools" / "run_workbook.py"))["main"]
+    status = main(["--notebooks", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *arguments])
+    assert status == 2 and word in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_read_well():
+    assert clock(8.06) == "8.1 s" and clock(125.9) == "2 min 05 s" and size(1_234_567_890) == "1235 MB"

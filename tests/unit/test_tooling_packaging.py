@@ -1,0 +1,155 @@
+"""Everything that names a requirement says the same: pyproject.toml, constraints, conda, binder, the Makefile."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import pcvr
+
+# Where the name to import is not the name to install.
+IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+# Each comes with something declared and is used only beside it: packaging with JupyterLab, IPython with ipykernel,
+# traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers.
+COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub"}
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+def as_ranges(lines):
+    """Name -> range, as text that does not depend on the order of its parts."""
+    found = {}
+    for line in lines:
+        requirement = Requirement(line)
+        assert canonicalize_name(requirement.name) not in found, f"{requirement.name} stands there twice"
+        found[canonicalize_name(requirement.name)] = str(requirement.specifier)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "torch", "extras"),
+    [("environment.yml", "pytorch", ["jupyter", "test"]), ("binder/environment.yml", "pytorch-cpu", ["jupyter"])],
+)
+def test_conda_files_say_what_pyproject_says(root, project, file, torch, extras):
+    expected = [*project["dependencies"]]
+    for extra in extras:
+        expected += project["optional-dependencies"][extra]
+    content = yaml.safe_load((root / file).read_text())
+    plain = [line for line in content["dependencies"] if isinstance(line, str)]
+    (pip,) = [line["pip"] for line in content["dependencies"] if isinstance(line, dict)]
+    assert plain[:2] == ["python=3.11", "pip"] and len(plain) == 3
+    assert Requirement(plain[2]).name == torch
+    found = as_ranges(pip) | {"torch": str(Requirement(plain[2]).specifier)}
+    assert found == as_ranges(expected)
+
+
+def test_constraints_pin_every_requirement_inside_its_range(root, project):
+    pins = {}
+    for line in (root / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            (pin,) = Requirement(line).specifier
+            assert pin.operator == "==", line
+            pins[Requirement(line).name] = pin.version
+    declared = [*project["dependencies"], *(one for many in project["optional-dependencies"].values() for one in many)]
+    for requirement in map(Requirement, declared):
+        name = canonicalize_name(requirement.name)
+        if name != "torch":  # the Makefile chooses it
+            assert requirement.specifier.contains(pins.get(name, "0")), f"{requirement} is not {pins.get(name)}"
+    assert "torch" not in pins and not any(name.startswith(("nvidia", "triton")) for name in pins)
+
+
+def test_the_makefile_takes_torch_from_the_range(root, project):
+    text = (root / "Makefile").read_text()
+    (torch,) = [line for line in project["dependencies"] if Requirement(line).name == "torch"]
+    assert f"echo '{torch}'" in text
+    assert Requirement(torch).specifier.contains("2.13.0") and "echo 'torch==2.13.0'" in text
+
+
+def imported(folder):
+    """Every third-party module that the Python files of a folder import, anywhere in them, with one file that does."""
+    found = {}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for name in names:
+                found.setdefault(name.split(".")[0], path)
+    return {name: path for name, path in found.items() if name not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras", "own"),
+    [
+        ("pcvr", ["jupyter"], {"pcvr"}),
+        ("tools", ["jupyter"], {"pcvr", "bookkit"}),
+        ("workbook", ["jupyter"], {"pcvr"}),
+        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "tests"}),
+    ],
+)
+def test_what_is_imported_is_declared(root, project, folder, extras, own):
+    declared = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    for name, path in imported(root / folder).items():
+        if name not in own | COMES_ALONG:
+            assert canonicalize_name(IMPORTED_AS.get(name, name)) in names, f"{path} imports {name}: declare it"
+
+
+def test_each_requirement_says_why_it_is_there(root, project):
+    text = (root / "CONTRIBUTING.md").read_text()
+    declared = [*project["dependencies"], *(one for many in project["optional-dependencies"].values() for one in many)]
+    for line in declared:
+        assert f"`{Requirement(line).name}`" in text, f"CONTRIBUTING.md says nothing about {line}"
+
+
+def test_citation_and_licence(root, project):
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"] == pcvr.__version__
+    assert citation["license"] == project["license"] == "Apache-2.0"
+    assert "2604.04488" in str(citation["references"])
+    licence = (root / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in licence and "APPENDIX" in licence
+
+
+@pytest.mark.parametrize("script", [".ci/run", "binder/postBuild"])
+def test_scripts_are_executable_and_stop_at_the_first_error(root, script):
+    path = root / script
+    assert os.access(path, os.X_OK)
+    assert "set -euo pipefail" in path.read_text()
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def make(root, *arguments):
+    clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", "-C", root, *arguments], capture_output=True, text=True, env=clean)
+
+
+def test_an_old_python_is_refused_with_a_sentence(root, tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = make(root, "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0
+    assert "needs Python 3.11 or newer" in done.stderr and "Python 3.9.2" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_missing_python_is_named(root, tmp_path):
+    done = make(root, "setup", "PYTHON=python-that-is-not-there", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0 and "there is no 'python-that-is-not-there'" in done.stderr
+
+
+def test_a_second_call_sets_nothing_up(root, tmp_path):
+    asked = make(root, "-s", "--eval", "show:;@echo $(READY)", "show", f"VENV={tmp_path}")
+    assert "pip" in make(root, "-n", "test", f"VENV={tmp_path}").stdout
+    (tmp_path / os.path.basename(asked.stdout.strip())).touch()
+    assert "pip" not in make(root, "-n", "test", f"VENV={tmp_path}").stdout
