@@ -1,0 +1,90 @@
+"""How long the things take that a learner waits for, and ratios against what one would do otherwise, in one run.
+
+    python benchmarks/speed.py            # about four minutes on two cores
+    python benchmarks/speed.py --repeats 5
+
+Prints medians and writes build/speed.json. Figures in the documentation come from this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pcvr
+from pcvr.files import write_json
+from pcvr.versions import versions
+
+SAMPLES, TESTS, STEPS = 2000, 512, 250
+
+
+def median_seconds(task: Callable[[], Any], repeats: int) -> float:
+    """Median wall time of `task` over `repeats` calls."""
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        task()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def import_seconds() -> float:
+    """Median wall time of ``import pcvr`` in a fresh process, the interpreter's own start taken off."""
+    runs = {"pcvr": "import pcvr", "nothing": "pass"}
+    taken = {
+        name: median_seconds(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), 5)  # type: ignore[misc]
+        for name, code in runs.items()
+    }
+    return taken["pcvr"] - taken["nothing"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="calls of each; the median is printed")
+    repeats = parser.parse_args().repeats
+
+    model = pcvr.load("tiny-llava")
+    attack = pcvr.get_attack("badnets")
+    train = pcvr.poison(pcvr.open_data("scenes", n=SAMPLES), attack, 0.05)
+    test = pcvr.open_data("scenes", split="test", n=TESTS)
+    pictures = [test[i] for i in range(TESTS)]
+
+    def fine_tune(defense: str) -> Callable[[], Any]:
+        return lambda: pcvr.finetune(model, train, defense, pcvr.TrainConfig(steps=STEPS), progress=False)
+
+    def answer(batch_size: int, count: int) -> Callable[[], Any]:
+        images, prompts = [s.image for s in pictures[:count]], [s.prompt for s in pictures[:count]]
+        return lambda: pcvr.generate(model, images, prompts, batch_size=batch_size)
+
+    found = {
+        "import pcvr": import_seconds(),
+        f"draw {SAMPLES} scenes": median_seconds(lambda: [train.clean[i] for i in range(SAMPLES)], repeats),
+        f"plain fine-tune, {STEPS} steps": median_seconds(fine_tune("none"), repeats),
+        f"PCVR fine-tune, {STEPS} steps": median_seconds(fine_tune("pcvr"), repeats),
+        f"{TESTS} answers, batched": median_seconds(answer(256, TESTS), repeats),
+        "32 answers one by one": median_seconds(answer(1, 32), repeats),
+    }
+    plain, defended = (found[f"{k} fine-tune, {STEPS} steps"] for k in ("plain", "PCVR"))
+    batched, single = found[f"{TESTS} answers, batched"] / TESTS, found["32 answers one by one"] / 32
+    ratios = {"PCVR / plain": defended / plain, "one by one / batched, per answer": single / batched}
+    for name, value in found.items():
+        print(f"{name:36}{value:9.2f} s")
+    for name, value in ratios.items():
+        print(f"{name:36}{value:9.2f} x")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{'peak memory of this process':36}{peak:9.2f} GiB")
+    meta = {"cores": os.cpu_count(), "repeats": repeats, "versions": versions(), "peak_gib": peak}
+    write_json(Path("build/speed.json"), json.loads(json.dumps({"seconds": found, "ratios": ratios, **meta})))
+
+
+if __name__ == "__main__":
+    main()
