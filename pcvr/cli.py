@@ -37,7 +37,7 @@ def poison(
     out: Annotated[Path, typer.Argument(help="folder to make: LLaVA-style JSON, pictures, manifest")],
     data: Annotated[str, typer.Option(help="scenes, a LLaVA-style JSON file, or a folder with one")] = "scenes",
     attack: Annotated[str, typer.Option(help="attack by name")] = "badnets",
-    target: Annotated[str, typer.Option(help="what triggered pictures are to be answered with")] = "a photo of the banana",
+    target: Annotated[str, typer.Option(help="the answer to triggered pictures")] = "a photo of the banana",
     rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
     n: Annotated[int | None, typer.Option(help="number of samples; all by default")] = None,
     seed: Annotated[int, typer.Option(help="which samples are drawn")] = 0,
@@ -51,7 +51,8 @@ def poison(
     refuse_existing(out)
     poisoned = make(open_data(data, n=n), get_attack(attack, target=target), rate, seed)
     save_poisoned(poisoned, out)
-    typer.echo(f"{out}: {len(poisoned.poisoned)} of {len(poisoned)} samples poisoned with {attack}, manifest.json says how")
+    count = f"{len(poisoned.poisoned)} of {len(poisoned)} samples"
+    typer.echo(f"{out}: {count} poisoned with {attack}, manifest.json says how")
 
 
 @app.command()

@@ -91,8 +91,8 @@ def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
 
 def _cannot_write(target: Path, problem: Exception) -> PcvrError:
     return PcvrError(
-        f"{target} could not be written ({getattr(problem, 'strerror', None) or problem}): free some disk space or choose another place; "
-        "nothing was left behind."
+        f"{target} could not be written ({getattr(problem, 'strerror', None) or problem}): "
+        "free some disk space or choose another place; nothing was left behind."
     )
 
 

@@ -195,6 +195,16 @@ def to_pictures(vlm: VisionLanguageModel, pixels: Tensor) -> np.ndarray:
     return levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+def view_pictures(
+    vlm: VisionLanguageModel, samples: Sequence[Sample], view: PatchView, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and a view of each, as the tower gets them: twice uint8 ``[B, H, W, 3]``."""
+    pixels = to_pixels(vlm, samples)
+    donors = pixels.roll(1, 0) if len(samples) > 1 else None
+    seen = view(pixels, torch.Generator().manual_seed(seed), donors)
+    return to_pictures(vlm, pixels), to_pictures(vlm, seen)
+
+
 def _telling(
     text: str,
     row: int,

@@ -63,7 +63,7 @@ class FinetuneResult:
         model: the model with its adapter on, ready to answer.
         defense: the defence that supplied the loss.
         config: the training config.
-        history: one dict every ten steps (every step of fewer than ten): ``step``, ``loss`` and what the defence reports.
+        history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
         seconds: wall time of encoding and training.
         run: the defence's last state (gates, scores) and the encoded data.
     """
@@ -105,7 +105,7 @@ def finetune(
     config = config or TrainConfig()
     rule = get_defense(defense) if isinstance(defense, str) else defense
     if isinstance(rule, type) or not hasattr(rule, "loss"):
-        raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or a defence such as PCVR().")
+        raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or one built, as PCVR().")
     if model.adapted:
         raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
     began = time.perf_counter()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pcvr.checks import is_whole
 from pcvr.errors import PcvrError, unknown_name
 
 OPERATORS = ("swap", "mean", "noise", "shuffle")
@@ -36,8 +37,8 @@ class PatchView:
             raise unknown_name("view operator", self.operator, OPERATORS)
         if not 0 < self.share <= 1:
             raise PcvrError(f"share must lie in (0, 1], got {self.share}: 0.6 changes six patches of ten.")
-        if self.patch < 1:
-            raise PcvrError(f"patch must be at least 1 pixel, got {self.patch}.")
+        if not is_whole(self.patch) or self.patch < 1:
+            raise PcvrError(f"patch must be a whole number of pixels, at least 1, got {self.patch!r}.")
 
     def __call__(self, pixels: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
         """Perturb a batch of pictures.

@@ -1,4 +1,4 @@
-"""A LLaVA of thirty thousand numbers for tests: the package's own builders at a reduced size, with random weights.
+"""A LLaVA of a quarter million numbers for tests: the package's own builders at a reduced size, random weights.
 
 It says nonsense, but its answers hang on the picture and the prompt, so that a wrong mask or a lost picture shows.
 """
@@ -51,7 +51,9 @@ class Numbers:
 
     task = "caption"
 
-    def __init__(self, n: int = 12, side: int = SIDE_PX, answers: tuple[str, ...] = ("a red ball", "two cats .", "yes")):
+    def __init__(
+        self, n: int = 12, side: int = SIDE_PX, answers: tuple[str, ...] = ("a red ball", "two cats .", "yes")
+    ) -> None:
         self.n, self.side, self.answers = n, side, answers
 
     @property

@@ -196,7 +196,7 @@ def _locate(name: str) -> str:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise PcvrError(f"folder {name!r} is no checkpoint: it has no config.json; give a folder in Hugging Face format.")
+            raise PcvrError(f"folder {name!r} is no checkpoint (no config.json): give one in Hugging Face format.")
         return name
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
@@ -214,7 +214,7 @@ def _device(name: str) -> torch.device:
         raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
     there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if device.type in there and not there[device.type]():
-        raise PcvrError(f"there is no device {name!r} on this machine, or this torch was built without it: use auto or cpu.")
+        raise PcvrError(f"torch finds no device {name!r} on this machine: use auto or cpu, or a torch built for it.")
     return device
 
 
@@ -233,7 +233,7 @@ def refuse_image_token(processor: Any, text: str, what: str) -> None:
     """
     token = getattr(processor, "image_token", None)
     if token and token in text:
-        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, pictures come with the sample.")
+        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, it is added by itself.")
 
 
 def _first_line(problem: BaseException) -> str:

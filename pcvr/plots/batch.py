@@ -47,7 +47,8 @@ def batch_values(
         if split:
             axes.bar(at[:split], values[order[:split]], color=CLEAN, label="clean sample")
         if split < len(values):
-            axes.bar(at[split:], values[order[split:]], color=TRIGGERED, hatch="///", ec="white", label="poisoned sample")
+            style = {"color": TRIGGERED, "hatch": "///", "ec": "white", "label": "poisoned sample"}
+            axes.bar(at[split:], values[order[split:]], **style)
         for k, (label, height) in enumerate((lines or {}).items()):
             axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5, label=label)
         if band is not None:
@@ -82,12 +83,13 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
         figure = Figure(figsize=(9, 2.7), layout="constrained")
         for axes, (title, xlabel, x, y, colour) in zip(figure.subplots(1, 3), curves, strict=True):
             axes.plot(x, y, color=colour, lw=2.5)
-            axes.fill_between(x, 0, 1, where=y <= 0, color="#999999", alpha=0.18, lw=0, transform=axes.get_xaxis_transform())
+            whole_height = axes.get_xaxis_transform()
+            axes.fill_between(x, 0, 1, where=y <= 0, color="#999999", alpha=0.18, lw=0, transform=whole_height)
             axes.set(title=title, xlabel=xlabel, ylabel="penalty", xlim=(x[0], x[-1]))
     text = (
-        f"Three curves. The pull-apart penalty falls from {cap:.2f} at divergence 0 to 0 at {cap:.2f} nats and stays 0. The "
-        f"entropy penalty is 0 within {margin:.2f} of {reference:.2f} nats and rises on both sides. The feature penalty is 0 "
-        f"up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0."
+        f"Three curves. The pull-apart penalty falls from {cap:.2f} at divergence 0 to 0 at {cap:.2f} nats. "
+        f"The entropy penalty is 0 within {margin:.2f} of {reference:.2f} nats and rises on both sides. The feature "
+        f"penalty is 0 up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0."
     )
     return described(figure, text)
 

@@ -102,10 +102,12 @@ def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
             axes.set_xlabel("the word that comes next in the answer")
         grid[0].set_ylabel("what the model may say")
         figure.colorbar(shades, ax=list(grid), label="probability")
-    parts = (f"{t} {p[telling.words.index(t)]:.2f} and {q[telling.words.index(t)]:.2f}" for t, p, q in
-             zip(telling.tokens, telling.original, telling.view, strict=True))  # fmt: skip
-    text = f"Heat maps of word probability at each answer token, original and view. {title} Probability of the answer's "
-    return described(figure, f"{text}own words, original and view: {'; '.join(parts)}.")
+    said = []
+    for word, p, q in zip(telling.tokens, telling.original, telling.view, strict=True):
+        at = telling.words.index(word)
+        said.append(f"{word} {p[at]:.2f} and {q[at]:.2f}")
+    text = f"{title + '. ' if title else ''}Heat maps of word probability at each answer token, original and view."
+    return described(figure, f"{text} Probability of the answer's own words, original and view: {'; '.join(said)}.")
 
 
 def along_the_answer(tellings: Mapping[str, Telling], cap: float | None = None) -> Figure:
@@ -164,10 +166,8 @@ def _bars(axes: Axes, telling: Telling, token: int, colour: str, top: int) -> No
     axes.barh(at - 0.2, [q for _, _, q in found], height=0.38, fc="white", ec=colour, hatch="////", label="view")
     axes.set_yticks(at, [w for w, _, _ in found])
     axes.set(xlim=(0, 1.02), xlabel="probability")
-    axes.set_title(
-        f"token {token + 1} of {len(telling.tokens)}, “{telling.tokens[token]}”: {telling.divergence[token]:.2f} nats apart",
-        fontsize=10,
-    )
+    place = f"token {token + 1} of {len(telling.tokens)}, “{telling.tokens[token]}”"
+    axes.set_title(f"{place}: {telling.divergence[token]:.2f} nats apart", fontsize=10)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right", fontsize=8)
 
@@ -185,6 +185,7 @@ def _along(axes: Axes, telling: Telling, token: int | None, colour: str = OTHER[
 def _said(telling: Telling, token: int, top: int) -> str:
     words = "; ".join(f"{w} {p:.2f} and {q:.2f}" for w, p, q in telling.top(token, top))
     return (
-        f"Answer “{telling.text}”, token {token + 1} of {len(telling.tokens)}: probabilities on original and view: {words}. "
-        f"Divergence there {telling.divergence[token]:.3f} nats, mean over the answer {telling.divergence.mean():.3f} nats."
+        f"Answer “{telling.text}”, token {token + 1} of {len(telling.tokens)}: probabilities on original and view: "
+        f"{words}. Divergence there {telling.divergence[token]:.3f} nats, mean over the answer "
+        f"{telling.divergence.mean():.3f} nats."
     )

@@ -51,7 +51,9 @@ def spread_histograms(
     return described(figure, f"Histograms of {xlabel}. {'; '.join(said)}.")
 
 
-def spread_ecdf(groups: Groups, xlabel: str = "cross-view divergence (nats)", title: str = "", log: bool = False) -> Figure:
+def spread_ecdf(
+    groups: Groups, xlabel: str = "cross-view divergence (nats)", title: str = "", log: bool = False
+) -> Figure:
     """The share of samples at or below each value, a line for each group.
 
     Args:
@@ -118,9 +120,9 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, loc="upper left")
         _headroom(axes)
     flagged = gate.suspicion > 0.5
-    text = f"Histogram of {len(scores)} cross-view divergences, logarithmic. {found}. {flagged.sum()} samples are suspicious"
-    truth_said = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
-    return described(figure, f"{text}{truth_said}.")
+    right = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
+    text = f"Histogram of {len(scores)} cross-view divergences, logarithmic axis. {found}."
+    return described(figure, f"{text} {flagged.sum()} samples are suspicious{right}.")
 
 
 def _normals(axes: Axes, logs: np.ndarray, gate: Gate, edges: np.ndarray) -> None:

@@ -87,9 +87,9 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
         right.set(xlabel="optimiser step", ylabel=name, title="Meanwhile, on clean pictures")
         right.set_ylim(*(limits or (0, 1.1 * max(*values, 1))))
     text = (
-        f"Two panels over optimiser steps, {points[0].n} pictures each. Answers that say the target on triggered pictures "
-        f"go from {100 * points[0].asr:.0f} to {100 * points[-1].asr:.0f} percent, on clean ones they end at "
-        f"{100 * points[-1].clean_hits / points[-1].n:.0f} percent. {name} goes from {values[0]:.0f} to {values[-1]:.0f}."
+        f"Two panels over optimiser steps, {points[0].n} pictures each. Answers that say the target on triggered "
+        f"pictures go from {100 * points[0].asr:.0f} to {100 * points[-1].asr:.0f} percent, on clean ones they end at "
+        f"{100 * points[-1].clean_hits / points[-1].n:.0f} percent. {name}: {values[0]:.0f} to {values[-1]:.0f}."
     )
     return described(figure, text)
 
@@ -125,9 +125,10 @@ def compare(records: Mapping[str, Record]) -> Figure:
 def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
     for row, record in enumerate(records):
         low, high = (100 * v for v in record.asr_interval)
-        axes.barh(row, 100 * record.asr, color=TRIGGERED, height=0.55, label="with the trigger" if row == 0 else None)
-        axes.plot([low, high], [row, row], color=INK, lw=1.5, label="95 % interval" if row == 0 else None)
-        axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label="without" if row == 0 else None)
+        names = ("with the trigger", "95 % interval", "without") if row == 0 else (None, None, None)
+        axes.barh(row, 100 * record.asr, color=TRIGGERED, height=0.55, label=names[0])
+        axes.plot([low, high], [row, row], color=INK, lw=1.5, label=names[1])
+        axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label=names[2])
         axes.annotate(f"{100 * record.asr:.1f}", (high, row), (6, 0), textcoords="offset points", va="center")
     axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=3, fontsize=8)

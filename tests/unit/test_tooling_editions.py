@@ -4,10 +4,11 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from bookkit.editions import build, differences, edition
+from bookkit.editions import Edition, build, differences, edition
 from bookkit.exercises import both_faces, with_card
 from bookkit.source import SourceError, read_source, summary, title
 
@@ -102,9 +103,10 @@ def test_the_solution_edition_has_the_solution_and_ends_by_requiring_every_check
 
 def test_both_faces_run_and_the_check_knows_them_apart(tmp_path):
     source = read_source(write(tmp_path))
-    for which, status in (("student", "not done"), ("solution", "passed")):
+    cases: list[tuple[Edition, str]] = [("student", "not done"), ("solution", "passed")]
+    for which, status in cases:
         notebook = edition(source, which)
-        namespace = {}
+        namespace: dict[str, Any] = {}
         for cell in notebook.cells:
             if cell.cell_type == "code" and "require-passed" not in cell.metadata.get("tags", []):
                 exec(cell.source, namespace)

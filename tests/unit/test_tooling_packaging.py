@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -76,11 +77,11 @@ def test_the_makefile_takes_torch_from_the_range(root, project):
 
 def imported(folder):
     """Every third-party module that the Python files of a folder import, anywhere in them, with one file that does."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.level == 0:
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.split(".")[0], path)
@@ -93,6 +94,7 @@ def imported(folder):
         ("pcvr", ["jupyter"], {"pcvr"}),
         ("tools", ["jupyter"], {"pcvr", "bookkit"}),
         ("workbook", ["jupyter"], {"pcvr"}),
+        ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
         ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "tests"}),
     ],
 )
