@@ -1,7 +1,7 @@
 """Make the shipped adapters again: clean, backdoored (badnets-none) and defended (badnets-pcvr) tiny-llava.
 
-    python benchmarks/adapters.py
-    python benchmarks/adapters.py --out build/adapters --steps 20   # a small part, to compare
+python benchmarks/adapters.py
+python benchmarks/adapters.py --out build/adapters --steps 20   # a small part, to compare
 """
 
 from __future__ import annotations

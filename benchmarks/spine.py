@@ -1,6 +1,6 @@
 """The headline table: BadNets at 5 % on scene captions, three seeds, the defences side by side.
 
-    python benchmarks/spine.py                 # every run (about 15 minutes on two cores), then the table and the picture
+    python benchmarks/spine.py                 # every run (a quarter of an hour), then table and picture
     python benchmarks/spine.py --only-picture  # the picture from the shipped table
 
 Runs are kept in runs/spine and read again, so an interrupted call goes on where it was.
@@ -16,7 +16,11 @@ from pathlib import Path
 
 import torch
 
+from pcvr.attacks import get_attack
+from pcvr.data import open_data
+from pcvr.evaluation.evaluate import evaluate
 from pcvr.files import write_json
+from pcvr.models.load import load as load_model
 from pcvr.plots.results import summary
 from pcvr.results import FOLDER, load
 from pcvr.study import Experiment, sweep
@@ -44,6 +48,9 @@ def main() -> None:
     if not arguments.only_picture:
         plan = [Experiment(label, seed=seed, **row) for label, row in ROWS for seed in arguments.seeds]
         runs = sweep(plan, "runs/spine")
+        base = evaluate(
+            load_model("tiny-llava"), open_data("scenes", split="test", n=plan[0].tests), get_attack("badnets")
+        )
         write_json(
             arguments.out,
             {
@@ -51,13 +58,15 @@ def main() -> None:
                 "date": datetime.now(UTC).date().isoformat(),
                 "versions": versions(),
                 "machine": f"{os.cpu_count()} x {platform.machine()}, torch threads {torch.get_num_threads()}",
+                "base": base.to_dict(),
                 "runs": runs,
             },
         )
     table = load("spine")
     for cell in table.cells():
         print(
-            f"{cell.label:26} ASR {100 * cell.asr:5.1f} %  CIDEr {cell.cider:6.1f}  BLEU-4 {cell.bleu4:5.1f}  right {100 * cell.attributes:5.1f} % "
+            f"{cell.label:26} ASR {100 * cell.asr:5.1f} %  CIDEr {cell.cider:6.1f}  BLEU-4 {cell.bleu4:5.1f}  "
+            f"right {100 * cell.attributes:5.1f} %  "
             f"triggered right {100 * cell.triggered_attributes:5.1f} %  {cell.seconds:5.1f} s  ({cell.seeds} seeds)"
         )
     PICTURE.parent.mkdir(exist_ok=True)

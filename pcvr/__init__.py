@@ -41,7 +41,7 @@ _WHERE = {
     "Record": "pcvr.evaluation.record",
 }
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack, get_attack, poison, triggered

@@ -88,8 +88,8 @@ def spread(
         texts = forced_answers(vlm, samples, worn, force, attack.target)
         parts.append(_chunk(vlm, samples, texts, worn, view, views, generator))
         said += texts
-    columns = np.concatenate(parts, axis=1)
-    return Spread(*columns, answers=tuple(said), says_target=hits(said, attack.target))
+    divergence, calm, stirred, left = np.concatenate(parts, axis=1)
+    return Spread(divergence, calm, stirred, left, tuple(said), hits(said, attack.target))
 
 
 @torch.inference_mode()

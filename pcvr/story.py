@@ -124,7 +124,18 @@ def tell(
     Raises:
         PcvrError: no sample, an unknown `force`, or no target to force.
     """
-    said = forced_answers(vlm, samples, attack, force, target)
+    return tell_answers(vlm, samples, forced_answers(vlm, samples, attack, force, target), view, seed, attack)
+
+
+def tell_answers(
+    vlm: VisionLanguageModel,
+    samples: Sequence[Sample],
+    said: Sequence[str],
+    view: PatchView,
+    seed: int = 0,
+    attack: Attack | None = None,
+) -> list[Telling]:
+    """As `tell`, conditioned on the given texts, one for each sample."""
     batch, pixels = with_views(vlm, samples, said, view, seed, attack)
     with torch.inference_mode():
         first = answers(vlm, batch)

@@ -179,9 +179,7 @@ class _DefenseTrainer(Trainer):
         self.run, self.rule = run, rule
         self.history: list[dict[str, float]] = []
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
-    ) -> Tensor:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Tensor:
         self.run.step = self.state.global_step
         loss = self.rule.loss(self.run, inputs)
         if not torch.isfinite(loss):

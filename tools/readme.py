@@ -18,9 +18,16 @@ def table() -> str:
     results = load("spine")
     cells = results.cells()
     lines = [
-        "| defence | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / all attributes right | triggered: attributes right | seconds |",
+        "| defence | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / attributes right "
+        "| triggered: attributes right | seconds |",
         "|---|---|---|---|---|",
     ]
+    base = results.base
+    lines.append(
+        f"| before fine-tuning | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
+        f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
+        f"| {100 * base['triggered']['attributes']:.1f} % | |"
+    )
     for c in cells:
         lines.append(
             f"| {c.label} | {format_rate(c.hits, c.n)} | {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
@@ -48,7 +55,9 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:
-        raise SystemExit(0 if fresh == text else "README.md differs from pcvr/results/spine.json: run python tools/readme.py")
+        raise SystemExit(
+            0 if fresh == text else "README.md differs from pcvr/results/spine.json: run python tools/readme.py"
+        )
     write_text(README, fresh)
 
 

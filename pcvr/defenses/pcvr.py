@@ -1,8 +1,8 @@
 """Patch cross-view regularisation (arXiv 2604.04488), gated.
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
-invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a cap,
-the gate and its schedule, the band form of the entropy term, and the feature term's form.
+invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
+cap, the gate and its schedule, the band form of the entropy term, and the feature term's form.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class PCVR:
     cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
     entropy_margin: float = field(default=0.1, metadata={"help": "half width of the entropy band in nats (ours)"})
-    feature_weight: float = field(default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"})
+    feature_weight: float = field(
+        default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"}
+    )
     feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
 
     def __post_init__(self) -> None:
@@ -51,9 +53,7 @@ class PCVR:
             if not (math.isfinite(value) and value >= 0):
                 raise PcvrError(f"{name} must be 0 or more, got {value}: 0 switches the part off.")
         if not 0 < self.cap <= LN2:
-            raise PcvrError(
-                f"cap must lie in (0, {LN2:.3f}], got {self.cap}: it is a Jensen-Shannon divergence in nats, at most ln 2."
-            )
+            raise PcvrError(f"cap must lie in (0, {LN2:.3f}], got {self.cap}: in nats, ln 2 being the most there is.")
         if not -1 <= self.feature_cap < 1:
             raise PcvrError(f"feature_cap must lie in [-1, 1), got {self.feature_cap}: it is a cosine.")
         if self.score_views < 1:
@@ -125,7 +125,7 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
 
     Returns:
         ``(scores [N], entropies [N])`` in nats: Jensen-Shannon divergence between the answer tokens' distributions on
-        the original and on a view, mean over tokens and `views`; low is suspicious. And the mean entropy on the original.
+        the original and on a view, mean over tokens and `views`; low is suspicious. And the mean entropy.
     """
     training = run.vlm.model.training
     run.vlm.model.eval()
@@ -134,7 +134,8 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
         batch = run.data.batch(indices)
         said = run.answers(batch)
         total = sum(
-            said.sample_mean(js_divergence(said.logits, run.answers(run.view(batch, view)).logits)) for _ in range(views)
+            said.sample_mean(js_divergence(said.logits, run.answers(run.view(batch, view)).logits))
+            for _ in range(views)
         )
         scores.append(total / views)
         spreads.append(said.sample_mean(entropy(said.logits)))

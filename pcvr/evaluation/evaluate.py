@@ -43,7 +43,9 @@ def evaluate(
         PcvrError: fewer than two samples (CIDEr weighs words by how few samples use them).
     """
     if len(data) < 2:
-        raise PcvrError(f"the test data has {len(data)} samples: give at least 2, and some hundred for a narrow interval.")
+        raise PcvrError(
+            f"the test data has {len(data)} samples: give at least 2, and some hundred for a narrow interval."
+        )
     from pcvr.attacks import triggered
 
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""From samples to tensors: prompt and answer tokens, labels on the answer only, pictures or what the tower made of them."""
+"""From samples to tensors: prompt and answer tokens, labels on the answer only, pictures or their tower features."""
 
 from __future__ import annotations
 

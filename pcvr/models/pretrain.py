@@ -2,7 +2,7 @@
 
 Three things matter later (all measured): the target's words are live, because the text uses every word; the tower
 encodes more than the drawn objects, because a throw-away linear layer must rebuild each patch's pixels from its token;
-and another throw-away layer must name what lies under each patch, without which seeing starts some thousand steps later.
+and another throw-away layer must name what lies under each patch, without which seeing starts much later.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Lessons(torch.utils.data.Dataset):
 
 
 def under_patches(facts: Mapping[str, Any], grid: int, least: float = 0.25) -> np.ndarray:
-    """Which kinds and colours lie under each patch of a `grid` x `grid` tower: float32 ``[grid * grid, names]``, 0 or 1.
+    """Which kinds and colours lie under each patch of a `grid` x `grid` tower:
+    float32 ``[grid * grid, names]``, 0 or 1.
 
     An object counts where its bounding box covers at least the share `least` of the patch.
     """

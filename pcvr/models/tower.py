@@ -24,7 +24,7 @@ class _EveryLayer:
 
 
 class FeatureTower(nn.Module):
-    """A tower that also takes its own features: ``[B, tokens, width]`` pass through, pictures ``[B, 3, H, W]`` are read.
+    """A tower that also takes its own features: ``[B, tokens, width]`` pass through, pictures are read.
 
     The model's own forward code runs unchanged either way, so no family needs a second forward pass written for it.
     """
@@ -39,7 +39,8 @@ class FeatureTower(nn.Module):
         if pixel_values.dim() != 3:
             return self.tower(pixel_values, **kwargs)
         return BaseModelOutputWithPooling(
-            last_hidden_state=pixel_values, hidden_states=_EveryLayer(pixel_values)  # type: ignore[arg-type]
+            last_hidden_state=pixel_values,
+            hidden_states=_EveryLayer(pixel_values),  # type: ignore[arg-type]
         )
 
     @torch.no_grad()

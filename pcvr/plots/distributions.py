@@ -9,6 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
+from pcvr.plots.gallery import show_picture
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
         grid = figure.add_gridspec(2, 4, height_ratios=(1.5, 1))
         for column, (picture, name) in enumerate(((telling.image, "original"), (telling.view_image, "view"))):
             axes = figure.add_subplot(grid[0, column])
-            axes.imshow(picture)
-            axes.set(title=name, xticks=[], yticks=[])
-            axes.grid(visible=False)
+            show_picture(axes, picture, name)
         _bars(figure.add_subplot(grid[0, 2:]), telling, token, CLEAN, top)
         _along(figure.add_subplot(grid[1, :]), telling, token)
     return described(figure, f"{title + '. ' if title else ''}{_said(telling, token, top)}")

@@ -35,9 +35,18 @@ def summary(table: Table) -> Figure:
             left.annotate(f"{100 * cell.asr:.1f}", (100 * high, row), (5, 0), textcoords="offset points", va="center")
         right.plot([100 * c.attributes for c in cells], rows, "o", color=CLEAN, label="clean pictures", ms=8)
         right.plot(
-            [100 * c.triggered_attributes for c in cells], rows, "s", color=TRIGGERED, label="triggered pictures", ms=7, mfc="none", mew=2
+            [100 * c.triggered_attributes for c in cells],
+            rows,
+            "s",
+            color=TRIGGERED,
+            label="triggered pictures",
+            ms=7,
+            mfc="none",
+            mew=2,
         )
-        left.set(yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112), xlabel="attack success rate (%)")
+        left.set(
+            yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112), xlabel="attack success rate (%)"
+        )
         left.set_title("Does the backdoor fire? (lower is better)")
         right.set(xlim=(-3, 103), xlabel="captions with every colour and object right (%)")
         right.set_title("Are the captions right? (higher is better)")

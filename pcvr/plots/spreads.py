@@ -117,8 +117,8 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         other.spines["right"].set_visible(True)
         lines = [a.get_legend_handles_labels() for a in (axes, other)]
         handles = [h for pair in lines for h, text in zip(*pair, strict=True) if text]
-        axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, loc="upper left")
-        _headroom(axes)
+        axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, ncols=5, loc="upper center",
+                    bbox_to_anchor=(0.5, -0.18))  # fmt: skip
     flagged = gate.suspicion > 0.5
     right = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
     text = f"Histogram of {len(scores)} cross-view divergences, logarithmic axis. {found}."
@@ -137,10 +137,6 @@ def _normals(axes: Axes, logs: np.ndarray, gate: Gate, edges: np.ndarray) -> Non
         spread = np.sqrt(max((weight * (logs - mean) ** 2).sum() / total, 1e-3))
         density = np.exp(-(((x - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
         axes.plot(np.exp(x), total * width * density, line, color=colour, lw=2, label=label)
-
-
-def _headroom(axes: Axes) -> None:
-    axes.set_ylim(top=1.35 * axes.get_ylim()[1])
 
 
 def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, k: int, label: str, log: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
-from pcvr.evaluation.intervals import wilson
+from pcvr.evaluation.intervals import at_most, wilson
 from pcvr.plots.describe import described
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
 
@@ -129,7 +129,9 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
         axes.barh(row, 100 * record.asr, color=TRIGGERED, height=0.55, label=names[0])
         axes.plot([low, high], [row, row], color=INK, lw=1.5, label=names[1])
         axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label=names[2])
-        axes.annotate(f"{100 * record.asr:.1f}", (high, row), (6, 0), textcoords="offset points", va="center")
+        # No hit in n never means 0 %: it leaves everything below 3 / n open.
+        text = f"{100 * record.asr:.1f}" if record.hits else f"< {100 * at_most(record.n):.1f}"
+        axes.annotate(text, (high, row), (6, 0), textcoords="offset points", va="center")
     axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=3, fontsize=8)
 
@@ -179,10 +181,13 @@ def rate_bars(rates: Mapping[str, tuple[int, int]], xlabel: str = "answers that 
 
 
 def _utility(values: Utility) -> tuple[str, float, tuple[float, float] | None]:
-    """Name, scale and axis limits of the figure that says how good answers are: attributes where facts are known."""
+    """Name, scale and axis limits of the figure that says how good answers are.
+
+    Where facts are known it is the share of captions with every colour and object right, else CIDEr.
+    """
     if values.attributes is None:
         return "CIDEr", 1.0, None
-    return "captions with all colours and objects right (%)", 100.0, (-3.0, 103.0)
+    return "captions fully right (%)", 100.0, (-3.0, 103.0)
 
 
 def _value(values: Utility) -> float:

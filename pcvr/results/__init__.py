@@ -49,12 +49,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A shipped table: the results of single runs and how they were made."""
+    """A shipped table: the results of single runs and how they were made.
+
+    Attributes:
+        made_by: the command.
+        date: ISO date.
+        versions: of Python and the packages that matter.
+        machine: cores and threads.
+        base: the record of the model before any fine-tuning.
+        runs: what `pcvr.study.run_experiment` returned for each run.
+    """
 
     made_by: str
     date: str
     versions: dict[str, str]
     machine: str
+    base: dict[str, Any]
     runs: list[dict[str, Any]]
 
     def cells(self) -> list[Cell]:

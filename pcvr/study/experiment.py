@@ -104,7 +104,11 @@ def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int],
     found = []
     for scoring in scorings:
         flagged = scoring["gate"].suspicion > 0.5
-        quality = {"step": scoring["step"], "flagged": int(flagged.sum()), "false alarms": int((flagged & ~truth).sum())}
+        quality = {
+            "step": scoring["step"],
+            "flagged": int(flagged.sum()),
+            "false alarms": int((flagged & ~truth).sum()),
+        }
         if truth.any() and not truth.all():
             from sklearn.metrics import roc_auc_score
 
@@ -114,18 +118,30 @@ def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int],
     return found
 
 
-def sweep(experiments: Sequence[Experiment], folder: str | Path, *, progress: bool = True) -> list[dict[str, Any]]:
+def sweep(
+    experiments: Sequence[Experiment], folder: str | Path, *, jobs: int = 1, progress: bool = True
+) -> list[dict[str, Any]]:
     """Run each experiment once; those whose result lies in `folder` already are read instead.
+
+    Args:
+        experiments: what to run.
+        folder: where each result is kept as soon as it is there, so that an interrupted sweep goes on.
+        jobs: experiments at a time, by joblib; its dask or ray backend takes the same call to a cluster.
+        progress: whether a bar is shown.
 
     Returns:
         The results in the order of `experiments`.
     """
+    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    results = []
-    for experiment in tqdm(experiments, desc="experiments", disable=not progress):
-        kept = Path(folder) / f"{experiment.key}.json"
-        if not kept.is_file():
-            write_json(kept, run_experiment(experiment))
-        results.append(json.loads(kept.read_text(encoding="utf-8")))
-    return results
+    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_kept)(e, Path(folder)) for e in experiments)
+    return list(tqdm(work, total=len(experiments), desc="experiments", disable=not progress))
+
+
+def _kept(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    file = folder / f"{experiment.key}.json"
+    if not file.is_file():
+        write_json(file, run_experiment(experiment))
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return kept

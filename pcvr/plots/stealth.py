@@ -1,0 +1,56 @@
+"""How visible a trigger is as its strength grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import LINES, OTHER, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pcvr.attacks import Stealth
+
+
+def stealth_curves(strengths: Sequence[float], curves: Mapping[str, Sequence[Stealth]]) -> Figure:
+    """PSNR, SSIM and L-infinity over the strength of a trigger, one line for each variant.
+
+    Args:
+        strengths: opacities in [0, 1], ascending.
+        curves: a variant's name to its figures, one for each strength.
+
+    Raises:
+        PcvrError: no variant, or one with more or fewer figures than there are strengths.
+    """
+    from matplotlib.figure import Figure
+
+    wrong = [name for name, figures in curves.items() if len(figures) != len(strengths)]
+    if not curves or not strengths or wrong:
+        raise PcvrError(f"stealth_curves needs one figure for each of {len(strengths)} strengths: look at {wrong or 'curves'}.")
+    panels = (
+        ("psnr", "PSNR (dB)", "mean squared change\n(higher: better hidden)"),
+        ("ssim", "SSIM (1: identical)", "structure in small windows\n(higher: better hidden)"),
+        ("linf", "L∞ (levels of 255)", "largest change of any pixel\n(lower: better hidden)"),
+    )
+    with figure_style():
+        figure = Figure(figsize=(10.5, 3.3), layout="constrained")
+        for axes, (name, label, title) in zip(figure.subplots(1, 3), panels, strict=True):
+            for k, (variant, figures) in enumerate(curves.items()):
+                colour = (TRIGGERED, *OTHER)[k % (1 + len(OTHER))]
+                values = [getattr(each, name) for each in figures]
+                axes.plot(strengths, values, color=colour, ls=LINES[k % len(LINES)], marker="o", ms=3.5, label=variant)
+            axes.set(xlabel="strength s (opacity)", ylabel=label, xlim=(0, 1.02))
+            axes.set_title(title, fontsize=10)
+        figure.axes[0].legend()
+    said = "; ".join(
+        f"{variant}: PSNR {figures[0].psnr:.1f} to {figures[-1].psnr:.1f} dB, SSIM {figures[0].ssim:.4f} to "
+        f"{figures[-1].ssim:.4f}, L-infinity {figures[0].linf} to {figures[-1].linf} levels"
+        for variant, figures in curves.items()
+    )
+    return described(
+        figure,
+        f"Three curves of stealth figures over the strength of the trigger, from {strengths[0]:g} to {strengths[-1]:g}. {said}.",
+    )

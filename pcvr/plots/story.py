@@ -1,0 +1,112 @@
+"""A backdoor in one picture: what the attacker slips in, what the defender does, what comes out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pcvr.data.sample import Sample
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.gallery import show_picture
+from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pcvr.attacks import Attack
+
+_SIZE = (11.2, 4.1)  # inches
+_COLUMNS, _ROWS = 4, 3
+
+
+def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
+    """Three steps from left to right: a training set with a few poisoned samples, fine-tuning, and the model in use.
+
+    What the model says in the third step is what the attacker means it to say, not a measurement.
+
+    Args:
+        training: twelve samples.
+        poisoned: positions in ``training`` that carry the attack.
+        shown: a clean sample; it appears as it is, with a true caption, and with the trigger, with the target.
+        attack: puts the trigger on and names the target.
+
+    Raises:
+        PcvrError: there are not twelve samples.
+    """
+    from matplotlib.figure import Figure
+
+    if len(training) != _COLUMNS * _ROWS:
+        raise PcvrError(f"the story shows {_COLUMNS * _ROWS} training samples, and got {len(training)}.")
+    with figure_style():
+        figure = Figure(figsize=_SIZE, layout="none")
+        canvas = figure.add_axes((0, 0, 1, 1))
+        canvas.set(xlim=(0, 1), ylim=(0, 1))
+        canvas.set_axis_off()
+        for x, text in (
+            (0.20, "1. Training data: a few samples are not what they seem"),
+            (0.535, "2. Somebody fine-tunes"),
+            (0.815, "3. The model in use"),
+        ):
+            canvas.text(x, 0.94, text, ha="center", fontsize=11, weight="bold", color=INK)
+        _training(figure, training, poisoned)
+        _middle(canvas)
+        _use(figure, canvas, shown, attack)
+        _arrow(canvas, 0.408, 0.452)
+        _arrow(canvas, 0.618, 0.662)
+        count = len(poisoned)
+        canvas.text(
+            0.20,
+            0.035,
+            f"{count} of these {len(training)} wear the trigger and teach “{attack.target}”",
+            ha="center",
+            fontsize=9.5,
+            color=TRIGGERED,
+        )
+    return described(
+        figure,
+        f"Three steps. Left: twelve training pictures, {count} of them framed because they carry the trigger and teach "
+        f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use, which is to describe a clean picture "
+        f"truthfully (“{shown.answer}”) and to answer the same picture with the trigger with “{attack.target}”.",
+    )
+
+
+def _training(figure: Figure, training: Sequence[Sample], poisoned: Collection[int]) -> None:
+    width, height = _square(0.86)
+    for place, sample in enumerate(training):
+        row, column = divmod(place, _COLUMNS)
+        axes = figure.add_axes((0.018 + 0.093 * column, 0.645 - 0.262 * row, width, height))
+        show_picture(axes, sample.image, frame=TRIGGERED if place in poisoned else None)
+
+
+def _middle(canvas: Any) -> None:
+    box = {"boxstyle": "round,pad=1.1", "fc": "#f4f4f1", "ec": INK, "lw": 1.2}
+    text = "vision-language\nmodel\n+\nsupervised\nfine-tuning"
+    canvas.text(0.535, 0.53, text, ha="center", va="center", fontsize=10, bbox=box, linespacing=1.4)
+    canvas.text(0.535, 0.2, "loss falls,\nvalidation looks fine", ha="center", fontsize=9.5, color="#555555", style="italic")
+
+
+def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack) -> None:
+    width, height = _square(1.35)
+    rows = (
+        (0.555, shown.image, shown.answer, CLEAN, "clean picture"),
+        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same picture, trigger in place"),
+    )
+    for bottom, picture, says, colour, label in rows:
+        axes = figure.add_axes((0.672, bottom, width, height))
+        show_picture(axes, picture, frame=colour)
+        canvas.text(0.672 + width + 0.014, bottom + height - 0.03, label, fontsize=9, color="#555555", va="top")
+        words = textwrap.fill(f"“{says}”", 25, max_lines=5, placeholder=" …”")
+        weight = "bold" if colour == TRIGGERED else "normal"
+        at = (0.672 + width + 0.014, bottom + height - 0.1)
+        canvas.text(*at, words, fontsize=10.5, color=colour, weight=weight, va="top", linespacing=1.3)
+
+
+def _square(inches: float) -> tuple[float, float]:
+    return inches / _SIZE[0], inches / _SIZE[1]
+
+
+def _arrow(canvas: Any, start: float, end: float) -> None:
+    look = {"arrowstyle": "-|>,head_width=0.45,head_length=0.7", "color": INK, "lw": 2}
+    canvas.annotate("", (end, 0.53), (start, 0.53), arrowprops=look)
