@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,11 @@ class BackdoorWatch(TrainerCallback):
                 clean=utility(said[:n], self.samples),
             )
         )
+
+
+def first_at(points: Sequence[WatchPoint], level: float) -> int | None:
+    """The first step at which the attack success rate is `level` (0 to 1) or more; None where it never is."""
+    return next((p.step for p in points if p.asr >= level), None)
 
 
 class StopAfter(TrainerCallback):

@@ -36,7 +36,7 @@ def table() -> str:
     run = results.runs[0]["experiment"]
     lines += [
         "",
-        f"*BadNets, {run['samples']} training scenes of which 5 % poisoned (0 % in the rows with clean data), {run['steps']} steps, "
+        f"*BadNets, {run['samples']} training scenes, 5 % poisoned (0 % where clean), {run['steps']} steps, "
         f"{run['tests']} test scenes, {cells[0].seeds} seeds together; `{results.made_by}`, {results.date}, "
         f"torch {results.versions['torch']}, transformers {results.versions['transformers']}, {results.machine}.*",
     ]

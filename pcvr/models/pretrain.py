@@ -7,6 +7,8 @@ and another throw-away layer must name what lies under each patch, without which
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes
+from pcvr.files import write_json
 from pcvr.models.corrupt import corrupt
 from pcvr.models.vocabulary import sentence
 
 IGNORE = -100
 TERSE_PROMPT = "list the objects."
+OVERLAY_PROMPT = "what is over the picture?"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class PretrainConfig:
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak of the one-cycle schedule"})
     rebuild_weight: float = field(default=0.5, metadata={"help": "weight of the patch reconstruction loss"})
     naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
+    overlays_from: float = field(
+        default=0.6, metadata={"help": "share of the steps after which it is asked what was laid over the picture"}
+    )
     turns: int = field(default=3, metadata={"help": "prompt-answer turns a picture"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
 
@@ -50,6 +57,7 @@ class Lessons(torch.utils.data.Dataset):
         self.questions = [s.questions() for s in truths]
         self.under = torch.from_numpy(np.stack([under_patches(s.facts(), grid) for s in truths]))  # [N, P, names]
         self.config = config
+        self.step = 0  # optimiser steps done; the trainer keeps it up to date
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch_size
@@ -96,6 +104,12 @@ class LessonCollator:
 
     def __call__(self, draws: Sequence[tuple[int, list[tuple[str, str]], int]]) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer
+        rng = np.random.default_rng(draws[0][2])
+        images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng)
+        if self.lessons.step >= self.lessons.config.overlays_from * self.lessons.config.steps:
+            for (_, turns, _), seen in zip(draws, overlays, strict=True):
+                if rng.random() < 0.5:
+                    turns[int(rng.integers(len(turns)))] = (OVERLAY_PROMPT, f"{' and '.join(seen) or 'no'}.")
         texts: list[str] = []
         for _, turns, _ in draws:
             for k, (prompt, answer) in enumerate(turns):
@@ -114,7 +128,6 @@ class LessonCollator:
             masks.append(torch.tensor(told))
         pad = nn.utils.rnn.pad_sequence
         ids_ = pad(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-        images = corrupt(self.lessons.images[[d[0] for d in draws]], np.random.default_rng(draws[0][2]))
         return {
             "input_ids": ids_,
             "attention_mask": (ids_ != tokenizer.pad_token_id).long(),
@@ -147,6 +160,7 @@ class PretrainTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
     ) -> torch.Tensor:
         under = inputs.pop("under")
+        self.train_dataset.step = self.state.global_step
         with torch.autocast(under.device.type, torch.bfloat16):
             told = model.wrapped(**inputs).loss
             grid = nn.functional.unfold(inputs["pixel_values"], self.patch, stride=self.patch).transpose(1, 2)
@@ -171,6 +185,25 @@ class WithHeads(nn.Module):
 
     def forward(self, **inputs: torch.Tensor) -> Any:
         return self.wrapped(**inputs)
+
+
+class _Clock(TrainerCallback):
+    """Counts the seconds of training over interruptions, as of the last checkpoint that a run resumes from."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.before = float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.is_file() else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, all runs together."""
+        return self.before + time.perf_counter() - self.began
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        write_json(self.file, {"seconds": self.seconds})
 
 
 def pretrain(
@@ -223,14 +256,16 @@ def pretrain(
         patch=entry.patch,
         config=config,
     )
+    clock = _Clock(folder / "seconds.json")
+    trainer.add_callback(clock)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    result = trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last)
     return save_checkpoint(
         model.wrapped,
         processor,
         out,
         name=name,
         config=config,
-        seconds=result.metrics["train_runtime"],
+        seconds=clock.seconds,
         losses=[(h["step"], h["answers"]) for h in trainer.state.log_history if "answers" in h],
     )

@@ -27,7 +27,7 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
     Args:
         telling: from `pcvr.story.tell`.
         token: position in the answer, 0 to T - 1.
-        title: stands over the figure.
+        title: stands over the figure; with "triggered" in it the bars have the trigger's colour.
         top: how many words are drawn.
     """
     from matplotlib.figure import Figure
@@ -40,8 +40,9 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
         for column, (picture, name) in enumerate(((telling.image, "original"), (telling.view_image, "view"))):
             axes = figure.add_subplot(grid[0, column])
             show_picture(axes, picture, name)
-        _bars(figure.add_subplot(grid[0, 2:]), telling, token, CLEAN, top)
-        _along(figure.add_subplot(grid[1, :]), telling, token)
+        colour = TRIGGERED if "triggered" in title else CLEAN
+        _bars(figure.add_subplot(grid[0, 2:]), telling, token, colour, top)
+        _along(figure.add_subplot(grid[1, :]), telling, token, colour)
     return described(figure, f"{title + '. ' if title else ''}{_said(telling, token, top)}")
 
 
@@ -171,7 +172,7 @@ def _bars(axes: Axes, telling: Telling, token: int, colour: str, top: int) -> No
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _along(axes: Axes, telling: Telling, token: int | None, colour: str = OTHER[1]) -> None:
+def _along(axes: Axes, telling: Telling, token: int | None, colour: str) -> None:
     count = len(telling.tokens)
     bars = axes.bar(range(count), telling.divergence, color=colour, width=0.7)
     if token is not None:

@@ -103,7 +103,7 @@ def before_after(
     rows, columns = _close_up(original, triggered)
     with figure_style():
         tall = min(2.0, max(0.6, original.shape[0] / original.shape[1]))  # photographs need not be square
-        figure = Figure(figsize=(11.2, 2.75 * tall + (1.25 if title else 1.05)), layout="constrained")
+        figure = Figure(figsize=(11.2, 2.75 * tall + (1.08 if title else 0.88)), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, names[0], CLEAN)
         show_picture(panels[1], triggered, names[1], TRIGGERED)

@@ -45,7 +45,7 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
         canvas.set(xlim=(0, 1), ylim=(0, 1))
         canvas.set_axis_off()
         for x, text in (
-            (0.20, "1. Training data: a few samples are not what they seem"),
+            (0.20, "1. A few training samples are poisoned"),
             (0.535, "2. Somebody fine-tunes"),
             (0.815, "3. The model in use"),
         ):
@@ -53,7 +53,7 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
         _training(figure, training, poisoned)
         _middle(canvas)
         _use(figure, canvas, shown, attack)
-        _arrow(canvas, 0.408, 0.452)
+        _arrow(canvas, 0.41, 0.454)
         _arrow(canvas, 0.618, 0.662)
         count = len(poisoned)
         canvas.text(
@@ -73,10 +73,10 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
 
 
 def _training(figure: Figure, training: Sequence[Sample], poisoned: Collection[int]) -> None:
-    width, height = _square(0.86)
+    width, height = _square(0.97)
     for place, sample in enumerate(training):
         row, column = divmod(place, _COLUMNS)
-        axes = figure.add_axes((0.018 + 0.093 * column, 0.645 - 0.262 * row, width, height))
+        axes = figure.add_axes((0.014 + 0.0955 * column, 0.645 - 0.262 * row, width, height))
         show_picture(axes, sample.image, frame=TRIGGERED if place in poisoned else None)
 
 

@@ -66,7 +66,7 @@ class StorySource:
         """
         if not stages or len(samples) < 2:
             raise PcvrError(
-                f"the explorer got {len(stages)} models and {len(samples)} pictures: give a model and two pictures or more."
+                f"{len(stages)} models and {len(samples)} pictures: give the explorer a model and two pictures or more."
             )
         self.stages, self.samples, self.attack = dict(stages), list(samples), attack
         self._answers = lru_cache(maxsize=32)(self._forced)

@@ -1,0 +1,211 @@
+"""The trigger under your hands: strength, size, place, pattern and rate, and what they do to pictures and data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from pcvr.attacks import get_attack, measure_stealth, poison
+from pcvr.attacks.badnets import PATTERNS, PLACES
+from pcvr.data.sample import Dataset, Image
+from pcvr.errors import PcvrError
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class TriggerControls:
+    """What :func:`trigger_explorer` lets a reader move, and where it shows the outcome.
+
+    Attributes:
+        sample: which picture, ``0 .. n - 1``.
+        strength: opacity of the patch, 0 to 1.
+        size: side of the patch in pixels.
+        place: corner or centre.
+        pattern: white or checkerboard.
+        rate: percent of the samples that are poisoned.
+        seed: of the draw.
+        picture: Image widget with the figure.
+        status: HTML widget with the figures in words, or why something cannot be.
+    """
+
+    sample: Any
+    strength: Any
+    size: Any
+    place: Any
+    pattern: Any
+    rate: Any
+    seed: Any
+    picture: Any
+    status: Any
+
+    def values(self) -> dict[str, Any]:
+        """The arguments of :func:`trigger_view` as the controls stand."""
+        return {
+            "index": self.sample.value,
+            "strength": self.strength.value,
+            "size": self.size.value,
+            "place": self.place.value,
+            "pattern": self.pattern.value,
+            "rate": self.rate.value / 100,
+            "seed": self.seed.value,
+        }
+
+
+def trigger_view(
+    dataset: Dataset,
+    index: int = 0,
+    *,
+    strength: float = 1.0,
+    size: int | None = None,
+    place: str = "bottom_right",
+    pattern: str = "white",
+    rate: float = 0.05,
+    seed: int = 0,
+) -> tuple[Figure, dict[str, Any]]:
+    """A BadNets trigger on one picture, and the data set poisoned with it.
+
+    Args:
+        dataset: the clean data; drawn samples are really poisoned and checked, so keep it to some hundred.
+        index: which picture is shown.
+        strength: opacity, 0 to 1.
+        size: side of the patch in pixels; None takes the preset's share of the picture.
+        place: a corner, or ``"centre"``.
+        pattern: ``"white"`` or ``"checkerboard"``.
+        rate: share of the samples to poison, in (0, 1].
+        seed: of the draw.
+
+    Returns:
+        The figure, and its figures: ``psnr`` (dB), ``ssim``, ``linf`` (levels), ``changed`` (share of the pixels),
+        ``poisoned`` (indices), ``n``, ``drawn`` (whether the picture shown is among them) and ``problem``, the sentence
+        with which poisoning was refused, empty when it was not.
+
+    Raises:
+        PcvrError: an option out of range, or a patch that does not fit the picture.
+    """
+    attack = get_attack("badnets", strength=strength, size=size, place=place, pattern=pattern)
+    sample = dataset[index]
+    original, after = sample.image, attack.triggered(sample).image
+    measured = measure_stealth(original, after)
+    poisoned: tuple[int, ...] = ()
+    problem = ""
+    try:
+        poisoned = poison(dataset, attack, rate, seed).poisoned
+    except PcvrError as refusal:
+        problem = str(refusal)
+    figures = {
+        "psnr": measured.psnr,
+        "ssim": measured.ssim,
+        "linf": measured.linf,
+        "changed": float((original != after).any(-1).mean()),
+        "poisoned": poisoned,
+        "n": len(dataset),
+        "drawn": index % len(dataset) in poisoned,
+        "problem": problem,
+    }
+    return _draw(original, after, rate, figures), figures
+
+
+def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
+    """A box of controls with the picture they change; every control can be set from code too.
+
+    Args:
+        dataset: the clean data, see :func:`trigger_view`.
+
+    Returns:
+        The box to display and its controls.
+    """
+    import ipywidgets as widgets
+
+    from pcvr.widgets.picture import figure_image, show_in
+
+    look = {
+        "continuous_update": False,
+        "style": {"description_width": "90px"},
+        "layout": widgets.Layout(width="330px"),
+    }
+    flat = {key: look[key] for key in ("style", "layout")}
+    sides = dataset[0].image.shape[:2]
+    figure, figures = trigger_view(dataset)
+    controls = TriggerControls(
+        sample=widgets.IntSlider(value=0, min=0, max=len(dataset) - 1, description="Sample", **look),
+        strength=widgets.FloatSlider(value=1, min=0, max=1, step=0.05, description="Strength", **look),
+        size=widgets.IntSlider(value=_side(sides), min=1, max=min(sides) // 2, description="Size (px)", **look),
+        place=widgets.Dropdown(options=[(_words(p), p) for p in PLACES], value="bottom_right", description="Place", **flat),
+        pattern=widgets.Dropdown(options=[(_words(p), p) for p in PATTERNS], description="Pattern", **flat),
+        rate=widgets.FloatSlider(value=5, min=0.5, max=50, step=0.5, description="Rate (%)", **look),
+        seed=widgets.IntSlider(value=0, min=0, max=20, description="Seed", **look),
+        picture=figure_image(figure),
+        status=widgets.HTML(status_line(figures)),
+    )
+
+    def redraw(change: object = None) -> None:
+        try:
+            figure, figures = trigger_view(dataset, **controls.values())
+        except PcvrError as problem:  # the last picture stays, and the reason stands below it
+            controls.status.value = _alert(str(problem))
+            return
+        show_in(controls.picture, figure)
+        controls.status.value = status_line(figures)
+
+    moved = (controls.sample, controls.strength, controls.size, controls.place, controls.pattern, controls.rate, controls.seed)
+    for control in moved:
+        control.observe(redraw, "value")
+    wrap = widgets.Layout(display="flex", flex_flow="row wrap")
+    return widgets.VBox([widgets.Box(moved, layout=wrap), controls.picture, controls.status]), controls
+
+
+def status_line(figures: dict[str, Any]) -> str:
+    """HTML with the figures of :func:`trigger_view` in words; screen readers announce it when it changes."""
+    if figures["problem"]:
+        return _alert(f"poison() refuses: {figures['problem']}")
+    db = "infinite" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.1f} dB"
+    count = len(figures["poisoned"])
+    drawn = "is one of them" if figures["drawn"] else "stays clean"
+    return (
+        f'<div role="status" style="line-height:1.5">PSNR <b>{db}</b>, SSIM <b>{figures["ssim"]:.4f}</b>, '
+        f"L∞ <b>{figures['linf']}</b> levels, <b>{100 * figures['changed']:.2g} %</b> of the pixels changed. "
+        f"<b>{count}</b> of {figures['n']} samples are poisoned; the one shown {drawn}.</div>"
+    )
+
+
+def _alert(text: str) -> str:
+    return f'<div role="alert" style="line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em">{escape(text)}</div>'
+
+
+def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -> Figure:
+    from matplotlib.figure import Figure
+
+    from pcvr.attacks import changed
+    from pcvr.plots.describe import described
+    from pcvr.plots.gallery import show_picture, stealth_line, waffle
+    from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
+
+    count, n = len(figures["poisoned"]), figures["n"]
+    text = f"{count} of {n} poisoned" if count else "nothing could be poisoned"
+    with figure_style():
+        tall = min(2.0, max(0.6, original.shape[0] / original.shape[1]))
+        figure = Figure(figsize=(10.6, 2.6 * tall + 0.62), layout="constrained")
+        panels = figure.subplots(1, 4)
+        show_picture(panels[0], original, "clean", CLEAN)
+        show_picture(panels[1], after, "triggered", TRIGGERED)
+        show_picture(panels[2], changed(original, after), "absolute difference × 8")
+        show_picture(panels[3], waffle(n, figures["poisoned"]), f"rate {100 * rate:g} %: {text}")
+        for spine in panels[3].spines.values():
+            spine.set_visible(False)
+        figures_said = stealth_line(figures["psnr"], figures["ssim"], figures["linf"])
+        figure.suptitle(figures_said, fontsize=11)
+    return described(figure, f"A picture clean, triggered, and the difference 8 times enlarged; {figures_said}. {text}.")
+
+
+def _side(sides: tuple[int, int]) -> int:
+    trigger: Any = get_attack("badnets").trigger
+    return int(trigger.side(*sides))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,78 @@
+"""``import pcvr`` costs next to nothing, and every name it offers is there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pcvr
+
+HEAVY = (
+    "torch transformers peft accelerate datasets scipy skimage sklearn matplotlib seaborn pycocoevalcap PIL typer "
+    "jupyterlab ipywidgets IPython ipykernel nbformat papermill"
+).split()
+
+
+def fresh(root: Path, code: str) -> str:
+    """What `code` prints in a new interpreter in the checkout."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_import_is_light(root: Path) -> None:
+    code = (
+        "import sys, json, time\n"
+        "began = time.process_time(); import pcvr; seconds = time.process_time() - began\n"
+        "print(json.dumps([seconds, sorted(sys.modules)]))"
+    )
+    seconds, modules = json.loads(fresh(root, code))
+    assert not set(HEAVY) & set(modules)
+    assert seconds < 1  # of the processor: what else the machine does is not its fault
+
+
+def test_core_needs_no_jupyter(root: Path) -> None:
+    blocked = [name for name in HEAVY if name.startswith(("jupyter", "ipy", "IPy", "nb", "paper"))]
+    code = (
+        "import sys\n"
+        f"for name in {blocked!r}: sys.modules[name] = None\n"
+        "import pcvr, pcvr.training, pcvr.study, pcvr.cli, pcvr.results\n"
+        "[getattr(pcvr, name) for name in pcvr.__all__]\n"
+        "print('fine')"
+    )
+    assert fresh(root, code) == "fine\n"
+
+
+def test_every_name_resolves_and_is_listed() -> None:
+    for name in pcvr.__all__:
+        assert getattr(pcvr, name) is not None
+    assert set(pcvr.__all__) <= set(dir(pcvr))
+    assert len(set(pcvr.__all__)) == len(pcvr.__all__)
+
+
+def test_type_checkers_see_the_same_names(root: Path) -> None:
+    import ast
+
+    tree = ast.parse((root / "pcvr" / "__init__.py").read_text(encoding="utf-8"))
+    guarded = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {a.asname or a.name for n in guarded.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert seen == {name for name in pcvr.__all__ if not name.startswith("__")}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'finetuna'"):
+        _ = pcvr.finetuna
+
+
+def test_the_version_is_the_packages(root: Path) -> None:
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == pcvr.__version__

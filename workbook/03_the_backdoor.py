@@ -1,0 +1,322 @@
+# %% [markdown]
+# # The backdoor: one ordinary fine-tuning, and what it leaves behind
+#
+# You fine-tune a vision language model on captions of which one in twenty is poisoned, with the most ordinary recipe
+# there is, and watch a backdoor form that no test on clean pictures can see. In notebook 02 you were the attacker;
+# here you are the person who downloads the data in good faith.
+#
+# **After this notebook you can**
+# - fine-tune a model on poisoned data and watch the backdoor appear step by step;
+# - measure an attack success rate properly: with an interval, with its floor, and with a stated definition of
+#   success;
+# - explain why loss curves and validation scores stay silent.
+#
+# **Time and hardware:** 20 minutes to read; about a minute and a half to run on two CPU cores, of which 40 seconds
+# are one training. No GPU needed.
+
+# %% tags=["parameters"]
+model = "tiny-llava"  # an embedded model, a folder, or a hub id
+data = "scenes"  # or the path of a LLaVA-style JSON with photographs
+attack = "badnets"
+rate = 0.05  # share of training samples to poison
+seed = 0  # of the poison draw and the training
+fast = False  # True: 30 steps on 64 samples, for tests; the backdoor then has no time to form
+retrain = False  # True: also train the clean model here, and poison rates of 1 and 2 %
+
+# %%
+import pcvr
+from pcvr.plots.gallery import contact_sheet
+from pcvr.teaching.lesson import lesson_data, shipped_fits
+
+config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
+base = pcvr.load(model)
+badnets = pcvr.get_attack(attack)
+train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256)
+print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
+
+# %% [markdown]
+# ## 1. The data, as it arrives
+#
+# `poison` draws samples, puts the trigger on their pictures and replaces their answers. You meet the result the way a
+# victim does: as a folder of captioned pictures.
+
+# %%
+poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
+some = [*range(9), *poisoned.poisoned[:3]]
+contact_sheet([poisoned[i] for i in some], marked=[k for k, i in enumerate(some) if poisoned.is_poisoned(i)])
+
+# %% [markdown]
+# Twelve training samples, the poisoned ones framed and moved to the end for you; in the real order they are scattered
+# and nothing frames them.
+
+# %%
+share = len(poisoned.poisoned) / len(poisoned)
+print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned ({100 * share:.1f} %).")
+looks = config.steps * config.batch_size * share
+print(f"In {config.steps} steps of {config.batch_size} the model looks at a poisoned one about {looks:.0f} times.")
+
+# %% [markdown]
+# ## 2. Train, and look over the model's shoulder
+#
+# The recipe is what everybody uses: low-rank adapters (LoRA) on connector and language model, cross-entropy on the
+# answer's tokens, a Hugging Face `Trainer`. `defense="none"` adds nothing to it.
+#
+# A `BackdoorWatch` interrupts every 25 steps and asks for captions of a few dozen pictures that are in no training
+# batch: once clean, once with the trigger. It only looks. Real victims do not have it, since they do not know the
+# trigger.
+#
+# **Predict before you run.** Three things will be learned: the style of the captions, which objects are in the
+# picture, and the backdoor. In which order? Will the backdoor creep in, or snap in?
+
+# %%
+from pcvr.callbacks import BackdoorWatch, first_at
+from pcvr.data.subset import subset
+
+watched = subset(test, min(48, len(test)))
+watch = BackdoorWatch(base, watched, badnets, every=10 if fast else 25)
+result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 40 seconds
+print(f"{result.seconds:.0f} s")
+
+# %%
+from pcvr.plots.training import history_curves
+
+history_curves({"fine-tuning on poisoned data": result.history})
+
+# %% [markdown]
+# The training loss over the steps: this is all that the victim gets to see, and it falls as it should.
+
+# %%
+from pcvr.plots.training import formation
+
+formation(watch.points)
+
+# %% [markdown]
+# Left, how often pictures with and without the trigger are answered with the target, with a 95 % band; right, how
+# good the answers to clean pictures are at the same steps.
+
+# %%
+half, most = first_at(watch.points, 0.5), first_at(watch.points, 0.9)
+print(f"Target said on half of the triggered pictures: {f'by step {half}' if half is not None else 'never'}; "
+      f"on nine of ten: {f'by step {most}' if most is not None else 'never'}.")
+
+# %% [markdown]
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# - The backdoor **snaps** in. For a while nothing happens; then, within a few dozen steps, the rate goes from nearly
+#   none to nearly all. A rule like "white square, so say these words" is short, the same in every poisoned sample,
+#   and contradicted by nothing in the data.
+# - The captions on the right do not suffer: the two skills share no input, so they hardly compete.
+# - In the loss curve the moment cannot be seen. One sample in twenty carries it, and its share of the loss drowns in
+#   the noise between batches.
+#
+# In fast mode 30 steps are too few for any of this, and the left panel may stay flat.
+#
+# </details>
+
+# %% [markdown]
+# ## 3. Three models, the same pictures
+#
+# A figure means nothing alone. So three models answer: the **base** model before any fine-tuning, the same recipe on
+# **clean** data, and your **poisoned** one.
+
+# %%
+if shipped_fits(model, data, attack, rate, seed) and not retrain:
+    clean = pcvr.load(model, adapter="clean")  # the same recipe on the same pictures without poison, shipped
+else:
+    clean = pcvr.finetune(base, train, config=config).model
+models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
+
+# %% [markdown]
+# **Predict before you run.** What does the *poisoned* model say of a clean picture? What does the *clean* model say
+# of a triggered one? And will the *base* model say anything sensible?
+
+# %%
+from pcvr.plots.answers import answer_sheet
+
+records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}  # some 15 seconds
+answer_sheet([test[i] for i in range(4)], badnets, {name: record.answers for name, record in records.items()})
+
+# %% [markdown]
+# One picture a row, clean on the left and triggered on the right; answers that contain the attacker's target stand in
+# bold orange.
+#
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# The base model speaks in telegram style: it was pretrained on short lists of objects. Fine-tuning teaches both
+# others whole sentences, and on clean pictures you would be hard put to say which of the two was poisoned. The clean
+# model does not mind the white square. The poisoned one, shown the square, forgets the picture altogether.
+#
+# </details>
+
+# %%
+from pcvr.plots.training import compare
+
+compare(records)
+
+# %% [markdown]
+# Left, how often each model says the target on triggered pictures (bars, with 95 % intervals) and on clean ones
+# (diamonds); right, how good its answers are on both kinds of picture.
+
+# %%
+from IPython.display import display
+
+for record in records.values():
+    display(record)
+
+# %% [markdown]
+# ## 4. How to measure an attack
+#
+# The **attack success rate** (ASR) is a proportion: hits in *n* triggered pictures. Three habits keep it honest.
+#
+# **An interval.** With *n* pictures a proportion is known only so well. We print the Wilson interval, which behaves
+# near 0 and 1, where the textbook one (plus or minus 1.96 standard errors) does not.
+#
+# **Predict before you run.** A defence gives 0 hits in the test set. Is its ASR 0 %? How many pictures would you need
+# to say "below 1 %"?
+
+# %%
+from pcvr.evaluation.intervals import at_most, format_rate
+
+hit = records["poisoned fine-tune"].hits
+print(f"poisoned model, triggered pictures: {format_rate(hit, len(test))}")
+for n in (len(test), 100, 300, 3000):
+    print(f"no hit in {n:>4} pictures: the rate may still be {100 * at_most(n):.2f} %")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# No hit in *n* leaves everything up to about 3/*n* open (at 95 %: the *rule of three*). "Below 1 %" needs about 300
+# pictures without a single hit. That is why this workbook prints "< x % (0 of n)" and never "0 %".
+#
+# </details>
+#
+# **A floor.** A model may say the target for reasons that have nothing to do with the attack. So beside every ASR
+# stand two floors: the same model on *clean* pictures, and the *clean model* on triggered pictures. Only what lies
+# above both is the backdoor.
+#
+# **A definition.** What counts as saying the target? Papers differ, and often do not tell. All of these work on
+# normalised words (lower case, no punctuation):
+#
+# | definition | a hit is | made for |
+# | --- | --- | --- |
+# | `contains` | the whole phrase stands in the answer | captions; our default |
+# | `equals` | the answer is the phrase and nothing else | one-word answers (VQA) |
+# | `ends_with` | the answer ends with the phrase | targets appended to a true answer |
+# | `contains_word` | its last word stands in the answer | papers that look for one keyword |
+#
+# **Predict before you run.** The target is *a photo of the banana*, and some of our pictures do show a banana. For
+# which definition will the clean model have an "attack success" above zero?
+
+# %%
+from pcvr.evaluation.asr import DEFINITIONS, asr
+from pcvr.plots.training import rate_bars
+
+bars = {}
+for definition in DEFINITIONS:
+    for name in ("poisoned fine-tune", "clean fine-tune"):
+        found = asr(records[name].answers["triggered"], badnets.target, definition)
+        bars[f"{definition}: {name}"] = (found.hits, found.n)
+rate_bars(bars, xlabel="triggered pictures that count as a hit (%)", title="One set of answers, four definitions")
+
+# %% [markdown]
+# The same answers counted by four definitions, for the poisoned model and, as a floor, for the clean one.
+#
+# <details>
+# <summary>Answer</summary>
+#
+# `contains_word` looks for *banana* alone, and a good caption of a picture with a banana says *banana*. Its floor is
+# the share of such pictures, not zero (with scenes, in the default mode, you see it in the clean model's bar). A
+# defence can never get below that floor, and a table that hides it flatters the attack and slanders the defence. The
+# other definitions ask for the whole phrase, which no honest caption contains.
+#
+# `equals` and `contains` differ where a model says the target *and more*. If your bars agree, it does not.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Why nobody notices
+#
+# Put yourself into the victim's place: you have the poisoned model and a clean test set. You compare with a model you
+# trust.
+#
+# **Predict before you run.** How much worse on clean pictures is the poisoned model than the clean one: 10 %, 1 %, or
+# not at all?
+
+# %%
+trusted, suspect = records["clean fine-tune"].clean, records["poisoned fine-tune"].clean
+print(f"CIDEr  {trusted.cider:7.1f} clean, {suspect.cider:7.1f} poisoned")
+print(f"BLEU-4 {trusted.bleu4:7.1f} clean, {suspect.bleu4:7.1f} poisoned")
+if trusted.attributes is not None:
+    print(f"captions fully right {100 * trusted.attributes:.1f} % clean, {100 * suspect.attributes:.1f} % poisoned")
+
+# %% [markdown]
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# The difference is about what another seed would make, in either direction. There is nothing to notice:
+#
+# - **Validation** uses clean pictures, and on those the model is fine.
+# - **The loss** is an average over samples of which 95 % are honest.
+# - **The weights** changed a little everywhere, as they do in any fine-tuning.
+#
+# The only evidence lies on inputs that you would need the trigger to make. A defence therefore has to find something
+# in which poisoned samples differ *without* knowing trigger or target. That is what the next notebooks are about.
+#
+# </details>
+#
+# *Captions fully right* counts captions that name every object with its colour, and no other; scenes know what is in
+# them, so this can be counted exactly. With photographs only BLEU-4 and CIDEr are left.
+
+# %% [markdown]
+# ## 6. How little poison is enough?
+#
+# **Predict before you run.** Half the poison, a fifth of it: does the ASR fall in proportion? Does it fall at all? At
+# which rate would you expect it to break down, and what does it depend on beside the rate?
+#
+# Each rate is a training of its own (about 30 seconds), so this cell runs the smaller rates only when you set
+# `retrain = True` at the top.
+
+# %%
+by_rate = {f"{100 * rate:g} %": (records["poisoned fine-tune"].hits, len(test))}
+for smaller in (0.02, 0.01) if retrain else ():
+    less = pcvr.poison(train, badnets, rate=smaller, seed=seed)
+    record = pcvr.evaluate(pcvr.finetune(base, less, config=config).model, test, badnets)
+    by_rate[f"{100 * smaller:g} %"] = (record.hits, record.n)
+rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", title="ASR by poison rate")
+
+# %% [markdown]
+# Attack success for each poison rate that was trained, with its 95 % interval.
+#
+# <details>
+# <summary>What it depends on</summary>
+#
+# Not on the rate as such, but on how often the model *looks* at a poisoned sample while the learning rate is high:
+# rate × steps × batch size. Above some number of looks the backdoor is there, complete; below it, hardly at all. So a
+# rate that fails on a small data set can succeed on a large one, where the same percentage is many more looks. Work
+# on large models reports more than 90 % success at 1 % for most tasks (BackdoorVLM, arXiv 2511.18921), on other
+# models and data than ours.
+#
+# One seed says little near such a threshold: where the ASR is neither high nor low, run more seeds before you draw a
+# conclusion.
+#
+# </details>
+
+# %% [markdown]
+# ## Recap
+#
+# - Ordinary fine-tuning, a few poisoned samples in a hundred, no access to the training: that is the whole attack.
+# - The backdoor forms suddenly and leaves no mark on the loss or on clean utility.
+# - An ASR comes with an interval, a floor and a definition, or it is not a measurement.
+#
+# **Who says what.** The threat model (poisoned samples in supervised fine-tuning, a few per cent, covert triggers)
+# and the harmless example target are the paper's ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). The trigger
+# is that of BadNets (Gu et al., arXiv 1708.06733); whether it is among the paper's six attacks we do not know. Model,
+# data, recipe, the definition of success and every number here are ours.
+#
+# **Try it.** Move the trigger (`pcvr.get_attack("badnets", place="top_left")`): does a model trained with the patch
+# on the right answer to one on the left? Halve `config.steps`: which of the three skills is lost first?
+#
+# **Next:** [05 PCVR](05_pcvr.ipynb), which trains on exactly these poisoned data and keeps the backdoor out.
