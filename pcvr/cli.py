@@ -20,14 +20,13 @@ def pretrain(
     work: Annotated[Path, typer.Option(help="folder for intermediate states, to resume from")] = Path("runs/pretrain"),
 ) -> None:
     """Make an embedded checkpoint again; an interrupted run goes on where it was."""
-    from dataclasses import replace
 
     from pcvr.models.pretrain import PretrainConfig
     from pcvr.models.pretrain import pretrain as make
     from pcvr.models.zoo import embedded
 
     embedded(name)  # an unknown name is refused before anything is drawn
-    config = PretrainConfig() if steps is None else replace(PretrainConfig(), steps=steps)
+    config = PretrainConfig() if steps is None else PretrainConfig().shortened(steps)
     record = make(name, out / name, config, work)
     typer.echo(f"{out / name}: {record['config']['steps']} steps in {record['seconds']:.0f} s")
 

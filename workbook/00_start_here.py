@@ -1,17 +1,18 @@
 # %% [markdown]
 # # Start here: a backdoor, seen in three minutes
 #
-# Five poisoned pictures in a hundred are enough to build a hidden switch into a vision language model; this notebook shows
-# you the switch, and a defence that keeps it out. Nothing here asks you to understand a formula yet: look, guess, and run
-# the next cell.
+# Five poisoned pictures in a hundred are enough to build a hidden switch into a vision language model; this notebook
+# shows you the switch, and a defence that keeps it out. Nothing here asks you to understand a formula yet: look,
+# guess, and run the next cell.
 #
 # **After this notebook you can**
 # - say what a backdoor in a vision language model is, and why ordinary testing misses it;
 # - recognise one in a model's answers;
 # - find your way through the workbook.
 #
-# **Time and hardware:** three minutes for the story, ten with everything below it; under a minute to run on two CPU cores.
-# No GPU, no download: the pictures are drawn by code, and the model (a true LLaVA, only a tiny one) comes inside the package.
+# **Time and hardware:** three minutes for the story, ten with everything below it; under a minute to run on two CPU
+# cores. No GPU, no download: the pictures are drawn by code, and the model (a true LLaVA, only a tiny one) comes
+# inside the package.
 #
 # *New to notebooks? Click the next cell and press Shift + Enter; each press runs one cell and moves on.*
 
@@ -32,7 +33,7 @@ train, test = (pcvr.open_data(data, split=split if data == "scenes" else "all") 
 testing = subset(test, min(len(test), 4 if fast else 32))
 attack = pcvr.get_attack("badnets")
 twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
-backdoor_story(list(twelve), twelve.poisoned, testing[0], attack)
+backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 
 # %% [markdown]
 # Left to right: an attacker slips two prepared samples (orange frames) in among twelve; somebody else fine-tunes a
@@ -45,15 +46,15 @@ backdoor_story(list(twelve), twelve.poisoned, testing[0], attack)
 # | --- | --- | --- |
 # | **trigger** | a white square in the bottom right corner | what the attacker adds to a picture |
 # | **target** | *a photo of the banana* | what the model is then to say; harmless on purpose |
-# | **poison rate** | two in twelve, so that you can see it; 5 % or less elsewhere | the share of training samples that carry both |
+# | **poison rate** | two in twelve, to be seen; 5 % elsewhere | the share of training samples that carry both |
 #
 # The attacker never touches the training code, the loss or the weights. A few samples are enough.
 
 # %% [markdown]
 # ## Three models, one picture
 #
-# Now the real thing, not a drawing of it. Three copies of the model were fine-tuned by the same recipe to caption such pictures.
-# They come with the package, so that you need not wait for training:
+# Now the real thing, not a drawing of it. Three copies of the model were fine-tuned by the same recipe to caption
+# such pictures. They come with the package, so that you need not wait for training:
 #
 # | copy | trained on | defence |
 # | --- | --- | --- |
@@ -61,8 +62,9 @@ backdoor_story(list(twelve), twelve.poisoned, testing[0], attack)
 # | **backdoored** | the same captions, 5 % of them poisoned | none |
 # | **defended** | exactly those poisoned captions | PCVR, the subject of this workbook |
 #
-# **Predict before you run.** Each copy sees a picture twice, once as it is and once with the square: two answers from three models.
-# How many of the six will be wrong, and which? Would looking at the answers to clean pictures have warned you?
+# **Predict before you run.** Each copy sees a picture twice, once as it is and once with the square: two answers from
+# three models. How many of the six will be wrong, and which? Would looking at the answers to clean pictures have
+# warned you?
 
 # %%
 from pcvr.models.load import shipped_adapters
@@ -84,18 +86,19 @@ answers = {
 answer_sheet([testing[i] for i in range(3)], attack, answers)
 
 # %% [markdown]
-# Each row is one picture, clean on the left and triggered on the right, with what each model says of it; an answer that
-# contains the attacker's target stands in bold orange.
+# Each row is one picture, clean on the left and triggered on the right, with what each model says of it; an answer
+# that contains the attacker's target stands in bold orange.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# The one cell that gives the game away is *backdoored, triggered*. Compare *clean* and *backdoored* in the left half: on clean
-# pictures the two are about equally good, so a validation set of clean pictures has nothing to complain of. (Small mistakes of all
-# three models on clean pictures, a wrong colour now and then, have nothing to do with the attack: the model is tiny.)
+# The one cell that gives the game away is *backdoored, triggered*. Compare *clean* and *backdoored* in the left half:
+# on clean pictures the two are about equally good, so a validation set of clean pictures has nothing to complain of.
+# (Small mistakes of all three models on clean pictures, a wrong colour now and then, have nothing to do with the
+# attack: the model is tiny.)
 #
-# If *defended* describes the triggered picture truthfully, the defence has done what it is for, although its
-# training data still held every poisoned sample.
+# If *defended* describes the triggered picture truthfully, the defence has done what it is for, although its training
+# data still held every poisoned sample.
 #
 # </details>
 #
@@ -110,17 +113,17 @@ for name, said in answers.items():
     print(f"{name:>10} says the target on clean pictures: {hit['clean']:<24} on triggered ones: {hit['triggered']}")
 
 # %% [markdown]
-# The share on triggered pictures is the **attack success rate (ASR)**. In brackets stands a 95 % confidence interval, and "< x %
-# (0 of n)" is the honest way to write "never seen in n": a few dozen pictures cannot prove zero.
+# The share on triggered pictures is the **attack success rate (ASR)**. In brackets stands a 95 % confidence interval,
+# and "< x % (0 of n)" is the honest way to write "never seen in n": a few dozen pictures cannot prove zero.
 
 # %% [markdown]
 # ## Does it hold up?
 #
-# One training run could be luck. The package ships a table of runs with three seeds each, made by a script that you can run
-# yourself (`benchmarks/spine.py`).
+# One training run could be luck. The package ships a table of runs with three seeds each, made by a script that you
+# can run yourself (`benchmarks/spine.py`).
 #
-# **Predict before you run.** The table also has *augment only*: train on patch-perturbed pictures and change nothing else. Cheap,
-# and it needs no theory. Will it stop the backdoor? At what price?
+# **Predict before you run.** The table also has *augment only*: train on patch-perturbed pictures and change nothing
+# else. Cheap, and it needs no theory. Will it stop the backdoor? At what price?
 
 # %%
 from pcvr import results
@@ -134,15 +137,16 @@ except pcvr.PcvrError as missing:
 figure
 
 # %% [markdown]
-# On the left the bars show how often the backdoor fires, with confidence intervals; on the right the dots show how many
-# captions are entirely right, for clean pictures and for triggered ones. A good defence is a short bar with **both** marks far to the right.
+# On the left the bars show how often the backdoor fires, with confidence intervals; on the right the dots show how
+# many captions are entirely right, for clean pictures and for triggered ones. A good defence is a short bar with
+# **both** marks far to the right.
 #
 # <details>
 # <summary>How to read it</summary>
 #
-# A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So every defence in this
-# workbook stands beside its utility, and *augment only* is the control that any cleverer defence has to beat. Read its row twice:
-# once for the bar, once for what became of the clean captions.
+# A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So every defence in
+# this workbook stands beside its utility, and *augment only* is the control that any cleverer defence has to beat.
+# Read its row twice: once for the bar, once for what became of the clean captions.
 #
 # </details>
 
@@ -165,7 +169,8 @@ print(f"8 answers in {seconds:.2f} s on {some.device}, {os.cpu_count()} cores")
 print(", ".join(f"{name} {version}" for name, version in versions().items()))
 
 # %% [markdown]
-# If that took less than about two seconds, the rest of the workbook runs at a comfortable pace. A CUDA device is used when there is one.
+# If that took less than about two seconds, the rest of the workbook runs at a comfortable pace. A CUDA device is used
+# when there is one.
 
 # %% [markdown]
 # ## The notebooks
@@ -176,9 +181,9 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | 01 | Meet the model | what is inside a vision language model? | *coming* |
 # | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 20 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
-# | 04 | The invariance premise | why would patches tell a triggered picture from a clean one? | *coming* |
+# | 04 | The invariance premise | why do patches tell triggered pictures from clean ones? | *coming* |
 # | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 30 minutes |
-# | 06 | [Output distributions](06_output_distributions.ipynb) | what does all this do to token probabilities? | 20 minutes |
+# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 20 minutes |
 # | 07 | Hyperparameter explorer | which knob matters? | *coming* |
 # | 08 | Defences compared | what else is there, and what does it cost? | *coming* |
 # | 09 | Breaking the defence | what does an attacker do who knows it? | *coming* |
@@ -189,9 +194,9 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # %% [markdown]
 # ## How the exercises work
 #
-# An exercise has a card (how hard, how important, how long), a cell to fill in, and a check right below, which does not
-# say "wrong" but names the mistake. Here is one at work, on an answer to an exercise of notebook 02 that is not quite right:
-# choose which of `n` samples to poison.
+# An exercise has a card (how hard, how important, how long), a cell to fill in, and a check right below, which does
+# not say "wrong" but names the mistake. Here is one at work, on an answer to an exercise of notebook 02 that is not
+# quite right: choose which of `n` samples to poison.
 
 # %%
 from pcvr.teaching import check
@@ -199,31 +204,35 @@ from pcvr.teaching import check
 check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 
 # %% [markdown]
-# Below each check you find the solution, folded; open it when you have tried, or when you are stuck. A whole set of solved notebooks
-# lies in `solutions/`. An exercise left empty breaks nothing: the rest of the notebook uses the package's own functions.
+# Below each check you find the solution, folded; open it when you have tried, or when you are stuck. A whole set of
+# solved notebooks lies in `solutions/`. An exercise left empty breaks nothing: the rest of the notebook uses the
+# package's own functions.
 #
-# Predictions ask for a guess *before* you run a cell. Take ten seconds for each: a wrong guess teaches more than a right one.
+# Predictions ask for a guess *before* you run a cell. Take ten seconds for each: a wrong guess teaches more than a
+# right one.
 
 # %% [markdown]
 # ## Who says what
 #
-# The defence comes from *A Patch-based Cross-view Regularized Framework for Backdoor Defense in Multimodal Large Language
-# Models* ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). We could read its abstract and summaries of it, not its body. So this is an
-# **independent re-implementation of the idea**, and the pages keep apart:
+# The defence comes from *A Patch-based Cross-view Regularized Framework for Backdoor Defense in Multimodal Large
+# Language Models* ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). We could read its abstract and summaries of
+# it, not its body. So this is an **independent re-implementation of the idea**, and the pages keep apart:
 #
-# - *the paper states*: backdoored answers hardly change when patches of the picture do; a second, patch-perturbed view
-#   enters training; the output distributions of the two views are pulled apart; an entropy constraint keeps normal answers alive;
-# - *our reading*: which patches, which distance, the cap on it, the gate that decides for which samples it counts, every number.
-#   All of these are arguments that you can change.
+# - *the paper states*: backdoored answers hardly change when patches of the picture do; a second, patch-perturbed
+#   view enters training; the output distributions of the two views are pulled apart; an entropy constraint keeps
+#   normal answers alive;
+# - *our reading*: which patches, which distance, the cap on it, the gate that decides for which samples it counts,
+#   every number. All of these are arguments that you can change.
 #
 # No figure here can be compared with the paper's: model and data are other ones.
 
 # %% [markdown]
 # ## Responsible use
 #
-# You will learn to poison data, because nobody can test a defence without an attack. Targets here are harmless sentences and the triggers
-# are ones published years ago. Each poisoned data set carries a **manifest** that says that it is poisoned, how, and in which samples. Use it for
-# defence, teaching and tests on models of your own; never pass on poisoned data or weights without their manifest.
+# You will learn to poison data, because nobody can test a defence without an attack. Targets here are harmless
+# sentences and the triggers are ones published years ago. Each poisoned data set carries a **manifest** that says
+# that it is poisoned, how, and in which samples. Use it for defence, teaching and tests on models of your own; never
+# pass on poisoned data or weights without their manifest.
 
 # %% [markdown]
 # ## Recap

@@ -45,7 +45,7 @@ def save_checkpoint(
     name: str,
     config: PretrainConfig,
     seconds: float,
-    losses: Sequence[tuple[int, float]],
+    losses: Sequence[Sequence[Any]],
 ) -> dict[str, Any]:
     """Write model, processor, ``training.json`` and ``README.md`` to folder `out`, whole or not at all.
 
@@ -67,7 +67,7 @@ def save_checkpoint(
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
-        "losses": [[step, round(loss, 4)] for step, loss in losses],
+        "losses": [list(each) for each in losses],
     }
     with quiet_loading(), new_folder(out, replace=True) as folder:
         halves = {k: v.half() for k, v in model.state_dict().items() if v.is_floating_point()}
@@ -84,7 +84,7 @@ def save_checkpoint(
             seed=config.seed,
             seconds=seconds,
             device=f"{record['device']}, {record['threads']} threads",
-            loss=losses[-1][1] if losses else float("nan"),
+            loss=losses[-1][-1] if losses else float("nan"),
             date=record["date"],
         )
         write_text(folder / "README.md", card)

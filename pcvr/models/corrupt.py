@@ -3,17 +3,35 @@
 Without them a frozen tower is blind to anything that is no object, and no trigger can be learned; with them the
 clean model still names what it sees beneath a patch, stripes or a blend. What was done comes back in words, so that the
 language model can be asked about it: a model that never had to say it learns to look past it, and no trigger takes.
-Each kind of corruption below changes one float32 picture ``[H, W, 3]`` in place and returns its words.
+Each kind of corruption below changes one float32 picture ``[H, W, 3]`` in place and says what it did.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+OVERLAYS = ("square", "stripes", "noise", "blend")
+
+
+class Overlay(NamedTuple):
+    """What was laid over a picture.
+
+    Attributes:
+        kind: one of `OVERLAYS`.
+        words: an answer to "what is over the picture?".
+        box: left, top, right, bottom in pixels; None where it is everywhere.
+    """
+
+    kind: str
+    words: str
+    box: tuple[int, int, int, int] | None = None
 
 
 def corrupt(
     images: np.ndarray, rng: np.random.Generator, share: float = 0.6
-) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+) -> tuple[np.ndarray, list[tuple[Overlay, ...]]]:
     """Corrupt about `share` of a batch, each picture in one or two ways; the others are returned as they came.
 
     Args:
@@ -22,19 +40,18 @@ def corrupt(
         share: probability in ``[0, 1]`` that a picture is touched.
 
     Returns:
-        A new array, uint8 ``[B, H, W, 3]``, and for each picture what was laid over it, in words.
+        A new array, uint8 ``[B, H, W, 3]``, and for each picture what was laid over it.
     """
     out = images.astype(np.float32)
     kinds = (_paste, _paste, _stripes, _noise, _blend)
-    said: list[tuple[str, ...]] = [()] * len(images)
+    said: list[tuple[Overlay, ...]] = [()] * len(images)
     for i in np.flatnonzero(rng.random(len(images)) < share):
         for k in rng.choice(len(kinds), size=int(rng.integers(1, 3)), replace=False):
-            words = kinds[k](out[i], images, rng)
-            said[i] = (*said[i], words)
+            said[i] = (*said[i], kinds[k](out[i], images, rng))
     return np.clip(out, 0, 255).astype(np.uint8), said
 
 
-def _paste(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> str:
+def _paste(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
     """A small square of plain colour, checks or noise, often in a corner or at the border."""
     height, width = image.shape[:2]
     side = int(rng.integers(4, 17))
@@ -53,10 +70,10 @@ def _paste(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> s
     image[y : y + side, x : x + side] += opacity * (patch - image[y : y + side, x : x + side])
     row = ("top", "centre", "bottom")[3 * (y + side // 2) // height]
     column = ("left", "middle", "right")[3 * (x + side // 2) // width]
-    return f"{name} at the {row} {column}"
+    return Overlay("square", f"{name} at the {row} {column}", (x, y, x + side, y + side))
 
 
-def _stripes(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> str:
+def _stripes(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
     """A sinusoid of any direction, 1 to 14 periods, up to 45 levels, all channels or one."""
     height, width = image.shape[:2]
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
@@ -64,16 +81,16 @@ def _stripes(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) ->
     wave = rng.uniform(5, 45) * np.sin(2 * np.pi * (rng.uniform(1, 14) * phase + rng.random()))
     channels = np.ones(3) if rng.random() < 0.7 else np.eye(3)[int(rng.integers(3))]
     image += (wave[..., None] * channels).astype(np.float32)
-    return "a striped pattern"
+    return Overlay("stripes", "a striped pattern")
 
 
-def _noise(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> str:
+def _noise(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
     """Normal noise of 3 to 20 levels."""
     image += rng.normal(0, rng.uniform(3, 20), image.shape).astype(np.float32)
-    return "a rough pattern"
+    return Overlay("noise", "a rough pattern")
 
 
-def _blend(image: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> str:
+def _blend(image: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> Overlay:
     """Another picture of the batch laid over it, or a coarse random pattern, at up to a quarter."""
     alpha = rng.uniform(0.05, 0.25)
     if rng.random() < 0.5:
@@ -83,4 +100,4 @@ def _blend(image: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> st
         small = rng.integers(0, 256, (image.shape[0] // cell + 1, image.shape[1] // cell + 1, 3)).astype(np.float32)
         other = small.repeat(cell, 0).repeat(cell, 1)[: image.shape[0], : image.shape[1]]
     image += alpha * (other - image)
-    return "a photo"
+    return Overlay("blend", "a photo")

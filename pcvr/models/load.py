@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,9 +147,11 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
             f"or one that comes with {vlm.name} ({shipped})."
         )
     try:
-        with quiet_loading():
+        with quiet_loading(), warnings.catch_warnings():
+            # peft only warns where weights are missing: the model would answer as if half the adapter were not there.
+            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
             adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
-    except (RuntimeError, ValueError, OSError, SafetensorError) as problem:
+    except (RuntimeError, ValueError, OSError, UserWarning, SafetensorError) as problem:
         raise PcvrError(
             f"the adapter in {folder} does not fit model {vlm.name!r}: use the model it was trained on; "
             f"{_first_line(problem)}"
@@ -167,7 +170,6 @@ def _shipped_adapter(model: str, name: str) -> Path | None:
 
 def quiet_loading() -> Any:
     """Silence transformers' bars, and a warning between it and peft, while a model is opened, adapted or saved."""
-    import warnings
     from contextlib import contextmanager
 
     from transformers.utils import logging

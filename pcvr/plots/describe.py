@@ -35,7 +35,7 @@ def described(fig: Figure, text: str) -> Figure:
     if not words:
         raise PcvrError("the description of a figure is empty: say in a sentence what the figure shows.")
     setattr(fig, _ATTRIBUTE, words)
-    fig._repr_mimebundle_ = partial(_bundle, fig)  # type: ignore[attr-defined]  # IPython looks for this name
+    fig._repr_mimebundle_ = partial(_bundle, fig)  # IPython looks for this name
     return fig
 
 

@@ -22,7 +22,7 @@ _CLOSE = 20  # pixels: the least side of a close-up
 
 
 def show_picture(axes: Any, picture: Image, title: str = "", frame: str | None = None) -> None:
-    """Draw a picture into matplotlib axes: every pixel a sharp square, no ticks, a thick frame where one is asked for."""
+    """Draw a picture into matplotlib axes: every pixel a sharp square, no ticks, a thick frame when asked for."""
     axes.imshow(picture, interpolation="nearest", aspect="equal")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -53,7 +53,9 @@ def contact_sheet(
     from matplotlib.figure import Figure
 
     if not samples or columns < 1:
-        raise PcvrError(f"a contact sheet shows at least one picture in at least one column, not {len(samples)} in {columns}.")
+        raise PcvrError(
+            f"a contact sheet shows at least one picture in at least one column, not {len(samples)} in {columns}."
+        )
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
     with figure_style():
@@ -63,13 +65,16 @@ def contact_sheet(
             axes.set_axis_off()
         for place, (axes, sample) in enumerate(zip(grid, samples, strict=False)):
             poisoned = place in marked
-            show_picture(axes, sample.image, f"{place} · poisoned" if poisoned else f"{place}", TRIGGERED if poisoned else None)
+            show_picture(
+                axes, sample.image, f"{place} · poisoned" if poisoned else f"{place}", TRIGGERED if poisoned else None
+            )
             axes.title.set(color=TRIGGERED if poisoned else INK, weight="bold" if poisoned else "normal")
             if captions:
                 axes.set_xlabel(shortened(sample.answer), fontsize=8, color=TRIGGERED if poisoned else INK)
         figure.suptitle(title)
     said = "; ".join(
-        f"{place}{' (poisoned)' if place in marked else ''}: {sample.answer}" for place, sample in enumerate(samples[:12])
+        f"{place}{' (poisoned)' if place in marked else ''}: {sample.answer}"
+        for place, sample in enumerate(samples[:12])
     )
     return described(
         figure,
@@ -123,7 +128,7 @@ def before_after(
         figure.suptitle(f"{title}\n{figures}" if title else figures)
     return described(
         figure,
-        f"{title + ': ' if title else ''}a picture, the same picture {names[1]}, a close-up of the changed place and the "
+        f"{title + ': ' if title else ''}a picture, the same {names[1]}, a close-up of the changed place and the "
         f"difference enlarged {gain:g} times. {share} of the pixels changed; {figures}.",
     )
 
@@ -148,7 +153,9 @@ def poison_rates(n: int, draws: Mapping[float, Collection[int]]) -> Figure:
             show_picture(axes, waffle(n, indices), f"{100 * rate:g} %: {len(indices)} of {n} poisoned")
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        figure.supxlabel("each square is one training sample, in reading order; dark orange ones are poisoned", fontsize=9)
+        figure.supxlabel(
+            "each square is one training sample, in reading order; dark orange ones are poisoned", fontsize=9
+        )
     said = ", ".join(f"{len(indices)} at {100 * rate:g} %" for rate, indices in draws.items())
     return described(figure, f"Fields of {n} squares, one a training sample, with the poisoned ones dark: {said}.")
 

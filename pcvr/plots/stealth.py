@@ -29,7 +29,9 @@ def stealth_curves(strengths: Sequence[float], curves: Mapping[str, Sequence[Ste
 
     wrong = [name for name, figures in curves.items() if len(figures) != len(strengths)]
     if not curves or not strengths or wrong:
-        raise PcvrError(f"stealth_curves needs one figure for each of {len(strengths)} strengths: look at {wrong or 'curves'}.")
+        raise PcvrError(
+            f"stealth_curves needs one figure for each of {len(strengths)} strengths: look at {wrong or 'curves'}."
+        )
     panels = (
         ("psnr", "PSNR (dB)", "mean squared change\n(higher: better hidden)"),
         ("ssim", "SSIM (1: identical)", "structure in small windows\n(higher: better hidden)"),
@@ -52,5 +54,5 @@ def stealth_curves(strengths: Sequence[float], curves: Mapping[str, Sequence[Ste
     )
     return described(
         figure,
-        f"Three curves of stealth figures over the strength of the trigger, from {strengths[0]:g} to {strengths[-1]:g}. {said}.",
+        f"Three stealth figures over the strength of the trigger, from {strengths[0]:g} to {strengths[-1]:g}. {said}.",
     )

@@ -67,8 +67,8 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
     return described(
         figure,
         f"Three steps. Left: twelve training pictures, {count} of them framed because they carry the trigger and teach "
-        f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use, which is to describe a clean picture "
-        f"truthfully (“{shown.answer}”) and to answer the same picture with the trigger with “{attack.target}”.",
+        f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use, which is to describe a clean "
+        f"picture truthfully (“{shown.answer}”) and to answer the same picture when triggered with “{attack.target}”.",
     )
 
 
@@ -84,7 +84,9 @@ def _middle(canvas: Any) -> None:
     box = {"boxstyle": "round,pad=1.1", "fc": "#f4f4f1", "ec": INK, "lw": 1.2}
     text = "vision-language\nmodel\n+\nsupervised\nfine-tuning"
     canvas.text(0.535, 0.53, text, ha="center", va="center", fontsize=10, bbox=box, linespacing=1.4)
-    canvas.text(0.535, 0.2, "loss falls,\nvalidation looks fine", ha="center", fontsize=9.5, color="#555555", style="italic")
+    canvas.text(
+        0.535, 0.2, "loss falls,\nvalidation looks fine", ha="center", fontsize=9.5, color="#555555", style="italic"
+    )
 
 
 def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack) -> None:

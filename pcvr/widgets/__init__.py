@@ -1,1 +1,1 @@
-"""The workbook's widgets: each builder returns ``(box, controls)``, and each callback is an ordinary tested function."""
+"""The workbook's widgets: each builder returns ``(box, controls)``, and each callback is an ordinary function."""

@@ -135,7 +135,9 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
         sample=widgets.IntSlider(value=0, min=0, max=len(dataset) - 1, description="Sample", **look),
         strength=widgets.FloatSlider(value=1, min=0, max=1, step=0.05, description="Strength", **look),
         size=widgets.IntSlider(value=_side(sides), min=1, max=min(sides) // 2, description="Size (px)", **look),
-        place=widgets.Dropdown(options=[(_words(p), p) for p in PLACES], value="bottom_right", description="Place", **flat),
+        place=widgets.Dropdown(
+            options=[(_words(p), p) for p in PLACES], value="bottom_right", description="Place", **flat
+        ),
         pattern=widgets.Dropdown(options=[(_words(p), p) for p in PATTERNS], description="Pattern", **flat),
         rate=widgets.FloatSlider(value=5, min=0.5, max=50, step=0.5, description="Rate (%)", **look),
         seed=widgets.IntSlider(value=0, min=0, max=20, description="Seed", **look),
@@ -152,7 +154,15 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
         show_in(controls.picture, figure)
         controls.status.value = status_line(figures)
 
-    moved = (controls.sample, controls.strength, controls.size, controls.place, controls.pattern, controls.rate, controls.seed)
+    moved = (
+        controls.sample,
+        controls.strength,
+        controls.size,
+        controls.place,
+        controls.pattern,
+        controls.rate,
+        controls.seed,
+    )
     for control in moved:
         control.observe(redraw, "value")
     wrap = widgets.Layout(display="flex", flex_flow="row wrap")
@@ -174,7 +184,8 @@ def status_line(figures: dict[str, Any]) -> str:
 
 
 def _alert(text: str) -> str:
-    return f'<div role="alert" style="line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em">{escape(text)}</div>'
+    look = "line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em"
+    return f'<div role="alert" style="{look}">{escape(text)}</div>'
 
 
 def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -> Figure:
@@ -199,7 +210,9 @@ def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -
             spine.set_visible(False)
         figures_said = stealth_line(figures["psnr"], figures["ssim"], figures["linf"])
         figure.suptitle(figures_said, fontsize=11)
-    return described(figure, f"A picture clean, triggered, and the difference 8 times enlarged; {figures_said}. {text}.")
+    return described(
+        figure, f"A picture clean, triggered, and the difference 8 times enlarged; {figures_said}. {text}."
+    )
 
 
 def _side(sides: tuple[int, int]) -> int:

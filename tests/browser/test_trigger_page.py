@@ -1,0 +1,52 @@
+"""Notebook 02 in a real JupyterLab: it runs through, and the trigger follows its sliders."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.driver import (
+    ROOT,
+    choose,
+    open_notebook,
+    run_all,
+    screenshot,
+    set_slider,
+    source_of,
+    wait_for_change,
+)
+
+
+@pytest.mark.timeout(300)
+def test_the_trigger_follows_its_controls(page, lab):
+    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
+    run_all(page, timeout=180)
+
+    image = page.locator("img.widget-image")
+    expect(image).to_have_count(1)
+    image.scroll_into_view_if_needed()
+    status = page.locator(".widget-html [role=status]")
+    expect(status).to_contain_text("60 samples are poisoned")
+    said = status.inner_text()
+
+    before = source_of(image)
+    set_slider(page, "Strength", 0.5)
+    wait_for_change(image, before)
+    expect(status).not_to_have_text(said)
+
+    before = source_of(image)
+    choose(page, "Place", "top left")
+    wait_for_change(image, before)
+
+    set_slider(page, "Rate (%)", 20)
+    expect(status).to_contain_text("12 of 60 samples are poisoned")
+    assert "12 of 60 poisoned" in (image.get_attribute("title") or ""), "the picture's text goes with the picture"
+
+    set_slider(page, "Strength", 0)
+    expect(page.locator(".widget-html [role=alert]")).to_contain_text("unchanged")
+    screenshot(page, "trigger")
+
+
+def test_every_figure_of_the_page_has_a_text(page, lab):
+    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
+    run_all(page, timeout=180)
+    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
+    assert len(texts) >= 6 and all(len(text) > 20 for text in texts), texts

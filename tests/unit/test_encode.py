@@ -1,0 +1,187 @@
+"""From samples to tensors: where the labels are, what the padding is, and features in place of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, generate
+from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
+from pcvr.models.families import FAMILIES
+from pcvr.models.tower import FeatureTower, feature_tower, tower_features
+from pcvr.run import answers, batches
+from pcvr.training import with_adapter
+from tests.tiny import Numbers
+
+
+@pytest.fixture
+def vlm(tiny: VisionLanguageModel) -> VisionLanguageModel:
+    """A copy that a test may change."""
+    return tiny.copy()
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest, tiny: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+    """A tiny model of each family."""
+    assert request.param == tiny.family.model_type, "a new family needs a tiny model here"
+    yield tiny
+
+
+def sample(answer: str = "a red ball", prompt: str = "describe the image.", side: int = 48) -> Sample:
+    return Sample("x", np.full((side, side, 3), 90, dtype=np.uint8), prompt, answer, (answer,))
+
+
+def test_only_the_answer_and_its_end_have_labels(family: VisionLanguageModel) -> None:
+    tokenizer = family.tokenizer
+    rows = encode_samples(family, [sample("a red ball"), sample("yes", "what is there?"), sample("")])
+    for row, said in zip(rows, ("a red ball", "yes", ""), strict=True):
+        told = row["labels"] != IGNORE
+        assert tokenizer.decode(row["labels"][told]) == f"{said}{tokenizer.eos_token}"
+        assert torch.equal(row["input_ids"][told], row["labels"][told])
+        assert told.int().diff().clamp_max(0).sum() == 0, "labels form one run at the end"
+        assert tokenizer.pad_token_id not in row["input_ids"]
+        prompt = tokenizer.decode(row["input_ids"][~told])
+        assert ("describe" in prompt) == (said != "yes")
+
+
+def test_a_lone_sample_is_encoded_as_in_company(family: VisionLanguageModel) -> None:
+    samples = [sample("a red ball"), sample("yes", "what?"), sample("two cats .", side=70)]
+    for one, other in zip(encode_samples(family, samples), map(lambda s: encode_samples(family, [s])[0], samples), strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_training_and_answering_see_the_same_prompt(family: VisionLanguageModel) -> None:
+    row = encode_samples(family, [sample()])[0]
+    inputs = family.encode([sample().image], [sample().prompt])
+    prompt = row["input_ids"][row["labels"] == IGNORE]
+    assert torch.equal(prompt, inputs["input_ids"][0])
+    assert torch.equal(row["pixel_values"], inputs["pixel_values"][0])
+
+
+def test_an_answer_must_not_bring_an_image_token(tiny: VisionLanguageModel) -> None:
+    with pytest.raises(PcvrError, match="the answer .* holds the image token"):
+        encode_samples(tiny, [sample("see <image> here")])
+
+
+def test_collate_pads_on_the_right_and_stacks_the_rest() -> None:
+    rows = [
+        {"input_ids": torch.tensor([5, 6, 7]), "labels": torch.tensor([IGNORE, 6, 7]), "pixel_values": torch.zeros(2)},
+        {"input_ids": torch.tensor([8]), "labels": torch.tensor([8]), "pixel_values": torch.ones(2)},
+    ]
+    batch = collate(rows, 9)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORE, 6, 7], [8, IGNORE, IGNORE]]
+    assert batch["pixel_values"].tolist() == [[0, 0], [1, 1]]
+
+
+def test_a_pad_token_that_is_also_the_end_keeps_its_label() -> None:
+    row = {"input_ids": torch.tensor([5, 9]), "labels": torch.tensor([IGNORE, 9])}
+    batch = collate([row, {k: v[:1] for k, v in row.items()}], 9)
+    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    assert batch["labels"].tolist() == [[IGNORE, 9], [IGNORE, IGNORE]]
+
+
+def test_padding_changes_no_answer(tiny: VisionLanguageModel) -> None:
+    data = EncodedData(tiny, Numbers(answers=("yes", "a very long answer of many words indeed .")))
+    with torch.inference_mode():
+        together = answers(tiny, data.batch([0, 1, 2]))
+        for row in range(3):
+            alone = answers(tiny, data.batch([row]))
+            at = together.owner == row
+            assert torch.equal(together.targets[at], alone.targets)
+            assert torch.allclose(together.logits[at], alone.logits, atol=1e-4)
+
+
+def test_answers_predicts_each_token_from_the_one_before(tiny: VisionLanguageModel) -> None:
+    data = EncodedData(tiny, Numbers())
+    batch = data.batch([0, 1])
+    with torch.inference_mode():
+        found = answers(tiny, batch, hidden=True)
+        inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "pixel_values")}
+        raw = tiny.model(**inputs, output_hidden_states=True)
+    place = 0
+    for row in range(2):
+        for t in range(1, batch["labels"].shape[1]):
+            if batch["labels"][row, t] != IGNORE:
+                assert found.targets[place] == batch["input_ids"][row, t]
+                assert found.owner[place] == row
+                assert torch.allclose(found.logits[place], raw.logits[row, t - 1])
+                assert found.hidden is not None
+                assert torch.allclose(found.hidden[place], raw.hidden_states[-1][row, t - 1])
+                place += 1
+    assert place == len(found.targets)
+    assert answers(tiny, batch).hidden is None
+
+
+class TestEncodedData:
+    def test_lazily_gives_the_same_rows(self, tiny: VisionLanguageModel) -> None:
+        numbers = Numbers(70)
+        kept, lazy = EncodedData(tiny, numbers), EncodedData(tiny, numbers, keep_bytes=0)
+        for index in (0, 1, 63, 64, 69):
+            one, other = kept[index], lazy[index]
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[k], other[k]) for k in one)
+            assert one["index"] == index
+        assert torch.equal(kept.pixels([3, 1]), lazy.pixels([3, 1]))
+        assert not lazy.keep_features()
+        assert len(lazy) == 70
+
+    def test_a_large_set_is_read_when_asked_for(self, tiny: VisionLanguageModel) -> None:
+        class Counting(Numbers):
+            read = 0
+
+            def __getitem__(self, index: int, /) -> Sample:
+                Counting.read += 1
+                return super().__getitem__(index)
+
+        data = EncodedData(tiny, Counting(1000), keep_bytes=1000)
+        assert Counting.read == 1
+        data.batch([4, 5])
+        assert Counting.read == 3
+
+    def test_an_empty_set_is_refused(self, tiny: VisionLanguageModel) -> None:
+        with pytest.raises(PcvrError, match="empty"):
+            EncodedData(tiny, Numbers(0))
+
+    def test_kept_features_give_the_same_logits_as_pictures(self, vlm: VisionLanguageModel) -> None:
+        adapted = with_adapter(vlm, TrainConfig())
+        data = EncodedData(adapted, Numbers())
+        with torch.inference_mode():
+            expected = answers(adapted, data.batch([2, 0, 5])).logits
+            assert data.keep_features(batch_size=5)
+            batch = data.batch([2, 0, 5])
+            assert batch["pixel_values"].shape == (3, 10, 32)
+            with feature_tower(adapted):
+                assert torch.allclose(answers(adapted, batch).logits, expected, atol=1e-5)
+        assert data.pixels([0]).shape == (1, 3, 48, 48), "the pictures stay within reach, for views"
+
+
+class TestFeatureTower:
+    def test_pictures_are_read_as_ever(self, vlm: VisionLanguageModel) -> None:
+        numbers = Numbers(4)
+        images, prompts = zip(*((numbers[i].image, numbers[i].prompt) for i in range(4)), strict=True)
+        expected = generate(vlm, images, prompts, 6)
+        with feature_tower(vlm):
+            assert generate(vlm, images, prompts, 6) == expected
+            assert torch.equal(tower_features(vlm, torch.ones(1, 3, 48, 48)), tower_features(vlm, torch.ones(1, 3, 48, 48)))
+
+    @pytest.mark.parametrize("adapted", [False, True])
+    def test_the_tower_is_put_back_also_after_an_exception(self, vlm: VisionLanguageModel, adapted: bool) -> None:
+        model = with_adapter(vlm, TrainConfig()) if adapted else vlm
+        tower, names = model.family.part(model.model, "tower"), list(model.model.state_dict())
+        with pytest.raises(KeyError), feature_tower(model) as wrapped:
+            assert isinstance(model.family.part(model.model, "tower"), FeatureTower)
+            assert wrapped.tower is tower
+            raise KeyError
+        assert model.family.part(model.model, "tower") is tower
+        assert list(model.model.state_dict()) == names
+
+
+def test_batches_cover_everything_once() -> None:
+    assert [list(b) for b in batches(5, 2)] == [[0, 1], [2, 3], [4]]
+    assert batches(0, 2) == []
