@@ -42,7 +42,7 @@ def build(seed: int = 0, width: int = WIDTH) -> tuple[Any, Any]:
 def write(folder: Path, seed: int = 0, width: int = WIDTH) -> Path:
     """Save the model of `seed` to `folder` the way the shipped ones are saved."""
     model, processor = build(seed, width)
-    save_checkpoint(model, processor, folder, name="test", config=PretrainConfig(steps=1), seconds=0, losses=[])
+    save_checkpoint(model, processor, folder, name="test", config=PretrainConfig(), seconds=0, losses=[])
     return folder
 
 

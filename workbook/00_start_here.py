@@ -131,9 +131,9 @@ from pcvr.plots.results import summary
 
 try:
     figure = summary(results.load("spine"))
-except pcvr.PcvrError as missing:
+except pcvr.PcvrError:
     figure = None
-    print(f"The table is not there yet ({missing}) Make it with: python benchmarks/spine.py")
+    print("The table has not been made yet: python benchmarks/spine.py makes it.")
 figure
 
 # %% [markdown]

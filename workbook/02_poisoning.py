@@ -104,7 +104,8 @@ from pcvr.attacks import measure_stealth
 
 for strength in (1.0, 0.5):
     weaker = pcvr.get_attack(attack, strength=strength)
-    print(f"s = {strength}:", measure_stealth(sample.image, weaker.trigger(sample.image)))
+    found = measure_stealth(sample.image, weaker.trigger(sample.image))
+    print(f"s = {strength}: PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f}, L∞ {found.linf} levels")
 
 # %% [markdown]
 # <details>
@@ -132,14 +133,15 @@ stealth_curves(
 
 # %% [markdown]
 # Three views of one thing: as the patch grows opaque, PSNR falls along a logarithm, L∞ rises along a line, and SSIM
-# soon stops falling, for once the windows under the patch are lost there is nothing more to lose.
+# hardly leaves 1 at any strength.
 #
 # <details>
 # <summary>A warning about such figures</summary>
 #
 # Even at full strength SSIM stays close to 1, although anybody can see the square: it is an average over the whole
-# picture, and the patch covers less than a hundredth of it. The figures answer "how much changed?", not "would a
-# person notice?", and still less "would a detector?". Always put the difference picture beside them.
+# picture, and the patch covers less than a hundredth of it. Look at the scale of an axis before its curve. The
+# figures answer "how much changed?", not "would a person notice?", and still less "would a detector?". Always put the
+# difference picture beside them.
 #
 # </details>
 
@@ -191,7 +193,7 @@ contact_sheet([heavy[i] for i in excerpt], columns=8, marked=marked, captions=Fa
 #
 # Could you not simply search the *captions* for repeats? Against this attack, yes: many pictures, one sentence. That
 # is why stronger attacks vary the target or insert it into a true caption. A defence that rests on repeated answers
-# would be cheating here.
+# would prove nothing beyond this one.
 
 # %% [markdown]
 # ## What a rate looks like
@@ -314,16 +316,16 @@ for target in (chosen.target, "a photo of the zebra"):
 from pcvr.widgets.trigger import trigger_explorer, trigger_view
 
 figure, figures = trigger_view(dataset, index=5, strength=0.5, pattern="checkerboard", rate=rate, seed=seed)
-print({name: value for name, value in figures.items() if name != "poisoned"}, len(figures["poisoned"]), "poisoned")
+print(f"PSNR {figures['psnr']:.1f} dB, {len(figures['poisoned'])} of {figures['n']} samples poisoned")
 figure
 
 # %% [markdown]
 # The picture clean and triggered, the difference eight times enlarged, and the whole data set with the poisoned
 # samples dark.
 #
-# And now with sliders (they need a running kernel; a page on its own shows them still). Try to
+# And now with sliders (they need a running kernel: on a saved page the place below is empty). Try to
 # - find the weakest patch that *you* can still see, and read its PSNR;
-# - find the strength below which poisoning is refused, and explain it on another picture;
+# - set the strength to 0: what does `poison` say, and what becomes of the field on the right?
 # - move the patch where an object hides it; does L∞ notice?
 # - watch the field on the right: which control changes *which* samples are drawn, and which only *how many*?
 
@@ -337,7 +339,7 @@ explorer
 #
 # Only *Seed* changes which samples are drawn, only *Rate* how many; strength, size, place and pattern change none of
 # it. PSNR and L∞ depend on the picture below the patch: a white patch on a white ball is nearly free. And *Size*
-# moves PSNR by $20 \log_{10}$ of the side, because the number of changed pixels grows with its square.
+# moves PSNR too: twice the side is four times the pixels, about 6 dB less.
 #
 # </details>
 
@@ -345,10 +347,13 @@ explorer
 # ## The manifest
 #
 # Poison without a label is a hazard, also to yourself half a year on. So every poisoned data set carries a manifest,
-# and it alone suffices to make the data again.
+# and with the clean data at hand it suffices to make the poisoned data again.
 
 # %%
-print(poisoned.manifest.to_json()[:1400], "...")
+import json
+
+manifest = json.loads(poisoned.manifest.to_json())
+print(json.dumps(manifest | {"indices": f"{manifest['indices'][:3]} and so on"}, indent=2))
 
 # %% [markdown]
 # *sha256* runs over the poisoned pictures, prompts and answers. Whoever makes the set again from the same seed gets
@@ -372,14 +377,12 @@ for path in sorted(folder.rglob("*"))[:9]:
     print(f"{path.stat().st_size:>7} bytes  {path.relative_to(folder)}")
 
 # %%
-import json
-
 print(json.dumps(json.loads((folder / "data.json").read_text())[small.poisoned[0]], indent=1))
 
 # %% [markdown]
-# Nothing in this record says that it is poisoned: not its file name, not its size, not an extra field. (Public attack
-# code has written triggered pictures in another size than clean ones, so that the file listing gave them away, and
-# the attack looked harder to detect than it was easy.) Only the manifest knows.
+# No field of this record says that it is poisoned, nor does its file name, its place in the list or the picture's
+# measures. (One public attack writes its triggered pictures at another size than the clean ones, so that the size
+# alone gives them away.) Only the manifest knows.
 #
 # Reading back checks every file. Let us damage one byte:
 

@@ -59,7 +59,7 @@ def contact_sheet(
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
     with figure_style():
-        figure = Figure(figsize=(1.75 * columns, (2.42 if captions else 2.0) * rows + 0.35), layout="constrained")
+        figure = Figure(figsize=(1.75 * columns, (2.5 if captions else 2.0) * rows + 0.35), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(samples) :]:
             axes.set_axis_off()
