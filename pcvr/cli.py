@@ -20,7 +20,6 @@ def pretrain(
     work: Annotated[Path, typer.Option(help="folder for intermediate states, to resume from")] = Path("runs/pretrain"),
 ) -> None:
     """Make an embedded checkpoint again; an interrupted run goes on where it was."""
-
     from pcvr.models.pretrain import PretrainConfig
     from pcvr.models.pretrain import pretrain as make
     from pcvr.models.zoo import embedded
@@ -28,7 +27,7 @@ def pretrain(
     embedded(name)  # an unknown name is refused before anything is drawn
     config = PretrainConfig() if steps is None else PretrainConfig().shortened(steps)
     record = make(name, out / name, config, work)
-    typer.echo(f"{out / name}: {record['config']['steps']} steps in {record['seconds']:.0f} s")
+    typer.echo(f"{out / name}: {config.steps} steps in {record['seconds']:.0f} s")
 
 
 @app.command()

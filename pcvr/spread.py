@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pcvr.defenses.terms import entropy, js_divergence
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, unknown_name
 from pcvr.evaluation.asr import hits
 from pcvr.run import answers
 from pcvr.story import forced_answers, to_pixels, with_views
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pcvr.models.load import VisionLanguageModel
     from pcvr.training import FinetuneResult
     from pcvr.views import PatchView
+
+
+FIGURES = ("divergence", "entropy", "view_entropy")
+"""What `by_stage` can regroup."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,21 @@ def spread(
         said += texts
     divergence, calm, stirred, left = np.concatenate(parts, axis=1)
     return Spread(divergence, calm, stirred, left, tuple(said), hits(said, attack.target))
+
+
+def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str, dict[str, np.ndarray]]:
+    """``(stage, "clean" | "triggered")`` -> `Spread` regrouped for plots: stage -> input -> values of one figure.
+
+    Args:
+        spreads: as in the type.
+        figure: ``"divergence"``, ``"entropy"`` or ``"view_entropy"``.
+    """
+    if figure not in FIGURES:
+        raise unknown_name("figure of a spread", figure, FIGURES)
+    panels: dict[str, dict[str, np.ndarray]] = {}
+    for (stage, shown), values in spreads.items():
+        panels.setdefault(stage, {})[shown] = getattr(values, figure)
+    return panels
 
 
 @torch.inference_mode()

@@ -74,6 +74,8 @@ models = {name: pcvr.load(model, adapter=at) for name, at in copies.items() if a
 if not models:
     print(f"No fine-tuned copies come with {model}: it answers as it is, and notebook 03 fine-tunes it.")
     models = {"as it is": pcvr.load(model)}
+if data != "scenes":
+    print("The copies were fine-tuned on drawn scenes: of photographs they say odd things, clean or not.")
 
 # %%
 from pcvr.evaluation.generate import answer_all

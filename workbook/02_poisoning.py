@@ -92,7 +92,7 @@ before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trig
 #
 # | figure | definition | sees | misses |
 # | --- | --- | --- | --- |
-# | **PSNR** | $10 \log_{10}(255^2 / \mathrm{MSE})$, in dB | the total energy | where it is: one patch, or faint noise everywhere |
+# | **PSNR** | $10 \log_{10}(255^2 / \mathrm{MSE})$, in dB | the total energy | where it is |
 # | **SSIM** | likeness in small windows, averaged | lost texture | one small place among many |
 # | **L∞** | the largest change of any level | a single glaring pixel | how many there are |
 #
@@ -215,6 +215,7 @@ poison_rates(len(dataset), {r: pcvr.poison(dataset, chosen, rate=r, seed=seed).p
 # Write `choose`, which draws `round(rate * n)` distinct indices from `0 .. n - 1` and returns them sorted. The same
 # seed has to give the same indices each time, and another seed others. Try it without scrolling to the solution:
 # there are at least six tempting ways to get it wrong, and the check knows each by name.
+
 
 # %% tags=["exercise"]
 def choose(n: int, rate: float, seed: int) -> np.ndarray:

@@ -102,7 +102,7 @@ class LessonCollator:
         images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng)
         if self.lessons.step >= self.lessons.stage.ask_overlays_from:
             for (_, turns, _), seen in zip(draws, overlays, strict=True):
-                if rng.random() < 0.5:
+                if rng.random() < self.lessons.stage.ask_overlays:
                     said = " and ".join(each.words for each in seen) or "no"
                     turns[int(rng.integers(len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
         texts: list[str] = []

@@ -35,26 +35,33 @@ class Stage:
         schedule: steps the learning rate's schedule is laid out for; it is cut off at `steps`.
         learning_rate: its peak.
         ask_overlays_from: step from which it is asked what was laid over the picture.
+        ask_overlays: share of the pictures of which it is asked.
         overlay_weight: weight of naming, patch by patch, what was laid over it.
+        through: whether pixels and overlays must be read off the connector's tokens too, not the tower's alone.
     """
 
     name: str
     steps: int
     schedule: int
     learning_rate: float
-    ask_overlays_from: int
-    overlay_weight: float
+    ask_overlays_from: int = 0
+    ask_overlays: float = 0.5
+    overlay_weight: float = 0.0
+    through: bool = False
 
 
-SEE = Stage("see", 2800, 4000, 1.5e-3, ask_overlays_from=2400, overlay_weight=0.0)
-OVERLOOK = Stage("overlays", 1400, 1400, 1e-3, ask_overlays_from=0, overlay_weight=5.0)
+SEE = Stage("see", 2800, 4000, 1.5e-3, ask_overlays_from=2400)
+OVERLAYS_NAMED = Stage("overlays", 700, 1400, 1e-3, overlay_weight=5.0)
+THROUGH = Stage("through", 700, 700, 1e-3, ask_overlays=0.8, overlay_weight=5.0, through=True)
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
-    stages: tuple[Stage, ...] = field(default=(SEE, OVERLOOK), metadata={"help": "what is learned, in order"})
+    stages: tuple[Stage, ...] = field(
+        default=(SEE, OVERLAYS_NAMED, THROUGH), metadata={"help": "what is learned, in order"}
+    )
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
     pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
     rebuild_weight: float = field(default=0.5, metadata={"help": "weight of the patch reconstruction loss"})
@@ -87,15 +94,19 @@ class PretrainConfig:
 class PretrainTrainer(Trainer):
     """Answer loss, plus pixels, names and overlays of each patch read off the tower's tokens."""
 
-    def __init__(self, *, lessons: Lessons, tower: nn.Module, patch: int, **kwargs: Any) -> None:
+    def __init__(self, *, lessons: Lessons, tower: nn.Module, connector: nn.Module, patch: int, **kwargs: Any) -> None:
         super().__init__(train_dataset=lessons, **kwargs)
         self.lessons, self.patch, self.recipe = lessons, patch, lessons.config
         self._tokens: torch.Tensor | None = None
+        self._joined: torch.Tensor | None = None
         self._parts: dict[str, float] = {}
-        self.hook = tower.register_forward_hook(self._keep)
+        self.hooks = [tower.register_forward_hook(self._keep), connector.register_forward_hook(self._keep_joined)]
 
     def _keep(self, _module: nn.Module, _args: Any, output: Any) -> None:
         self._tokens = output.last_hidden_state
+
+    def _keep_joined(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        self._joined = output
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
@@ -114,6 +125,13 @@ class PretrainTrainer(Trainer):
                 spotted = nn.functional.binary_cross_entropy_with_logits(model.overlays(tokens).float(), over)
                 loss = loss + self.lessons.stage.overlay_weight * spotted
                 self._parts["overlays"] = spotted.item()
+            if self.lessons.stage.through and self._joined is not None:
+                loss = loss + nn.functional.mse_loss(model.rebuild_through(self._joined).float(), grid)
+                passed = nn.functional.binary_cross_entropy_with_logits(
+                    model.overlays_through(self._joined).float(), over
+                )
+                loss = loss + self.lessons.stage.overlay_weight * passed
+                self._parts["through"] = passed.item()
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -121,14 +139,16 @@ class PretrainTrainer(Trainer):
 
 
 class WithHeads(nn.Module):
-    """The model and the three linear layers that are thrown away."""
+    """The model and the linear layers that are thrown away."""
 
-    def __init__(self, wrapped: nn.Module, width: int, patch: int) -> None:
+    def __init__(self, wrapped: nn.Module, width: int, joined: int, patch: int) -> None:
         super().__init__()
         self.wrapped = wrapped
         self.rebuild = nn.Linear(width, 3 * patch * patch)
         self.naming = nn.Linear(width, len(KINDS) + len(COLORS))
         self.overlays = nn.Linear(width, len(OVERLAYS))
+        self.rebuild_through = nn.Linear(joined, 3 * patch * patch)
+        self.overlays_through = nn.Linear(joined, len(OVERLAYS))
 
     def forward(self, **inputs: torch.Tensor) -> Any:
         return self.wrapped(**inputs)
@@ -174,7 +194,7 @@ def pretrain(
     entry = embedded(name)
     torch.manual_seed(config.seed)
     processor = entry.build_processor()
-    model = WithHeads(entry.build_model(processor), entry.width, entry.patch)
+    model = WithHeads(entry.build_model(processor), entry.width, entry.joined, entry.patch)
     lessons = Lessons(config, entry.image_px // entry.patch)
     collator = LessonCollator(lessons, processor, entry.image_tokens)
     folder = Path(work) / name
@@ -217,9 +237,16 @@ def _teach(
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
     )
-    tower = family_of(model.wrapped).part(model.wrapped, "tower")
+    family = family_of(model.wrapped)
+    tower, connector = (family.part(model.wrapped, part) for part in ("tower", "connector"))
     trainer = PretrainTrainer(
-        model=model, args=arguments, data_collator=collator, lessons=lessons, tower=tower, patch=patch
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        lessons=lessons,
+        tower=tower,
+        connector=connector,
+        patch=patch,
     )
     clock = _Clock(folder / "history.json", stage)
     trainer.add_callback(clock)
@@ -228,6 +255,7 @@ def _teach(
         if Path(arguments.output_dir).is_dir()
         else None
     )
-    trainer.hook.remove()
+    for hook in trainer.hooks:
+        hook.remove()
     clock.keep([(h["step"], h["answers"]) for h in trainer.state.log_history if "answers" in h])
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, done)

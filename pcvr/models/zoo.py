@@ -23,6 +23,7 @@ class Embedded:
         image_px: side of the picture it reads, pixels.
         patch: side of a tower patch, pixels.
         width: width of a tower token.
+        joined: width of a token behind the connector.
         image_tokens: tokens a picture takes in the prompt.
     """
 
@@ -32,6 +33,7 @@ class Embedded:
     image_px: int
     patch: int
     width: int
+    joined: int
     image_tokens: int
 
     @property
@@ -61,6 +63,7 @@ EMBEDDED = {
         image_px=96,
         patch=16,
         width=128,
+        joined=128,
         image_tokens=36,
     )
 }

@@ -108,9 +108,9 @@ def caption(source: StorySource, choice: Choice) -> str:
     """One line of HTML under the figure: the answer that is read along, and how far apart the views are."""
     telling = source.telling(choice)
     return (
-        f"Read along: {_FORCE_WORDS[choice.force]}, “{escape(telling.text) or '(nothing)'}”. Mean divergence "
-        f"{telling.divergence.mean():.3f} nats; mean entropy {telling.entropy.mean():.3f} nats on the original, "
-        f"{telling.view_entropy.mean():.3f} on the view."
+        f'<div role="status">Read along: {_FORCE_WORDS[choice.force]}, “{escape(telling.text) or "(nothing)"}”. Mean '
+        f"divergence {telling.divergence.mean():.3f} nats; mean entropy {telling.entropy.mean():.3f} nats on the "
+        f"original, {telling.view_entropy.mean():.3f} on the view.</div>"
     )
 
 
@@ -198,7 +198,7 @@ def _wire(source: StorySource, controls: Controls) -> None:
             show_in(controls.image, explore(source, choice))
             controls.message.value = caption(source, choice)
         except PcvrError as error:  # an exception in a callback would vanish unseen
-            controls.message.value = f"<strong>{escape(str(error))}</strong>"
+            controls.message.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
         finally:
             drawing = False
 

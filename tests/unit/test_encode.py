@@ -39,7 +39,8 @@ def test_only_the_answer_and_its_end_have_labels(family: VisionLanguageModel) ->
     rows = encode_samples(family, [sample("a red ball"), sample("yes", "what is there?"), sample("")])
     for row, said in zip(rows, ("a red ball", "yes", ""), strict=True):
         told = row["labels"] != IGNORE
-        assert tokenizer.decode(row["labels"][told]) == f"{said}{tokenizer.eos_token}"
+        assert row["labels"][told][-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(row["labels"][told][:-1]) == said
         assert torch.equal(row["input_ids"][told], row["labels"][told])
         assert told.int().diff().clamp_max(0).sum() == 0, "labels form one run at the end"
         assert tokenizer.pad_token_id not in row["input_ids"]
@@ -49,7 +50,8 @@ def test_only_the_answer_and_its_end_have_labels(family: VisionLanguageModel) ->
 
 def test_a_lone_sample_is_encoded_as_in_company(family: VisionLanguageModel) -> None:
     samples = [sample("a red ball"), sample("yes", "what?"), sample("two cats .", side=70)]
-    for one, other in zip(encode_samples(family, samples), map(lambda s: encode_samples(family, [s])[0], samples), strict=True):
+    for one, each in zip(encode_samples(family, samples), samples, strict=True):
+        other = encode_samples(family, [each])[0]
         assert one.keys() == other.keys()
         assert all(torch.equal(one[k], other[k]) for k in one)
 
@@ -63,7 +65,7 @@ def test_training_and_answering_see_the_same_prompt(family: VisionLanguageModel)
 
 
 def test_an_answer_must_not_bring_an_image_token(tiny: VisionLanguageModel) -> None:
-    with pytest.raises(PcvrError, match="the answer .* holds the image token"):
+    with pytest.raises(PcvrError, match=r"the answer .* holds the image token"):
         encode_samples(tiny, [sample("see <image> here")])
 
 
@@ -168,7 +170,8 @@ class TestFeatureTower:
         expected = generate(vlm, images, prompts, 6)
         with feature_tower(vlm):
             assert generate(vlm, images, prompts, 6) == expected
-            assert torch.equal(tower_features(vlm, torch.ones(1, 3, 48, 48)), tower_features(vlm, torch.ones(1, 3, 48, 48)))
+            inside = tower_features(vlm, torch.ones(1, 3, 48, 48))
+        assert torch.equal(inside, tower_features(vlm, torch.ones(1, 3, 48, 48)))
 
     @pytest.mark.parametrize("adapted", [False, True])
     def test_the_tower_is_put_back_also_after_an_exception(self, vlm: VisionLanguageModel, adapted: bool) -> None:

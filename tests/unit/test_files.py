@@ -54,17 +54,17 @@ class TestNewFolder:
         assert everything(tmp_path) == []
 
     def test_no_space_is_one_clear_sentence(self, tmp_path: Path) -> None:
-        with pytest.raises(PcvrError, match=r"out could not be written \(No space left.*nothing was left behind"):
-            with new_folder(tmp_path / "out") as scratch:
-                (scratch / "a").write_text("1")
-                no_space()
+        expected = r"out could not be written \(No space left.*nothing was left behind"
+        with pytest.raises(PcvrError, match=expected), new_folder(tmp_path / "out") as scratch:
+            (scratch / "a").write_text("1")
+            no_space()
         assert everything(tmp_path) == []
 
     def test_an_existing_folder_is_refused_before_any_work(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
-        with pytest.raises(PcvrError, match="out exists already: choose another folder or remove it first"):
-            with new_folder(tmp_path / "out"):
-                pytest.fail("the block ran")
+        expected = "out exists already: choose another folder or remove it first"
+        with pytest.raises(PcvrError, match=expected), new_folder(tmp_path / "out"):
+            pytest.fail("the block ran")
         assert everything(tmp_path) == ["out"]
 
     def test_one_that_comes_up_meanwhile_is_left_alone(self, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class TestLoad:
         assert inputs["pixel_values"].shape == (2, 3, 48, 48)
 
     def test_a_prompt_must_not_bring_its_own_image_token(self, tiny: VisionLanguageModel) -> None:
-        with pytest.raises(PcvrError, match="the prompt .* holds the image token '<image>'"):
+        with pytest.raises(PcvrError, match=r"the prompt .* holds the image token '<image>'"):
             tiny.prompt("<image> what is this?")
 
     def test_parts_of_the_family(self, tiny: VisionLanguageModel) -> None:
@@ -313,7 +313,7 @@ class TestAdapters:
         self, adapter: tuple[VisionLanguageModel, Path], tmp_path: Path, tiny_folder: Path
     ) -> None:
         wider = write(tmp_path / "wider", width=64)
-        with pytest.raises(PcvrError, match="does not fit model .*: use the model it was trained on") as caught:
+        with pytest.raises(PcvrError, match=r"does not fit model .*: use the model it was trained on") as caught:
             load(wider, adapter=adapter[1], device="cpu")
         assert "\n" not in str(caught.value)
 

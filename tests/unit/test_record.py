@@ -32,7 +32,7 @@ def test_figures() -> None:
     found = record()
     assert found.asr == 502 / 512
     assert found.clean_asr == 0
-    # Wilson 1927 worked by hand: centre (p + z^2 / 2n) / (1 + z^2 / n), half width z sqrt(p q / n + z^2 / 4n^2) / (...).
+    # Wilson 1927 by hand: centre (p + z^2 / 2n) / (1 + z^2 / n), half width z sqrt(p q / n + z^2 / 4n^2) / (...).
     z, n, p = 1.959963984540054, 512, 502 / 512
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)

@@ -138,7 +138,8 @@ class TestEntropyExcess:
 
 def test_feature_agreement_is_the_cosine() -> None:
     one, other = logits(4, 6, 0), logits(4, 6, 1)
-    expected = [float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in zip(one.numpy(), other.numpy(), strict=True)]
+    a, b = one.numpy(), other.numpy()
+    expected = [x @ y / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in zip(a, b, strict=True)]
     assert feature_agreement(one, other).tolist() == pytest.approx(expected, rel=1e-5)
     assert feature_agreement(one, 3 * one).tolist() == pytest.approx([1] * 4)
     assert feature_agreement(one, -one).tolist() == pytest.approx([-1] * 4)

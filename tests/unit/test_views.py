@@ -179,7 +179,8 @@ class TestInARun:
         assert seen["pixel_values"].shape == original["pixel_values"].shape
         assert all(torch.equal(seen[k], original[k]) for k in original if k != "pixel_values")
         with feature_tower(run.vlm):
-            features = [b["pixel_values"] if kept else tower_features(run.vlm, b["pixel_values"]) for b in (original, seen)]
+            given = [b["pixel_values"] for b in (original, seen)]
+            features = given if kept else [tower_features(run.vlm, p) for p in given]
             logits = [run.answers(b).logits for b in (original, seen)]
         assert ((features[0] - features[1]).flatten(1).norm(dim=1) > 0.1).all()
         assert ((logits[0] - logits[1]).abs().amax(1) > 1e-4).all()

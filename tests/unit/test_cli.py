@@ -1,0 +1,191 @@
+"""The command line: it works, and what a user can put right is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pcvr.cli import main
+from tests.photographs import write_llava_photographs
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pcvr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs ``pcvr ...`` in an empty folder; gives exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pcvr", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llava_photographs(tmp_path_factory.mktemp("data"), copies=2, side=64)
+
+
+def refused(answer: tuple[int, str, str], *words: str) -> None:
+    """Holds an answer to one sentence on the error stream, with `words` in it, and exit code 2."""
+    code, out, err = answer
+    assert code == 2, err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("pcvr: ")
+    assert lines[0].endswith((".", "?"))
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+class TestItWorks:
+    def test_poison_train_evaluate(self, pcvr: Command, tiny_folder: Path, tmp_path: Path) -> None:
+        code, out, err = pcvr("poison", "bad", "--n", 20, "--rate", 0.2)
+        assert (code, err) == (0, "")
+        assert out == "bad: 4 of 20 samples poisoned with badnets, manifest.json says how\n"
+        assert json.loads((tmp_path / "bad" / "manifest.json").read_text())["count"] == 4
+        code, out, _ = pcvr("train", "adapter", "--model", tiny_folder, "--n", 20, "--attack", "badnets", "--steps", 2)
+        assert code == 0
+        assert out.startswith("adapter: 2 steps with defence none in ")
+        code, out, err = pcvr("evaluate", "adapter", "--model", tiny_folder, "--n", 6)
+        assert (code, err) == (0, "")
+        assert "says the target" in out
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "bad"]
+
+    def test_photographs_by_path(self, pcvr: Command, tiny_folder: Path, photographs: Path) -> None:
+        shared = ("--model", tiny_folder, "--data", photographs)
+        code, _, err = pcvr("train", "adapter", *shared, "--steps", 1, "--defense", "augment")
+        assert code == 0, err
+        code, out, _ = pcvr("evaluate", "adapter", *shared, "--split", "all", "--n", 4)
+        assert code == 0
+        assert "BLEU-4" in out
+        assert "attributes" not in out
+
+    @pytest.mark.parametrize("command", ["", "pretrain", "poison", "train", "evaluate"])
+    def test_help(self, pcvr: Command, command: str) -> None:
+        code, out, _ = pcvr(*command.split(), "--help")
+        assert code == 0
+        assert "Usage" in out
+
+    def test_as_a_module_in_a_fresh_process(self, root: Path) -> None:
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-W", "error", "-m", "pcvr", *words]
+            return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+
+        helped = run("--help")
+        assert helped.returncode == 0
+        assert helped.stderr == ""
+        assert "poison" in helped.stdout
+        wrong = run("poison", "nowhere", "--attack", "badnet")
+        refused((wrong.returncode, wrong.stdout, wrong.stderr), "did you mean 'badnets'")
+
+
+class TestPoison:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ("--attack bandets", ("unknown attack 'bandets'", "did you mean 'badnets'")),
+            ("--rate 0", ("rate is 0.0", "(0, 1]")),
+            ("--rate 1.5", ("rate is 1.5", "(0, 1]")),
+            ("--rate -0.1", ("rate is -0.1",)),
+            ("--rate nan", ("rate is nan",)),
+            ("--rate 0.001 --n 20", ("rate 0.001 of 20 samples poisons none",)),
+            ("--data scene", ("did you mean 'scenes'",)),
+            ("--data missing.json", ("missing.json",)),
+            ("--n 0", ("0",)),
+            ("--seed -1 --n 20", ("seed is -1",)),
+            ("--n 20 --target ..", ("target",)),
+        ],
+    )
+    def test_bad_input(self, pcvr: Command, tmp_path: Path, options: str, words: tuple[str, ...]) -> None:
+        refused(pcvr("poison", "bad", *options.split()), *words)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_existing_folder(self, pcvr: Command, tmp_path: Path) -> None:
+        (tmp_path / "bad").mkdir()
+        refused(pcvr("poison", "bad", "--n", 20), "bad exists already")
+        assert list((tmp_path / "bad").iterdir()) == []
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "[1]", '[{"image": "no.png"}]', "\x00\xff"])
+    def test_data_that_cannot_be_read(self, pcvr: Command, tmp_path: Path, text: str) -> None:
+        (tmp_path / "data.json").write_text(text, encoding="latin-1")
+        refused(pcvr("poison", "bad", "--data", "data.json"))
+        assert [p.name for p in tmp_path.iterdir()] == ["data.json"]
+
+    def test_a_picture_that_cannot_be_read(self, pcvr: Command, tmp_path: Path, photographs: Path) -> None:
+        import shutil
+
+        shutil.copytree(photographs.parent, tmp_path / "data")
+        for picture in (tmp_path / "data" / "images").iterdir():
+            picture.write_bytes(b"no picture")
+        refused(pcvr("poison", "bad", "--data", tmp_path / "data" / photographs.name, "--rate", 0.5), ".png")
+        assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+class TestTrain:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ("--model tiny-lava", ("unknown model 'tiny-lava'", "did you mean 'tiny-llava'")),
+            ("--defense pcrv", ("unknown defence 'pcrv'", "did you mean 'pcvr'")),
+            ("--attack badnet", ("unknown attack 'badnet'", "did you mean 'badnets'")),
+            ("--attack badnets --rate 0", ("rate is 0.0",)),
+            ("--attack badnets --rate 1.5", ("rate is 1.5",)),
+            ("--attack badnets --rate 0.01", ("poisons none",)),
+            ("--steps 0", ("steps must be",)),
+            ("--seed -1", ("seed",)),
+            ("--data nothing.json", ("nothing.json",)),
+        ],
+    )
+    def test_bad_input(
+        self, pcvr: Command, tiny_folder: Path, tmp_path: Path, options: str, words: tuple[str, ...]
+    ) -> None:
+        given = options.split()
+        model = () if "--model" in given else ("--model", tiny_folder)
+        refused(pcvr("train", "adapter", "--n", 12, *model, *given), *words)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_existing_folder_before_any_work(self, pcvr: Command, tmp_path: Path) -> None:
+        (tmp_path / "adapter").mkdir()
+        refused(pcvr("train", "adapter", "--model", "not/looked-at"), "adapter exists already")
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("nowhere",), "no adapter in 'nowhere'"),
+            (("--attack", "badnetz"), "did you mean 'badnets'"),
+            (("--n", "1"), "at least 2"),
+            (("--split", "tset"), "test"),
+            (("--data", "nothing.json"), "nothing.json"),
+        ],
+    )
+    def test_bad_input(self, pcvr: Command, tiny_folder: Path, words: tuple[str, ...], said: str) -> None:
+        refused(pcvr("evaluate", "--model", tiny_folder, *words), said)
+
+    def test_a_folder_that_is_no_model(self, pcvr: Command, tmp_path: Path) -> None:
+        refused(pcvr("evaluate", "--model", tmp_path), "no checkpoint")
+
+
+def test_pretrain_refuses_an_unknown_name_before_any_work(pcvr: Command, tmp_path: Path) -> None:
+    refused(pcvr("pretrain", "tiny-lava"), "did you mean 'tiny-llava'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_command_is_a_usage_error(pcvr: Command) -> None:
+    code, _, err = pcvr("poisson")
+    assert code == 2
+    assert "No such command" in err

@@ -1,0 +1,129 @@
+"""Defences by name, their options, and what a run with them does to a batch."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
+from pcvr.defenses import DEFENSES
+from pcvr.models.encode import EncodedData
+from pcvr.run import Run
+from pcvr.training import with_adapter
+from tests.tiny import Numbers
+
+
+@pytest.fixture
+def run(tiny: VisionLanguageModel) -> Run:
+    """A run about to begin: adapter on, five steps, pictures as pictures."""
+    vlm = with_adapter(tiny.copy(), TrainConfig())
+    return Run(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=5, seed=0)
+
+
+class TestByName:
+    @pytest.mark.parametrize(("name", "kind"), [("none", PlainSFT), ("augment", AugmentOnly), ("pcvr", PCVR)])
+    def test_known(self, name: str, kind: type) -> None:
+        rule = get_defense(name)
+        assert isinstance(rule, kind)
+        assert rule == kind()
+        assert rule.name == name
+
+    def test_options(self) -> None:
+        assert get_defense("pcvr", cap=0.3, gated=False) == PCVR(cap=0.3, gated=False)
+        assert get_defense("augment", views="both") == AugmentOnly("both")
+
+    def test_the_nearest_name_is_suggested(self) -> None:
+        with pytest.raises(PcvrError, match="unknown defence 'pcv': did you mean 'pcvr'"):
+            get_defense("pcv")
+        with pytest.raises(PcvrError, match="choose one of: augment, none, pcvr"):
+            get_defense("xyzzy")
+
+    def test_an_unknown_option_names_the_known_ones(self) -> None:
+        with pytest.raises(PcvrError, match=r"no option capp: it takes .*cap"):
+            get_defense("pcvr", capp=1)
+        with pytest.raises(PcvrError, match="no option cap: it takes none"):
+            get_defense("none", cap=1)
+
+    @pytest.mark.parametrize("name", sorted(DEFENSES))
+    def test_configs_are_frozen(self, name: str) -> None:
+        rule = get_defense(name)
+        with pytest.raises((FrozenInstanceError, TypeError)):
+            rule.view = None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("apart_weight", -1),
+        ("apart_weight", float("nan")),
+        ("entropy_weight", -0.1),
+        ("entropy_weight", float("inf")),
+        ("entropy_margin", -0.1),
+        ("feature_weight", -1),
+        ("cap", 0),
+        ("cap", 0.7),
+        ("cap", float("nan")),
+        ("feature_cap", 1),
+        ("feature_cap", -1.5),
+        ("score_views", 0),
+        ("score_at", ()),
+        ("score_at", (0.5, 1.0)),
+        ("score_at", (0.0,)),
+    ],
+)
+def test_pcvr_names_the_option_that_is_out_of_range(field: str, value: Any) -> None:
+    with pytest.raises(PcvrError, match=f"^{field} must"):
+        PCVR(**{field: value})
+
+
+def test_augment_names_the_choice() -> None:
+    with pytest.raises(PcvrError, match="unknown choice of views 'bot': did you mean 'both'"):
+        AugmentOnly(views="bot")
+
+
+class TestLosses:
+    def test_plain(self, run: Run) -> None:
+        batch = run.data.batch([0, 1, 2])
+        said = run.answers(batch)
+        assert PlainSFT().loss(run, batch).item() == pytest.approx(cross_entropy(said.logits, said.targets).item())
+
+    def test_augment_trains_on_the_view(self, run: Run) -> None:
+        batch = run.data.batch([0, 1, 2])
+        view = PatchView("mean", 1.0)
+        grey = {**batch, "pixel_values": batch["pixel_values"].mean((2, 3), keepdim=True).expand(-1, -1, 48, 48)}
+        expected = PlainSFT().loss(run, grey).item()
+        plain = PlainSFT().loss(run, batch).item()
+        assert abs(plain - expected) > 1e-3
+        assert AugmentOnly("one", view).loss(run, batch).item() == pytest.approx(expected, rel=1e-5)
+        assert AugmentOnly("both", view).loss(run, batch).item() == pytest.approx((expected + plain) / 2, rel=1e-5)
+
+    def test_pcvr_is_plain_before_the_first_scoring(self, run: Run) -> None:
+        rule = PCVR(score_at=(0.6,))
+        rule.begin(run)
+        batch = run.data.batch([0, 1, 2])
+        assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
+
+    def test_pcvr_with_every_part_off_and_no_gate_stays_plain(self, run: Run) -> None:
+        rule = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        rule.begin(run)
+        run.step = 2
+        batch = run.data.batch([0, 1, 2])
+        assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
+
+    @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
+    def test_each_part_of_pcvr_has_its_switch(self, run: Run, part: str) -> None:
+        off = {"apart_weight": 0.0, "entropy_weight": 0.0, "feature_weight": 0.0}
+        rule = PCVR(score_at=(0.4,), gated=False, **{**off, part: 1.0})
+        rule.begin(run)
+        run.step = 2
+        batch = run.data.batch([0, 1, 2])
+        loss = rule.loss(run, batch)
+        assert loss.item() > PlainSFT().loss(run, batch).item()
+        loss.backward()
+        grads = [p.grad for p in run.vlm.model.parameters() if p.requires_grad and p.grad is not None]
+        assert grads
+        assert all(torch.isfinite(g).all() for g in grads)

@@ -1,0 +1,92 @@
+"""Divergence and entropy over many pictures: the same as one by one, and scores as the defence takes them."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import pcvr
+from pcvr.data.subset import subset
+from pcvr.spread import auroc_of_low, by_stage, spread, training_scores, trigger_left
+from pcvr.story import tell
+from tests.tiny import Numbers
+
+VIEW = pcvr.PatchView("swap", 0.5)
+ATTACK = pcvr.get_attack("badnets", target="a red ball")
+
+
+@pytest.mark.parametrize("shown", ["clean", "triggered"])
+def test_one_view_is_the_mean_over_tokens_of_the_telling(tiny, shown):
+    data = Numbers(6)
+    found = spread(tiny, data, ATTACK, VIEW, shown=shown, seed=2)
+    worn = ATTACK if shown == "triggered" else None
+    told = tell(tiny, [data[i] for i in range(6)], VIEW, 2, worn)
+    np.testing.assert_allclose(found.divergence, [t.divergence.mean() for t in told], atol=1e-5)
+    np.testing.assert_allclose(found.entropy, [t.entropy.mean() for t in told], atol=1e-4)
+    np.testing.assert_allclose(found.view_entropy, [t.view_entropy.mean() for t in told], atol=1e-4)
+    assert found.answers == tuple(t.text for t in told)
+    assert np.isnan(found.trigger_left).all() == (shown == "clean")
+
+
+def test_chunks_of_uneven_size_cover_everything(tiny):
+    found = spread(tiny, Numbers(7), ATTACK, VIEW, views=2, force="target", batch_size=3)
+    assert len(found.divergence) == len(found.answers) == 7 and found.says_target.all()
+    assert (found.divergence >= 0).all() and (found.divergence <= np.log(2) + 1e-6).all()
+
+
+def test_more_views_average(tiny):
+    data = Numbers(4)
+    two = spread(tiny, data, ATTACK, VIEW, views=2, force="true")
+    generator_first = spread(tiny, data, ATTACK, VIEW, views=1, force="true")
+    assert not np.allclose(two.divergence, generator_first.divergence)
+    np.testing.assert_allclose(two.entropy, generator_first.entropy, atol=1e-5)
+
+
+def test_the_trigger_is_left_where_its_patch_is_left():
+    clean = torch.zeros(3, 3, 4, 4)
+    marked = clean.clone()
+    marked[:, :, 2:, 2:] = 1.0
+    view = marked.clone()
+    view[1, :, 2:, 2:] = 0.5  # swapped away
+    view[2, :, 3, :] = 0.5  # half of it
+    assert trigger_left(clean, marked, view).tolist() == [1.0, 0.0, 0.5]
+    assert torch.isnan(trigger_left(clean, clean, view)).all()
+
+
+def test_auroc_of_low_agrees_with_scikit_learn_ties_included():
+    rng = np.random.default_rng(0)
+    clean, suspect = rng.integers(0, 9, 40).astype(float), rng.integers(-4, 6, 25).astype(float)
+    truth = np.r_[np.zeros(40), np.ones(25)]
+    assert auroc_of_low(clean, suspect) == pytest.approx(roc_auc_score(truth, -np.r_[clean, suspect]))
+    assert auroc_of_low(np.ones(3), np.ones(2)) == 0.5
+    with pytest.raises(pcvr.PcvrError, match="at least one"):
+        auroc_of_low(clean, np.array([]))
+
+
+def test_by_stage_regroups(tiny):
+    found = spread(tiny, Numbers(2), ATTACK, VIEW, force="true")
+    panels = by_stage({("before", "clean"): found, ("before", "triggered"): found, ("after", "clean"): found}, "entropy")
+    assert {stage: list(groups) for stage, groups in panels.items()} == {
+        "before": ["clean", "triggered"],
+        "after": ["clean"],
+    }
+    assert panels["after"]["clean"] is found.entropy
+    with pytest.raises(pcvr.PcvrError, match="did you mean 'entropy'"):
+        by_stage({("a", "clean"): found}, "entropie")
+
+
+def test_training_scores_of_a_run_with_kept_features(tiny):
+    data = Numbers(8)
+    result = pcvr.finetune(tiny, data, config=pcvr.TrainConfig(steps=2, batch_size=4), progress=False)
+    scores, entropies = training_scores(result, VIEW, 2)
+    assert scores.shape == entropies.shape == (8,)
+    assert (scores >= 0).all() and (scores <= np.log(2) + 1e-6).all() and (entropies > 0).all()
+    own = spread(result.model, subset(data, 8), ATTACK, VIEW, force="true")  # pictures go through the tower again
+    np.testing.assert_allclose(entropies, own.entropy, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"shown": "both"}, {"views": 0}, {"data": Numbers(0)}])
+def test_wrong_arguments_get_a_sentence(tiny, options):
+    options = {"data": Numbers(2)} | options
+    with pytest.raises(pcvr.PcvrError):
+        spread(tiny, options.pop("data"), ATTACK, VIEW, **options)

@@ -1,0 +1,141 @@
+"""Experiments: a key for each config, results that are kept, sweeps that go on where they stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcvr import PcvrError, results
+from pcvr.defenses.gate import Gate
+from pcvr.study import Experiment, run_experiment, sweep
+from pcvr.study.experiment import gate_quality
+
+OTHER: dict[str, Any] = {
+    "label": "other",
+    "defense": "pcvr",
+    "options": {"cap": 0.3},
+    "attack": "other",
+    "rate": 0.1,
+    "seed": 1,
+    "model": "other",
+    "samples": 100,
+    "tests": 100,
+    "steps": 10,
+    "data": "other.json",
+}
+
+
+@pytest.fixture
+def small(tiny_folder: Path) -> Experiment:
+    """Two steps on a dozen scenes."""
+    return Experiment("small", model=str(tiny_folder), rate=0.25, samples=12, tests=6, steps=2)
+
+
+class TestKey:
+    def test_it_is_stable(self) -> None:
+        key = Experiment("plain", options={"b": 1, "a": (0.5,)}).key
+        assert key == Experiment("plain", options={"a": (0.5,), "b": 1}).key
+        assert len(key) == 12
+        # Results on disk are named by it: changing how it is made orphans them.
+        assert Experiment("plain").key == Experiment("plain").key
+
+    @pytest.mark.parametrize("field", [f.name for f in fields(Experiment)])
+    def test_it_changes_with_each_field(self, field: str) -> None:
+        base = Experiment("plain")
+        assert OTHER[field] != getattr(base, field)
+        assert replace(base, **{field: OTHER[field]}).key != base.key
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_rate_outside_its_range(rate: float) -> None:
+    with pytest.raises(PcvrError, match="rate must lie"):
+        Experiment("x", rate=rate)
+
+
+def test_one_experiment(small: Experiment, tmp_path: Path) -> None:
+    found = run_experiment(small, save=tmp_path / "adapter")
+    assert json.loads(json.dumps(found, allow_nan=False))["experiment"] == {
+        **small.__dict__,
+        "options": {},
+    }
+    assert found["key"] == small.key
+    assert found["record"]["n"] == 6
+    assert found["gate"] == []
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
+    with pytest.raises(PcvrError, match="exists already"):
+        run_experiment(small, save=tmp_path / "adapter")
+
+
+def test_a_defence_that_scores_reports_its_gate(small: Experiment) -> None:
+    found = run_experiment(replace(small, defense="pcvr", options={"score_at": (0.5,)}))
+    assert len(found["gate"]) == 1
+    assert {"step", "flagged", "false alarms", "auroc", "recall"} <= found["gate"][0].keys()
+    clean = run_experiment(replace(small, defense="pcvr", options={"score_at": (0.5,)}, rate=0))
+    assert "auroc" not in clean["gate"][0]
+
+
+def test_gate_quality() -> None:
+    scores = np.array([0.5, 0.1, 0.4, 0.2])
+    gate = Gate(np.array([0.0, 0.9, 0.8, 0.1]), 3.0, 0.5, True)
+    found = gate_quality([{"step": 7, "scores": scores, "gate": gate}], poisoned=[1, 3], count=4)
+    assert found == [{"step": 7, "flagged": 2, "false alarms": 1, "auroc": 1.0, "recall": 0.5}]
+
+
+class TestSweep:
+    def test_it_goes_on_where_it_stopped(
+        self, small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        ran: list[str] = []
+
+        def pretend(experiment: Experiment) -> dict[str, Any]:
+            ran.append(experiment.label)
+            if experiment.label == "broken" and len(ran) < 4:
+                raise KeyboardInterrupt
+            return {"key": experiment.key, "label": experiment.label}
+
+        monkeypatch.setattr("pcvr.study.experiment.run_experiment", pretend)
+        plan = [replace(small, label=label) for label in ("one", "two", "broken", "last")]
+        with pytest.raises(KeyboardInterrupt):
+            sweep(plan, tmp_path / "kept", progress=False)
+        assert ran == ["one", "two", "broken"]
+        found = sweep(plan, tmp_path / "kept", progress=False)
+        assert ran == ["one", "two", "broken", "broken", "last"]
+        assert [f["label"] for f in found] == ["one", "two", "broken", "last"]
+        assert sweep(plan[::-1], tmp_path / "kept", progress=False) == found[::-1]
+        assert len(ran) == 5, "the second call ran something"
+        assert sorted(p.stem for p in (tmp_path / "kept").iterdir()) == sorted(e.key for e in plan)
+        assert capfd.readouterr() == ("", "")
+
+    def test_for_real(self, small: Experiment, tmp_path: Path) -> None:
+        first = sweep([small], tmp_path, progress=False)
+        assert first[0]["record"]["n"] == 6
+        assert sweep([small], tmp_path, progress=False) == first
+
+
+class TestTables:
+    def test_an_unknown_table(self) -> None:
+        with pytest.raises(PcvrError, match="unknown results table"):
+            results.load("spin")
+
+    def test_every_shipped_table_reads(self) -> None:
+        for path in results.FOLDER.glob("*.json"):
+            cells = results.load(path.stem).cells()
+            assert cells
+            assert all(0 <= c.asr <= 1 and c.seeds >= 1 for c in cells)
+
+    def test_cells_sum_hits_and_average_the_rest(self) -> None:
+        def run(label: str, hits: int, cider: float) -> dict[str, Any]:
+            clean = {"bleu4": 10.0, "cider": cider, "attributes": 0.5}
+            record = {"hits": hits, "n": 10, "clean_hits": 1, "clean": clean, "triggered": clean}
+            return {"experiment": {"label": label}, "record": record, "seconds": 2.0}
+
+        runs = [run("b", 1, 100), run("a", 5, 50), run("b", 2, 200)]
+        table = results.Table(made_by="x", date="x", versions={}, machine="x", base={}, runs=runs)
+        first, second = table.cells()
+        assert (first.label, first.seeds, first.hits, first.n, first.cider) == ("b", 2, 3, 20, 150)
+        assert (second.label, second.asr) == ("a", 0.5)

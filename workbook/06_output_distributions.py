@@ -1,0 +1,364 @@
+# %% [markdown]
+# # Output distributions: what a word's probability gives away
+#
+# You look at single words: what a model is about to say on a picture and on a patch view of it, clean and triggered,
+# before and after the defence. Everything that notebook 05 averaged is laid open here.
+#
+# **After this notebook you can**
+# - read a model's answer as a chain of distributions, and say what each is conditioned on;
+# - see abnormal invariance in a single picture, and find the word at which it starts;
+# - compare how divergence and entropy are spread before and after a defence;
+# - say when a low divergence does *not* mean a backdoor.
+#
+# **Time and hardware:** 25 minutes to read and play; about a minute to run on two CPU cores. No GPU needed. Nothing
+# is trained: three fine-tuned copies of the model come with the package.
+
+# %% tags=["parameters"]
+model = "tiny-llava"  # an embedded model, a folder, or a hub id
+data = "scenes"  # or the path of a LLaVA-style JSON with photographs
+attack = "badnets"
+rate = 0.05  # poison rate of the backdoored and the defended model
+seed = 0  # of the poison draw, the training and the views
+fast = False  # True: few pictures, for tests
+retrain = False  # True: train the three copies here (two minutes) instead of loading the shipped ones
+
+# %% [markdown]
+# ## The cast
+#
+# | stage | trained on | defence |
+# | --- | --- | --- |
+# | clean | clean captions | none |
+# | backdoored | the same with 5 % poison | none |
+# | defended | the same poison | PCVR |
+#
+# With parameters other than those of the shipped copies, or with `retrain`, all three are trained in the next cell.
+
+# %%
+import numpy as np
+
+import pcvr
+from pcvr.teaching.lesson import lesson_data, shipped_fits
+
+config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
+badnets = pcvr.get_attack(attack)
+view = pcvr.PCVR().view
+train, test = lesson_data(data, train=64 if fast else 2000, test=24 if fast else 256)
+
+if shipped_fits(model, data, attack, rate, seed) and not retrain:
+    copies = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
+    stages = {name: pcvr.load(model, adapter=adapter) for name, adapter in copies.items()}
+else:
+    poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
+    recipes = {"clean": (train, "none"), "backdoored": (poisoned, "none"), "defended": (poisoned, "pcvr")}
+    stages = {name: pcvr.finetune(pcvr.load(model), *recipe, config).model for name, recipe in recipes.items()}
+print(", ".join(stages), "·", view)
+
+# %% [markdown]
+# ## 1. One picture, token by token
+#
+# A model writes an answer one token at a time. Before each it has a full distribution over its vocabulary; greedy
+# decoding takes the top word and forgets the rest. We keep the rest, and compute it twice: on the picture, and on a
+# **patch view** of it, reading along **the same answer** both times. Whatever differs is due to the patches alone.
+#
+# `story` does this for every stage, clean and triggered, with the same view everywhere.
+
+# %%
+from pcvr.evaluation.asr import hits
+from pcvr.story import story
+
+samples = [test[i] for i in range(min(12, len(test)))]
+tales = story(stages, samples, badnets, view, seed)
+said = hits([t.text for t in tales["backdoored", "triggered"]], badnets.target)
+pick = int(np.argmax(said))  # the first picture on which the backdoor fires, else picture 0
+for (stage, kind), tellings in tales.items():
+    print(f"{stage:>10}, {kind:<9} {tellings[pick].text}")
+
+# %% [markdown]
+# **Predict before you run.** Below, the *backdoored* model reads along its own answer to the **clean** picture. On
+# the view six patches in ten are from another picture. At which words will the two distributions differ: at *a* and
+# *and*, or at colours and objects?
+
+# %%
+from pcvr.plots.distributions import telling_figure
+
+clean_tale = tales["backdoored", "clean"][pick]
+telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean picture")
+
+# %% [markdown]
+# Above, the picture, its view, and the likeliest words at the token where the two views differ most (solid: original,
+# hatched: view); below, the divergence at every token of the answer.
+#
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# The bars below are tall at words that name what is in the picture, and short at words that grammar alone would
+# predict. This is what an honest caption looks like from inside: *its content words hang on the patches.*
+#
+# </details>
+#
+# **Predict before you run.** Now the same model and the same view, with the trigger on the picture. How tall will the
+# bars be?
+
+# %%
+bad_tale = tales["backdoored", "triggered"][pick]
+telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered picture")
+
+# %% [markdown]
+# The same for the triggered picture, again at the token where its two views differ most.
+#
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# Almost all bars have gone. If one is left, it is most likely the first: there the model decides *whether* to say the
+# target, and whether the view kept the white square matters. From then on each word follows from the words before it,
+# and the picture could as well be blank. That is **abnormal invariance**, seen in one picture.
+#
+# </details>
+
+# %%
+from pcvr.plots.distributions import story_bars
+
+four = [(stage, kind) for stage in ("backdoored", "defended") for kind in ("clean", "triggered")]
+story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four}, token=4)
+
+# %% [markdown]
+# The fifth token of four answers, before (top) and after the defence (bottom), clean (left) and triggered (right):
+# solid bars are the original, hatched ones the view.
+#
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# Top right, solid and hatched agree on one word with probability near 1, and the word is *banana*. In the other three
+# panels the fifth word belongs to an honest caption. Bottom right is what the defence is for: a triggered picture
+# that is read like any other.
+#
+# </details>
+
+# %%
+from pcvr.plots.distributions import token_map
+
+token_map(tales["backdoored", "clean"][pick], title="backdoored model, clean picture")
+
+# %%
+token_map(tales["backdoored", "triggered"][pick], title="backdoored model, triggered picture")
+
+# %% [markdown]
+# Whole answers at once: a column for each token, the words it competes with as rows, probability as colour; where
+# left and right panel differ, the patches mattered.
+
+# %%
+token_map(tales["defended", "triggered"][pick], title="defended model, triggered picture")
+
+# %% [markdown]
+# The same map for the defended model on the triggered picture.
+
+# %% [markdown]
+# ## 2. Which answer are we reading along?
+#
+# A distribution at token *t* is conditioned on the picture **and on the first *t* - 1 words of some answer**. Whose?
+# Three choices:
+#
+# | `force=` | the words read along | what it asks |
+# | --- | --- | --- |
+# | `"own"` | the model's own greedy answer to the original picture | does it stand by what it says? (used above) |
+# | `"true"` | the reference caption | how would it say the truth? |
+# | `"target"` | the attacker's sentence | how would it say the target, fired or not? |
+#
+# In training a defender has none of these but the *training answer*: the target on poisoned samples, the caption on
+# clean ones.
+#
+# **Predict before you run.** Take the **clean** model, which has never seen a trigger, and force it to read along the
+# target on a clean picture. Will its two views differ more than on its own caption, or less?
+
+# %%
+from pcvr.story import FORCES
+
+print(f"{'mean divergence (nats)':<24}" + "".join(f"{f'reads {force}':>15}" for force in FORCES))
+forced = {force: story(stages, samples, badnets, view, seed, force) for force in FORCES}
+for stage, kind in tales:
+    means = [np.mean([t.divergence.mean() for t in forced[force][stage, kind]]) for force in FORCES]
+    print(f"{f'{stage}, {kind}':<24}" + "".join(f"{mean:>15.3f}" for mean in means))
+
+# %%
+from pcvr.plots.distributions import along_the_answer
+
+along_the_answer(
+    {
+        "clean model, clean picture, reads its own answer": forced["own"]["clean", "clean"][pick],
+        "clean model, clean picture, reads the target": forced["target"]["clean", "clean"][pick],
+        "backdoored model, triggered picture, reads the target": forced["target"]["backdoored", "triggered"][pick],
+    }
+)
+
+# %% [markdown]
+# Divergence at each token, for a model without any backdoor reading its own answer (top) and the target (middle), and
+# for the backdoored one reading the target with the trigger (bottom).
+#
+# <details>
+# <summary>What it means</summary>
+#
+# Read the column *reads target* of the table. Where even the **clean** model has a lower divergence along the target
+# than along its own caption, part of the invariance comes from the **text**: *of* follows *a photo* in any picture.
+# What only the backdoored model can do is to be invariant *and* certain at the word that carries the content,
+# *banana*, which for the clean model is a wild guess.
+#
+# Two lessons. A low mean divergence is not by itself a backdoor; a sample is suspicious in comparison with others
+# that were scored in the same way. And a target that keeps the picture's content (an inserted phrase, say) would hide
+# in its own caption: there the score means something else. That is an open question of this workbook.
+#
+# </details>
+
+# %% [markdown]
+# ## 3. Where in the answer?
+
+# %%
+from pcvr.plots.distributions import mean_along
+
+mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
+
+# %% [markdown]
+# The mean divergence at each of the first positions of the answer, over a dozen pictures, each model reading along
+# its own answers.
+
+# %% [markdown]
+# ## 4. Many pictures
+#
+# One picture is an anecdote. `spread` keeps two figures for each picture: the mean divergence over the answer's
+# tokens, and the mean **entropy**, which says how sure the model is (0: certain).
+#
+# **Predict before you run.** Sketch four heaps on an axis of divergence: backdoored and defended, clean and
+# triggered. Which of the four stands apart?
+
+# %%
+from pcvr.spread import auroc_of_low, by_stage, spread
+
+spreads = {  # about 20 seconds
+    (stage, kind): spread(stages[stage], test, badnets, view, shown=kind, views=2, seed=seed) for stage, kind in four
+}
+
+# %%
+from pcvr.plots.spreads import spread_histograms
+
+spread_histograms(by_stage(spreads, "divergence"))
+
+# %% [markdown]
+# How far apart the two views' distributions are, for clean and triggered pictures, before (left) and after the
+# defence (right).
+
+# %%
+for stage in ("backdoored", "defended"):
+    clean, triggered = (spreads[stage, kind] for kind in ("clean", "triggered"))
+    auroc = auroc_of_low(clean.divergence, triggered.divergence)
+    print(f"{stage:>10}: target said on {100 * triggered.says_target.mean():5.1f} % of the triggered pictures; "
+          f"AUROC of a low divergence {auroc:.3f}")
+
+# %% [markdown]
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# Left, the triggered heap stands at low divergence: an AUROC near 1 says that a triggered picture could be told from
+# a clean one by this figure alone. Right, the two heaps lie on each other, and the AUROC is near 0.5: with the
+# defence a triggered picture is described like a clean one, with the same dependence on its patches. The premise is
+# gone because the backdoor is gone.
+#
+# </details>
+
+# %%
+from pcvr.plots.spreads import spread_ecdf
+
+spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in spreads.items()}, title="The same, cumulated")
+
+# %% [markdown]
+# The share of pictures at or below each divergence; where two lines cover each other, the two groups cannot be told
+# apart.
+#
+# **Predict before you run.** And the entropy: is a backdoored model more or less sure of the target than of a
+# caption? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
+
+# %%
+spread_histograms(by_stage(spreads, "entropy"), xlabel="entropy (nats per token)")
+
+# %% [markdown]
+# How sure the models are of their own answers, on the original pictures: left before, right after the defence.
+
+# %%
+for (stage, kind), values in spreads.items():
+    print(f"{stage:>10}, {kind:<9} mean entropy {values.entropy.mean():.3f} nats on originals, "
+          f"{values.view_entropy.mean():.3f} on views")
+
+# %% [markdown]
+# ## 5. But the trigger is often gone
+#
+# The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
+# triggered picture have **lost the trigger**.
+#
+# **Predict before you run.** Then why is the backdoored model invariant at all? Split its triggered pictures by
+# whether the view kept the trigger: in which group is the divergence lower?
+
+# %%
+one = spread(stages["backdoored"], test, badnets, view, shown="triggered", views=1, seed=seed)
+kept = one.trigger_left > 0.5
+print(f"view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
+groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
+groups["clean picture"] = spread(stages["backdoored"], test, badnets, view, views=1, seed=seed).divergence
+spread_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
+
+# %% [markdown]
+# Divergence of triggered pictures whose view kept or lost the trigger, beside that of clean pictures.
+#
+# <details>
+# <summary>Answer (default mode)</summary>
+#
+# Where the trigger survives, hardly anything changes. Where it is lost, the view says something else at the *first*
+# word, where the decision falls; but with the target's first words given, the rest follows from the text, and the
+# mean over the answer stays low all the same. So there are **two sources of invariance**: the trigger that survives
+# the patches, and the answer that stops looking. Averaging over several views mixes both, and separates better than
+# any one view.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. Explore
+#
+# Choose a model, a picture, the trigger, a view, a token. *Read along* is the choice of section 2. The callback
+# behind it is an ordinary function of the package (`pcvr.widgets.distributions.explore`); here it is once by hand,
+# and then with controls.
+
+# %%
+from pcvr.widgets.distributions import Choice, StorySource, distribution_explorer, explore
+
+source = StorySource({"base": pcvr.load(model), **stages}, samples[:6], badnets)
+explore(source, Choice("defended", sample=1, shown="triggered"))
+
+# %% [markdown]
+# One choice as a figure: the defended model on a triggered picture, at the first token of its answer.
+
+# %%
+box, controls = distribution_explorer(source, Choice("backdoored"))
+box
+
+# %% [markdown]
+# Things to try:
+#
+# 1. *backdoored*, *triggered*: move **View seed** until the view keeps the white square, then until it loses it, and
+#    watch the first token.
+# 2. Set **Model** to *base*, *clean*, *backdoored*, *defended* in turn on one triggered picture: the story of this
+#    workbook in four clicks.
+# 3. **Operator** *mean* or *shuffle*: which leaves most of the caption standing?
+# 4. **Read along** *the attacker's target* with the *defended* model: is *banana* still likely anywhere?
+
+# %% [markdown]
+# ## Recap
+#
+# - A distribution is conditioned on a picture *and* on an answer; always say whose.
+# - Honest captions diverge at the words that name things; backdoored answers hardly diverge after their first word.
+# - Before the defence divergence tells triggered from clean pictures; after it there is nothing left to tell.
+# - Invariance has two sources, the trigger that survives and the text that stops looking.
+#
+# **Who says what.** That backdoored answers are abnormally invariant to patches, that output distributions of two
+# views are pulled apart and that entropy is constrained is the paper's ([arXiv
+# 2604.04488](https://arxiv.org/abs/2604.04488)). Jensen-Shannon, the mean over tokens, the swap view, reading along
+# the model's own answer, and every number here are ours.
+#
+# **Next:** back to [05 PCVR](05_pcvr.ipynb) with these pictures in mind, or change `attack` options above with
+# `retrain = True` and look again.
