@@ -65,7 +65,8 @@ def test_auroc_of_low_agrees_with_scikit_learn_ties_included():
 
 def test_by_stage_regroups(tiny):
     found = spread(tiny, Numbers(2), ATTACK, VIEW, force="true")
-    panels = by_stage({("before", "clean"): found, ("before", "triggered"): found, ("after", "clean"): found}, "entropy")
+    keys = (("before", "clean"), ("before", "triggered"), ("after", "clean"))
+    panels = by_stage(dict.fromkeys(keys, found), "entropy")
     assert {stage: list(groups) for stage, groups in panels.items()} == {
         "before": ["clean", "triggered"],
         "after": ["clean"],

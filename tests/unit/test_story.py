@@ -7,7 +7,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 import pcvr
-from pcvr.story import FORCES, forced_answers, story, tell, to_pictures, to_pixels, view_pictures
+from pcvr.story import forced_answers, story, tell, to_pictures, to_pixels, view_pictures
 from tests.tiny import Numbers
 
 VIEW = pcvr.PatchView("swap", 0.5)
@@ -68,8 +68,8 @@ def test_whose_words_are_read_along(tiny, samples):
     assert own == pcvr.generate(tiny, [s.image for s in samples], [s.prompt for s in samples])
     assert forced_answers(tiny, samples, ATTACK, "true") == [s.answer for s in samples]
     assert forced_answers(tiny, samples, ATTACK, "target") == ["a red ball"] * 5
-    told = tell(tiny, samples, VIEW, force="target", target="two cats")
-    assert {t.text for t in told} == {"two cats"} and told[0].tokens[:2] == ("two", "cats"[:4]) or told[0].tokens
+    told = tell(tiny, samples, VIEW, force="target", target="a red ball")
+    assert {t.text for t in told} == {"a red ball"} and told[0].tokens == ("a", "red", "ball", "<eos>")
 
 
 def test_a_story_has_every_stage_clean_and_triggered(tiny, samples):
@@ -113,5 +113,4 @@ def test_what_cannot_be_told_is_a_sentence(tiny, samples, options, word):
 def test_a_lone_picture_needs_another_operator_than_swap(tiny, samples):
     with pytest.raises(pcvr.PcvrError, match="swap"):
         tell(tiny, samples[:1], VIEW)
-    assert tell(tiny, samples[:1], pcvr.PatchView("noise", 0.5))[0].text is not None
-    assert FORCES[0] == "own"
+    assert len(tell(tiny, samples[:1], pcvr.PatchView("noise", 0.5))) == 1

@@ -1,0 +1,43 @@
+"""Data of the right size for a lesson, and when shipped adapters may stand in for a training."""
+
+import pytest
+
+import pcvr
+from pcvr.teaching import lesson
+from pcvr.teaching.lesson import lesson_data, shipped_fits
+from tests.photographs import write_llava_photographs
+
+
+def test_scenes_give_two_splits_of_the_sizes_asked_for():
+    train, test = lesson_data("scenes", 6, 4)
+    assert (len(train), len(test)) == (6, 4)
+    assert train[0].id != test[0].id and "train" in train[0].id and "test" in test[0].id
+
+
+def test_a_dozen_photographs_are_used_whole_for_both(tmp_path):
+    path = write_llava_photographs(tmp_path, side=32)
+    train, test = lesson_data(path, 2000, 256)
+    assert len(train) == len(test) == 12
+    assert [len(part) for part in lesson_data(path, 5, 3)] == [5, 3]
+
+
+def test_a_large_file_keeps_its_own_splits(tmp_path):
+    path = write_llava_photographs(tmp_path, copies=24, side=24)
+    train, test = lesson_data(path, 100, 1000)
+    assert len(train) == 100 and 16 <= len(test) < 60
+    assert not {train[i].id for i in range(100)} & {test[i].id for i in range(len(test))}
+
+
+def test_no_data_is_a_sentence(tmp_path):
+    with pytest.raises(pcvr.PcvrError, match="no data at"):
+        lesson_data(tmp_path / "none.json", 4, 4)
+
+
+def test_shipped_adapters_fit_their_own_parameters_only(monkeypatch):
+    monkeypatch.setattr("pcvr.models.load.shipped_adapters", lambda model: list(lesson.STORY))
+    assert shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)
+    for other in (("tiny-llava", "my.json", "badnets", 0.05, 0), ("tiny-llava", "scenes", "badnets", 0.1, 0),
+                  ("tiny-llava", "scenes", "badnets", 0.05, 1)):  # fmt: skip
+        assert not shipped_fits(*other)
+    monkeypatch.setattr("pcvr.models.load.shipped_adapters", lambda model: ["clean"])
+    assert not shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)

@@ -1,0 +1,64 @@
+"""Histograms, cumulated shares and the gate's fit: shares add up, and the fit follows the samples."""
+
+import numpy as np
+import pytest
+
+import pcvr
+from pcvr.defenses.gate import fit_gate
+from pcvr.plots import description, png
+from pcvr.plots.spreads import gate_fit, spread_ecdf, spread_histograms
+
+
+@pytest.fixture
+def scores():
+    rng = np.random.default_rng(1)
+    return np.exp(np.r_[rng.normal(-1.5, 0.4, 380), rng.normal(-4, 0.4, 20)])
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_histograms_add_up_to_all_samples(log):
+    rng = np.random.default_rng(0)
+    panels = {"before": {"clean": rng.random(50), "triggered": np.zeros(7)}, "after": {"clean": rng.random(9)}}
+    figure = spread_histograms(panels, log=log)
+    assert [axes.get_title() for axes in figure.axes] == ["before", "after"]
+    heights = [patch.get_height() for patch in figure.axes[1].patches[:30]]
+    assert sum(heights) == pytest.approx(100)
+    assert "before, triggered: median 0.000" in description(figure) and png(figure)[1:4] == b"PNG"
+
+
+def test_ecdf_climbs_to_all():
+    figure = spread_ecdf({"a": np.array([3.0, 1.0, 2.0, 2.0])})
+    x, y = figure.axes[0].lines[0].get_data()
+    assert list(x) == [1, 2, 2, 3] and list(y) == [25, 50, 75, 100]
+    assert spread_ecdf({"a": np.array([0.0, 1.0])}, log=True).axes[0].get_xscale() == "log"
+
+
+def test_equal_values_can_be_drawn():
+    assert png(spread_histograms({"t": {"a": np.full(4, 0.2)}}, log=True))
+
+
+@pytest.mark.parametrize("groups", [{}, {"a": np.array([])}])
+def test_nothing_to_draw_is_a_sentence(groups):
+    with pytest.raises(pcvr.PcvrError, match="no values"):
+        spread_ecdf(groups)
+
+
+def test_the_fitted_normals_peak_where_the_clusters_are(scores):
+    gate = fit_gate(scores)
+    assert gate.found
+    truth = np.arange(400) >= 380
+    figure = gate_fit(scores, gate, truth)
+    lines = {line.get_label(): line.get_data() for line in figure.axes[0].lines}
+    for label, centre in (("fit: low cluster", -4), ("fit: the rest", -1.5)):
+        x, y = lines[label]
+        assert np.log(x[np.argmax(y)]) == pytest.approx(centre, abs=0.3)
+    assert "20 of them among the 20 poisoned ones" in description(figure)
+    suspicion = figure.axes[1].lines[0].get_ydata()
+    assert suspicion[0] > 0.9 and suspicion[-1] < 0.1
+
+
+def test_without_a_cluster_there_is_one_normal_and_no_suspicion(scores):
+    calm = scores[:380]
+    figure = gate_fit(calm, fit_gate(calm))
+    assert [line.get_label() for line in figure.axes[0].lines] == ["fit"]
+    assert "no separate low cluster" in description(figure) and "0 samples are suspicious" in description(figure)
