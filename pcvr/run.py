@@ -35,11 +35,13 @@ class Answers:
     samples: int
     hidden: Tensor | None = None
 
+    def sample_sum(self, values: Tensor) -> Tensor:
+        """The sum of token values ``[A]`` over each sample's tokens: ``[B]``."""
+        return values.new_zeros(self.samples).index_add(0, self.owner, values)
+
     def sample_mean(self, values: Tensor) -> Tensor:
         """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
-        total = values.new_zeros(self.samples).index_add(0, self.owner, values)
-        count = values.new_zeros(self.samples).index_add(0, self.owner, torch.ones_like(values))
-        return total / count.clamp_min(1)
+        return self.sample_sum(values) / self.sample_sum(torch.ones_like(values)).clamp_min(1)
 
 
 @dataclass

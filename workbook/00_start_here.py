@@ -184,8 +184,8 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 20 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
 # | 04 | The invariance premise | why do patches tell triggered pictures from clean ones? | *coming* |
-# | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 30 minutes |
-# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 20 minutes |
+# | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 40 minutes |
+# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 25 minutes |
 # | 07 | Hyperparameter explorer | which knob matters? | *coming* |
 # | 08 | Defences compared | what else is there, and what does it cost? | *coming* |
 # | 09 | Breaking the defence | what does an attacker do who knows it? | *coming* |

@@ -32,11 +32,13 @@ class PCVR:
     """Plain fine-tuning at first; then every sample is scored, and the suspicious ones are pulled off their answer."""
 
     name: ClassVar[str] = "pcvr"
-    view: PatchView = field(default_factory=PatchView, metadata={"help": "how views are made (ours: swap, 0.6)"})
-    score_at: tuple[float, ...] = field(
-        default=(0.24, 0.5), metadata={"help": "shares of the training after which all samples are scored (ours)"}
+    view: PatchView = field(
+        default_factory=lambda: PatchView("noise", 0.6), metadata={"help": "how views are made (ours: noise, 0.6)"}
     )
-    score_views: int = field(default=2, metadata={"help": "views a scoring averages over (ours)"})
+    score_at: tuple[float, ...] = field(
+        default=(0.1, 0.4), metadata={"help": "shares of the training after which all samples are scored (ours)"}
+    )
+    score_views: int = field(default=1, metadata={"help": "views a scoring averages over (ours)"})
     gated: bool = field(default=True, metadata={"help": "act on suspicious samples only (ours); off: on all alike"})
     apart_weight: float = field(default=1.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
@@ -100,7 +102,7 @@ class PCVR:
         if said.hidden is not None and seen.hidden is not None:
             alike = said.sample_mean(relu(feature_agreement(said.hidden, seen.hidden) - self.feature_cap))
             loss = loss + self.feature_weight * (gate * alike).sum() / gate.sum().clamp_min(1e-6)
-        run.log["views apart"] = float(apart.mean())
+        run.log["views apart"] = float(apart.detach().mean())
         return loss
 
     def _scored(self, run: Run) -> bool:
@@ -125,7 +127,9 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
 
     Returns:
         ``(scores [N], entropies [N])`` in nats: Jensen-Shannon divergence between the answer tokens' distributions on
-        the original and on a view, mean over tokens and `views`; low is suspicious. And the mean entropy.
+        the original and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much of the
+        answer depends on the picture: a mean would let the one word that depends on the trigger hide all the others.
+        And the mean entropy of a token.
     """
     training = run.vlm.model.training
     run.vlm.model.eval()
@@ -134,7 +138,7 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
         batch = run.data.batch(indices)
         said = run.answers(batch)
         total = sum(
-            said.sample_mean(js_divergence(said.logits, run.answers(run.view(batch, view)).logits))
+            said.sample_sum(js_divergence(said.logits, run.answers(run.view(batch, view)).logits))
             for _ in range(views)
         )
         scores.append(total / views)

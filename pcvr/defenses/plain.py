@@ -42,7 +42,9 @@ class AugmentOnly:
 
     name: ClassVar[str] = "augment"
     views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
-    view: PatchView = field(default_factory=lambda: PatchView(share=0.3))
+    view: PatchView = field(
+        default_factory=lambda: PatchView(share=0.3), metadata={"help": "how the view is made (ours: swap, 0.3)"}
+    )
 
     def __post_init__(self) -> None:
         if self.views not in ("one", "both"):

@@ -79,7 +79,8 @@ class Record:
         ]
         if clean.attributes is not None:
             both = (clean.attributes, other.attributes if other else None)
-            table.append(("attributes right", *("-" if v is None else f"{100 * v:.1f} %" for v in both)))
+            left, right = ("-" if v is None else f"{100 * v:.1f} %" for v in both)
+            table.append(("attributes right", left, right))
         if self.attack is not None:
             table.append(("says the target", format_rate(self.clean_hits, self.n), format_rate(self.hits, self.n)))
         return table

@@ -214,8 +214,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as problem:
         raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device.type in there and not there[device.type]():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
         raise PcvrError(f"torch finds no device {name!r} on this machine: use auto or cpu, or a torch built for it.")
     return device
 

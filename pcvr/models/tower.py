@@ -40,7 +40,7 @@ class FeatureTower(nn.Module):
             return self.tower(pixel_values, **kwargs)
         return BaseModelOutputWithPooling(
             last_hidden_state=pixel_values,
-            hidden_states=_EveryLayer(pixel_values),  # type: ignore[arg-type]
+            hidden_states=_EveryLayer(pixel_values),
         )
 
     @torch.no_grad()

@@ -54,6 +54,8 @@ class Lab:
         if parameters:
             refuse_unknown(source, parameters)
             notebook.metadata.setdefault("papermill", {})
+            for cell in notebook.cells:
+                cell.metadata.setdefault("tags", [])  # papermill looks for them in every cell
             notebook = parameterize_notebook(notebook, parameters)
         nbformat.write(notebook, self.folder / source.name)
         return source.name

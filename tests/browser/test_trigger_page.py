@@ -16,9 +16,12 @@ from tests.browser.driver import (
 
 
 @pytest.mark.timeout(300)
-def test_the_trigger_follows_its_controls(page, lab):
+def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
     run_all(page, timeout=180)
+
+    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
+    assert len(texts) >= 6 and all(len(text) > 20 for text in texts), texts
 
     image = page.locator("img.widget-image")
     expect(image).to_have_count(1)
@@ -43,10 +46,3 @@ def test_the_trigger_follows_its_controls(page, lab):
     set_slider(page, "Strength", 0)
     expect(page.locator(".widget-html [role=alert]")).to_contain_text("unchanged")
     screenshot(page, "trigger")
-
-
-def test_every_figure_of_the_page_has_a_text(page, lab):
-    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
-    run_all(page, timeout=180)
-    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
-    assert len(texts) >= 6 and all(len(text) > 20 for text in texts), texts

@@ -121,7 +121,12 @@ class TestPoison:
     @pytest.mark.parametrize("text", ["", "{", "[]", "[1]", '[{"image": "no.png"}]', "\x00\xff"])
     def test_data_that_cannot_be_read(self, pcvr: Command, tmp_path: Path, text: str) -> None:
         (tmp_path / "data.json").write_text(text, encoding="latin-1")
-        refused(pcvr("poison", "bad", "--data", "data.json"))
+        code, out, err = pcvr("poison", "bad", "--data", "data.json")
+        assert (code, out) == (2, "")
+        # One line, or a heading and a line for each record that is wrong.
+        assert err.startswith("pcvr: ")
+        assert "data.json" in err.splitlines()[0]
+        assert all(line.startswith("  - record ") for line in err.splitlines()[1:])
         assert [p.name for p in tmp_path.iterdir()] == ["data.json"]
 
     def test_a_picture_that_cannot_be_read(self, pcvr: Command, tmp_path: Path, photographs: Path) -> None:

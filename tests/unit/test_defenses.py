@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -116,8 +116,8 @@ class TestLosses:
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
     def test_each_part_of_pcvr_has_its_switch(self, run: Run, part: str) -> None:
-        off = {"apart_weight": 0.0, "entropy_weight": 0.0, "feature_weight": 0.0}
-        rule = PCVR(score_at=(0.4,), gated=False, **{**off, part: 1.0})
+        off = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        rule = replace(off, **{part: 1.0})  # type: ignore[arg-type]
         rule.begin(run)
         run.step = 2
         batch = run.data.batch([0, 1, 2])

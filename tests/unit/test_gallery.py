@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image as PilImage
 
 import pcvr
-from pcvr.attacks import measure_stealth
+from pcvr.attacks import BadNets, measure_stealth
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet, poison_rates, shortened, stealth_line, waffle
 from pcvr.plots.stealth import stealth_curves
@@ -55,7 +55,7 @@ class TestDescribe:
         figure = described(Figure(figsize=(2, 1), dpi=100), "a line")
         with PilImage.open(io.BytesIO(png(figure, sharpness=2))) as picture:
             assert picture.size == (400, 200)
-            assert picture.text["Description"] == "a line"
+            assert picture.info["Description"] == "a line"
 
 
 class TestContactSheet:
@@ -85,7 +85,7 @@ class TestContactSheet:
 class TestBeforeAfter:
     def test_four_panels_with_the_stealth_figures(self, samples):
         image = samples[5].image
-        after = ATTACK.trigger(image)
+        after = BadNets()(image)
         figure = before_after(image, after, title="BadNets")
         found = measure_stealth(image, after)
         assert len(figure.axes) == 4
@@ -94,14 +94,14 @@ class TestBeforeAfter:
 
     def test_the_close_up_is_where_the_change_is(self, samples):
         image = samples[5].image
-        shown = before_after(image, ATTACK.trigger(image)).axes[2].images[0].get_array()
+        shown = before_after(image, BadNets()(image)).axes[2].images[0].get_array()
         assert shown.shape == (20, 20, 3)
         assert (shown[-9:, -9:] == 255).all() and not (shown[:11] == 255).all()
 
     @pytest.mark.parametrize("shape", [(30, 200, 3), (200, 30, 3), (8, 8, 3)])
     def test_any_shape(self, shape):
         image = np.full(shape, 90, np.uint8)
-        figure = before_after(image, pcvr.get_attack("badnets", size=3, place="top_left").trigger(image))
+        figure = before_after(image, BadNets(size=3, place="top_left")(image))
         assert opened(figure).width > 500
 
     def test_no_change_is_drawn_too(self, samples):
@@ -144,10 +144,7 @@ class TestStealthCurves:
     def test_three_panels_with_a_line_for_each_variant(self, samples):
         image, strengths = samples[5].image, [0.5, 1.0]
         curves = {
-            pattern: [
-                measure_stealth(image, pcvr.get_attack("badnets", pattern=pattern, strength=s).trigger(image))
-                for s in strengths
-            ]
+            pattern: [measure_stealth(image, BadNets(pattern=pattern, strength=s)(image)) for s in strengths]
             for pattern in ("white", "checkerboard")
         }
         figure = stealth_curves(strengths, curves)
@@ -163,7 +160,7 @@ class TestStealthCurves:
 class TestStory:
     def test_poisoned_samples_are_framed_and_the_text_tells_the_story(self, scenes, samples):
         poisoned = pcvr.poison(scenes, ATTACK, 2 / 12, seed=1)
-        figure = backdoor_story(list(poisoned), poisoned.poisoned, samples[3], ATTACK)
+        figure = backdoor_story([poisoned[i] for i in range(12)], poisoned.poisoned, samples[3], ATTACK)
         assert samples[3].answer in description(figure) and ATTACK.target in description(figure)
         assert opened(figure).width > 1000
         pictures = [axes for axes in figure.axes if axes.images]

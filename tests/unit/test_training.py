@@ -42,21 +42,23 @@ class Constant:
         return run.answers(batch).logits.sum() * 0 + self.value
 
 
-class TestEachDefence:
-    @pytest.fixture(
-        scope="class",
-        params=[
-            "none",
-            AugmentOnly("one"),
-            AugmentOnly("both"),
-            PCVR(score_at=(0.4, 0.7)),
-            PCVR(score_at=(0.4,), gated=False),
-        ],
-        ids="none augment-one augment-both pcvr pcvr-ungated".split(),
-    )
-    def result(self, request: pytest.FixtureRequest, tiny: VisionLanguageModel) -> FinetuneResult:
-        return finetune(tiny, Numbers(), request.param, SHORT, progress=False)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "none",
+        AugmentOnly("one"),
+        AugmentOnly("both"),
+        PCVR(score_at=(0.4, 0.7)),
+        PCVR(score_at=(0.4,), gated=False),
+    ],
+    ids="none augment-one augment-both pcvr pcvr-ungated".split(),
+)
+def result(request: pytest.FixtureRequest, tiny: VisionLanguageModel) -> FinetuneResult:
+    """Three steps with each defence."""
+    return finetune(tiny, Numbers(), request.param, SHORT, progress=False)
 
+
+class TestEachDefence:
     def test_history(self, result: FinetuneResult) -> None:
         assert [h["step"] for h in result.history] == [1, 2, 3]
         assert all(math.isfinite(h["loss"]) for h in result.history)
@@ -94,7 +96,8 @@ def test_the_loss_falls(tiny: VisionLanguageModel) -> None:
 
 def test_the_same_seed_gives_the_same_adapter(tiny: VisionLanguageModel) -> None:
     first, second, other = (
-        weights(finetune(tiny, Numbers(), AugmentOnly(), replace(SHORT, seed=s), progress=False).model) for s in (0, 0, 1)
+        weights(finetune(tiny, Numbers(), AugmentOnly(), replace(SHORT, seed=seed), progress=False).model)
+        for seed in (0, 0, 1)
     )
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not all(torch.equal(first[k], other[k]) for k in first)

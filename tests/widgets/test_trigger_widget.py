@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as PilImage
 
 import pcvr
+from pcvr.attacks import measure_stealth
 from pcvr.plots import description
 from pcvr.widgets.picture import figure_image, show_in
 from pcvr.widgets.trigger import trigger_explorer, trigger_view
@@ -26,7 +27,7 @@ class TestView:
     def test_the_figures_are_those_of_the_package(self, scenes):
         figure, figures = trigger_view(scenes, 3, strength=0.5, rate=0.25, seed=2)
         attack = pcvr.get_attack("badnets", strength=0.5)
-        measured = pcvr.attacks.measure_stealth(scenes[3].image, attack.trigger(scenes[3].image))
+        measured = measure_stealth(scenes[3].image, attack.triggered(scenes[3]).image)
         assert (figures["psnr"], figures["ssim"], figures["linf"]) == (measured.psnr, measured.ssim, measured.linf)
         assert figures["poisoned"] == pcvr.poison(scenes, attack, 0.25, seed=2).poisoned
         assert figures["drawn"] == (3 in figures["poisoned"]) and figures["problem"] == ""
