@@ -37,7 +37,7 @@ class TrainConfig:
 
     steps: int = field(default=250, metadata={"help": "optimiser steps"})
     batch_size: int = field(default=32, metadata={"help": "samples a step"})
-    learning_rate: float = field(default=6e-3, metadata={"help": "peak learning rate, linear decay to zero"})
+    learning_rate: float = field(default=5e-3, metadata={"help": "peak learning rate, linear decay to zero"})
     warmup: float = field(default=0.06, metadata={"help": "share of the steps in which the rate rises"})
     rank: int = field(default=8, metadata={"help": "LoRA rank"})
     alpha: int = field(default=16, metadata={"help": "LoRA scale is alpha / rank"})

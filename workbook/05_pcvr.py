@@ -259,7 +259,7 @@ else:
     suspicion = torch.tensor(bad, dtype=torch.float32)
 
 # %%
-batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch")
+batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch", top=1.05)
 
 # %% [markdown]
 # The suspicion of each sample of the batch: what follows multiplies with it, or with what it leaves to 1.

@@ -138,8 +138,7 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
         batch = run.data.batch(indices)
         said = run.answers(batch)
         total = sum(
-            said.sample_sum(js_divergence(said.logits, run.answers(run.view(batch, view)).logits))
-            for _ in range(views)
+            said.sample_sum(js_divergence(said.logits, run.answers(run.view(batch, view)).logits)) for _ in range(views)
         )
         scores.append(total / views)
         spreads.append(said.sample_mean(entropy(said.logits)))

@@ -58,7 +58,7 @@ def answer_sheet(
 
 def _write(axes: Any, texts: Mapping[str, str], target: str, width: int) -> None:
     axes.set_axis_off()
-    step = 1 / len(texts)
+    step = min(1 / len(texts), 0.45)
     for k, (name, text) in enumerate(texts.items()):
         hit = bool(hits([text], target)[0])
         top = 1 - k * step

@@ -22,6 +22,7 @@ def batch_values(
     title: str,
     lines: Mapping[str, float] | None = None,
     band: tuple[float, float] | None = None,
+    top: float | None = None,
 ) -> Figure:
     """A bar for each sample of a batch, clean ones first, poisoned ones (the truth, for us only) after them.
 
@@ -32,6 +33,7 @@ def batch_values(
         title: the title.
         lines: label to height, drawn as horizontal lines, such as a cap.
         band: low and high end of a shaded band.
+        top: upper end of the axis, where the values have one.
     """
     from matplotlib.figure import Figure
 
@@ -55,6 +57,8 @@ def batch_values(
             axes.axhspan(*band, color=DEFENDED, alpha=0.2, lw=0, label="band")
         axes.set(xlabel="sample of the batch", ylabel=ylabel, title=title, xticks=[])
         axes.grid(axis="x", visible=False)
+        if top is not None:
+            axes.set_ylim(0, top)
         axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     groups = [(name, values[mask]) for name, mask in (("clean", ~truth), ("poisoned", truth)) if mask.any()]
     said = "; ".join(f"{name}: mean {v.mean():.3f}, from {v.min():.3f} to {v.max():.3f}" for name, v in groups)

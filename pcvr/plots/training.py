@@ -106,10 +106,13 @@ def compare(records: Mapping[str, Record]) -> Figure:
         raise PcvrError("compare() draws records that were made with an attack: call evaluate(model, data, attack).")
     names = list(records)[::-1]
     with figure_style():
-        figure = Figure(figsize=(9, 0.6 * len(names) + 1.6), layout="constrained")
+        figure = Figure(figsize=(9, 0.6 * len(names) + 1.8), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _asr_panel(left, [records[n] for n in names])
         label = _utility_panel(right, [records[n] for n in names])
+        for axes, place in ((left, "outside lower left"), (right, "outside lower right")):
+            handles, labels = axes.get_legend_handles_labels()
+            figure.legend(handles, labels, loc=place, ncols=3, fontsize=8)
         left.set(yticks=range(len(names)), yticklabels=names)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
@@ -133,7 +136,6 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
         text = f"{100 * record.asr:.1f}" if record.hits else f"< {100 * at_most(record.n):.1f}"
         axes.annotate(text, (high, row), (6, 0), textcoords="offset points", va="center")
     axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=3, fontsize=8)
 
 
 def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
@@ -147,7 +149,6 @@ def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
         axes.set_xlim(*limits)
     else:
         axes.set_xlim(left=0)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 if len(records) > 2 else -0.4), ncols=2, fontsize=8)
     return name
 
 
