@@ -18,26 +18,26 @@ def table() -> str:
     results = load("spine")
     cells = results.cells()
     lines = [
-        "| defence | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / attributes right "
+        "| defence | seeds | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / attributes right "
         "| triggered: attributes right | seconds |",
-        "|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     base = results.base
     lines.append(
-        f"| before fine-tuning | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
+        f"| before fine-tuning | - | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
         f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
         f"| {100 * base['triggered']['attributes']:.1f} % | |"
     )
     for c in cells:
         lines.append(
-            f"| {c.label} | {format_rate(c.hits, c.n)} | {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
+            f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} | {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
             f"| {100 * c.triggered_attributes:.1f} % | {c.seconds:.0f} |"
         )
     run = results.runs[0]["experiment"]
     lines += [
         "",
         f"*BadNets, {run['samples']} training scenes, 5 % poisoned (0 % where clean), {run['steps']} steps, "
-        f"{run['tests']} test scenes, {cells[0].seeds} seeds together; `{results.made_by}`, {results.date}, "
+        f"{run['tests']} test scenes, all seeds of a row together; `{results.made_by}`, {results.date}, "
         f"torch {results.versions['torch']}, transformers {results.versions['transformers']}, {results.machine}.*",
     ]
     return "\n".join(lines)

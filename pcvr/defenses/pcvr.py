@@ -36,16 +36,16 @@ class PCVR:
         default_factory=lambda: PatchView("noise", 0.6), metadata={"help": "how views are made (ours: noise, 0.6)"}
     )
     score_at: tuple[float, ...] = field(
-        default=(0.1, 0.4), metadata={"help": "shares of the training after which all samples are scored (ours)"}
+        default=(0.1,), metadata={"help": "shares of the training after which all samples are scored (ours)"}
     )
     score_views: int = field(default=1, metadata={"help": "views a scoring averages over (ours)"})
     gated: bool = field(default=True, metadata={"help": "act on suspicious samples only (ours); off: on all alike"})
-    apart_weight: float = field(default=1.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
+    apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
-    entropy_weight: float = field(default=0.5, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
+    entropy_weight: float = field(default=0.2, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
     entropy_margin: float = field(default=0.1, metadata={"help": "half width of the entropy band in nats (ours)"})
     feature_weight: float = field(
-        default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"}
+        default=0.01, metadata={"help": "weight of the feature term (paper: acts on features)"}
     )
     feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
 
@@ -127,8 +127,8 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
 
     Returns:
         ``(scores [N], entropies [N])`` in nats: Jensen-Shannon divergence between the answer tokens' distributions on
-        the original and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much of the
-        answer depends on the picture: a mean would let the one word that depends on the trigger hide all the others.
+        the original and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much
+        of the answer depends on the picture: a mean would let the one word that depends on the trigger hide all the others.
         And the mean entropy of a token.
     """
     training = run.vlm.model.training
