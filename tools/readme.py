@@ -30,7 +30,8 @@ def table() -> str:
     )
     for c in cells:
         lines.append(
-            f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} | {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
+            f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} "
+            f"| {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
             f"| {100 * c.triggered_attributes:.1f} % | {c.seconds:.0f} |"
         )
     run = results.runs[0]["experiment"]

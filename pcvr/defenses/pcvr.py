@@ -128,7 +128,7 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
     Returns:
         ``(scores [N], entropies [N])`` in nats: Jensen-Shannon divergence between the answer tokens' distributions on
         the original and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much
-        of the answer depends on the picture: a mean would let the one word that depends on the trigger hide all the others.
+        of the answer depends on the picture; in a mean the one word that depends on the trigger hides all the others.
         And the mean entropy of a token.
     """
     training = run.vlm.model.training

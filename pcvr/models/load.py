@@ -80,14 +80,15 @@ class VisionLanguageModel:
             raise PcvrError("the model has no adapter to save: finetune() it first.")
         with new_folder(folder) as scratch:
             from peft import get_peft_model_state_dict
+            from safetensors.torch import save_file
 
             # The base is named, not located: an absolute path of this machine would mean nothing on another.
             config = next(iter(self.model.peft_config.values()))
             config.base_model_name_or_path = self.name
-            state = {k: v.half() for k, v in get_peft_model_state_dict(self.model).items()}
-            from safetensors.torch import save_file
+            # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
+            state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
 
-            save_file({k: v.contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
+            save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
             config.save_pretrained(scratch)
         return Path(folder)
 

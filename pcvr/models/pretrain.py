@@ -108,14 +108,13 @@ class PretrainTrainer(Trainer):
     def _keep_joined(self, _module: nn.Module, _args: Any, output: Any) -> None:
         self._joined = output
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
-    ) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
         under, over = inputs.pop("under"), inputs.pop("over")
         self.lessons.step = self.state.global_step
         with torch.autocast(under.device.type, torch.bfloat16):
             told = model.wrapped(**inputs).loss
             grid = nn.functional.unfold(inputs["pixel_values"], self.patch, stride=self.patch).transpose(1, 2)
+            assert self._tokens is not None  # the hook has run
             tokens = self._tokens[:, -grid.shape[1] :]  # [B, P, D], the class token left out
             rebuilt = nn.functional.mse_loss(model.rebuild(tokens).float(), grid)
             named = nn.functional.binary_cross_entropy_with_logits(model.naming(tokens).float(), under)
@@ -159,7 +158,9 @@ class _Clock(TrainerCallback):
 
     def __init__(self, file: Path, stage: Stage) -> None:
         self.file, self.stage = file, stage
-        self.told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"seconds": 0.0, "losses": []}
+        self.told: dict[str, Any] = {"seconds": 0.0, "losses": []}
+        if file.is_file():
+            self.told = json.loads(file.read_text(encoding="utf-8"))
         self.before: float = self.told["seconds"]
 
     def keep(self, losses: list[tuple[int, float]] | None = None) -> None:
