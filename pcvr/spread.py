@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from pcvr.views import PatchView
 
 
-FIGURES = ("divergence", "entropy", "view_entropy")
+FIGURES = ("divergence", "whole", "entropy", "view_entropy")
 """What `by_stage` can regroup."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One model on N pictures; each figure is a mean over the answer's tokens, and over the views where there are some.
+    """One model on N pictures; figures are means over the views, and over the answer's tokens unless they say otherwise.
 
     Attributes:
         divergence: ``[N]``, Jensen-Shannon divergence between original and view, nats in [0, ln 2].
+        whole: ``[N]``, the same summed over the answer's tokens, nats: what the defence scores.
         entropy: ``[N]``, entropy on the original, nats.
         view_entropy: ``[N]``, entropy on the view, nats.
         trigger_left: ``[N]``, share of the pixels changed by the trigger that the view leaves alone; NaN without a
@@ -44,6 +45,7 @@ class Spread:
     """
 
     divergence: np.ndarray
+    whole: np.ndarray
     entropy: np.ndarray
     view_entropy: np.ndarray
     trigger_left: np.ndarray
@@ -86,14 +88,14 @@ def spread(
     worn = attack if shown == "triggered" else None
     generator = torch.Generator().manual_seed(seed)
     said: list[str] = []
-    parts: list[np.ndarray] = []  # each [4, b]
+    parts: list[np.ndarray] = []  # each [5, b]
     for indices in np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size)):
         samples = [data[int(i)] for i in indices]
         texts = forced_answers(vlm, samples, worn, force, attack.target)
         parts.append(_chunk(vlm, samples, texts, worn, view, views, generator))
         said += texts
-    divergence, calm, stirred, left = np.concatenate(parts, axis=1)
-    return Spread(divergence, calm, stirred, left, tuple(said), hits(said, attack.target))
+    divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
+    return Spread(divergence, whole, calm, stirred, left, tuple(said), hits(said, attack.target))
 
 
 def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str, dict[str, np.ndarray]]:
@@ -101,7 +103,7 @@ def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str
 
     Args:
         spreads: as in the type.
-        figure: ``"divergence"``, ``"entropy"`` or ``"view_entropy"``.
+        figure: one of `FIGURES`.
     """
     if figure not in FIGURES:
         raise unknown_name("figure of a spread", figure, FIGURES)
@@ -121,22 +123,24 @@ def _chunk(
     views: int,
     generator: torch.Generator,
 ) -> np.ndarray:
-    """Divergence, entropy, entropy on the view and trigger left, ``[4, B]``."""
-    total = torch.zeros(3, len(samples))
+    """Divergence as mean and as sum, entropy, entropy on the view and trigger left, ``[5, B]``."""
+    total = torch.zeros(4, len(samples))
     first = None
     for _ in range(views):
         batch, pixels = with_views(vlm, samples, texts, view, generator, worn)
         if first is None:
             first = answers(vlm, batch)
         second = answers(vlm, batch | {"pixel_values": pixels})
-        total[0] += first.sample_mean(js_divergence(first.logits, second.logits)).cpu()
-        total[1] += second.sample_mean(entropy(second.logits)).cpu()
+        apart = js_divergence(first.logits, second.logits)
+        total[0] += first.sample_mean(apart).cpu()
+        total[1] += first.sample_sum(apart).cpu()
+        total[2] += second.sample_mean(entropy(second.logits)).cpu()
         if worn is not None:
-            total[2] += trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels)
+            total[3] += trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels)
     assert first is not None
     calm = first.sample_mean(entropy(first.logits)).cpu()
-    left = total[2] / views if worn is not None else torch.full((len(samples),), torch.nan)
-    return torch.stack([total[0] / views, calm, total[1] / views, left]).numpy()
+    left = total[3] / views if worn is not None else torch.full((len(samples),), torch.nan)
+    return torch.stack([total[0] / views, total[1] / views, calm, total[2] / views, left]).numpy()
 
 
 def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
@@ -172,13 +176,13 @@ def auroc_of_low(clean: np.ndarray, suspect: np.ndarray) -> float:
 
 
 def training_scores(result: FinetuneResult, view: PatchView, views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-view divergence and entropy of every *training* sample under a fine-tuned model, as the defence scores it.
+    """Cross-view score and entropy of every *training* sample under a fine-tuned model, as the defence takes them.
 
     The distributions are conditioned on the answers of the training data, the attacker's among them, since those are
     what a defender of the training has.
 
     Returns:
-        ``(divergences [N], entropies [N])``, nats.
+        ``(scores [N], entropies [N])``, nats: divergences summed over the answer's tokens, entropies as their mean.
     """
     from contextlib import nullcontext
 

@@ -100,11 +100,12 @@ view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.share))
 # ## 2. The premise, checked early
 #
 # Let the most ordinary training run on the poisoned data, and stop part way: at the step at which the defence looks
-# for the first time. Then measure for every training sample how far the two views' answer distributions are apart, on
-# average over the answer's tokens.
+# for the first time. Then score every training sample: how far are the two views' answer distributions apart, summed
+# over the answer's tokens? *(That it is a sum over the whole answer is our choice; a mean would let the one word that
+# hangs on the trigger drown all the others, which hang on nothing.)*
 #
 # **Predict before you run.** The training has just begun. Will the backdoor fire already? And will the poisoned
-# samples already differ from the clean ones in their divergence?
+# samples already differ from the clean ones in their score?
 
 # %%
 from pcvr.callbacks import StopAfter
@@ -117,17 +118,19 @@ scores, entropies = training_scores(early, rule.view, rule.score_views)  # about
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
 print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
 auroc = auroc_of_low(scores[~truth], scores[truth])
-print(f"a low divergence tells poisoned from clean samples with AUROC {auroc:.3f}")
+print(f"a low score tells poisoned from clean samples with AUROC {auroc:.3f}")
 
 # %%
 from pcvr.plots.spreads import spread_histograms
 
 groups = {"clean": scores[~truth], "poisoned": scores[truth]}
-spread_histograms({f"training samples after {look} steps": groups}, log=True)
+title = f"training samples after {look} steps"
+spread_histograms({title: groups}, xlabel="score of a sample (nats, logarithmic)", log=True)
 
 # %% [markdown]
-# How far the two views' distributions are apart, for clean and for poisoned training samples (each group's shares add
-# up to 100 %); the axis is logarithmic, and the colours are the truth, which the defender does not have.
+# How far the two views' distributions are apart along the whole answer, for clean and for poisoned training samples
+# (each group's shares add up to 100 %); the axis is logarithmic, and the colours are the truth, which the defender
+# does not have.
 #
 # <details>
 # <summary>What to look for (default mode)</summary>
@@ -220,7 +223,8 @@ batch_values(apart, bad, "divergence (nats)", "How far apart are the two views?"
 
 # %% [markdown]
 # One bar for each sample, its mean divergence over the answer's tokens for one single view; the line is the cap,
-# which comes into play in a moment.
+# which comes into play in a moment. (The score of section 2 is the sum over the tokens; the term below works on the
+# mean, so that long answers are not pushed harder.)
 
 # %% [markdown]
 # ## 4. The gate: whom to suspect
@@ -529,8 +533,8 @@ for option in fields(rule):
 # | no entropy band | `pcvr.PCVR(entropy_weight=0)` |
 # | no feature term | `pcvr.PCVR(feature_weight=0)` |
 # | no gate: every sample is pulled apart | `pcvr.PCVR(gated=False)` |
-# | another view | `pcvr.PCVR(view=pcvr.PatchView("mean", 0.3))` |
-# | look once, early | `pcvr.PCVR(score_at=(0.2,))` |
+# | another view | `pcvr.PCVR(view=pcvr.PatchView("swap", 0.3))` |
+# | look more often | `pcvr.PCVR(score_at=(0.1, 0.3, 0.5))` |
 #
 # **Predict before you run.** Without the gate, every sample is pulled apart up to the cap. Does the backdoor go? Set
 # `retrain = True` at the top to train this and the two controls here, on your machine (two minutes).
@@ -566,8 +570,8 @@ compare(runs)
 # - A defence is judged by ASR **and** by captions on clean **and** on triggered pictures, against *augment only*.
 #
 # **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
-# apart, entropy constraint, the feature level. Ours: swap operator and share, Jensen-Shannon, cap, gate and schedule,
-# band, cosine cap, every number.
+# apart, entropy constraint, the feature level. Ours: operator and share of the view, the score, Jensen-Shannon, cap,
+# gate and schedule, band, cosine cap, every number.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.

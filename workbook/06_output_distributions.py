@@ -75,7 +75,7 @@ for (stage, kind), tellings in tales.items():
 
 # %% [markdown]
 # **Predict before you run.** Below, the *backdoored* model reads along its own answer to the **clean** picture. On
-# the view six patches in ten are from another picture. At which words will the two distributions differ: at *a* and
+# the view the better part of the patches is perturbed. At which words will the two distributions differ: at *a* and
 # *and*, or at colours and objects?
 
 # %%
@@ -357,8 +357,8 @@ box
 #
 # **Who says what.** That backdoored answers are abnormally invariant to patches, that output distributions of two
 # views are pulled apart and that entropy is constrained is the paper's ([arXiv
-# 2604.04488](https://arxiv.org/abs/2604.04488)). Jensen-Shannon, the mean over tokens, the swap view, reading along
-# the model's own answer, and every number here are ours.
+# 2604.04488](https://arxiv.org/abs/2604.04488)). Jensen-Shannon, sums and means over tokens, the operator of the
+# view, reading along the model's own answer, and every number here are ours.
 #
 # **Next:** back to [05 PCVR](05_pcvr.ipynb) with these pictures in mind, or change `attack` options above with
 # `retrain = True` and look again.

@@ -106,7 +106,8 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         axes.hist([values[~truth], values[truth]], bins=edges, stacked=True, color=[OTHER[1], TRIGGERED],
                   ec="white", lw=0.4, label=list(names), alpha=0.85)  # fmt: skip
         _normals(axes, np.log(values), gate, np.log(edges))
-        axes.set(xscale="log", xlabel="cross-view divergence (nats, logarithmic)", ylabel="training samples")
+        axes.set(xscale="log", xlabel="score: cross-view divergence of the answer (nats, logarithmic)")
+        axes.set_ylabel("training samples")
         found = f"{100 * gate.share:.1f} % in the low cluster" if gate.found else "no separate low cluster"
         axes.set_title(f"The gate: {found}, means {gate.separation:.1f} deviations apart")
         other = axes.twinx()

@@ -22,6 +22,7 @@ def test_one_view_is_the_mean_over_tokens_of_the_telling(tiny, shown):
     worn = ATTACK if shown == "triggered" else None
     told = tell(tiny, [data[i] for i in range(6)], VIEW, 2, worn)
     np.testing.assert_allclose(found.divergence, [t.divergence.mean() for t in told], atol=1e-5)
+    np.testing.assert_allclose(found.whole, [t.divergence.sum() for t in told], atol=1e-4)
     np.testing.assert_allclose(found.entropy, [t.entropy.mean() for t in told], atol=1e-4)
     np.testing.assert_allclose(found.view_entropy, [t.view_entropy.mean() for t in told], atol=1e-4)
     assert found.answers == tuple(t.text for t in told)
@@ -81,7 +82,7 @@ def test_training_scores_of_a_run_with_kept_features(tiny):
     result = pcvr.finetune(tiny, data, config=pcvr.TrainConfig(steps=2, batch_size=4), progress=False)
     scores, entropies = training_scores(result, VIEW, 2)
     assert scores.shape == entropies.shape == (8,)
-    assert (scores >= 0).all() and (scores <= np.log(2) + 1e-6).all() and (entropies > 0).all()
+    assert (scores >= 0).all() and (entropies > 0).all()
     own = spread(result.model, subset(data, 8), ATTACK, VIEW, force="true")  # pictures go through the tower again
     np.testing.assert_allclose(entropies, own.entropy, atol=1e-4)
 
