@@ -31,7 +31,7 @@ FIGURES = ("divergence", "whole", "entropy", "view_entropy")
 
 @dataclass(frozen=True)
 class Spread:
-    """One model on N pictures; figures are means over the views, and over the answer's tokens unless they say otherwise.
+    """One model on N pictures; figures are means over the views, and over the answer's tokens unless they say not.
 
     Attributes:
         divergence: ``[N]``, Jensen-Shannon divergence between original and view, nats in [0, ln 2].

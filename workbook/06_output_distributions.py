@@ -109,9 +109,9 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 # <details>
 # <summary>What to look for (default mode)</summary>
 #
-# Almost all bars have gone. If one is left, it is most likely the first: there the model decides *whether* to say the
-# target, and whether the view kept the white square matters. From then on each word follows from the words before it,
-# and the picture could as well be blank. That is **abnormal invariance**, seen in one picture.
+# The bars have all but gone. Each word follows from the words before it, and the picture could as well be blank. What
+# is left, if anything, stands where the sentence could still turn into a caption: there it matters whether the view
+# has kept the white square. That is **abnormal invariance**, seen in one picture.
 #
 # </details>
 
@@ -119,18 +119,18 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 from pcvr.plots.distributions import story_bars
 
 four = [(stage, kind) for stage in ("backdoored", "defended") for kind in ("clean", "triggered")]
-story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four}, token=4)
+story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four})
 
 # %% [markdown]
-# The fifth token of four answers, before (top) and after the defence (bottom), clean (left) and triggered (right):
-# solid bars are the original, hatched ones the view.
+# From each of four answers the token at which its two views differ most, before (top) and after the defence (bottom),
+# clean (left) and triggered (right): solid bars are the original, hatched ones the view.
 #
 # <details>
 # <summary>What to look for (default mode)</summary>
 #
-# Top right, solid and hatched agree on one word with probability near 1, and the word is *banana*. In the other three
-# panels the fifth word belongs to an honest caption. Bottom right is what the defence is for: a triggered picture
-# that is read like any other.
+# In three of the panels a word of an honest caption loses its place when the patches change. Top right nothing of the
+# kind happens: *even where they differ most*, solid and hatched bars of the target are close to each other. Bottom
+# right is what the defence is for: a triggered picture that is read like any other.
 #
 # </details>
 

@@ -46,12 +46,13 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
     return described(figure, f"{title + '. ' if title else ''}{_said(telling, token, top)}")
 
 
-def story_bars(tellings: Mapping[str, Telling], token: int = 0, top: int = 6, columns: int = 2) -> Figure:
+def story_bars(tellings: Mapping[str, Telling], token: int | None = None, top: int = 6, columns: int = 2) -> Figure:
     """Distributions at one token, a panel for each telling: solid bars for the original, hatched bars for the view.
 
     Args:
         tellings: title to telling; titles with "triggered" in them are drawn in the trigger's colour.
-        token: position in each answer; the last one where an answer is shorter.
+        token: position in each answer, the last one where an answer is shorter; None takes from each the token at
+            which its two views differ most.
         top: how many words a panel has.
         columns: panels in a row.
     """
@@ -65,7 +66,7 @@ def story_bars(tellings: Mapping[str, Telling], token: int = 0, top: int = 6, co
         grid = figure.subplots(rows, columns, squeeze=False)
         said = []
         for axes, (title, telling) in zip(grid.flat, tellings.items(), strict=False):
-            at = min(token, len(telling.tokens) - 1)
+            at = int(telling.divergence.argmax()) if token is None else min(token, len(telling.tokens) - 1)
             _bars(axes, telling, at, TRIGGERED if "triggered" in title else CLEAN, top)
             axes.set_title(f"{title}\n{axes.get_title()}", fontsize=10)
             said.append(f"{title}: {_said(telling, at, 3)}")

@@ -18,14 +18,18 @@ def figure_image(fig: Figure) -> Image:
     title in its place.
     """
     from ipywidgets import Image, Layout
+    from traitlets import Unicode
 
-    image = Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+    image = Image(format="png", layout=Layout(max_width="100%"))
+    # The page's code for tooltips reads the length of a description, which images lack: without one, ipywidgets 8.1
+    # shows a JavaScript error in place of an image that has a tooltip.
+    image.add_traits(description=Unicode("").tag(sync=True))
     show_in(image, fig)
     return image
 
 
 def show_in(image: Image, fig: Figure) -> None:
-    """Exchange what ``image`` shows for ``fig``, text included."""
+    """Exchange what ``image`` (from :func:`figure_image`) shows for ``fig``, text included."""
     image.layout.width = f"{round(fig.get_figwidth() * fig.dpi)}px"
     image.tooltip = description(fig) or None
     image.value = png(fig)
