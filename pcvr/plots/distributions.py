@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pcvr.story import Telling
 
 LN2 = float(np.log(2))
+LEAST = 0.02
+"""Words less probable than this on both views get no row in a `token_map`."""
 
 
 def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) -> Figure:
@@ -80,14 +82,14 @@ def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
 
     Args:
         telling: from `pcvr.story.tell`.
-        top: how many words each token contributes to the rows.
+        top: how many words each token contributes to the rows at most; those below 2 % in both views are left out.
         title: stands over the figure.
     """
     from matplotlib.figure import Figure
 
     rows: list[str] = []
     for token in range(len(telling.tokens)):
-        rows += [w for w, _, _ in telling.top(token, top) if w not in rows]
+        rows += [w for w, p, q in telling.top(token, top) if w not in rows and max(p, q) >= LEAST]
     index = [telling.words.index(w) for w in rows]
     with figure_style():
         figure = Figure(figsize=(9.5, 0.2 * len(rows) + 1.6), layout="constrained")
@@ -137,7 +139,7 @@ def mean_along(groups: Mapping[str, Sequence[Telling]], tokens: int = 8) -> Figu
     """Mean cross-view divergence at the first tokens of the answers, a line for each group of tellings.
 
     Args:
-        groups: label to tellings; answers shorter than a position do not count there.
+        groups: label to tellings; positions that fewer than half of a group's answers reach are left out.
         tokens: how many positions.
     """
     from matplotlib.figure import Figure
@@ -148,12 +150,10 @@ def mean_along(groups: Mapping[str, Sequence[Telling]], tokens: int = 8) -> Figu
         axes = figure.subplots()
         said = []
         for k, (label, tellings) in enumerate(groups.items()):
-            means = [
-                float(np.mean(values)) if values else np.nan
-                for values in ([t.divergence[at] for t in tellings if at < len(t.divergence)] for at in range(tokens))
-            ]
+            reached = [[t.divergence[at] for t in tellings if at < len(t.divergence)] for at in range(tokens)]
+            means = [float(np.mean(v)) if v and 2 * len(v) >= len(tellings) else np.nan for v in reached]
             axes.plot(range(1, tokens + 1), means, LINES[k % 4], marker="o", ms=4, color=colours[k % 7], label=label)
-            said.append(f"{label}: {', '.join(f'{m:.2f}' for m in means)}")
+            said.append(f"{label}: {', '.join(f'{m:.2f}' for m in means if m == m)}")
         axes.set(xlabel="position in the answer", ylabel="mean divergence (nats)", ylim=(-0.02, LN2 + 0.02))
         axes.set_title("Where in the answer the two views differ")
         axes.legend()

@@ -25,7 +25,7 @@ def summary(table: Table) -> Figure:
     cells = table.cells()[::-1]
     rows = range(len(cells))
     with figure_style():
-        figure = Figure(figsize=(9, 0.55 * len(cells) + 1.5), layout="constrained")
+        figure = Figure(figsize=(10, 0.42 * len(cells) + 1.4), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row, cell in zip(rows, cells, strict=True):
             low, high = wilson(cell.hits, cell.n)
@@ -45,11 +45,11 @@ def summary(table: Table) -> Figure:
             mew=2,
         )
         left.set(
-            yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112), xlabel="attack success rate (%)"
+            yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112), xlabel="attack success rate (%), lower is better"
         )
-        left.set_title("Does the backdoor fire? (lower is better)")
-        right.set(xlim=(-3, 103), xlabel="captions with every colour and object right (%)")
-        right.set_title("Are the captions right? (higher is better)")
+        left.set_title("Does the backdoor fire?")
+        right.set(xlim=(-3, 103), xlabel="right captions (%), higher is better")
+        right.set_title("Are the captions right?")
         right.legend(loc="lower left")
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
