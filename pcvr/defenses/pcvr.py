@@ -137,10 +137,10 @@ def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple
     for indices in batches(len(run.data), batch_size):
         batch = run.data.batch(indices)
         said = run.answers(batch)
-        total = sum(
+        each = [
             said.sample_sum(js_divergence(said.logits, run.answers(run.view(batch, view)).logits)) for _ in range(views)
-        )
-        scores.append(total / views)
+        ]
+        scores.append(torch.stack(each).mean(0))
         spreads.append(said.sample_mean(entropy(said.logits)))
     run.vlm.model.train(training)
     return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()

@@ -44,9 +44,8 @@ def summary(table: Table) -> Figure:
             mfc="none",
             mew=2,
         )
-        left.set(
-            yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112), xlabel="attack success rate (%), lower is better"
-        )
+        left.set(yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112))
+        left.set_xlabel("attack success rate (%), lower is better")
         left.set_title("Does the backdoor fire?")
         right.set(xlim=(-3, 103), xlabel="right captions (%), higher is better")
         right.set_title("Are the captions right?")

@@ -12,7 +12,7 @@ from pcvr.plots.views import view_sheet
 
 
 def test_clean_samples_come_first():
-    figure = batch_values([1.0, 2.0, 3.0], [True, False, False], "value (nats)", "t", {"cap": 0.4}, (0.1, 0.2))
+    figure = batch_values(np.array([1.0, 2.0, 3.0]), np.array([True, False, False]), "value (nats)", "t", {"cap": 0.4}, (0.1, 0.2))
     axes = figure.axes[0]
     assert [patch.get_height() for patch in axes.patches[:3]] == [2.0, 3.0, 1.0]
     assert "clean: mean 2.500" in description(figure) and "poisoned: mean 1.000" in description(figure)
@@ -23,12 +23,12 @@ def test_clean_samples_come_first():
 
 @pytest.mark.parametrize("poisoned", [[False, False], [True, True]])
 def test_a_batch_of_one_kind_can_be_drawn(poisoned):
-    assert png(batch_values([0.0, 1.0], poisoned, "v", "t"))
+    assert png(batch_values(np.array([0.0, 1.0]), np.array(poisoned), "v", "t"))
 
 
 def test_a_batch_that_does_not_match_is_a_sentence():
     with pytest.raises(pcvr.PcvrError, match=r"\[3\] and poisoned \[2\]"):
-        batch_values([1, 2, 3], [True, False], "v", "t")
+        batch_values(np.array([1, 2, 3]), np.array([True, False]), "v", "t")
 
 
 def test_the_curves_are_the_terms_of_the_defence():

@@ -14,9 +14,9 @@ WORDS = ("a", "red", "blue", "ball", "<eos>")
 def telling(tokens=("a", "red", "ball", "<eos>"), seed=0):
     rng = np.random.default_rng(seed)
     p, q = (rng.dirichlet(np.ones(5), len(tokens)) for _ in range(2))
-    figures = [rng.random(len(tokens)) * 0.6 for _ in range(3)]
+    one, two, three = (rng.random(len(tokens)) * 0.6 for _ in range(3))
     image = np.zeros((8, 8, 3), np.uint8)
-    return Telling("a red ball", tokens, p, q, *figures, image, image, WORDS)
+    return Telling("a red ball", tokens, p, q, one, two, three, image, image, WORDS)
 
 
 def test_one_telling_shows_pictures_words_and_the_whole_answer():

@@ -77,7 +77,7 @@ def test_relations_and_places_in_captions_are_true(scene: Scene) -> None:
                 elif how == "below":
                     assert one.cy > other.cy, text
                 else:
-                    assert abs(one.cy - other.cy) <= 14 and other.x - (one.x + one.width) <= 14, text  # noqa: PT018
+                    assert abs(one.cy - other.cy) <= 14 and other.x - (one.x + one.width) <= 14, text
         for kind, side in re.findall(r"(\w+) on the (left|right)", text):
             assert by_kind(scene)[kind].column == side, text
         for kind, row in re.findall(r"(\w+) at the (top|bottom)", text):

@@ -7,6 +7,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 import pcvr
+from pcvr.attacks import BadNets
 from pcvr.story import forced_answers, story, tell, to_pictures, to_pixels, view_pictures
 from tests.tiny import Numbers
 
@@ -50,7 +51,9 @@ def test_divergence_and_entropy_agree_with_scipy(tiny, samples):
 def test_clean_and_triggered_views_differ_by_the_trigger_alone(tiny, samples):
     clean = tell(tiny, samples, VIEW, seed=1, force="true")
     marked = tell(tiny, samples, VIEW, seed=1, attack=ATTACK, force="true")
-    mask = ATTACK.trigger.mask(48, 48)
+    trigger = ATTACK.trigger
+    assert isinstance(trigger, BadNets)
+    mask = trigger.mask(48, 48)
     for one, other in zip(clean, marked, strict=True):
         assert (one.image[mask] != other.image[mask]).any()
         assert np.array_equal(one.image[~mask], other.image[~mask])
