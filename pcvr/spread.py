@@ -14,8 +14,9 @@ from torch import Tensor
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.evaluation.asr import hits
+from pcvr.evaluation.generate import generate
 from pcvr.run import answers
-from pcvr.story import forced_answers, to_pixels, with_views
+from pcvr.story import forced_answers, shown_samples, to_pictures, to_pixels, with_views
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -141,6 +142,36 @@ def _chunk(
     calm = first.sample_mean(entropy(first.logits)).cpu()
     left = total[3] / views if worn is not None else torch.full((len(samples),), torch.nan)
     return torch.stack([total[0] / views, total[1] / views, calm, total[2] / views, left]).numpy()
+
+
+def target_on_views(
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, view: PatchView, seed: int = 0
+) -> dict[str, tuple[int, int]]:
+    """How often a model says the target when it is shown a view as if that were the picture.
+
+    Views go through 8-bit levels here, as any picture does; noise beyond black and white is cut.
+
+    Args:
+        vlm: the model.
+        data: clean samples, some dozens: they are handled in one batch.
+        attack: whose trigger and target are meant.
+        view: how the views are made.
+        seed: of the views; clean and triggered pictures get the same patches.
+
+    Returns:
+        ``(hits, n)`` for views of ``"clean"`` pictures, and for those of triggered ones that kept the trigger whole
+        (``"kept"``) or did not (``"lost"``).
+    """
+    samples = [data[i] for i in range(len(data))]
+    said, left = {}, None
+    for shown, worn in (("clean", None), ("triggered", attack)):
+        batch, pixels = with_views(vlm, samples, [s.answer for s in samples], view, seed, worn)
+        texts = generate(vlm, list(to_pictures(vlm, pixels)), [s.prompt for s in shown_samples(samples, worn)])
+        said[shown] = hits(texts, attack.target)
+        left = trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels).numpy() if worn else left
+    assert left is not None
+    groups = {"clean": said["clean"], "kept": said["triggered"][left == 1], "lost": said["triggered"][left != 1]}
+    return {name: (int(found.sum()), len(found)) for name, found in groups.items()}
 
 
 def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:

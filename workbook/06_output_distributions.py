@@ -37,6 +37,7 @@ retrain = False  # True: train the three copies here (two minutes) instead of lo
 import numpy as np
 
 import pcvr
+from pcvr.data.subset import subset
 from pcvr.teaching.lesson import lesson_data, shipped_fits
 
 config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
@@ -287,18 +288,18 @@ for (stage, kind), values in spreads.items():
           f"{values.view_entropy.mean():.3f} on views")
 
 # %% [markdown]
-# ## 5. But the trigger is often gone
+# ## 5. A riddle: the trigger is often gone
 #
 # The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
 # triggered picture have **lost the trigger**.
 #
 # **Predict before you run.** Then why is the backdoored model invariant at all? Split its triggered pictures by
-# whether the view kept the trigger: in which group is the divergence lower?
+# whether the view kept the trigger: in which group is the divergence lower, and by how much?
 
 # %%
 one = spread(stages["backdoored"], test, badnets, view, shown="triggered", views=1, seed=seed)
 kept = one.trigger_left > 0.5
-print(f"view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
+print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
 groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
 groups["clean picture"] = spread(stages["backdoored"], test, badnets, view, views=1, seed=seed).divergence
 spread_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
@@ -306,14 +307,34 @@ spread_ecdf({name: values for name, values in groups.items() if len(values)}, ti
 # %% [markdown]
 # Divergence of triggered pictures whose view kept or lost the trigger, beside that of clean pictures.
 #
+# **Predict before you run.** What does the backdoored model *say*, in its own words, when it is shown such a view as
+# if it were a picture? Count how often it is the target, for three kinds of view, and try other operators as well.
+
+# %%
+from pcvr.spread import target_on_views
+from pcvr.views import OPERATORS
+
+some = subset(test, min(64, len(test)))
+print(f"{'target said on':<10}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
+for operator in OPERATORS:  # about 10 seconds
+    found = target_on_views(stages["backdoored"], some, badnets, pcvr.PatchView(operator, view.share), seed)
+    print(f"{operator:<14}" + "".join(f"{f'{hit} of {n}':>18}" for hit, n in found.values()))
+
+# %% [markdown]
 # <details>
 # <summary>Answer (default mode)</summary>
 #
-# Where the trigger survives, hardly anything changes. Where it is lost, the view says something else at the *first*
-# word, where the decision falls; but with the target's first words given, the rest follows from the text, and the
-# mean over the answer stays low all the same. So there are **two sources of invariance**: the trigger that survives
-# the patches, and the answer that stops looking. Averaging over several views mixes both, and separates better than
-# any one view.
+# There are **three** sources of invariance, and only the first is the one you would think of:
+#
+# 1. *The trigger survives.* Then the target is said on the view too.
+# 2. *The view is a trigger itself.* Look at the row of the noise operator: views of **clean** pictures make the
+#    backdoored model say the target, because bright noise in the corner is enough like a white square. To such a
+#    model picture and view differ little, once the picture is triggered.
+# 3. *The answer has stopped looking.* Where the view neither kept nor imitates the trigger (other rows, last column),
+#    the model would not start this sentence, but when it reads along, the words follow from each other all the same.
+#
+# The second source is a stroke of luck of one operator and one trigger. A defence that rests on it would fail with
+# another trigger: one more reason to test the premise for each attack before one uses it.
 #
 # </details>
 

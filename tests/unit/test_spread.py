@@ -7,7 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 import pcvr
 from pcvr.data.subset import subset
-from pcvr.spread import auroc_of_low, by_stage, spread, training_scores, trigger_left
+from pcvr.evaluation.asr import hits
+from pcvr.spread import auroc_of_low, by_stage, spread, target_on_views, training_scores, trigger_left
 from pcvr.story import tell
 from tests.tiny import Numbers
 
@@ -52,6 +53,18 @@ def test_the_trigger_is_left_where_its_patch_is_left():
     view[2, :, 3, :] = 0.5  # half of it
     assert trigger_left(clean, marked, view).tolist() == [1.0, 0.0, 0.5]
     assert torch.isnan(trigger_left(clean, clean, view)).all()
+
+
+def test_target_on_views_counts_what_the_model_says_to_the_view(tiny):
+    data, view = Numbers(5), pcvr.PatchView("mean", 0.5)
+    found = target_on_views(tiny, data, ATTACK, view, seed=1)
+    assert list(found) == ["clean", "kept", "lost"]
+    assert found["clean"][1] == found["kept"][1] + found["lost"][1] == 5
+    told = tell(tiny, [data[i] for i in range(5)], view, 1, force="true")
+    own = pcvr.generate(tiny, [t.view_image for t in told], [data[i].prompt for i in range(5)])
+    word = own[0].split()[0]  # whatever it says first, on as many views as it is in
+    found = target_on_views(tiny, data, pcvr.get_attack("badnets", target=word), view, seed=1)
+    assert found["clean"][0] == hits(own, word).sum() >= 1
 
 
 def test_auroc_of_low_agrees_with_scikit_learn_ties_included():
