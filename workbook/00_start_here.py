@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Start here: a backdoor, seen in three minutes
 #
-# Five poisoned pictures in a hundred are enough to build a hidden switch into a vision language model; this notebook
-# shows you the switch, and a defence that keeps it out. Nothing here asks you to understand a formula yet: look,
-# guess, and run the next cell.
+# Five poisoned pictures in a hundred can build a hidden switch into a vision language model; this notebook shows you
+# the switch, and a defence that keeps it out. Nothing here asks you to understand a formula yet: look, guess, and run
+# the next cell.
 #
 # **After this notebook you can**
 # - say what a backdoor in a vision language model is, and why ordinary testing misses it;
@@ -121,8 +121,8 @@ for name, said in answers.items():
 # %% [markdown]
 # ## Does it hold up?
 #
-# One training run could be luck. The package ships a table of runs with three seeds each, made by a script that you
-# can run yourself (`benchmarks/spine.py`).
+# One training run could be luck. The package ships a table of runs, the main ones with three seeds, made by a script
+# that you can run yourself (`benchmarks/spine.py`).
 #
 # **Predict before you run.** The table also has *augment only*: train on patch-perturbed pictures and change nothing
 # else. Cheap, and it needs no theory. Will it stop the backdoor? At what price?
@@ -131,12 +131,8 @@ for name, said in answers.items():
 from pcvr import results
 from pcvr.plots.results import summary
 
-try:
-    figure = summary(results.load("spine"))
-except pcvr.PcvrError:
-    figure = None
-    print("The table has not been made yet: python benchmarks/spine.py makes it.")
-figure
+table = results.load("spine")
+summary(table)
 
 # %% [markdown]
 # On the left the bars show how often the backdoor fires, with confidence intervals; on the right the dots show how
@@ -149,6 +145,29 @@ figure
 # A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So every defence in
 # this workbook stands beside its utility, and *augment only* is the control that any cleverer defence has to beat.
 # Read its row twice: once for the bar, once for what became of the clean captions.
+#
+# </details>
+#
+# A bar pools its seeds, and that can hide something. Here is the attack without any defence (*plain SFT*), run by
+# run.
+#
+# **Predict before you run.** Only the seed differs: which samples are poisoned, and in which order training sees
+# them. How far apart can the three runs be?
+
+# %%
+for run in table.runs:
+    if run["experiment"]["label"] == "plain SFT":
+        found = run["record"]
+        print(f"seed {run['experiment']['seed']}: ASR {format_rate(found['hits'], found['n'])}")
+
+# %% [markdown]
+# <details>
+# <summary>What this is worth</summary>
+#
+# A run in which the undefended attack stays well below 90 % is one where **the attack did not take**. In such a run
+# there is little to defend against, and no defence deserves credit for it. So this workbook looks at the undefended
+# model first, always. And no interval from a single run tells you what another seed would have done: it counts
+# pictures, not trainings.
 #
 # </details>
 
