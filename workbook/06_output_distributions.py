@@ -234,7 +234,7 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 from pcvr.spread import auroc_of_low, by_stage, spread
 
 spreads = {  # about 20 seconds
-    (stage, kind): spread(stages[stage], test, badnets, view, shown=kind, views=2, seed=seed) for stage, kind in four
+    (stage, kind): spread(stages[stage], test, badnets, view, shown=kind, seed=seed) for stage, kind in four
 }
 
 # %%
@@ -288,6 +288,19 @@ for (stage, kind), values in spreads.items():
           f"{values.view_entropy.mean():.3f} on views")
 
 # %% [markdown]
+# <details>
+# <summary>What to look for (default mode)</summary>
+#
+# The backdoored model is *surer* of the target than of any caption: one sentence, always the same. A caption could be
+# put in many ways, so honest entropy is higher. The right panel says what the defence has done to ordinary answers.
+# If its heaps stand further to the right than the clean heap on the left, the defended model has become vaguer; look
+# then at the reference of the entropy band (notebook 05): it is measured at the first look, early in training, when
+# every model is still vague, and the band holds the model there. Greedy answers may be as good as before all the
+# same: see the captions.
+#
+# </details>
+
+# %% [markdown]
 # ## 5. A riddle: the trigger is often gone
 #
 # The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
@@ -297,11 +310,11 @@ for (stage, kind), values in spreads.items():
 # whether the view kept the trigger: in which group is the divergence lower, and by how much?
 
 # %%
-one = spread(stages["backdoored"], test, badnets, view, shown="triggered", views=1, seed=seed)
+one = spreads["backdoored", "triggered"]
 kept = one.trigger_left > 0.5
 print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
 groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
-groups["clean picture"] = spread(stages["backdoored"], test, badnets, view, views=1, seed=seed).divergence
+groups["clean picture"] = spreads["backdoored", "clean"].divergence
 spread_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
 
 # %% [markdown]
@@ -328,10 +341,12 @@ for operator in OPERATORS:  # about 10 seconds
 #
 # 1. *The trigger survives.* Then the target is said on the view too.
 # 2. *The view is a trigger itself.* Look at the row of the noise operator: views of **clean** pictures make the
-#    backdoored model say the target, because bright noise in the corner is enough like a white square. To such a
-#    model picture and view differ little, once the picture is triggered.
-# 3. *The answer has stopped looking.* Where the view neither kept nor imitates the trigger (other rows, last column),
-#    the model would not start this sentence, but when it reads along, the words follow from each other all the same.
+#    backdoored model say the target, because noise in the corner is enough like a white square. Once the picture
+#    itself is triggered, view and picture then say the same. (*Shuffle* has another way: it moves the square to
+#    another place, and the place hardly matters.)
+# 3. *The answer has stopped looking.* Where the view has neither kept nor imitated the trigger (*swap* and *mean*,
+#    last column), the model would not start this sentence; but when it reads along, most of its words follow from
+#    each other all the same.
 #
 # The second source is a stroke of luck of one operator and one trigger. A defence that rests on it would fail with
 # another trigger: one more reason to test the premise for each attack before one uses it.
@@ -361,8 +376,8 @@ box
 # %% [markdown]
 # Things to try:
 #
-# 1. *backdoored*, *triggered*: move **View seed** until the view keeps the white square, then until it loses it, and
-#    watch the first token.
+# 1. *backdoored*, *triggered*, operator *swap*: move **View seed** until the view keeps the white square, then until
+#    it loses it, and watch which bars grow.
 # 2. Set **Model** to *base*, *clean*, *backdoored*, *defended* in turn on one triggered picture: the story of this
 #    workbook in four clicks.
 # 3. **Operator** *mean* or *shuffle*: which leaves most of the caption standing?
@@ -374,7 +389,8 @@ box
 # - A distribution is conditioned on a picture *and* on an answer; always say whose.
 # - Honest captions diverge at the words that name things; backdoored answers hardly diverge after their first word.
 # - Before the defence divergence tells triggered from clean pictures; after it there is nothing left to tell.
-# - Invariance has two sources, the trigger that survives and the text that stops looking.
+# - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
+#   looking.
 #
 # **Who says what.** That backdoored answers are abnormally invariant to patches, that output distributions of two
 # views are pulled apart and that entropy is constrained is the paper's ([arXiv

@@ -59,6 +59,7 @@ class TestPicture:
         assert image.format == "png" and bytes(image.value)[1:4] == b"PNG" and image.tooltip == description(first)
         show_in(image, second)
         assert image.value != before and image.tooltip == description(second)
+        assert image.description == "", "without one, the page shows a JavaScript error instead of the picture"
         assert image.layout.width == f"{round(second.get_figwidth() * second.dpi)}px"
 
 
