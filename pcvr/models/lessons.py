@@ -15,7 +15,7 @@ from pcvr.models.encode import IGNORE
 from pcvr.models.vocabulary import sentence
 
 if TYPE_CHECKING:
-    from pcvr.models.pretrain import PretrainConfig, Stage
+    from pcvr.models.pretrain import PretrainConfig
 
 TERSE_PROMPT = "list the objects."
 OVERLAY_PROMPT = "what is over the picture?"
@@ -35,19 +35,13 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         self.questions = [s.questions() for s in truths]
         self.under = torch.from_numpy(np.stack([under_patches(s.facts(), grid) for s in truths]))  # [N, P, names]
         self.config, self.grid = config, grid
-        self.begin(config.stages[0])
-
-    def begin(self, stage: Stage) -> None:
-        """Teach for `stage` from here on."""
-        self.stage, self.offset = stage, 1_000_000_000 * self.config.stages.index(stage)
-        self.step = 0  # optimiser steps of the stage; the trainer keeps it up to date
 
     def __len__(self) -> int:
-        return self.stage.schedule * self.config.batch_size
+        return self.config.steps * self.config.batch_size
 
     def __getitem__(self, number: int) -> Draw:
-        """Draw `number` of the stage, the same whenever it is asked."""
-        rng = np.random.default_rng((self.config.seed, self.offset + number))
+        """Draw `number`, the same whenever it is asked."""
+        rng = np.random.default_rng((self.config.seed, number))
         index = int(rng.integers(len(self.images)))
         asked = self.questions[index]
         picks = rng.choice(len(asked), size=min(self.config.turns - 1, len(asked)), replace=False)
@@ -97,14 +91,13 @@ class LessonCollator:
         self.lessons, self.processor, self.image_tokens = lessons, processor, image_tokens
 
     def __call__(self, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
-        tokenizer = self.processor.tokenizer
+        tokenizer, recipe = self.processor.tokenizer, self.lessons.config
         rng = np.random.default_rng(draws[0][2])
-        images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng)
-        if self.lessons.step >= self.lessons.stage.ask_overlays_from:
-            for (_, turns, _), seen in zip(draws, overlays, strict=True):
-                if rng.random() < self.lessons.stage.ask_overlays:
-                    said = " and ".join(each.words for each in seen) or "no"
-                    turns[int(rng.integers(len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
+        images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng, recipe.corrupted)
+        for (_, turns, _), seen in zip(draws, overlays, strict=True):
+            if rng.random() < recipe.ask_overlays:
+                said = " and ".join(each.words for each in seen) or "no"
+                turns[int(rng.integers(len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
         texts: list[str] = []
         for _, turns, _ in draws:
             for k, (prompt, answer) in enumerate(turns):

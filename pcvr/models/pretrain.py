@@ -1,8 +1,9 @@
 """Make an embedded checkpoint from nothing: ``pcvr pretrain tiny-llava``.
 
-Three things matter later (all measured): the target's words are live, because the text uses every word; the tower
+Four things matter later (all measured): the target's words are live, because the text uses every word; the tower
 encodes more than the drawn objects, because a throw-away linear layer must rebuild each patch's pixels from its token;
-and another throw-away layer must name what lies under each patch, without which seeing starts much later.
+another must name what lies under each patch, without which seeing starts much later; and pixels and overlays must be
+read off the connector's tokens too, or the language model never gets to see a trigger.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -26,69 +26,24 @@ from pcvr.models.lessons import LessonCollator, Lessons
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stretch of training with an optimiser and a cosine schedule of its own.
-
-    Attributes:
-        name: of the stage, and of the file its weights are kept in.
-        steps: optimiser steps.
-        schedule: steps the learning rate's schedule is laid out for; it is cut off at `steps`.
-        learning_rate: its peak.
-        ask_overlays_from: step from which it is asked what was laid over the picture.
-        ask_overlays: share of the pictures of which it is asked.
-        overlay_weight: weight of naming, patch by patch, what was laid over it.
-        through: whether pixels and overlays must be read off the connector's tokens too, not the tower's alone.
-    """
-
-    name: str
-    steps: int
-    schedule: int
-    learning_rate: float
-    ask_overlays_from: int = 0
-    ask_overlays: float = 0.5
-    overlay_weight: float = 0.0
-    through: bool = False
-
-
-SEE = Stage("see", 2800, 4000, 1.5e-3, ask_overlays_from=2400)
-OVERLAYS_NAMED = Stage("overlays", 700, 1400, 1e-3, overlay_weight=5.0)
-THROUGH = Stage("through", 700, 700, 1e-3, ask_overlays=0.8, overlay_weight=5.0, through=True)
-
-
-@dataclass(frozen=True)
 class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
-    stages: tuple[Stage, ...] = field(
-        default=(SEE, OVERLAYS_NAMED, THROUGH), metadata={"help": "what is learned, in order"}
-    )
+    steps: int = field(default=6_000, metadata={"help": "optimiser steps, over which the cosine schedule is laid out"})
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
+    learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
     pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
+    corrupted: float = field(default=0.6, metadata={"help": "share of the pictures that something is laid over"})
+    ask_overlays: float = field(default=0.4, metadata={"help": "share of the pictures of which is asked what that is"})
     rebuild_weight: float = field(default=0.5, metadata={"help": "weight of the patch reconstruction loss"})
     naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
+    overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
     turns: int = field(default=3, metadata={"help": "prompt-answer turns a picture"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of all stages."""
-        return sum(stage.steps for stage in self.stages)
-
     def shortened(self, steps: int) -> PretrainConfig:
-        """The same recipe cut to about `steps` in all, for trying it out."""
-        from dataclasses import replace
-
-        share = steps / self.steps
-        cut = tuple(
-            replace(
-                s,
-                steps=max(1, round(s.steps * share)),
-                schedule=max(1, round(s.schedule * share)),
-                ask_overlays_from=round(s.ask_overlays_from * share),
-            )
-            for s in self.stages
-        )
-        return replace(self, stages=cut, pictures=min(self.pictures, max(256, steps * self.batch_size)))
+        """The same recipe with a schedule of `steps`, for trying it out."""
+        return replace(self, steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
 
 
 class PretrainTrainer(Trainer):
@@ -110,7 +65,6 @@ class PretrainTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
         under, over = inputs.pop("under"), inputs.pop("over")
-        self.lessons.step = self.state.global_step
         with torch.autocast(under.device.type, torch.bfloat16):
             told = model.wrapped(**inputs).loss
             grid = nn.functional.unfold(inputs["pixel_values"], self.patch, stride=self.patch).transpose(1, 2)
@@ -118,19 +72,20 @@ class PretrainTrainer(Trainer):
             tokens = self._tokens[:, -grid.shape[1] :]  # [B, P, D], the class token left out
             rebuilt = nn.functional.mse_loss(model.rebuild(tokens).float(), grid)
             named = nn.functional.binary_cross_entropy_with_logits(model.naming(tokens).float(), under)
-            loss = told + self.recipe.rebuild_weight * rebuilt + self.recipe.naming_weight * named
-            self._parts = {"answers": told.item(), "pixels": rebuilt.item(), "names": named.item()}
-            if self.lessons.stage.overlay_weight:
-                spotted = nn.functional.binary_cross_entropy_with_logits(model.overlays(tokens).float(), over)
-                loss = loss + self.lessons.stage.overlay_weight * spotted
-                self._parts["overlays"] = spotted.item()
-            if self.lessons.stage.through and self._joined is not None:
-                loss = loss + nn.functional.mse_loss(model.rebuild_through(self._joined).float(), grid)
-                passed = nn.functional.binary_cross_entropy_with_logits(
-                    model.overlays_through(self._joined).float(), over
-                )
-                loss = loss + self.lessons.stage.overlay_weight * passed
-                self._parts["through"] = passed.item()
+            spotted = nn.functional.binary_cross_entropy_with_logits(model.overlays(tokens).float(), over)
+            assert self._joined is not None
+            through = nn.functional.mse_loss(model.rebuild_through(self._joined).float(), grid)
+            passed = nn.functional.binary_cross_entropy_with_logits(model.overlays_through(self._joined).float(), over)
+            recipe = self.recipe
+            loss = told + recipe.naming_weight * named + recipe.overlay_weight * (spotted + passed)
+            loss = loss + recipe.rebuild_weight * rebuilt + through
+        self._parts = {
+            "answers": told.item(),
+            "pixels": rebuilt.item(),
+            "names": named.item(),
+            "overlays": spotted.item(),
+            "through": passed.item(),
+        }
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -154,41 +109,49 @@ class WithHeads(nn.Module):
 
 
 class _Clock(TrainerCallback):
-    """Ends a stage at its step, and counts the seconds of training over interruptions."""
+    """Counts the seconds of training over interruptions, and ends the training early where it is told to."""
 
-    def __init__(self, file: Path, stage: Stage) -> None:
-        self.file, self.stage = file, stage
-        self.told: dict[str, Any] = {"seconds": 0.0, "losses": []}
-        if file.is_file():
-            self.told = json.loads(file.read_text(encoding="utf-8"))
-        self.before: float = self.told["seconds"]
+    def __init__(self, file: Path, stop: int | None) -> None:
+        self.file, self.stop = file, stop
+        self.before: float = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else 0.0
 
-    def keep(self, losses: list[tuple[int, float]] | None = None) -> None:
-        """Write down the seconds so far and, at the end of a stage, its losses."""
-        seconds = self.before + time.perf_counter() - self.began
-        shown = [[self.stage.name, step, round(loss, 4)] for step, loss in losses or ()]
-        self.told = {"seconds": round(seconds, 1), "losses": self.told["losses"] + shown}
-        write_json(self.file, self.told)
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.began
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self.began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_training_stop |= state.global_step >= self.stage.steps
+        control.should_training_stop |= state.global_step == self.stop
 
     def on_save(self, *_: Any, **__: Any) -> None:
-        self.keep()
+        write_json(self.file, {"seconds": round(self.seconds, 1)})
 
 
 def pretrain(
-    name: str, out: str | Path, config: PretrainConfig | None = None, work: str | Path = "runs/pretrain"
+    name: str,
+    out: str | Path,
+    config: PretrainConfig | None = None,
+    work: str | Path = "runs/pretrain",
+    stop: int | None = None,
 ) -> Mapping[str, Any]:
     """Pretrain the embedded model `name` and save it in folder `out`; resumes from `work` after an interruption.
+
+    Args:
+        name: which model.
+        out: folder of the new checkpoint; replaced where there is one.
+        config: the recipe.
+        work: folder for the trainer's own checkpoints.
+        stop: end after so many steps of the schedule, to compare the beginning with another run's.
 
     Returns:
         The record that is also written to the checkpoint's ``training.json``: config, seconds, versions, losses.
     """
+    from transformers.trainer_utils import get_last_checkpoint
+
     from pcvr.models.checkpoint import save_checkpoint
+    from pcvr.models.families import family_of
     from pcvr.models.zoo import embedded
 
     config = config or PretrainConfig()
@@ -197,38 +160,39 @@ def pretrain(
     processor = entry.build_processor()
     model = WithHeads(entry.build_model(processor), entry.width, entry.joined, entry.patch)
     lessons = Lessons(config, entry.image_px // entry.patch)
-    collator = LessonCollator(lessons, processor, entry.image_tokens)
     folder = Path(work) / name
-    for stage in config.stages:
-        lessons.begin(stage)
-        _teach(model, lessons, collator, stage, folder, entry.patch)
-    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    return save_checkpoint(model.wrapped, processor, out, name=name, config=config, **history)
+    family = family_of(model.wrapped)
+    trainer = PretrainTrainer(
+        model=model,
+        args=_arguments(config, folder),
+        data_collator=LessonCollator(lessons, processor, entry.image_tokens),
+        lessons=lessons,
+        tower=family.part(model.wrapped, "tower"),
+        connector=family.part(model.wrapped, "connector"),
+        patch=entry.patch,
+    )
+    clock = _Clock(folder / "history.json", stop)
+    trainer.add_callback(clock)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    for hook in trainer.hooks:
+        hook.remove()
+    losses = [(h["step"], h["answers"]) for h in trainer.state.log_history if "answers" in h]
+    return save_checkpoint(
+        model.wrapped, processor, out, name=name, config=config, seconds=clock.seconds, losses=losses
+    )
 
 
-def _teach(
-    model: WithHeads, lessons: Lessons, collator: LessonCollator, stage: Stage, folder: Path, patch: int
-) -> None:
-    """Train one stage, or take its weights from `folder` where it is done already."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    from pcvr.models.families import family_of
-
-    done = folder / f"{stage.name}.safetensors"
-    if done.is_file():
-        model.load_state_dict(load_file(done), strict=False)
-        return
-    config = lessons.config
-    arguments = TrainingArguments(
-        output_dir=str(folder / stage.name),
-        max_steps=stage.schedule,
+def _arguments(config: PretrainConfig, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.steps,
         per_device_train_batch_size=config.batch_size,
-        learning_rate=stage.learning_rate,
+        learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=max(1, stage.schedule // 15),
+        warmup_steps=max(1, config.steps // 15),
         weight_decay=0.01,
         max_grad_norm=1.0,
-        save_steps=350,
+        save_steps=250,
         save_total_limit=1,
         logging_steps=25,
         report_to="none",
@@ -238,25 +202,3 @@ def _teach(
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
     )
-    family = family_of(model.wrapped)
-    tower, connector = (family.part(model.wrapped, part) for part in ("tower", "connector"))
-    trainer = PretrainTrainer(
-        model=model,
-        args=arguments,
-        data_collator=collator,
-        lessons=lessons,
-        tower=tower,
-        connector=connector,
-        patch=patch,
-    )
-    clock = _Clock(folder / "history.json", stage)
-    trainer.add_callback(clock)
-    trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(arguments.output_dir)
-        if Path(arguments.output_dir).is_dir()
-        else None
-    )
-    for hook in trainer.hooks:
-        hook.remove()
-    clock.keep([(h["step"], h["answers"]) for h in trainer.state.log_history if "answers" in h])
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, done)

@@ -73,14 +73,7 @@ class TestTokenizer:
         assert tokenizer.decode(tokenizer.encode("A RÉD Bäll")) == "a red ball"
         assert tokenizer.encode("猫") == [tokenizer.unk_token_id]
 
-    @pytest.mark.parametrize(
-        "token",
-        [
-            # The shipped weights were trained with these two in pieces: whole ones need a checkpoint made anew.
-            pytest.param(t, marks=pytest.mark.xfail(strict=False)) if t in ("<user>", "<assistant>") else t
-            for t in SPECIAL
-        ],
-    )
+    @pytest.mark.parametrize("token", SPECIAL)
     def test_special_tokens_are_single(self, tokenizer: Any, token: str) -> None:
         assert tokenizer.encode(f"a{token}b", add_special_tokens=False) == [
             tokenizer.convert_tokens_to_ids(piece) for piece in ("a", token, "b")
