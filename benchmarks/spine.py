@@ -29,6 +29,7 @@ from pcvr.versions import versions
 
 SEEDS = (0, 1, 2)
 DROP = {"apart_weight": 0.0, "feature_weight": 0.0}
+LATE = {"score_at": (0.5,)}
 ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("clean data, plain", {"rate": 0.0}, SEEDS),
     ("plain SFT", {}, SEEDS),
@@ -39,6 +40,9 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("PCVR, gate without pulling apart", {"defense": "pcvr", "options": DROP}, SEEDS[:1]),
     ("pull apart, no gate", {"defense": "pcvr", "options": {"gated": False}}, SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),
+    # The gate looks when the backdoor is learned already: leaving suspects out does not unlearn it. What does?
+    ("PCVR, first look half-way", {"defense": "pcvr", "options": LATE}, SEEDS[:1]),
+    ("the same without pulling apart", {"defense": "pcvr", "options": LATE | DROP}, SEEDS[:1]),
 )
 PICTURE = Path("docs/spine.png")
 

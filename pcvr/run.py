@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from pcvr.models.tower import tower_features
@@ -42,6 +44,15 @@ class Answers:
     def sample_mean(self, values: Tensor) -> Tensor:
         """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
         return self.sample_sum(values) / self.sample_sum(torch.ones_like(values)).clamp_min(1)
+
+    def of(self, rows: Tensor) -> Answers:
+        """Those of some rows of the batch only, renumbered in the order of `rows` ``[R]``, which ascend."""
+        place = self.owner.new_full((self.samples,), -1)
+        place[rows] = torch.arange(len(rows), device=place.device)
+        owner = place[self.owner]
+        at = owner >= 0
+        hidden = None if self.hidden is None else self.hidden[at]
+        return Answers(self.logits[at], self.targets[at], owner[at], len(rows), hidden)
 
 
 @dataclass
@@ -90,16 +101,25 @@ class Run:
 def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:
     """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
     inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index")}
-    output = vlm.model(**inputs, use_cache=False, output_hidden_states=hidden)
     told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
     at = told != IGNORE
+    columns = at.any(0).nonzero()[:, 0]
+    kept = {"logits_to_keep": columns} if _keeps_some(type(vlm.base)) else {}
+    output = vlm.model(**inputs, **kept, use_cache=False, output_hidden_states=hidden)
+    logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
     return Answers(
-        logits=output.logits[:, :-1][at].float(),
+        logits=logits[at[:, columns]].float(),
         targets=told[at],
         owner=at.nonzero()[:, 0],
         samples=len(told),
         hidden=output.hidden_states[-1][:, :-1][at] if hidden else None,
     )
+
+
+@cache
+def _keeps_some(model: type[nn.Module]) -> bool:
+    """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work."""
+    return "logits_to_keep" in signature(model.forward).parameters
 
 
 def batches(count: int, size: int) -> list[Sequence[int]]:

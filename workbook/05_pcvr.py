@@ -342,10 +342,9 @@ check.capped_pull_apart(capped_pull_apart)
 
 # %%
 rows = (suspicion > 0.05).nonzero()[:, 0]
-part = {name: values[rows] for name, values in batch.items()}
+near = said.of(rows)  # the suspects' rows of what was said to the originals
 run.generator.manual_seed(seed)  # so that the package draws the same view below
 with torch.no_grad():
-    near = run.answers(part, hidden=True)
     far = run.answers(run.view(batch, rule.view, rows), hidden=True)
 divergence = near.sample_mean(terms.js_divergence(near.logits, far.logits))
 apart_term = terms.pull_apart(divergence, suspicion[rows], rule.cap)

@@ -112,7 +112,7 @@ class LlavaJson:
             raise unknown_name("split", name, SPLITS)
         if name == "all":
             return self
-        indices = [i for i, record in enumerate(self._records) if _split_of(record.path.name) == name]
+        indices = [i for i, record in enumerate(self._records) if split_of(record.path.name) == name]
         if not indices:
             raise PcvrError(
                 f"the {name} split of {self.path} holds none of its {len(self)} records: add some, or use split='all'."
@@ -120,7 +120,8 @@ class LlavaJson:
         return Subset(self, indices, label=name)
 
 
-def _split_of(key: str) -> str:
+def split_of(key: str) -> str:
+    """The split that a hash of `key` falls into: 80 % train, 10 % validation, 10 % test."""
     share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
     return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
 

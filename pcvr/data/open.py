@@ -1,26 +1,36 @@
-"""One door to every data set: the embedded scenes, a LLaVA-style JSON, or a data set already made."""
+"""One door to every data set: the embedded scenes, LLaVA-style JSON, Hugging Face tables, or one already made."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pcvr.data.llava_json import LlavaJson
 from pcvr.data.sample import Dataset
 from pcvr.data.subset import subset
+from pcvr.data.table import is_table, open_table
 from pcvr.errors import PcvrError, unknown_name
+
+if TYPE_CHECKING:
+    import datasets
 
 # Written beside the data by save_poisoned; it describes the data and holds none.
 _NOT_DATA = "manifest.json"
 
 
 def open_data(
-    spec: str | Path | Dataset, split: str = "train", n: int | None = None, seed: int = 0, task: str = "caption"
+    spec: str | Path | Dataset | datasets.Dataset | datasets.DatasetDict,
+    split: str = "train",
+    n: int | None = None,
+    seed: int = 0,
+    task: str = "caption",
 ) -> Dataset:
     """Open a data set by name, by path, or hand back one that is already open.
 
     Args:
         spec: ``"scenes"``; the path of a LLaVA-style JSON; a folder that holds exactly one (pictures beside it or in
-            ``images/``); or a data set.
+            ``images/``); a ``datasets`` table or dictionary of tables, or a folder that its ``save_to_disk`` wrote;
+            or a data set of this package.
         split: ``"train"``, ``"validation"`` or ``"test"``; for a JSON also ``"all"``. A data set already open keeps
             the split it was made with.
         n: how many samples; by default all of them (for ``scenes``, its own default).
@@ -35,13 +45,16 @@ def open_data(
 
         return Scenes(split=split, seed=seed, task=task) if n is None else Scenes(n, split=split, seed=seed, task=task)
     dataset: Dataset
-    if isinstance(spec, str | Path):
+    folder = Path(spec).expanduser() if isinstance(spec, str | Path) else spec
+    if is_table(folder):
+        dataset = open_table(folder, split, task)
+    elif isinstance(spec, str | Path):
         dataset = LlavaJson(_json_of(spec), task=task).split(split)
     elif isinstance(spec, Dataset):
         dataset = spec
     else:
         raise PcvrError(
-            f"data is a {type(spec).__name__}: give 'scenes', the path of a LLaVA JSON or its folder, or a data set."
+            f"data is a {type(spec).__name__}: give 'scenes', the path of a LLaVA JSON or its folder, or a table."
         )
     return dataset if n is None else subset(dataset, n, seed)
 

@@ -14,8 +14,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-# What Pillow and its format readers raise for files that are broken, cut short, or absurdly large.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -28,6 +27,7 @@ _UNREADABLE = (
     PilImage.DecompressionBombError,
     PilImage.DecompressionBombWarning,
 )
+"""What Pillow and its format readers raise for files that are broken, cut short, or absurdly large."""
 
 
 def rgb_array(picture: PilImage.Image) -> Image:
@@ -66,7 +66,7 @@ def read_picture(path: Path) -> Image:
             return rgb_array(ImageOps.exif_transpose(opened))
     except PcvrError as error:
         raise PcvrError(f"cannot use the picture {path}: {error}") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise PcvrError(
             f"cannot read the picture {path} ({type(error).__name__}: {error}): replace the file or drop its record."
         ) from error

@@ -24,7 +24,7 @@ from pcvr.views import PatchView
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
-    from pcvr.run import Run
+    from pcvr.run import Answers, Run
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,11 @@ class PCVR:
         acting = gate if self.gated else torch.ones_like(gate)
         rows = (acting > 0.05).nonzero()[:, 0]
         if len(rows) and (self.apart_weight or self.feature_weight):
-            loss = loss + self._apart(run, batch, rows, acting[rows])
+            loss = loss + self._apart(run, batch, said.of(rows), rows, acting[rows])
         return loss
 
-    def _apart(self, run: Run, batch: Batch, rows: Tensor, gate: Tensor) -> Tensor:
+    def _apart(self, run: Run, batch: Batch, said: Answers, rows: Tensor, gate: Tensor) -> Tensor:
         """The pull-apart and feature terms on some rows; the view is the fixed point from which the original moves."""
-        part = {k: v[rows] for k, v in batch.items()}
-        said = run.answers(part, hidden=self.feature_weight > 0)
         with torch.no_grad():
             seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
         apart = said.sample_mean(js_divergence(said.logits, seen.logits))

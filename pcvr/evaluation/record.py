@@ -87,7 +87,9 @@ class Record:
 
     def to_dict(self, answers: bool = False) -> dict[str, Any]:
         """Plain values for JSON, without the answers unless asked for."""
-        values = asdict(self) | {"asr": self.asr, "asr_interval": list(self.asr_interval), "clean_asr": self.clean_asr}
+        values = asdict(self)
+        if self.attack is not None:  # without one nothing was triggered, and nothing was measured
+            values |= {"asr": self.asr, "asr_interval": list(self.asr_interval), "clean_asr": self.clean_asr}
         if not answers:
             values.pop("answers")
         return values

@@ -48,6 +48,11 @@ class VisionLanguageModel:
         """Whether an adapter is on."""
         return hasattr(self.model, "peft_config")
 
+    @property
+    def base(self) -> Any:
+        """The transformers model itself, whether or not an adapter is on."""
+        return self.model.get_base_model() if self.adapted else self.model
+
     def prompt(self, text: str) -> str:
         """`text` with one picture in the family's chat template, ready for an answer."""
         refuse_image_token(self.processor, text, "prompt")

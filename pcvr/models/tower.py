@@ -61,9 +61,8 @@ def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
 @contextmanager
 def feature_tower(vlm: VisionLanguageModel) -> Iterator[FeatureTower]:
     """Inside the block the model's tower takes features as well as pictures; afterwards it is as it was."""
-    base = vlm.model.get_base_model() if vlm.adapted else vlm.model
     parent_path, _, leaf = vlm.family.tower.rpartition(".")
-    parent = base.get_submodule(parent_path)
+    parent = vlm.base.get_submodule(parent_path)
     tower = getattr(parent, leaf)
     wrapped = FeatureTower(tower, _layer(vlm))
     setattr(parent, leaf, wrapped)

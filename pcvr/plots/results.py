@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcvr.evaluation.intervals import wilson
+from pcvr.evaluation.intervals import at_most, wilson
 from pcvr.plots.describe import described
 from pcvr.plots.style import CLEAN, DEFENDED, INK, TRIGGERED, figure_style
 
@@ -32,7 +32,8 @@ def summary(table: Table) -> Figure:
             colour = DEFENDED if cell.label.lower().startswith("pcvr") else TRIGGERED
             left.barh(row, 100 * cell.asr, color=colour, height=0.6)
             left.plot([100 * low, 100 * high], [row, row], color=INK, lw=1.5)
-            left.annotate(f"{100 * cell.asr:.1f}", (100 * high, row), (5, 0), textcoords="offset points", va="center")
+            text = f"{100 * cell.asr:.1f}" if cell.hits else f"< {100 * at_most(cell.n):.1f}"
+            left.annotate(text, (100 * high, row), (5, 0), textcoords="offset points", va="center")
         right.plot([100 * c.attributes for c in cells], rows, "o", color=CLEAN, label="clean pictures", ms=8)
         right.plot(
             [100 * c.triggered_attributes for c in cells],

@@ -62,6 +62,7 @@ def spread_ecdf(
         title: the title.
         log: whether the axis is logarithmic; values below 1e-6 are then drawn at 1e-6.
     """
+    import seaborn as sns
     from matplotlib.figure import Figure
 
     _check({"": groups})
@@ -70,12 +71,10 @@ def spread_ecdf(
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes = figure.subplots()
         for k, (label, values) in enumerate(groups.items()):
-            x = np.sort(np.maximum(values, FLOOR) if log else values)
-            y = 100 * np.arange(1, len(x) + 1) / len(x)
-            axes.step(x, y, where="post", color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label)
+            shown = np.maximum(values, FLOOR) if log else np.asarray(values)
+            sns.ecdfplot(x=shown, stat="percent", ax=axes, color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label,
+                         log_scale=log)  # fmt: skip
         axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
-        if log:
-            axes.set_xscale("log")
         axes.legend()
     said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
     return described(figure, f"Cumulative shares of {xlabel}. {said}.")

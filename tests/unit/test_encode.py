@@ -112,12 +112,39 @@ def test_answers_predicts_each_token_from_the_one_before(tiny: VisionLanguageMod
             if batch["labels"][row, t] != IGNORE:
                 assert found.targets[place] == batch["input_ids"][row, t]
                 assert found.owner[place] == row
-                assert torch.allclose(found.logits[place], raw.logits[row, t - 1])
+                assert torch.allclose(found.logits[place], raw.logits[row, t - 1], atol=1e-5)
                 assert found.hidden is not None
                 assert torch.allclose(found.hidden[place], raw.hidden_states[-1][row, t - 1])
                 place += 1
     assert place == len(found.targets)
     assert answers(tiny, batch).hidden is None
+
+
+def test_a_model_that_gives_every_position_gives_the_same(
+    tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = EncodedData(tiny, Numbers()).batch([0, 1, 2])
+    with torch.inference_mode():
+        some = answers(tiny, batch)
+        monkeypatch.setattr("pcvr.run._keeps_some", lambda _model: False)
+        every = answers(tiny, batch)
+    assert torch.allclose(some.logits, every.logits, atol=1e-5)
+    assert torch.equal(some.owner, every.owner)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [1], [0, 2], []])
+def test_answers_of_some_rows_are_those_of_a_smaller_batch(tiny: VisionLanguageModel, rows: list[int]) -> None:
+    data = EncodedData(tiny, Numbers(answers=("yes", "a very long answer of many words indeed .")))
+    with torch.inference_mode():
+        some = answers(tiny, data.batch([0, 1, 2]), hidden=True).of(torch.tensor(rows, dtype=torch.long))
+        assert some.samples == len(rows)
+        for place, row in enumerate(rows):
+            alone = answers(tiny, data.batch([row]), hidden=True)
+            at = some.owner == place
+            assert torch.equal(some.targets[at], alone.targets)
+            assert torch.allclose(some.logits[at], alone.logits, atol=1e-4)
+            assert some.hidden is not None and alone.hidden is not None
+            assert torch.allclose(some.hidden[at], alone.hidden, atol=1e-4)
 
 
 class TestEncodedData:

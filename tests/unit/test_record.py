@@ -68,6 +68,7 @@ def test_without_attack_and_facts() -> None:
     assert [row[0] for row in found.rows()] == ["BLEU-4", "CIDEr"]
     assert [row[2] for row in found.rows()] == ["-", "-"]
     assert "target" not in str(found)
+    assert not {"asr", "asr_interval", "clean_asr"} & found.to_dict().keys(), "what was not measured is not there"
 
 
 def test_json_keeps_everything_but_the_answers() -> None:

@@ -95,7 +95,7 @@ def imported(folder):
         ("tools", ["jupyter"], {"pcvr", "bookkit"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
-        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "tests"}),
+        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "readme", "tests"}),
     ],
 )
 def test_what_is_imported_is_declared(root, project, folder, extras, own):
