@@ -28,8 +28,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "query"),
     "id": ("id", "question_id", "image_id", "imgid", "sentids"),
 }
-"""Names that columns go by in published captioning and question data, those found first taken."""
-CAPTION_PROMPT = "describe the image."
+"""Names that columns go by in published captioning and question data; of several the first is taken."""
 
 
 class HubTable:

@@ -74,13 +74,13 @@ def test_vqa_needs_a_question_and_a_known_task() -> None:
 
 def test_rows_that_cannot_be_used_are_named() -> None:
     data = HubTable(table(3, caption=["a", "  ", "c"]))
-    with pytest.raises(PcvrError, match="row 1 of .* has no answer"):
+    with pytest.raises(PcvrError, match=r"row 1 of .* has no answer"):
         data[1]
     paths = datasets.Dataset.from_dict({"image": ["a.png"], "caption": ["a"]})
     with pytest.raises(PcvrError, match="a str where a picture belongs"):
         HubTable(paths)[0]
     broken = datasets.Dataset.from_dict({"image": [{"bytes": b"no picture", "path": None}], "caption": ["a"]})
-    with pytest.raises(PcvrError, match="row 0 of .* has no usable picture"):
+    with pytest.raises(PcvrError, match=r"row 0 of .* has no usable picture"):
         HubTable(broken.cast_column("image", datasets.Image()))[0]
 
 
