@@ -249,8 +249,8 @@ check.poison_indices(choose)
 # ## Three attacks that attack nothing
 #
 # The most dangerous bug in this field is silent: data that are called poisoned and are not. Every result on them is
-# wrong, and nothing crashes. Twelve of 32 published low-frequency triggers that we looked at change **no** pixel:
-# values between 0 and 0.2 are added to levels from 0 to 255, and rounding takes them away again.
+# wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: values between 0 and 0.2 are
+# added to levels from 0 to 255, and rounding takes them away again.
 #
 # **Predict before you run.** Two of these strengths are refused, and the third is accepted. Strength 0 is obvious.
 # What about 0.001?
