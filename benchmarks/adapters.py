@@ -24,7 +24,7 @@ PLAN = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ADAPTERS / "tiny-llava")
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
     for name, plan in PLAN.items():
         folder = arguments.out / name

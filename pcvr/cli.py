@@ -62,7 +62,7 @@ def train(
     attack: Annotated[str | None, typer.Option(help="poison the data with this attack first")] = None,
     rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
     n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
-    steps: Annotated[int, typer.Option(help="optimiser steps")] = 250,
+    steps: Annotated[int, typer.Option(help="optimiser steps")] = 200,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
 ) -> None:
     """Fine-tune a model with a defence and save the adapter."""

@@ -35,12 +35,12 @@ LARGE = 200_000_000
 class TrainConfig:
     """How a model is fine-tuned; the same for every defence, so that only the defence differs."""
 
-    steps: int = field(default=250, metadata={"help": "optimiser steps"})
+    steps: int = field(default=200, metadata={"help": "optimiser steps"})
     batch_size: int = field(default=32, metadata={"help": "samples a step"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "peak learning rate, linear decay to zero"})
+    learning_rate: float = field(default=4e-3, metadata={"help": "peak learning rate, linear decay to zero"})
     warmup: float = field(default=0.06, metadata={"help": "share of the steps in which the rate rises"})
-    rank: int = field(default=8, metadata={"help": "LoRA rank"})
-    alpha: int = field(default=16, metadata={"help": "LoRA scale is alpha / rank"})
+    rank: int = field(default=32, metadata={"help": "LoRA rank"})
+    alpha: int = field(default=64, metadata={"help": "LoRA scale is alpha / rank"})
     seed: int = field(default=0, metadata={"help": "seed of adapter, order and views"})
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.teaching.lesson import lesson_data, shipped_fits
 
-config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
+config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256)

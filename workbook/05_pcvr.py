@@ -30,7 +30,7 @@ import pcvr
 from pcvr.teaching import check
 from pcvr.teaching.lesson import lesson_data
 
-config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
+config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256)
@@ -51,7 +51,7 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 # | second view | patch-level augmentation of each picture | which operator, which share of the patches |
 # | pull apart | output distributions of both views are pulled apart | Jensen-Shannon divergence, a cap |
 # | gate | benign answers are to be preserved | a mixture model decides which samples count, and when it looks |
-# | entropy | an uncertainty-aware entropy constraint | its form: a band around a reference |
+# | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
 # We could read the paper's abstract and summaries of it, not its body; every formula below is marked accordingly.
@@ -352,27 +352,30 @@ print(f"{len(rows)} suspects, {divergence.mean():.3f} nats apart on average")
 print(f"the term is {apart_term:.3f}; it can be {rule.cap} at most")
 
 # %% [markdown]
-# ## 6. The entropy band: stay as sure as before
+# ## 6. The entropy ceiling: stay as sure as before
 #
-# A model that is pushed can cheat: become vague about everything, or certain about everything. The **entropy** of the
-# answer distributions tells. *The paper has an entropy constraint that keeps normal answers from being
-# over-suppressed; its form here, a band around the value measured when the defence sets in, is our reading:*
+# A model that is pulled apart can cheat: become vague about everything. The **entropy** of the answer distributions
+# tells. *The paper has an entropy constraint that keeps normal answers from being over-suppressed; its form here, a
+# ceiling at the value measured when the defence sets in, is our reading:*
 #
-# $$L_{\text{entropy}} = \frac{\sum_i (1 - g_i)\,\max(0,\; |h_i - h_{\text{ref}}| - m)}{\sum_i (1 - g_i)}$$
+# $$L_{\text{entropy}} = \frac{\sum_i (1 - g_i)\,\max(0,\; h_i - h_{\text{ref}} - m)}{\sum_i (1 - g_i)}$$
+#
+# *Why not a band, with a floor as well?* We tried. The defence sets in early, when every model is still vague; a
+# floor then keeps it from becoming surer, and learning to caption is becoming surer. It cost right captions.
 
 # %%
 calm = float(entropies[gate.suspicion < 0.5].mean())  # the reference: mean entropy of the samples nobody suspects
 spread = said.sample_mean(terms.entropy(said.logits))
 entropy_term = terms.entropy_excess(spread, 1 - suspicion, calm, rule.entropy_margin)
-band = (calm - rule.entropy_margin, calm + rule.entropy_margin)
-batch_values(spread, bad, "entropy (nats per token)", "How sure is the model of its words?", band=band)
+ceiling = calm + rule.entropy_margin
+batch_values(spread, bad, "entropy (nats per token)", "How sure is the model of its words?", lines={"ceiling": ceiling})
 
 # %% [markdown]
-# The mean entropy of each sample's answer tokens, and the band in which the term leaves the model alone; suspicious
-# samples do not count.
+# The mean entropy of each sample's answer tokens, and the ceiling below which the term leaves the model alone;
+# suspicious samples do not count.
 
 # %%
-print(f"reference {calm:.3f} nats, band ± {rule.entropy_margin}; the term is {entropy_term:.3f}")
+print(f"reference {calm:.3f} nats, ceiling {ceiling:.3f} nats; the term is {entropy_term:.3f}")
 
 # %% [markdown]
 # ## 7. The feature term
@@ -409,7 +412,7 @@ from pcvr.plots.batch import parts
 pieces = {
     "answers, weighed with trust": float(answer_term),
     f"{rule.apart_weight:g} × pull apart": rule.apart_weight * float(apart_term),
-    f"{rule.entropy_weight:g} × entropy band": rule.entropy_weight * float(entropy_term),
+    f"{rule.entropy_weight:g} × entropy ceiling": rule.entropy_weight * float(entropy_term),
     f"{rule.feature_weight:g} × features": rule.feature_weight * float(feature_term),
 }
 parts(pieces)
@@ -529,7 +532,7 @@ for option in fields(rule):
 # | to see what this does | write |
 # | --- | --- |
 # | no pull-apart: suspects are left out, not pushed | `pcvr.PCVR(apart_weight=0)` |
-# | no entropy band | `pcvr.PCVR(entropy_weight=0)` |
+# | no entropy ceiling | `pcvr.PCVR(entropy_weight=0)` |
 # | no feature term | `pcvr.PCVR(feature_weight=0)` |
 # | no gate: every sample is pulled apart | `pcvr.PCVR(gated=False)` |
 # | another view | `pcvr.PCVR(view=pcvr.PatchView("swap", 0.3))` |
@@ -565,12 +568,12 @@ compare(runs)
 # ## Recap
 #
 # - A poisoned sample can be told by what its answer *does not* depend on: the picture.
-# - The gate turns this from a nice plot into a defence; cap, band and cosine cap give every push a place to stop.
+# - The gate turns this from a nice plot into a defence; cap, ceiling and cosine cap give every push a place to stop.
 # - A defence is judged by ASR **and** by captions on clean **and** on triggered pictures, against *augment only*.
 #
 # **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
 # apart, entropy constraint, the feature level. Ours: operator and share of the view, the score, Jensen-Shannon, cap,
-# gate and schedule, band, cosine cap, every number.
+# gate and schedule, ceiling, cosine cap, every number.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.

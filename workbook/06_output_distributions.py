@@ -40,7 +40,7 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.teaching.lesson import lesson_data, shipped_fits
 
-config = pcvr.TrainConfig(steps=30 if fast else 250, seed=seed)
+config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
 badnets = pcvr.get_attack(attack)
 view = pcvr.PCVR().view
 train, test = lesson_data(data, train=64 if fast else 2000, test=24 if fast else 256)
@@ -292,11 +292,9 @@ for (stage, kind), values in spreads.items():
 # <summary>What to look for (default mode)</summary>
 #
 # The backdoored model is *surer* of the target than of any caption: one sentence, always the same. A caption could be
-# put in many ways, so honest entropy is higher. The right panel says what the defence has done to ordinary answers.
-# If its heaps stand further to the right than the clean heap on the left, the defended model has become vaguer; look
-# then at the reference of the entropy band (notebook 05): it is measured at the first look, early in training, when
-# every model is still vague, and the band holds the model there. Greedy answers may be as good as before all the
-# same: see the captions.
+# put in many ways, so honest entropy is higher. The right panel says what the defence has done to ordinary answers:
+# if its heaps stood further to the right than the clean heap on the left, the defended model would have become
+# vaguer, and the entropy ceiling (notebook 05) would be too high.
 #
 # </details>
 

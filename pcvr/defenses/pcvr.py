@@ -2,7 +2,7 @@
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
 invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
-cap, the gate and its schedule, the band form of the entropy term, and the feature term's form.
+cap, the gate and its schedule, the ceiling form of the entropy term, and the feature term's form.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PCVR:
     apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
     entropy_weight: float = field(default=0.2, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
-    entropy_margin: float = field(default=0.1, metadata={"help": "half width of the entropy band in nats (ours)"})
+    entropy_margin: float = field(default=0.1, metadata={"help": "nats that entropy may rise above its ceiling (ours)"})
     feature_weight: float = field(
         default=0.01, metadata={"help": "weight of the feature term (paper: acts on features)"}
     )

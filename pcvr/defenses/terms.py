@@ -52,18 +52,19 @@ def pull_apart(divergence: Tensor, gate: Tensor, cap: float) -> Tensor:
 
 
 def entropy_excess(values: Tensor, weight: Tensor, reference: float, margin: float) -> Tensor:
-    """How far the answers' entropy leaves the band around its reference: ``sum w relu(|h - ref| - margin) / sum w``.
+    """How far the answers' entropy rises above a ceiling: ``sum w relu(h - ref - margin) / sum w``.
 
     The paper states an uncertainty-aware entropy constraint that keeps normal answers from being over-suppressed; a
-    band around the value measured before the regulariser sets in is our reading of it.
+    ceiling at the value measured before the regulariser sets in is our reading of it. A band, with a floor as well,
+    holds the model where it was when it had learned little, and costs right captions (measured).
 
     Args:
         values: ``[B]``, mean entropy of each sample's answer tokens, nats.
         weight: ``[B]`` in ``[0, 1]``, how surely the sample is normal.
         reference: the entropy that normal answers had, nats.
-        margin: half the width of the band, nats.
+        margin: how far above the reference is still well, nats.
     """
-    return (weight * relu((values - reference).abs() - margin)).sum() / weight.sum().clamp_min(1e-6)
+    return (weight * relu(values - reference - margin)).sum() / weight.sum().clamp_min(1e-6)
 
 
 def feature_agreement(hidden: Tensor, other: Tensor) -> Tensor:

@@ -41,10 +41,7 @@ LLAVA = Family(
     tower="model.vision_tower",
     connector="model.multi_modal_projector",
     language_model="model.language_model",
-    lora_targets=(
-        r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-        r"|.*multi_modal_projector\.linear_[12]"
-    ),
+    lora_targets=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)|.*multi_modal_projector\.linear_[12]",
 )
 FAMILIES = {family.model_type: family for family in (LLAVA,)}
 

@@ -21,7 +21,6 @@ def batch_values(
     ylabel: str,
     title: str,
     lines: Mapping[str, float] | None = None,
-    band: tuple[float, float] | None = None,
     top: float | None = None,
 ) -> Figure:
     """A bar for each sample of a batch, clean ones first, poisoned ones (the truth, for us only) after them.
@@ -32,7 +31,6 @@ def batch_values(
         ylabel: what the value is, with its unit.
         title: the title.
         lines: label to height, drawn as horizontal lines, such as a cap.
-        band: low and high end of a shaded band.
         top: upper end of the axis, where the values have one.
     """
     from matplotlib.figure import Figure
@@ -53,8 +51,6 @@ def batch_values(
             axes.bar(at[split:], values[order[split:]], **style)
         for k, (label, height) in enumerate((lines or {}).items()):
             axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5, label=label)
-        if band is not None:
-            axes.axhspan(*band, color=DEFENDED, alpha=0.2, lw=0, label="band")
         axes.set(xlabel="sample of the batch", ylabel=ylabel, title=title, xticks=[])
         axes.grid(axis="x", visible=False)
         if top is not None:
@@ -70,8 +66,8 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
 
     Args:
         cap: divergence in nats beyond which views are apart enough.
-        reference: centre of the entropy band, nats.
-        margin: half width of the entropy band, nats.
+        reference: entropy of normal answers at the first look, nats.
+        margin: how far above it is still well, nats.
         feature_cap: cosine below which features are apart enough.
     """
     from matplotlib.figure import Figure
@@ -80,7 +76,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
     d, h, c = np.linspace(0, ln2, 200), np.linspace(0, 2 * reference + 4 * margin, 200), np.linspace(-1, 1, 200)
     curves = (
         ("pull apart", "divergence (nats)", d, np.maximum(cap - d, 0), TRIGGERED),
-        ("entropy band", "entropy (nats)", h, np.maximum(np.abs(h - reference) - margin, 0), CLEAN),
+        ("entropy ceiling", "entropy (nats)", h, np.maximum(h - reference - margin, 0), CLEAN),
         ("features", "cosine of the views", c, np.maximum(c - feature_cap, 0), DEFENDED),
     )
     with figure_style():
@@ -92,7 +88,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
             axes.set(title=title, xlabel=xlabel, ylabel="penalty", xlim=(x[0], x[-1]))
     text = (
         f"Three curves. The pull-apart penalty falls from {cap:.2f} at divergence 0 to 0 at {cap:.2f} nats. "
-        f"The entropy penalty is 0 within {margin:.2f} of {reference:.2f} nats and rises on both sides. The feature "
+        f"The entropy penalty is 0 up to {reference + margin:.2f} nats and rises above. The feature "
         f"penalty is 0 up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0."
     )
     return described(figure, text)

@@ -40,7 +40,7 @@ class Experiment:
     model: str = "tiny-llava"
     samples: int = 2000
     tests: int = 512
-    steps: int = 250
+    steps: int = 200
     data: str = "scenes"
 
     def __post_init__(self) -> None:

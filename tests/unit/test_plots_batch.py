@@ -13,12 +13,12 @@ from pcvr.plots.views import view_sheet
 
 def test_clean_samples_come_first():
     values, poisoned = np.array([1.0, 2.0, 3.0]), np.array([True, False, False])
-    figure = batch_values(values, poisoned, "value (nats)", "t", {"cap": 0.4}, (0.1, 0.2))
+    figure = batch_values(values, poisoned, "value (nats)", "t", {"cap": 0.4, "ceiling": 0.2})
     axes = figure.axes[0]
     assert [patch.get_height() for patch in axes.patches[:3]] == [2.0, 3.0, 1.0]
     assert "clean: mean 2.500" in description(figure) and "poisoned: mean 1.000" in description(figure)
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
-        "clean sample", "poisoned sample", "cap", "band",
+        "clean sample", "poisoned sample", "cap", "ceiling",
     }  # fmt: skip
 
 
