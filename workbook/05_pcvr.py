@@ -518,6 +518,20 @@ figure
 # the target by some other nonsense has not restored anything.
 #
 # </details>
+#
+# **Predict before you look again.** In the last two rows the gate looks only half-way, when the backdoor has formed.
+# From then on suspects are left out in both; only one of the two also pulls them apart. In which is the backdoor
+# gone at the end?
+#
+# <details>
+# <summary>Answer: what pulling apart is for</summary>
+#
+# Leaving out does not *unlearn*: the rest of the data says nothing about white squares, so nothing contradicts what
+# was learned. Pulling apart does contradict it. With the early look of the default neither is put to the test: the
+# poison is found before it is learned, and the row without pulling apart does as well. An attack that is learned
+# faster than it is found needs the term.
+#
+# </details>
 
 # %% [markdown]
 # ## 11. Every part has its switch

@@ -120,7 +120,7 @@ class PCVR:
 
 
 @torch.no_grad()
-def score(run: Run, view: PatchView, views: int, batch_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def score(run: Run, view: PatchView, views: int, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Cross-view divergence and answer entropy of every training sample.
 
     Returns:

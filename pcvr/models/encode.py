@@ -104,7 +104,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         """Some samples, collated."""
         return collate([self[i] for i in indices], self.vlm.tokenizer.pad_token_id)
 
-    def keep_features(self, batch_size: int = 128) -> bool:
+    def keep_features(self, batch_size: int = 64) -> bool:
         """Run the frozen tower once over everything and keep what it gives; returns False where that takes too much."""
         from pcvr.models.tower import tower_features
 
