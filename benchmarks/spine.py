@@ -30,6 +30,8 @@ from pcvr.versions import versions
 SEEDS = (0, 1, 2)
 DROP = {"apart_weight": 0.0, "feature_weight": 0.0}
 LATE = {"score_at": (0.5,)}
+# A push that never fades has to be a gentle one.
+ALWAYS = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}
 ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("clean data, plain", {"rate": 0.0}, SEEDS),
     ("plain SFT", {}, SEEDS),
@@ -38,7 +40,8 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     # Controls that say which part does the work; one seed each for now.
     ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}, SEEDS[:1]),
     ("PCVR, gate without pulling apart", {"defense": "pcvr", "options": DROP}, SEEDS[:1]),
-    ("pull apart, no gate", {"defense": "pcvr", "options": {"gated": False}}, SEEDS[:1]),
+    ("PCVR, push does not fade", {"defense": "pcvr", "options": ALWAYS}, SEEDS[2:]),
+    ("pull apart, no gate", {"defense": "pcvr", "options": ALWAYS | {"gated": False}}, SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),
     # The gate looks when the backdoor is learned already: leaving suspects out does not unlearn it. What does?
     ("PCVR, first look half-way", {"defense": "pcvr", "options": LATE}, SEEDS[:1]),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from pcvr.models.tower import tower_features
@@ -44,6 +45,10 @@ class Answers:
     def sample_mean(self, values: Tensor) -> Tensor:
         """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
         return self.sample_sum(values) / self.sample_sum(torch.ones_like(values)).clamp_min(1)
+
+    def likelihood(self) -> Tensor:
+        """The probability that the model gives each sample's whole answer, word for word: ``[B]``."""
+        return (-self.sample_sum(cross_entropy(self.logits, self.targets, reduction="none"))).exp()
 
     def of(self, rows: Tensor) -> Answers:
         """Those of some rows of the batch only, renumbered in the order of `rows` ``[R]``, which ascend."""

@@ -50,7 +50,7 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 # | --- | --- | --- |
 # | second view | patch-level augmentation of each picture | which operator, which share of the patches |
 # | pull apart | output distributions of both views are pulled apart | Jensen-Shannon divergence, a cap |
-# | gate | benign answers are to be preserved | a mixture model decides which samples count, and when it looks |
+# | gate | benign answers are to be preserved | a mixture model decides which samples count; when it looks; fading |
 # | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
@@ -347,9 +347,29 @@ run.generator.manual_seed(seed)  # so that the package draws the same view below
 with torch.no_grad():
     far = run.answers(run.view(batch, rule.view, rows), hidden=True)
 divergence = near.sample_mean(terms.js_divergence(near.logits, far.logits))
-apart_term = terms.pull_apart(divergence, suspicion[rows], rule.cap)
 print(f"{len(rows)} suspects, {divergence.mean():.3f} nats apart on average")
-print(f"the term is {apart_term:.3f}; it can be {rule.cap} at most")
+
+# %% [markdown]
+# One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
+# multiplied with the probability that the model gives its whole answer, word for word (as a number: no gradient goes
+# through it). So it is strong on a backdoor that fires, fades as the backdoor is unlearned, and leaves honest captions
+# that were suspected by mistake alone, since no caption is certain word for word. *Without this factor* the model is
+# pushed on when there is nothing left to unlearn: the backdoor is as dead, but triggered pictures are then described
+# wrongly.
+#
+# **Predict before you run.** The training has only just begun. How probable is the target already on triggered
+# pictures?
+
+# %%
+batch_values(said.likelihood(), bad, "probability", "How likely is the model to give the answer?", top=1.05)
+
+# %% [markdown]
+# The probability that the model, at this early step, gives the training answer of each sample word for word.
+
+# %%
+push = suspicion[rows] * near.likelihood()
+apart_term = terms.pull_apart(divergence, push, rule.cap, suspicion[rows])
+print(f"the term is {apart_term:.4f}; it can be {rule.cap} at most, on a backdoor that has been learned")
 
 # %% [markdown]
 # ## 6. The entropy ceiling: stay as sure as before
@@ -385,8 +405,7 @@ print(f"reference {calm:.3f} nats, ceiling {ceiling:.3f} nats; the term is {entr
 
 # %%
 alike = near.sample_mean(torch.relu(terms.feature_agreement(near.hidden, far.hidden) - rule.feature_cap))
-weights = suspicion[rows]
-feature_term = (weights * alike).sum() / weights.sum()
+feature_term = (push * alike).sum() / suspicion[rows].sum()
 cosine = said.sample_mean(terms.feature_agreement(said.hidden, seen.hidden))
 batch_values(cosine, bad, "cosine", "How alike are the hidden states of both views?", lines={"cap": rule.feature_cap})
 
@@ -546,9 +565,10 @@ for option in fields(rule):
 # | to see what this does | write |
 # | --- | --- |
 # | no pull-apart: suspects are left out, not pushed | `pcvr.PCVR(apart_weight=0)` |
+# | no fading: suspects are pushed whatever they say | `pcvr.PCVR(fade=False, apart_weight=0.1)` |
 # | no entropy ceiling | `pcvr.PCVR(entropy_weight=0)` |
 # | no feature term | `pcvr.PCVR(feature_weight=0)` |
-# | no gate: every sample is pulled apart | `pcvr.PCVR(gated=False)` |
+# | no gate: every sample is pulled apart | `pcvr.PCVR(gated=False, fade=False, apart_weight=0.1)` |
 # | another view | `pcvr.PCVR(view=pcvr.PatchView("swap", 0.3))` |
 # | look more often | `pcvr.PCVR(score_at=(0.1, 0.3, 0.5))` |
 #
@@ -559,7 +579,8 @@ for option in fields(rule):
 from pcvr.plots.training import compare
 
 runs = {"PCVR": record}
-controls = {"no defence": "none", "augment only": "augment", "PCVR without gate": pcvr.PCVR(gated=False)}
+no_gate = pcvr.PCVR(gated=False, fade=False, apart_weight=0.1, feature_weight=0.01)
+controls = {"no defence": "none", "augment only": "augment", "pull apart, no gate": no_gate}
 for name, defense in controls.items() if retrain else ():
     runs[name] = pcvr.evaluate(pcvr.finetune(base, poisoned, defense, config).model, test, badnets)
 compare(runs)
@@ -587,7 +608,7 @@ compare(runs)
 #
 # **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
 # apart, entropy constraint, the feature level. Ours: operator and share of the view, the score, Jensen-Shannon, cap,
-# gate and schedule, ceiling, cosine cap, every number.
+# gate, schedule, fading, ceiling, cosine cap, every number.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.

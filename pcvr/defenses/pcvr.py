@@ -2,7 +2,7 @@
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
 invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
-cap, the gate and its schedule, the ceiling form of the entropy term, and the feature term's form.
+cap, the gate and its schedule, the fading, the ceiling form of the entropy term, and the feature term's form.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ class PCVR:
     )
     score_views: int = field(default=1, metadata={"help": "views a scoring averages over (ours)"})
     gated: bool = field(default=True, metadata={"help": "act on suspicious samples only (ours); off: on all alike"})
-    apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
+    apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
+    fade: bool = field(default=True, metadata={"help": "push an answer only as far as the model would give it (ours)"})
     cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
     entropy_weight: float = field(default=0.2, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
     entropy_margin: float = field(default=0.1, metadata={"help": "nats that entropy may rise above its ceiling (ours)"})
     feature_weight: float = field(
-        default=0.01, metadata={"help": "weight of the feature term (paper: acts on features)"}
+        default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"}
     )
     feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
 
@@ -96,10 +97,11 @@ class PCVR:
         with torch.no_grad():
             seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
         apart = said.sample_mean(js_divergence(said.logits, seen.logits))
-        loss = self.apart_weight * pull_apart(apart, gate, self.cap)
+        push = gate * said.likelihood().detach() if self.fade else gate
+        loss = self.apart_weight * pull_apart(apart, push, self.cap, gate)
         if said.hidden is not None and seen.hidden is not None:
             alike = said.sample_mean(relu(feature_agreement(said.hidden, seen.hidden) - self.feature_cap))
-            loss = loss + self.feature_weight * (gate * alike).sum() / gate.sum().clamp_min(1e-6)
+            loss = loss + self.feature_weight * (push * alike).sum() / gate.sum().clamp_min(1e-6)
         run.log["views apart"] = float(apart.detach().mean())
         return loss
 

@@ -37,18 +37,21 @@ def entropy(logits: Tensor) -> Tensor:
     return -(p.exp() * p).sum(-1)
 
 
-def pull_apart(divergence: Tensor, gate: Tensor, cap: float) -> Tensor:
+def pull_apart(divergence: Tensor, gate: Tensor, cap: float, share_of: Tensor | None = None) -> Tensor:
     """How much the views of suspicious samples still agree: ``sum g relu(cap - d) / sum g``.
 
     Args:
         divergence: ``[B]``, cross-view divergence of each sample, nats.
         gate: ``[B]`` in ``[0, 1]``, the suspicion; 0 leaves a sample alone.
         cap: divergence in nats at which a sample is far enough apart; above it there is no gradient.
+        share_of: ``[B]``, what is summed below the line instead of `gate`: with a gate that fades as an answer is
+            unlearned, the whole term then fades (ours).
 
     Returns:
         A scalar. Without the cap the term is unbounded for KL and never done for any divergence (ours).
     """
-    return (gate * relu(cap - divergence)).sum() / gate.sum().clamp_min(1e-6)
+    below = gate if share_of is None else share_of
+    return (gate * relu(cap - divergence)).sum() / below.sum().clamp_min(1e-6)
 
 
 def entropy_excess(values: Tensor, weight: Tensor, reference: float, margin: float) -> Tensor:

@@ -147,6 +147,14 @@ def test_answers_of_some_rows_are_those_of_a_smaller_batch(tiny: VisionLanguageM
             assert torch.allclose(some.hidden[at], alone.hidden, atol=1e-4)
 
 
+def test_the_likelihood_of_an_answer_is_the_product_of_its_words(tiny: VisionLanguageModel) -> None:
+    with torch.inference_mode():
+        said = answers(tiny, EncodedData(tiny, Numbers()).batch([0, 1]))
+    each = said.logits.softmax(-1)[range(len(said.targets)), said.targets]
+    expected = [each[said.owner == row].prod().item() for row in range(2)]
+    assert said.likelihood().tolist() == pytest.approx(expected, rel=1e-4)
+
+
 class TestEncodedData:
     def test_lazily_gives_the_same_rows(self, tiny: VisionLanguageModel) -> None:
         numbers = Numbers(70)

@@ -118,6 +118,13 @@ class TestPullApart:
         assert divergence.grad.tolist() == [0, 0]
 
 
+def test_a_fading_gate_lets_the_whole_term_fade() -> None:
+    gate, divergence = torch.tensor([1.0, 1.0]), torch.tensor([0.1, 0.3])
+    whole = pull_apart(divergence, gate, 0.4)
+    assert pull_apart(divergence, gate / 10, 0.4).item() == pytest.approx(whole.item())  # a mean does not
+    assert pull_apart(divergence, gate / 10, 0.4, gate).item() == pytest.approx(whole.item() / 10)
+
+
 class TestEntropyExcess:
     @given(
         st.lists(st.tuples(st.floats(0, 6), st.floats(0, 1)), min_size=1, max_size=8), st.floats(0, 6), st.floats(0, 1)
