@@ -14,9 +14,11 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+OLDEST_PYTHON = "3.11.0"
 _MACHINE = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 _HEAD = """\
 # The exact versions that the workbook is tested with. Written by tools/constraints.py; ranges stand in pyproject.toml.
@@ -36,6 +38,7 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
 
     Raises:
         metadata.PackageNotFoundError: one is not installed.
+        SystemExit: one does not run on the oldest Python that pyproject.toml promises.
     """
     found: dict[str, str] = {}
     done: set[tuple[str, str]] = set()
@@ -47,6 +50,11 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
         done.add((canonicalize_name(name), extra))
         package = metadata.distribution(name)
         found[canonicalize_name(name)] = package.version
+        if not SpecifierSet(package.metadata["Requires-Python"] or "").contains(OLDEST_PYTHON):
+            raise SystemExit(
+                f"{name} {package.version} needs Python {package.metadata['Requires-Python']}, but pyproject.toml "
+                f"promises {OLDEST_PYTHON}: install an older release of it here."
+            )
         for line in package.requires or []:
             needed = Requirement(line)
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import pcvr
@@ -66,6 +68,14 @@ def test_constraints_pin_every_requirement_inside_its_range(root, project):
         if name != "torch":  # the Makefile chooses it
             assert requirement.specifier.contains(pins.get(name, "0")), f"{requirement} is not {pins.get(name)}"
     assert "torch" not in pins and not any(name.startswith(("nvidia", "triton")) for name in pins)
+
+
+def test_the_constraints_run_on_the_oldest_python_promised(root, project):
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    for line in (root / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            needs = metadata.distribution(Requirement(line).name).metadata["Requires-Python"]
+            assert SpecifierSet(needs or "").contains(oldest), f"{line} needs Python {needs}"
 
 
 def test_the_makefile_takes_torch_from_the_range(root, project):
