@@ -10,7 +10,7 @@
 # - poison a share of any data set, reproducibly, with a manifest that says so;
 # - name three ways to make an "attack" that attacks nothing, and the check that catches each.
 #
-# **Time and hardware:** 20 minutes with the exercise; about half a minute to run on two CPU cores. No GPU.
+# **Time and hardware:** 20 minutes with the exercise; a quarter of a minute to run on two CPU cores. No GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # whose vocabulary the target has to be in

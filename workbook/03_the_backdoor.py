@@ -11,8 +11,8 @@
 #   success;
 # - explain why loss curves and validation scores stay silent.
 #
-# **Time and hardware:** 20 minutes to read; about a minute and a half to run on two CPU cores, of which 40 seconds
-# are one training. No GPU needed.
+# **Time and hardware:** 20 minutes to read; about a minute to run on two CPU cores, half of which is one training.
+# No GPU needed.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -74,7 +74,7 @@ from pcvr.data.subset import subset
 
 watched = subset(test, min(48, len(test)))
 watch = BackdoorWatch(base, watched, badnets, every=10 if fast else 25)
-result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 40 seconds
+result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 35 seconds
 print(f"{result.seconds:.0f} s")
 
 # %%
@@ -134,7 +134,7 @@ models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.m
 # %%
 from pcvr.plots.answers import answer_sheet
 
-records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}  # some 15 seconds
+records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}  # about 10 seconds
 answer_sheet([test[i] for i in range(4)], badnets, {name: record.answers for name, record in records.items()})
 
 # %% [markdown]

@@ -10,7 +10,7 @@
 # - compare how divergence and entropy are spread before and after a defence;
 # - say when a low divergence does *not* mean a backdoor.
 #
-# **Time and hardware:** 25 minutes to read and play; about a minute to run on two CPU cores. No GPU needed. Nothing
+# **Time and hardware:** 25 minutes to read and play; about half a minute to run on two CPU cores. No GPU needed. Nothing
 # is trained: three fine-tuned copies of the model come with the package.
 
 # %% tags=["parameters"]
@@ -233,7 +233,7 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # %%
 from pcvr.spread import auroc_of_low, by_stage, spread
 
-spreads = {  # about 20 seconds
+spreads = {  # about 10 seconds
     (stage, kind): spread(stages[stage], test, badnets, view, shown=kind, seed=seed) for stage, kind in four
 }
 
