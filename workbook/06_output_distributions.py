@@ -10,8 +10,8 @@
 # - compare how divergence and entropy are spread before and after a defence;
 # - say when a low divergence does *not* mean a backdoor.
 #
-# **Time and hardware:** 25 minutes to read and play; about half a minute to run on two CPU cores. No GPU needed. Nothing
-# is trained: three fine-tuned copies of the model come with the package.
+# **Time and hardware:** 25 minutes to read and play; about half a minute to run on two CPU cores. No GPU needed.
+# Nothing is trained: three fine-tuned copies of the model come with the package.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
