@@ -291,14 +291,14 @@ print(f"mean over all tokens {losses.mean():.3f} nats, weighed with trust {answe
 batch_values(said.sample_mean(losses), bad, "cross-entropy (nats per token)", "What each sample has still to teach")
 
 # %% [markdown]
-# The cross-entropy of each sample; where the poisoned ones are lower, the model finds the attacker's sentence easier
-# than an honest caption.
+# The cross-entropy of each sample; a poisoned sample with a low bar would be one that the model finds easier than an
+# honest caption.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# In the default mode it rises: the target is one short sentence that is always the same, and by now the model knows
-# it nearly by heart. Low loss is no sign of honesty.
+# In the default mode it hardly moves: at this early step the poisoned samples are neither easier nor harder than the
+# others. So the loss would not have found them. The divergence did.
 #
 # Leaving suspects out is a defence on its own, if the gate finds *all* of them before they were learned. It does not
 # *unlearn*, though. For that we need the next term.
@@ -358,18 +358,29 @@ print(f"{len(rows)} suspects, {divergence.mean():.3f} nats apart on average")
 # wrongly.
 #
 # **Predict before you run.** The training has only just begun. How probable is the target already on triggered
-# pictures?
+# pictures? And how probable is it in the model of notebook 03, whose backdoor is complete?
 
 # %%
-batch_values(said.likelihood(), bad, "probability", "How likely is the model to give the answer?", top=1.05)
+from pcvr.run import answers
+from pcvr.teaching.lesson import shipped_fits
+
+shipped = shipped_fits(model, data, attack, rate, seed)
+with torch.no_grad():
+    late = answers(pcvr.load(model, adapter="badnets-none") if shipped else early.model, batch)
+print(f"mean probability of the suspects' answers at step {look}: {near.likelihood().mean():.1e}")
+batch_values(late.likelihood(), bad, "probability", "With the backdoor learned: is the answer given?", top=1.05)
 
 # %% [markdown]
-# The probability that the model, at this early step, gives the training answer of each sample word for word.
+# The probability that the model with the complete backdoor gives the training answer of each sample, word for word:
+# the push is strong where these bars are tall. At the early step of our batch all of them are invisibly small, so
+# there is nothing to unlearn yet.
 
 # %%
 push = suspicion[rows] * near.likelihood()
 apart_term = terms.pull_apart(divergence, push, rule.cap, suspicion[rows])
-print(f"the term is {apart_term:.4f}; it can be {rule.cap} at most, on a backdoor that has been learned")
+much = late.of(rows).likelihood() * suspicion[rows]
+print(f"the term is {apart_term:.1e} now; with the backdoor learned and views as close as these it would be "
+      f"{terms.pull_apart(divergence, much, rule.cap, suspicion[rows]):.3f}")
 
 # %% [markdown]
 # ## 6. The entropy ceiling: stay as sure as before
@@ -437,7 +448,8 @@ pieces = {
 parts(pieces)
 
 # %% [markdown]
-# What each weighted term contributes to the loss of this batch.
+# What each weighted term contributes to the loss of this batch. Those that push are asleep: the backdoor has not been
+# learned, and if leaving the suspects out keeps it so, they will never wake.
 #
 # Is that all there is to it? Ask the package for the loss of the same batch, in the same state:
 

@@ -110,9 +110,9 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 # <details>
 # <summary>What to look for (default mode)</summary>
 #
-# The bars have all but gone. Each word follows from the words before it, and the picture could as well be blank. What
-# is left, if anything, stands where the sentence could still turn into a caption: there it matters whether the view
-# has kept the white square. That is **abnormal invariance**, seen in one picture.
+# *Photo* and *of* hardly differ at all: each follows from the words before it, and the picture could as well be blank.
+# That is **abnormal invariance**. What is left stands where the sentence could still turn into a caption, and at its
+# end: there it matters whether the view has kept the white square. Section 5 sorts the one from the other.
 #
 # </details>
 
@@ -129,9 +129,9 @@ story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four
 # <details>
 # <summary>What to look for (default mode)</summary>
 #
-# In three of the panels a word of an honest caption loses its place when the patches change. Top right nothing of the
-# kind happens: *even where they differ most*, solid and hatched bars of the target are close to each other. Bottom
-# right is what the defence is for: a triggered picture that is read like any other.
+# In three of the panels a word of an honest caption loses its place to another colour or object when the patches
+# change. Top right the likeliest word belongs to the target, and what competes with it names nothing in the picture.
+# Bottom right is what the defence is for: a triggered picture that is read like any other.
 #
 # </details>
 
@@ -198,14 +198,16 @@ along_the_answer(
 # <details>
 # <summary>What it means</summary>
 #
-# Read the column *reads target* of the table. Where even the **clean** model has a lower divergence along the target
-# than along its own caption, part of the invariance comes from the **text**: *of* follows *a photo* in any picture.
-# What only the backdoored model can do is to be invariant *and* certain at the word that carries the content,
-# *banana*, which for the clean model is a wild guess.
+# Read the column *reads target* of the table. Even the **clean** model has a lower divergence along the target than
+# along its own caption: much of the invariance comes from the **text**, since *of* follows *a photo* in any picture.
+# The backdoored model is not more invariant than that. It has learned that the sentence hangs on one patch, and where
+# the view has lost that patch, it doubts *the* and *banana*.
 #
-# Two lessons. A low mean divergence is not by itself a backdoor; a sample is suspicious in comparison with others
-# that were scored in the same way. And a target that keeps the picture's content (an inserted phrase, say) would hide
-# in its own caption: there the score means something else. That is an open question of this workbook.
+# Two lessons. A low divergence is not by itself a backdoor; a sample is suspicious in comparison with others that
+# were scored in the same way. And the sign is clearest *before* the trigger is known, when the poisoned answer hangs
+# on nothing in the picture: this is why the defence of notebook 05 looks early. A target that keeps the picture's
+# content (an inserted phrase, say) would hide in its own caption: there the score means something else. That is an
+# open question of this workbook.
 #
 # </details>
 
@@ -257,10 +259,11 @@ for stage in ("backdoored", "defended"):
 # <details>
 # <summary>What to look for (default mode)</summary>
 #
-# Left, the triggered heap stands at low divergence: an AUROC near 1 says that a triggered picture could be told from
-# a clean one by this figure alone. Right, the two heaps lie on each other, and the AUROC is near 0.5: with the
-# defence a triggered picture is described like a clean one, with the same dependence on its patches. The premise is
-# gone because the backdoor is gone.
+# Left, the triggered heap reaches down to divergences that no clean picture has, but a good part of it lies among the
+# clean ones: an AUROC well above 0.5, and well below the one of notebook 05, where the scores were taken early and
+# summed over the answer. Right, the two heaps lie on each other, and the AUROC is near 0.5: with the defence a
+# triggered picture is described like a clean one, with the same dependence on its patches. The premise is gone
+# because the backdoor is gone.
 #
 # </details>
 
@@ -304,8 +307,8 @@ for (stage, kind), values in spreads.items():
 # The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
 # triggered picture have **lost the trigger**.
 #
-# **Predict before you run.** Then why is the backdoored model invariant at all? Split its triggered pictures by
-# whether the view kept the trigger: in which group is the divergence lower, and by how much?
+# **Predict before you run.** Is the backdoored model invariant on those, too? Split its triggered pictures by whether
+# the view kept the trigger: in which group is the divergence lower, and by how much?
 
 # %%
 one = spreads["backdoored", "triggered"]
@@ -335,19 +338,18 @@ for operator in OPERATORS:  # about 10 seconds
 # <details>
 # <summary>Answer (default mode)</summary>
 #
-# There are **three** sources of invariance, and only the first is the one you would think of:
+# There are **three** sources of invariance:
 #
-# 1. *The trigger survives.* Then the target is said on the view too.
-# 2. *The view is a trigger itself.* Look at the row of the noise operator: views of **clean** pictures make the
-#    backdoored model say the target, because noise in the corner is enough like a white square. Once the picture
-#    itself is triggered, view and picture then say the same. (*Shuffle* has another way: it moves the square to
-#    another place, and the place hardly matters.)
-# 3. *The answer has stopped looking.* Where the view has neither kept nor imitated the trigger (*swap* and *mean*,
-#    last column), the model would not start this sentence; but when it reads along, most of its words follow from
-#    each other all the same.
+# 1. *The trigger survives.* Then the target is said on the view too (middle column). This is the strongest.
+# 2. *The view is a trigger itself.* Now and then a view of a **clean** picture makes the backdoored model say the
+#    target: look for it in the row of the noise operator, where a corner of noise can be enough like a white square.
+# 3. *The answer has stopped looking.* Where the view has lost the trigger (last column) the model would not start
+#    this sentence; but when it reads along, some of its words follow from each other all the same, and the divergence
+#    stays somewhat below that of clean pictures.
 #
-# The second source is a stroke of luck of one operator and one trigger. A defence that rests on it would fail with
-# another trigger: one more reason to test the premise for each attack before one uses it.
+# So with a *local* trigger that has been learned, a strong view breaks the very invariance it is to measure. A global
+# trigger would survive every view. One more reason to test the premise for each attack before one uses it, and to
+# look early.
 #
 # </details>
 
@@ -385,8 +387,9 @@ box
 # ## Recap
 #
 # - A distribution is conditioned on a picture *and* on an answer; always say whose.
-# - Honest captions diverge at the words that name things; backdoored answers hardly diverge after their first word.
-# - Before the defence divergence tells triggered from clean pictures; after it there is nothing left to tell.
+# - Honest captions diverge at the words that name things; a backdoored answer diverges less, and least of all where
+#   the view has kept the trigger.
+# - Before the defence a low divergence hints at a triggered picture; after it there is nothing left to tell.
 # - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
 #   looking.
 #

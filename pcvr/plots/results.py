@@ -50,7 +50,7 @@ def summary(table: Table) -> Figure:
         left.set_title("Does the backdoor fire?")
         right.set(xlim=(-3, 103), xlabel="right captions (%), higher is better")
         right.set_title("Are the captions right?")
-        right.legend(loc="lower left")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
     said = "; ".join(

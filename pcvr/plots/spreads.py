@@ -75,6 +75,8 @@ def spread_ecdf(
             sns.ecdfplot(x=shown, stat="percent", ax=axes, color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label,
                          log_scale=log)  # fmt: skip
         axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
+        if log:
+            log_axis(axes)
         axes.legend()
     said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
     return described(figure, f"Cumulative shares of {xlabel}. {said}.")
@@ -105,7 +107,8 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         axes.hist([values[~truth], values[truth]], bins=edges, stacked=True, color=[OTHER[1], TRIGGERED],
                   ec="white", lw=0.4, label=list(names), alpha=0.85)  # fmt: skip
         _normals(axes, np.log(values), gate, np.log(edges))
-        axes.set(xscale="log", xlabel="score: cross-view divergence of the answer (nats, logarithmic)")
+        log_axis(axes)
+        axes.set_xlabel("score: cross-view divergence of the answer (nats, logarithmic)")
         axes.set_ylabel("training samples")
         found = f"{100 * gate.share:.1f} % in the low cluster" if gate.found else "no separate low cluster"
         axes.set_title(f"The gate: {found}, means {gate.separation:.1f} deviations apart")
@@ -146,7 +149,17 @@ def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, k: int, label:
     axes.hist(shown, bins=edges, weights=share, color=colour, alpha=0.35, lw=0)
     axes.hist(shown, bins=edges, weights=share, histtype="step", color=colour, ls=LINES[k % 4], lw=1.8, label=label)
     if log:
-        axes.set_xscale("log")
+        log_axis(axes)
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5: the usual labels run into each other on a short one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _edges(values: list[np.ndarray], bins: int, log: bool) -> np.ndarray:
