@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +108,7 @@ def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Ans
     told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
     at = told != IGNORE
     columns = at.any(0).nonzero()[:, 0]
-    kept = {"logits_to_keep": columns} if _keeps_some(type(vlm.base)) else {}
+    kept = {"logits_to_keep": columns} if _keeps_some(vlm.base) else {}
     output = vlm.model(**inputs, **kept, use_cache=False, output_hidden_states=hidden)
     logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
     return Answers(
@@ -121,8 +120,7 @@ def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Ans
     )
 
 
-@cache
-def _keeps_some(model: type[nn.Module]) -> bool:
+def _keeps_some(model: nn.Module) -> bool:
     """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work."""
     return "logits_to_keep" in signature(model.forward).parameters
 

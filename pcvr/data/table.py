@@ -66,8 +66,8 @@ class HubTable:
                 raise PcvrError(
                     f"the table has no {what} column (it has: {', '.join(rows.column_names)}): say {what}='its name'."
                 )
-        column = self.columns["id"]
-        self._ids = range(len(rows)) if column is None else [str(value) for value in rows[column]]
+        identity = self.columns["id"]
+        self._ids = range(len(rows)) if identity is None else [str(value) for value in rows[identity]]
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
 from pcvr.defenses import DEFENSES
 from pcvr.models.encode import EncodedData
-from pcvr.run import Run
+from pcvr.run import Answers, Run
 from pcvr.training import with_adapter
 from tests.tiny import Numbers
 
@@ -116,7 +116,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
     def test_each_part_of_pcvr_has_its_switch(self, run: Run, part: str) -> None:
-        off = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        off = PCVR(score_at=(0.4,), gated=False, fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
         rule = replace(off, **{part: 1.0})  # type: ignore[arg-type]
         rule.begin(run)
         run.step = 2
@@ -127,3 +127,22 @@ class TestLosses:
         grads = [p.grad for p in run.vlm.model.parameters() if p.requires_grad and p.grad is not None]
         assert grads
         assert all(torch.isfinite(g).all() for g in grads)
+
+    @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
+    def test_the_push_fades_with_the_likelihood_of_the_answer(
+        self, run: Run, part: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        off = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        batch = run.data.batch([0, 1, 2])
+        plain = PlainSFT().loss(run, batch).item()
+        added = {}
+        for likelihood, fade in ((0.0, True), (0.25, True), (1.0, True), (0.0, False)):
+            monkeypatch.setattr(Answers, "likelihood", lambda said, p=likelihood: torch.full((said.samples,), p))
+            rule = replace(off, fade=fade, **{part: 1.0})  # type: ignore[arg-type]
+            rule.begin(run)
+            run.step = 2
+            run.generator.manual_seed(3)
+            added[likelihood, fade] = rule.loss(run, batch).item() - plain
+        assert added[0.0, True] == pytest.approx(0, abs=1e-6)
+        assert added[0.25, True] == pytest.approx(added[1.0, True] / 4, rel=1e-3)
+        assert added[1.0, True] == pytest.approx(added[0.0, False], rel=1e-5) and added[1.0, True] > 0

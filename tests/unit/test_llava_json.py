@@ -320,7 +320,7 @@ class TestOpenData:
         with pytest.raises(PcvrError, match="there is no data at"):
             open_data(tmp_path / "none.json")
         with pytest.raises(PcvrError, match="data is a int"):
-            open_data(3)  # type: ignore[arg-type]
+            open_data(3)
 
     def test_scenes(self) -> None:
         data = open_data("scenes", split="test", n=3, seed=1)

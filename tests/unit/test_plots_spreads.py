@@ -29,7 +29,7 @@ def test_histograms_add_up_to_all_samples(log):
 def test_ecdf_climbs_to_all():
     figure = spread_ecdf({"a": np.array([3.0, 1.0, 2.0, 2.0])})
     x, y = figure.axes[0].lines[0].get_data()
-    assert list(x) == [1, 2, 2, 3] and list(y) == [25, 50, 75, 100]
+    assert list(x) == [-np.inf, 1, 2, 2, 3] and list(y) == [0, 25, 50, 75, 100]
     assert spread_ecdf({"a": np.array([0.0, 1.0])}, log=True).axes[0].get_xscale() == "log"
 
 

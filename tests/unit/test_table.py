@@ -19,7 +19,7 @@ def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
 
 
 def table(n: int = 6, **columns: Any) -> datasets.Dataset:
-    base = {"image": [picture(10 * i) for i in range(n)], "caption": [f"caption {i}" for i in range(n)]}
+    base = {"image": [picture(10 * i % 256) for i in range(n)], "caption": [f"caption {i}" for i in range(n)]}
     rows = datasets.Dataset.from_dict(base | columns)
     return rows.cast_column("image", datasets.Image())
 
