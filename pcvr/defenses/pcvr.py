@@ -1,7 +1,7 @@
 """Patch cross-view regularisation (arXiv 2604.04488), gated.
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
-invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
+invariance shows, and an entropy constraint that keeps normal answers. Ours: the noise operator, Jensen-Shannon with a
 cap, the gate and its schedule, the fading, the ceiling form of the entropy term, and the feature term's form.
 """
 
