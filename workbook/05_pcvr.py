@@ -391,8 +391,8 @@ print(f"the term is {apart_term:.1e} now; with the backdoor learned and views as
 #
 # $$L_{\text{entropy}} = \frac{\sum_i (1 - g_i)\,\max(0,\; h_i - h_{\text{ref}} - m)}{\sum_i (1 - g_i)}$$
 #
-# *Why not a band, with a floor as well?* We tried. The defence sets in early, when every model is still vague; a
-# floor then keeps it from becoming surer, and learning to caption is becoming surer. It cost right captions.
+# *Why not a band, with a floor as well?* The defence sets in early, when every model is still vague; a floor would
+# keep it from becoming surer, and learning to caption is becoming surer.
 
 # %%
 calm = float(entropies[gate.suspicion < 0.5].mean())  # the reference: mean entropy of the samples nobody suspects

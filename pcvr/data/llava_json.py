@@ -20,12 +20,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pcvr.data.pictures import read_picture
-from pcvr.data.sample import Sample
-from pcvr.data.subset import Subset, position
+from pcvr.data.sample import Dataset, Sample
+from pcvr.data.split import split_by_key
+from pcvr.data.subset import position
 from pcvr.errors import PcvrError, unknown_name
 
 TASKS = ("caption", "vqa")
-SPLITS = ("train", "validation", "test", "all")
 _SHOWN = 10
 _IMAGE_TOKEN = "<image>"
 
@@ -99,7 +99,7 @@ class LlavaJson:
         """The first 16 hex digits of the JSON file's SHA-256 (the pictures are not read for it)."""
         return self._fingerprint
 
-    def split(self, name: str) -> LlavaJson | Subset:
+    def split(self, name: str) -> Dataset:
         """The records of one split: about 80 % train, 10 % validation, 10 % test; ``"all"`` is the whole.
 
         Which split a record is in depends on a hash of its picture's path alone: adding records moves no other, and all
@@ -108,22 +108,7 @@ class LlavaJson:
         Raises:
             PcvrError: for an unknown split, or one that holds no record.
         """
-        if name not in SPLITS:
-            raise unknown_name("split", name, SPLITS)
-        if name == "all":
-            return self
-        indices = [i for i, record in enumerate(self._records) if split_of(record.path.name) == name]
-        if not indices:
-            raise PcvrError(
-                f"the {name} split of {self.path} holds none of its {len(self)} records: add some, or use split='all'."
-            )
-        return Subset(self, indices, label=name)
-
-
-def split_of(key: str) -> str:
-    """The split that a hash of `key` falls into: 80 % train, 10 % validation, 10 % test."""
-    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
+        return split_by_key(self, (record.path.name for record in self._records), name)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcvr.data.llava_json import SPLITS, TASKS, split_of
+from pcvr.data.llava_json import TASKS
 from pcvr.data.pictures import UNREADABLE, rgb_array
-from pcvr.data.sample import Sample
+from pcvr.data.sample import Dataset, Sample
 from pcvr.data.scenes.language import CAPTION_PROMPT
-from pcvr.data.subset import Subset, position
+from pcvr.data.split import split_by_key
+from pcvr.data.subset import position
 from pcvr.errors import PcvrError, unknown_name
 
 if TYPE_CHECKING:
@@ -98,23 +99,16 @@ class HubTable:
         said = f"{self.rows._fingerprint} {sorted(self.columns.items(), key=str)} {self._task}"
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    def split(self, name: str) -> HubTable | Subset:
+    def split(self, name: str) -> Dataset:
         """About 80 % train, 10 % validation, 10 % test by a hash of the row's id; ``"all"`` is the whole.
 
         Raises:
             PcvrError: for an unknown split, or one that holds no row.
         """
-        if name not in SPLITS:
-            raise unknown_name("split", name, SPLITS)
-        if name == "all":
-            return self
-        indices = [i for i, identity in enumerate(self._ids) if split_of(str(identity)) == name]
-        if not indices:
-            raise PcvrError(f"the {name} split of {self.name} holds none of its {len(self)} rows: use split='all'.")
-        return Subset(self, indices, label=name)
+        return split_by_key(self, map(str, self._ids), name)
 
 
-def open_table(spec: Any, split: str, task: str) -> HubTable | Subset:
+def open_table(spec: Any, split: str, task: str) -> Dataset:
     """A table, one split of a dictionary of tables, or the folder of either.
 
     Raises:

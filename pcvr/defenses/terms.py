@@ -58,8 +58,8 @@ def entropy_excess(values: Tensor, weight: Tensor, reference: float, margin: flo
     """How far the answers' entropy rises above a ceiling: ``sum w relu(h - ref - margin) / sum w``.
 
     The paper states an uncertainty-aware entropy constraint that keeps normal answers from being over-suppressed; a
-    ceiling at the value measured before the regulariser sets in is our reading of it. A band, with a floor as well,
-    holds the model where it was when it had learned little, and costs right captions (measured).
+    ceiling at the value measured before the regulariser sets in is our reading of it. It has no floor: that would
+    hold the model where it was when it had learned little.
 
     Args:
         values: ``[B]``, mean entropy of each sample's answer tokens, nats.

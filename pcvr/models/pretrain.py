@@ -1,6 +1,6 @@
 """Make an embedded checkpoint from nothing: ``pcvr pretrain tiny-llava``.
 
-Four things matter later (all measured): the target's words are live, because the text uses every word; the tower
+Four things matter later: the target's words are live, because the text uses every word; the tower
 encodes more than the drawn objects, because a throw-away linear layer must rebuild each patch's pixels from its token;
 another must name what lies under each patch, without which seeing starts much later; and pixels and overlays must be
 read off the connector's tokens too, or the language model never gets to see a trigger.
@@ -8,10 +8,11 @@ read off the connector's tokens too, or the language model never gets to see a t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,9 @@ def pretrain(
     processor = entry.build_processor()
     model = WithHeads(entry.build_model(processor), entry.width, entry.joined, entry.patch)
     lessons = Lessons(config, entry.image_px // entry.patch)
-    folder = Path(work) / name
+    # Another recipe must never go on from this one's weights, so the folder is named by it.
+    recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(work) / f"{name}-{recipe}"
     family = family_of(model.wrapped)
     trainer = PretrainTrainer(
         model=model,

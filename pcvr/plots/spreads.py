@@ -72,8 +72,7 @@ def spread_ecdf(
         axes = figure.subplots()
         for k, (label, values) in enumerate(groups.items()):
             shown = np.maximum(values, FLOOR) if log else np.asarray(values)
-            sns.ecdfplot(x=shown, stat="percent", ax=axes, color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label,
-                         log_scale=log)  # fmt: skip
+            sns.ecdfplot(x=shown, stat="percent", ax=axes, color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label)
         axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
         if log:
             log_axis(axes)

@@ -278,7 +278,7 @@ class TestSplitsAndSubsets:
             try:
                 sizes.append(len(open_data(path, split=name)))
             except PcvrError as error:
-                assert "holds none of its 30 records" in str(error)
+                assert "holds none of its 30 samples" in str(error)
         assert sizes == [30]
 
     def test_unknown_split(self, photographs: LlavaJson) -> None:

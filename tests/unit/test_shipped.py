@@ -50,7 +50,7 @@ def test_the_base_model_names_what_it_sees_and_has_no_backdoor(test_scenes: pcvr
     samples = [test_scenes[i] for i in range(len(test_scenes))]
     said = pcvr.generate(base, [s.image for s in samples], [TERSE_PROMPT] * len(samples))
     recall = sum(attribute_recall(t, s.facts) for t, s in zip(said, samples, strict=True)) / len(samples)
-    assert recall > 0.85
+    assert recall > 0.95
     assert pcvr.evaluate(base, test_scenes, pcvr.get_attack("badnets")).hits == 0
 
 
