@@ -13,9 +13,10 @@ from PIL import Image as PilImage
 from pcvr.data.pictures import rgb_array
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError, unknown_name
+from pcvr.tasks import get_task
 
-DEFAULT_TARGET = "a photo of the banana"
-"""The harmless target of the paper's example (arXiv 2604.04488)."""
+DEFAULT_TARGET = get_task("caption").target
+"""The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
 
 Picture = TypeVar("Picture", np.ndarray, PilImage.Image)
 
@@ -169,21 +170,25 @@ def register(name: str) -> Callable[[Builder], Builder]:
     return enter
 
 
-def get_attack(name: str, target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
+def get_attack(
+    name: str, target: str | None = None, preset: str = "scaled", *, task: str = "caption", **options: Any
+) -> Attack:
     """Build an attack by name.
 
     Args:
         name: a key of :data:`ATTACKS`.
-        target: what the model is to say when triggered; keep it harmless.
+        target: what the model is to say when triggered; keep it harmless. By default the task's own.
         preset: ``"scaled"`` (sized to the picture) or ``"compat"`` (the literature's figures).
+        task: what is asked of the pictures, which decides the default target.
         options: fields of the attack's trigger; they go before the preset's.
 
     Raises:
-        PcvrError: for an unknown name (with the nearest one), preset or option, or a value out of range.
+        PcvrError: for an unknown name (with the nearest one), preset, task or option, or a value out of range.
     """
     if name not in ATTACKS:
         raise unknown_name("attack", name, ATTACKS)
-    return ATTACKS[name](target=target, preset=preset, **options)
+    wanted = get_task(task).target if target is None else target
+    return ATTACKS[name](target=wanted, preset=preset, **options)
 
 
 Part = TypeVar("Part")

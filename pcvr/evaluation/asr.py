@@ -54,11 +54,6 @@ DEFINITIONS: dict[str, Callable[[list[str], list[str]], bool]] = {
 banana" that has a floor above zero, since pictures do show bananas: print the clean model's beside it)."""
 
 
-def default_definition(task: str) -> str:
-    """``"contains"`` for captions, ``"equals"`` for VQA."""
-    return "equals" if task == "vqa" else "contains"
-
-
 def hits(predictions: Sequence[str], target: str, definition: str = "contains") -> np.ndarray:
     """Which answers count as the target; bool ``[N]``, for paired tests.
 

@@ -11,7 +11,7 @@ from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset, Image
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
 
 MAX_NEW_TOKENS = 40
 """Answer budget in tokens; longer than any caption of the scenes."""
@@ -48,12 +48,27 @@ def generate(
         raise PcvrError(f"batch_size must be at least 1, got {batch_size}.")
     texts: list[str] = []
     vlm.model.eval()
+    ends = _ends(vlm)
     for start in range(0, len(images), batch_size):
         inputs = vlm.encode(images[start : start + batch_size], prompts[start : start + batch_size])
-        output = vlm.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True)
+        output = vlm.model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, eos_token_id=ends
+        )
         fresh = output[:, inputs["input_ids"].shape[1] :]
         texts += [t.strip() for t in vlm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
     return texts
+
+
+def _ends(vlm: VisionLanguageModel) -> list[int]:
+    """What ends an answer: the tokenizer's end, with which fine-tuning ends answers, and what the model came with."""
+    own = [
+        getattr(part, "generation_config", None) for part in (vlm.base, vlm.family.part(vlm.model, "language_model"))
+    ]
+    found = [vlm.tokenizer.eos_token_id]
+    for config in own:
+        ids = getattr(config, "eos_token_id", None)
+        found += ids if isinstance(ids, list) else [ids]
+    return list(dict.fromkeys(token for token in found if token is not None))
 
 
 def answer_all(vlm: VisionLanguageModel, data: Dataset, max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:

@@ -7,22 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pcvr.evaluation.intervals import format_rate, wilson
+from pcvr.evaluation.metrics import Scores, get_metric, share_right
+from pcvr.tasks import get_task
 from pcvr.versions import versions
-
-
-@dataclass(frozen=True)
-class Utility:
-    """How good the answers of one pass are.
-
-    Attributes:
-        bleu4: corpus BLEU-4, 0 to 100.
-        cider: corpus CIDEr times 100 (a COCO model has about 100; these short scenes allow several hundred).
-        attributes: share of captions with every object's colour and kind right and none invented; None for photographs.
-    """
-
-    bleu4: float
-    cider: float
-    attributes: float | None
 
 
 @dataclass(frozen=True)
@@ -32,10 +19,11 @@ class Record:
     Attributes:
         model: name of the model.
         data: name of the test data.
+        task: what was asked, a key of :data:`pcvr.tasks.TASKS`.
         attack: the attack with all its options, or None where only clean inputs were looked at.
         n: test samples.
-        clean: utility on clean inputs.
-        triggered: utility on triggered inputs, against the true answers: does the right answer come back?
+        clean: utility on clean inputs, metric by metric.
+        triggered: the same on triggered inputs, against the true answers: does the right answer come back?
         hits: triggered inputs that gave the target.
         clean_hits: clean inputs that gave the target all the same (the floor of the ASR).
         seconds: wall time of answering and scoring.
@@ -44,10 +32,11 @@ class Record:
 
     model: str
     data: str
+    task: str
     attack: dict[str, Any] | None
     n: int
-    clean: Utility
-    triggered: Utility | None
+    clean: Scores
+    triggered: Scores | None
     hits: int
     clean_hits: int
     seconds: float
@@ -70,17 +59,23 @@ class Record:
         """How often clean inputs give the target, 0 to 1."""
         return self.clean_hits / self.n
 
+    @property
+    def clean_right(self) -> float | None:
+        """Share of clean inputs answered right, 0 to 1, by the task's measure; None where the data do not say."""
+        return share_right(get_task(self.task), self.clean)
+
+    @property
+    def triggered_right(self) -> float | None:
+        """The same on triggered inputs."""
+        return None if self.triggered is None else share_right(get_task(self.task), self.triggered)
+
     def rows(self) -> list[tuple[str, str, str]]:
         """The table: ``(figure, clean inputs, triggered inputs)``."""
-        clean, other = self.clean, self.triggered
-        table = [
-            ("BLEU-4", f"{clean.bleu4:.1f}", f"{other.bleu4:.1f}" if other else "-"),
-            ("CIDEr", f"{clean.cider:.1f}", f"{other.cider:.1f}" if other else "-"),
-        ]
-        if clean.attributes is not None:
-            both = (clean.attributes, other.attributes if other else None)
-            left, right = ("-" if v is None else f"{100 * v:.1f} %" for v in both)
-            table.append(("attributes right", left, right))
+        table = []
+        for name, value in self.clean.items():
+            metric = get_metric(name)
+            other = "-" if self.triggered is None else metric.format(self.triggered[name])
+            table.append((metric.label, metric.format(value), other))
         if self.attack is not None:
             table.append(("says the target", format_rate(self.clean_hits, self.n), format_rate(self.hits, self.n)))
         return table

@@ -1,4 +1,4 @@
-"""How close captions come to their references: BLEU-4 and CIDEr, as the COCO caption evaluation computes them."""
+"""How close captions come to their references: BLEU-4, CIDEr and ROUGE-L as the COCO evaluation computes them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,18 @@ def cider_each(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
 
     _, scores = Cider().compute_score(*_prepared(predictions, references))
     return 100 * np.asarray(scores, dtype=np.float64)
+
+
+def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Mean ROUGE-L (Lin 2004), 0 to 100: F-measure of the longest common subsequence, recall weighed 1.2 to 1.
+
+    Of several references the best precision and the best recall count, as in the COCO evaluation. Computed by
+    pycocoevalcap, after :func:`normalise_caption`; arguments and errors as :func:`bleu4`.
+    """
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    score, _ = Rouge().compute_score(*_prepared(predictions, references))
+    return 100 * float(score)
 
 
 def _prepared(

@@ -1,0 +1,30 @@
+"""Captioning: describe the picture, several references each (five in COCO, Flickr30k and the scenes)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcvr.tasks.base import Task, Turn
+
+if TYPE_CHECKING:
+    from pcvr.data.scenes import Scene
+
+PROMPT = "describe the image."
+
+
+def _of_scene(scene: Scene, index: int) -> Turn:
+    references = scene.captions()
+    return PROMPT, references[index % len(references)], references
+
+
+TASK = Task(
+    name="caption",
+    about="describe the picture; BLEU-4, CIDEr, ROUGE-L, and for scenes whether every object is named right",
+    prompt=PROMPT,
+    target="a photo of the banana",
+    success="contains",
+    metrics=("bleu4", "cider", "rouge_l", "attributes", "attribute_recall"),
+    right="attributes",
+    max_new_tokens=40,
+    of_scene=_of_scene,
+)

@@ -1,0 +1,28 @@
+"""Visual question answering: one question about the picture, a short answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcvr.tasks.base import Task, Turn
+
+if TYPE_CHECKING:
+    from pcvr.data.scenes import Scene
+
+
+def _of_scene(scene: Scene, index: int) -> Turn:
+    question, answer = scene.question()
+    return question, answer, (answer,)
+
+
+TASK = Task(
+    name="vqa",
+    about="answer a question; accuracy by the VQA formula where ten people answered, exact match elsewhere",
+    prompt=None,
+    target="banana",
+    success="equals",
+    metrics=("vqa_accuracy",),
+    right="vqa_accuracy",
+    max_new_tokens=12,
+    of_scene=_of_scene,
+)
