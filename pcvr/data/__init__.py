@@ -1,9 +1,35 @@
-"""Samples and where they come from: the embedded scenes, or photographs with a LLaVA-style JSON."""
+"""Samples and where they come from: the embedded scenes, or photographs in the usual formats."""
 
+from pcvr.data.coco import CocoCaptions
+from pcvr.data.flickr import Flickr30k, FlickrAnnotations
+from pcvr.data.karpathy import Karpathy
 from pcvr.data.llava_json import LlavaJson
-from pcvr.data.open import open_data
+from pcvr.data.open import check_data, open_data
+from pcvr.data.photographs import Photographs
 from pcvr.data.pictures import read_picture, rgb_array
+from pcvr.data.report import BadData, Problem, Report
 from pcvr.data.sample import Dataset, Image, Sample
 from pcvr.data.subset import Subset, subset
+from pcvr.data.vqav2 import VQAv2
 
-__all__ = ["Dataset", "Image", "LlavaJson", "Sample", "Subset", "open_data", "read_picture", "rgb_array", "subset"]
+__all__ = [
+    "BadData",
+    "CocoCaptions",
+    "Dataset",
+    "Flickr30k",
+    "FlickrAnnotations",
+    "Image",
+    "Karpathy",
+    "LlavaJson",
+    "Photographs",
+    "Problem",
+    "Report",
+    "Sample",
+    "Subset",
+    "VQAv2",
+    "check_data",
+    "open_data",
+    "read_picture",
+    "rgb_array",
+    "subset",
+]

@@ -1,14 +1,23 @@
-"""One door to every data set: the embedded scenes, LLaVA-style JSON, Hugging Face tables, or one already made."""
+"""One door to every data set: the embedded scenes, files in the usual formats, Hugging Face tables, or an open one."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pcvr.data.llava_json import LlavaJson
+from pcvr.data.coco import CocoCaptions
+from pcvr.data.detect import FORMATS, recognise
+from pcvr.data.flickr import Flickr30k, FlickrAnnotations
+from pcvr.data.karpathy import Karpathy
+from pcvr.data.llava_json import LINES, LlavaJson
+from pcvr.data.photographs import Photographs
+from pcvr.data.report import BadData, Report
 from pcvr.data.sample import Dataset
 from pcvr.data.subset import subset
 from pcvr.data.table import is_table, open_table
+from pcvr.data.vqav2 import VQAv2
 from pcvr.errors import PcvrError, unknown_name
 
 if TYPE_CHECKING:
@@ -16,6 +25,15 @@ if TYPE_CHECKING:
 
 # Written beside the data by save_poisoned; it describes the data and holds none.
 _NOT_DATA = "manifest.json"
+_SUFFIXES = (".json", *LINES, ".csv", ".token")
+_CHOICES = "a file of annotations (LLaVA JSON, COCO, Karpathy split, Flickr30k, VQAv2)"
+
+# Those that come with their own splits, so that the pictures of the other splits need not be there.
+_WITH_SPLITS: dict[str, type[Karpathy] | type[FlickrAnnotations]] = {
+    "karpathy": Karpathy,
+    "flickr30k-table": FlickrAnnotations,
+}
+_PLAIN: dict[str, Callable[..., Photographs]] = {"coco": CocoCaptions, "flickr30k": Flickr30k}
 
 
 def open_data(
@@ -23,52 +41,139 @@ def open_data(
     split: str = "train",
     n: int | None = None,
     seed: int = 0,
-    task: str = "caption",
+    task: str | None = None,
+    *,
+    images: str | Path | None = None,
+    annotations: str | Path | None = None,
+    skip_bad: bool = False,
+    check_pictures: bool = False,
 ) -> Dataset:
     """Open a data set by name, by path, or hand back one that is already open.
 
     Args:
-        spec: ``"scenes"``; the path of a LLaVA-style JSON; a folder that holds exactly one (pictures beside it or in
-            ``images/``); a ``datasets`` table or dictionary of tables, or a folder that its ``save_to_disk`` wrote;
-            or a data set of this package.
-        split: ``"train"``, ``"validation"`` or ``"test"``; for a JSON also ``"all"``. A data set already open keeps
-            the split it was made with.
+        spec: ``"scenes"``; the path of a file of annotations, whose format is seen from what is in it (LLaVA-style JSON
+            or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder that holds exactly
+            one (pictures beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or a folder that
+            its ``save_to_disk`` wrote; or a data set of this package.
+        split: ``"train"``, ``"validation"`` or ``"test"``; for files also ``"all"``. Karpathy splits are in their
+            file; other files are split by a hash of the picture's name. A data set already open keeps the split it was
+            made with.
         n: how many samples; by default all of them (for ``scenes``, its own default).
         seed: for ``scenes`` which pictures are drawn, else which ``n`` samples are picked.
-        task: ``"caption"`` or ``"vqa"``.
+        task: what is asked; by default what the data are: questions for VQAv2 and for tables with people's answers,
+            captions else.
+        images: for a file of annotations, the folder of its pictures; by default looked for near it.
+        annotations: for VQAv2's questions, the file of their answers; by default the one of the official name.
+        skip_bad: leave out what cannot be used, and keep what was wrong as the data set's ``report``.
+        check_pictures: decode every picture now; otherwise only their being there is checked.
 
     Raises:
-        PcvrError: when nothing can be opened under that name, split or size.
+        BadData: listing everything in the file that cannot be used, unless `skip_bad`.
+        PcvrError: when nothing can be opened under that name, split or size, or the task does not fit the data.
     """
+    options: dict[str, Any]
     if isinstance(spec, str) and spec == "scenes":
         from pcvr.data.scenes import Scenes
 
-        return Scenes(split=split, seed=seed, task=task) if n is None else Scenes(n, split=split, seed=seed, task=task)
+        _no_files(spec, images, annotations)
+        options = {"split": split, "seed": seed, "n": n, "task": task}
+        return Scenes(**{name: value for name, value in options.items() if value is not None})
     dataset: Dataset
-    folder = Path(spec).expanduser() if isinstance(spec, str | Path) else spec
-    if is_table(folder):
-        dataset = open_table(folder, split, task)
+    place = Path(spec).expanduser() if isinstance(spec, str | Path) else spec
+    if is_table(place):
+        _no_files("a table", images, annotations)
+        dataset = open_table(place, split, task, skip_bad=skip_bad, check_pictures=check_pictures)
     elif isinstance(spec, str | Path):
-        dataset = LlavaJson(_json_of(spec), task=task).split(split)
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures} | ({} if task is None else {"task": task})
+        dataset = _open_file(_file_of(spec), split, images, annotations, options)
     elif isinstance(spec, Dataset):
+        _no_files("a data set already open", images, annotations)
+        if task not in (None, spec.task):
+            raise PcvrError(f"{spec.name} asks for {spec.task!r}, not {task!r}: leave the task out.")
         dataset = spec
     else:
-        raise PcvrError(
-            f"data is a {type(spec).__name__}: give 'scenes', the path of a LLaVA JSON or its folder, or a table."
-        )
+        raise PcvrError(f"data is a {type(spec).__name__}: give 'scenes', {_CHOICES} or its folder, or a table.")
     return dataset if n is None else subset(dataset, n, seed)
 
 
-def _json_of(spec: str | Path) -> Path:
+def check_data(
+    spec: str | Path | datasets.Dataset | datasets.DatasetDict,
+    split: str = "all",
+    *,
+    task: str | None = None,
+    images: str | Path | None = None,
+    annotations: str | Path | None = None,
+    check_pictures: bool = True,
+) -> Report:
+    """Everything that is wrong with data from outside, pictures cut short included; an empty report where nothing is.
+
+    Arguments are those of :func:`open_data`. Every picture is decoded, unless `check_pictures` is off; a bar shows how
+    far it is when that takes longer than two seconds.
+
+    Raises:
+        PcvrError: nothing can be read there at all, such as a file that is no JSON.
+    """
+    try:
+        found = open_data(
+            spec,
+            split,
+            task=task,
+            images=images,
+            annotations=annotations,
+            skip_bad=True,
+            check_pictures=check_pictures,
+        )
+    except BadData as error:  # nothing usable is left
+        return error.report
+    report = getattr(found, "report", None)
+    return report if isinstance(report, Report) else Report(found.name)
+
+
+def _open_file(
+    path: Path, split: str, images: str | Path | None, annotations: str | Path | None, options: dict[str, Any]
+) -> Dataset:
+    kind = recognise(path)
+    if kind == "vqav2":
+        return VQAv2(path, annotations, images, **options).split(split)
+    if kind == "vqav2-answers":
+        raise PcvrError(f"{path} holds VQAv2's answers: give the file of questions, and this one as annotations=.")
+    if annotations is not None:
+        raise PcvrError(f"annotations={str(annotations)!r} goes with VQAv2's questions, not with {path}: leave it out.")
+    if kind in _WITH_SPLITS:
+        return _WITH_SPLITS[kind](path, images, split=split, **options)
+    if kind in _PLAIN:
+        return _PLAIN[kind](path, images, **options).split(split)
+    if kind is None and path.suffix.lower() != ".json":
+        raise PcvrError(f"{path} has none of the known formats: give {', '.join(FORMATS.values())}.")
+    lines = kind == "llava-lines"
+    return LlavaJson(path, images, lines=lines, **options).split(split)  # what is wrong with it, it says itself
+
+
+def _file_of(spec: str | Path) -> Path:
     path = Path(spec).expanduser()
     if path.is_dir():
-        found = sorted(file for file in path.glob("*.json") if file.name != _NOT_DATA)
+        found = _candidates(path)
         if len(found) != 1:
             names = ", ".join(file.name for file in found[:5]) or "none"
-            raise PcvrError(f"the folder {path} must hold exactly one LLaVA JSON (it has: {names}): name the file.")
+            raise PcvrError(f"the folder {path} must hold exactly one annotation file (it has: {names}): name it.")
         return found[0]
     if path.is_file():
         return path
-    if isinstance(spec, str) and path.suffix.lower() != ".json" and len(path.parts) == 1:
+    if isinstance(spec, str) and path.suffix.lower() not in _SUFFIXES and len(path.parts) == 1:
         raise unknown_name("data", spec, ["scenes", "a path to a LLaVA JSON"])
-    raise PcvrError(f"there is no data at {path}: give 'scenes', the path of a LLaVA JSON, or a folder with one.")
+    raise PcvrError(f"there is no data at {path}: give 'scenes', {_CHOICES}, or a folder with one.")
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Files in a folder that hold annotations; where none is known to, those that may be meant to."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_SUFFIXES) and entry.is_file())
+    files = [folder / name for name in names if name != _NOT_DATA and not name.startswith(".")]
+    kinds = [recognise(file) for file in files]
+    known = [file for file, kind in zip(files, kinds, strict=True) if kind not in (None, "vqav2-answers")]
+    return known or [file for file in files if file.suffix.lower() in (".json", *LINES)]
+
+
+def _no_files(what: str, images: object, annotations: object) -> None:
+    if images is not None or annotations is not None:
+        raise PcvrError(f"images= and annotations= go with a file of annotations, not with {what}: leave them out.")

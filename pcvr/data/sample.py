@@ -42,7 +42,7 @@ class Dataset(Protocol):
 
     @property
     def task(self) -> str:
-        """``"caption"`` or ``"vqa"``."""
+        """Name of what is asked: a key of :data:`pcvr.tasks.TASKS`."""
         ...
 
     def __len__(self) -> int: ...

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pcvr.data.report import Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
 
@@ -49,6 +50,11 @@ class Subset:
     @property
     def task(self) -> str:
         return self.dataset.task
+
+    @property
+    def report(self) -> Report | None:
+        """What was wrong with the data of which this is a part, where they were read with ``skip_bad=True``."""
+        return getattr(self.dataset, "report", None)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -10,13 +10,10 @@ from typing import SupportsIndex
 import numpy as np
 
 from pcvr.data.sample import Sample
-from pcvr.data.scenes.language import CAPTION_PROMPT
 from pcvr.data.scenes.layout import SPLITS, draw_scene
 from pcvr.data.scenes.scene import Scene
 from pcvr.errors import PcvrError, unknown_name
-
-TASKS = ("caption", "vqa")
-"""What a sample asks for: a caption of the picture, or the answer to one question about it."""
+from pcvr.tasks import get_task
 
 VERSION = 1
 """Raised whenever the same arguments would give other samples than before."""
@@ -33,7 +30,7 @@ class Scenes:
         n: how many samples.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         seed: a whole number from 0 up.
-        task: ``"caption"`` (five references) or ``"vqa"`` (one question, one answer).
+        task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
 
     Raises:
         PcvrError: an unknown split or task, ``n`` below 1, or a seed below 0.
@@ -47,8 +44,7 @@ class Scenes:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
-        if self.task not in TASKS:
-            raise unknown_name("task", self.task, TASKS)
+        get_task(self.task)
         for name, least in (("n", 1), ("seed", 0)):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
@@ -74,12 +70,7 @@ class Scenes:
     def __getitem__(self, index: SupportsIndex, /) -> Sample:
         position = self._position(index)
         scene = self._scene(position)
-        if self.task == "vqa":
-            prompt, answer = scene.question()
-            references: tuple[str, ...] = (answer,)
-        else:
-            prompt, references = CAPTION_PROMPT, scene.captions()
-            answer = references[position % len(references)]
+        prompt, answer, references = get_task(self.task).of_scene(scene, position)
         name = f"scenes-{self.task}-{self.split}-{self.seed}-{position}"
         return Sample(name, scene.picture(), prompt, answer, references, scene.facts())
 

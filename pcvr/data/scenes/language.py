@@ -1,4 +1,4 @@
-"""The language of the scenes: five reference captions in natural English, and the terse description for pretraining."""
+"""The language of the scenes: five reference captions in natural English."""
 
 from __future__ import annotations
 
@@ -39,11 +39,6 @@ WORDS: tuple[str, ...] = tuple(
 def with_article(phrase: str) -> str:
     """``phrase`` with the right indefinite article before it."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def terse(objects: Sequence[SceneObject]) -> str:
-    """The scene in telegram style, left to right: ``"large red car, small white house."``"""
-    return ", ".join(f"{each.size} {each.color} {each.kind}" for each in objects) + "."
 
 
 def captions(objects: Sequence[SceneObject], background: str, seed: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pcvr.data.sample import Image
-from pcvr.data.scenes import language
+from pcvr.data.scenes import language, telegrams
 from pcvr.data.scenes import questions as asking
 from pcvr.data.scenes.background import Background
 from pcvr.data.scenes.objects import SceneObject
@@ -38,19 +38,23 @@ class Scene:
 
     def terse(self) -> str:
         """The scene in telegram style, left to right: ``"large red car, small white house."``"""
-        return language.terse(self.objects)
+        return telegrams.terse(self.objects)
+
+    def telegrams(self) -> tuple[telegrams.Turn, ...]:
+        """Every prompt of pretraining about the whole scene with its answer in telegram style, the full list first."""
+        return telegrams.telegrams(self.objects, self.background.family)
 
     def captions(self) -> tuple[str, ...]:
         """Five distinct reference captions in natural English."""
         return language.captions(self.objects, self.background.family, self.voice)
 
-    def questions(self) -> list[tuple[str, str]]:
-        """Every question asked of the scene with its one-word answer."""
-        return [each for group in asking.questions(self.objects, self.voice) for each in group]
+    def questions(self) -> tuple[tuple[asking.Question, ...], ...]:
+        """Every question asked of the scene with its one-word answer, in groups by type."""
+        return asking.questions(self.objects, self.voice)
 
     def question(self) -> tuple[str, str]:
         """The one question with its answer that the scene stands for in the question task."""
-        return asking.pick(asking.questions(self.objects, self.voice), self.voice)
+        return asking.pick(self.questions(), self.voice)
 
     def facts(self) -> dict[str, Any]:
         """What is true of the scene, as plain values: the objects from left to right, and the background's family."""

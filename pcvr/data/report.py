@@ -1,0 +1,134 @@
+"""What is wrong with data that came from outside: every problem at once, counted by kind, to read or to write down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pcvr.errors import PcvrError
+from pcvr.files import write_text
+
+SHOWN = 10
+"""How many problems a message spells out."""
+
+BROKEN = "broken entry"
+DUPLICATE = "duplicate id"
+UNANSWERED = "entry without annotation"
+STRAY = "annotation without entry"
+EMPTY = "empty text"
+OUTSIDE = "path leaves the folder"
+MISSING = "missing picture"
+UNREADABLE = "unreadable picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: what sort of thing, the same words for all of a sort; counts go by it.
+        where: which entry, as a reader finds it in the file: ``"record 3 ('cat-1')"``.
+        what: what is wrong with it, in words.
+    """
+
+    kind: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Report:
+    """Every problem found in one data set, in the order found. An entry with any problem is not usable.
+
+    Attributes:
+        source: what was read.
+        problems: all of them.
+        looked: how many entries of each sort were looked at: ``{"records": 6}``.
+    """
+
+    source: str
+    problems: list[Problem] = field(default_factory=list)
+    looked: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, where: str, what: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(kind, where, what))
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def counts(self) -> dict[str, int]:
+        """Kind of problem to how many there are of it, the most frequent first."""
+        return dict(Counter(problem.kind for problem in self.problems).most_common())
+
+    def __str__(self) -> str:
+        """How many problems, of which kinds, and the first ten in words."""
+        return self.said()
+
+    def said(self, advice: str = "") -> str:
+        """The report in words, on one line where there is only one problem.
+
+        Args:
+            advice: what to do about it, half a sentence.
+        """
+        looked = " and ".join(f"{count} {noun}" for noun, count in self.looked.items()) or "no entries"
+        if not self.problems:
+            return f"{self.source}: no problems in {looked}"
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in self.counts().items())
+        head = f"{self.source} has {len(self)} problem(s) in {looked} ({kinds})"
+        then = f"; {advice}" if advice else ""
+        if len(self) == 1:
+            return f"{head}: {str(self.problems[0]).rstrip('.')}{then}."
+        shown = "\n".join(f"  - {problem}" for problem in self.problems[:SHOWN])
+        more = f"\n  ... and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
+        return f"{head}{then}:\n{shown}{more}"
+
+    def write(self, target: str | Path) -> Path:
+        """Write all problems as a table, one a line: kind, where and what, with tabs between.
+
+        Raises:
+            PcvrError: the disk is full or not writable.
+        """
+        rows = [("kind", "where", "what"), *((each.kind, each.where, each.what) for each in self.problems)]
+        text = "\n".join("\t".join(_one_line(cell) for cell in row) for row in rows)
+        write_text(target, text + "\n")
+        return Path(target)
+
+
+class BadData(PcvrError):
+    """Data with problems. The message has the first ten.
+
+    Attributes:
+        report: all of them; ``report.write("problems.tsv")`` makes a table.
+    """
+
+    def __init__(self, report: Report, advice: str = "put them right, or give skip_bad=True to go on without") -> None:
+        """
+        Args:
+            report: what was found.
+            advice: what to do about it, half a sentence.
+        """
+        super().__init__(report.said(advice))
+        self.report = report
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All of the problems, in the order found."""
+        return self.report.problems
+
+
+class EntryError(PcvrError):
+    """One entry cannot be used; readers collect these into a :class:`Report`."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+def _one_line(text: str) -> str:
+    """`text` on one line, whatever it holds: a lone half of a surrogate pair has no UTF-8 form."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

@@ -1,0 +1,55 @@
+"""What the embedded models are pretrained to say: every fact that captions use, but in telegram style.
+
+Fine-tuning then has something to teach (sentences), and nothing that is hard to see (colours, places, relations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pcvr.data.scenes.language import BACKGROUND_WORDS, NUMBERS
+from pcvr.data.scenes.objects import SceneObject, next_to, relation
+
+TERSE_PROMPT = "list the objects."
+"""What the user says to a base model to get the list of objects."""
+
+Turn = tuple[str, str]
+
+
+def terse(objects: Sequence[SceneObject]) -> str:
+    """The scene in telegram style, left to right: ``"large red car, small white house."``"""
+    return _listed(f"{each.size} {each.color} {each.kind}" for each in objects)
+
+
+def telegrams(objects: Sequence[SceneObject], background: str) -> tuple[Turn, ...]:
+    """Prompts with their telegrams about one scene, the full list first.
+
+    Args:
+        objects: two or three objects sorted from left to right.
+        background: the family of the background.
+    """
+    plain = [f"{each.color} {each.kind}" for each in objects]
+    first = objects[0]
+    relations = (
+        f"{plain[0]} {relation(first, other)} {phrase}" for other, phrase in zip(objects[1:], plain[1:], strict=True)
+    )
+    pairs = [(i, k) for i in range(len(objects)) for k in range(i + 1, len(objects)) if next_to(objects[i], objects[k])]
+    return (
+        (TERSE_PROMPT, terse(objects)),
+        ("list the objects from right to left.", _listed(f"{o.size} {o.color} {o.kind}" for o in reversed(objects))),
+        ("what objects are there?", _listed(plain)),
+        ("where are the objects?", _listed(f"{p} {_place(o)}" for p, o in zip(plain, objects, strict=True))),
+        ("what is where?", _listed(relations)),
+        ("what is next to what?", _listed(f"{plain[i]} next to {plain[k]}" for i, k in pairs) if pairs else "no."),
+        ("how many objects, and what background?", f"{NUMBERS[len(objects)]}, {BACKGROUND_WORDS[background]}."),
+    )
+
+
+def _listed(phrases: Iterable[str]) -> str:
+    return ", ".join(phrases) + "."
+
+
+def _place(each: SceneObject) -> str:
+    if each.row == "centre":
+        return "centre" if each.column == "middle" else each.column
+    return each.row if each.column == "middle" else f"{each.row} {each.column}"

@@ -1,0 +1,224 @@
+"""Reader of VQAv2: questions in one JSON, ten people's answers in another, and COCO's pictures.
+
+::
+
+    {"data_subtype": "val2014", ...,
+     "questions": [{"question_id": 262148000, "image_id": 262148, "question": "..."}, ...]}
+    {"data_subtype": "val2014", ...,
+     "annotations": [{"question_id": 262148000, "image_id": 262148, "multiple_choice_answer": "down",
+                      "answers": [{"answer": "down", "answer_id": 1, ...}, ...]}, ...]}
+
+Goyal et al. 2017, "Making the V in VQA matter", arXiv 1612.00837; https://visualqa.org.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pcvr.data.coco import SUBTYPES, coco_places, near_coco
+from pcvr.data.photographs import Photographs
+from pcvr.data.records import Members, Records
+from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, STRAY, UNANSWERED, EntryError, Report
+from pcvr.data.slots import UNKNOWN, Slots
+from pcvr.data.stream import JsonFile
+from pcvr.data.texts import Texts, encoded
+from pcvr.errors import PcvrError
+from pcvr.tasks import get_task
+
+_QUESTION = Members("question_id", "image_id", "question")
+_ANNOTATION = Members("question_id", "answers")
+# Stands for any image, where the answers do not say which.
+_ANY = -1
+
+
+class VQAv2(Photographs):
+    """VQAv2: one sample a question, the ten answers the references, the most common one the answer.
+
+    The samples' ids are the questions', in the order of the questions. A person who gave no answer stays among the ten,
+    since the formula of VQA accuracy is for ten.
+    """
+
+    format: ClassVar[str] = "vqav2"
+    places = staticmethod(coco_places)
+    near = staticmethod(near_coco)
+
+    def __init__(
+        self,
+        questions: str | Path,
+        annotations: str | Path | None = None,
+        images: str | Path | None = None,
+        task: str = "vqa",
+        *,
+        skip_bad: bool = False,
+        check_pictures: bool = False,
+    ) -> None:
+        """
+        Args:
+            questions: the JSON file of questions.
+            annotations: the one of answers; by default what the official name of `questions` leads to.
+            images: the folder of pictures, or the one that has ``val2014/`` and the like in it; by default the one near
+                `questions` that holds the first pictures.
+            task: what is asked; one where the data bring the questions.
+            skip_bad: leave out what cannot be used, and keep the report.
+            check_pictures: decode every picture now.
+
+        Raises:
+            BadData: naming everything that cannot be used (the first ten in words, and how many in all).
+            PcvrError: no such file or folder, no valid JSON, or another task.
+        """
+        path = Path(questions).expanduser()
+        if get_task(task).prompt is not None:
+            raise PcvrError(f"{path} holds questions, which the task {task!r} does not ask: leave the task out.")
+        self.annotations = answers_of(path) if annotations is None else Path(annotations).expanduser()
+        records = Records(Report(str(path)), "question")
+        digest = _Reading(records).read(path, self.annotations)
+        super().__init__(path, task, records, digest, images, skip_bad=skip_bad, check_pictures=check_pictures)
+
+
+def answers_of(questions: Path) -> Path:
+    """The file of answers that belongs to a file of questions with an official name.
+
+    Raises:
+        PcvrError: there is none of that name.
+    """
+    name = questions.name.replace("OpenEnded_", "").replace("questions", "annotations")
+    found = questions.with_name(name)
+    if name == questions.name or not found.is_file():
+        raise PcvrError(f"{questions} has questions only: give the file with their answers, annotations='... .json'.")
+    return found
+
+
+class _Reading:
+    """The answers first, since it is the questions that make samples."""
+
+    def __init__(self, records: Records) -> None:
+        self.records, self.report = records, records.report
+        self.slots = Slots()  # of questions, those with answers first
+        self.answered = 0  # how many those are
+        self.images = array("q")  # by slot, what the answers say
+        self.most = Texts()  # by slot, the most common answer
+        self.unusable: set[int] = set()  # slots with bad answers, which have been reported
+        self.subtype = ""
+
+    def read(self, questions: Path, annotations: Path) -> str:
+        """Fill the records; returns a hash of both files."""
+        answers = self.each(annotations, "annotations", self.annotation)
+        self.answered = len(self.slots)
+        asked = self.each(questions, "questions", self.question)
+        rows = np.array(self.slots.rows, np.int64)
+        stray = np.flatnonzero(rows[: self.answered] == UNKNOWN)
+        names = self.slots.names() if stray.size else []
+        for slot in stray.tolist():
+            self.report.add(STRAY, f"annotation of question {names[slot]!r}", "there is no such question")
+        self.records.references.sort(len(self.records), renamed=rows)
+        return hashlib.sha256(asked + answers).hexdigest()
+
+    def each(self, path: Path, wanted: str, take: Callable[[int, Any], None]) -> bytes:
+        """Give every entry of one list to `take`; returns the file's hash."""
+        looked = 0
+        with JsonFile(path) as file:
+            for key, number, value in file:
+                if key == wanted and number >= 0:
+                    looked += 1
+                    take(number, value)
+                elif key == "data_subtype" and value in SUBTYPES:
+                    self.subtype = value
+        self.report.looked[wanted] = looked
+        if not looked:
+            raise PcvrError(f"{path} has no list of {wanted}: VQAv2 has questions and annotations in a file each.")
+        return file.digest.digest()
+
+    def annotation(self, number: int, entry: Any) -> None:
+        """One entry of the list of annotations."""
+        where = f"annotation {number}"
+        try:
+            given, answers = _ANNOTATION(entry)
+            slot, new = self.slots.of(given)
+            if not new:
+                raise EntryError(DUPLICATE, f"the id {given!r} stands more than once")
+        except EntryError as error:
+            self.report.add(error.kind, where, str(error))
+            return
+        image, most, texts = _ANY, "", []
+        try:
+            texts = _texts(answers)
+            most = _most(entry.get("multiple_choice_answer"), texts)
+            image = _image(entry["image_id"]) if "image_id" in entry else _ANY
+        except EntryError as error:
+            self.report.add(error.kind, where, str(error))
+            self.unusable.add(slot)
+        self.images.append(image)
+        self.most.append(most)
+        for text in texts:
+            self.records.references.append(slot, text)
+
+    def question(self, number: int, entry: Any) -> None:
+        """One entry of the list of questions."""
+        given = entry.get("question_id") if isinstance(entry, dict) else None
+        try:
+            given, image, question = _QUESTION(entry)
+            slot, _ = self.slots.of(given)
+            if self.slots.rows[slot] != UNKNOWN:
+                raise EntryError(DUPLICATE, f"the id {given!r} stands more than once")
+            row = self.add(number, given, _image(image), question, slot)
+            self.slots.rows[slot] = row
+        except EntryError as error:
+            self.report.add(error.kind, self.records.label(number, given), str(error))
+            self.slots.spoil(given)
+
+    def add(self, number: int, given: int | str, image: int, question: Any, slot: int) -> int:
+        """Make a row of a question; returns its index."""
+        if not isinstance(question, str):
+            raise EntryError(BROKEN, f"question is a {type(question).__name__}, not a text")
+        if not question.strip():
+            raise EntryError(EMPTY, "the question is empty")
+        known = slot < self.answered
+        if known and self.images[slot] not in (_ANY, image):
+            raise EntryError(BROKEN, f"its image_id is {image}, but its answers are about {self.images[slot]}")
+        file = f"COCO_{self.subtype}_{image:012d}.jpg" if self.subtype else f"{image:012d}.jpg"
+        row = self.records.add(
+            number,
+            str(given),
+            file,
+            prompt=question.strip(),
+            answer=self.most[slot] if known else "",
+            bad=slot in self.unusable,
+        )
+        if not known:
+            self.records.problem(row, UNANSWERED, "no answers belong to it")
+        return row
+
+
+def _image(given: Any) -> int:
+    if type(given) is not int or not 0 <= given < 10**12:
+        raise EntryError(BROKEN, f"image_id is {given!r}, not a whole number of up to twelve digits")
+    return given
+
+
+def _texts(answers: Any) -> list[str]:
+    if not isinstance(answers, list) or not answers:
+        raise EntryError(BROKEN, "answers is not a list of at least one answer")
+    texts = [each.get("answer") if isinstance(each, dict) else None for each in answers]
+    said = [text.strip() for text in texts if isinstance(text, str)]
+    if len(said) < len(texts):
+        raise EntryError(BROKEN, "answers is not a list of objects with a text 'answer'")
+    for text in said:
+        encoded(text)
+    return said
+
+
+def _most(said: Any, texts: list[str]) -> str:
+    """The most common answer: what the file says it is, or the one that is."""
+    if isinstance(said, str) and said.strip():
+        encoded(said)
+        return said.strip()
+    if not any(texts):
+        raise EntryError(EMPTY, "all the answers are empty")
+    return Counter(filter(None, texts)).most_common(1)[0][0]
