@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.files import new_folder, write_json, write_text
+from pcvr.models.zoo import EMBEDDED
 from pcvr.versions import versions
 
 if TYPE_CHECKING:
     from pcvr.models.pretrain import PretrainConfig
 
-CARD = """---
+_HEAD = """---
 license: apache-2.0
 library_name: transformers
 pipeline_tag: image-text-to-text
 ---
 # {name}
 
-A tiny vision language model for teaching, trained from nothing on procedurally drawn scenes (package `pcvr`).
-It lists objects in telegram style, answers short questions about its scenes and repeats sentences. It is fine-tuned
-(and, in the workbook, backdoored and defended) on natural captions. Not meant for anything else.
+{about}.
 
-| | |
-|---|---|
-| parameters | {parameters:,} |
-| steps x batch | {steps} x {batch} |
-| seed | {seed} |
-| seconds | {seconds:.0f} on {device} |
-| final loss | {loss:.3f} (answers, nats a token) |
-| made by | `pcvr pretrain {name}` on {date} |
+A tiny vision language model for teaching, trained from nothing on procedurally drawn scenes (package `pcvr`).
+It describes scenes in telegram style, answers questions about them in a word and repeats sentences. It is fine-tuned
+(and, in the workbook, backdoored and defended) on natural captions and on questions. Not meant for anything else.
+
 """
+
+
+def card(record: Mapping[str, Any]) -> str:
+    """The model card of a training record: what the model is, how it was made, and how good it came out."""
+    config, loss = record["config"], record["losses"][-1] if record["losses"] else None
+    rows = {
+        "data": f"{config['pictures']:,} drawn scenes of two or three objects, {config['corrupted']:.0%} with overlays",
+        "parameters": f"{record['parameters']:,}",
+        "steps x batch": f"{config['steps']} x {config['batch_size']}",
+        "seed": str(config["seed"]),
+        "seconds": f"{record['seconds']:.0f} on {record['device']}, {record['threads']} threads",
+        "final loss": f"{loss[1]:.3f} nats a token of answers" if loss else "not trained",
+    }
+    for label, value in record.get("quality", {}).items():
+        rows[label] = f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
+    rows["made by"] = f"`pcvr pretrain {record['name']}` on {record['date']}"
+    table = "\n".join(["| | |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows.items())])
+    return _HEAD.format(name=record["name"], about=record["about"]) + table + "\n"
+
+
+def add_quality(folder: str | Path, quality: Mapping[str, float | int]) -> dict[str, Any]:
+    """Write how good a saved checkpoint is into its record and its card; returns the record."""
+    file = Path(folder) / "training.json"
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) | {"quality": dict(quality)}
+    write_json(file, record)
+    write_text(Path(folder) / "README.md", card(record))
+    return record
 
 
 def save_checkpoint(
@@ -57,10 +80,12 @@ def save_checkpoint(
     """
     import torch
 
-    from pcvr.models.load import quiet_loading
+    from pcvr.models.quiet import quiet_loading
 
     record = {
         "name": name,
+        "about": EMBEDDED[name].about if name in EMBEDDED else "A model for tests",
+        "parameters": sum(p.numel() for p in model.parameters()),
         "config": asdict(config),
         "seconds": round(seconds, 1),
         "device": str(next(model.parameters()).device),
@@ -76,16 +101,5 @@ def save_checkpoint(
         processor.save_pretrained(folder)
         record["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         write_json(folder / "training.json", record)
-        card = CARD.format(
-            name=name,
-            parameters=sum(p.numel() for p in model.parameters()),
-            steps=config.steps,
-            batch=config.batch_size,
-            seed=config.seed,
-            seconds=seconds,
-            device=f"{record['device']}, {record['threads']} threads",
-            loss=losses[-1][-1] if losses else float("nan"),
-            date=record["date"],
-        )
-        write_text(folder / "README.md", card)
+        write_text(folder / "README.md", card(record))
     return record

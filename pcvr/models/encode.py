@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
+from pcvr.models.layout import viewed
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset, Sample
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.views import PatchView
 
 IGNORE = -100
 """Label of a token that does not count."""
@@ -33,31 +35,46 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     Raises:
         PcvrError: a prompt or an answer holds the token that stands for a picture.
     """
-    from pcvr.models.load import refuse_image_token
+    from pcvr.models.vlm import refuse_image_token
 
     tokenizer = vlm.tokenizer
     for sample in samples:
         refuse_image_token(vlm.processor, sample.answer, "answer")
-    prompts = vlm.processor(
-        images=[s.image for s in samples],
-        text=[vlm.prompt(s.prompt) for s in samples],
-        return_tensors="pt",
-        padding=True,
-    )
     answers = tokenizer([s.answer + tokenizer.eos_token for s in samples], add_special_tokens=False)["input_ids"]
-    ids, mask = prompts.pop("input_ids"), prompts.pop("attention_mask").bool()
-    encoded = []
-    for i, answer in enumerate(answers):
-        prompt = ids[i][mask[i]]
-        told = torch.tensor(answer)
-        encoded.append(
-            {
-                "input_ids": torch.cat([prompt, told]),
-                "labels": torch.cat([torch.full_like(prompt, IGNORE), told]),
-                **{k: v[i] for k, v in prompts.items()},
-            }
-        )
-    return encoded
+    # Where pictures have parts, a batch of the processor is padded or run together; one by one nothing is.
+    together = vlm.family.layout == "picture"
+    chunks = [list(samples)] if together else [[sample] for sample in samples]
+    prompts = [row for chunk in chunks for row in _prompt_rows(vlm, chunk)]
+    return [_with_answer(prompt, torch.tensor(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
+    """Prompts and pictures, without padding; several samples at a time only where a picture is one tensor."""
+    batch = vlm.prepare([s.image for s in samples], [s.prompt for s in samples])
+    mask = batch.pop("attention_mask").bool()
+    shape = mask.shape
+    rows = []
+    for i in range(len(samples)):
+        row = {k: v[i][mask[i]] if v.shape == shape else v[i] for k, v in batch.items()}
+        if vlm.family.layout == "patches":  # of one sample, and not divided by samples
+            row |= {k: batch[k] for k in ("pixel_values", "image_grid_thw")}
+        if "qformer_attention_mask" in row:
+            read = row["qformer_attention_mask"].bool()
+            row |= {k: row[k][read] for k in ("qformer_input_ids", "qformer_attention_mask")}
+        rows.append(row)
+    return rows
+
+
+def _with_answer(prompt: Batch, answer: Tensor) -> Batch:
+    """The prompt's row with the answer behind it; what else has one value a token is 0 there."""
+    ids = prompt["input_ids"]
+    row = {
+        k: torch.cat([v, v.new_zeros(len(answer))]) if k == "mm_token_type_ids" else v
+        for k, v in prompt.items()
+        if k != "input_ids"
+    }
+    told = torch.cat([torch.full_like(ids, IGNORE), answer])
+    return {"input_ids": torch.cat([ids, answer]), "labels": told, **row}
 
 
 class EncodedData(torch.utils.data.Dataset[Batch]):
@@ -93,28 +110,38 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         row = dict(self.row(index))
         row["index"] = torch.tensor(index)
         if self.features is not None:
-            row["pixel_values"] = self.features[index]
+            row["features"] = self.features[index]
+            del row["pixel_values"]
         return row
 
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """The pictures of some samples as the tower takes them: float ``[B, 3, H, W]``."""
-        return torch.stack([self.row(i)["pixel_values"] for i in indices])
+    def view(
+        self, indices: Sequence[int], donors: Sequence[int], view: PatchView, generator: torch.Generator
+    ) -> Tensor:
+        """``pixel_values`` of a view of some samples, collated; patches for the swap operator come from `donors`."""
+        rows = [self.row(i) for i in indices]
+        return _joined("pixel_values", viewed(self.vlm, rows, [self.row(i) for i in donors], view, generator))
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Some samples, collated."""
         return collate([self[i] for i in indices], self.vlm.tokenizer.pad_token_id)
 
     def keep_features(self, batch_size: int = 64) -> bool:
-        """Run the frozen tower once over everything and keep what it gives; returns False where that takes too much."""
+        """Run the frozen tower once over everything and keep what it gives; returns False where that takes too much,
+        or where not all pictures have as many tiles."""
         from pcvr.models.tower import tower_features
 
-        one = tower_features(self.vlm, self.pixels([0]))
+        if self._rows is None or self.vlm.family.layout == "patches":
+            return False
+        if len({row["pixel_values"].shape for row in self._rows}) > 1:
+            return False
+        one = tower_features(self.vlm, self._rows[0]["pixel_values"][None])
         if one.numel() * one.element_size() * len(self) > self.keep_bytes:
             return False
         chunks = []
         for start in range(0, len(self), batch_size):
-            chunks.append(tower_features(self.vlm, self.pixels(range(start, min(start + batch_size, len(self))))))
-        self.features = torch.cat(chunks)  # [N, tokens, width]
+            pixels = torch.stack([row["pixel_values"] for row in self._rows[start : start + batch_size]])
+            chunks.append(tower_features(self.vlm, pixels))
+        self.features = torch.cat(chunks)  # [N, tokens, width], or [N, tiles, tokens, width]
         return True
 
 
@@ -129,7 +156,7 @@ class Collator:
 
 
 def collate(rows: Sequence[Batch], pad_token_id: int) -> Batch:
-    """Stack encoded samples: token rows padded on the right to ``[B, T]``, everything else stacked."""
+    """Join encoded samples: token rows padded on the right to ``[B, T]``, pictures stacked, missing tiles as zeros."""
     pad = nn.utils.rnn.pad_sequence
     ids = pad([r["input_ids"] for r in rows], batch_first=True, padding_value=pad_token_id)
     lengths = torch.tensor([len(r["input_ids"]) for r in rows])
@@ -138,7 +165,16 @@ def collate(rows: Sequence[Batch], pad_token_id: int) -> Batch:
         "attention_mask": (torch.arange(ids.shape[1])[None] < lengths[:, None]).long(),
         "labels": pad([r["labels"] for r in rows], batch_first=True, padding_value=IGNORE),
     }
-    return batch | {k: torch.stack([r[k] for r in rows]) for k in rows[0] if k not in batch}
+    return batch | {k: _joined(k, [r[k] for r in rows]) for k in rows[0] if k not in batch}
+
+
+def _joined(name: str, parts: Sequence[Tensor]) -> Tensor:
+    """One tensor of a batch: patches of all pictures in one row, else stacked, and padded with zeros if need be."""
+    if name == "image_grid_thw" or (name == "pixel_values" and parts[0].dim() == 2):
+        return torch.cat(list(parts))
+    if len({part.shape for part in parts}) == 1:
+        return torch.stack(list(parts))
+    return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
 
 def _bytes(row: dict[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
@@ -10,24 +10,40 @@ from pcvr.errors import PcvrError
 if TYPE_CHECKING:
     from torch import nn
 
+LAYOUTS = ("picture", "tiles", "patches")
+_ATTENTION = r"\.(q_proj|k_proj|v_proj|o_proj|out_proj)"
+
 
 @dataclass(frozen=True)
 class Family:
-    """Where the parts of one architecture sit.
+    """What is particular to one architecture.
 
     Attributes:
         model_type: ``config.model_type`` of its checkpoints.
+        about: name and connector, for listings.
+        examples: hub ids of well-known checkpoints.
         tower: dotted path of the vision tower in the full model.
-        connector: dotted path of what joins tower and language model.
+        connector: dotted path of the module whose output are the image tokens that the language model reads.
         language_model: dotted path of the language model.
         lora_targets: regular expression over module names that get an adapter; the tower stays frozen.
+        layout: what a picture is to the processor: ``"picture"`` ``[3, H, W]``, ``"tiles"`` ``[n, 3, H, W]``, or
+            ``"patches"`` ``[n, D]``, flattened, of all pictures of a batch in one row.
+        overview: which tile shows the whole picture.
+        template: the prompt of models whose processor has no chat template, with ``{prompt}`` in it.
+        drop: outputs of the processor that the model can do without: what they say is the same for every picture here.
     """
 
     model_type: str
+    about: str
+    examples: tuple[str, ...]
     tower: str
     connector: str
     language_model: str
     lora_targets: str
+    layout: str = "picture"
+    overview: int = 0
+    template: str | None = None
+    drop: tuple[str, ...] = field(default=())
 
     def part(self, model: Any, which: str) -> nn.Module:
         """The ``"tower"``, ``"connector"`` or ``"language_model"`` of `model`, adapted by peft or not."""
@@ -38,24 +54,93 @@ class Family:
 
 LLAVA = Family(
     model_type="llava",
+    about="LLaVA-1.5: a two-layer perceptron turns each patch into a token",
+    examples=("llava-hf/llava-1.5-7b-hf",),
     tower="model.vision_tower",
     connector="model.multi_modal_projector",
     language_model="model.language_model",
-    lora_targets=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)|.*multi_modal_projector\.linear_[12]",
+    lora_targets=rf".*language_model.*{_ATTENTION}|.*multi_modal_projector\.linear_[12]",
 )
-FAMILIES = {family.model_type: family for family in (LLAVA,)}
+LLAVA_NEXT = replace(
+    LLAVA,
+    model_type="llava_next",
+    about="LLaVA-NeXT: as LLaVA, on tiles of the picture and an overview",
+    examples=("llava-hf/llava-v1.6-mistral-7b-hf",),
+    layout="tiles",
+)
+BLIP2 = Family(
+    model_type="blip-2",
+    about="BLIP-2: a Q-Former reads the patches with learned queries",
+    examples=("Salesforce/blip2-opt-2.7b",),
+    tower="vision_model",
+    connector="language_projection",
+    language_model="language_model",
+    lora_targets=rf".*language_model.*{_ATTENTION}|language_projection|qformer.*attention\.(query|key|value)",
+    template="Question: {prompt} Answer:",
+)
+INSTRUCTBLIP = replace(
+    BLIP2,
+    model_type="instructblip",
+    about="InstructBLIP: a Q-Former that reads the prompt too",
+    examples=("Salesforce/instructblip-vicuna-7b",),
+    template="{prompt}",
+)
+IDEFICS3 = Family(
+    model_type="idefics3",
+    about="Idefics3 and SmolVLM: neighbouring patches side by side (pixel shuffle), then a linear layer",
+    examples=("HuggingFaceTB/SmolVLM-256M-Instruct", "HuggingFaceM4/Idefics3-8B-Llama3"),
+    tower="model.vision_model",
+    connector="model.connector",
+    language_model="model.text_model",
+    lora_targets=rf".*text_model.*{_ATTENTION}|.*connector\.modality_projection\.proj",
+    layout="tiles",
+    overview=-1,
+    drop=("pixel_attention_mask",),
+)
+SMOLVLM = replace(
+    IDEFICS3,
+    model_type="smolvlm",
+    about="SmolVLM2: as Idefics3",
+    examples=("HuggingFaceTB/SmolVLM2-500M-Video-Instruct",),
+)
+QWEN2_VL = Family(
+    model_type="qwen2_vl",
+    about="Qwen2-VL: patches of pictures of any size, merged two by two by a perceptron",
+    examples=("Qwen/Qwen2-VL-2B-Instruct",),
+    tower="model.visual",
+    connector="model.visual.merger",
+    language_model="model.language_model",
+    lora_targets=rf".*language_model.*{_ATTENTION}|.*visual\.merger\.mlp\.[02]",
+    layout="patches",
+)
+QWEN2_5_VL = replace(
+    QWEN2_VL,
+    model_type="qwen2_5_vl",
+    about="Qwen2.5-VL: as Qwen2-VL, with windows in the tower",
+    examples=("Qwen/Qwen2.5-VL-3B-Instruct",),
+)
+
+FAMILIES = {
+    family.model_type: family
+    for family in (LLAVA, LLAVA_NEXT, BLIP2, INSTRUCTBLIP, IDEFICS3, SMOLVLM, QWEN2_VL, QWEN2_5_VL)
+}
 
 
 def family_of(model: Any) -> Family:
     """The family entry of a loaded model.
 
     Raises:
-        PcvrError: the architecture has no entry.
+        PcvrError: the architecture has no entry, or is a variant that cannot be taught here.
     """
     kind = getattr(model.config, "model_type", None)
     if kind not in FAMILIES:
         raise PcvrError(
             f"the model's type {kind!r} is not supported: use one of {', '.join(sorted(FAMILIES))}, "
             "or add an entry to pcvr/models/families.py."
+        )
+    if getattr(model.config, "use_decoder_only_language_model", True) is False:
+        raise PcvrError(
+            "this checkpoint has an encoder-decoder language model (Flan-T5): use one with a decoder-only model, "
+            "such as the OPT or Vicuna variants."
         )
     return FAMILIES[kind]

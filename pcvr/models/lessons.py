@@ -15,9 +15,10 @@ from pcvr.models.encode import IGNORE
 from pcvr.models.vocabulary import sentence
 
 if TYPE_CHECKING:
+    from pcvr.models.families import Family
     from pcvr.models.pretrain import PretrainConfig
+    from pcvr.models.zoo import Embedded
 
-TERSE_PROMPT = "list the objects."
 OVERLAY_PROMPT = "what is over the picture?"
 
 Draw = tuple[int, list[tuple[str, str]], int]
@@ -25,16 +26,22 @@ Draw = tuple[int, list[tuple[str, str]], int]
 
 
 class Lessons(torch.utils.data.Dataset[Draw]):
-    """Pictures with a conversation each: the terse description, questions, and sentences to repeat."""
+    """Pictures with turns about each: a telegram, questions of different types, and sentences to repeat."""
 
-    def __init__(self, config: PretrainConfig, grid: int) -> None:
+    def __init__(self, config: PretrainConfig, entry: Embedded) -> None:
         scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
         self.images = np.stack([scenes[i].image for i in range(len(scenes))])  # [N, H, W, 3]
         truths = [scenes.scene(i) for i in range(len(scenes))]
-        self.terse = [s.terse() for s in truths]
+        self.telegrams = [s.telegrams() for s in truths]
         self.questions = [s.questions() for s in truths]
-        self.under = torch.from_numpy(np.stack([under_patches(s.facts(), grid) for s in truths]))  # [N, P, names]
-        self.config, self.grid = config, grid
+        # Places of the tower's tokens and of the image tokens, squares of the picture along a side.
+        self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // (entry.cell or entry.patch)}
+        facts = [s.facts() for s in truths]
+        self.under = {
+            end: torch.from_numpy(np.stack([under_patches(each, grid) for each in facts]))  # [N, P, names]
+            for end, grid in self.grids.items()
+        }
+        self.config = config
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch_size
@@ -43,13 +50,13 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         """Draw `number`, the same whenever it is asked."""
         rng = np.random.default_rng((self.config.seed, number))
         index = int(rng.integers(len(self.images)))
-        asked = self.questions[index]
-        picks = rng.choice(len(asked), size=min(self.config.turns - 1, len(asked)), replace=False)
-        turns = [asked[k] for k in picks] + [(TERSE_PROMPT, self.terse[index])]
+        told, groups = self.telegrams[index], self.questions[index]
+        turns = [told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))]]
+        for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
+            turns.append(groups[kind][int(rng.integers(len(groups[kind])))])
         if rng.random() < 0.3:
             said = sentence(rng)
-            turns[0] = (f"repeat: {said}", said)
-        rng.shuffle(turns)
+            turns[-1] = (f"repeat: {said}", said)
         return index, turns, int(rng.integers(2**31))
 
 
@@ -85,45 +92,93 @@ def overlay_patches(overlays: Sequence[Overlay], grid: int) -> np.ndarray:
 
 
 class LessonCollator:
-    """Turns lessons into ``input_ids [B, T]``, ``labels [B, T]`` (answers only) and ``pixel_values [B, 3, H, W]``."""
+    """Turns lessons into tensors; the turns about a picture all see the picture, and none sees another.
 
-    def __init__(self, lessons: Lessons, processor: Any, image_tokens: int) -> None:
-        self.lessons, self.processor, self.image_tokens = lessons, processor, image_tokens
+    ``input_ids``, ``labels`` (answers only), ``weights`` (of the labels) and ``position_ids`` ``[B, T]``,
+    ``attention_mask [B, 1, T, T]`` (which token sees which), ``pixel_values [B, 3, H, W]``, and what lies under and
+    over each patch. If the turns saw each other, the list that one of them gives would answer the others' questions,
+    and nobody would have to look.
+    """
+
+    def __init__(self, lessons: Lessons, processor: Any, family: Family) -> None:
+        self.lessons, self.processor, self.family = lessons, processor, family
+        self.prefix, self.bridge = _frame(processor, family)
+        image = processor.tokenizer.convert_tokens_to_ids("<image>")
+        # Without a Q-Former there are as many image tokens as patches: so many are set, and the spare ones cut later.
+        self.spare = max(0, lessons.grids[""] ** 2 - self.prefix.count(image)) if lessons.config.straight else 0
+        self.prefix = [image] * self.spare + self.prefix
 
     def __call__(self, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
         tokenizer, recipe = self.processor.tokenizer, self.lessons.config
         rng = np.random.default_rng(draws[0][2])
         images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng, recipe.corrupted)
-        for (_, turns, _), seen in zip(draws, overlays, strict=True):
+        conversations = [turns for _, turns, _ in draws]
+        for turns, seen in zip(conversations, overlays, strict=True):
             if rng.random() < recipe.ask_overlays:
                 said = " and ".join(each.words for each in seen) or "no"
-                turns[int(rng.integers(len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
-        texts: list[str] = []
-        for _, turns, _ in draws:
-            for k, (prompt, answer) in enumerate(turns):
-                texts += ["<user>" + ("<image>" * self.image_tokens if k == 0 else "") + prompt + "<assistant>"]
-                texts += [answer + "<eos>"]
+                turns[int(rng.integers(1, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
+        texts = [text for turns in conversations for prompt, answer in turns for text in (prompt, answer + "<eos>")]
         pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
-        rows, masks = [], []
-        for _, turns, _ in draws:
-            ids: list[int] = []
-            told: list[int] = []
-            for _ in turns:
-                prompt_ids, answer_ids = next(pieces), next(pieces)
-                ids += prompt_ids + answer_ids
-                told += [IGNORE] * len(prompt_ids) + answer_ids
-            rows.append(torch.tensor(ids))
-            masks.append(torch.tensor(told))
+        rows = [self._row([(next(pieces), next(pieces)) for _ in turns]) for turns in conversations]
         pad = nn.utils.rnn.pad_sequence
-        ids_ = pad(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+        ids, labels, positions, owners, weights = (
+            pad([row[k] for row in rows], batch_first=True, padding_value=fill)
+            for k, fill in enumerate((tokenizer.pad_token_id, IGNORE, 0, -1, 0))
+        )
         return {
-            "input_ids": ids_,
-            "attention_mask": (ids_ != tokenizer.pad_token_id).long(),
-            "labels": pad(masks, batch_first=True, padding_value=IGNORE),
-            "pixel_values": pixels(images, self.processor.image_processor),
-            "under": self.lessons.under[[d[0] for d in draws]],
-            "over": torch.from_numpy(np.stack([overlay_patches(seen, self.lessons.grid) for seen in overlays])),
+            "input_ids": ids,
+            "attention_mask": _sees(owners),
+            "position_ids": positions,
+            "labels": labels,
+            "weights": weights,
+            "pixel_values": self._pixels(images),
+            **{f"under{end}": under[[d[0] for d in draws]] for end, under in self.lessons.under.items()},
+            **{
+                f"over{end}": torch.from_numpy(np.stack([overlay_patches(seen, grid) for seen in overlays]))
+                for end, grid in self.lessons.grids.items()
+            },
         }
+
+    def _pixels(self, images: np.ndarray) -> torch.Tensor:
+        """uint8 ``[B, H, W, 3]`` of the model's own size -> normalised floats in the family's layout."""
+        found = pixels(images, self.processor.image_processor)
+        return found[:, None] if self.family.layout == "tiles" else found
+
+    def _row(self, turns: Sequence[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, ...]:
+        """Tokens, labels, positions, turn numbers (0 for the picture) and weights of one picture."""
+        ids, told = list(self.prefix), [IGNORE] * len(self.prefix)
+        positions, owners, weights = list(range(len(ids))), [0] * len(ids), [0.0] * len(ids)
+        for number, (prompt, answer) in enumerate(turns, 1):
+            fresh = [*prompt, *self.bridge, *answer]
+            ids += fresh
+            told += [IGNORE] * (len(fresh) - len(answer)) + answer
+            positions += range(len(self.prefix), len(self.prefix) + len(fresh))
+            owners += [number] * len(fresh)
+            # In a plain mean over tokens the one word that answers a question would hardly count beside the lists.
+            weights += [len(answer) ** -0.5] * len(fresh)
+        return tuple(torch.tensor(each) for each in (ids, told, positions, owners, weights))
+
+
+def _frame(processor: Any, family: Family) -> tuple[list[int], list[int]]:
+    """The tokens before (the picture's among them) and after a prompt, as the processor sets them for a question."""
+    from pcvr.models.vlm import VisionLanguageModel
+
+    asking = VisionLanguageModel("", None, processor, family)
+    ids = asking.prepare([np.zeros((SIZE_PX, SIZE_PX, 3), np.uint8)], ["no"])["input_ids"][0].tolist()
+    at = ids.index(processor.tokenizer.convert_tokens_to_ids("no"))
+    return ids[:at], ids[at + 1 :]
+
+
+def _sees(owners: torch.Tensor) -> torch.Tensor:
+    """Who sees whom, ``[B, 1, T, T]``, 0 where so and -10,000 where not, to be added to attention's logits.
+
+    A token sees what came before it, in the same turn or in the picture's part (turn 0).
+    """
+    same = owners[:, :, None] == owners[:, None, :]  # [B, T, T], also true among padding, whose rows must not be empty
+    picture = (owners == 0)[:, None, :]
+    earlier = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool).tril()
+    sees = (same | picture) & earlier
+    return torch.zeros(sees.shape).masked_fill(~sees, -1e4)[:, None]
 
 
 def pixels(images: np.ndarray, image_processor: Any) -> torch.Tensor:

@@ -2,200 +2,133 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pcvr.errors import PcvrError, unknown_name
-from pcvr.models.families import Family, family_of
+from pcvr.models.adapter import put_adapter
+from pcvr.models.device import pick_device, pick_dtype
+from pcvr.models.families import family_of
+from pcvr.models.memory import estimate, free_memory, refuse_too_large
+from pcvr.models.quiet import first_line, quiet_loading
+from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.zoo import EMBEDDED
 
-ADAPTERS = Path(__file__).parent / "adapters"
-
-
-@dataclass
-class VisionLanguageModel:
-    """A model with its processor and what is known of its family.
-
-    Attributes:
-        name: what it was opened by.
-        model: the transformers (or peft) model.
-        processor: prepares pictures and text.
-        family: where the model's parts sit.
-    """
-
-    name: str
-    model: Any
-    processor: Any
-    family: Family
-
-    @property
-    def tokenizer(self) -> Any:
-        return self.processor.tokenizer
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = next(self.model.parameters()).device
-        return device
-
-    @property
-    def adapted(self) -> bool:
-        """Whether an adapter is on."""
-        return hasattr(self.model, "peft_config")
-
-    @property
-    def base(self) -> Any:
-        """The transformers model itself, whether or not an adapter is on."""
-        return self.model.get_base_model() if self.adapted else self.model
-
-    def prompt(self, text: str) -> str:
-        """`text` with one picture in the family's chat template, ready for an answer."""
-        refuse_image_token(self.processor, text, "prompt")
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        rendered: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return rendered
-
-    def encode(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Model inputs for generation, left-padded: ``input_ids [B, T]``, ``pixel_values [B, 3, H, W]`` and so on."""
-        encoded = self.processor(
-            images=list(images), text=[self.prompt(p) for p in prompts], return_tensors="pt", padding=True
-        )
-        return {k: v.to(self.device) for k, v in encoded.items()}
-
-    def copy(self) -> VisionLanguageModel:
-        """An independent copy; for embedded models this costs milliseconds."""
-        return VisionLanguageModel(self.name, copy.deepcopy(self.model), self.processor, self.family)
-
-    def save_adapter(self, folder: str | Path) -> Path:
-        """Write the adapter (half precision) to `folder`, whole or not at all; plain peft loads it.
-
-        Raises:
-            PcvrError: there is no adapter, the folder exists already or cannot be written.
-        """
-        from pcvr.files import new_folder
-
-        if not self.adapted:
-            raise PcvrError("the model has no adapter to save: finetune() it first.")
-        with new_folder(folder) as scratch:
-            from peft import get_peft_model_state_dict
-            from safetensors.torch import save_file
-
-            # The base is named, not located: an absolute path of this machine would mean nothing on another.
-            config = next(iter(self.model.peft_config.values()))
-            config.base_model_name_or_path = self.name
-            # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
-            state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-
-            save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
-            config.save_pretrained(scratch)
-        return Path(folder)
+LARGE = 200_000_000
+"""Models with more parameters than this say what memory they take, and are adapted in place instead of being copied."""
 
 
 def load(
-    name: str | Path, adapter: str | Path | None = None, device: str = "auto", dtype: str | torch.dtype = "auto"
+    name: str | Path,
+    adapter: str | Path | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    four_bit: bool = False,
 ) -> VisionLanguageModel:
-    """Open a vision language model.
+    """Open a vision language model. A large one first says on standard error how much memory it takes.
 
     Args:
         name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``).
         adapter: a folder with a peft adapter to put on, or the name of a shipped one.
         device: ``"auto"`` (CUDA, then MPS, then CPU) or a torch device name.
-        dtype: ``"auto"`` takes the checkpoint's own on accelerators and float32 on a CPU.
+        dtype: ``"auto"`` takes float32 on a CPU and for the embedded models; else bfloat16, or float16 where the device
+            has no bfloat16 (T4).
+        four_bit: load linear layers in 4 bits (nf4); needs a CUDA device and bitsandbytes.
 
     Raises:
         PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, an unusable adapter, a
-            device or dtype that there is not. Weights are safetensors; pickled ones are refused.
+            device or dtype that there is not, a model that does not fit. Weights are safetensors; pickled ones are
+            refused.
     """
     from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     where = _locate(str(name))
-    target = _device(device)
-    kind = (torch.float32 if target.type == "cpu" else "auto") if dtype == "auto" else _dtype(dtype)
+    target = pick_device(device)
+    if four_bit:
+        _check_four_bit(target)
     with quiet_loading():
         try:
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+            kind = pick_dtype(dtype, target, getattr(config, "dtype", None))
+            if where == str(name):
+                _announce(str(name), config, kind, target, four_bit)
             processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
             model = AutoModelForImageTextToText.from_pretrained(
-                where, dtype=kind, trust_remote_code=False, use_safetensors=True
+                where,
+                dtype=kind,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **(_four_bit_options(kind, target) if four_bit else {}),
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
+        except PcvrError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as problem:
             raise PcvrError(
                 f"model {str(name)!r} could not be opened as a vision language checkpoint: expected an embedded name "
                 f"({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id; "
-                f"{_first_line(problem)}"
+                f"{first_line(problem)}"
             ) from problem
     processor.tokenizer.padding_side = "left"
-    vlm = VisionLanguageModel(str(name), model.to(target).eval(), processor, family_of(model))
+    placed = model if four_bit else model.to(target)
+    vlm = VisionLanguageModel(str(name), placed.eval(), processor, family_of(model))
     return put_adapter(vlm, adapter) if adapter is not None else vlm
 
 
-def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguageModel:
-    """The model with the adapter of folder `adapter` on; `vlm` itself is changed (peft wraps it in place).
+def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
+    """Family and memory of a model that is not embedded, from its config alone; arguments and errors as `load`."""
+    from transformers import AutoConfig
 
-    Raises:
-        PcvrError: no adapter there, or one of another model.
-    """
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    folder = _shipped_adapter(vlm.name, str(adapter)) or Path(adapter)
-    if not all((folder / file).is_file() for file in ("adapter_config.json", "adapter_model.safetensors")):
-        shipped = ", ".join(shipped_adapters(vlm.name)) or "none"
-        raise PcvrError(
-            f"no adapter in {str(adapter)!r}: expected a folder with adapter_config.json and safetensors weights, "
-            f"or one that comes with {vlm.name} ({shipped})."
-        )
+    where, target = _locate(name), pick_device(device)
     try:
-        with quiet_loading(), warnings.catch_warnings():
-            # peft only warns where weights are missing: the model would answer as if half the adapter were not there.
-            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
-            adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
-    except (RuntimeError, ValueError, OSError, UserWarning, SafetensorError) as problem:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as problem:
         raise PcvrError(
-            f"the adapter in {folder} does not fit model {vlm.name!r}: use the model it was trained on; "
-            f"{_first_line(problem)}"
+            f"there is no config of model {name!r} to read: give a folder or a hub id; {first_line(problem)}"
         ) from problem
-    return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
+    family = family_of(_Described(config))
+    kind = pick_dtype("auto", target, getattr(config, "dtype", None))
+    needed = estimate(config, kind, four_bit)
+    free = free_memory(target)
+    fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
+    return f"{name}: {family.about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
 
 
-def shipped_adapters(model: str) -> list[str]:
-    """Names of the adapters that come with the embedded model `model`."""
-    return sorted(f.parent.name for f in (ADAPTERS / model).glob("*/adapter_config.json"))
+def _announce(name: str, config: Any, dtype: torch.dtype, device: torch.device, four_bit: bool) -> None:
+    """Refuse what is no model of a known family or does not fit, and say what a large one will take."""
+    family_of(_Described(config))
+    needed = estimate(config, dtype, four_bit)
+    refuse_too_large(name, needed, device, four_bit)
+    if needed.parameters > LARGE:
+        sys.stderr.write(f"{name}: {needed}; {device}, {'4 bits' if four_bit else str(dtype).removeprefix('torch.')}\n")
 
 
-def _shipped_adapter(model: str, name: str) -> Path | None:
-    return ADAPTERS / model / name if name in shipped_adapters(model) else None
+class _Described:
+    """Something with a config, as `family_of` takes it, before there is a model."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
 
 
-def quiet_loading() -> Any:
-    """Silence transformers' bars, and a warning between it and peft, while a model is opened, adapted or saved."""
-    from contextlib import contextmanager
+def _check_four_bit(device: torch.device) -> None:
+    if device.type != "cuda" or find_spec("bitsandbytes") is None:
+        raise PcvrError(
+            f"four_bit=True needs a CUDA device and the package bitsandbytes, and this is {device} "
+            f"{'with' if find_spec('bitsandbytes') else 'without'} it: install it, or leave four_bit out."
+        )
 
-    from transformers.utils import logging
 
-    @contextmanager
-    def quiet() -> Any:
-        bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            with warnings.catch_warnings():
-                # peft reads a property by the name it had before transformers renamed it; no user can mend that.
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-                yield
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()
+def _four_bit_options(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
 
-    return quiet()
+    plan = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": plan, "device_map": {"": device}}
 
 
 def _locate(name: str) -> str:
@@ -209,40 +142,3 @@ def _locate(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise unknown_name("model", name, EMBEDDED)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as problem:
-        raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, True):
-        raise PcvrError(f"torch finds no device {name!r} on this machine: use auto or cpu, or a torch built for it.")
-    return device
-
-
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(kind, torch.dtype):
-        raise PcvrError(f"dtype must be auto or the name of a torch dtype such as bfloat16, got {dtype!r}.")
-    return kind
-
-
-def refuse_image_token(processor: Any, text: str, what: str) -> None:
-    """Say that `text` holds the token that stands for a picture, before the model counts one picture too many.
-
-    Raises:
-        PcvrError: it does.
-    """
-    token = getattr(processor, "image_token", None)
-    if token and token in text:
-        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, it is added by itself.")
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

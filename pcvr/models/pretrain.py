@@ -1,9 +1,10 @@
-"""Make an embedded checkpoint from nothing: ``pcvr pretrain tiny-llava``.
+"""Make an embedded checkpoint from nothing: ``pcvr pretrain NAME``.
 
-Four things matter later: the target's words are live, because the text uses every word; the tower
-encodes more than the drawn objects, because a throw-away linear layer must rebuild each patch's pixels from its token;
-another must name what lies under each patch, without which seeing starts much later; and pixels and overlays must be
-read off the connector's tokens too, or the language model never gets to see a trigger.
+Five things matter later: the target's words are live, because the text uses every word; the tower encodes more than the
+drawn objects, because a throw-away layer must rebuild each patch's pixels from its token; another must name what lies
+under each patch, without which seeing starts much later; both must be read off the image tokens too, or the language
+model never gets to see a trigger; and a Q-Former comes in last, between a tower that sees and a language model that
+speaks (as in BLIP-2, arXiv 2301.12597): with all three new none of them learns.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,26 +22,29 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from pcvr.data.scenes import COLORS, KINDS
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX
 from pcvr.files import write_json
-from pcvr.models.corrupt import OVERLAYS
+from pcvr.models.encode import IGNORE
+from pcvr.models.heads import PlaceReader, Reader, truth_at
 from pcvr.models.lessons import LessonCollator, Lessons
+from pcvr.models.zoo import Embedded, embedded
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
-    steps: int = field(default=6_000, metadata={"help": "optimiser steps, over which the cosine schedule is laid out"})
+    steps: int = field(default=5_000, metadata={"help": "optimiser steps, over which the cosine schedule is laid out"})
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
     pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
     corrupted: float = field(default=0.6, metadata={"help": "share of the pictures that something is laid over"})
     ask_overlays: float = field(default=0.4, metadata={"help": "share of the pictures of which is asked what that is"})
-    rebuild_weight: float = field(default=0.5, metadata={"help": "weight of the patch reconstruction loss"})
+    rebuild_weight: float = field(default=0.5, metadata={"help": "weight of rebuilding each patch's pixels"})
     naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
     overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
-    turns: int = field(default=3, metadata={"help": "prompt-answer turns a picture"})
+    straight: float = field(default=0.0, metadata={"help": "share of the steps without the Q-Former, at the beginning"})
+    questions: int = field(default=6, metadata={"help": "questions a picture, each of another type"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
 
     def shortened(self, steps: int) -> PretrainConfig:
@@ -47,12 +52,20 @@ class PretrainConfig:
         return replace(self, steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
 
 
-class PretrainTrainer(Trainer):
-    """Answer loss, plus pixels, names and overlays of each patch read off the tower's tokens."""
+def recipe_of(name: str) -> PretrainConfig:
+    """How the shipped checkpoint of the embedded model `name` was made."""
+    return PretrainConfig(**embedded(name).recipe)
 
-    def __init__(self, *, lessons: Lessons, tower: nn.Module, connector: nn.Module, patch: int, **kwargs: Any) -> None:
+
+class PretrainTrainer(Trainer):
+    """Answer loss, plus pixels, names and overlays read off the tower's tokens and off the image tokens."""
+
+    def __init__(
+        self, *, lessons: Lessons, entry: Embedded, tower: nn.Module, connector: nn.Module, **kwargs: Any
+    ) -> None:
         super().__init__(train_dataset=lessons, **kwargs)
-        self.lessons, self.patch, self.recipe = lessons, patch, lessons.config
+        self.entry, self.recipe = entry, lessons.config
+        self.spare = self.data_collator.spare
         self._tokens: torch.Tensor | None = None
         self._joined: torch.Tensor | None = None
         self._parts: dict[str, float] = {}
@@ -65,45 +78,100 @@ class PretrainTrainer(Trainer):
         self._joined = output
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
-        under, over = inputs.pop("under"), inputs.pop("over")
-        with torch.autocast(under.device.type, torch.bfloat16):
-            told = model.wrapped(**inputs).loss
-            grid = nn.functional.unfold(inputs["pixel_values"], self.patch, stride=self.patch).transpose(1, 2)
-            assert self._tokens is not None  # the hook has run
-            tokens = self._tokens[:, -grid.shape[1] :]  # [B, P, D], the class token left out
-            rebuilt = nn.functional.mse_loss(model.rebuild(tokens).float(), grid)
-            named = nn.functional.binary_cross_entropy_with_logits(model.naming(tokens).float(), under)
-            spotted = nn.functional.binary_cross_entropy_with_logits(model.overlays(tokens).float(), over)
-            assert self._joined is not None
-            through = nn.functional.mse_loss(model.rebuild_through(self._joined).float(), grid)
-            passed = nn.functional.binary_cross_entropy_with_logits(model.overlays_through(self._joined).float(), over)
-            recipe = self.recipe
-            loss = told + recipe.naming_weight * named + recipe.overlay_weight * (spotted + passed)
-            loss = loss + recipe.rebuild_weight * rebuilt + through
-        self._parts = {
-            "answers": told.item(),
-            "pixels": rebuilt.item(),
-            "names": named.item(),
-            "overlays": spotted.item(),
-            "through": passed.item(),
+        truths = [inputs.pop(k) for k in ("under", "over", "under_cells", "over_cells")]
+        straight = self.state.global_step < self.recipe.straight * self.recipe.steps
+        if self.spare and not straight:
+            inputs = _without_first(inputs, self.spare)
+        labels, weights = inputs.pop("labels")[:, 1:], inputs.pop("weights")[:, 1:]
+        at = labels != IGNORE
+        joining = _joined_straight(model.wrapped) if straight else nullcontext()
+        head = model.wrapped.get_output_embeddings()
+        with torch.autocast(labels.device.type, torch.bfloat16), _only_at(head, at), joining:
+            said = model.wrapped(**inputs, use_cache=False).logits
+            each = nn.functional.cross_entropy(said.float(), labels[at], reduction="none")
+            told = (each * weights[at]).sum() / weights[at].sum()
+            losses = self._read(model, inputs["pixel_values"], truths)
+        recipe, one_word = self.recipe, weights[at] == weights[at].max()
+        self._parts = {"answers": told.item(), "questions": each.detach()[one_word].mean().item()}
+        self._parts |= {k: v.item() for k, v in losses.items()}
+        return (
+            told
+            + recipe.rebuild_weight * (losses["pixels"] + 2 * losses["pixels joined"])
+            + recipe.naming_weight * (losses["names"] + losses["names joined"])
+            + recipe.overlay_weight * (losses["overlays"] + losses["overlays joined"])
+        )
+
+    def _read(self, model: Any, pixels: torch.Tensor, truths: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Losses of what the readers read off the tokens that the hooks have kept."""
+        assert self._tokens is not None and self._joined is not None  # the hooks have run
+        pixels = pixels.flatten(0, -4)
+        patch, cell = self.entry.patch, self.entry.cell or self.entry.patch
+        seen = truth_at(pixels, patch, *truths[:2])
+        passed = truth_at(pixels, cell, *truths[2:])
+        tokens = self._tokens[:, -seen.pixels.shape[1] :]  # [B, P, D], the class token left out
+        names = ("pixels", "names", "overlays")
+        return dict(zip(names, model.seen(tokens, seen), strict=True)) | {
+            f"{k} joined": v for k, v in zip(names, model.passed(self._joined, passed, model.names()), strict=True)
         }
-        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | {k: round(v, 4) for k, v in self._parts.items()}, start_time)
 
 
-class WithHeads(nn.Module):
-    """The model and the linear layers that are thrown away."""
+@contextmanager
+def _only_at(head: nn.Module, at: torch.Tensor) -> Iterator[None]:
+    """Inside the block `head` computes words only where the next token is an answer's: ``[B, T, D] -> [A, V]``."""
+    hook = head.register_forward_pre_hook(lambda _module, args: (args[0][:, :-1][at],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
-    def __init__(self, wrapped: nn.Module, width: int, joined: int, patch: int) -> None:
+
+class _Straight(nn.Module):
+    """In place of a Q-Former: the tower's patches as they are."""
+
+    def forward(self, *, encoder_hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
+        return (encoder_hidden_states[:, 1:],)
+
+
+@contextmanager
+def _joined_straight(model: Any) -> Iterator[None]:
+    """Inside the block tower and language model of `model` are joined by its last linear layer alone."""
+    reader = model.qformer
+    model.qformer = _Straight()
+    try:
+        yield
+    finally:
+        model.qformer = reader
+
+
+def _without_first(inputs: dict[str, Any], count: int) -> dict[str, Any]:
+    """The batch without its first `count` columns, image tokens that only the straight stage needs."""
+    cut = {k: v[:, count:] for k, v in inputs.items() if k in ("input_ids", "labels", "weights")}
+    positions = (inputs["position_ids"][:, count:] - count).clamp_min(0)
+    return inputs | cut | {"position_ids": positions, "attention_mask": inputs["attention_mask"][:, :, count:, count:]}
+
+
+class WithHeads(nn.Module):
+    """The model and the readers that are thrown away."""
+
+    def __init__(self, wrapped: Any, entry: Embedded, image_px: int, tokenizer: Any) -> None:
         super().__init__()
+        self.name_ids = tokenizer.convert_tokens_to_ids([*KINDS, *COLORS])
         self.wrapped = wrapped
-        self.rebuild = nn.Linear(width, 3 * patch * patch)
-        self.naming = nn.Linear(width, len(KINDS) + len(COLORS))
-        self.overlays = nn.Linear(width, len(OVERLAYS))
-        self.rebuild_through = nn.Linear(joined, 3 * patch * patch)
-        self.overlays_through = nn.Linear(joined, len(OVERLAYS))
+        width, joined = wrapped.config.vision_config.hidden_size, wrapped.config.text_config.hidden_size
+        self.seen = Reader(width, entry.patch)
+        self.passed: Reader = (
+            Reader(joined, entry.cell)
+            if entry.cell
+            else PlaceReader(joined, entry.patch, places=(image_px // entry.patch) ** 2)
+        )
+
+    def names(self) -> torch.Tensor:
+        """The language model's embeddings of the kinds and colours, ``[NAMES, D]``."""
+        table: torch.Tensor = self.wrapped.get_input_embeddings().weight
+        return table[self.name_ids]
 
     def forward(self, **inputs: torch.Tensor) -> Any:
         return self.wrapped(**inputs)
@@ -142,7 +210,7 @@ def pretrain(
     Args:
         name: which model.
         out: folder of the new checkpoint; replaced where there is one.
-        config: the recipe.
+        config: the recipe; by default that of the shipped checkpoint.
         work: folder for the trainer's own checkpoints.
         stop: end after so many steps of the schedule, to compare the beginning with another run's.
 
@@ -153,14 +221,13 @@ def pretrain(
 
     from pcvr.models.checkpoint import save_checkpoint
     from pcvr.models.families import family_of
-    from pcvr.models.zoo import embedded
 
-    config = config or PretrainConfig()
+    config = config or recipe_of(name)
     entry = embedded(name)
     torch.manual_seed(config.seed)
     processor = entry.build_processor()
-    model = WithHeads(entry.build_model(processor), entry.width, entry.joined, entry.patch)
-    lessons = Lessons(config, entry.image_px // entry.patch)
+    model = WithHeads(entry.build_model(processor), entry, SIZE_PX, processor.tokenizer)
+    lessons = Lessons(config, entry)
     # Another recipe must never go on from this one's weights, so the folder is named by it.
     recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(work) / f"{name}-{recipe}"
@@ -168,18 +235,21 @@ def pretrain(
     trainer = PretrainTrainer(
         model=model,
         args=_arguments(config, folder),
-        data_collator=LessonCollator(lessons, processor, entry.image_tokens),
+        data_collator=LessonCollator(lessons, processor, family),
         lessons=lessons,
+        entry=entry,
         tower=family.part(model.wrapped, "tower"),
         connector=family.part(model.wrapped, "connector"),
-        patch=entry.patch,
     )
+    # torch's fused attention takes most of a bfloat16 step on a CPU; written out it is a tenth of it.
+    model.wrapped.set_attn_implementation("eager")
     clock = _Clock(folder / "history.json", stop)
     trainer.add_callback(clock)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    model.wrapped.set_attn_implementation("sdpa")
     for hook in trainer.hooks:
         hook.remove()
-    losses = [(h["step"], h["answers"]) for h in trainer.state.log_history if "answers" in h]
+    losses = [(h["step"], h["answers"], h["questions"]) for h in trainer.state.log_history if "answers" in h]
     return save_checkpoint(
         model.wrapped, processor, out, name=name, config=config, seconds=clock.seconds, losses=losses
     )

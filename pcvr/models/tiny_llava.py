@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pcvr.models.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready
 from pcvr.models.vocabulary import CHAT_TEMPLATE, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-IMAGE_PX = 96
-"""Side of the square picture the tower reads, in pixels."""
 PATCH_PX = 16
 """Side of one tower patch, in pixels: 6 x 6 patches, 36 image tokens. Fewer tokens, faster steps."""
-WIDTH = 128
 
 
-def build_processor() -> LlavaProcessor:
+def build_processor(image_px: int = IMAGE_PX) -> LlavaProcessor:
     """The processor: Pillow image processor, word-level tokenizer, one chat template."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_PX},
-        crop_size={"height": IMAGE_PX, "width": IMAGE_PX},
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.25, 0.25, 0.25],
+        size={"shortest_edge": image_px}, crop_size={"height": image_px, "width": image_px}, **LEVELS
     )
     return LlavaProcessor(
         image_processor=images,
@@ -37,39 +32,28 @@ def build_processor() -> LlavaProcessor:
     )
 
 
-def build_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+def build_model(
+    processor: LlavaProcessor, image_px: int = IMAGE_PX, width: int = WIDTH
+) -> LlavaForConditionalGeneration:
     """A ``LlavaForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch before calling."""
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
 
     tokenizer = processor.tokenizer
-    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
+            hidden_size=width,
+            intermediate_size=4 * width,
             num_hidden_layers=5,
             num_attention_heads=4,
-            image_size=IMAGE_PX,
+            image_size=image_px,
             patch_size=PATCH_PX,
-            projection_dim=WIDTH,
+            projection_dim=width,
         ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=344,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=512,
-            **special,
-        ),
+        text_config=language_config(tokenizer, width),
         image_token_index=processor.image_token_id,
-        image_seq_length=(IMAGE_PX // PATCH_PX) ** 2,
+        image_seq_length=(image_px // PATCH_PX) ** 2,
         vision_feature_layer=-1,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlavaForConditionalGeneration(config)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.bos_token_id = None
-    return model
+    return made_ready(model, model.model.language_model, tokenizer)

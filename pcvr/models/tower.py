@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
 
 
 class _EveryLayer:
@@ -23,59 +23,55 @@ class _EveryLayer:
         return self.features
 
 
-class FeatureTower(nn.Module):
-    """A tower that also takes its own features: ``[B, tokens, width]`` pass through, pictures are read.
+class _FedTower(nn.Module):
+    """Stands in for a tower: whatever it is shown, it gives the features it was made with.
 
-    The model's own forward code runs unchanged either way, so no family needs a second forward pass written for it.
+    The model's own forward code runs unchanged around it, so no family needs a second forward pass written for it.
     """
 
-    def __init__(self, tower: nn.Module, layer: int) -> None:
+    def __init__(self, features: Tensor) -> None:
         super().__init__()
-        self.tower, self.layer = tower, layer
+        self.features = features
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> Any:
+    def forward(self, *_: Any, **__: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        if pixel_values.dim() != 3:
-            return self.tower(pixel_values, **kwargs)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=pixel_values,
-            hidden_states=_EveryLayer(pixel_values),
-        )
-
-    @torch.no_grad()
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` -> the layer that the connector reads, ``[B, tokens, width]``."""
-        output = self.tower(pixels, output_hidden_states=True, return_dict=True)
-        kept: Tensor = output.hidden_states[self.layer]
-        return kept
+        return BaseModelOutputWithPooling(last_hidden_state=self.features, hidden_states=_EveryLayer(self.features))
 
 
+@torch.no_grad()
 def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
-    """What the tower of `vlm` makes of pictures ``[B, 3, H, W]``: ``[B, tokens, width]``, without gradient."""
+    """What the connector of `vlm` gets to read, without gradient.
+
+    Args:
+        vlm: the model; its tower takes pictures of one size.
+        pixels: ``[B, 3, H, W]``, or ``[B, tiles, 3, H, W]``.
+
+    Returns:
+        ``[B, tokens, width]``, or ``[B, tiles, tokens, width]``.
+    """
     tower = vlm.family.part(vlm.model, "tower")
-    wrapped = tower if isinstance(tower, FeatureTower) else FeatureTower(tower, _layer(vlm))
-    return wrapped.features(pixels.to(vlm.device, _dtype(tower)))
+    flat = pixels.flatten(0, -4).to(vlm.device, next(tower.parameters()).dtype)
+    layer = getattr(vlm.model.config, "vision_feature_layer", None)
+    output = tower(flat, output_hidden_states=layer is not None, return_dict=True)
+    features: Tensor = output.last_hidden_state if layer is None else output.hidden_states[layer]
+    return features.view(*pixels.shape[:-3], *features.shape[1:])
 
 
 @contextmanager
-def feature_tower(vlm: VisionLanguageModel) -> Iterator[FeatureTower]:
-    """Inside the block the model's tower takes features as well as pictures; afterwards it is as it was."""
+def fed_tower(vlm: VisionLanguageModel, features: Tensor) -> Iterator[Tensor]:
+    """Inside the block the model's tower gives `features`, as `tower_features` made them; afterwards it is as it was.
+
+    Yields:
+        Blank ``pixel_values`` to call the model with: it wants to see some.
+    """
     parent_path, _, leaf = vlm.family.tower.rpartition(".")
     parent = vlm.base.get_submodule(parent_path)
     tower = getattr(parent, leaf)
-    wrapped = FeatureTower(tower, _layer(vlm))
-    setattr(parent, leaf, wrapped)
+    size = vlm.model.config.vision_config.image_size
+    blank = features.new_ones(*features.shape[:-2], 3, size, size)
+    setattr(parent, leaf, _FedTower(features.flatten(0, -3)))
     try:
-        yield wrapped
+        yield blank
     finally:
         setattr(parent, leaf, tower)
-
-
-def _layer(vlm: VisionLanguageModel) -> int:
-    layer: int = vlm.model.config.vision_feature_layer
-    return layer
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype

@@ -100,8 +100,11 @@ def sentence(rng: np.random.Generator) -> str:
     return " ".join(slots[w][int(rng.integers(len(slots[w])))] if w in slots else w for w in template)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(marks: tuple[str, ...] = ("<image>",)) -> PreTrainedTokenizerFast:
     """A word-level tokenizer (WordPiece whose only pieces are words and letters), lower case, for any family.
+
+    `marks` are the special tokens that a family's processor asks its tokenizer for, by attributes such as
+    ``image_token``; BLIP-2's wants none and makes its own of the word ``<image>``.
 
     Words outside the vocabulary are spelled in letters, so every text has tokens, but only vocabulary words are
     single live tokens: ``init_kwargs["pcvr_word_level"]`` says so to the check of a target's words.
@@ -110,7 +113,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     letters = string.ascii_lowercase + string.digits
-    pieces = [*SPECIAL, *PUNCTUATION, *letters, *(f"##{c}" for c in letters)]
+    pieces = [*dict.fromkeys((*SPECIAL, *marks)), *PUNCTUATION, *letters, *(f"##{c}" for c in letters)]
     pieces += [w for w in words() if w not in pieces]
     backend = Tokenizer(
         models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="<unk>", max_input_chars_per_word=40)
@@ -123,7 +126,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         unk_token="<unk>",
         eos_token="<eos>",
-        extra_special_tokens={"image_token": "<image>", "user_token": "<user>", "assistant_token": "<assistant>"},
+        extra_special_tokens={
+            "user_token": "<user>",
+            "assistant_token": "<assistant>",
+            **{f"{mark.strip('<>').replace('-', '_')}_token": mark for mark in marks},
+        },
         padding_side="left",
         model_max_length=512,
         pcvr_word_level=True,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,17 @@ class Embedded:
         name: what the user says.
         module: the module that builds it.
         about: one line for listings.
-        image_px: side of the picture it reads, pixels.
         patch: side of a tower patch, pixels.
-        width: width of a tower token.
-        joined: width of a token behind the connector.
-        image_tokens: tokens a picture takes in the prompt.
+        cell: side of what one image token stands for, pixels; 0 where tokens stand for no place (queries).
+        recipe: what its pretraining has that differs from `pcvr.models.pretrain.PretrainConfig`.
     """
 
     name: str
     module: str
     about: str
-    image_px: int
     patch: int
-    width: int
-    joined: int
-    image_tokens: int
+    cell: int
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -56,17 +52,37 @@ class Embedded:
 
 
 EMBEDDED = {
-    "tiny-llava": Embedded(
-        name="tiny-llava",
-        module="pcvr.models.tiny_llava",
-        about="LLaVA: CLIP tower, MLP projector, Llama; 1.9 M parameters, 96 px, 36 image tokens",
-        image_px=96,
-        patch=16,
-        width=128,
-        joined=128,
-        image_tokens=36,
+    model.name: model
+    for model in (
+        Embedded(
+            name="tiny-llava",
+            module="pcvr.models.tiny_llava",
+            about="LLaVA: CLIP tower, MLP projector, Llama; 36 image tokens",
+            patch=16,
+            cell=16,
+        ),
+        Embedded(
+            name="tiny-blip2",
+            module="pcvr.models.tiny_blip2",
+            about="BLIP-2: ViT tower, Q-Former, Llama; 16 image tokens",
+            patch=16,
+            cell=0,
+            recipe={"straight": 0.4},
+        ),
+        Embedded(
+            name="tiny-idefics3",
+            module="pcvr.models.tiny_idefics3",
+            about="Idefics3 (SmolVLM): SigLIP tower, pixel shuffle, Llama; 16 image tokens",
+            patch=12,
+            cell=24,
+        ),
     )
 }
+
+
+def shipped() -> list[str]:
+    """Names of the embedded models whose checkpoint comes with this package; the others `pcvr pretrain` makes."""
+    return [name for name, model in EMBEDDED.items() if (model.folder / "model.safetensors").is_file()]
 
 
 def embedded(name: str) -> Embedded:

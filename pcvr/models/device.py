@@ -1,0 +1,57 @@
+"""Which device to compute on, and in which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from pcvr.errors import PcvrError
+
+
+def pick_device(name: str) -> torch.device:
+    """``"auto"`` (CUDA, then MPS, then CPU) or a device by its torch name.
+
+    Raises:
+        PcvrError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as problem:
+        raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise PcvrError(f"torch finds no device {name!r} on this machine: use auto or cpu, or a torch built for it.")
+    return device
+
+
+def _named(dtype: str | torch.dtype) -> torch.dtype:
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype):
+        raise PcvrError(f"dtype must be auto or the name of a torch dtype such as bfloat16, got {dtype!r}.")
+    return kind
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device, own: torch.dtype | None) -> torch.dtype:
+    """The dtype of a model's weights.
+
+    ``"auto"`` is float32 on a CPU and for checkpoints that ask for it (the embedded ones: so small a model feels the
+    rounding); else bfloat16 where the device computes in it, and float16 where not (T4, V100).
+
+    Args:
+        dtype: ``"auto"``, the name of a torch dtype, or one.
+        device: where the model will be.
+        own: what the checkpoint says of itself.
+
+    Raises:
+        PcvrError: no such dtype.
+    """
+    if dtype != "auto":
+        return _named(dtype)
+    if device.type == "cpu" or own is torch.float32:
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return torch.float16  # torch emulates bfloat16 there, slowly
+    return torch.bfloat16 if device.type == "cuda" else torch.float16

@@ -1,0 +1,76 @@
+"""Throw-away readers for pretraining: what lies at each place, read off the tower's tokens and off the image tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, normalize
+
+from pcvr.data.scenes import COLORS, KINDS
+from pcvr.models.corrupt import OVERLAYS
+
+NAMES = len(KINDS) + len(COLORS)
+
+
+class Truth(NamedTuple):
+    """What there is at each of P places: ``pixels [B, P, 3 s s]``, ``under [B, P, NAMES]``, ``over [B, P, 4]``."""
+
+    pixels: Tensor
+    under: Tensor
+    over: Tensor
+
+
+def truth_at(pixels: Tensor, side: int, under: Tensor, over: Tensor) -> Truth:
+    """The truth for places of `side` pixels: pictures ``[B, 3, H, W]`` are cut into squares."""
+    return Truth(nn.functional.unfold(pixels, side, stride=side).transpose(1, 2), under, over)
+
+
+class Reader(nn.Module):
+    """Rebuilds the pixels at each place of tokens, and names what lies there and what is laid over it.
+
+    Of image tokens the names are read by comparing them with the language model's own embeddings of those words. So
+    they come to lie where the words lie, and a word of a question finds the places it speaks of by plain attention.
+    """
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.pixels = nn.Linear(width, 3 * side * side)
+        self.under = nn.Linear(width, NAMES)
+        self.over = nn.Linear(width, len(OVERLAYS))
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, tokens: Tensor, truth: Truth, words: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses of tokens ``[B, P, D]``: pixels, what lies there, what is over it.
+
+        Args:
+            tokens: one for each place.
+            truth: what there is.
+            words: ``[NAMES, D]``, embeddings of the names, to compare the tokens with; a free layer reads them else.
+        """
+        if words is None:
+            named = self.under(tokens)
+        else:
+            alike = normalize(tokens.float(), dim=-1) @ normalize(words.float(), dim=-1).T
+            named = self.sharpness.exp() * alike + self.under.bias
+        return (
+            mse_loss(self.pixels(tokens).float(), truth.pixels),
+            binary_cross_entropy_with_logits(named.float(), truth.under),
+            binary_cross_entropy_with_logits(self.over(tokens).float(), truth.over),
+        )
+
+
+class PlaceReader(Reader):
+    """A reader for tokens that stand for no place, as a Q-Former's: each place first looks among them for its own."""
+
+    def __init__(self, width: int, side: int, places: int) -> None:
+        super().__init__(width, side)
+        self.places = nn.Parameter(torch.randn(1, places, width))
+        self.look = nn.MultiheadAttention(width, 1, batch_first=True)
+
+    def forward(self, tokens: Tensor, truth: Truth, words: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Reader`, of tokens ``[B, any, D]``."""
+        asked = self.places.to(tokens.dtype).expand(len(tokens), -1, -1)
+        _, share = self.look(asked, tokens, tokens)  # [B, P, any]
+        return super().forward(share.to(tokens.dtype) @ tokens, truth, words)

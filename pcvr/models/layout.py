@@ -1,0 +1,81 @@
+"""Pictures as a family's processor lays them out, and as plain tiles ``[n, 3, H, W]`` on which views act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.views import PatchView
+
+Row = dict[str, Tensor]
+
+
+def tiles_of(vlm: VisionLanguageModel, row: Row) -> Tensor:
+    """The picture of one encoded sample as tiles: float ``[n, 3, H, W]``, normalised as the tower gets them."""
+    pixels = row["pixel_values"]
+    if vlm.family.layout == "picture":
+        return pixels[None]
+    return pixels if vlm.family.layout == "tiles" else _unflatten(pixels, row["image_grid_thw"][0], _sizes(vlm))[None]
+
+
+def with_tiles(vlm: VisionLanguageModel, row: Row, tiles: Tensor) -> Tensor:
+    """``pixel_values`` of `row` with other tiles ``[n, 3, H, W]`` in them; tiles that are only padding stay empty."""
+    if vlm.family.layout == "picture":
+        return tiles[0]
+    if vlm.family.layout == "patches":
+        return _flatten(tiles[0], _sizes(vlm))
+    filler = (row["pixel_values"] == 0).flatten(1).all(1)  # Idefics3 takes a tile of zeros for padding
+    return torch.where(filler[:, None, None, None], row["pixel_values"], tiles)
+
+
+def viewed(
+    vlm: VisionLanguageModel,
+    rows: Sequence[Row],
+    donors: Sequence[Row] | None,
+    view: PatchView,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """``pixel_values`` of a view of each row; `donors`, one a row, lend their patches to the swap operator."""
+    tiles = [tiles_of(vlm, row) for row in rows]
+    given = (
+        None if donors is None else [_fitting(tiles_of(vlm, d), mine) for d, mine in zip(donors, tiles, strict=True)]
+    )
+    if len({each.shape for each in tiles}) == 1:
+        seen = view(torch.cat(tiles), generator, None if given is None else torch.cat(given)).split(len(tiles[0]))
+    else:
+        seen = tuple(view(mine, generator, None if given is None else given[i]) for i, mine in enumerate(tiles))
+    return [with_tiles(vlm, row, each) for row, each in zip(rows, seen, strict=True)]
+
+
+def _fitting(donor: Tensor, mine: Tensor) -> Tensor:
+    """A donor's tiles, as many and as large as `mine`."""
+    taken = donor[torch.arange(len(mine)) % len(donor)]
+    return taken if taken.shape == mine.shape else interpolate(taken, mine.shape[-2:], mode="bilinear")
+
+
+def _sizes(vlm: VisionLanguageModel) -> tuple[int, int, int]:
+    """Patch side in pixels, patches that are merged along a side, and frames a patch spans."""
+    prepare: Any = vlm.processor.image_processor
+    return prepare.patch_size, prepare.merge_size, prepare.temporal_patch_size
+
+
+def _unflatten(patches: Tensor, grid: Tensor, sizes: tuple[int, int, int]) -> Tensor:
+    """Qwen's rows of patches ``[h w, 3 T P P]`` -> ``[3, H, W]``; a still picture is the same in every frame."""
+    side, merge, frames = sizes
+    _, high, wide = (int(v) for v in grid)
+    split = patches.view(high // merge, wide // merge, merge, merge, 3, frames, side, side)[:, :, :, :, :, 0]
+    return split.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, high * side, wide * side)
+
+
+def _flatten(picture: Tensor, sizes: tuple[int, int, int]) -> Tensor:
+    """The way back: ``[3, H, W]`` -> ``[h w, 3 T P P]``."""
+    side, merge, frames = sizes
+    high, wide = (n // side for n in picture.shape[1:])
+    split = picture.view(3, high // merge, merge, side, wide // merge, merge, side).permute(1, 4, 2, 5, 0, 3, 6)
+    return split[..., None, :, :].expand(*split.shape[:-2], frames, side, side).reshape(high * wide, -1)

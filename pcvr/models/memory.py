@@ -1,0 +1,122 @@
+"""How much memory a model will take, from its config alone, and whether it fits the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pcvr.errors import PcvrError
+
+GIB = 2**30
+PROMPT_TOKENS = 128
+"""Tokens of prompt and answer that the estimates allow for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes a model takes; estimates, good to about a quarter.
+
+    Attributes:
+        parameters: how many numbers the model has.
+        tokens: tokens a picture, its prompt and its answer take.
+        weights: bytes of the weights.
+        answering: bytes while answering one picture at a time.
+        training: bytes while fine-tuning an adapter, one picture at a time, with gradient checkpointing.
+    """
+
+    parameters: int
+    tokens: int
+    weights: int
+    answering: int
+    training: int
+
+    def __str__(self) -> str:
+        size = (
+            f"{self.parameters / 1e9:.1f} billion" if self.parameters >= 1e8 else f"{self.parameters / 1e6:.1f} million"
+        )
+        return (
+            f"{size} parameters: about {_gib(self.weights)} of weights, {_gib(self.answering)} to answer, "
+            f"{_gib(self.training)} to fine-tune an adapter (batch of 1, gradient checkpointing)"
+        )
+
+
+def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False) -> Estimate:
+    """Count a model's parameters without making them, and say what it will take.
+
+    Weights: 2 or 4 bytes a parameter, or about 0.56 in 4-bit form (nf4 with double quantisation, embeddings apart).
+    Answering adds the keys and values of every layer. Fine-tuning adds one hidden state a layer, one layer's inside
+    (34 bytes a token and width at half precision: Korthikanti et al. 2022, arXiv 2205.05198), the words' logits, and an
+    adapter of 1 % of the parameters with gradient and two moments at 4 bytes each.
+
+    Args:
+        config: the checkpoint's config (``AutoConfig``).
+        dtype: of the weights.
+        four_bit: whether linear layers are loaded in 4 bits.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    count = sum(p.numel() for p in model.parameters())
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)) if four_bit else 0
+    each = torch.empty((), dtype=dtype).element_size()
+    weights = int((count - linear) * each + 0.56 * linear)
+    text = config.get_text_config()
+    layers, width = text.num_hidden_layers, text.hidden_size
+    tokens = image_tokens(config) + PROMPT_TOKENS
+    cache = 2 * layers * tokens * width * each
+    inside = tokens * width * each * (layers + 17) + 8 * PROMPT_TOKENS * text.vocab_size
+    adapter = int(0.01 * count * 16)
+    return Estimate(count, tokens, weights, int(1.1 * weights) + cache, int(1.1 * weights) + inside + adapter)
+
+
+def image_tokens(config: Any) -> int:
+    """About how many tokens a picture takes: as the config says, or as many as the tower has patches."""
+    for name in ("num_query_tokens", "image_seq_length"):
+        if isinstance(getattr(config, name, None), int):
+            tiles = 1 + max(map(_tiles, getattr(config, "image_grid_pinpoints", None) or [[0, 0]]))
+            return int(getattr(config, name)) * (tiles if tiles > 1 else 1)
+    vision = config.vision_config
+    size, patch = getattr(vision, "image_size", 448), vision.patch_size
+    return int((size // patch // getattr(config, "scale_factor", 2)) ** 2)
+
+
+def _tiles(grid: list[int]) -> int:
+    return (grid[0] // 336) * (grid[1] // 336)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes free on `device`, or None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            lines = dict(line.split(":", 1) for line in stream)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def refuse_too_large(name: str, needed: Estimate, device: torch.device, four_bit: bool) -> None:
+    """Say before a download, not after, that a model will not fit.
+
+    Raises:
+        PcvrError: `device` has less free memory than answering takes.
+    """
+    free = free_memory(device)
+    if free is None or needed.answering <= free:
+        return
+    ways = [] if four_bit else ["load it with four_bit=True (needs a CUDA device and bitsandbytes)"]
+    ways += ["take a smaller model, such as SmolVLM-256M or an embedded one", "use a device with more memory"]
+    raise PcvrError(
+        f"model {name!r} needs about {_gib(needed.answering)} on {device}, where {_gib(free)} are free: "
+        f"{', '.join(ways[:-1])} or {ways[-1]}."
+    )
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,121 @@
+"""A model with its processor: what everything else here works with, whatever family it is of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcvr.errors import PcvrError
+from pcvr.models.families import Family
+
+
+@dataclass
+class VisionLanguageModel:
+    """A model with its processor and what is known of its family.
+
+    Attributes:
+        name: what it was opened by.
+        model: the transformers (or peft) model.
+        processor: prepares pictures and text.
+        family: where the model's parts sit.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    family: Family
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def adapted(self) -> bool:
+        """Whether an adapter is on."""
+        return hasattr(self.model, "peft_config")
+
+    @property
+    def base(self) -> Any:
+        """The transformers model itself, whether or not an adapter is on."""
+        return self.model.get_base_model() if self.adapted else self.model
+
+    def prompt(self, text: str) -> str:
+        """`text` with one picture in the family's chat template, ready for an answer."""
+        refuse_image_token(self.processor, text, "prompt")
+        if not self.processor.chat_template:
+            return (self.family.template or "{prompt}").replace("{prompt}", text)
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        rendered: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return rendered
+
+    def encode(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Model inputs for generation, left-padded: ``input_ids [B, T]``, ``pixel_values [B, 3, H, W]`` and so on."""
+        return {k: v.to(self.device) for k, v in self.prepare(images, prompts).items()}
+
+    def prepare(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """As `encode`, but left where it was made."""
+        texts = [self.prompt(p) for p in prompts]
+        begin = self.tokenizer.bos_token
+        # A template that writes the beginning itself would get a second one from the tokenizer.
+        twice = bool(begin) and texts[0].startswith(begin)
+        given = list(images) if self.family.layout == "picture" else [[image] for image in images]
+        encoded = self.processor(
+            images=given, text=texts, return_tensors="pt", padding=True, add_special_tokens=not twice
+        )
+        if "qformer_attention_mask" in encoded:
+            # Its positions count from the first column, so padding on the left would shift the shorter prompts.
+            order = encoded["qformer_attention_mask"].argsort(dim=1, descending=True, stable=True)
+            for key in ("qformer_input_ids", "qformer_attention_mask"):
+                encoded[key] = encoded[key].gather(1, order)
+        return {k: v for k, v in encoded.items() if k not in self.family.drop}
+
+    def copy(self) -> VisionLanguageModel:
+        """An independent copy; for embedded models this costs milliseconds."""
+        return VisionLanguageModel(self.name, copy.deepcopy(self.model), self.processor, self.family)
+
+    def save_adapter(self, folder: str | Path) -> Path:
+        """Write the adapter (half precision) to `folder`, whole or not at all; plain peft loads it.
+
+        Raises:
+            PcvrError: there is no adapter, the folder exists already or cannot be written.
+        """
+        from pcvr.files import new_folder
+
+        if not self.adapted:
+            raise PcvrError("the model has no adapter to save: finetune() it first.")
+        with new_folder(folder) as scratch:
+            from peft import get_peft_model_state_dict
+            from safetensors.torch import save_file
+
+            # The base is named, not located: an absolute path of this machine would mean nothing on another.
+            config = next(iter(self.model.peft_config.values()))
+            config.base_model_name_or_path = self.name
+            # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
+            state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+
+            save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
+            config.save_pretrained(scratch)
+        return Path(folder)
+
+
+def refuse_image_token(processor: Any, text: str, what: str) -> None:
+    """Say that `text` holds the token that stands for a picture, before the model counts one picture too many.
+
+    Raises:
+        PcvrError: it does.
+    """
+    token = str(getattr(processor, "image_token", None) or "")
+    if token and token in text:
+        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, it is added by itself.")
