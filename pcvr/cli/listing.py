@@ -1,0 +1,139 @@
+"""Commands that show what there is: models and data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcvr.cli.making import Annotations, Device, FourBit, Images, SkipBad, TaskName
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Dataset
+
+
+_USAGE = {
+    "vqav2": "pcvr data QUESTIONS --annotations ANSWERS --images FOLDER",
+    "vqav2-answers": "with its questions, see above",
+}
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="a model to describe: embedded name, folder or hub id")] = None,
+    device: Device = "auto",
+    four_bit: FourBit = False,
+) -> None:
+    """List the embedded models and the families that can be opened, or describe one model and what memory it takes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pcvr.models.families import FAMILIES
+    from pcvr.models.zoo import EMBEDDED
+
+    if name is not None:
+        _describe(name, device, four_bit)
+        return
+    ours = Table("name", "what it is", "parameters", "file", "quality on unseen scenes", title="Inside the package")
+    for model in EMBEDDED.values():
+        record = _record(model.folder)
+        ours.add_row(model.name, model.about, *_figures(record, model.folder))
+    theirs = Table("model type", "what it is", "for example", title="By hub id or folder")
+    for family in FAMILIES.values():
+        theirs.add_row(family.model_type, family.about, "\n".join(family.examples))
+    console = Console()
+    console.print(ours)
+    console.print(theirs)
+    console.print("pcvr models NAME says more about one of them, and what memory it takes.")
+
+
+def data(
+    spec: Annotated[str | None, typer.Argument(help="data to describe: scenes, an annotation file or a folder")] = None,
+    images: Images = None,
+    annotations: Annotations = None,
+    task: TaskName = None,
+    split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "all",
+    check: Annotated[bool, typer.Option(help="open every picture and report all that is wrong")] = False,
+    out: Annotated[Path | None, typer.Option(help="with --check: a file for the whole report")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """List the data formats that can be read, or describe a data set and check it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pcvr.data import check_data, open_data
+    from pcvr.data.detect import FORMATS
+    from pcvr.tasks import TASKS
+
+    console = Console()
+    if spec is None:
+        table = Table("data", "what it is", "how to open it", title="Data")
+        table.add_row("scenes", "drawn by code: two or three objects, every truth known", "pcvr data scenes")
+        for name, about in FORMATS.items():
+            table.add_row(name, about, _USAGE.get(name, "pcvr data FILE --images FOLDER"))
+        table.add_row("table", "a folder that datasets' save_to_disk wrote", "pcvr data FOLDER")
+        asked = Table("task", "what is asked", "attackers' default target", title="Tasks")
+        for known in TASKS.values():
+            asked.add_row(known.name, known.about, repr(known.target))
+        console.print(table)
+        console.print(asked)
+        return
+    if spec == "scenes" and split == "all":
+        split = "train"
+    if check and spec != "scenes":
+        report = check_data(spec, split, task=task, images=images, annotations=annotations)
+        typer.echo(str(report))
+        if out is not None:
+            report.write(out)
+        raise typer.Exit(1 if report else 0)
+    # Only opening a picture shows that it is broken, so whoever skips what is bad has all of them opened.
+    options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad}
+    _show(console, open_data(spec, split, task=task, images=images, annotations=annotations, **options))
+
+
+def _show(console: Any, found: Dataset) -> None:
+    from rich.table import Table
+
+    first = found[0]
+    table = Table("", "", show_header=False, title=found.name)
+    table.add_row("task", found.task)
+    table.add_row("samples", f"{len(found):,}")
+    table.add_row("fingerprint", found.fingerprint())
+    table.add_row("first sample", first.id)
+    table.add_row("picture", f"{first.image.shape[1]} x {first.image.shape[0]} px")
+    table.add_row("prompt", first.prompt)
+    table.add_row("answer", first.answer)
+    table.add_row("references", f"{len(first.references)}")
+    console.print(table)
+    report = getattr(found, "report", None)
+    if report is not None and report.problems:
+        typer.echo(str(report))
+
+
+def _describe(name: str, device: str, four_bit: bool) -> None:
+    from pcvr.models.adapter import shipped_adapters
+    from pcvr.models.zoo import EMBEDDED
+
+    if name in EMBEDDED:
+        file = EMBEDDED[name].folder / "README.md"
+        typer.echo(file.read_text(encoding="utf-8").split("---", 2)[-1].strip() if file.is_file() else name)
+        typer.echo(f"\nadapters: {', '.join(shipped_adapters(name)) or 'none'}")
+        return
+    from pcvr.models.load import describe
+
+    typer.echo(describe(name, device, four_bit))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    file = folder / "training.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _figures(record: dict[str, Any], folder: Path) -> tuple[str, str, str]:
+    """Parameters, size of the file, quality."""
+    if not record:
+        return "-", "-", "not made yet: pcvr pretrain"
+    size = (folder / "model.safetensors").stat().st_size
+    good = [f"{label} {100 * v:.1f} %" for label, v in record.get("quality", {}).items() if isinstance(v, float)]
+    return f"{record['parameters'] / 1e6:.2f} M", f"{size / 2**20:.1f} MiB", "\n".join(good) or "-"
