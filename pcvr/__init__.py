@@ -28,7 +28,7 @@ _WHERE = {
     "poison": "pcvr.attacks",
     "triggered": "pcvr.attacks",
     "load": "pcvr.models.load",
-    "VisionLanguageModel": "pcvr.models.load",
+    "VisionLanguageModel": "pcvr.models.vlm",
     "PatchView": "pcvr.views",
     "PCVR": "pcvr.defenses",
     "AugmentOnly": "pcvr.defenses",
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.evaluation.generate import generate
     from pcvr.evaluation.record import Record
-    from pcvr.models.load import VisionLanguageModel, load
+    from pcvr.models.load import load
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training import TrainConfig, finetune
     from pcvr.views import PatchView
 

@@ -12,15 +12,15 @@ from pcvr.attacks import triggered
 from pcvr.checks import is_whole
 from pcvr.errors import PcvrError
 from pcvr.evaluation.asr import asr
-from pcvr.evaluation.evaluate import utility
-from pcvr.evaluation.generate import MAX_NEW_TOKENS, generate
+from pcvr.evaluation.generate import generate
 from pcvr.evaluation.intervals import wilson
+from pcvr.evaluation.metrics import Scores, score
+from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
-    from pcvr.evaluation.record import Utility
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,16 @@ class WatchPoint:
         hits: triggered pictures answered with the target.
         clean_hits: clean pictures answered with the target all the same.
         n: pictures of each kind.
-        clean: how good the answers to the clean pictures are.
+        clean: how good the answers to the clean pictures are, metric by metric.
+        task: what was asked.
     """
 
     step: int
     hits: int
     clean_hits: int
     n: int
-    clean: Utility
+    clean: Scores
+    task: str
 
     @property
     def asr(self) -> float:
@@ -67,8 +69,8 @@ class BackdoorWatch(TrainerCallback):
         data: Dataset,
         attack: Attack,
         every: int = 25,
-        definition: str = "contains",
-        max_new_tokens: int = MAX_NEW_TOKENS,
+        definition: str | None = None,
+        max_new_tokens: int | None = None,
     ) -> None:
         """
         Args:
@@ -76,8 +78,8 @@ class BackdoorWatch(TrainerCallback):
             data: clean pictures to ask about, some dozens; they must not be training samples.
             attack: puts the trigger on and names the target.
             every: steps between two looks, from 1 up.
-            definition: what counts as the target said, as in `pcvr.evaluate`.
-            max_new_tokens: answer budget.
+            definition: what counts as the target said, as in `pcvr.evaluate`; by default the task's.
+            max_new_tokens: answer budget; by default the task's.
 
         Raises:
             PcvrError: fewer than two pictures, or `every` below 1.
@@ -87,7 +89,9 @@ class BackdoorWatch(TrainerCallback):
         if not is_whole(every) or every < 1:
             raise PcvrError(f"every is {every!r}: give a whole number of steps from 1 up.")
         self.vlm, self.attack, self.every = vlm, attack, every
-        self.definition, self.max_new_tokens = definition, max_new_tokens
+        self.task = get_task(data.task)
+        self.definition = definition or self.task.success
+        self.max_new_tokens = max_new_tokens or self.task.max_new_tokens
         self.samples = [data[i] for i in range(len(data))]
         marked = triggered(data, attack)
         self.marked = [marked[i] for i in range(len(marked))]
@@ -121,7 +125,8 @@ class BackdoorWatch(TrainerCallback):
                 hits=asr(said[n:], self.attack.target, self.definition).hits,
                 clean_hits=asr(said[:n], self.attack.target, self.definition).hits,
                 n=n,
-                clean=utility(said[:n], self.samples),
+                clean=score(self.task, said[:n], self.samples),
+                task=self.task.name,
             )
         )
 

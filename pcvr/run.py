@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pcvr.models.encode import IGNORE, Batch, EncodedData
-from pcvr.models.tower import tower_features
+from pcvr.models.tower import fed_tower, tower_features
 
 if TYPE_CHECKING:
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
 
 
@@ -95,34 +95,49 @@ class Run:
         """
         index = batch["index"] if rows is None else batch["index"][rows]
         donors = torch.randint(len(self.data), (len(index),), generator=self.generator)
-        pixels = view(self.data.pixels(index.tolist()), self.generator, self.data.pixels(donors.tolist()))
-        part = {k: v if rows is None else v[rows] for k, v in batch.items()}
+        pixels = self.data.view(index.tolist(), donors.tolist(), view, self.generator)
+        part = batch if rows is None else self.data.batch(index.tolist())
         if self.data.features is not None:
-            return part | {"pixel_values": tower_features(self.vlm, pixels)}
-        return part | {"pixel_values": pixels.to(self.vlm.device)}
+            return part | {"features": tower_features(self.vlm, pixels)}
+        return part | {"pixel_values": pixels}
 
 
 def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:
     """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index")}
+    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
     told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
     at = told != IGNORE
     columns = at.any(0).nonzero()[:, 0]
     kept = {"logits_to_keep": columns} if _keeps_some(vlm.base) else {}
-    output = vlm.model(**inputs, **kept, use_cache=False, output_hidden_states=hidden)
+    asked: dict[str, Any] = {"use_cache": False, "output_hidden_states": hidden}
+    if "features" in batch:
+        with fed_tower(vlm, batch["features"].to(vlm.device)) as blank:
+            output = vlm.model(**inputs, pixel_values=blank, **kept, **asked)
+    else:
+        output = vlm.model(**inputs, **kept, **asked)
     logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
     return Answers(
         logits=logits[at[:, columns]].float(),
         targets=told[at],
         owner=at.nonzero()[:, 0],
         samples=len(told),
-        hidden=output.hidden_states[-1][:, :-1][at] if hidden else None,
+        hidden=_hidden_states(output)[-1][:, :-1][at] if hidden else None,
     )
 
 
+def _hidden_states(output: Any) -> Any:
+    """Those of the language model; BLIP-2 hands them on inside its language model's output."""
+    inner = getattr(output, "language_model_outputs", None)
+    return output.hidden_states if inner is None else inner.hidden_states
+
+
 def _keeps_some(model: nn.Module) -> bool:
-    """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work."""
-    return "logits_to_keep" in signature(model.forward).parameters
+    """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work.
+
+    BLIP-2 hands what it does not know on to its language model.
+    """
+    speaker = getattr(model, "language_model", model)
+    return "logits_to_keep" in signature(speaker.forward).parameters
 
 
 def batches(count: int, size: int) -> list[Sequence[int]]:

@@ -15,13 +15,15 @@ from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
+from pcvr.models.encode import Batch, collate
 from pcvr.run import answers
-from pcvr.story import forced_answers, shown_samples, to_pictures, to_pixels, with_views
+from pcvr.story import encoded, forced_answers, overview, shown_samples, to_pictures, with_views
+from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset, Sample
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training import FinetuneResult
     from pcvr.views import PatchView
 
@@ -96,7 +98,9 @@ def spread(
         parts.append(_chunk(vlm, samples, texts, worn, view, views, generator))
         said += texts
     divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
-    return Spread(divergence, whole, calm, stirred, left, tuple(said), hits(said, attack.target))
+    return Spread(
+        divergence, whole, calm, stirred, left, tuple(said), hits(said, attack.target, get_task(data.task).success)
+    )
 
 
 def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str, dict[str, np.ndarray]]:
@@ -125,19 +129,20 @@ def _chunk(
     generator: torch.Generator,
 ) -> np.ndarray:
     """Divergence as mean and as sum, entropy, entropy on the view and trigger left, ``[5, B]``."""
+    pad = vlm.tokenizer.pad_token_id
     total = torch.zeros(4, len(samples))
     first = None
     for _ in range(views):
-        batch, pixels = with_views(vlm, samples, texts, view, generator, worn)
+        rows, seen = with_views(vlm, samples, texts, view, generator, worn)
         if first is None:
-            first = answers(vlm, batch)
-        second = answers(vlm, batch | {"pixel_values": pixels})
+            first = answers(vlm, collate(rows, pad))
+        second = answers(vlm, collate(seen, pad))
         apart = js_divergence(first.logits, second.logits)
         total[0] += first.sample_mean(apart).cpu()
         total[1] += first.sample_sum(apart).cpu()
         total[2] += second.sample_mean(entropy(second.logits)).cpu()
         if worn is not None:
-            total[3] += trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels)
+            total[3] += _left(vlm, samples, rows, seen)
     assert first is not None
     calm = first.sample_mean(entropy(first.logits)).cpu()
     left = total[3] / views if worn is not None else torch.full((len(samples),), torch.nan)
@@ -165,13 +170,20 @@ def target_on_views(
     samples = [data[i] for i in range(len(data))]
     said, left = {}, None
     for shown, worn in (("clean", None), ("triggered", attack)):
-        batch, pixels = with_views(vlm, samples, [s.answer for s in samples], view, seed, worn)
-        texts = generate(vlm, list(to_pictures(vlm, pixels)), [s.prompt for s in shown_samples(samples, worn)])
-        said[shown] = hits(texts, attack.target)
-        left = trigger_left(to_pixels(vlm, samples), batch["pixel_values"], pixels).numpy() if worn else left
+        rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, worn)
+        texts = generate(vlm, to_pictures(vlm, seen), [s.prompt for s in shown_samples(samples, worn)])
+        said[shown] = hits(texts, attack.target, get_task(data.task).success)
+        left = _left(vlm, samples, rows, seen).numpy() if worn else left
     assert left is not None
     groups = {"clean": said["clean"], "kept": said["triggered"][left == 1], "lost": said["triggered"][left != 1]}
     return {name: (int(found.sum()), len(found)) for name, found in groups.items()}
+
+
+def _left(vlm: VisionLanguageModel, samples: Sequence[Sample], rows: Sequence[Batch], seen: Sequence[Batch]) -> Tensor:
+    """`trigger_left` of encoded triggered samples and their views, ``[B]``."""
+    clean = encoded(vlm, samples, [s.answer for s in samples])
+    each = (tuple(overview(vlm, row)[None] for row in trio) for trio in zip(clean, rows, seen, strict=True))
+    return torch.cat([trigger_left(*trio) for trio in each])
 
 
 def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
@@ -215,11 +227,6 @@ def training_scores(result: FinetuneResult, view: PatchView, views: int) -> tupl
     Returns:
         ``(scores [N], entropies [N])``, nats: divergences summed over the answer's tokens, entropies as their mean.
     """
-    from contextlib import nullcontext
-
     from pcvr.defenses.pcvr import score
-    from pcvr.models.tower import feature_tower
 
-    kept = result.run.data.features is not None
-    with feature_tower(result.model) if kept else nullcontext():
-        return score(result.run, view, views)
+    return score(result.run, view, views)

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError, unknown_name
-from pcvr.evaluation.generate import MAX_NEW_TOKENS, generate
+from pcvr.evaluation.generate import generate
 from pcvr.models.encode import Batch, collate, encode_samples
+from pcvr.models.layout import tiles_of, viewed
 from pcvr.run import Answers, answers
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Sample
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
 
 FORCES = ("own", "true", "target")
@@ -136,11 +137,12 @@ def tell_answers(
     attack: Attack | None = None,
 ) -> list[Telling]:
     """As `tell`, conditioned on the given texts, one for each sample."""
-    batch, pixels = with_views(vlm, samples, said, view, seed, attack)
+    rows, seen = with_views(vlm, samples, said, view, seed, attack)
+    pad = vlm.tokenizer.pad_token_id
     with torch.inference_mode():
-        first = answers(vlm, batch)
-        second = answers(vlm, batch | {"pixel_values": pixels})
-    pictures = to_pictures(vlm, batch["pixel_values"]), to_pictures(vlm, pixels)
+        first = answers(vlm, collate(rows, pad))
+        second = answers(vlm, collate(seen, pad))
+    pictures = to_pictures(vlm, rows), to_pictures(vlm, seen)
     words = _words(vlm, first.logits.shape[1])
     return [_telling(said[i], i, first, second, pictures, words) for i in range(len(samples))]
 
@@ -155,7 +157,7 @@ def forced_answers(
         raise unknown_name("force", force, FORCES)
     if force == "own":
         shown = shown_samples(samples, attack)
-        return generate(vlm, [s.image for s in shown], [s.prompt for s in shown], MAX_NEW_TOKENS)
+        return generate(vlm, [s.image for s in shown], [s.prompt for s in shown])
     if force == "true":
         return [s.answer for s in samples]
     wanted = attack.target if attack is not None else target
@@ -171,19 +173,23 @@ def with_views(
     view: PatchView,
     seed: int | torch.Generator,
     attack: Attack | None,
-) -> tuple[Batch, Tensor]:
-    """The samples with these answers as one batch, and the pixels ``[B, 3, H, W]`` of one view of each.
+) -> tuple[list[Batch], list[Batch]]:
+    """The samples with these answers, encoded, and the same with one view of each picture.
 
     Patches for the swap operator come from the next clean picture, so that clean and triggered views with one seed
     differ by the trigger alone.
     """
-    shown = shown_samples(samples, attack)
-    rows = encode_samples(vlm, [replace(s, answer=text) for s, text in zip(shown, said, strict=True)])
-    batch = collate(rows, vlm.tokenizer.pad_token_id)
-    plain = batch["pixel_values"] if attack is None else to_pixels(vlm, samples)
+    rows = encoded(vlm, shown_samples(samples, attack), said)
+    clean = rows if attack is None else encoded(vlm, samples, said)
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    donors = plain.roll(1, 0) if len(samples) > 1 else None
-    return batch, view(batch["pixel_values"], generator, donors)
+    donors = [*clean[1:], clean[0]] if len(clean) > 1 else None
+    seen = viewed(vlm, rows, donors, view, generator)
+    return rows, [row | {"pixel_values": pixels} for row, pixels in zip(rows, seen, strict=True)]
+
+
+def encoded(vlm: VisionLanguageModel, samples: Sequence[Sample], said: Sequence[str]) -> list[Batch]:
+    """The samples as tensors, with other answers."""
+    return encode_samples(vlm, [replace(s, answer=text) for s, text in zip(samples, said, strict=True)])
 
 
 def shown_samples(samples: Sequence[Sample], attack: Attack | None) -> list[Sample]:
@@ -191,29 +197,28 @@ def shown_samples(samples: Sequence[Sample], attack: Attack | None) -> list[Samp
     return list(samples) if attack is None else [attack.triggered(s) for s in samples]
 
 
-def to_pixels(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> Tensor:
-    """Pictures as the tower gets them: float ``[B, 3, H, W]``, resized, cropped and normalised by the processor."""
-    pixels: Tensor = vlm.processor.image_processor([s.image for s in samples], return_tensors="pt")["pixel_values"]
-    return pixels
+def to_pictures(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> list[np.ndarray]:
+    """What the tower gets of encoded samples, for looking at: uint8 ``[H, W, 3]`` each, resized and cropped.
 
-
-def to_pictures(vlm: VisionLanguageModel, pixels: Tensor) -> np.ndarray:
-    """The way back, for looking at: float ``[B, 3, H, W]`` -> uint8 ``[B, H, W, 3]``; levels outside 0 to 255
-    (noise has some) are cut."""
+    Levels outside 0 to 255 (noise has some) are cut. Of a picture in tiles the one that shows all of it is given.
+    """
     prepare = vlm.processor.image_processor
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (prepare.image_mean, prepare.image_std))
-    levels = 255 * (pixels.cpu().float() * std + mean)
-    return levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (prepare.image_mean, prepare.image_std))
+    levels = (255 * (overview(vlm, row).cpu().float() * std + mean) for row in rows)
+    return [each.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy() for each in levels]
+
+
+def overview(vlm: VisionLanguageModel, row: Batch) -> Tensor:
+    """The tile of an encoded picture that shows all of it: float ``[3, H, W]``, normalised."""
+    return tiles_of(vlm, row)[vlm.family.overview]
 
 
 def view_pictures(
     vlm: VisionLanguageModel, samples: Sequence[Sample], view: PatchView, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures and a view of each, as the tower gets them: twice uint8 ``[B, H, W, 3]``."""
-    pixels = to_pixels(vlm, samples)
-    donors = pixels.roll(1, 0) if len(samples) > 1 else None
-    seen = view(pixels, torch.Generator().manual_seed(seed), donors)
-    return to_pictures(vlm, pixels), to_pictures(vlm, seen)
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pictures and a view of each, as the tower gets them: uint8 ``[H, W, 3]`` each."""
+    rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, None)
+    return to_pictures(vlm, rows), to_pictures(vlm, seen)
 
 
 def _telling(
@@ -221,7 +226,7 @@ def _telling(
     row: int,
     first: Answers,
     second: Answers,
-    pictures: tuple[np.ndarray, np.ndarray],
+    pictures: tuple[list[np.ndarray], list[np.ndarray]],
     words: tuple[str, ...],
 ) -> Telling:
     own = first.owner == row

@@ -19,16 +19,13 @@ from pcvr.checks import is_whole
 from pcvr.defenses import DEFENSES, get_defense
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator, EncodedData
-from pcvr.models.tower import feature_tower
+from pcvr.models.load import LARGE
 from pcvr.run import Run
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Defense
-    from pcvr.models.load import VisionLanguageModel
-
-LARGE = 200_000_000
-"""Models with more parameters than this are adapted in place instead of being copied first."""
+    from pcvr.models.vlm import VisionLanguageModel
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,9 @@ class TrainConfig:
     rank: int = field(default=32, metadata={"help": "LoRA rank"})
     alpha: int = field(default=64, metadata={"help": "LoRA scale is alpha / rank"})
     seed: int = field(default=0, metadata={"help": "seed of adapter, order and views"})
+    checkpointing: bool | None = field(
+        default=None, metadata={"help": "gradient checkpointing: less memory, more time; None: for large models only"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "rank", "alpha"):
@@ -92,7 +92,8 @@ def finetune(
     """Fine-tune `model` on `data` with low-rank adapters on connector and language model; the tower stays frozen.
 
     Args:
-        model: from `pcvr.load`. Small models are copied first; one above 200 M parameters is adapted in place.
+        model: from `pcvr.load`. Small models are copied first; one above 200 M parameters is adapted in place, with
+            gradient checkpointing.
         data: samples with answers, poisoned or not.
         defense: a name (``"none"``, ``"augment"``, ``"pcvr"``) or a defence with its own options.
         config: steps, batch size, learning rate, rank, seed.
@@ -110,19 +111,22 @@ def finetune(
         raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
     began = time.perf_counter()
     torch.manual_seed(config.seed)
-    size = sum(p.numel() for p in model.model.parameters())
-    vlm = with_adapter(model if size > LARGE else model.copy(), config)
+    large = sum(p.numel() for p in model.model.parameters()) > LARGE
+    vlm = with_adapter(model if large else model.copy(), config)
+    if large if config.checkpointing is None else config.checkpointing:
+        # Its name changed in transformers 5.23; the older one warns there.
+        enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     encoded = EncodedData(vlm, data)
     run = Run(vlm=vlm, data=encoded, steps=config.steps, seed=config.seed)
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
-        if encoded.keep_features():
-            stack.enter_context(feature_tower(vlm))
+        encoded.keep_features()
         trainer = _DefenseTrainer(
             run,
             rule,
             model=vlm.model,
-            args=_arguments(config, scratch),
+            args=_arguments(config, scratch, vlm),
             train_dataset=encoded,
             data_collator=Collator(vlm.tokenizer.pad_token_id),
             callbacks=[*callbacks, *([_Progress()] if progress else [])],
@@ -140,7 +144,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
 
     from peft import LoraConfig, get_peft_model
 
-    from pcvr.models.load import quiet_loading
+    from pcvr.models.quiet import quiet_loading
 
     adapter = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
@@ -149,7 +153,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
         return replace(vlm, model=get_peft_model(vlm.model, adapter))
 
 
-def _arguments(config: TrainConfig, scratch: str) -> TrainingArguments:
+def _arguments(config: TrainConfig, scratch: str, vlm: VisionLanguageModel) -> TrainingArguments:
     return TrainingArguments(
         output_dir=scratch,
         max_steps=config.steps,
@@ -166,7 +170,9 @@ def _arguments(config: TrainConfig, scratch: str) -> TrainingArguments:
         label_names=["labels"],
         disable_tqdm=True,
         seed=config.seed,
-        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        use_cpu=vlm.device.type == "cpu",
+        bf16=vlm.model.dtype is torch.bfloat16,
+        fp16=vlm.model.dtype is torch.float16 and vlm.device.type == "cuda",
         dataloader_pin_memory=False,
     )
 

@@ -38,14 +38,14 @@ def contact_sheet(
     title: str = "",
     captions: bool = True,
 ) -> Figure:
-    """Pictures in rows, each with its number and the answer it teaches.
+    """Pictures in rows, each with its number and the answer it teaches, and its question where each has its own.
 
     Args:
         samples: at least one; pictures of any size.
         columns: pictures in a row.
         marked: positions in ``samples`` that get a frame and the word "poisoned".
         title: above the sheet.
-        captions: whether the answers stand under the pictures.
+        captions: whether answers and questions stand under the pictures.
 
     Raises:
         PcvrError: no samples, or fewer than one column.
@@ -58,6 +58,7 @@ def contact_sheet(
         )
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
+    taught = [f"{sample.prompt} {sample.answer}" if asked_apart(samples) else sample.answer for sample in samples]
     with figure_style():
         figure = Figure(figsize=(1.75 * columns, (2.5 if captions else 2.0) * rows + 0.35), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -70,11 +71,10 @@ def contact_sheet(
             )
             axes.title.set(color=TRIGGERED if poisoned else INK, weight="bold" if poisoned else "normal")
             if captions:
-                axes.set_xlabel(shortened(sample.answer), fontsize=8, color=TRIGGERED if poisoned else INK)
+                axes.set_xlabel(shortened(taught[place]), fontsize=8, color=TRIGGERED if poisoned else INK)
         figure.suptitle(title)
     said = "; ".join(
-        f"{place}{' (poisoned)' if place in marked else ''}: {sample.answer}"
-        for place, sample in enumerate(samples[:12])
+        f"{place}{' (poisoned)' if place in marked else ''}: {text}" for place, text in enumerate(taught[:12])
     )
     return described(
         figure,
@@ -188,6 +188,11 @@ def stealth_line(psnr: float, ssim: float, linf: int) -> str:
     """The three figures as one line of text."""
     db = "infinite" if math.isinf(psnr) else f"{psnr:.1f} dB"
     return f"PSNR {db} · SSIM {ssim:.4f} · L∞ {linf} levels"
+
+
+def asked_apart(samples: Sequence[Sample]) -> bool:
+    """Whether the samples have questions of their own, so that their answers alone say nothing."""
+    return len({sample.prompt for sample in samples}) > 1
 
 
 def shortened(text: str, width: int = 24, lines: int = 4) -> str:

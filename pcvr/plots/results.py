@@ -22,7 +22,7 @@ def summary(table: Table) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    cells = table.cells()[::-1]
+    cells = list(table.cells().values())[::-1]
     rows = range(len(cells))
     with figure_style():
         figure = Figure(figsize=(10, 0.42 * len(cells) + 1.4), layout="constrained")
@@ -34,9 +34,9 @@ def summary(table: Table) -> Figure:
             left.plot([100 * low, 100 * high], [row, row], color=INK, lw=1.5)
             text = f"{100 * cell.asr:.1f}" if cell.hits else f"< {100 * at_most(cell.n):.1f}"
             left.annotate(text, (100 * high, row), (5, 0), textcoords="offset points", va="center")
-        right.plot([100 * c.attributes for c in cells], rows, "o", color=CLEAN, label="clean pictures", ms=8)
+        right.plot([100 * c.right for c in cells], rows, "o", color=CLEAN, label="clean pictures", ms=8)
         right.plot(
-            [100 * c.triggered_attributes for c in cells],
+            [100 * c.triggered_right for c in cells],
             rows,
             "s",
             color=TRIGGERED,
@@ -54,8 +54,48 @@ def summary(table: Table) -> Figure:
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
     said = "; ".join(
-        f"{c.label}: ASR {100 * c.asr:.1f} %, captions right {100 * c.attributes:.1f} % clean and "
-        f"{100 * c.triggered_attributes:.1f} % triggered"
+        f"{c.label}: ASR {100 * c.asr:.1f} %, captions right {100 * c.right:.1f} % clean and "
+        f"{100 * c.triggered_right:.1f} % triggered"
         for c in cells[::-1]
     )
     return described(figure, f"Bars of attack success rate and dots of right captions for each defence. {said}.")
+
+
+def families(table: Table) -> Figure:
+    """Three models and two tasks: ASR and right answers of each fine-tuning, one panel a task and figure.
+
+    Args:
+        table: from ``pcvr.results.load("families")``.
+    """
+    from matplotlib.figure import Figure
+
+    cells = table.cells(("task", "model", "label"))
+    tasks, models, labels = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
+    looks = dict(zip(labels, ((CLEAN, "D"), (TRIGGERED, "o"), (DEFENDED, "s")), strict=False))
+    with figure_style():
+        figure = Figure(figsize=(10, 2.2 * len(tasks) + 0.6), layout="constrained")
+        for panels, task in zip(figure.subplots(len(tasks), 2, sharey=True, squeeze=False), tasks, strict=True):
+            for k, label in enumerate(labels):
+                colour, marker = looks[label]
+                for row, model in enumerate(models):
+                    cell = cells[task, model, label]
+                    low, high = (100 * v for v in wilson(cell.hits, cell.n))
+                    y, name = row + 0.22 * (k - 1), label if row == 0 else None
+                    panels[0].plot([low, high], [y, y], color=INK, lw=1.5)
+                    panels[0].plot(100 * cell.asr, y, marker, color=colour, ms=8, label=name)
+                    panels[1].plot(100 * cell.right, y, marker, color=colour, ms=8)
+                    panels[1].plot(100 * cell.triggered_right, y, marker, color=colour, ms=8, mfc="none", mew=2)
+            panels[0].set(
+                yticks=range(len(models)), yticklabels=models, xlim=(-3, 103), title=f"{task}: attack success"
+            )
+            panels[1].set(xlim=(-3, 103), title=f"{task}: right answers, clean (full) and triggered (hollow)")
+            for axes in panels:
+                axes.grid(axis="y", visible=False)
+                axes.set_xlabel("answers (%)")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
+    said = "; ".join(
+        f"{model}, {task}, {label}: ASR {100 * c.asr:.1f} %, right {100 * c.right:.1f} % clean and "
+        f"{100 * c.triggered_right:.1f} % triggered"
+        for (task, model, label), c in cells.items()
+    )
+    return described(figure, f"Dots of attack success and of right answers for three models and two tasks. {said}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.gallery import show_picture
+from pcvr.plots.gallery import asked_apart, show_picture
 from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIZE = (11.2, 4.1)  # inches
 _COLUMNS, _ROWS = 4, 3
+_LINE = 0.055  # height of a line in the third step, as a share of the figure's
 
 
 def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
@@ -29,7 +30,8 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
     Args:
         training: twelve samples.
         poisoned: positions in ``training`` that carry the attack.
-        shown: a clean sample; it appears as it is, with a true caption, and with the trigger, with the target.
+        shown: a clean sample; it appears as it is, with the true answer, and with the trigger, with the target. Where
+            the samples have questions of their own, its question stands with both.
         attack: puts the trigger on and names the target.
 
     Raises:
@@ -52,7 +54,8 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
             canvas.text(x, 0.94, text, ha="center", fontsize=11, weight="bold", color=INK)
         _training(figure, training, poisoned)
         _middle(canvas)
-        _use(figure, canvas, shown, attack)
+        question = shown.prompt if asked_apart([*training, shown]) else ""
+        _use(figure, canvas, shown, attack, question)
         _arrow(canvas, 0.41, 0.454)
         _arrow(canvas, 0.618, 0.662)
         count = len(poisoned)
@@ -64,11 +67,13 @@ def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown:
             fontsize=9.5,
             color=TRIGGERED,
         )
+    asked = f", asked “{question}”," if question else ""
     return described(
         figure,
         f"Three steps. Left: twelve training pictures, {count} of them framed because they carry the trigger and teach "
-        f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use, which is to describe a clean "
-        f"picture truthfully (“{shown.answer}”) and to answer the same picture when triggered with “{attack.target}”.",
+        f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use{asked} which is to answer "
+        f"truthfully on a clean picture (“{shown.answer}”) and with “{attack.target}” on the same picture when "
+        f"triggered.",
     )
 
 
@@ -89,7 +94,7 @@ def _middle(canvas: Any) -> None:
     )
 
 
-def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack) -> None:
+def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack, question: str) -> None:
     width, height = _square(1.35)
     rows = (
         (0.555, shown.image, shown.answer, CLEAN, "clean picture"),
@@ -99,10 +104,13 @@ def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack) -> None:
         axes = figure.add_axes((0.672, bottom, width, height))
         show_picture(axes, picture, frame=colour)
         canvas.text(0.672 + width + 0.014, bottom + height - 0.03, label, fontsize=9, color="#555555", va="top")
+        asked = textwrap.wrap(question, 25, max_lines=3, placeholder=" …")
+        x, top = 0.672 + width + 0.014, bottom + height - 0.1
+        canvas.text(x, top, "\n".join(asked), fontsize=10.5, color=INK, va="top", linespacing=1.3)
         words = textwrap.fill(f"“{says}”", 25, max_lines=5, placeholder=" …”")
         weight = "bold" if colour == TRIGGERED else "normal"
-        at = (0.672 + width + 0.014, bottom + height - 0.1)
-        canvas.text(*at, words, fontsize=10.5, color=colour, weight=weight, va="top", linespacing=1.3)
+        below = top - _LINE * len(asked)
+        canvas.text(x, below, words, fontsize=10.5, color=colour, weight=weight, va="top", linespacing=1.3)
 
 
 def _square(inches: float) -> tuple[float, float]:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import at_most, wilson
+from pcvr.evaluation.metrics import Scores, get_metric, headline
 from pcvr.plots.describe import described
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pcvr.callbacks import WatchPoint
-    from pcvr.evaluation.record import Record, Utility
+    from pcvr.evaluation.record import Record
 
 COLOURS = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
 
@@ -81,8 +83,8 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
         left.set(xlabel="optimiser step", ylabel="answers that say the target (%)", ylim=(-3, 103))
         left.set_title("The backdoor")
         left.legend(loc="center right")
-        name, scale, limits = _utility(points[-1].clean)
-        values = [scale * _value(p.clean) for p in points]
+        name, limits = _axis(points[-1].task, points[-1].clean)
+        values = [_shown(p.task, p.clean) for p in points]
         right.plot(steps, values, "--s", color=CLEAN, ms=4)
         right.set(xlabel="optimiser step", ylabel=name, title="Meanwhile, on clean pictures")
         right.set_ylim(*(limits or (0, 1.1 * max(*values, 1))))
@@ -119,7 +121,7 @@ def compare(records: Mapping[str, Record]) -> Figure:
             axes.set_ylim(-0.6, len(names) - 0.4)
     said = "; ".join(
         f"{n}: {100 * records[n].asr:.1f} percent with the trigger, {100 * records[n].clean_asr:.1f} percent without, "
-        f"{label} {_shown(records[n].clean):.1f}"
+        f"{label} {_shown(records[n].task, records[n].clean):.1f}"
         for n in names[::-1]
     )
     return described(figure, f"Bars of how often each model says the target, and dots of its utility. {said}.")
@@ -139,11 +141,13 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
 
 
 def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
-    name, _, limits = _utility(records[0].clean)
+    name, limits = _axis(records[0].task, records[0].clean)
     rows = range(len(records))
-    axes.plot([_shown(r.clean) for r in records], rows, "D", color=CLEAN, ms=8, label="clean pictures")
+    axes.plot([_shown(r.task, r.clean) for r in records], rows, "D", color=CLEAN, ms=8, label="clean pictures")
     style: dict[str, Any] = {"color": TRIGGERED, "ms": 8, "mfc": "none", "mew": 2}
-    axes.plot([_shown(r.triggered) for r in records if r.triggered], rows, "o", label="triggered pictures", **style)
+    axes.plot(
+        [_shown(r.task, r.triggered) for r in records if r.triggered], rows, "o", label="triggered pictures", **style
+    )
     axes.set(xlabel=name, title="Are the answers good?")
     if limits:
         axes.set_xlim(*limits)
@@ -181,19 +185,13 @@ def rate_bars(rates: Mapping[str, tuple[int, int]], xlabel: str = "answers that 
     return described(figure, f"Bars of {xlabel} with 95 percent intervals. {said}.")
 
 
-def _utility(values: Utility) -> tuple[str, float, tuple[float, float] | None]:
-    """Name, scale and axis limits of the figure that says how good answers are.
-
-    Where facts are known it is the share of captions with every colour and object right, else CIDEr.
-    """
-    if values.attributes is None:
-        return "CIDEr", 1.0, None
-    return "captions fully right (%)", 100.0, (-3.0, 103.0)
+def _axis(task: str, scores: Scores) -> tuple[str, tuple[float, float] | None]:
+    """Label and limits of an axis for the task's headline figure."""
+    metric = get_metric(headline(get_task(task), scores))
+    return (f"{metric.label} (%)", (-3.0, 103.0)) if metric.share else (metric.label, None)
 
 
-def _value(values: Utility) -> float:
-    return values.cider if values.attributes is None else values.attributes
-
-
-def _shown(values: Utility) -> float:
-    return _utility(values)[1] * _value(values)
+def _shown(task: str, scores: Scores) -> float:
+    """The task's headline figure as it is drawn: shares in per cent."""
+    name = headline(get_task(task), scores)
+    return 100 * scores[name] if get_metric(name).share else scores[name]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from pcvr.errors import unknown_name
+from pcvr.tasks import get_task
 
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of a summary: a label's figures over its seeds.
+    """One row of a summary: the figures of one thing over its seeds.
 
     Attributes:
         label: what was run.
@@ -23,10 +25,9 @@ class Cell:
         hits: triggered inputs that gave the target, all seeds together.
         n: triggered inputs, all seeds together.
         clean_hits: clean inputs that gave the target, all seeds together.
-        cider: mean CIDEr on clean inputs.
-        bleu4: mean BLEU-4 on clean inputs.
-        attributes: mean share of captions with every attribute right, clean inputs.
-        triggered_attributes: the same on triggered inputs.
+        scores: mean of each metric on clean inputs.
+        right: mean share of right answers on clean inputs, 0 to 1.
+        triggered_right: the same on triggered inputs.
         seconds: mean wall time of the fine-tuning.
     """
 
@@ -35,10 +36,9 @@ class Cell:
     hits: int
     n: int
     clean_hits: int
-    cider: float
-    bleu4: float
-    attributes: float
-    triggered_attributes: float
+    scores: dict[str, float]
+    right: float
+    triggered_right: float
     seconds: float
 
     @property
@@ -67,32 +67,39 @@ class Table:
     base: dict[str, Any]
     runs: list[dict[str, Any]]
 
-    def cells(self) -> list[Cell]:
-        """The runs grouped by label, in the order in which labels first come."""
-        groups: dict[str, list[dict[str, Any]]] = {}
+    def cells(self, by: Sequence[str] = ("label",)) -> dict[tuple[str, ...], Cell]:
+        """The runs grouped by some fields of their experiments, in the order in which the groups first come.
+
+        Args:
+            by: names of fields of `pcvr.study.Experiment`, such as ``("model", "task", "label")``.
+        """
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for run in self.runs:
-            groups.setdefault(run["experiment"]["label"], []).append(run)
-        return [_cell(label, group) for label, group in groups.items()]
+            groups.setdefault(tuple(str(run["experiment"][field]) for field in by), []).append(run)
+        return {key: _cell(key[-1], group) for key, group in groups.items()}
 
 
 def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
     records = [r["record"] for r in runs]
+    right = get_task(records[0].get("task", "caption")).right
     return Cell(
         label=label,
         seeds=len(runs),
         hits=sum(r["hits"] for r in records),
         n=sum(r["n"] for r in records),
         clean_hits=sum(r["clean_hits"] for r in records),
-        cider=mean(r["clean"]["cider"] for r in records),
-        bleu4=mean(r["clean"]["bleu4"] for r in records),
-        attributes=mean(r["clean"]["attributes"] for r in records),
-        triggered_attributes=mean(r["triggered"]["attributes"] for r in records),
+        scores={name: mean(r["clean"][name] for r in records) for name in records[0]["clean"]},
+        right=mean(r["clean"][right] for r in records),
+        triggered_right=mean(r["triggered"][right] for r in records),
         seconds=mean(r["seconds"] for r in runs),
     )
 
 
 def load(name: str) -> Table:
-    """The shipped table `name` (``"spine"``: BadNets on scene captions, three seeds, the defences side by side).
+    """The shipped table `name`.
+
+    ``"spine"``: BadNets on scene captions, three seeds, the defences side by side. ``"families"``: three models, two
+    tasks; clean, poisoned, and poisoned with PCVR.
 
     Raises:
         PcvrError: there is no such table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Experiment:
         tests: test samples.
         steps: optimiser steps.
         data: what `pcvr.open_data` takes.
+        task: what is asked of the pictures.
     """
 
     label: str
@@ -42,6 +44,7 @@ class Experiment:
     tests: int = 512
     steps: int = 200
     data: str = "scenes"
+    task: str = "caption"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -75,13 +78,13 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
 
     if save is not None:
         refuse_existing(save)
-    attack = get_attack(experiment.attack)
-    clean = open_data(experiment.data, n=experiment.samples)
+    attack = get_attack(experiment.attack, task=experiment.task)
+    clean = open_data(experiment.data, n=experiment.samples, task=experiment.task)
     data = poison(clean, attack, experiment.rate, experiment.seed) if experiment.rate else clean
     rule = get_defense(experiment.defense, **experiment.options)
     config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
     result = finetune(load(experiment.model), data, rule, config, progress=progress)
-    tests = open_data(experiment.data, split="test", n=experiment.tests)
+    tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
     record = evaluate(result.model, tests, attack)
     if save is not None:
         result.save(save)
@@ -119,7 +122,12 @@ def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int],
 
 
 def sweep(
-    experiments: Sequence[Experiment], folder: str | Path, *, jobs: int = 1, progress: bool = True
+    experiments: Sequence[Experiment],
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    adapters: bool = False,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Run each experiment once; those whose result lies in `folder` already are read instead.
 
@@ -127,6 +135,7 @@ def sweep(
         experiments: what to run.
         folder: where each result is kept as soon as it is there, so that an interrupted sweep goes on.
         jobs: experiments at a time, by joblib; its dask or ray backend takes the same call to a cluster.
+        adapters: whether each adapter is kept too, in a folder named by the experiment's key.
         progress: whether a bar is shown.
 
     Returns:
@@ -135,13 +144,14 @@ def sweep(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_kept)(e, Path(folder)) for e in experiments)
+    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_kept)(e, Path(folder), adapters) for e in experiments)
     return list(tqdm(work, total=len(experiments), desc="experiments", disable=not progress))
 
 
-def _kept(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    file = folder / f"{experiment.key}.json"
-    if not file.is_file():
-        write_json(file, run_experiment(experiment))
+def _kept(experiment: Experiment, folder: Path, adapters: bool) -> dict[str, Any]:
+    file, adapter = folder / f"{experiment.key}.json", folder / experiment.key
+    if not file.is_file() or (adapters and not adapter.is_dir()):
+        shutil.rmtree(adapter, ignore_errors=True)  # of a run that did not come to its end
+        write_json(file, run_experiment(experiment, save=adapter if adapters else None))
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return kept

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pcvr.attacks import Attack
     from pcvr.data.sample import Sample
-    from pcvr.models.load import VisionLanguageModel
+    from pcvr.models.vlm import VisionLanguageModel
 
 SHOWN = ("clean", "triggered")
 _FORCE_WORDS = {"own": "the model's own answer", "true": "the true answer", "target": "the attacker's target"}
@@ -86,6 +86,11 @@ class StorySource:
             raise PcvrError(f"picture {choice.sample} is not there: give 0 to {len(self.samples) - 1}.")
         return self._tellings(replace(choice, sample=0, token=0))[choice.sample]
 
+    def prompt(self, choice: Choice) -> str:
+        """What the model is asked."""
+        sample = self.samples[choice.sample]
+        return self.attack.triggered(sample).prompt if choice.shown == "triggered" else sample.prompt
+
     def _told(self, choice: Choice) -> list[Telling]:
         said = self._answers(choice.stage, choice.shown, choice.force)
         view = PatchView(choice.operator, choice.share)
@@ -105,12 +110,13 @@ def explore(source: StorySource, choice: Choice) -> Figure:
 
 
 def caption(source: StorySource, choice: Choice) -> str:
-    """One line of HTML under the figure: the answer that is read along, and how far apart the views are."""
+    """One line of HTML under the figure: question, the answer that is read along, and how far apart the views are."""
     telling = source.telling(choice)
     return (
-        f'<div role="status">Read along: {_FORCE_WORDS[choice.force]}, “{escape(telling.text) or "(nothing)"}”. Mean '
-        f"divergence {telling.divergence.mean():.3f} nats; mean entropy {telling.entropy.mean():.3f} nats on the "
-        f"original, {telling.view_entropy.mean():.3f} on the view.</div>"
+        f'<div role="status">Asked: “{escape(source.prompt(choice))}”. Read along: {_FORCE_WORDS[choice.force]}, '
+        f"“{escape(telling.text) or '(nothing)'}”. Mean divergence "
+        f"{telling.divergence.mean():.3f} nats; mean entropy {telling.entropy.mean():.3f} nats on the original, "
+        f"{telling.view_entropy.mean():.3f} on the view.</div>"
     )
 
 

@@ -87,7 +87,7 @@ def trigger_view(
     Raises:
         PcvrError: an option out of range, or a patch that does not fit the picture.
     """
-    attack = get_attack("badnets", strength=strength, size=size, place=place, pattern=pattern)
+    attack = get_attack("badnets", task=dataset.task, strength=strength, size=size, place=place, pattern=pattern)
     sample = dataset[index]
     original, after = sample.image, attack.triggered(sample).image
     measured = measure_stealth(original, after)

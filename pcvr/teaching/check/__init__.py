@@ -1,7 +1,9 @@
 """The checks of the exercises, one file each, by the name the notebooks call: ``check.poison_indices(choose)``."""
 
 from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
+from pcvr.teaching.check.greedy_decode import greedy_decode
 from pcvr.teaching.check.js_divergence import js_divergence
+from pcvr.teaching.check.patch_map import patch_map
 from pcvr.teaching.check.poison_indices import poison_indices
 
-__all__ = ["capped_pull_apart", "js_divergence", "poison_indices"]
+__all__ = ["capped_pull_apart", "greedy_decode", "js_divergence", "patch_map", "poison_indices"]

@@ -1,0 +1,191 @@
+"""How a picture becomes image tokens: the connectors of several models drawn to one scheme, and where queries look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcvr.anatomy import CONNECTORS, Anatomy
+from pcvr.data.sample import Image
+from pcvr.errors import PcvrError
+from pcvr.plots.attention import spotlight
+from pcvr.plots.describe import described
+from pcvr.plots.gallery import show_picture
+from pcvr.plots.model import cell_of
+from pcvr.plots.style import INK, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAMES = {"projector": "MLP projector", "queries": "Q-Former", "shuffle": "pixel shuffle"}
+# Places in a panel that is 10 wide: heights of the stages, and the sides of picture and field of patches.
+_WIDE, _TOP = 10.0, 18.2
+_PICTURE, _SIDE = 11.9, 4.0
+_PATCHES, _FIELD = 9.4, 3.6
+_TOKENS = 2.6
+_IN_A_ROW = 18
+
+
+def connector_figure(models: Sequence[Anatomy]) -> Figure:
+    """Picture, patches, connector and image tokens of each model, a column for each.
+
+    Patches have the mean colour of what they show; an image token has the colours of the patches that it is read from,
+    mixed as the lines between them say.
+
+    Args:
+        models: from `pcvr.anatomy.anatomy`.
+
+    Raises:
+        PcvrError: no model.
+    """
+    from matplotlib.figure import Figure
+
+    if not models:
+        raise PcvrError("there is nothing to draw: give at least one model.")
+    with figure_style():
+        figure = Figure(figsize=(3.7 * len(models), 6.6), layout="constrained")
+        for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
+            _draw(axes, model)
+    said = "; ".join(
+        f"{each.name} ({_NAMES[each.connector]}: {CONNECTORS[each.connector]}) cuts the picture into {each.patches} "
+        f"patches of {each.patch_px} pixels and makes {each.image_tokens[0]} image tokens of them"
+        for each in models
+    )
+    return described(figure, f"From a picture to image tokens, drawn for each model: {said}.")
+
+
+def query_figure(
+    picture: Image, maps: np.ndarray, names: Sequence[str] | None = None, columns: int = 8, title: str = ""
+) -> Figure:
+    """Where each query of a Q-Former looks: bright where it pays attention, each map scaled to its own maximum.
+
+    Args:
+        picture: uint8 ``[H, W, 3]``.
+        maps: ``[queries, down, across]``, such as the mean of `pcvr.attention.query_maps` over layers and heads.
+        names: what stands over each map, after the query's number.
+        columns: maps in a row.
+        title: stands over the figure.
+
+    Raises:
+        PcvrError: no map, or not as many names as maps.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(maps) or (names is not None and len(names) != len(maps)):
+        raise PcvrError(f"{len(maps)} maps came with {len(names or ())} names: give one for each query.")
+    columns = min(columns, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    said = []
+    with figure_style():
+        figure = Figure(figsize=(1.4 * columns, 1.85 * rows + (0.7 if title else 0.35)), layout="constrained")
+        if title:
+            figure.suptitle(title)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for place, (axes, values) in enumerate(zip(grid, maps, strict=False)):
+            name = f"{place + 1}" + (f" · {names[place]}" if names else "")
+            show_picture(axes, spotlight(picture, values), name)
+            axes.title.set_fontsize(8.5)
+            axes.set_xlabel(f"most {100 * values.max():.0f} %", fontsize=8)
+            row, column = np.unravel_index(int(values.argmax()), values.shape)
+            said.append(f"query {name} most at row {row + 1} column {column + 1}, {values.max():.2f}")
+        for axes in grid[len(maps) :]:
+            axes.set_axis_off()
+        figure.supxlabel(
+            "brightness: each panel by itself; below, the share of the attention on the brightest patch", fontsize=9
+        )
+    return described(
+        figure, f"{title + '. ' if title else ''}Where each of {len(maps)} queries looks: {'; '.join(said)}."
+    )
+
+
+def _draw(axes: Any, model: Anatomy) -> None:
+    down, across = model.grid
+    colours = np.array(
+        [cell_of(model.picture, model.grid, (r, c)).mean((0, 1)) / 255 for r in range(down) for c in range(across)]
+    )
+    mixed = model.links / np.maximum(model.links.sum(1, keepdims=True), 1e-9) @ colours  # [I, 3]
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    _picture(axes, model)
+    patches = _squares(axes, colours, _field(model.grid), _FIELD / down)
+    count, width = model.image_tokens
+    centres, side = _row(count)
+    tokens = _squares(axes, mixed, centres, side, as_circles=model.connector == "queries")
+    _lines(axes, model, patches, tokens, colours)
+    _arrow(axes, _PICTURE - 0.1, _PATCHES + 0.75)
+
+    plus = " (+ 1)" if model.class_token else ""
+    end = float(centres[:, 1].min() - side / 2)
+    _say(axes, _TOP - 0.3, model.name, size=11)
+    _say(axes, _TOP - 1.1, _NAMES[model.connector], size=11, weight="normal")
+    _say(axes, _PICTURE + _SIDE + 0.4, f"{model.grid[0]} × {model.grid[1]} patches of {model.patch_px} px")
+    _say(axes, (_PICTURE + _PATCHES) / 2 + 0.4, f"tower: {model.parameters['tower']:,} parameters", boxed=True)
+    _say(axes, _PATCHES + 0.3, f"{model.patches} patch tokens{plus} × {model.tower[1]} numbers")
+    _say(axes, _TOKENS + 1.5, f"connector: {model.parameters['connector']:,} parameters", boxed=True)
+    _say(axes, end - 0.45, f"{count} image tokens × {width} numbers")
+    _say(axes, end - 1.1, "to the language model, in this order", weight="normal")
+    axes.set(xlim=(0, _WIDE), ylim=(0, _TOP))  # imshow moved them
+
+
+def _picture(axes: Any, model: Anatomy) -> None:
+    left = (_WIDE - _SIDE) / 2
+    axes.imshow(
+        model.picture, extent=(left, left + _SIDE, _PICTURE, _PICTURE + _SIDE), interpolation="nearest", zorder=1
+    )
+    for parts, line in zip(model.grid, (axes.hlines, axes.vlines), strict=True):
+        start, span = (_PICTURE, (left, left + _SIDE)) if line == axes.hlines else (left, (_PICTURE, _PICTURE + _SIDE))
+        for step in range(parts + 1):
+            line(start + _SIDE * step / parts, *span, color="white", lw=0.9, zorder=2)
+
+
+def _field(grid: tuple[int, int]) -> np.ndarray:
+    """Centres ``[patches, 2]`` of the squares that stand for the patches, in reading order."""
+    rows, columns = np.indices(grid).reshape(2, -1)
+    side = _FIELD / grid[0]
+    x = _WIDE / 2 + (columns - (grid[1] - 1) / 2) * side
+    y = _PATCHES - (rows + 0.5) * side
+    return np.stack([x, y], axis=1)
+
+
+def _row(count: int) -> tuple[np.ndarray, float]:
+    """Centres ``[I, 2]`` and side of the squares that stand for the image tokens: as many rows as need be."""
+    side = min(0.55, (_WIDE - 0.6) / min(count, _IN_A_ROW))
+    rows, columns = np.divmod(np.arange(count), _IN_A_ROW)
+    first = min(count, _IN_A_ROW)
+    x = _WIDE / 2 + (columns - (first - 1) / 2) * side
+    return np.stack([x, _TOKENS - (rows + 0.5) * side], axis=1), side
+
+
+def _squares(axes: Any, colours: np.ndarray, centres: np.ndarray, side: float, as_circles: bool = False) -> np.ndarray:
+    from matplotlib.patches import Circle, Rectangle
+
+    look = {"ec": INK, "lw": 0.5, "zorder": 3}
+    for colour, (x, y) in zip(np.clip(colours, 0, 1), centres, strict=True):
+        half = 0.43 * side
+        square = Rectangle((x - half, y - half), 2 * half, 2 * half, fc=colour, **look)
+        axes.add_patch(Circle((x, y), half, fc=colour, **look) if as_circles else square)
+    return centres
+
+
+def _arrow(axes: Any, start: float, end: float) -> None:
+    look = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
+    axes.annotate("", (_WIDE / 2, end), (_WIDE / 2, start), arrowprops=look)
+
+
+def _lines(axes: Any, model: Anatomy, patches: np.ndarray, tokens: np.ndarray, colours: np.ndarray) -> None:
+    """A line for each link, the stronger the darker; full from a quarter of a token on, as in a 2 by 2 shuffle."""
+    from matplotlib.collections import LineCollection
+
+    alpha = np.minimum(1, 4 * model.links)
+    token, patch = np.nonzero(alpha > 0.02)
+    ends = np.stack([patches[patch], tokens[token]], axis=1)
+    shade = np.column_stack([0.75 * np.clip(colours[patch], 0, 1), 0.75 * alpha[token, patch]])
+    axes.add_collection(LineCollection(list(ends), colors=shade, linewidths=0.8, zorder=0))
+
+
+def _say(axes: Any, y: float, text: str, boxed: bool = False, weight: str = "bold", size: float = 8.5) -> None:
+    box = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": INK, "lw": 0.8} if boxed else None
+    axes.text(_WIDE / 2, y, text, ha="center", va="center", fontsize=size, weight=weight, color=INK, bbox=box, zorder=5)

@@ -1,0 +1,206 @@
+"""One's own question about one's own drawing: compose a scene, stamp squares on it or take a file, and ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from pcvr.attention import Attention, attend
+from pcvr.drawing import Drawing, Thing, compose
+from pcvr.errors import PcvrError
+from pcvr.quiz import plain
+from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
+from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+    from matplotlib.figure import Figure
+
+    from pcvr.models.vlm import VisionLanguageModel
+
+_START = (Thing("car", "red", "large", 26, 68), Thing("house", "yellow", "large", 72, 32))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered about a drawing.
+
+    Attributes:
+        drawing: the picture with what is true of it.
+        seen: the answer with its probabilities, and what the model attended to.
+        truth: the true answer, where the drawing knows it.
+    """
+
+    drawing: Drawing
+    seen: Attention
+    truth: str | None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is the true one, word for word; None where the truth is unknown."""
+        return None if self.truth is None else plain(self.seen.steps.text) == plain(self.truth)
+
+
+def ask(vlm: VisionLanguageModel, drawing: Drawing, question: str) -> Reply:
+    """Ask `vlm` about a drawing.
+
+    Raises:
+        PcvrError: the question is empty, or holds the token that stands for a picture.
+    """
+    asked = " ".join(question.split())
+    if not asked:
+        raise PcvrError("the question is empty: write one, such as “list the objects.”")
+    truths = {plain(known): answer for known, answer in drawing.answers.items()}
+    return Reply(drawing, attend(vlm, drawing.picture, asked), truths.get(plain(asked)))
+
+
+def reply_figure(reply: Reply, top: int = 6) -> Figure:
+    """The drawing, the drawing lit by attention before the first word, and the likeliest first words."""
+    from matplotlib.figure import Figure
+
+    from pcvr.plots.attention import spotlight
+    from pcvr.plots.decoding import word_bars
+    from pcvr.plots.describe import described
+    from pcvr.plots.gallery import show_picture
+    from pcvr.plots.style import figure_style
+
+    steps = reply.seen.steps
+    found = steps.top(0, top)
+    with figure_style():
+        figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+        first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+        figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(steps.text)}”", fontsize=10)
+        show_picture(first, reply.seen.picture, "as the tower gets it")
+        show_picture(second, spotlight(reply.seen.picture, reply.seen.map(0)), "attention before the first word")
+        word_bars(third, found, steps.tokens[0])
+        third.set_xlabel("probability of the first word")
+    words = ", ".join(f"{word} {p:.2f}" for word, p in found)
+    asked = f"A drawing, asked “{steps.prompt}”, answered “{steps.text}”."
+    return described(figure, f"{asked} The likeliest first words: {words}.")
+
+
+def reply_line(reply: Reply) -> str:
+    """HTML with the answer, the truth where it is known, and what is unusual about the drawing."""
+    steps = reply.seen.steps
+    sure = ", ".join(f"{escape(word)} {p:.2f}" for word, p in zip(steps.tokens, steps.chosen, strict=True))
+    lines = [f"<b>Answer:</b> {escape(steps.text) or '(nothing)'}"]
+    if reply.truth is not None:
+        lines.append(f"<b>Truth:</b> {escape(reply.truth)} ({'right' if reply.right else 'not right'})")
+    lines.append(f"<b>Probability of each word:</b> {sure}")
+    if reply.drawing.notes:
+        lines.append(f"<b>Unlike the pictures it was trained on:</b> {escape('; '.join(reply.drawing.notes))}.")
+    return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
+
+
+def preview_figure(drawing: Drawing) -> Figure:
+    """The drawing with its sides in percent, as the sliders count."""
+    from matplotlib.figure import Figure
+
+    from pcvr.plots.describe import described
+    from pcvr.plots.gallery import show_picture
+    from pcvr.plots.style import figure_style
+
+    high, wide = drawing.picture.shape[:2]
+    with figure_style():
+        figure = Figure(figsize=(2.9, 2.9), layout="constrained")
+        axes = figure.subplots()
+        show_picture(axes, drawing.picture)
+        marks = (0, 25, 50, 75, 100)
+        axes.set_xticks([wide * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
+        axes.set_yticks([high * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
+        axes.set_xlabel("across (%)", fontsize=8)
+        axes.set_ylabel("down (%)", fontsize=8)
+    objects = [
+        f"a {each['size']} {each['color']} {each['kind']} {each['place']}" for each in drawing.facts.get("objects", ())
+    ]
+    notes = f" Notes: {'; '.join(drawing.notes)}." if drawing.notes else ""
+    return described(figure, f"Your drawing: {', '.join(objects) or 'nothing that is known by name'}.{notes}")
+
+
+def suggestions(drawing: Drawing) -> tuple[str, ...]:
+    """What one might ask about a drawing: all that it knows the true answer of, and for a caption."""
+    return tuple(dict.fromkeys(("list the objects.", CAPTION_PROMPT, *drawing.answers)))
+
+
+def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") -> tuple[VBox, AskControls]:
+    """Build the widget.
+
+    Args:
+        vlm: the model that answers.
+        question: what stands in the field at first.
+
+    Returns:
+        The box to display, and its controls.
+    """
+    from pcvr.widgets.picture import figure_image, show_in
+
+    start = compose(_START, seed=TONES)
+    first = ask(vlm, start, question)
+    preview, image = figure_image(preview_figure(start)), figure_image(reply_figure(first))
+    controls = make_controls(_START, question, preview, image, reply_line(first))
+    controls.question.options = suggestions(start)
+
+    def redraw(_: object = None) -> None:
+        with _explained(controls.message):
+            drawing = controls.drawing()
+            show_in(controls.preview, preview_figure(drawing))
+            controls.question.options = suggestions(drawing)
+            controls.message.value = '<div role="status">The drawing has changed: press <b>Ask</b>.</div>'
+
+    def answer(_: object = None) -> None:
+        controls.button.disabled = True
+        try:
+            with _explained(controls.message):
+                reply = ask(vlm, controls.drawing(), controls.question.value)
+                show_in(controls.image, reply_figure(reply))
+                controls.message.value = reply_line(reply)
+        finally:
+            controls.button.disabled = False
+
+    def stamp(number: int) -> None:
+        if controls.stamps.get(number) == controls.ink.value:
+            del controls.stamps[number]
+        else:
+            controls.stamps[number] = controls.ink.value
+        paint_squares(controls)
+        redraw()
+
+    def wipe(_: object = None) -> None:
+        controls.stamps.clear()
+        paint_squares(controls)
+        redraw()
+
+    def take_file(_: object = None) -> None:
+        if controls.source.value == FILE:
+            redraw()
+        else:
+            controls.source.value = FILE
+
+    for control in (controls.source, controls.background, controls.tones):
+        control.observe(redraw, "value")
+    for thing in controls.things:
+        for control in thing.all():
+            control.observe(redraw, "value")
+    for number, square in enumerate(controls.squares):
+        square.on_click(lambda _, number=number: stamp(number))
+    controls.clear.on_click(wipe)
+    controls.upload.observe(take_file, "value")
+    controls.button.on_click(answer)
+    return make_box(controls), controls
+
+
+@contextmanager
+def _explained(message: Any) -> Iterator[None]:
+    """What goes wrong inside the block stands in `message`: an exception in a callback would vanish unseen."""
+    try:
+        yield
+    except PcvrError as problem:
+        look = "line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em"
+        message.value = f'<div role="alert" style="{look}">{escape(str(problem))}</div>'
+
+
+def _cut(text: str, most: int = 70) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

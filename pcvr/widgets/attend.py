@@ -1,0 +1,128 @@
+"""Attention under your hands: choose a picture, a word, a layer and a head, and see what the model attended to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from pcvr.attention import HOWS, Attention
+from pcvr.errors import PcvrError
+from pcvr.plots.attention import one_word
+from pcvr.widgets.picture import figure_image, show_in
+
+if TYPE_CHECKING:
+    from ipywidgets import HTML, Dropdown, Image, IntSlider, VBox
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class AttentionChoice:
+    """One setting of the explorer.
+
+    Attributes:
+        picture: which picture, from 0.
+        token: position in its answer, from 0; beyond its end the last one.
+        layer: from 0, or None for all.
+        head: from 0, or None for all.
+        how: one of `pcvr.attention.HOWS`; layer and head play no part in rollout.
+    """
+
+    picture: int = 0
+    token: int = 0
+    layer: int | None = None
+    head: int | None = None
+    how: str = "mean"
+
+
+def attention_view(seen: Sequence[Attention], choice: AttentionChoice) -> Figure:
+    """The figure for a choice.
+
+    Raises:
+        PcvrError: a picture, a layer or a head that there is not.
+    """
+    if not 0 <= choice.picture < len(seen):
+        raise PcvrError(f"picture {choice.picture} is not there: give 0 to {len(seen) - 1}.")
+    one = seen[choice.picture]
+    token = min(choice.token, len(one.steps.tokens) - 1)
+    if choice.how == "rollout":
+        return one_word(one, token, how="rollout")
+    return one_word(one, token, choice.layer, choice.head, choice.how)
+
+
+@dataclass(frozen=True)
+class AttentionControls:
+    """The explorer's widgets by name."""
+
+    picture: IntSlider
+    token: IntSlider
+    layer: Dropdown
+    head: Dropdown
+    how: Dropdown
+    image: Image
+    message: HTML
+
+    def choice(self) -> AttentionChoice:
+        """What is set at the moment."""
+        return AttentionChoice(
+            self.picture.value - 1, self.token.value - 1, self.layer.value, self.head.value, self.how.value
+        )
+
+
+def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionControls]:
+    """Build the explorer.
+
+    Args:
+        seen: from `pcvr.attention.attend`, one for each picture, all of one model.
+
+    Returns:
+        The box to display, and its controls.
+
+    Raises:
+        PcvrError: there is nothing to explore.
+    """
+    import ipywidgets as w
+
+    if not seen:
+        raise PcvrError("there is nothing to explore: give what attend() made of at least one picture.")
+    layers, heads = seen[0].rows.shape[:2]
+    flat: dict[str, Any] = {"style": {"description_width": "6em"}, "layout": w.Layout(width="22em")}
+    slow: dict[str, Any] = {**flat, "continuous_update": False}
+    controls = AttentionControls(
+        picture=w.IntSlider(1, 1, max(2, len(seen)), description="Picture", disabled=len(seen) == 1, **slow),
+        token=w.IntSlider(1, 1, len(seen[0].steps.tokens), description="Word", **slow),
+        layer=w.Dropdown(options=_numbered("all layers", "layer", layers), description="Layer", **flat),
+        head=w.Dropdown(options=_numbered("mean over heads", "head", heads), description="Head", **flat),
+        how=w.Dropdown(options=HOWS, description="How", **flat),
+        image=figure_image(attention_view(seen, AttentionChoice())),
+        message=w.HTML(_status(seen[0])),
+    )
+    controls.picture.max = max(1, len(seen))
+
+    def redraw(_: object = None) -> None:
+        try:
+            one = seen[controls.picture.value - 1]
+            controls.token.max = len(one.steps.tokens)
+            controls.layer.disabled = controls.head.disabled = controls.how.value == "rollout"
+            show_in(controls.image, attention_view(seen, controls.choice()))
+            controls.message.value = _status(one)
+        except PcvrError as error:  # an exception in a callback would vanish unseen
+            controls.message.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
+
+    moved = (controls.picture, controls.token, controls.layer, controls.head, controls.how)
+    for control in moved:
+        control.observe(redraw, "value")
+    wrap = w.Layout(display="flex", flex_flow="row wrap")
+    return w.VBox([w.Box(moved, layout=wrap), controls.image, controls.message]), controls
+
+
+def _numbered(whole: str, name: str, count: int) -> list[tuple[str, int | None]]:
+    return [(whole, None), *((f"{name} {i + 1}", i) for i in range(count))]
+
+
+def _status(one: Attention) -> str:
+    return (
+        f'<div role="status">Asked: “{escape(one.steps.prompt)}”. Answered: “{escape(one.steps.text) or "(nothing)"}”, '
+        f"{len(one.steps.tokens)} tokens.</div>"
+    )
