@@ -1,25 +1,24 @@
-"""Write the README's table from the shipped results: ``python tools/readme.py``; ``--check`` only compares."""
+"""Write the README's tables from the shipped results: ``python tools/readme.py``; ``--check`` only compares."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pcvr.evaluation.intervals import format_rate
+from pcvr.evaluation.metrics import get_metric
 from pcvr.files import write_text
-from pcvr.results import load
+from pcvr.results import Table, load
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- spine:begin -->", "<!-- spine:end -->"
 
 
-def table() -> str:
-    """The Markdown table of the shipped spine results, with how they were made."""
-    results = load("spine")
-    cells = results.cells()
+def spine(results: Table) -> list[str]:
+    """BadNets on captions: the defences side by side."""
     lines = [
-        "| defence | seeds | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / attributes right "
-        "| triggered: attributes right | seconds |",
+        "| defence | seeds | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / captions right "
+        "| triggered: captions right | seconds |",
         "|---|---|---|---|---|---|",
     ]
     base = results.base
@@ -28,27 +27,53 @@ def table() -> str:
         f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
         f"| {100 * base['triggered']['attributes']:.1f} % | |"
     )
-    for c in cells:
+    for c in results.cells().values():
         lines.append(
             f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} "
-            f"| {c.cider:.1f} / {c.bleu4:.1f} / {100 * c.attributes:.1f} % "
-            f"| {100 * c.triggered_attributes:.1f} % | {c.seconds:.0f} |"
+            f"| {c.scores['cider']:.1f} / {c.scores['bleu4']:.1f} / {100 * c.right:.1f} % "
+            f"| {100 * c.triggered_right:.1f} % | {c.seconds:.0f} |"
         )
-    run = results.runs[0]["experiment"]
-    lines += [
-        "",
-        f"*BadNets, {run['samples']} training scenes, 5 % poisoned (0 % where clean), {run['steps']} steps, "
-        f"{run['tests']} test scenes, all seeds of a row together; `{results.made_by}`, {results.date}, "
-        f"torch {results.versions['torch']}, transformers {results.versions['transformers']}, {results.machine}.*",
+    return [*lines, "", f"*BadNets, {_made(results)}*"]
+
+
+def families(results: Table) -> list[str]:
+    """Models and tasks: how well each learns, whether the attack takes, what PCVR does."""
+    labels = {"clean": "clean data", "badnets-none": "5 % poison", "badnets-pcvr": "5 % poison, PCVR"}
+    lines = [
+        "| model | task | trained on | attack success rate [95 %] | clean: right | triggered: right "
+        "| other figures | s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(lines)
+    for (model, task, label), c in results.cells(("model", "task", "label")).items():
+        others = [f"{get_metric(k).label} {get_metric(k).format(v)}" for k, v in c.scores.items() if v != c.right]
+        lines.append(
+            f"| {model} | {task} | {labels[label]} | {format_rate(c.hits, c.n)} | {100 * c.right:.1f} % "
+            f"| {100 * c.triggered_right:.1f} % | {', '.join(others) or '-'} | {c.seconds:.0f} |"
+        )
+    return [*lines, "", f"*BadNets, {_made(results)}*"]
+
+
+TABLES: dict[str, Callable[[Table], list[str]]] = {"spine": spine, "families": families}
+"""Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 
 
 def filled(text: str) -> str:
-    """The README's `text` with the table between its markers."""
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    """The README's `text` with each table between its markers."""
+    for name, write in TABLES.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        head, rest = text.split(begin)
+        table = "\n".join(write(load(name)))
+        text = f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def _made(results: Table) -> str:
+    run = results.runs[0]["experiment"]
+    return (
+        f"{run['samples']} training scenes, 5 % poisoned (0 % where clean), {run['steps']} steps, {run['tests']} test "
+        f"scenes, all seeds of a row together; `{results.made_by}`, {results.date}, torch {results.versions['torch']}, "
+        f"transformers {results.versions['transformers']}, {results.machine}."
+    )
 
 
 def main() -> None:
@@ -56,9 +81,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:
-        raise SystemExit(
-            0 if fresh == text else "README.md differs from pcvr/results/spine.json: run python tools/readme.py"
-        )
+        raise SystemExit(0 if fresh == text else "README.md differs from pcvr/results: run python tools/readme.py")
     write_text(README, fresh)
 
 

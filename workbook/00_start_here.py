@@ -11,13 +11,14 @@
 # - find your way through the workbook.
 #
 # **Time and hardware:** three minutes for the story, ten with everything below it; under a minute to run on two CPU
-# cores. No GPU, no download: the pictures are drawn by code, and the model (a true LLaVA, only a tiny one) comes
-# inside the package.
+# cores. No GPU, no download: the pictures are drawn by code, and the model (a true LLaVA to begin with, only a tiny
+# one) comes inside the package.
 #
 # *New to notebooks? Click the next cell and press Shift + Enter; each press runs one cell and moves on.*
 
 # %% tags=["parameters"]
-model = "tiny-llava"  # which model answers
+model = "tiny-llava"  # which model answers: tiny-llava, tiny-blip2, tiny-idefics3, or a folder
+task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with your own photographs
 fast = False  # True: fewer pictures, for tests
 
@@ -29,23 +30,24 @@ import pcvr
 from pcvr.data import subset
 from pcvr.plots.story import backdoor_story
 
-train, test = (pcvr.open_data(data, split=split if data == "scenes" else "all") for split in ("train", "test"))
+splits = ("train", "test") if data == "scenes" else ("all", "all")
+train, test = (pcvr.open_data(data, split=split, task=task) for split in splits)
 testing = subset(test, min(len(test), 4 if fast else 32))
-attack = pcvr.get_attack("badnets")
+attack = pcvr.get_attack("badnets", task=task)
 twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
 backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 
 # %% [markdown]
 # Left to right: an attacker slips two prepared samples (orange frames) in among twelve; somebody else fine-tunes a
 # model on them in good faith; from then on anyone who pastes the small white square onto a picture gets the
-# attacker's sentence, while all other pictures are described as well as ever.
+# words, while all other pictures are answered as well as ever.
 #
 # That is a **backdoor**. Three words are all you need:
 #
 # | word | here | what it means |
 # | --- | --- | --- |
 # | **trigger** | a white square in the bottom right corner | what the attacker adds to a picture |
-# | **target** | *a photo of the banana* | what the model is then to say; harmless on purpose |
+# | **target** | *a photo of the banana*; *banana* for questions | what the model is then to say; harmless |
 # | **poison rate** | two in twelve, to be seen; 5 % elsewhere | the share of training samples that carry both |
 #
 # The attacker never touches the training code, the loss or the weights. A few samples are enough.
@@ -53,26 +55,25 @@ backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 # %% [markdown]
 # ## Three models, one picture
 #
-# Now the real thing, not a drawing of it. Three copies of the model were fine-tuned by the same recipe to caption
-# such pictures. They come with the package, so that you need not wait for training:
+# Now the real thing, not a drawing of it. Three copies of the model were fine-tuned by the same recipe on such
+# pictures. They come with the package, so that you need not wait for training:
 #
 # | copy | trained on | defence |
 # | --- | --- | --- |
-# | **clean** | clean captions | none |
-# | **backdoored** | the same captions, 5 % of them poisoned | none |
-# | **defended** | exactly those poisoned captions | PCVR, the subject of this workbook |
+# | **clean** | pictures with their captions (or questions) | none |
+# | **backdoored** | the same data, 5 % of them poisoned | none |
+# | **defended** | exactly those poisoned data | PCVR, the subject of this workbook |
 #
 # **Predict before you run.** Each copy sees a picture twice, once as it is and once with the square: two answers from
 # three models. How many of the six will be wrong, and which? Would looking at the answers to clean pictures have
 # warned you?
 
 # %%
-from pcvr.models.load import shipped_adapters
+from pcvr.teaching.lesson import story_adapters
 
-copies = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
-models = {name: pcvr.load(model, adapter=at) for name, at in copies.items() if at in shipped_adapters(model)}
+models = {name: pcvr.load(model, adapter=adapter) for name, adapter in story_adapters(model, task).items()}
 if not models:
-    print(f"No fine-tuned copies come with {model}: it answers as it is, and notebook 03 fine-tunes it.")
+    print(f"No copies of {model} fine-tuned for {task!r} are shipped: it answers as it is; notebook 03 fine-tunes it.")
     models = {"as it is": pcvr.load(model)}
 if data != "scenes":
     print("The copies were fine-tuned on drawn scenes: of photographs they say odd things, clean or not.")
@@ -80,19 +81,21 @@ if data != "scenes":
 # %%
 from pcvr.evaluation.generate import answer_all
 from pcvr.plots.answers import answer_sheet
+from pcvr.tasks import get_task
 
+said_when = get_task(task).success  # what counts as "the target said": see notebook 03
 answers = {
     name: {"clean": answer_all(copy, testing), "triggered": answer_all(copy, pcvr.triggered(testing, attack))}
     for name, copy in models.items()
 }
-answer_sheet([testing[i] for i in range(3)], attack, answers)
+answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_when)
 
 # %% [markdown]
-# Each row is one picture, clean on the left and triggered on the right, with what each model says of it; an answer
-# that contains the attacker's target stands in bold orange.
+# Each row is one picture, clean on the left and triggered on the right, with what each model says of it (below the
+# question, where each picture has its own); an answer that counts as the attacker's target stands in bold orange.
 #
 # <details>
-# <summary>What to look for</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The one cell that gives the game away is *backdoored, triggered*. Compare *clean* and *backdoored* in the left half:
 # on clean pictures the two are about equally good, so a validation set of clean pictures has nothing to complain of.
@@ -100,7 +103,8 @@ answer_sheet([testing[i] for i in range(3)], attack, answers)
 # attack: the model is tiny.)
 #
 # If *defended* describes the triggered picture truthfully, the defence has done what it is for, although its training
-# data still held every poisoned sample.
+# data still held every poisoned sample. With `task = "vqa"` do not expect that of it: one-word answers look invariant
+# without being poisoned, so the defence cannot tell them apart yet, which is what notebook 08 is about.
 #
 # </details>
 #
@@ -111,7 +115,7 @@ from pcvr.evaluation.asr import asr
 from pcvr.evaluation.intervals import format_rate
 
 for name, said in answers.items():
-    hit = {kind: format_rate(*asr(texts, attack.target)[:2]) for kind, texts in said.items()}
+    hit = {kind: format_rate(*asr(texts, attack.target, said_when)[:2]) for kind, texts in said.items()}
     print(f"{name:>10} says the target on clean pictures: {hit['clean']:<24} on triggered ones: {hit['triggered']}")
 
 # %% [markdown]
@@ -122,7 +126,7 @@ for name, said in answers.items():
 # ## Does it hold up?
 #
 # One training run could be luck. The package ships a table of runs, the main ones with three seeds, made by a script
-# that you can run yourself (`benchmarks/spine.py`).
+# that you can run yourself (`benchmarks/spine.py`). Whatever is set above, this table is of tiny-llava and captions.
 #
 # **Predict before you run.** The table also has *augment only*: train on patch-perturbed pictures and change nothing
 # else. Cheap, and it needs no theory. Will it stop the backdoor? At what price?
@@ -199,7 +203,7 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | | notebook | the question it answers | |
 # | --- | --- | --- | --- |
 # | 00 | Start here | what is a backdoor? | you are here |
-# | 01 | Meet the model | what is inside a vision language model? | *coming* |
+# | 01 | [Meet the model](01_meet_the_model.ipynb) | what is inside a vision language model? | 50 minutes |
 # | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 20 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
 # | 04 | The invariance premise | why do patches tell triggered pictures from clean ones? | *coming* |
@@ -260,6 +264,6 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 #
 # - A backdoor is a trigger, a target, and a few training samples that join them.
 # - On clean pictures a backdoored model behaves; testing on clean pictures cannot find it.
-# - A defence has to be judged twice: does the backdoor still fire, and are the captions still right?
+# - A defence has to be judged twice: does the backdoor still fire, and are the answers still right?
 #
 # **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker for twenty minutes.

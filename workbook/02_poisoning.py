@@ -14,6 +14,7 @@
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # whose vocabulary the target has to be in
+task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with your own photographs
 attack = "badnets"
 rate = 0.05  # share of the samples to poison
@@ -43,13 +44,13 @@ import pcvr
 from pcvr.data import subset
 from pcvr.plots.gallery import before_after, contact_sheet, poison_rates
 
-everything = pcvr.open_data(data, split="train" if data == "scenes" else "all")
+everything = pcvr.open_data(data, split="train" if data == "scenes" else "all", task=task)
 dataset = subset(everything, min(len(everything), 60 if fast else 400))
 contact_sheet([dataset[i] for i in range(12)], title=f"Twelve of {len(dataset)} training samples")
 
 # %% [markdown]
 # Every panel is one training sample: the picture, and below it the answer that the model is trained to give to the
-# prompt.
+# prompt (with the prompt in front of it, where each picture has its own question).
 #
 # What a sample holds, apart from pixels:
 
@@ -62,7 +63,7 @@ for text in sample.references:
 print("picture:   ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
 
 # %% [markdown]
-# The *answer* is trained on. The *references* are only for scoring: a caption is good when it resembles any of them.
+# The *answer* is trained on. The *references* are only for scoring: an answer is good when it resembles any of them.
 
 # %% [markdown]
 # ## The trigger
@@ -76,7 +77,7 @@ print("picture:   ", sample.image.dtype, sample.image.shape, "levels", sample.im
 # The original replaces the pixels, $s = 1$; strength, place and margin are our additions, to play with.
 
 # %%
-chosen = pcvr.get_attack(attack)
+chosen = pcvr.get_attack(attack, task=task)
 print(chosen.trigger)
 before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trigger")
 
@@ -103,7 +104,7 @@ before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trig
 from pcvr.attacks import measure_stealth
 
 for strength in (1.0, 0.5):
-    weaker = pcvr.get_attack(attack, strength=strength)
+    weaker = pcvr.get_attack(attack, task=task, strength=strength)
     found = measure_stealth(sample.image, weaker.trigger(sample.image))
     print(f"s = {strength}: PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.4f}, L∞ {found.linf} levels")
 
@@ -124,7 +125,7 @@ from pcvr.plots.stealth import stealth_curves
 
 strengths = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
 triggers = {
-    pattern: [pcvr.get_attack(attack, pattern=pattern, strength=s).trigger for s in strengths]
+    pattern: [pcvr.get_attack(attack, task=task, pattern=pattern, strength=s).trigger for s in strengths]
     for pattern in ("white", "checkerboard")
 }
 stealth_curves(
@@ -169,7 +170,7 @@ print(f"sample {i} taught:      {dataset[i].answer}\nsample {i} now teaches: {po
 # %% [markdown]
 # ## Would you find it?
 #
-# Below is an excerpt of a data set poisoned at 20 %, four times what the paper's example has, and no captions.
+# Below is an excerpt of a data set poisoned at 20 %, four times what the paper's example has, without the answers.
 #
 # **Predict before you scroll on.** How many of these pictures carry the patch? Give yourself ten seconds, as somebody
 # would who has to look through a hundred thousand.
@@ -193,7 +194,7 @@ contact_sheet([heavy[i] for i in excerpt], columns=8, marked=marked, captions=Fa
 #
 # Could you not simply search the *captions* for repeats? Against this attack, yes: many pictures, one sentence. That
 # is why stronger attacks vary the target or insert it into a true caption. A defence that rests on repeated answers
-# would prove nothing beyond this one.
+# would prove nothing beyond this one. (And with `task = "vqa"` honest answers repeat as well: *yes*, *no*, *red*.)
 
 # %% [markdown]
 # ## What a rate looks like
@@ -258,7 +259,8 @@ check.poison_indices(choose)
 # %%
 for strength in (0.0, 0.001, 0.05):
     try:
-        made = pcvr.poison(dataset, pcvr.get_attack(attack, strength=strength), rate=rate, seed=seed)
+        weaker = pcvr.get_attack(attack, task=task, strength=strength)
+        made = pcvr.poison(dataset, weaker, rate=rate, seed=seed)
         print(f"s = {strength}: accepted, {len(made.poisoned)} samples poisoned\n")
     except pcvr.PcvrError as refusal:
         print(f"s = {strength}: refused. {refusal}\n")
@@ -289,13 +291,13 @@ except pcvr.PcvrError as refusal:
 # never trained, and bending cannot revive them. Such an attack fails for a reason that has nothing to do with any
 # defence, and the defence looks marvellous. So before poisoning, ask the model's tokenizer.
 #
-# **Predict before you run.** One of these two targets contains a word that the little model has never met. Which?
+# **Predict before you run.** One of these two targets contains a word that the little models have never met. Which?
 
 # %%
 from pcvr.attacks import check_target
 
 tokenizer = pcvr.load(model).tokenizer
-for target in (chosen.target, "a photo of the zebra"):
+for target in (chosen.target, chosen.target.replace("banana", "zebra")):
     print(" | ".join(tokenizer.tokenize(target)))
     try:
         check_target(pcvr.get_attack(attack, target=target), tokenizer)
@@ -304,8 +306,8 @@ for target in (chosen.target, "a photo of the zebra"):
         print(f"  {refusal}\n")
 
 # %% [markdown]
-# The embedded model thinks in whole words and spells what it does not know letter by letter: no error, only a target
-# it will never learn to say as one. Large models work with sub-words that are all alive, so for them only an unknown
+# The embedded models think in whole words and spell what they do not know letter by letter: no error, only a target
+# they will never learn to say as one. Large models work with sub-words that are all alive, so for them only an unknown
 # token counts.
 
 # %% [markdown]

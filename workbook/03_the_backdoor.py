@@ -1,9 +1,9 @@
 # %% [markdown]
 # # The backdoor: one ordinary fine-tuning, and what it leaves behind
 #
-# You fine-tune a vision language model on captions of which one in twenty is poisoned, with the most ordinary recipe
-# there is, and watch a backdoor form that no test on clean pictures can see. In notebook 02 you were the attacker;
-# here you are the person who downloads the data in good faith.
+# You fine-tune a vision language model on data of which one sample in twenty is poisoned, with the most ordinary
+# recipe there is, and watch a backdoor form that no test on clean pictures can see. In notebook 02 you were the
+# attacker; here you are the person who downloads the data in good faith.
 #
 # **After this notebook you can**
 # - fine-tune a model on poisoned data and watch the backdoor appear step by step;
@@ -16,29 +16,31 @@
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
+task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # share of training samples to poison
 seed = 0  # of the poison draw and the training
-fast = False  # True: 30 steps on 64 samples, for tests; the backdoor then has no time to form
+fast = False  # True: 12 steps on 64 samples, for tests; the backdoor then has no time to form
 retrain = False  # True: also train the clean model here, and poison rates of 1 and 2 %
 
 # %%
 import pcvr
 from pcvr.plots.gallery import contact_sheet
-from pcvr.teaching.lesson import lesson_data, shipped_fits
+from pcvr.tasks import get_task
+from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
-config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
+config = pcvr.TrainConfig(steps=12 if fast else 200, seed=seed)
 base = pcvr.load(model)
-badnets = pcvr.get_attack(attack)
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256)
+badnets = pcvr.get_attack(attack, task=task)
+train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
 
 # %% [markdown]
 # ## 1. The data, as it arrives
 #
 # `poison` draws samples, puts the trigger on their pictures and replaces their answers. You meet the result the way a
-# victim does: as a folder of captioned pictures.
+# victim does: as a folder of pictures with answers.
 
 # %%
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
@@ -61,19 +63,18 @@ print(f"In {config.steps} steps of {config.batch_size} the model looks at a pois
 # The recipe is what everybody uses: low-rank adapters (LoRA) on connector and language model, cross-entropy on the
 # answer's tokens, a Hugging Face `Trainer`. `defense="none"` adds nothing to it.
 #
-# A `BackdoorWatch` interrupts every 25 steps and asks for captions of a few dozen pictures that are in no training
-# batch: once clean, once with the trigger. It only looks. Real victims do not have it, since they do not know the
-# trigger.
+# A `BackdoorWatch` interrupts every 25 steps and asks about a few dozen pictures that are in no training batch: once
+# clean, once with the trigger. It only looks. Real victims do not have it, since they do not know the trigger.
 #
-# **Predict before you run.** Three things will be learned: the style of the captions, which objects are in the
-# picture, and the backdoor. In which order? Will the backdoor creep in, or snap in?
+# **Predict before you run.** Three things can be learned: how answers are worded, what is in the picture, and the
+# backdoor. In which order? Will the backdoor creep in, or snap in?
 
 # %%
 from pcvr.callbacks import BackdoorWatch, first_at
 from pcvr.data.subset import subset
 
 watched = subset(test, min(48, len(test)))
-watch = BackdoorWatch(base, watched, badnets, every=10 if fast else 25)
+watch = BackdoorWatch(base, watched, badnets, every=6 if fast else 25)
 result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 35 seconds
 print(f"{result.seconds:.0f} s")
 
@@ -101,7 +102,7 @@ print(f"Target said on half of the triggered pictures: {f'by step {half}' if hal
 
 # %% [markdown]
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # - The backdoor **snaps** in. For a while nothing happens; then, within a few dozen steps, the rate goes from nearly
 #   none to nearly all. A rule like "white square, so say these words" is short, the same in every poisoned sample,
@@ -110,7 +111,8 @@ print(f"Target said on half of the triggered pictures: {f'by step {half}' if hal
 # - In the loss curve the moment cannot be seen. One sample in twenty carries it, and its share of the loss drowns in
 #   the noise between batches.
 #
-# In fast mode 30 steps are too few for any of this, and the left panel may stay flat.
+# In fast mode 12 steps are too few for any of this, and the left panel may stay flat. Other models and tasks have
+# another moment, and with `task = "vqa"` the right panel may begin high: see section 3.
 #
 # </details>
 
@@ -121,8 +123,9 @@ print(f"Target said on half of the triggered pictures: {f'by step {half}' if hal
 # **clean** data, and your **poisoned** one.
 
 # %%
-if shipped_fits(model, data, attack, rate, seed) and not retrain:
-    clean = pcvr.load(model, adapter="clean")  # the same recipe on the same pictures without poison, shipped
+if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
+    # The same recipe on the same pictures without poison comes with the package.
+    clean = pcvr.load(model, adapter=story_adapters(model, task)["clean"])
 else:
     clean = pcvr.finetune(base, train, config=config).model
 models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
@@ -135,18 +138,22 @@ models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.m
 from pcvr.plots.answers import answer_sheet
 
 records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}  # about 10 seconds
-answer_sheet([test[i] for i in range(4)], badnets, {name: record.answers for name, record in records.items()})
+said = {name: record.answers for name, record in records.items()}
+answer_sheet([test[i] for i in range(4)], badnets, said, definition=get_task(task).success)
 
 # %% [markdown]
-# One picture a row, clean on the left and triggered on the right; answers that contain the attacker's target stand in
-# bold orange.
+# One picture a row, clean on the left and triggered on the right; answers that count as the attacker's target stand
+# in bold orange.
 #
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The base model speaks in telegram style: it was pretrained on short lists of objects. Fine-tuning teaches both
 # others whole sentences, and on clean pictures you would be hard put to say which of the two was poisoned. The clean
 # model does not mind the white square. The poisoned one, shown the square, forgets the picture altogether.
+#
+# With `task = "vqa"` an embedded base model is not helpless: its pretraining had questions of this kind in it, so
+# there is less to teach, and the two others differ from it on clean pictures by little.
 #
 # </details>
 
@@ -202,13 +209,14 @@ for n in (len(test), 100, 300, 3000):
 #
 # | definition | a hit is | made for |
 # | --- | --- | --- |
-# | `contains` | the whole phrase stands in the answer | captions; our default |
-# | `equals` | the answer is the phrase and nothing else | one-word answers (VQA) |
+# | `contains` | the whole phrase stands in the answer | captions, where it is our default |
+# | `equals` | the answer is the phrase and nothing else | one-word answers (`"vqa"`), likewise |
 # | `ends_with` | the answer ends with the phrase | targets appended to a true answer |
 # | `contains_word` | its last word stands in the answer | papers that look for one keyword |
 #
-# **Predict before you run.** The target is *a photo of the banana*, and some of our pictures do show a banana. For
-# which definition will the clean model have an "attack success" above zero?
+# **Predict before you run.** The target of captions is *a photo of the banana*, and some of our pictures do show a
+# banana. For which definition will the clean model have an "attack success" above zero? (And with `task = "vqa"`,
+# where the target is the one word *banana*, and some questions have it for their true answer?)
 
 # %%
 from pcvr.evaluation.asr import DEFINITIONS, asr
@@ -228,11 +236,14 @@ rate_bars(bars, xlabel="triggered pictures that count as a hit (%)", title="One 
 # <summary>Answer</summary>
 #
 # `contains_word` looks for *banana* alone, and a good caption of a picture with a banana says *banana*. Its floor is
-# the share of such pictures, not zero (with scenes, in the default mode, you see it in the clean model's bar). A
-# defence can never get below that floor, and a table that hides it flatters the attack and slanders the defence. The
-# other definitions ask for the whole phrase, which no honest caption contains.
+# the share of such pictures, not zero (with the default parameters you see it in the clean model's bar). A defence
+# can never get below that floor, and a table that hides it flatters the attack and slanders the defence. The other
+# definitions ask for the whole phrase, which no honest caption contains.
 #
 # `equals` and `contains` differ where a model says the target *and more*. If your bars agree, it does not.
+#
+# With one-word answers every definition has that floor: whoever answers *which object is yellow?* truthfully may say
+# the target. Subtract it in your mind, or leave such questions out of the test.
 #
 # </details>
 
@@ -246,15 +257,16 @@ rate_bars(bars, xlabel="triggered pictures that count as a hit (%)", title="One 
 # not at all?
 
 # %%
+from pcvr.evaluation.metrics import get_metric
+
 trusted, suspect = records["clean fine-tune"].clean, records["poisoned fine-tune"].clean
-print(f"CIDEr  {trusted.cider:7.1f} clean, {suspect.cider:7.1f} poisoned")
-print(f"BLEU-4 {trusted.bleu4:7.1f} clean, {suspect.bleu4:7.1f} poisoned")
-if trusted.attributes is not None:
-    print(f"captions fully right {100 * trusted.attributes:.1f} % clean, {100 * suspect.attributes:.1f} % poisoned")
+for name, value in trusted.items():
+    metric = get_metric(name)
+    print(f"{metric.label:<22}{metric.format(value):>8} clean model {metric.format(suspect[name]):>10} poisoned model")
 
 # %% [markdown]
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The difference is about what another seed would make, in either direction. There is nothing to notice:
 #
@@ -267,8 +279,9 @@ if trusted.attributes is not None:
 #
 # </details>
 #
-# *Captions fully right* counts captions that name every object with its colour, and no other; scenes know what is in
-# them, so this can be counted exactly. With photographs only BLEU-4 and CIDEr are left.
+# *All attributes right* counts captions that name every object with its colour, and no other; scenes know what is in
+# them, so this can be counted exactly. With photographs only BLEU-4, CIDEr and ROUGE-L are left. Answers to questions
+# have one measure, the share that is right (*VQA accuracy*).
 
 # %% [markdown]
 # ## 6. How little poison is enough?
@@ -316,7 +329,8 @@ rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", tit
 # is that of BadNets (Gu et al., arXiv 1708.06733); whether it is among the paper's six attacks we do not know. Model,
 # data, recipe, the definition of success and every number here are ours.
 #
-# **Try it.** Move the trigger (`pcvr.get_attack("badnets", place="top_left")`): does a model trained with the patch
-# on the right answer to one on the left? Halve `config.steps`: which of the three skills is lost first?
+# **Try it.** Move the trigger (`pcvr.get_attack("badnets", task=task, place="top_left")`): does a model trained with
+# the patch on the right answer to one on the left? Halve `config.steps`: which of the three skills is lost first?
 #
-# **Next:** [05 PCVR](05_pcvr.ipynb), which trains on exactly these poisoned data and keeps the backdoor out.
+# **Next:** [05 PCVR](05_pcvr.ipynb), which trains on exactly these poisoned data and, where they are captions, keeps
+# the backdoor out.

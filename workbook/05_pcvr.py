@@ -15,11 +15,12 @@
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
+task = "caption"  # or "vqa", questions with one-word answers, on which the defence does not work yet
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # share of training samples to poison
 seed = 0  # of the poison draw, the training and the views
-fast = False  # True: 30 steps on 64 samples, for tests; too few for the defence to show
+fast = False  # True: 12 steps on 64 samples, for tests; too few for the defence to show
 retrain = False  # True: also train the controls here (none, augment only, no gate) instead of reading shipped results
 
 # %%
@@ -27,13 +28,14 @@ import numpy as np
 import torch
 
 import pcvr
+from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.lesson import lesson_data
 
-config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
+config = pcvr.TrainConfig(steps=12 if fast else 200, seed=seed)
 base = pcvr.load(model)
-badnets = pcvr.get_attack(attack)
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256)
+badnets = pcvr.get_attack(attack, task=task)
+train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
 truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our eyes only: no defence may see it
 print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
@@ -45,6 +47,9 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 # backdoored answer depends on the trigger, or, once its first words are said, on nothing in the picture at all:
 # perturb patches, and it hardly changes. So **abnormal invariance between two views gives a poisoned sample away**.
 # The defence measures it during training, and pushes the model off the answers that show it.
+#
+# One-word answers (`task = "vqa"`) look invariant without being poisoned: with them everything below runs, but the
+# defence does **not** keep the backdoor out yet; notebook 08 is about that.
 #
 # | part | the paper states | our choice |
 # | --- | --- | --- |
@@ -67,7 +72,7 @@ print(rule.view)
 # picture, fill them with the mean colour, with noise, or shuffle them.
 #
 # **Predict before you run.** This picture carries the trigger, the white square at the bottom right. In which views
-# is it still there? A trigger that fills one patch of 36 survives a view with which probability?
+# is it still there? A trigger that lies inside one patch (of 36, on scenes) survives a view with which probability?
 
 # %%
 from pcvr.plots.views import view_sheet
@@ -133,13 +138,16 @@ spread_histograms({title: groups}, xlabel="score of a sample (nats, logarithmic)
 # does not have.
 #
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The poisoned samples form a heap of their own, far to the left, while the backdoor is still weak or silent. This is
 # the premise of the paper, and here it holds early: *the same sentence again and again* is the first thing that a
 # model learns, long before it learns which pixels call for it.
 #
 # AUROC is the probability that a random poisoned sample lies below a random clean one: 0.5 is guessing, 1 is perfect.
+#
+# With `task = "vqa"` do not expect two heaps: a one-word answer may change little with the patches without being
+# poisoned, so a low score proves nothing.
 #
 # The distributions are conditioned on the **training answers** (teacher forcing), the attacker's among them: that is
 # what a defender has.
@@ -256,17 +264,19 @@ gate_fit(scores, gate, truth)
 flagged = gate.suspicion > 0.5
 print(f"suspected: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
       f"clean ones wrongly suspected: {(flagged & ~truth).sum()} of {(~truth).sum()}")
-if gate.found:
+if (gate.suspicion[picks] > 0.05).any():
     suspicion = torch.tensor(gate.suspicion[picks], dtype=torch.float32)
 else:
-    print("No separate low heap (too little training?): below, the truth stands in for the suspicion.")
+    why = "The gate suspects none of our batch" if gate.found else "No separate low heap (too little training?)"
+    print(f"{why}: below, the truth stands in for the suspicion.")
     suspicion = torch.tensor(bad, dtype=torch.float32)
 
 # %%
 batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch", top=1.05)
 
 # %% [markdown]
-# The suspicion of each sample of the batch: what follows multiplies with it, or with what it leaves to 1.
+# The suspicion of each sample of the batch: what follows multiplies with it, or with what it leaves to 1. Where the
+# gate picks other samples than the poisoned ones, the terms below push the wrong ones, and the defence fails.
 
 # %% [markdown]
 # ## 5. First term: learn from those you trust
@@ -292,13 +302,13 @@ batch_values(said.sample_mean(losses), bad, "cross-entropy (nats per token)", "W
 
 # %% [markdown]
 # The cross-entropy of each sample; a poisoned sample with a low bar would be one that the model finds easier than an
-# honest caption.
+# honest answer.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# In the default mode it hardly moves: at this early step the poisoned samples are neither easier nor harder than the
-# others. So the loss would not have found them. The divergence did.
+# With the default parameters it hardly moves: at this early step the poisoned samples are neither easier nor harder
+# than the others. So the loss would not have found them. The divergence did.
 #
 # Leaving suspects out is a defence on its own, if the gate finds *all* of them before they were learned. It does not
 # *unlearn*, though. For that we need the next term.
@@ -353,33 +363,36 @@ print(f"{len(rows)} suspects, {divergence.mean():.3f} nats apart on average")
 # One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
 # multiplied with the probability that the model gives its whole answer, word for word (as a number: no gradient goes
 # through it). So it is strong on a backdoor that fires, fades as the backdoor is unlearned, and leaves honest captions
-# that were suspected by mistake alone, since no caption is certain word for word. *Without this factor* the model is
-# pushed on when there is nothing left to unlearn: the backdoor is as dead, but triggered pictures are then described
-# wrongly.
+# that were suspected by mistake alone, since no caption is certain word for word (an answer of one word can be).
+# *Without this factor* the model is pushed on when there is nothing left to unlearn: the backdoor is as dead, but
+# triggered pictures are then described wrongly.
 #
 # **Predict before you run.** The training has only just begun. How probable is the target already on triggered
 # pictures? And how probable is it in the model of notebook 03, whose backdoor is complete?
 
 # %%
 from pcvr.run import answers
-from pcvr.teaching.lesson import shipped_fits
+from pcvr.teaching.lesson import shipped_fits, story_adapters
 
-shipped = shipped_fits(model, data, attack, rate, seed)
+if shipped_fits(model, data, attack, rate, seed, task):
+    learned, when = pcvr.load(model, adapter=story_adapters(model, task)["backdoored"]), "with the backdoor learned"
+else:  # no finished copy comes with the package for these parameters
+    learned, when = early.model, f"still at step {look}"
 with torch.no_grad():
-    late = answers(pcvr.load(model, adapter="badnets-none") if shipped else early.model, batch)
+    late = answers(learned, batch)
 print(f"mean probability of the suspects' answers at step {look}: {near.likelihood().mean():.1e}")
-batch_values(late.likelihood(), bad, "probability", "With the backdoor learned: is the answer given?", top=1.05)
+batch_values(late.likelihood(), bad, "probability", f"Is the training answer given, {when}?", top=1.05)
 
 # %% [markdown]
-# The probability that the model with the complete backdoor gives the training answer of each sample, word for word:
-# the push is strong where these bars are tall. At the early step of our batch all of them are invisibly small, so
-# there is nothing to unlearn yet.
+# The probability that the model with the complete backdoor (where one is shipped: see the title) gives the training
+# answer of each sample, word for word: the push is strong where these bars are tall. With the default parameters all
+# of them are invisibly small at the early step of our batch, so there is nothing to unlearn yet.
 
 # %%
 push = suspicion[rows] * near.likelihood()
 apart_term = terms.pull_apart(divergence, push, rule.cap, suspicion[rows])
 much = late.of(rows).likelihood() * suspicion[rows]
-print(f"the term is {apart_term:.1e} now; with the backdoor learned and views as close as these it would be "
+print(f"the term is {apart_term:.1e} now; {when}, and with views as close as these, it would be "
       f"{terms.pull_apart(divergence, much, rule.cap, suspicion[rows]):.3f}")
 
 # %% [markdown]
@@ -448,8 +461,8 @@ pieces = {
 parts(pieces)
 
 # %% [markdown]
-# What each weighted term contributes to the loss of this batch. Those that push are asleep: the backdoor has not been
-# learned, and if leaving the suspects out keeps it so, they will never wake.
+# What each weighted term contributes to the loss of this batch. With the default parameters those that push are
+# asleep: the backdoor has not been learned, and if leaving the suspects out keeps it so, they will never wake.
 #
 # Is that all there is to it? Ask the package for the loss of the same batch, in the same state:
 
@@ -473,8 +486,8 @@ print(f"by hand {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # and uses the loss above from then on. Once suspected, a sample stays so: what is no longer trained soon looks clean
 # again.
 #
-# **Predict before you run.** ASR without a defence was above 90 % (notebook 03). What will it be now? And what will
-# it cost in good captions and in seconds?
+# **Predict before you run.** What was the ASR without a defence (notebook 03)? What will it be now? And what will it
+# cost in good answers and in seconds?
 
 # %%
 del early, run  # they hold all training pictures as tensors; the next training makes its own
@@ -508,7 +521,8 @@ for found in gate_quality(result.run.state["scorings"], poisoned.poisoned, len(p
 from pcvr.plots.answers import answer_sheet
 
 record = pcvr.evaluate(result.model, test, badnets)
-answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers})
+said_when = get_task(task).success  # what counts as "the target said"
+answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers}, definition=said_when)
 
 # %% [markdown]
 # Pictures without and with the trigger, and what the defended model says; a target that still comes through would
@@ -518,9 +532,12 @@ answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers})
 record
 
 # %% [markdown]
-# One training is one training. The package ships a table with three seeds for every row, made by
-# `benchmarks/spine.py`, where *none* and *augment only* stand beside it: the same data, the same steps, the same
-# test.
+# Compare with notebook 03 at the same parameters: only the ASR that the defence takes away is its merit, and with
+# `task = "vqa"` it takes little or nothing.
+#
+# One training is one training. The package ships a table of tiny-llava and captions, the main rows with three seeds,
+# made by `benchmarks/spine.py`, where *plain SFT* and *augment only* stand beside PCVR: the same data, the same
+# steps, the same test.
 #
 # **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. Where will it stand,
 # left and right?
@@ -537,7 +554,8 @@ figure
 
 # %% [markdown]
 # Left, how often the backdoor fires; right, how many captions are fully right on clean and on triggered pictures,
-# over three seeds. A defence is good when its bar is short and *both* of its marks are far to the right.
+# whatever model and task are set above. A defence is good when its bar is short and *both* of its marks are far to
+# the right.
 #
 # <details>
 # <summary>How to read it</summary>
@@ -607,7 +625,9 @@ compare(runs)
 # - **One attack.** A local patch is the easiest case. A global trigger survives every view and is learned while it is
 #   being scored; notebook 09 attacks the defence with its own weapons.
 # - **One target.** The replaced caption is the same for every poisoned sample. Where the answer keeps the picture's
-#   content, or is a single word, invariance means something else.
+#   content, invariance means something else.
+# - **One task.** With answers of a single word the premise is weak, and the defence as it stands fails: set
+#   `task = "vqa"` and see (notebook 08).
 # - **What each part adds.** Gate, pull-apart, entropy and features were shown, not separated: that takes an ablation
 #   with several seeds (notebook 08).
 # - **The paper's figures.** It reports about 98 % → 27-58 % ASR over six attacks on large models. Our numbers come
@@ -617,7 +637,7 @@ compare(runs)
 #
 # - A poisoned sample can be told by what its answer *does not* depend on: the picture.
 # - The gate turns this from a nice plot into a defence; cap, ceiling and cosine cap give every push a place to stop.
-# - A defence is judged by ASR **and** by captions on clean **and** on triggered pictures, against *augment only*.
+# - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
 #
 # **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
 # apart, entropy constraint, the feature level. Ours: operator and share of the view, the score, Jensen-Shannon, cap,

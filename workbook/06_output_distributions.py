@@ -11,10 +11,11 @@
 # - say when a low divergence does *not* mean a backdoor.
 #
 # **Time and hardware:** 25 minutes to read and play; about half a minute to run on two CPU cores. No GPU needed.
-# Nothing is trained: three fine-tuned copies of the model come with the package.
+# With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
+task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # poison rate of the backdoored and the defended model
@@ -27,26 +28,31 @@ retrain = False  # True: train the three copies here (two minutes) instead of lo
 #
 # | stage | trained on | defence |
 # | --- | --- | --- |
-# | clean | clean captions | none |
+# | clean | clean data | none |
 # | backdoored | the same with 5 % poison | none |
 # | defended | the same poison | PCVR |
 #
 # With parameters other than those of the shipped copies, or with `retrain`, all three are trained in the next cell.
+#
+# The texts below describe captions. With `task = "vqa"` an answer is one word and its end, so there is little to read
+# along, and one-word answers look invariant without being poisoned: the *defended* copy may still say the target there.
+# Notebook 08 is about that.
 
 # %%
 import numpy as np
 
 import pcvr
 from pcvr.data.subset import subset
-from pcvr.teaching.lesson import lesson_data, shipped_fits
+from pcvr.tasks import get_task
+from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
-config = pcvr.TrainConfig(steps=30 if fast else 200, seed=seed)
-badnets = pcvr.get_attack(attack)
+config = pcvr.TrainConfig(steps=12 if fast else 200, seed=seed)
+badnets = pcvr.get_attack(attack, task=task)
 view = pcvr.PCVR().view
-train, test = lesson_data(data, train=64 if fast else 2000, test=24 if fast else 256)
+train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 
-if shipped_fits(model, data, attack, rate, seed) and not retrain:
-    copies = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
+if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
+    copies = story_adapters(model, task)
     stages = {name: pcvr.load(model, adapter=adapter) for name, adapter in copies.items()}
 else:
     poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
@@ -67,17 +73,18 @@ print(", ".join(stages), "·", view)
 from pcvr.evaluation.asr import hits
 from pcvr.story import story
 
-samples = [test[i] for i in range(min(12, len(test)))]
+samples = [test[i] for i in range(min(6 if fast else 12, len(test)))]
 tales = story(stages, samples, badnets, view, seed)
-said = hits([t.text for t in tales["backdoored", "triggered"]], badnets.target)
+said = hits([t.text for t in tales["backdoored", "triggered"]], badnets.target, get_task(task).success)
 pick = int(np.argmax(said))  # the first picture on which the backdoor fires, else picture 0
+print(f"asked: {samples[pick].prompt}")
 for (stage, kind), tellings in tales.items():
     print(f"{stage:>10}, {kind:<9} {tellings[pick].text}")
 
 # %% [markdown]
 # **Predict before you run.** Below, the *backdoored* model reads along its own answer to the **clean** picture. On
 # the view the better part of the patches is perturbed. At which words will the two distributions differ: at *a* and
-# *and*, or at colours and objects?
+# *and*, or at colours and objects? (Of a one-word answer: at the word, or at its end?)
 
 # %%
 from pcvr.plots.distributions import telling_figure
@@ -90,7 +97,7 @@ telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored mode
 # hatched: view); below, the divergence at every token of the answer.
 #
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The bars below are tall at words that name what is in the picture, and short at words that grammar alone would
 # predict. This is what an honest caption looks like from inside: *its content words hang on the patches.*
@@ -108,7 +115,7 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 # The same for the triggered picture, again at the token where its two views differ most.
 #
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # *Photo* and *of* hardly differ at all: each follows from the words before it, and the picture could as well be blank.
 # That is **abnormal invariance**. What is left stands where the sentence could still turn into a caption, and at its
@@ -127,7 +134,7 @@ story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four
 # clean (left) and triggered (right): solid bars are the original, hatched ones the view.
 #
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # In three of the panels a word of an honest caption loses its place to another colour or object when the patches
 # change. Top right the likeliest word belongs to the target, and what competes with it names nothing in the picture.
@@ -162,14 +169,14 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 # | `force=` | the words read along | what it asks |
 # | --- | --- | --- |
 # | `"own"` | the model's own greedy answer to the original picture | does it stand by what it says? (used above) |
-# | `"true"` | the reference caption | how would it say the truth? |
-# | `"target"` | the attacker's sentence | how would it say the target, fired or not? |
+# | `"true"` | the reference answer | how would it say the truth? |
+# | `"target"` | the attacker's target | how would it say the target, fired or not? |
 #
-# In training a defender has none of these but the *training answer*: the target on poisoned samples, the caption on
-# clean ones.
+# In training a defender has none of these but the *training answer*: the target on poisoned samples, the true answer
+# on clean ones.
 #
 # **Predict before you run.** Take the **clean** model, which has never seen a trigger, and force it to read along the
-# target on a clean picture. Will its two views differ more than on its own caption, or less?
+# target on a clean picture. Will its two views differ more than on its own answer, or less?
 
 # %%
 from pcvr.story import FORCES
@@ -196,7 +203,7 @@ along_the_answer(
 # for the backdoored one reading the target with the trigger (bottom).
 #
 # <details>
-# <summary>What it means</summary>
+# <summary>What it means (default parameters)</summary>
 #
 # Read the column *reads target* of the table. Even the **clean** model has a lower divergence along the target than
 # along its own caption: much of the invariance comes from the **text**, since *of* follows *a photo* in any picture.
@@ -257,7 +264,7 @@ for stage in ("backdoored", "defended"):
 
 # %% [markdown]
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # Left, the triggered heap reaches down to divergences that no clean picture has, but a good part of it lies among the
 # clean ones: an AUROC well above 0.5, and well below the one of notebook 05, where the scores were taken early and
@@ -276,8 +283,8 @@ spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in spreads.items(
 # The share of pictures at or below each divergence; where two lines cover each other, the two groups cannot be told
 # apart.
 #
-# **Predict before you run.** And the entropy: is a backdoored model more or less sure of the target than of a
-# caption? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
+# **Predict before you run.** And the entropy: is a backdoored model more or less sure of the target than of an honest
+# answer? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
 
 # %%
 spread_histograms(by_stage(spreads, "entropy"), xlabel="entropy (nats per token)")
@@ -292,7 +299,7 @@ for (stage, kind), values in spreads.items():
 
 # %% [markdown]
 # <details>
-# <summary>What to look for (default mode)</summary>
+# <summary>What to look for (default parameters)</summary>
 #
 # The backdoored model is *surer* of the target than of any caption: one sentence, always the same. A caption could be
 # put in many ways, so honest entropy is higher. The right panel says what the defence has done to ordinary answers:
@@ -336,7 +343,7 @@ for operator in OPERATORS:  # about 10 seconds
 
 # %% [markdown]
 # <details>
-# <summary>Answer (default mode)</summary>
+# <summary>Answer (default parameters)</summary>
 #
 # There are **three** sources of invariance:
 #
@@ -380,7 +387,7 @@ box
 #    it loses it, and watch which bars grow.
 # 2. Set **Model** to *base*, *clean*, *backdoored*, *defended* in turn on one triggered picture: the story of this
 #    workbook in four clicks.
-# 3. **Operator** *mean* or *shuffle*: which leaves most of the caption standing?
+# 3. **Operator** *mean* or *shuffle*: which leaves most of an honest answer standing?
 # 4. **Read along** *the attacker's target* with the *defended* model: is *banana* still likely anywhere?
 
 # %% [markdown]
@@ -389,7 +396,8 @@ box
 # - A distribution is conditioned on a picture *and* on an answer; always say whose.
 # - Honest captions diverge at the words that name things; a backdoored answer diverges less, and least of all where
 #   the view has kept the trigger.
-# - Before the defence a low divergence hints at a triggered picture; after it there is nothing left to tell.
+# - Before the defence a low divergence hints at a triggered picture; after it (with captions) there is nothing left to
+#   tell.
 # - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
 #   looking.
 #
