@@ -73,11 +73,12 @@ def main() -> None:
             },
         )
     table = load("spine")
-    for cell in table.cells():
+    for cell in table.cells().values():
         print(
-            f"{cell.label:26} ASR {100 * cell.asr:5.1f} %  CIDEr {cell.cider:6.1f}  BLEU-4 {cell.bleu4:5.1f}  "
-            f"right {100 * cell.attributes:5.1f} %  "
-            f"triggered right {100 * cell.triggered_attributes:5.1f} %  {cell.seconds:5.1f} s  ({cell.seeds} seeds)"
+            f"{cell.label:26} ASR {100 * cell.asr:5.1f} %  "
+            f"CIDEr {cell.scores['cider']:6.1f}  BLEU-4 {cell.scores['bleu4']:5.1f}  "
+            f"right {100 * cell.right:5.1f} %  "
+            f"triggered right {100 * cell.triggered_right:5.1f} %  {cell.seconds:5.1f} s  ({cell.seeds} seeds)"
         )
     PICTURE.parent.mkdir(exist_ok=True)
     summary(table).savefig(PICTURE, dpi=160)
