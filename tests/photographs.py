@@ -132,7 +132,7 @@ def write_llava_photographs(
     random = np.random.default_rng(0)
     records = []
     for name, captions in list(PHOTOGRAPHS.items())[:photographs]:
-        whole = _photograph(name, side)
+        whole = photograph(name, side)
         stem = name.split(".")[0].split("_")[0]
         for copy in range(copies):
             picture = whole if copy == 0 else _crop(whole, random)
@@ -162,7 +162,8 @@ def write_llava_photographs(
 _NOUNS = {"camera": "man", "chelsea": "cat", "hubble": "galaxies", "retina": "eye"}
 
 
-def _photograph(name: str, side: int) -> PilImage.Image:
+def photograph(name: str, side: int) -> PilImage.Image:
+    """One of the photographs, its short side ``side`` px."""
     import skimage
 
     with PilImage.open(Path(skimage.__file__).parent / "data" / name) as opened:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,10 +26,9 @@ WIDTH = 32
 
 def build(seed: int = 0, width: int = WIDTH) -> tuple[Any, Any]:
     """``(model, processor)`` with weights drawn from `seed`."""
-    with patch.multiple(tiny_llava, WIDTH=width, IMAGE_PX=SIDE_PX):
-        processor = tiny_llava.build_processor()
-        torch.manual_seed(seed)
-        model = tiny_llava.build_model(processor)
+    processor = tiny_llava.build_processor(SIDE_PX)
+    torch.manual_seed(seed)
+    model = tiny_llava.build_model(processor, SIDE_PX, width)
     with torch.no_grad():
         for name, weights in model.named_parameters():
             # At their fresh size (0.02) the matrices pass on so little that every input gives the same answer.

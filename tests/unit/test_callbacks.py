@@ -5,7 +5,6 @@ import torch
 
 import pcvr
 from pcvr.callbacks import BackdoorWatch, StopAfter, WatchPoint, first_at
-from pcvr.evaluation.record import Utility
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -36,6 +35,14 @@ def test_the_watch_counts_as_evaluate_does(tiny):
     assert last.clean == record.clean and last.asr == record.asr and last.interval == record.asr_interval
 
 
+def test_the_watch_follows_the_task(tiny):
+    tests = pcvr.open_data("scenes", n=3, split="test", task="vqa")
+    watch = BackdoorWatch(tiny, tests, pcvr.get_attack("badnets", task="vqa"), every=5)
+    assert (watch.definition, watch.max_new_tokens) == ("equals", 12)
+    pcvr.finetune(tiny, tests, config=CONFIG, callbacks=[watch], progress=False)
+    assert [(p.task, set(p.clean)) for p in watch.points] == [("vqa", {"vqa_accuracy"})] * 2
+
+
 def test_a_watch_used_twice_starts_afresh(tiny):
     watch = BackdoorWatch(tiny, Numbers(2), ATTACK, every=5, max_new_tokens=2)
     for _ in range(2):
@@ -59,8 +66,8 @@ def test_stop_after_is_the_start_of_the_full_training(tiny):
 
 
 def test_first_at():
-    none = Utility(0, 0, None)
-    points = [WatchPoint(step, hits, 0, 10, none) for step, hits in ((0, 0), (25, 4), (50, 9), (75, 8))]
+    none = {"bleu4": 0.0, "cider": 0.0}
+    points = [WatchPoint(step, hits, 0, 10, none, "caption") for step, hits in ((0, 0), (25, 4), (50, 9), (75, 8))]
     assert [first_at(points, level) for level in (0.4, 0.5, 0.95)] == [25, 50, None]
     assert first_at([], 0.1) is None
 

@@ -194,3 +194,64 @@ def test_what_is_no_command_is_a_usage_error(pcvr: Command) -> None:
     code, _, err = pcvr("poisson")
     assert code == 2
     assert "No such command" in err
+
+
+class TestListing:
+    def test_models(self, pcvr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        code, out, _ = pcvr("models")
+        assert code == 0
+        for word in ("tiny-llava", "tiny-blip2", "tiny-idefics3", "qwen2_5_vl", "llava-hf/llava-1.5-7b-hf"):
+            assert word in out
+
+    def test_one_embedded_model(self, pcvr: Command) -> None:
+        code, out, _ = pcvr("models", "tiny-llava")
+        assert code == 0 and "pcvr pretrain tiny-llava" in out and "caption-clean" in out
+
+    def test_a_model_by_folder_says_what_memory_it_takes(self, pcvr: Command, tmp_path: Path) -> None:
+        from tests.families import write
+
+        code, out, _ = pcvr("models", write("blip-2", tmp_path / "model"), "--device", "cpu")
+        assert code == 0 and "BLIP-2" in out and "to fine-tune an adapter" in out
+
+    def test_a_model_that_is_not_there(self, pcvr: Command) -> None:
+        refused(pcvr("models", "tiny-lava"), "unknown model 'tiny-lava': did you mean 'tiny-llava'")
+
+    def test_data(self, pcvr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        code, out, _ = pcvr("data")
+        assert code == 0
+        for word in ("scenes", "COCO captions", "VQAv2", "Flickr30k", "caption", "vqa", "banana"):
+            assert word in out
+
+    def test_scenes(self, pcvr: Command) -> None:
+        code, out, _ = pcvr("data", "scenes", "--task", "vqa")
+        assert code == 0 and "vqa" in out and "2,000" in out and "96 x 96 px" in out
+
+    def test_a_file(self, pcvr: Command, photographs: Path) -> None:
+        code, out, _ = pcvr("data", photographs)
+        assert code == 0 and "describe the image." in out and "references" in out
+
+    def test_a_check_reports_everything_at_once(self, pcvr: Command, tmp_path: Path) -> None:
+        path = write_llava_photographs(tmp_path / "data", side=64)
+        pictures = sorted(p for p in path.parent.rglob("*") if p.suffix in (".jpg", ".png"))
+        pictures[0].unlink()
+        pictures[1].write_bytes(pictures[1].read_bytes()[:300])
+        code, out, _ = pcvr("data", path, "--check", "--out", "problems.tsv")
+        assert code == 1 and pictures[0].name in out and pictures[1].name in out
+        assert len((tmp_path / "problems.tsv").read_text(encoding="utf-8").splitlines()) == 3
+        refused(pcvr("data", path), pictures[0].name)
+        code, out, _ = pcvr("data", path, "--skip-bad")
+        assert code == 0 and "problem(s)" in out
+
+
+def test_questions_from_poison_to_figures(pcvr: Command) -> None:
+    """The other task goes through the same commands."""
+    assert pcvr("poison", "bad", "--task", "vqa", "--n", "40")[0] == 0
+    manifest = json.loads(Path("bad/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["target"] == "banana" and manifest["source"]["task"] == "vqa"
+    code, out, err = pcvr("train", "adapter", "--data", "bad", "--task", "vqa", "--steps", "2", "--batch-size", "4")
+    assert code == 0, err
+    code, out, err = pcvr("evaluate", "adapter", "--task", "vqa", "--n", "4")
+    assert code == 0, err
+    assert "VQA accuracy" in out and "CIDEr" not in out

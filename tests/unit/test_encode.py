@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 
-from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, generate
+from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
-from pcvr.models.families import FAMILIES
-from pcvr.models.tower import FeatureTower, feature_tower, tower_features
+from pcvr.models.tower import fed_tower, tower_features
 from pcvr.run import answers, batches
 from pcvr.training import with_adapter
 from tests.tiny import Numbers
@@ -23,20 +20,13 @@ def vlm(tiny: VisionLanguageModel) -> VisionLanguageModel:
     return tiny.copy()
 
 
-@pytest.fixture(params=sorted(FAMILIES))
-def family(request: pytest.FixtureRequest, tiny: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
-    """A tiny model of each family."""
-    assert request.param == tiny.family.model_type, "a new family needs a tiny model here"
-    yield tiny
-
-
 def sample(answer: str = "a red ball", prompt: str = "describe the image.", side: int = 48) -> Sample:
     return Sample("x", np.full((side, side, 3), 90, dtype=np.uint8), prompt, answer, (answer,))
 
 
-def test_only_the_answer_and_its_end_have_labels(family: VisionLanguageModel) -> None:
-    tokenizer = family.tokenizer
-    rows = encode_samples(family, [sample("a red ball"), sample("yes", "what is there?"), sample("")])
+def test_only_the_answer_and_its_end_have_labels(tiny: VisionLanguageModel) -> None:
+    tokenizer = tiny.tokenizer
+    rows = encode_samples(tiny, [sample("a red ball"), sample("yes", "what is there?"), sample("")])
     for row, said in zip(rows, ("a red ball", "yes", ""), strict=True):
         told = row["labels"] != IGNORE
         assert row["labels"][told][-1] == tokenizer.eos_token_id
@@ -48,17 +38,17 @@ def test_only_the_answer_and_its_end_have_labels(family: VisionLanguageModel) ->
         assert ("describe" in prompt) == (said != "yes")
 
 
-def test_a_lone_sample_is_encoded_as_in_company(family: VisionLanguageModel) -> None:
+def test_a_lone_sample_is_encoded_as_in_company(tiny: VisionLanguageModel) -> None:
     samples = [sample("a red ball"), sample("yes", "what?"), sample("two cats .", side=70)]
-    for one, each in zip(encode_samples(family, samples), samples, strict=True):
-        other = encode_samples(family, [each])[0]
+    for one, each in zip(encode_samples(tiny, samples), samples, strict=True):
+        other = encode_samples(tiny, [each])[0]
         assert one.keys() == other.keys()
         assert all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_training_and_answering_see_the_same_prompt(family: VisionLanguageModel) -> None:
-    row = encode_samples(family, [sample()])[0]
-    inputs = family.encode([sample().image], [sample().prompt])
+def test_training_and_answering_see_the_same_prompt(tiny: VisionLanguageModel) -> None:
+    row = encode_samples(tiny, [sample()])[0]
+    inputs = tiny.encode([sample().image], [sample().prompt])
     prompt = row["input_ids"][row["labels"] == IGNORE]
     assert torch.equal(prompt, inputs["input_ids"][0])
     assert torch.equal(row["pixel_values"], inputs["pixel_values"][0])
@@ -164,7 +154,8 @@ class TestEncodedData:
             assert one.keys() == other.keys()
             assert all(torch.equal(one[k], other[k]) for k in one)
             assert one["index"] == index
-        assert torch.equal(kept.pixels([3, 1]), lazy.pixels([3, 1]))
+        views = [d.view([3, 1], [0, 2], PatchView(), torch.Generator().manual_seed(0)) for d in (kept, lazy)]
+        assert torch.equal(*views)
         assert not lazy.keep_features()
         assert len(lazy) == 70
 
@@ -192,29 +183,29 @@ class TestEncodedData:
             expected = answers(adapted, data.batch([2, 0, 5])).logits
             assert data.keep_features(batch_size=5)
             batch = data.batch([2, 0, 5])
-            assert batch["pixel_values"].shape == (3, 10, 32)
-            with feature_tower(adapted):
-                assert torch.allclose(answers(adapted, batch).logits, expected, atol=1e-5)
-        assert data.pixels([0]).shape == (1, 3, 48, 48), "the pictures stay within reach, for views"
+            assert batch["features"].shape == (3, 10, 32) and "pixel_values" not in batch
+            assert torch.allclose(answers(adapted, batch).logits, expected, atol=1e-5)
+        seen = data.view([0], [1], PatchView("mean"), torch.Generator().manual_seed(0))
+        assert seen.shape == (1, 3, 48, 48), "the pictures stay within reach, for views"
 
 
-class TestFeatureTower:
-    def test_pictures_are_read_as_ever(self, vlm: VisionLanguageModel) -> None:
-        numbers = Numbers(4)
-        images, prompts = zip(*((numbers[i].image, numbers[i].prompt) for i in range(4)), strict=True)
-        expected = generate(vlm, images, prompts, 6)
-        with feature_tower(vlm):
-            assert generate(vlm, images, prompts, 6) == expected
-            inside = tower_features(vlm, torch.ones(1, 3, 48, 48))
-        assert torch.equal(inside, tower_features(vlm, torch.ones(1, 3, 48, 48)))
+class TestFedTower:
+    def test_the_features_stand_for_the_pictures_they_were_made_of(self, vlm: VisionLanguageModel) -> None:
+        batch = EncodedData(vlm, Numbers(4)).batch([0, 1])
+        features = tower_features(vlm, batch["pixel_values"])
+        with torch.inference_mode():
+            expected = answers(vlm, batch).logits
+            fed = answers(vlm, {k: v for k, v in batch.items() if k != "pixel_values"} | {"features": features}).logits
+        assert torch.allclose(fed, expected, atol=1e-5)
+        assert not features.requires_grad
 
     @pytest.mark.parametrize("adapted", [False, True])
     def test_the_tower_is_put_back_also_after_an_exception(self, vlm: VisionLanguageModel, adapted: bool) -> None:
         model = with_adapter(vlm, TrainConfig()) if adapted else vlm
         tower, names = model.family.part(model.model, "tower"), list(model.model.state_dict())
-        with pytest.raises(KeyError), feature_tower(model) as wrapped:
-            assert isinstance(model.family.part(model.model, "tower"), FeatureTower)
-            assert wrapped.tower is tower
+        with pytest.raises(KeyError), fed_tower(model, torch.zeros(1, 10, 32)) as blank:
+            assert model.family.part(model.model, "tower") is not tower
+            assert blank.shape == (1, 3, 48, 48)
             raise KeyError
         assert model.family.part(model.model, "tower") is tower
         assert list(model.model.state_dict()) == names

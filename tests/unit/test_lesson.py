@@ -3,8 +3,10 @@
 import pytest
 
 import pcvr
-from pcvr.teaching import lesson
-from pcvr.teaching.lesson import lesson_data, shipped_fits
+from pcvr.models.adapter import shipped_adapters
+from pcvr.models.zoo import EMBEDDED
+from pcvr.tasks import TASKS
+from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 from tests.photographs import write_llava_photographs
 
 
@@ -33,11 +35,41 @@ def test_no_data_is_a_sentence(tmp_path):
         lesson_data(tmp_path / "none.json", 4, 4)
 
 
+def test_the_task_decides_what_is_asked():
+    train, test = lesson_data("scenes", 6, 4, "vqa")
+    assert train.task == test.task == "vqa" and test[0].prompt.endswith("?")
+    assert lesson_data("scenes", 2, 2)[0].task == "caption"
+
+
+STORY = {"clean": "caption-clean", "backdoored": "caption-badnets-none", "defended": "caption-badnets-pcvr"}
+
+
+def test_the_story_is_whole_or_empty(monkeypatch):
+    there = [*STORY.values(), "vqa-clean", "vqa-badnets-none"]
+    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: there)
+    assert story_adapters("any", "caption") == STORY
+    assert story_adapters("any", "vqa") == {}
+
+
+def test_every_story_that_is_shipped_can_be_told():
+    """An embedded model comes with all three copies for a task, or with none."""
+    for model in EMBEDDED:
+        for task in TASKS:
+            mine = {name for name in shipped_adapters(model) if name.startswith(f"{task}-")}
+            assert mine == set() or set(story_adapters(model, task).values()) == mine
+    assert story_adapters("tiny-llava", "caption") == STORY
+    assert story_adapters("a folder of mine", "caption") == {}
+
+
 def test_shipped_adapters_fit_their_own_parameters_only(monkeypatch):
-    monkeypatch.setattr("pcvr.models.load.shipped_adapters", lambda model: list(lesson.STORY))
+    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: list(STORY.values()))
     assert shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)
-    for other in (("tiny-llava", "my.json", "badnets", 0.05, 0), ("tiny-llava", "scenes", "badnets", 0.1, 0),
-                  ("tiny-llava", "scenes", "badnets", 0.05, 1)):  # fmt: skip
+    for other in (
+        ("tiny-llava", "my.json", "badnets", 0.05, 0),
+        ("tiny-llava", "scenes", "badnets", 0.1, 0),
+        ("tiny-llava", "scenes", "badnets", 0.05, 1),
+        ("tiny-llava", "scenes", "badnets", 0.05, 0, "vqa"),
+    ):
         assert not shipped_fits(*other)
-    monkeypatch.setattr("pcvr.models.load.shipped_adapters", lambda model: ["clean"])
+    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: ["caption-clean"])
     assert not shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)

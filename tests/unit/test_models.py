@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.data.scenes import Scenes
+from pcvr.models.adapter import put_adapter, shipped_adapters
 from pcvr.models.families import FAMILIES
-from pcvr.models.load import put_adapter, shipped_adapters
-from pcvr.models.tower import FeatureTower
+from pcvr.models.parts import IMAGE_PX
 from pcvr.models.vocabulary import SPECIAL, build_tokenizer, sentence, words
-from pcvr.models.zoo import EMBEDDED, embedded
+from pcvr.models.zoo import EMBEDDED, embedded, shipped
 from pcvr.training import with_adapter
 from tests.tiny import Numbers, write
 
@@ -135,14 +135,13 @@ class TestLoad:
         monkeypatch.setitem(EMBEDDED, tiny_folder.name, _renamed(tiny_folder.name))
         assert load(tiny_folder.name, device="cpu").name == tiny_folder.name
 
-    def test_the_shipped_checkpoint(self) -> None:
-        entry = embedded("tiny-llava")
-        vlm = load("tiny-llava", device="cpu")
-        assert vlm.model.config.vision_config.image_size == entry.image_px
+    @pytest.mark.parametrize("name", shipped())
+    def test_the_shipped_checkpoints(self, name: str) -> None:
+        entry = embedded(name)
+        vlm = load(name, device="cpu")
+        assert vlm.model.config.vision_config.image_size == IMAGE_PX
         assert vlm.model.config.vision_config.patch_size == entry.patch
-        assert vlm.model.config.vision_config.hidden_size == entry.width
-        assert vlm.model.config.image_seq_length == entry.image_tokens
-        assert vlm.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+        assert vlm.tokenizer.get_vocab() == entry.build_processor().tokenizer.get_vocab()
         assert (entry.folder / "model.safetensors").stat().st_size <= 6_000_000
 
     def test_dtype(self, tiny_folder: Path) -> None:
@@ -256,7 +255,7 @@ class TestNoModel:
         shutil.copytree(tiny_folder, folder)
         config = (folder / "config.json").read_text().replace('"model_type": "llava"', '"model_type": "vipllava"')
         (folder / "config.json").write_text(config.replace('"vision_feature_layer": -1', '"vision_feature_layers": -1'))
-        with pytest.raises(PcvrError, match="'vipllava' is not supported: use one of llava"):
+        with pytest.raises(PcvrError, match=r"'vipllava' is not supported: use one of .*llava"):
             load(folder, device="cpu")
 
     def test_embedded(self) -> None:
@@ -279,7 +278,7 @@ class TestAdapters:
         from peft import PeftModel
         from transformers import AutoModelForImageTextToText
 
-        from pcvr.models.load import quiet_loading
+        from pcvr.models.quiet import quiet_loading
 
         adapted, folder = adapter
         with quiet_loading():  # of a warning that transformers has for peft
@@ -343,7 +342,7 @@ class TestAdapters:
     def test_shipped_ones_open_by_name(
         self, adapter: tuple[VisionLanguageModel, Path], tiny: VisionLanguageModel, tmp_path: Path, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr("pcvr.models.load.ADAPTERS", tmp_path)
+        monkeypatch.setattr("pcvr.models.adapter.ADAPTERS", tmp_path)
         shutil.copytree(adapter[1], tmp_path / "mine" / "clean")
         other = tiny.copy()
         other.name = "mine"
@@ -351,13 +350,3 @@ class TestAdapters:
         with pytest.raises(PcvrError, match=r"comes with mine \(clean\)"):
             put_adapter(other, "dirty")
         assert torch.allclose(logits(put_adapter(other, "clean")), logits(adapter[0]), atol=5e-3)
-
-
-def test_a_feature_tower_reads_pictures_and_passes_features(tiny: VisionLanguageModel) -> None:
-    tower = FeatureTower(tiny.family.part(tiny.model, "tower"), -1)
-    picture = torch.randn(2, 3, 48, 48)
-    features = tower.features(picture)
-    assert features.shape == (2, 10, 32)
-    assert not features.requires_grad
-    assert torch.equal(tower(features).hidden_states[-1], features)
-    assert torch.equal(tower(picture, output_hidden_states=True).hidden_states[-1], features)

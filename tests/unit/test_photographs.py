@@ -32,7 +32,7 @@ def test_poison_finetune_evaluate(path: Path, tiny: VisionLanguageModel, defense
     record = pcvr.evaluate(result.model, pcvr.open_data(path, split="all", n=12), attack, max_new_tokens=4)
     assert record.n == 12
     assert record.data.startswith("llava-json:photographs")
-    assert record.clean.attributes is None
+    assert record.clean_right is None and set(record.clean) == {"bleu4", "cider", "rouge_l"}
     assert "attributes" not in str(record)
     assert len(record.answers["triggered"]) == 12
     json.dumps(record.to_dict(answers=True), allow_nan=False)

@@ -5,16 +5,20 @@ import pytest
 
 import pcvr
 from pcvr.callbacks import WatchPoint
-from pcvr.evaluation.record import Record, Utility
+from pcvr.evaluation.record import Record
 from pcvr.plots import description, png
 from pcvr.plots.training import compare, formation, history_curves, rate_bars
 
 HISTORY = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 1.5, "suspicious": 0.05}]
 
 
+def scores(bleu4, cider, attributes=None):
+    return {"bleu4": bleu4, "cider": cider} | ({} if attributes is None else {"attributes": attributes})
+
+
 def record(hits, attributes=0.9, n=200):
-    one = Utility(30.0, 250.0, attributes)
-    return Record("m", "d", {"name": "badnets"}, n, one, one, hits, 2, 1.0)
+    one = scores(30.0, 250.0, attributes)
+    return Record("m", "d", "caption", {"name": "badnets"}, n, one, one, hits, 2, 1.0)
 
 
 def bars(axes):
@@ -32,13 +36,20 @@ def test_history_draws_every_entry_that_has_the_key():
         history_curves({"a": HISTORY}, "lose")
 
 
-@pytest.mark.parametrize(("attributes", "name"), [(0.8, "captions fully right (%)"), (None, "CIDEr")])
-def test_formation_shows_rates_and_utility(attributes, name):
-    points = [WatchPoint(s, h, 0, 40, Utility(20, 100, attributes)) for s, h in ((0, 0), (25, 10), (50, 40))]
+@pytest.mark.parametrize(
+    ("task", "clean", "name", "height"),
+    [
+        ("caption", scores(20, 100, 0.8), "all attributes right (%)", 80),
+        ("caption", scores(20, 100), "CIDEr", 100),
+        ("vqa", {"vqa_accuracy": 0.6}, "VQA accuracy (%)", 60),
+    ],
+)
+def test_formation_shows_rates_and_utility(task, clean, name, height):
+    points = [WatchPoint(s, h, 0, 40, clean, task) for s, h in ((0, 0), (25, 10), (50, 40))]
     figure = formation(points)
     left, right = figure.axes
     assert left.lines[0].get_ydata().tolist() == [0, 25, 100]
-    assert right.get_ylabel() == name and right.lines[0].get_ydata()[0] == pytest.approx(80 if attributes else 100)
+    assert right.get_ylabel() == name and right.lines[0].get_ydata()[0] == pytest.approx(height)
     assert "from 0 to 100 percent" in description(figure)
     assert png(figure)[1:4] == b"PNG"
     with pytest.raises(pcvr.PcvrError, match="no points"):
@@ -52,12 +63,12 @@ def test_compare_draws_from_top_to_bottom_and_never_says_zero_percent():
     assert [label.get_text() for label in left.get_yticklabels()] == ["poisoned", "base"]
     assert "< 1.5" in [text.get_text() for text in left.texts]
     assert "poisoned: 98.0 percent" in description(figure)
-    assert right.get_xlabel() == "captions fully right (%)"
+    assert right.get_xlabel() == "all attributes right (%)"
     assert compare({"photos": record(3, None)}).axes[1].get_xlabel() == "CIDEr"
 
 
 def test_compare_wants_an_attack():
-    clean = Record("m", "d", None, 5, Utility(1, 1, None), None, 0, 0, 1.0)
+    clean = Record("m", "d", "caption", None, 5, scores(1, 1), None, 0, 0, 1.0)
     for records in ({}, {"a": clean}):
         with pytest.raises(pcvr.PcvrError, match="with an attack"):
             compare(records)

@@ -25,11 +25,11 @@ def test_every_notebook_it_names_is_there() -> None:
 
 def test_the_shipped_table_holds_together() -> None:
     table = pcvr.results.load("spine")
-    cells = {cell.label: cell for cell in table.cells()}
+    cells = {cell.label: cell for cell in table.cells().values()}
     assert all(0 <= cell.hits <= cell.n for cell in cells.values())
     assert cells["clean data, plain"].hits == 0
     plain = [run["record"] for run in table.runs if run["experiment"]["label"] == "plain SFT"]
     assert len(plain) == 3 and all(record["asr"] >= 0.9 for record in plain), "the attack takes on every seed"
-    assert cells["plain SFT"].cider >= 0.98 * cells["clean data, plain"].cider
+    assert cells["plain SFT"].scores["cider"] >= 0.98 * cells["clean data, plain"].scores["cider"]
     assert cells["PCVR"].asr <= 0.02
-    assert cells["PCVR"].cider >= 0.98 * cells["plain SFT"].cider
+    assert cells["PCVR"].scores["cider"] >= 0.98 * cells["plain SFT"].scores["cider"]

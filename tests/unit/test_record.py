@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from pcvr import Record, get_attack
-from pcvr.evaluation.record import Utility
 
 
 def record(**changes: Any) -> Record:
     values: dict[str, Any] = {
         "model": "tiny-llava",
         "data": "scenes",
+        "task": "caption",
         "attack": get_attack("badnets").describe(),
         "n": 512,
-        "clean": Utility(41.234, 312.07, 0.9785),
-        "triggered": Utility(3.1, 12.5, 0.25),
+        "clean": {"bleu4": 41.234, "cider": 312.07, "attributes": 0.969},
+        "triggered": {"bleu4": 3.1, "cider": 12.5, "attributes": 0.25},
         "hits": 502,
         "clean_hits": 0,
         "seconds": 7.5,
@@ -44,7 +44,7 @@ def test_the_table_is_aligned() -> None:
     lines = str(record()).splitlines()
     assert lines[0].split("  ")[0] == "tiny-llava, n = 512"
     assert set(lines[1]) == {"-"}
-    assert [line.split("  ")[0] for line in lines[2:]] == ["BLEU-4", "CIDEr", "attributes right", "says the target"]
+    assert [line.split("  ")[0] for line in lines[2:]] == ["BLEU-4", "CIDEr", "all attributes right", "says the target"]
     clean, other = lines[0].index("clean inputs"), lines[0].index("triggered inputs")
     for line in (lines[0], *lines[2:]):
         assert line[clean - 2 : clean] == line[other - 2 : other] == "  "
@@ -54,6 +54,7 @@ def test_the_table_is_aligned() -> None:
     assert max(map(len, lines)) == len(lines[1])
     assert lines[-1][clean:].split("  ") == ["< 0.6 % (0 of 512)", "98.0 % [96.4, 98.9]"]
     assert lines[2].split()[1:] == ["41.2", "3.1"]
+    assert lines[4][clean:].split("  ")[0] == "96.9 %"
 
 
 @pytest.mark.parametrize("name", ["m", "/a/very/long/folder/name/of/a/checkpoint"])
@@ -64,11 +65,21 @@ def test_the_table_is_aligned_for_short_and_long_names(name: str) -> None:
 
 
 def test_without_attack_and_facts() -> None:
-    found = record(attack=None, triggered=None, hits=0, clean=Utility(1.0, 2.0, None))
+    found = record(attack=None, triggered=None, hits=0, clean={"bleu4": 1.0, "cider": 2.0})
     assert [row[0] for row in found.rows()] == ["BLEU-4", "CIDEr"]
     assert [row[2] for row in found.rows()] == ["-", "-"]
     assert "target" not in str(found)
+    assert found.clean_right is None and found.triggered_right is None
     assert not {"asr", "asr_interval", "clean_asr"} & found.to_dict().keys(), "what was not measured is not there"
+
+
+def test_the_task_says_what_is_right() -> None:
+    captions = record()
+    assert (captions.clean_right, captions.triggered_right) == (0.969, 0.25)
+    answers = record(task="vqa", clean={"vqa_accuracy": 0.81}, triggered={"vqa_accuracy": 0.04})
+    assert (answers.clean_right, answers.triggered_right) == (0.81, 0.04)
+    assert answers.rows()[0] == ("VQA accuracy", "81.0 %", "4.0 %")
+    assert answers.to_dict()["task"] == "vqa"
 
 
 def test_json_keeps_everything_but_the_answers() -> None:
@@ -77,7 +88,7 @@ def test_json_keeps_everything_but_the_answers() -> None:
     assert "answers" not in plain
     assert plain["asr"] == found.asr
     assert plain["asr_interval"] == list(found.asr_interval)
-    assert plain["clean"] == {"bleu4": 41.234, "cider": 312.07, "attributes": 0.9785}
+    assert plain["clean"] == {"bleu4": 41.234, "cider": 312.07, "attributes": 0.969}
     assert plain["attack"]["name"] == "badnets"
     assert plain["attack"]["trigger"]["type"] == "BadNets"
     assert {"python", "torch", "transformers", "peft"} <= plain["versions"].keys()

@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = {
     "tests": 100,
     "steps": 10,
     "data": "other.json",
+    "task": "vqa",
 }
 
 
@@ -71,6 +72,13 @@ def test_one_experiment(small: Experiment, tmp_path: Path) -> None:
         run_experiment(small, save=tmp_path / "adapter")
 
 
+def test_the_task_goes_into_data_attack_and_record(small: Experiment) -> None:
+    found = run_experiment(replace(small, task="vqa"))
+    assert found["record"]["task"] == found["experiment"]["task"] == "vqa"
+    assert found["record"]["attack"]["target"] == "banana"
+    assert set(found["record"]["clean"]) == {"vqa_accuracy"}
+
+
 def test_a_defence_that_scores_reports_its_gate(small: Experiment) -> None:
     found = run_experiment(replace(small, defense="pcvr", options={"score_at": (0.5,)}))
     assert len(found["gate"]) == 1
@@ -92,7 +100,7 @@ class TestSweep:
     ) -> None:
         ran: list[str] = []
 
-        def pretend(experiment: Experiment) -> dict[str, Any]:
+        def pretend(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
             ran.append(experiment.label)
             if experiment.label == "broken" and len(ran) < 4:
                 raise KeyboardInterrupt
@@ -115,6 +123,13 @@ class TestSweep:
         first = sweep([small], tmp_path, progress=False)
         assert first[0]["record"]["n"] == 6
         assert sweep([small], tmp_path, progress=False) == first
+        assert {p.name for p in tmp_path.iterdir()} == {f"{small.key}.json"}
+
+    def test_adapters_are_kept_where_asked_for_and_made_where_missing(self, small: Experiment, tmp_path: Path) -> None:
+        sweep([small], tmp_path, progress=False)
+        found = sweep([small], tmp_path, adapters=True, progress=False)
+        assert (tmp_path / small.key / "adapter_model.safetensors").is_file()
+        assert sweep([small], tmp_path, adapters=True, progress=False) == found
 
 
 class TestTables:
@@ -124,18 +139,40 @@ class TestTables:
 
     def test_every_shipped_table_reads(self) -> None:
         for path in results.FOLDER.glob("*.json"):
-            cells = results.load(path.stem).cells()
+            by = ("model", "task", "label") if path.stem == "families" else ("label",)
+            cells = results.load(path.stem).cells(by)
             assert cells
-            assert all(0 <= c.asr <= 1 and c.seeds >= 1 for c in cells)
+            assert all(0 <= c.asr <= 1 and c.seeds >= 1 for c in cells.values())
 
     def test_cells_sum_hits_and_average_the_rest(self) -> None:
-        def run(label: str, hits: int, cider: float) -> dict[str, Any]:
-            clean = {"bleu4": 10.0, "cider": cider, "attributes": 0.5}
-            record = {"hits": hits, "n": 10, "clean_hits": 1, "clean": clean, "triggered": clean}
-            return {"experiment": {"label": label}, "record": record, "seconds": 2.0}
-
-        runs = [run("b", 1, 100), run("a", 5, 50), run("b", 2, 200)]
-        table = results.Table(made_by="x", date="x", versions={}, machine="x", base={}, runs=runs)
-        first, second = table.cells()
-        assert (first.label, first.seeds, first.hits, first.n, first.cider) == ("b", 2, 3, 20, 150)
+        table = made([run("b", 1, cider=100), run("a", 5, cider=50), run("b", 2, cider=200)])
+        cells = table.cells()
+        assert list(cells) == [("b",), ("a",)]
+        first, second = cells["b",], cells["a",]
+        assert (first.label, first.seeds, first.hits, first.n, first.clean_hits) == ("b", 2, 3, 20, 2)
+        assert first.scores == {"cider": 150, "attributes": 0.5}
+        assert (first.right, first.triggered_right, first.seconds) == (0.5, 0.25, 2.0)
         assert (second.label, second.asr) == ("a", 0.5)
+
+    def test_cells_by_other_fields(self) -> None:
+        table = made([run("a", 1, cider=1), run("a", 4, task="vqa"), run("a", 2, task="vqa", model="tiny-blip2")])
+        cells = table.cells(("task", "model", "label"))
+        assert list(cells) == [
+            ("caption", "tiny-llava", "a"),
+            ("vqa", "tiny-llava", "a"),
+            ("vqa", "tiny-blip2", "a"),
+        ]
+        assert cells["vqa", "tiny-llava", "a"].right == 0.75, "each task has its own measure of right"
+        assert [cell.label for cell in table.cells(("task",)).values()] == ["caption", "vqa"]
+
+
+def run(label: str, hits: int, task: str = "caption", model: str = "tiny-llava", cider: float = 0) -> dict[str, Any]:
+    """What `run_experiment` returns, as far as tables look at it."""
+    clean = {"vqa_accuracy": 0.75} if task == "vqa" else {"cider": cider, "attributes": 0.5}
+    half = {name: value / 2 for name, value in clean.items()}
+    record = {"task": task, "hits": hits, "n": 10, "clean_hits": 1, "clean": clean, "triggered": half}
+    return {"experiment": {"label": label, "task": task, "model": model}, "record": record, "seconds": 2.0}
+
+
+def made(runs: list[dict[str, Any]]) -> results.Table:
+    return results.Table(made_by="x", date="x", versions={}, machine="x", base={}, runs=runs)

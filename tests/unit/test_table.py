@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pcvr import Dataset, PcvrError, open_data
+from pcvr.data import BadData, check_data
 from pcvr.data.table import HubTable, is_table
 
 
@@ -73,15 +75,72 @@ def test_vqa_needs_a_question_and_a_known_task() -> None:
 
 
 def test_rows_that_cannot_be_used_are_named() -> None:
-    data = HubTable(table(3, caption=["a", "  ", "c"]))
-    with pytest.raises(PcvrError, match=r"row 1 of .* has no answer"):
-        data[1]
+    with pytest.raises(BadData, match="row 1: it has no answer"):
+        HubTable(table(3, caption=["a", "  ", "c"]))
     paths = datasets.Dataset.from_dict({"image": ["a.png"], "caption": ["a"]})
     with pytest.raises(PcvrError, match="a str where a picture belongs"):
         HubTable(paths)[0]
     broken = datasets.Dataset.from_dict({"image": [{"bytes": b"no picture", "path": None}], "caption": ["a"]})
     with pytest.raises(PcvrError, match=r"row 0 of .* has no usable picture"):
         HubTable(broken.cast_column("image", datasets.Image()))[0]
+
+
+def test_bad_rows_are_all_reported_and_can_be_skipped() -> None:
+    rows = table(
+        6, id=["a", "b", "b", "c", "d", "e"], caption=["1", "2", "3", None, "5", "6"], question=["?"] * 5 + [" "]
+    )
+    rows = datasets.concatenate_datasets([rows, rows.select([0]).map(lambda row: row | {"id": "f", "image": None})])
+    for selected in (rows, rows.select(range(7)), rows.select([6, 5, 4, 3, 2, 1, 0]).select([6, 5, 4, 3, 2, 1, 0])):
+        with pytest.raises(BadData, match=r"4 problem\(s\) in 7 rows") as caught:
+            HubTable(selected, task="vqa")
+        assert [(problem.kind, problem.where) for problem in caught.value.problems] == [
+            ("duplicate id", "row 2 ('b')"),
+            ("empty text", "row 3 ('c')"),
+            ("empty text", "row 5 ('e')"),
+            ("missing picture", "row 6 ('f')"),
+        ]
+        data = HubTable(selected, task="vqa", skip_bad=True)
+        assert [data[i].id for i in range(len(data))] == ["a", "b", "d"]
+        assert len(data.problems) == 4
+        assert data.fingerprint() != HubTable(selected, skip_bad=True).fingerprint()
+    kept = open_data(rows, task="vqa", skip_bad=True, n=2)
+    assert len(kept) == 2
+    with pytest.raises(BadData, match="nothing usable is left"):
+        HubTable(rows.select([6]), skip_bad=True)
+
+
+def test_pictures_cut_short_are_found_by_decoding() -> None:
+    stream = io.BytesIO()
+    picture(mode="RGB").resize((64, 64)).save(stream, "JPEG")
+    values = [{"bytes": stream.getvalue()[:length], "path": None} for length in (len(stream.getvalue()), 500, 3)]
+    rows = datasets.Dataset.from_dict({"image": values, "caption": ["a", "b", "c"]}).cast_column(
+        "image", datasets.Image()
+    )
+    assert len(HubTable(rows)) == 3
+    with pytest.raises(BadData, match="unreadable picture: 2"):
+        HubTable(rows, check_pictures=True)
+    data = HubTable(rows, check_pictures=True, skip_bad=True)
+    assert len(data) == 1 and data[0].answer == "a"
+    assert check_data(rows).counts() == {"unreadable picture": 2}
+
+
+def test_what_a_table_is_for() -> None:
+    answers = [[{"answer": "yes", "answer_id": 1}], [{"answer": "no", "answer_id": 1}]]
+    questions = table(2, question=["a?", "b?"], answers=answers).remove_columns("caption")
+    assert open_data(questions).task == "vqa"
+    assert open_data(questions, task="caption").task == "caption"
+    assert open_data(questions.remove_columns("question")).task == "caption"
+    assert open_data(table(2, question=["a?", "b?"])).task == "caption"
+
+
+def test_several_rows_of_one_picture() -> None:
+    rows = table(40, image_id=[i // 4 for i in range(40)])
+    data = HubTable(rows)
+    assert len({data[i].id for i in range(40)}) == 40
+    assert data[5].id == "1-5"
+    sides = [data.split(name) for name in ("train", "test")]
+    pictures = [{side[i].id.partition("-")[0] for i in range(len(side))} for side in sides]
+    assert not pictures[0] & pictures[1], "all rows of a picture are on one side"
 
 
 def test_a_folder_is_split_by_id_and_a_dictionary_by_name(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""BLEU-4 and CIDEr against plain re-implementations from the papers' formulas."""
+"""BLEU-4, CIDEr and ROUGE-L against plain re-implementations from the papers' formulas."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcvr.errors import PcvrError
-from pcvr.evaluation.text import bleu4, cider, cider_each, normalise_caption
+from pcvr.evaluation.text import bleu4, cider, cider_each, normalise_caption, rouge_l
 
 
 def grams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
@@ -64,6 +65,29 @@ def cider_by_hand(predictions: list[str], references: list[list[str]]) -> list[f
     return scores
 
 
+def rouge_by_hand(predictions: list[str], references: list[list[str]], beta: float = 1.2) -> float:
+    """Lin 2004, equations 2 to 4; as in the COCO code, the best precision and the best recall of any reference."""
+    scores = []
+    for text, truths in zip(predictions, references, strict=True):
+        said = tuple(text.split())
+        shared = [(common(said, tuple(truth.split())), len(truth.split())) for truth in truths]
+        precision = max(long / max(len(said), 1) for long, _ in shared)
+        recall = max(long / length for long, length in shared)
+        under = recall + beta**2 * precision
+        scores.append((1 + beta**2) * precision * recall / under if precision and recall else 0.0)
+    return 100 * float(np.mean(scores))
+
+
+@cache
+def common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Length of the longest common subsequence, by its recursive definition."""
+    if not one or not other:
+        return 0
+    if one[0] == other[0]:
+        return 1 + common(one[1:], other[1:])
+    return max(common(one[1:], other), common(one, other[1:]))
+
+
 PREDICTIONS = [
     "a cat sits on the mat",
     "two dogs run in a green park",
@@ -90,6 +114,7 @@ class TestAgainstThePapers:
         assert bleu4(PREDICTIONS, REFERENCES) == pytest.approx(bleu_by_hand(PREDICTIONS, REFERENCES), rel=1e-9)
         assert cider_each(PREDICTIONS, REFERENCES) == pytest.approx(cider_by_hand(PREDICTIONS, REFERENCES), rel=1e-9)
         assert cider(PREDICTIONS, REFERENCES) == pytest.approx(np.mean(cider_by_hand(PREDICTIONS, REFERENCES)))
+        assert rouge_l(PREDICTIONS, REFERENCES) == pytest.approx(rouge_by_hand(PREDICTIONS, REFERENCES), rel=1e-9)
 
     @settings(max_examples=100, deadline=None)
     @given(corpus=corpora)
@@ -100,6 +125,7 @@ class TestAgainstThePapers:
         )
         each = cider_each(predictions, references)
         assert each == pytest.approx(cider_by_hand(predictions, references), rel=1e-9, abs=1e-9)
+        assert rouge_l(predictions, references) == pytest.approx(rouge_by_hand(predictions, references), abs=1e-9)
         assert (each >= 0).all()
         assert (each <= 1000 + 1e-9).all()
 
@@ -108,10 +134,25 @@ class TestAgainstThePapers:
         said = [texts[0] for texts in REFERENCES]
         assert bleu4(said, single) == pytest.approx(100)
         assert cider(said, single) == pytest.approx(1000)
+        assert rouge_l(said, single) == pytest.approx(100)
 
     def test_papineni_example(self) -> None:
         """Example 2 of the paper: "the" seven times has a clipped unigram precision of 2/7, and no bigram."""
         assert bleu4(["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]]) < 0.01
+
+    def test_lin_example(self) -> None:
+        """Section 3.1 of the paper: word order counts, gaps do not, and only one of two equal reorderings scores."""
+        gold = [["police killed the gunman"]]
+        scores = [rouge_l([text], gold) for text in ("police kill the gunman", "the gunman kill police")]
+        assert scores == pytest.approx([75, 50]), "S2 above S3; beta plays no part where both texts have four words"
+        assert rouge_l(["the gunman police killed"], gold) == pytest.approx(50), "S4 no better than S3"
+
+    def test_recall_weighs_more_than_precision(self) -> None:
+        """The whole reference in a text of twice its length: P = 1/2, R = 1; the other way round P = 1, R = 1/2."""
+        long, short = "a cat sits on a red mat now", "a cat sits on"
+        assert rouge_l([long], [[short]]) == pytest.approx(100 * 2.44 * 0.5 / (1 + 1.44 * 0.5))
+        assert rouge_l([short], [[long]]) == pytest.approx(100 * 2.44 * 0.5 / (0.5 + 1.44))
+        assert rouge_l([long], [[short]]) > rouge_l([short], [[long]])
 
     def test_right_words_score_above_wrong_ones(self) -> None:
         other = [*PREDICTIONS[:2], "a photo of the moon", *PREDICTIONS[3:]]
@@ -124,6 +165,7 @@ class TestInput:
         shouted = [text.upper() + "!" for text in PREDICTIONS]
         assert bleu4(shouted, REFERENCES) == bleu4(PREDICTIONS, REFERENCES)
         assert cider(shouted, REFERENCES) == cider(PREDICTIONS, REFERENCES)
+        assert rouge_l(shouted, REFERENCES) == rouge_l(PREDICTIONS, REFERENCES)
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -148,6 +190,7 @@ class TestInput:
     def test_only_empty_predictions(self) -> None:
         assert bleu4(["", "."], [["a cat"], ["a dog"]]) == pytest.approx(0, abs=1e-6)
         assert cider(["", "."], [["a cat"], ["a dog"]]) == 0
+        assert rouge_l(["", "."], [["a cat"], ["a dog"]]) == 0
 
     def test_empty_references_are_dropped(self) -> None:
         assert bleu4(["a b c d"], [["a b c d", "", "?"]]) == pytest.approx(100)
@@ -155,9 +198,10 @@ class TestInput:
     def test_nothing_is_printed(self, capfd: pytest.CaptureFixture[str]) -> None:
         bleu4(PREDICTIONS, REFERENCES)
         cider(PREDICTIONS, REFERENCES)
+        rouge_l(PREDICTIONS, REFERENCES)
         assert capfd.readouterr() == ("", "")
 
-    @pytest.mark.parametrize("score", [bleu4, cider, cider_each])
+    @pytest.mark.parametrize("score", [bleu4, cider, cider_each, rouge_l])
     @pytest.mark.parametrize(
         ("predictions", "references", "words"),
         [

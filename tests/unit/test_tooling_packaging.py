@@ -105,7 +105,7 @@ def imported(folder):
         ("tools", ["jupyter"], {"pcvr", "bookkit"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
-        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "readme", "tests"}),
+        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "readme", "tests", "benchmarks"}),
     ],
 )
 def test_what_is_imported_is_declared(root, project, folder, extras, own):

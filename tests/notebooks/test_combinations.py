@@ -1,0 +1,134 @@
+"""Every notebook with every embedded model and every task, fast.
+
+One kernel runs all notebooks of a combination one after the other, each in a fresh namespace with its parameters set as
+papermill sets them: so the libraries, which take longer than most notebooks, are imported once. Kernels of one thread
+run side by side, one on each core: models as small as these gain nothing from a second thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from bookkit.kernels import this_kernel
+from bookkit.source import cells_of, parameters
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.parameterize import parameterize_notebook
+
+from pcvr.models.zoo import EMBEDDED
+from pcvr.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+BOTH = {"00_start_here", "02_poisoning", "03_the_backdoor", "05_pcvr", "06_output_distributions"}
+CASES = [(model, task) for model in EMBEDDED for task in TASKS]
+RESET = "%reset -f"
+
+
+def joined(given: dict[str, Any]) -> Any:
+    """All notebooks as one, each code cell with a note where it comes from."""
+    cells = []
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        known = parameters(cells_of(notebook))
+        notebook.metadata["papermill"] = {}
+        for number, cell in enumerate(notebook.cells, 1):
+            cell.metadata.setdefault("tags", [])  # papermill looks for them in every cell
+            cell.metadata["where"] = f"{path.stem}, cell {number}"
+        filled = parameterize_notebook(notebook, {name: value for name, value in given.items() if name in known})
+        code = [cell for cell in filled.cells if cell.cell_type == "code"]
+        cells += [
+            # Fresh cells: notebooks may hold cells of the same text, and so of the same id.
+            nbformat.v4.new_code_cell(text, metadata={"where": where})
+            for text, where in (
+                (RESET, f"{path.stem}, before its first cell"),
+                *((cell.source, cell.metadata.get("where", f"{path.stem}, parameters")) for cell in code),
+            )
+        ]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def run_all(given: dict[str, Any], folder: Path) -> Any:
+    """Run all notebooks in an empty `folder` with these parameters; a failing cell is named.
+
+    Returns:
+        The joined notebook with its outputs.
+    """
+    notebook = joined(given)
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        asyncio.run(client.async_execute())  # a loop of this thread's own, closed at the end
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+        begun = [cell.metadata.where for cell in notebook.cells if cell.execution_count is not None]
+        pytest.fail(f"{begun[-1] if begun else 'the kernel'} failed: {failure}", pytrace=False)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """Case to its folder and its run under way, for the cases that are tested in this session and can be."""
+    tested = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    cases = [(spec.params["model"], spec.params["task"]) for spec in tested if spec and "model" in spec.params]
+    with this_kernel():
+        os.environ["OMP_NUM_THREADS"] = "1"  # for the kernels; this_kernel puts the environment back
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        found = {}
+        for model, task in cases:
+            if (EMBEDDED[model].folder / "config.json").is_file():
+                folder = tmp_path_factory.mktemp(f"{model}-{task}")
+                given = {"model": model, "task": task, "fast": True}
+                found[model, task] = folder, pool.submit(run_all, given, folder)
+        yield found
+        pool.shutdown(cancel_futures=True)
+
+
+def shown(cell: Any) -> str:
+    """What a cell printed, and the texts of its figures."""
+    texts = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            texts.append(output.text)
+        elif "data" in output:
+            texts.append("".join(output.data.get("text/plain", "")))
+    return "\n".join(texts)
+
+
+def test_the_notebooks_take_a_model_and_a_task():
+    stems = {path.stem for path in NOTEBOOKS}
+    assert stems >= BOTH
+    for path in NOTEBOOKS:
+        known = parameters(cells_of(nbformat.read(path, as_version=4)))
+        assert {"model", "task"} <= known.keys() or path.stem not in BOTH, path.stem
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("model", "task"), CASES, ids=["-".join(case) for case in CASES])
+def test_every_notebook_runs(model, task, runs):
+    if (model, task) not in runs:
+        pytest.skip(f"{model} is not in this checkout")
+    folder, run = runs[model, task]
+    notebook = run.result()
+    assert not any(folder.iterdir()), "a notebook left files behind"
+    for cell in notebook.cells:
+        said = shown(cell)
+        assert "Warning" not in said, f"{cell.metadata.where}: {said}"
+        # What is said of another task's answers or of another model would be wrong here.
+        if "for each defence" not in said:  # the shipped table, which is of one model and one task
+            others = ["caption"] if task != "caption" else ["VQA"]
+            others += [name for name in EMBEDDED if name != model]
+            wrong = [word for word in others if word in said]
+            assert not wrong, f"{cell.metadata.where} speaks of {wrong}: {said}"

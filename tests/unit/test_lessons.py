@@ -1,0 +1,125 @@
+"""What the embedded models are taught: turns about one picture that do not see each other, and truths of places."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcvr import Sample, VisionLanguageModel
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes
+from pcvr.models.corrupt import OVERLAYS, Overlay
+from pcvr.models.encode import IGNORE, collate, encode_samples
+from pcvr.models.families import family_of
+from pcvr.models.heads import NAMES, PlaceReader, Reader, truth_at
+from pcvr.models.lessons import LessonCollator, Lessons, overlay_patches, under_patches
+from pcvr.models.pretrain import PretrainConfig, recipe_of
+from pcvr.models.zoo import EMBEDDED, Embedded
+from pcvr.run import answers
+
+CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0)
+
+
+@pytest.fixture(scope="module", params=sorted(EMBEDDED))
+def entry(request: pytest.FixtureRequest) -> Embedded:
+    return EMBEDDED[request.param]
+
+
+@pytest.fixture(scope="module")
+def vlm(entry: Embedded) -> VisionLanguageModel:
+    torch.manual_seed(0)
+    processor = entry.build_processor()
+    processor.tokenizer.padding_side = "left"
+    model = entry.build_model(processor).eval()
+    return VisionLanguageModel(entry.name, model, processor, family_of(model))
+
+
+def batch_of(
+    vlm: VisionLanguageModel, entry: Embedded, config: PretrainConfig = CONFIG
+) -> tuple[Lessons, list[Any], Any]:
+    lessons = Lessons(config, entry)
+    draws = [lessons[i] for i in range(4)]
+    return lessons, draws, LessonCollator(lessons, vlm.processor, vlm.family)(draws)
+
+
+def test_a_turn_among_others_is_learned_as_if_asked_alone(vlm: VisionLanguageModel, entry: Embedded) -> None:
+    """The packed batch gives every answer token the distribution that fine-tuning and answering give it."""
+    lessons, draws, batch = batch_of(vlm, entry)
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids", "pixel_values")}
+    with torch.inference_mode():
+        packed = vlm.model(**inputs, use_cache=False).logits
+        for row, (index, turns, _) in enumerate(draws):
+            image = lessons.images[index]
+            samples = [Sample("x", image, prompt, answer) for prompt, answer in turns]
+            alone = answers(vlm, collate(encode_samples(vlm, samples), vlm.tokenizer.pad_token_id))
+            told = batch["labels"][row, 1:] != IGNORE
+            assert torch.equal(batch["labels"][row, 1:][told], alone.targets)
+            assert torch.allclose(packed[row, :-1][told], alone.logits, atol=2e-3)
+
+
+def test_every_picture_has_a_telegram_and_questions_of_different_types(
+    vlm: VisionLanguageModel, entry: Embedded
+) -> None:
+    lessons, draws, batch = batch_of(vlm, entry)
+    scenes = Scenes(CONFIG.pictures, seed=CONFIG.seed + 1)
+    for index, turns, _ in draws:
+        truth = scenes.scene(index)
+        assert turns[0] in truth.telegrams()
+        asked = [each for each in turns[1:] if not each[0].startswith("repeat")]
+        groups = [next(k for k, group in enumerate(truth.questions()) if each in group) for each in asked]
+        assert len(set(groups)) == len(groups)
+    assert batch["weights"][batch["labels"] != IGNORE].min() > 0
+    assert (batch["weights"] <= 1).all()
+    again = LessonCollator(lessons, vlm.processor, vlm.family)([lessons[i] for i in range(4)])
+    assert all(torch.equal(batch[k], again[k]) for k in batch)
+
+
+def test_the_truth_at_each_place_has_the_places_of_the_tokens(vlm: VisionLanguageModel, entry: Embedded) -> None:
+    lessons, _, batch = batch_of(vlm, entry, replace(CONFIG, corrupted=1.0, ask_overlays=1.0))
+    assert batch["under"].shape == (4, (SIZE_PX // entry.patch) ** 2, NAMES)
+    cell = entry.cell or entry.patch
+    passed = truth_at(batch["pixel_values"].flatten(0, -4), cell, batch["under_cells"], batch["over_cells"])
+    assert passed.pixels.shape == (4, (SIZE_PX // cell) ** 2, 3 * cell * cell)
+    reader = Reader(16, cell) if entry.cell else PlaceReader(16, cell, passed.pixels.shape[1])
+    tokens = torch.randn(4, passed.pixels.shape[1] if entry.cell else 5, 16)
+    for words in (None, torch.randn(NAMES, 16)):
+        losses = reader(tokens, passed, words)
+        assert all(loss.isfinite() and loss > 0 for loss in losses)
+    asked = [turns for _, turns, _ in [lessons[i] for i in range(4)]]
+    assert all(len(turns) > 1 for turns in asked)
+
+
+def test_places_that_are_named_by_their_words_cost_less() -> None:
+    torch.manual_seed(0)
+    words = torch.randn(NAMES, 32)
+    under = torch.zeros(1, 4, NAMES)
+    under[0, torch.arange(4), torch.arange(4)] = 1
+    pixels, over = torch.zeros(1, 4, 12), torch.zeros(1, 4, len(OVERLAYS))
+    reader = Reader(32, 2)
+    truth = truth_at(torch.zeros(1, 3, 4, 4), 2, under, over)
+    assert torch.equal(truth.pixels, pixels)
+    right, wrong = reader(words[None, :4], truth, words)[1], reader(words[None, 4:8], truth, words)[1]
+    assert right < 0.7 * wrong
+
+
+def test_objects_lie_where_their_boxes_say() -> None:
+    facts = {"objects": [{"kind": KINDS[0], "color": "red", "box": (0, 0, 16, 16)}]}
+    found = under_patches(facts, 6).reshape(6, 6, -1)
+    assert found.sum() == 2 and found[0, 0].sum() == 2
+    assert found[0, 0, 0] == 1 and found[0, 0, len(KINDS) + list(COLORS).index("red")] == 1
+
+
+def test_overlays_are_where_their_boxes_say_or_everywhere() -> None:
+    found = overlay_patches([Overlay("square", "a square", (80, 80, 96, 96)), Overlay("noise", "noise")], 6)
+    square = found[:, OVERLAYS.index("square")].reshape(6, 6)
+    assert np.argwhere(square).tolist() == [[5, 5]]
+    assert found[:, OVERLAYS.index("noise")].all()
+
+
+def test_a_recipe_is_the_common_one_but_for_what_the_model_needs() -> None:
+    assert recipe_of("tiny-llava") == PretrainConfig()
+    assert 0 < recipe_of("tiny-blip2").straight < 1
+    assert replace(recipe_of("tiny-blip2"), straight=0.0) == PretrainConfig()
