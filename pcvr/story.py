@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.decoding import vocabulary
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.evaluation.generate import generate
@@ -143,7 +144,7 @@ def tell_answers(
         first = answers(vlm, collate(rows, pad))
         second = answers(vlm, collate(seen, pad))
     pictures = to_pictures(vlm, rows), to_pictures(vlm, seen)
-    words = _words(vlm, first.logits.shape[1])
+    words = vocabulary(vlm, first.logits.shape[1])
     return [_telling(said[i], i, first, second, pictures, words) for i in range(len(samples))]
 
 
@@ -243,10 +244,3 @@ def _telling(
         view_image=pictures[1][row],
         words=words,
     )
-
-
-def _words(vlm: VisionLanguageModel, size: int) -> tuple[str, ...]:
-    """The vocabulary as a person reads it; output rows beyond the tokenizer are numbered."""
-    known = min(size, len(vlm.tokenizer))
-    words = vlm.tokenizer.convert_ids_to_tokens(list(range(known)))
-    return (*(str(w) for w in words), *(f"#{i}" for i in range(known, size)))

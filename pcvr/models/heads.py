@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, normalize
 
-from pcvr.data.scenes import COLORS, KINDS
 from pcvr.models.corrupt import OVERLAYS
-
-NAMES = len(KINDS) + len(COLORS)
+from pcvr.models.squares import NAMES
 
 
 class Truth(NamedTuple):
@@ -37,7 +35,7 @@ class Reader(nn.Module):
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
         self.pixels = nn.Linear(width, 3 * side * side)
-        self.under = nn.Linear(width, NAMES)
+        self.under = nn.Linear(width, len(NAMES))
         self.over = nn.Linear(width, len(OVERLAYS))
         self.sharpness = nn.Parameter(torch.tensor(3.0))
 

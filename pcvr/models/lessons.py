@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes
-from pcvr.models.corrupt import OVERLAYS, Overlay, corrupt
+from pcvr.data.scenes import SIZE_PX, Scenes
+from pcvr.models.corrupt import corrupt
 from pcvr.models.encode import IGNORE
+from pcvr.models.pointing import spoken_of
+from pcvr.models.squares import object_squares, overlay_squares, under_squares
 from pcvr.models.vocabulary import sentence
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 OVERLAY_PROMPT = "what is over the picture?"
 
 Draw = tuple[int, list[tuple[str, str]], int]
-"""Picture index, turns of prompt and answer, seed of the corruption."""
+"""Picture index, turns of prompt and answer (none while tower and connector learn alone), seed of the corruption."""
 
 
 class Lessons(torch.utils.data.Dataset[Draw]):
@@ -38,9 +40,11 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // (entry.cell or entry.patch)}
         facts = [s.facts() for s in truths]
         self.under = {
-            end: torch.from_numpy(np.stack([under_patches(each, grid) for each in facts]))  # [N, P, names]
+            end: torch.from_numpy(np.stack([under_squares(each, grid) for each in facts]))  # [N, P, names]
             for end, grid in self.grids.items()
         }
+        self.kinds = [[o["kind"] for o in each["objects"]] for each in facts]
+        self.places = [object_squares(each, self.grids["_cells"]) for each in facts]  # [objects, P] each
         self.config = config
 
     def __len__(self) -> int:
@@ -50,6 +54,8 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         """Draw `number`, the same whenever it is asked."""
         rng = np.random.default_rng((self.config.seed, number))
         index = int(rng.integers(len(self.images)))
+        if number < self.config.seeing * self.config.steps * self.config.batch_size:
+            return index, [], int(rng.integers(2**31))
         told, groups = self.telegrams[index], self.questions[index]
         turns = [told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))]]
         for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
@@ -58,37 +64,6 @@ class Lessons(torch.utils.data.Dataset[Draw]):
             said = sentence(rng)
             turns[-1] = (f"repeat: {said}", said)
         return index, turns, int(rng.integers(2**31))
-
-
-def under_patches(facts: Mapping[str, Any], grid: int, least: float = 0.25) -> np.ndarray:
-    """Which kinds and colours lie under each patch of a `grid` x `grid` tower:
-    float32 ``[grid * grid, names]``, 0 or 1.
-
-    An object counts where its bounding box covers at least the share `least` of the patch.
-    """
-    names = [*KINDS, *COLORS]
-    edges = np.linspace(0, SIZE_PX, grid + 1)
-    side = SIZE_PX / grid
-    found = np.zeros((grid, grid, len(names)), np.float32)
-    for each in facts["objects"]:
-        left, top, right, bottom = each["box"]
-        wide = np.clip(np.minimum(edges[1:], right) - np.maximum(edges[:-1], left), 0, None) / side
-        high = np.clip(np.minimum(edges[1:], bottom) - np.maximum(edges[:-1], top), 0, None) / side
-        covered = np.outer(high, wide) >= least
-        for name in (each["kind"], each["color"]):
-            found[..., names.index(name)] = np.maximum(found[..., names.index(name)], covered)
-    return found.reshape(grid * grid, len(names))
-
-
-def overlay_patches(overlays: Sequence[Overlay], grid: int) -> np.ndarray:
-    """Which kinds of overlay touch each patch: float32 ``[grid * grid, 4]`` in the order of `OVERLAYS`, 0 or 1."""
-    edges = np.linspace(0, SIZE_PX, grid + 1)
-    found = np.zeros((grid, grid, len(OVERLAYS)), np.float32)
-    for each in overlays:
-        left, top, right, bottom = each.box or (0, 0, SIZE_PX, SIZE_PX)
-        touched = np.outer((edges[1:] > top) & (edges[:-1] < bottom), (edges[1:] > left) & (edges[:-1] < right))
-        found[touched, OVERLAYS.index(each.kind)] = 1
-    return found.reshape(grid * grid, len(OVERLAYS))
 
 
 class LessonCollator:
@@ -107,23 +82,43 @@ class LessonCollator:
         # Without a Q-Former there are as many image tokens as patches: so many are set, and the spare ones cut later.
         self.spare = max(0, lessons.grids[""] ** 2 - self.prefix.count(image)) if lessons.config.straight else 0
         self.prefix = [image] * self.spare + self.prefix
+        first = self.prefix.index(image)
+        self.picture = slice(first, first + self.prefix.count(image))
 
     def __call__(self, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
-        tokenizer, recipe = self.processor.tokenizer, self.lessons.config
+        recipe = self.lessons.config
         rng = np.random.default_rng(draws[0][2])
         images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng, recipe.corrupted)
+        places = {
+            "pixel_values": self._pixels(images),
+            **{f"under{end}": under[[d[0] for d in draws]] for end, under in self.lessons.under.items()},
+            **{
+                f"over{end}": torch.from_numpy(np.stack([overlay_squares(seen, grid) for seen in overlays]))
+                for end, grid in self.lessons.grids.items()
+            },
+        }
+        if not all(turns for _, turns, _ in draws):
+            return places
         conversations = [turns for _, turns, _ in draws]
         for turns, seen in zip(conversations, overlays, strict=True):
             if rng.random() < recipe.ask_overlays:
                 said = " and ".join(each.words for each in seen) or "no"
                 turns[int(rng.integers(1, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
+        return places | self._text([d[0] for d in draws], conversations)
+
+    def _text(self, indices: Sequence[int], conversations: Sequence[list[tuple[str, str]]]) -> dict[str, torch.Tensor]:
+        """The part of a batch that is about words."""
+        tokenizer = self.processor.tokenizer
         texts = [text for turns in conversations for prompt, answer in turns for text in (prompt, answer + "<eos>")]
         pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
-        rows = [self._row([(next(pieces), next(pieces)) for _ in turns]) for turns in conversations]
+        rows = [
+            self._row([(next(pieces), next(pieces)) for _ in turns], index)
+            for index, turns in zip(indices, conversations, strict=True)
+        ]
         pad = nn.utils.rnn.pad_sequence
-        ids, labels, positions, owners, weights = (
+        ids, labels, positions, owners, weights, points = (
             pad([row[k] for row in rows], batch_first=True, padding_value=fill)
-            for k, fill in enumerate((tokenizer.pad_token_id, IGNORE, 0, -1, 0))
+            for k, fill in enumerate((tokenizer.pad_token_id, IGNORE, 0, -1, 0, 0))
         )
         return {
             "input_ids": ids,
@@ -131,12 +126,7 @@ class LessonCollator:
             "position_ids": positions,
             "labels": labels,
             "weights": weights,
-            "pixel_values": self._pixels(images),
-            **{f"under{end}": under[[d[0] for d in draws]] for end, under in self.lessons.under.items()},
-            **{
-                f"over{end}": torch.from_numpy(np.stack([overlay_patches(seen, grid) for seen in overlays]))
-                for end, grid in self.lessons.grids.items()
-            },
+            "points": points,
         }
 
     def _pixels(self, images: np.ndarray) -> torch.Tensor:
@@ -144,10 +134,13 @@ class LessonCollator:
         found = pixels(images, self.processor.image_processor)
         return found[:, None] if self.family.layout == "tiles" else found
 
-    def _row(self, turns: Sequence[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, ...]:
-        """Tokens, labels, positions, turn numbers (0 for the picture) and weights of one picture."""
+    def _row(self, turns: Sequence[tuple[list[int], list[int]]], index: int) -> tuple[torch.Tensor, ...]:
+        """Tokens, labels, positions, turn numbers (0 for the picture), weights and places of one picture."""
         ids, told = list(self.prefix), [IGNORE] * len(self.prefix)
         positions, owners, weights = list(range(len(ids))), [0] * len(ids), [0.0] * len(ids)
+        places = self.lessons.places[index]
+        points = [np.zeros((len(ids), places.shape[1]), np.float32)]
+        words = self.processor.tokenizer.convert_ids_to_tokens
         for number, (prompt, answer) in enumerate(turns, 1):
             fresh = [*prompt, *self.bridge, *answer]
             ids += fresh
@@ -156,7 +149,13 @@ class LessonCollator:
             owners += [number] * len(fresh)
             # In a plain mean over tokens the one word that answers a question would hardly count beside the lists.
             weights += [len(answer) ** -0.5] * len(fresh)
-        return tuple(torch.tensor(each) for each in (ids, told, positions, owners, weights))
+            looked = spoken_of(words(prompt), words(answer), self.lessons.kinds[index])
+            at = np.zeros((len(fresh), places.shape[1]), np.float32)
+            for place, each in enumerate(looked, len(fresh) - len(answer)):
+                at[place] = places[each].max(0, initial=0)
+            points.append(at)
+        rows = (ids, told, positions, owners, weights, np.concatenate(points))
+        return tuple(torch.as_tensor(each) for each in rows)
 
 
 def _frame(processor: Any, family: Family) -> tuple[list[int], list[int]]:

@@ -22,11 +22,14 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from pcvr.data.scenes import COLORS, KINDS, SIZE_PX
+from pcvr.data.scenes import SIZE_PX
 from pcvr.files import write_json
 from pcvr.models.encode import IGNORE
+from pcvr.models.families import Family, family_of
 from pcvr.models.heads import PlaceReader, Reader, truth_at
 from pcvr.models.lessons import LessonCollator, Lessons
+from pcvr.models.pointing import pointing_loss, watched
+from pcvr.models.squares import NAMES
 from pcvr.models.zoo import Embedded, embedded
 
 
@@ -34,7 +37,9 @@ from pcvr.models.zoo import Embedded, embedded
 class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
-    steps: int = field(default=5_000, metadata={"help": "optimiser steps, over which the cosine schedule is laid out"})
+    steps: int = field(default=6_000, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
+    seeing: float = field(default=0.6, metadata={"help": "share of the steps in which tower and connector learn alone"})
+    decay: float = field(default=0.35, metadata={"help": "share of the steps, the last ones, in which the rate falls"})
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
     pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
@@ -43,6 +48,7 @@ class PretrainConfig:
     rebuild_weight: float = field(default=0.5, metadata={"help": "weight of rebuilding each patch's pixels"})
     naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
     overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
+    pointing_weight: float = field(default=0.3, metadata={"help": "weight of looking at what the next word speaks of"})
     straight: float = field(default=0.0, metadata={"help": "share of the steps without the Q-Former, at the beginning"})
     questions: int = field(default=6, metadata={"help": "questions a picture, each of another type"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
@@ -60,16 +66,18 @@ def recipe_of(name: str) -> PretrainConfig:
 class PretrainTrainer(Trainer):
     """Answer loss, plus pixels, names and overlays read off the tower's tokens and off the image tokens."""
 
-    def __init__(
-        self, *, lessons: Lessons, entry: Embedded, tower: nn.Module, connector: nn.Module, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, lessons: Lessons, entry: Embedded, family: Family, wrapped: nn.Module, **kwargs: Any) -> None:
         super().__init__(train_dataset=lessons, **kwargs)
         self.entry, self.recipe = entry, lessons.config
         self.spare = self.data_collator.spare
         self._tokens: torch.Tensor | None = None
         self._joined: torch.Tensor | None = None
         self._parts: dict[str, float] = {}
-        self.hooks = [tower.register_forward_hook(self._keep), connector.register_forward_hook(self._keep_joined)]
+        self.hooks = [
+            family.part(wrapped, "tower").register_forward_hook(self._keep),
+            family.part(wrapped, "connector").register_forward_hook(self._keep_joined),
+        ]
+        self.language_model = family.part(wrapped, "language_model")
 
     def _keep(self, _module: nn.Module, _args: Any, output: Any) -> None:
         self._tokens = output.last_hidden_state
@@ -77,29 +85,52 @@ class PretrainTrainer(Trainer):
     def _keep_joined(self, _module: nn.Module, _args: Any, output: Any) -> None:
         self._joined = output
 
+    def _get_train_sampler(self, *_: Any, **__: Any) -> torch.utils.data.Sampler[int]:
+        # Draws are random by themselves; in their order the first ones are those of the steps of seeing alone.
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
         truths = [inputs.pop(k) for k in ("under", "over", "under_cells", "over_cells")]
         straight = self.state.global_step < self.recipe.straight * self.recipe.steps
-        if self.spare and not straight:
-            inputs = _without_first(inputs, self.spare)
-        labels, weights = inputs.pop("labels")[:, 1:], inputs.pop("weights")[:, 1:]
-        at = labels != IGNORE
         joining = _joined_straight(model.wrapped) if straight else nullcontext()
-        head = model.wrapped.get_output_embeddings()
-        with torch.autocast(labels.device.type, torch.bfloat16), _only_at(head, at), joining:
-            said = model.wrapped(**inputs, use_cache=False).logits
-            each = nn.functional.cross_entropy(said.float(), labels[at], reduction="none")
-            told = (each * weights[at]).sum() / weights[at].sum()
+        if "input_ids" in inputs:
+            with joining:
+                told = self._tell(model, inputs, straight)
+        else:
+            with joining, torch.autocast(model.wrapped.device.type, torch.bfloat16):
+                model.wrapped.get_image_features(inputs["pixel_values"])
+            told, self._parts = torch.zeros(()), {}
+        with torch.autocast(model.wrapped.device.type, torch.bfloat16):
             losses = self._read(model, inputs["pixel_values"], truths)
-        recipe, one_word = self.recipe, weights[at] == weights[at].max()
-        self._parts = {"answers": told.item(), "questions": each.detach()[one_word].mean().item()}
         self._parts |= {k: v.item() for k, v in losses.items()}
+        recipe = self.recipe
         return (
             told
             + recipe.rebuild_weight * (losses["pixels"] + 2 * losses["pixels joined"])
             + recipe.naming_weight * (losses["names"] + losses["names joined"])
             + recipe.overlay_weight * (losses["overlays"] + losses["overlays joined"])
         )
+
+    def _tell(self, model: Any, inputs: dict[str, Any], straight: bool) -> torch.Tensor:
+        """The loss of the answers, and of where the pointing head looks before their words."""
+        if self.spare and not straight:
+            inputs = _without_first(inputs, self.spare)
+        labels, weights, points = (inputs.pop(name)[:, 1:] for name in ("labels", "weights", "points"))
+        at = labels != IGNORE
+        placed = bool(self.entry.cell) or straight  # else no token stands for a place that could be looked at
+        head = model.wrapped.get_output_embeddings()
+        decoder = getattr(self.language_model, "model", self.language_model)
+        with torch.autocast(labels.device.type, torch.bfloat16), _only_at(head, at), watched(decoder) as glance:
+            said = model.wrapped(**inputs, use_cache=False).logits
+        each = nn.functional.cross_entropy(said.float(), labels[at], reduction="none")
+        told = (each * weights[at]).sum() / weights[at].sum()
+        one_word = weights[at] == weights[at].max()
+        self._parts = {"answers": told.item(), "questions": each.detach()[one_word].mean().item()}
+        if not placed:
+            return told
+        looking = pointing_loss(glance.weights[:, :-1], points, self.data_collator.picture)
+        self._parts["pointing"] = looking.item()
+        return told + self.recipe.pointing_weight * looking
 
     def _read(self, model: Any, pixels: torch.Tensor, truths: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Losses of what the readers read off the tokens that the hooks have kept."""
@@ -158,7 +189,7 @@ class WithHeads(nn.Module):
 
     def __init__(self, wrapped: Any, entry: Embedded, image_px: int, tokenizer: Any) -> None:
         super().__init__()
-        self.name_ids = tokenizer.convert_tokens_to_ids([*KINDS, *COLORS])
+        self.name_ids = tokenizer.convert_tokens_to_ids(list(NAMES))
         self.wrapped = wrapped
         width, joined = wrapped.config.vision_config.hidden_size, wrapped.config.text_config.hidden_size
         self.seen = Reader(width, entry.patch)
@@ -220,7 +251,6 @@ def pretrain(
     from transformers.trainer_utils import get_last_checkpoint
 
     from pcvr.models.checkpoint import save_checkpoint
-    from pcvr.models.families import family_of
 
     config = config or recipe_of(name)
     entry = embedded(name)
@@ -238,8 +268,8 @@ def pretrain(
         data_collator=LessonCollator(lessons, processor, family),
         lessons=lessons,
         entry=entry,
-        tower=family.part(model.wrapped, "tower"),
-        connector=family.part(model.wrapped, "connector"),
+        family=family,
+        wrapped=model.wrapped,
     )
     # torch's fused attention takes most of a bfloat16 step on a CPU; written out it is a tenth of it.
     model.wrapped.set_attn_implementation("eager")
@@ -249,7 +279,9 @@ def pretrain(
     model.wrapped.set_attn_implementation("sdpa")
     for hook in trainer.hooks:
         hook.remove()
-    losses = [(h["step"], h["answers"], h["questions"]) for h in trainer.state.log_history if "answers" in h]
+    losses = [
+        (h["step"], h.get("answers"), h.get("questions"), h["names"]) for h in trainer.state.log_history if "names" in h
+    ]
     return save_checkpoint(
         model.wrapped, processor, out, name=name, config=config, seconds=clock.seconds, losses=losses
     )
@@ -261,7 +293,8 @@ def _arguments(config: PretrainConfig, folder: Path) -> TrainingArguments:
         max_steps=config.steps,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": round(config.decay * config.steps)},
         warmup_steps=max(1, config.steps // 15),
         weight_decay=0.01,
         max_grad_norm=1.0,

@@ -59,9 +59,9 @@ def against_shipped(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         return []
     shipped = json.loads(file.read_text(encoding="utf-8"))
     rows = [("steps", str(record["config"]["steps"]), str(shipped["config"]["steps"]))]
-    common = {each[0]: each[1] for each in shipped["losses"]}
-    for step, loss, *_ in (record["losses"][0], record["losses"][-1]) if record["losses"] else ():
-        rows.append((f"loss at step {step}", f"{loss:.4f}", f"{common[step]:.4f}" if step in common else "-"))
+    common = {each[0]: each[-1] for each in shipped["losses"]}
+    for step, *_, loss in (record["losses"][0], record["losses"][-1]) if record["losses"] else ():
+        rows.append((f"naming at step {step}", f"{loss:.4f}", f"{common[step]:.4f}" if step in common else "-"))
     for label, value in record.get("quality", {}).items():
         theirs = shipped.get("quality", {}).get(label)
         rows.append((label, _shown(value), "-" if theirs is None else _shown(theirs)))

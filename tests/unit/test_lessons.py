@@ -14,9 +14,10 @@ from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes
 from pcvr.models.corrupt import OVERLAYS, Overlay
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
-from pcvr.models.heads import NAMES, PlaceReader, Reader, truth_at
-from pcvr.models.lessons import LessonCollator, Lessons, overlay_patches, under_patches
+from pcvr.models.heads import PlaceReader, Reader, truth_at
+from pcvr.models.lessons import LessonCollator, Lessons
 from pcvr.models.pretrain import PretrainConfig, recipe_of
+from pcvr.models.squares import NAMES, object_squares, overlay_squares, under_squares
 from pcvr.models.zoo import EMBEDDED, Embedded
 from pcvr.run import answers
 
@@ -79,13 +80,13 @@ def test_every_picture_has_a_telegram_and_questions_of_different_types(
 
 def test_the_truth_at_each_place_has_the_places_of_the_tokens(vlm: VisionLanguageModel, entry: Embedded) -> None:
     lessons, _, batch = batch_of(vlm, entry, replace(CONFIG, corrupted=1.0, ask_overlays=1.0))
-    assert batch["under"].shape == (4, (SIZE_PX // entry.patch) ** 2, NAMES)
+    assert batch["under"].shape == (4, (SIZE_PX // entry.patch) ** 2, len(NAMES))
     cell = entry.cell or entry.patch
     passed = truth_at(batch["pixel_values"].flatten(0, -4), cell, batch["under_cells"], batch["over_cells"])
     assert passed.pixels.shape == (4, (SIZE_PX // cell) ** 2, 3 * cell * cell)
     reader = Reader(16, cell) if entry.cell else PlaceReader(16, cell, passed.pixels.shape[1])
     tokens = torch.randn(4, passed.pixels.shape[1] if entry.cell else 5, 16)
-    for words in (None, torch.randn(NAMES, 16)):
+    for words in (None, torch.randn(len(NAMES), 16)):
         losses = reader(tokens, passed, words)
         assert all(loss.isfinite() and loss > 0 for loss in losses)
     asked = [turns for _, turns, _ in [lessons[i] for i in range(4)]]
@@ -94,8 +95,8 @@ def test_the_truth_at_each_place_has_the_places_of_the_tokens(vlm: VisionLanguag
 
 def test_places_that_are_named_by_their_words_cost_less() -> None:
     torch.manual_seed(0)
-    words = torch.randn(NAMES, 32)
-    under = torch.zeros(1, 4, NAMES)
+    words = torch.randn(len(NAMES), 32)
+    under = torch.zeros(1, 4, len(NAMES))
     under[0, torch.arange(4), torch.arange(4)] = 1
     pixels, over = torch.zeros(1, 4, 12), torch.zeros(1, 4, len(OVERLAYS))
     reader = Reader(32, 2)
@@ -107,13 +108,20 @@ def test_places_that_are_named_by_their_words_cost_less() -> None:
 
 def test_objects_lie_where_their_boxes_say() -> None:
     facts = {"objects": [{"kind": KINDS[0], "color": "red", "box": (0, 0, 16, 16)}]}
-    found = under_patches(facts, 6).reshape(6, 6, -1)
+    found = under_squares(facts, 6).reshape(6, 6, -1)
     assert found.sum() == 2 and found[0, 0].sum() == 2
     assert found[0, 0, 0] == 1 and found[0, 0, len(KINDS) + list(COLORS).index("red")] == 1
 
 
+def test_an_object_too_small_for_any_square_has_its_best_one() -> None:
+    facts = {"objects": [{"box": (10, 10, 14, 19)}, {"box": (0, 32, 32, 64)}]}
+    found = object_squares(facts, 6, least=0.25).reshape(2, 6, 6)
+    assert np.argwhere(found[0]).tolist() == [[0, 0]]
+    assert np.argwhere(found[1]).tolist() == [[2, 0], [2, 1], [3, 0], [3, 1]]
+
+
 def test_overlays_are_where_their_boxes_say_or_everywhere() -> None:
-    found = overlay_patches([Overlay("square", "a square", (80, 80, 96, 96)), Overlay("noise", "noise")], 6)
+    found = overlay_squares([Overlay("square", "a square", (80, 80, 96, 96)), Overlay("noise", "noise")], 6)
     square = found[:, OVERLAYS.index("square")].reshape(6, 6)
     assert np.argwhere(square).tolist() == [[5, 5]]
     assert found[:, OVERLAYS.index("noise")].all()

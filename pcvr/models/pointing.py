@@ -1,0 +1,80 @@
+"""Where to look before each word: in pretraining one head of attention is told which object an answer speaks of.
+
+Left alone, a small language model learns to look an object up by its kind late and all at once, after thousands of
+steps of guessing. Told where to look it starts at once. Nothing of this is left in the checkpoint but its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from pcvr.data.scenes import COLORS, KINDS
+from pcvr.data.scenes.sprites import SIZES
+
+LAYER, HEAD = 2, 0
+"""Which layer's which head: those before it read the question, those after it say what was seen."""
+
+
+def spoken_of(prompt: Sequence[str], answer: Sequence[str], present: Sequence[str]) -> list[list[int]]:
+    """The objects that each word of an answer speaks of, as places in `present`.
+
+    A kind speaks of itself, a colour or size of the next kind. An answer that names no kind speaks, with each word, of
+    the kinds that the question names. Kinds that are not in the picture have no place, and what is only repeated
+    speaks of nothing.
+
+    Args:
+        prompt: words of the question.
+        answer: words of the answer.
+        present: kinds of the objects in the picture, all different.
+    """
+    if prompt[:1] == ["repeat"]:
+        return [[]] * len(answer)
+    asked = [present.index(word) for word in dict.fromkeys(prompt) if word in present]
+    if not any(word in KINDS for word in answer):
+        return [asked] * len(answer)
+    found: list[list[int]] = []
+    coming: list[int] = []
+    for word in reversed(answer):
+        if word in KINDS:
+            coming = [present.index(word)] if word in present else []
+            found.append(coming)
+        else:
+            found.append(coming if word in COLORS or word in SIZES else [])
+    return found[::-1]
+
+
+class Glance:
+    """The pointing head's attention in the last forward pass: ``weights [B, T, T]``."""
+
+    weights: Tensor
+
+    def keep(self, _module: nn.Module, _args: Any, output: tuple[Tensor, Tensor]) -> None:
+        self.weights = output[1][:, HEAD]
+
+
+@contextmanager
+def watched(language_model: nn.Module) -> Iterator[Glance]:
+    """Inside the block the pointing head of `language_model` is watched; its attention must be written out (eager)."""
+    glance = Glance()
+    hook = language_model.layers[LAYER].self_attn.register_forward_hook(glance.keep)
+    try:
+        yield glance
+    finally:
+        hook.remove()
+
+
+def pointing_loss(weights: Tensor, points: Tensor, picture: slice) -> Tensor:
+    """How far attention is from the objects: minus the log of its share that lies on them, a mean over words.
+
+    Args:
+        weights: ``[B, T, T]``, rows sum to one.
+        points: ``[B, T, P]``, 1 for the image tokens of what the next word speaks of; a row of zeros counts nothing.
+        picture: the P columns of the image tokens.
+    """
+    at = points.any(-1)  # [B, T]
+    share = (weights[..., picture][at].float() * points[at]).sum(-1)
+    return -share.clamp_min(1e-6).log().mean()

@@ -1,0 +1,95 @@
+"""Where pretraining points: which object each word speaks of, and what looking elsewhere costs."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pcvr.data.scenes import Scenes
+from pcvr.models.encode import IGNORE
+from pcvr.models.families import family_of
+from pcvr.models.lessons import LessonCollator, Lessons
+from pcvr.models.pointing import HEAD, LAYER, pointing_loss, spoken_of, watched
+from pcvr.models.pretrain import PretrainConfig
+from pcvr.models.squares import object_squares
+from pcvr.models.zoo import EMBEDDED
+
+PRESENT = ["car", "house"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "expected"),
+    [
+        ("list the objects .", "large red car , small white house .", [[0], [0], [0], [], [1], [1], [1], []]),
+        ("what is where ?", "red car left of white house .", [[0], [0], [], [], [1], [1], []]),
+        ("what colour is the house ?", "white", [[1]]),
+        ("is the car left of the house ?", "yes", [[0, 1]]),
+        ("is there a tree ?", "no", [[]]),
+        ("which object is red ?", "car", [[0]]),
+        ("repeat : a car and a house", "a car and a house", [[], [], [], [], []]),
+        ("how many objects are there ?", "two", [[]]),
+    ],
+)
+def test_each_word_speaks_of_its_object(prompt: str, answer: str, expected: list[list[int]]) -> None:
+    assert spoken_of(prompt.split(), answer.split(), PRESENT) == expected
+
+
+def test_every_kind_and_colour_of_a_list_points_at_its_own_object() -> None:
+    for index in range(20):
+        scene = Scenes(20).scene(index)
+        words = re.findall(r"\w+|[.,]", scene.terse())
+        kinds = [each.kind for each in scene.objects]
+        pointed = [k for each in spoken_of([], words, kinds) for k in each]
+        assert pointed == [k for k in range(len(kinds)) for _ in range(3)]  # size, colour and kind of each in turn
+
+
+def test_the_cost_is_the_log_of_what_attention_gives_the_object() -> None:
+    weights = torch.tensor([[[0.5, 0.5, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]]])  # [B=1, T=2, 4 columns]
+    points = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])  # the first word speaks of nothing
+    assert pointing_loss(weights, points, slice(1, 3)).item() == pytest.approx(-math.log(0.5))
+    assert pointing_loss(weights, points, slice(2, 4)).item() == pytest.approx(-math.log(0.7))
+
+
+@pytest.mark.parametrize("name", sorted(EMBEDDED))
+def test_the_batch_points_where_the_objects_are(name: str) -> None:
+    entry = EMBEDDED[name]
+    torch.manual_seed(0)
+    processor = entry.build_processor()
+    model = entry.build_model(processor).eval()
+    family = family_of(model)
+    config = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0)
+    lessons = Lessons(config if entry.cell else replace(config, straight=0.5), entry)
+    collator = LessonCollator(lessons, processor, family)
+    draws = [lessons[i] for i in range(4)]
+    batch = collator(draws)
+    places = collator.picture.stop - collator.picture.start
+    image = processor.tokenizer.convert_tokens_to_ids("<image>")
+    assert (batch["input_ids"][:, collator.picture] == image).all()
+    if entry.cell:
+        assert places == (96 // entry.cell) ** 2 == batch["points"].shape[-1]
+    else:
+        assert places == (96 // entry.patch) ** 2 == batch["points"].shape[-1]
+    kinds = processor.tokenizer.convert_tokens_to_ids
+    for row, (index, _, _) in enumerate(draws):
+        facts = Scenes(config.pictures, seed=config.seed + 1).scene(index).facts()
+        for each, squares in zip(facts["objects"], object_squares(facts, round(places**0.5)), strict=True):
+            told = (batch["labels"][row] == kinds(each["kind"])) & batch["points"][row].any(-1)
+            assert told.any()
+            assert (batch["points"][row][told] == torch.from_numpy(squares)).all()
+    assert not batch["points"][batch["labels"] == IGNORE].any()
+
+
+def test_the_head_is_watched_only_inside_the_block() -> None:
+    torch.manual_seed(0)
+    entry = EMBEDDED["tiny-llava"]
+    model = entry.build_model(entry.build_processor()).eval()
+    language_model = model.model.language_model
+    model.set_attn_implementation("eager")
+    with watched(language_model) as glance, torch.no_grad():
+        out = language_model(input_ids=torch.tensor([[5, 6, 7]]), output_attentions=True)
+    assert torch.equal(glance.weights, out.attentions[LAYER][:, HEAD])
+    assert not language_model.layers[LAYER].self_attn._forward_hooks
