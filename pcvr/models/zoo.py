@@ -67,7 +67,7 @@ EMBEDDED = {
             about="BLIP-2: ViT tower, Q-Former, Llama; 16 image tokens",
             patch=16,
             cell=0,
-            recipe={"straight": 0.4},
+            recipe={"seeing": 0.8, "straight": 0.4, "language_from": "tiny-llava"},
         ),
         Embedded(
             name="tiny-idefics3",
@@ -75,6 +75,7 @@ EMBEDDED = {
             about="Idefics3 (SmolVLM): SigLIP tower, pixel shuffle, Llama; 16 image tokens",
             patch=12,
             cell=24,
+            recipe={"steps": 4_500, "seeing": 0.8, "language_from": "tiny-llava"},
         ),
     )
 }

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import pcvr
-from pcvr.models.pretrain import PretrainConfig, _joined_straight, pretrain, recipe_of
+from pcvr.models.pretrain import PretrainConfig, pretrain, recipe_of
+from pcvr.models.teacher import joined_straight
 from pcvr.models.zoo import EMBEDDED
 from pcvr.study.remake import against_shipped, quality
 
@@ -52,7 +53,7 @@ def test_the_q_former_stands_aside_and_comes_back() -> None:
     reader = model.qformer
     with torch.no_grad():
         queries = model.get_image_features(pixels).pooler_output
-        with _joined_straight(model):
+        with joined_straight(model):
             patches = model.get_image_features(pixels).pooler_output
         assert (queries.shape[1], patches.shape[1]) == (16, 36)
         assert model.qformer is reader
