@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,6 +121,8 @@ def finetune(
     run = Run(vlm=vlm, data=encoded, steps=config.steps, seed=config.seed)
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
+        if vlm.device.type == "cpu" and not large:
+            stack.enter_context(plain_attention(vlm))
         encoded.keep_features()
         trainer = _DefenseTrainer(
             run,
@@ -151,6 +153,17 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
     )
     with quiet_loading():
         return replace(vlm, model=get_peft_model(vlm.model, adapter))
+
+
+@contextmanager
+def plain_attention(vlm: VisionLanguageModel) -> Iterator[None]:
+    """Inside the block attention is written out: on a CPU torch's fused one is slow in the backward pass."""
+    before = vlm.base.config._attn_implementation
+    vlm.base.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        vlm.base.set_attn_implementation(before)
 
 
 def _arguments(config: TrainConfig, scratch: str, vlm: VisionLanguageModel) -> TrainingArguments:
