@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pcvr.data.scenes import SIZE_PX, Scenes
+from pcvr.data.scenes.language import CAPTION_PROMPT
 from pcvr.models.corrupt import corrupt
 from pcvr.models.encode import IGNORE
 from pcvr.models.pointing import spoken_of
@@ -34,6 +35,7 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
         self.images = np.stack([scenes[i].image for i in range(len(scenes))])  # [N, H, W, 3]
         truths = [scenes.scene(i) for i in range(len(scenes))]
+        self.scenes = truths
         self.telegrams = [s.telegrams() for s in truths]
         self.questions = [s.questions() for s in truths]
         # Places of the tower's tokens and of the image tokens, squares of the picture along a side.
@@ -57,7 +59,11 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         if number < self.config.seeing * self.config.steps * self.config.batch_size:
             return index, [], int(rng.integers(2**31))
         told, groups = self.telegrams[index], self.questions[index]
-        turns = [told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))]]
+        way = rng.random()
+        if way < 0.5:
+            turns = [(CAPTION_PROMPT, self.scenes[index].described(int(rng.integers(2**31))))]
+        else:
+            turns = [told[0 if way < 0.75 else int(rng.integers(1, len(told)))]]
         for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
             turns.append(groups[kind][int(rng.integers(len(groups[kind])))])
         if rng.random() < 0.3:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pcvr.data.scenes import COLORS, KINDS
 from pcvr.data.scenes.sprites import SIZES
 
+ARTICLES = ("a", "an")
 LAYER, HEAD = 2, 0
 """Which layer's which head: those before it read the question, those after it say what was seen."""
 
@@ -22,9 +23,9 @@ LAYER, HEAD = 2, 0
 def spoken_of(prompt: Sequence[str], answer: Sequence[str], present: Sequence[str]) -> list[list[int]]:
     """The objects that each word of an answer speaks of, as places in `present`.
 
-    A kind speaks of itself, a colour or size of the next kind. An answer that names no kind speaks, with each word, of
-    the kinds that the question names. Kinds that are not in the picture have no place, and what is only repeated
-    speaks of nothing.
+    A kind speaks of itself; a colour, a size and the article before them speak of the next kind. An answer that names
+    no kind speaks, with each word, of the kinds that the question names. Kinds that are not in the picture have no
+    place, and what is only repeated speaks of nothing.
 
     Args:
         prompt: words of the question.
@@ -38,12 +39,14 @@ def spoken_of(prompt: Sequence[str], answer: Sequence[str], present: Sequence[st
         return [asked] * len(answer)
     found: list[list[int]] = []
     coming: list[int] = []
+    after = False  # whether the word that follows belongs to an object
     for word in reversed(answer):
         if word in KINDS:
-            coming = [present.index(word)] if word in present else []
-            found.append(coming)
+            coming, after = [present.index(word)] if word in present else [], True
         else:
-            found.append(coming if word in COLORS or word in SIZES else [])
+            after = after and (word in COLORS or word in SIZES or word in ARTICLES)
+        found.append(coming if after else [])
+        after &= word not in ARTICLES
     return found[::-1]
 
 

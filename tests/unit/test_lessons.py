@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pcvr import Sample, VisionLanguageModel
-from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes, attributes_right
+from pcvr.data.scenes.language import CAPTION_PROMPT
 from pcvr.models.corrupt import OVERLAYS, Overlay
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
@@ -21,7 +22,7 @@ from pcvr.models.squares import NAMES, object_squares, overlay_squares, under_sq
 from pcvr.models.zoo import EMBEDDED, Embedded
 from pcvr.run import answers
 
-CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0)
+CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
 
 
 @pytest.fixture(scope="module", params=sorted(EMBEDDED))
@@ -68,7 +69,8 @@ def test_every_picture_has_a_telegram_and_questions_of_different_types(
     scenes = Scenes(CONFIG.pictures, seed=CONFIG.seed + 1)
     for index, turns, _ in draws:
         truth = scenes.scene(index)
-        assert turns[0] in truth.telegrams()
+        prompt, answer = turns[0]
+        assert turns[0] in truth.telegrams() or (prompt == CAPTION_PROMPT and attributes_right(answer, truth.facts()))
         asked = [each for each in turns[1:] if not each[0].startswith("repeat")]
         groups = [next(k for k, group in enumerate(truth.questions()) if each in group) for each in asked]
         assert len(set(groups)) == len(groups)
@@ -127,7 +129,17 @@ def test_overlays_are_where_their_boxes_say_or_everywhere() -> None:
     assert found[:, OVERLAYS.index("noise")].all()
 
 
+def test_the_eyes_learn_alone_first(vlm: VisionLanguageModel, entry: Embedded) -> None:
+    lessons = Lessons(replace(CONFIG, seeing=0.5), entry)
+    collator = LessonCollator(lessons, vlm.processor, vlm.family)
+    first, last = ([lessons[step * CONFIG.batch_size + i] for i in range(CONFIG.batch_size)] for step in (1, 2))
+    assert not any(turns for _, turns, _ in first) and all(turns for _, turns, _ in last)
+    assert set(collator(last)) - set(collator(first)) >= {"input_ids", "labels", "points"}
+    assert {"pixel_values", "under", "over"} <= set(collator(first))
+
+
 def test_a_recipe_is_the_common_one_but_for_what_the_model_needs() -> None:
     assert recipe_of("tiny-llava") == PretrainConfig()
-    assert 0 < recipe_of("tiny-blip2").straight < 1
-    assert replace(recipe_of("tiny-blip2"), straight=0.0) == PretrainConfig()
+    for name in set(EMBEDDED) - {"tiny-llava"}:
+        assert recipe_of(name).language_from == "tiny-llava"
+    assert 0 < recipe_of("tiny-blip2").straight < recipe_of("tiny-blip2").seeing < 1

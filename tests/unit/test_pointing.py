@@ -25,6 +25,7 @@ PRESENT = ["car", "house"]
     ("prompt", "answer", "expected"),
     [
         ("list the objects .", "large red car , small white house .", [[0], [0], [0], [], [1], [1], [1], []]),
+        ("describe the image .", "a picture of a red car and an", [[], [], [], [0], [0], [0], [], []]),
         ("what is where ?", "red car left of white house .", [[0], [0], [], [], [1], [1], []]),
         ("what colour is the house ?", "white", [[1]]),
         ("is the car left of the house ?", "yes", [[0, 1]]),
@@ -61,7 +62,7 @@ def test_the_batch_points_where_the_objects_are(name: str) -> None:
     processor = entry.build_processor()
     model = entry.build_model(processor).eval()
     family = family_of(model)
-    config = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0)
+    config = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
     lessons = Lessons(config if entry.cell else replace(config, straight=0.5), entry)
     collator = LessonCollator(lessons, processor, family)
     draws = [lessons[i] for i in range(4)]

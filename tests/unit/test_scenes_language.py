@@ -94,6 +94,25 @@ def test_terse_lists_size_colour_kind_from_left_to_right() -> None:
         assert attributes_right(scene.terse(), scene.facts())
 
 
+@given(scenes, st.integers(0, 2**31 - 1))
+@thorough
+def test_every_way_to_list_a_scene_is_true_and_goes_from_left_to_right(scene: Scene, seed: int) -> None:
+    text = scene.described(seed)
+    assert text == scene.described(seed)
+    assert attributes_right(text, scene.facts()), text
+    assert [word for word in words_of(text) if word in KINDS] == [each.kind for each in scene.objects], text
+    assert set(words_of(text)) <= set(WORDS)
+    for article, following in re.findall(r"\b(an?) ([a-z]+)", text):
+        assert (article == "an") == (following[0] in "aeiou"), text
+
+
+def test_a_scene_is_listed_in_many_ways() -> None:
+    scene = Scenes(1).scene(0)
+    ways = {scene.described(seed) for seed in range(300)}
+    assert len(ways) > 100
+    assert len(ways & set(scene.captions())) <= 1  # sentences are left for fine-tuning
+
+
 @given(scenes)
 @thorough
 def test_every_answer_is_true(scene: Scene) -> None:

@@ -67,13 +67,13 @@ def captions(objects: Sequence[SceneObject], background: str, seed: int) -> tupl
     return tuple(f"{text}." for text in written)
 
 
-def _join(phrases: Sequence[str]) -> str:
+def joined(phrases: Sequence[str]) -> str:
     """``"a, b and c"``."""
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def _listed(plain: Sequence[str], rng: random.Random) -> str:
-    things = _join(plain)
+    things = joined(plain)
     return rng.choice(
         (
             f"a picture of {things}",
@@ -114,7 +114,7 @@ def _relation_words(one: SceneObject, other: SceneObject, rng: random.Random) ->
 
 
 def _grounded(plain: Sequence[str], adjective: str, rng: random.Random) -> str:
-    things = _join(plain)
+    things = joined(plain)
     return rng.choice(
         (
             f"{things} on a {adjective} background",
@@ -127,7 +127,7 @@ def _grounded(plain: Sequence[str], adjective: str, rng: random.Random) -> str:
 
 
 def _sized(sized: Sequence[str], rng: random.Random) -> str:
-    things = _join(sized)
+    things = joined(sized)
     return rng.choice(
         (
             things,
@@ -140,7 +140,7 @@ def _sized(sized: Sequence[str], rng: random.Random) -> str:
 
 
 def _ordered(objects: Sequence[SceneObject], plain: Sequence[str], rng: random.Random) -> str:
-    things, number = _join(plain), NUMBERS[len(objects)]
+    things, number = joined(plain), NUMBERS[len(objects)]
     choices = [
         f"there are {number} objects, {things}",
         f"{number} objects in the picture, {things}",
@@ -151,7 +151,7 @@ def _ordered(objects: Sequence[SceneObject], plain: Sequence[str], rng: random.R
     if len(objects) == 2:
         placed = [f"{phrase} {_place_words(each)}" for phrase, each in zip(plain, objects, strict=True)]
         # Places say more than a count does, so they come about as often as all the others together.
-        choices += [_join(placed)] * 4
+        choices += [joined(placed)] * 4
     return rng.choice(choices)
 
 

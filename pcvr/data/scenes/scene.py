@@ -44,6 +44,10 @@ class Scene:
         """Every prompt of pretraining about the whole scene with its answer in telegram style, the full list first."""
         return telegrams.telegrams(self.objects, self.background.family)
 
+    def described(self, seed: int) -> str:
+        """One of the many ways to list the scene in telegram style."""
+        return telegrams.described(self.objects, self.background.family, seed)
+
     def captions(self) -> tuple[str, ...]:
         """Five distinct reference captions in natural English."""
         return language.captions(self.objects, self.background.family, self.voice)

@@ -5,9 +5,10 @@ Fine-tuning then has something to teach (sentences), and nothing that is hard to
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 
-from pcvr.data.scenes.language import BACKGROUND_WORDS, NUMBERS
+from pcvr.data.scenes.language import BACKGROUND_WORDS, NUMBERS, joined, with_article
 from pcvr.data.scenes.objects import SceneObject, next_to, relation
 
 TERSE_PROMPT = "list the objects."
@@ -43,6 +44,39 @@ def telegrams(objects: Sequence[SceneObject], background: str) -> tuple[Turn, ..
         ("what is next to what?", _listed(f"{plain[i]} next to {plain[k]}" for i, k in pairs) if pairs else "no."),
         ("how many objects, and what background?", f"{NUMBERS[len(objects)]}, {BACKGROUND_WORDS[background]}."),
     )
+
+
+def described(objects: Sequence[SceneObject], background: str, seed: int) -> str:
+    """One of the many ways to list a scene in telegram style: every object from left to right with colour and kind.
+
+    Sizes, places, articles, what stands between the objects and what comes before them are drawn by `seed`. A model
+    that has seen all of these can go from one object to the next in whatever words it is taught later.
+
+    Args:
+        objects: two or three objects sorted from left to right.
+        background: the family of the background.
+        seed: the same seed gives the same text.
+    """
+    rng = random.Random(seed)
+    sized, article, related = rng.random() < 0.4, rng.random() < 0.5, rng.random() < 0.25
+    placed = not related and rng.random() < 0.25
+    phrases = []
+    for each in objects:
+        phrase = f"{each.size} {each.color} {each.kind}" if sized else f"{each.color} {each.kind}"
+        phrase = with_article(phrase) if article else phrase
+        phrases.append(f"{phrase} {_place(each)}" if placed else phrase)
+    scene = f"{BACKGROUND_WORDS[background]} background"
+    if related:
+        first = objects[0]
+        text = " and ".join(
+            [f"{phrases[0]} {relation(first, objects[1])} {phrases[1]}"]
+            + [f"{relation(first, other)} {phrase}" for other, phrase in zip(objects[2:], phrases[2:], strict=True)]
+        )
+    else:
+        text = rng.choice((", ".join, " and ".join, " with ".join, joined))(phrases)
+    before = ("", "", "picture of ", "here ", f"{NUMBERS[len(objects)]} objects, ", f"{scene}, ")
+    after = ("", "", f", {scene}", " in picture", " left to right")
+    return f"{rng.choice(before)}{text}{rng.choice(after)}."
 
 
 def _listed(phrases: Iterable[str]) -> str:
