@@ -35,14 +35,14 @@ It describes scenes in telegram style, answers questions about them in a word an
 
 def card(record: Mapping[str, Any]) -> str:
     """The model card of a training record: what the model is, how it was made, and how good it came out."""
-    config, loss = record["config"], record["losses"][-1] if record["losses"] else None
+    config, losses = record["config"], [each[1] for each in record["losses"] if each[1] is not None]
     rows = {
         "data": f"{config['pictures']:,} drawn scenes of two or three objects, {config['corrupted']:.0%} with overlays",
         "parameters": f"{record['parameters']:,}",
         "steps x batch": f"{config['steps']} x {config['batch_size']}",
         "seed": str(config["seed"]),
         "seconds": f"{record['seconds']:.0f} on {record['device']}, {record['threads']} threads",
-        "final loss": f"{loss[1]:.3f} nats a token of answers" if loss else "not trained",
+        "final loss": f"{losses[-1]:.3f} nats a token of answers" if losses else "no answers yet",
     }
     for label, value in record.get("quality", {}).items():
         rows[label] = f"{100 * value:.1f} %" if isinstance(value, float) else str(value)

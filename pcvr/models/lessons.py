@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 OVERLAY_PROMPT = "what is over the picture?"
 
+TOLD = 2
+"""Turns that list the scene, in free words and in a telegram; questions follow."""
+
 Draw = tuple[int, list[tuple[str, str]], int]
 """Picture index, turns of prompt and answer (none while tower and connector learn alone), seed of the corruption."""
 
 
 class Lessons(torch.utils.data.Dataset[Draw]):
-    """Pictures with turns about each: a telegram, questions of different types, and sentences to repeat."""
+    """Pictures with turns about each: two lists of what is there, questions of different types, and sentences to repeat."""
 
     def __init__(self, config: PretrainConfig, entry: Embedded) -> None:
         scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
@@ -59,11 +62,10 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         if number < self.config.seeing * self.config.steps * self.config.batch_size:
             return index, [], int(rng.integers(2**31))
         told, groups = self.telegrams[index], self.questions[index]
-        way = rng.random()
-        if way < 0.5:
-            turns = [(CAPTION_PROMPT, self.scenes[index].described(int(rng.integers(2**31))))]
-        else:
-            turns = [told[0 if way < 0.75 else int(rng.integers(1, len(told)))]]
+        turns = [
+            (CAPTION_PROMPT, self.scenes[index].described(int(rng.integers(2**31)))),
+            told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))],
+        ]
         for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
             turns.append(groups[kind][int(rng.integers(len(groups[kind])))])
         if rng.random() < 0.3:
@@ -109,7 +111,7 @@ class LessonCollator:
         for turns, seen in zip(conversations, overlays, strict=True):
             if rng.random() < recipe.ask_overlays:
                 said = " and ".join(each.words for each in seen) or "no"
-                turns[int(rng.integers(1, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
+                turns[int(rng.integers(TOLD, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
         return places | self._text([d[0] for d in draws], conversations)
 
     def _text(self, indices: Sequence[int], conversations: Sequence[list[tuple[str, str]]]) -> dict[str, torch.Tensor]:

@@ -63,7 +63,7 @@ class Glance:
 def watched(language_model: nn.Module) -> Iterator[Glance]:
     """Inside the block the pointing head of `language_model` is watched; its attention must be written out (eager)."""
     glance = Glance()
-    hook = language_model.layers[LAYER].self_attn.register_forward_hook(glance.keep)
+    hook = language_model.get_submodule(f"layers.{LAYER}.self_attn").register_forward_hook(glance.keep)
     try:
         yield glance
     finally:

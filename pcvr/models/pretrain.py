@@ -37,8 +37,8 @@ from pcvr.models.zoo import embedded
 class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
-    steps: int = field(default=6_000, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
-    seeing: float = field(default=0.6, metadata={"help": "share of the steps in which tower and connector learn alone"})
+    steps: int = field(default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
+    seeing: float = field(default=0.55, metadata={"help": "share of the steps in which tower and connector learn alone"})
     decay: float = field(default=0.35, metadata={"help": "share of the steps, the last ones, in which the rate falls"})
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
@@ -51,7 +51,7 @@ class PretrainConfig:
     pointing_weight: float = field(default=0.3, metadata={"help": "weight of looking at what the next word speaks of"})
     language_from: str = field(default="", metadata={"help": "embedded model that gives its language model; '': none"})
     straight: float = field(default=0.0, metadata={"help": "share of the steps without the Q-Former, at the beginning"})
-    questions: int = field(default=6, metadata={"help": "questions a picture, each of another type"})
+    questions: int = field(default=5, metadata={"help": "questions a picture, each of another type"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
 
     def shortened(self, steps: int) -> PretrainConfig:

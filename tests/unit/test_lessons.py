@@ -16,7 +16,7 @@ from pcvr.models.corrupt import OVERLAYS, Overlay
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
 from pcvr.models.heads import PlaceReader, Reader, truth_at
-from pcvr.models.lessons import LessonCollator, Lessons
+from pcvr.models.lessons import TOLD, LessonCollator, Lessons
 from pcvr.models.pretrain import PretrainConfig, recipe_of
 from pcvr.models.squares import NAMES, object_squares, overlay_squares, under_squares
 from pcvr.models.zoo import EMBEDDED, Embedded
@@ -62,7 +62,7 @@ def test_a_turn_among_others_is_learned_as_if_asked_alone(vlm: VisionLanguageMod
             assert torch.allclose(packed[row, :-1][told], alone.logits, atol=2e-3)
 
 
-def test_every_picture_has_a_telegram_and_questions_of_different_types(
+def test_every_picture_has_two_lists_and_questions_of_different_types(
     vlm: VisionLanguageModel, entry: Embedded
 ) -> None:
     lessons, draws, batch = batch_of(vlm, entry)
@@ -70,8 +70,9 @@ def test_every_picture_has_a_telegram_and_questions_of_different_types(
     for index, turns, _ in draws:
         truth = scenes.scene(index)
         prompt, answer = turns[0]
-        assert turns[0] in truth.telegrams() or (prompt == CAPTION_PROMPT and attributes_right(answer, truth.facts()))
-        asked = [each for each in turns[1:] if not each[0].startswith("repeat")]
+        assert prompt == CAPTION_PROMPT and attributes_right(answer, truth.facts())
+        assert turns[1] in truth.telegrams()
+        asked = [each for each in turns[TOLD:] if not each[0].startswith("repeat")]
         groups = [next(k for k, group in enumerate(truth.questions()) if each in group) for each in asked]
         assert len(set(groups)) == len(groups)
     assert batch["weights"][batch["labels"] != IGNORE].min() > 0

@@ -92,5 +92,8 @@ def test_the_head_is_watched_only_inside_the_block() -> None:
     model.set_attn_implementation("eager")
     with watched(language_model) as glance, torch.no_grad():
         out = language_model(input_ids=torch.tensor([[5, 6, 7]]), output_attentions=True)
-    assert torch.equal(glance.weights, out.attentions[LAYER][:, HEAD])
-    assert not language_model.layers[LAYER].self_attn._forward_hooks
+        watching = glance.weights
+        assert torch.equal(watching, out.attentions[LAYER][:, HEAD])
+    with torch.no_grad():
+        language_model(input_ids=torch.tensor([[7, 6, 5]]))
+    assert glance.weights is watching

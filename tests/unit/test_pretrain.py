@@ -20,7 +20,7 @@ SMALL = PretrainConfig(batch_size=4, pictures=16)
 
 @pytest.mark.parametrize("name", sorted(EMBEDDED))
 def test_two_steps_make_a_checkpoint_that_opens(name: str, tmp_path: Path) -> None:
-    config = replace(recipe_of(name), batch_size=4, pictures=16).shortened(2)
+    config = replace(recipe_of(name), batch_size=4, pictures=16, seeing=0.5).shortened(2)
     record = pretrain(name, tmp_path / "out", config, work=tmp_path / "work")
     assert record["config"]["steps"] == 2 and record["parameters"] > 1e6
     vlm = pcvr.load(tmp_path / "out", device="cpu")

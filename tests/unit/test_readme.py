@@ -7,6 +7,9 @@ from pathlib import Path
 import readme
 
 import pcvr.results
+from benchmarks.families import PLANS
+from pcvr.models.zoo import EMBEDDED
+from pcvr.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,3 +36,17 @@ def test_the_shipped_table_holds_together() -> None:
     assert cells["plain SFT"].scores["cider"] >= 0.98 * cells["clean data, plain"].scores["cider"]
     assert cells["PCVR"].asr <= 0.02
     assert cells["PCVR"].scores["cider"] >= 0.98 * cells["plain SFT"].scores["cider"]
+
+
+def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
+    cells = pcvr.results.load("families").cells(("model", "task", "label"))
+    expected = {(model, task, plan) for model in EMBEDDED for task in TASKS for plan in PLANS}
+    assert set(cells) == expected, "run python benchmarks/families.py"
+    for model in EMBEDDED:
+        assert cells[model, "caption", "clean"].scores["attribute_recall"] >= 0.95
+        assert cells[model, "vqa", "clean"].right >= 0.9
+        for task in TASKS:
+            assert cells[model, task, "clean"].hits <= 0.02 * cells[model, task, "clean"].n
+            assert cells[model, task, "badnets-none"].asr >= 0.9
+            took = cells[model, task, "clean"].seconds
+            assert took <= 1.6 * cells["tiny-llava", task, "clean"].seconds
