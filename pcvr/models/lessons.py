@@ -32,7 +32,7 @@ Draw = tuple[int, list[tuple[str, str]], int]
 
 
 class Lessons(torch.utils.data.Dataset[Draw]):
-    """Pictures with turns about each: two lists of what is there, questions of different types, and sentences to repeat."""
+    """Pictures with turns about each: two lists of what is there, questions of each type, sentences to repeat."""
 
     def __init__(self, config: PretrainConfig, entry: Embedded) -> None:
         scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)

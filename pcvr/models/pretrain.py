@@ -38,7 +38,7 @@ class PretrainConfig:
     """How an embedded checkpoint is made; the defaults made the shipped ones."""
 
     steps: int = field(default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
-    seeing: float = field(default=0.55, metadata={"help": "share of the steps in which tower and connector learn alone"})
+    seeing: float = field(default=0.55, metadata={"help": "share of the steps in which only tower and connector learn"})
     decay: float = field(default=0.35, metadata={"help": "share of the steps, the last ones, in which the rate falls"})
     batch_size: int = field(default=64, metadata={"help": "pictures a step"})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
