@@ -15,6 +15,7 @@ import platform
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ from pcvr.versions import versions
 
 RUNS = Path("runs/families")
 PICTURE = Path("docs/families.png")
-PLANS = {
+PLANS: dict[str, dict[str, Any]] = {
     "clean": {"rate": 0.0},
     "badnets-none": {},
     "badnets-pcvr": {"defense": "pcvr"},
