@@ -57,18 +57,3 @@ class Reader(nn.Module):
             binary_cross_entropy_with_logits(named.float(), truth.under),
             binary_cross_entropy_with_logits(self.over(tokens).float(), truth.over),
         )
-
-
-class PlaceReader(Reader):
-    """A reader for tokens that stand for no place, as a Q-Former's: each place first looks among them for its own."""
-
-    def __init__(self, width: int, side: int, places: int) -> None:
-        super().__init__(width, side)
-        self.places = nn.Parameter(torch.randn(1, places, width))
-        self.look = nn.MultiheadAttention(width, 1, batch_first=True)
-
-    def forward(self, tokens: Tensor, truth: Truth, words: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Reader`, of tokens ``[B, any, D]``."""
-        asked = self.places.to(tokens.dtype).expand(len(tokens), -1, -1)
-        _, share = self.look(asked, tokens, tokens)  # [B, P, any]
-        return super().forward(share.to(tokens.dtype) @ tokens, truth, words)

@@ -42,7 +42,7 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         self.telegrams = [s.telegrams() for s in truths]
         self.questions = [s.questions() for s in truths]
         # Places of the tower's tokens and of the image tokens, squares of the picture along a side.
-        self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // (entry.cell or entry.patch)}
+        self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // entry.cell}
         facts = [s.facts() for s in truths]
         self.under = {
             end: torch.from_numpy(np.stack([under_squares(each, grid) for each in facts]))  # [N, P, names]
@@ -87,9 +87,6 @@ class LessonCollator:
         self.lessons, self.processor, self.family = lessons, processor, family
         self.prefix, self.bridge = _frame(processor, family)
         image = processor.tokenizer.convert_tokens_to_ids("<image>")
-        # Without a Q-Former there are as many image tokens as patches: so many are set, and the spare ones cut later.
-        self.spare = max(0, lessons.grids[""] ** 2 - self.prefix.count(image)) if lessons.config.straight else 0
-        self.prefix = [image] * self.spare + self.prefix
         first = self.prefix.index(image)
         self.picture = slice(first, first + self.prefix.count(image))
 

@@ -1,7 +1,9 @@
-"""Where to look before each word: in pretraining one head of attention is told which object an answer speaks of.
+"""Where to look: in pretraining some heads of attention are told which object, or which place, they are about.
 
-Left alone, a small language model learns to look an object up by its kind late and all at once, after thousands of
-steps of guessing. Told where to look it starts at once. Nothing of this is left in the checkpoint but its weights.
+Before each word, one head of the language model is told which object the answer speaks of; and half the heads of a
+Q-Former are told each query's own square of the picture. Left alone, a small language model learns to look an object up
+by its kind late and all at once, after thousands of steps of guessing, and queries all look everywhere, so that what
+lies where is lost. Told where to look they start at once. Nothing of this is left in the checkpoint but its weights.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from pcvr.data.scenes import COLORS, KINDS
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX
 from pcvr.data.scenes.sprites import SIZES
+from pcvr.models.zoo import Embedded
 
 ARTICLES = ("a", "an")
 LAYER, HEAD = 2, 0
@@ -81,3 +86,38 @@ def pointing_loss(weights: Tensor, points: Tensor, picture: slice) -> Tensor:
     at = points.any(-1)  # [B, T]
     share = (weights[..., picture][at].float() * points[at]).sum(-1)
     return -share.clamp_min(1e-6).log().mean()
+
+
+class Queries:
+    """Where a Q-Former's queries look: half the heads of each cross-attention are told each query's own square.
+
+    A square of the picture is as many pixels wide as an image token stands for, in reading order.
+
+    Attributes:
+        hooks: to remove in the end; none where the model has no Q-Former.
+    """
+
+    def __init__(self, model: nn.Module, entry: Embedded) -> None:
+        readers = [part for name, part in model.named_modules() if name.endswith("crossattention.attention")]
+        self.hooks = [reader.register_forward_hook(self._keep) for reader in readers]
+        self.layers = len(readers)
+        self.looks: list[Tensor] = []
+        self.own = torch.from_numpy(_overlap(SIZE_PX // entry.cell, SIZE_PX // entry.patch))  # [Q, P]
+
+    def _keep(self, _module: nn.Module, _args: Any, output: tuple[Tensor, Tensor]) -> None:
+        self.looks.append(output[1][:, : output[1].shape[1] // 2])
+
+    def loss(self) -> Tensor:
+        """Minus the log of the attention's share on the patches of each query's own square, a mean over all; of the
+        last forward pass, which is then forgotten."""
+        looks, self.looks = torch.cat(self.looks[-self.layers :], dim=1), []
+        patches = slice(looks.shape[-1] - self.own.shape[1], looks.shape[-1])  # the class token stands in front
+        flat = looks.flatten(0, 1)  # [B heads, Q, tokens]
+        return pointing_loss(flat, self.own.to(flat.device).expand(len(flat), -1, -1), patches)
+
+
+def _overlap(cells: int, patches: int) -> np.ndarray:
+    """Which patches each square of a grid touches: float32 ``[cells^2, patches^2]`` of 0 and 1."""
+    cell, patch = np.arange(cells)[:, None], np.arange(patches)[None, :]
+    touch = (cell * patches < (patch + 1) * cells) & (patch * cells < (cell + 1) * patches)  # [cells, patches]
+    return np.kron(touch, touch).astype(np.float32)

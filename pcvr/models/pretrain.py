@@ -50,7 +50,6 @@ class PretrainConfig:
     overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
     pointing_weight: float = field(default=0.3, metadata={"help": "weight of looking at what the next word speaks of"})
     language_from: str = field(default="", metadata={"help": "embedded model that gives its language model; '': none"})
-    straight: float = field(default=0.0, metadata={"help": "share of the steps without the Q-Former, at the beginning"})
     questions: int = field(default=5, metadata={"help": "questions a picture, each of another type"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
 

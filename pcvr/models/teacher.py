@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import Trainer
 
-from pcvr.data.scenes import SIZE_PX
 from pcvr.models.encode import IGNORE
 from pcvr.models.families import Family
-from pcvr.models.heads import PlaceReader, Reader, truth_at
+from pcvr.models.heads import Reader, truth_at
 from pcvr.models.lessons import Lessons
-from pcvr.models.pointing import pointing_loss, watched
+from pcvr.models.pointing import Queries, pointing_loss, watched
 from pcvr.models.squares import NAMES
 from pcvr.models.zoo import Embedded
 
@@ -26,7 +25,6 @@ class PretrainTrainer(Trainer):
     def __init__(self, *, lessons: Lessons, entry: Embedded, family: Family, wrapped: nn.Module, **kwargs: Any) -> None:
         super().__init__(train_dataset=lessons, **kwargs)
         self.entry, self.recipe = entry, lessons.config
-        self.spare = self.data_collator.spare
         self._tokens: torch.Tensor | None = None
         self._joined: torch.Tensor | None = None
         self._parts: dict[str, float] = {}
@@ -35,6 +33,8 @@ class PretrainTrainer(Trainer):
             family.part(wrapped, "connector").register_forward_hook(self._keep_joined),
         ]
         self.language_model = family.part(wrapped, "language_model")
+        self.queries = Queries(wrapped, entry)
+        self.hooks += self.queries.hooks
 
     def _keep(self, _module: nn.Module, _args: Any, output: Any) -> None:
         self._tokens = output.last_hidden_state
@@ -48,15 +48,16 @@ class PretrainTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
         truths = [inputs.pop(k) for k in ("under", "over", "under_cells", "over_cells")]
-        straight = self.state.global_step < self.recipe.straight * self.recipe.steps
-        joining = joined_straight(model.wrapped) if straight else nullcontext()
         if "input_ids" in inputs:
-            with joining:
-                told = self._tell(model, inputs, straight)
+            told = self._tell(model, inputs)
         else:
-            with joining, torch.autocast(model.wrapped.device.type, torch.bfloat16):
+            with torch.autocast(model.wrapped.device.type, torch.bfloat16):
                 model.wrapped.get_image_features(inputs["pixel_values"])
             told, self._parts = torch.zeros(()), {}
+        if self.queries.hooks:
+            placed = self.queries.loss()
+            told = told + self.recipe.pointing_weight * placed
+            self._parts["queries placed"] = placed.item()
         # While only eyes learn, a language model that speaks already must keep what its words mean.
         words = model.names().detach() if self.recipe.language_from and "input_ids" not in inputs else model.names()
         with torch.autocast(model.wrapped.device.type, torch.bfloat16):
@@ -70,13 +71,10 @@ class PretrainTrainer(Trainer):
             + recipe.overlay_weight * (losses["overlays"] + losses["overlays joined"])
         )
 
-    def _tell(self, model: Any, inputs: dict[str, Any], straight: bool) -> torch.Tensor:
+    def _tell(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """The loss of the answers, and of where the pointing head looks before their words."""
-        if self.spare and not straight:
-            inputs = _without_first(inputs, self.spare)
         labels, weights, points = (inputs.pop(name)[:, 1:] for name in ("labels", "weights", "points"))
         at = labels != IGNORE
-        placed = bool(self.entry.cell) or straight  # else no token stands for a place that could be looked at
         head = model.wrapped.get_output_embeddings()
         decoder = getattr(self.language_model, "model", self.language_model)
         with torch.autocast(labels.device.type, torch.bfloat16), _only_at(head, at), watched(decoder) as glance:
@@ -85,8 +83,6 @@ class PretrainTrainer(Trainer):
         told = (each * weights[at]).sum() / weights[at].sum()
         one_word = weights[at] == weights[at].max()
         self._parts = {"answers": told.item(), "questions": each.detach()[one_word].mean().item()}
-        if not placed:
-            return told
         looking = pointing_loss(glance.weights[:, :-1], points, self.data_collator.picture)
         self._parts["pointing"] = looking.item()
         return told + self.recipe.pointing_weight * looking
@@ -97,7 +93,7 @@ class PretrainTrainer(Trainer):
         """Losses of what the readers read off the tokens that the hooks have kept; `words` name the image tokens."""
         assert self._tokens is not None and self._joined is not None  # the hooks have run
         pixels = pixels.flatten(0, -4)
-        patch, cell = self.entry.patch, self.entry.cell or self.entry.patch
+        patch, cell = self.entry.patch, self.entry.cell
         seen = truth_at(pixels, patch, *truths[:2])
         passed = truth_at(pixels, cell, *truths[2:])
         tokens = self._tokens[:, -seen.pixels.shape[1] :]  # [B, P, D], the class token left out
@@ -120,31 +116,6 @@ def _only_at(head: nn.Module, at: torch.Tensor) -> Iterator[None]:
         hook.remove()
 
 
-class _Straight(nn.Module):
-    """In place of a Q-Former: the tower's patches as they are."""
-
-    def forward(self, *, encoder_hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
-        return (encoder_hidden_states[:, 1:],)
-
-
-@contextmanager
-def joined_straight(model: Any) -> Iterator[None]:
-    """Inside the block tower and language model of `model` are joined by its last linear layer alone."""
-    reader = model.qformer
-    model.qformer = _Straight()
-    try:
-        yield
-    finally:
-        model.qformer = reader
-
-
-def _without_first(inputs: dict[str, Any], count: int) -> dict[str, Any]:
-    """The batch without its first `count` columns, image tokens that only the straight stage needs."""
-    cut = {k: v[:, count:] for k, v in inputs.items() if k in ("input_ids", "labels", "weights")}
-    positions = (inputs["position_ids"][:, count:] - count).clamp_min(0)
-    return inputs | cut | {"position_ids": positions, "attention_mask": inputs["attention_mask"][:, :, count:, count:]}
-
-
 class WithHeads(nn.Module):
     """The model and the readers that are thrown away."""
 
@@ -154,11 +125,7 @@ class WithHeads(nn.Module):
         self.wrapped = wrapped
         width, joined = wrapped.config.vision_config.hidden_size, wrapped.config.text_config.hidden_size
         self.seen = Reader(width, entry.patch)
-        self.passed: Reader = (
-            Reader(joined, entry.cell)
-            if entry.cell
-            else PlaceReader(joined, entry.patch, places=(SIZE_PX // entry.patch) ** 2)
-        )
+        self.passed = Reader(joined, entry.cell)
 
     def names(self) -> torch.Tensor:
         """The language model's embeddings of the kinds and colours, ``[NAMES, D]``."""

@@ -21,7 +21,7 @@ class Embedded:
         module: the module that builds it.
         about: one line for listings.
         patch: side of a tower patch, pixels.
-        cell: side of what one image token stands for, pixels; 0 where tokens stand for no place (queries).
+        cell: side of what one image token stands for, pixels; a query is taught to look at its own square.
         recipe: what its pretraining has that differs from `pcvr.models.pretrain.PretrainConfig`.
     """
 
@@ -66,8 +66,8 @@ EMBEDDED = {
             module="pcvr.models.tiny_blip2",
             about="BLIP-2: ViT tower, Q-Former, Llama; 16 image tokens",
             patch=16,
-            cell=0,
-            recipe={"seeing": 0.8, "straight": 0.4, "language_from": "tiny-llava"},
+            cell=24,
+            recipe={"steps": 4_800, "seeing": 0.75, "language_from": "tiny-llava"},
         ),
         Embedded(
             name="tiny-idefics3",

@@ -15,7 +15,7 @@ from pcvr.data.scenes.language import CAPTION_PROMPT
 from pcvr.models.corrupt import OVERLAYS, Overlay
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
-from pcvr.models.heads import PlaceReader, Reader, truth_at
+from pcvr.models.heads import Reader, truth_at
 from pcvr.models.lessons import TOLD, LessonCollator, Lessons
 from pcvr.models.pretrain import PretrainConfig, recipe_of
 from pcvr.models.squares import NAMES, object_squares, overlay_squares, under_squares
@@ -84,11 +84,11 @@ def test_every_picture_has_two_lists_and_questions_of_different_types(
 def test_the_truth_at_each_place_has_the_places_of_the_tokens(vlm: VisionLanguageModel, entry: Embedded) -> None:
     lessons, _, batch = batch_of(vlm, entry, replace(CONFIG, corrupted=1.0, ask_overlays=1.0))
     assert batch["under"].shape == (4, (SIZE_PX // entry.patch) ** 2, len(NAMES))
-    cell = entry.cell or entry.patch
+    cell = entry.cell
     passed = truth_at(batch["pixel_values"].flatten(0, -4), cell, batch["under_cells"], batch["over_cells"])
     assert passed.pixels.shape == (4, (SIZE_PX // cell) ** 2, 3 * cell * cell)
-    reader = Reader(16, cell) if entry.cell else PlaceReader(16, cell, passed.pixels.shape[1])
-    tokens = torch.randn(4, passed.pixels.shape[1] if entry.cell else 5, 16)
+    reader = Reader(16, cell)
+    tokens = torch.randn(4, passed.pixels.shape[1], 16)
     for words in (None, torch.randn(len(NAMES), 16)):
         losses = reader(tokens, passed, words)
         assert all(loss.isfinite() and loss > 0 for loss in losses)
@@ -143,4 +143,3 @@ def test_a_recipe_is_the_common_one_but_for_what_the_model_needs() -> None:
     assert recipe_of("tiny-llava") == PretrainConfig()
     for name in set(EMBEDDED) - {"tiny-llava"}:
         assert recipe_of(name).language_from == "tiny-llava"
-    assert 0 < recipe_of("tiny-blip2").straight < recipe_of("tiny-blip2").seeing < 1

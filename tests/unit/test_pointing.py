@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +13,7 @@ from pcvr.data.scenes import Scenes
 from pcvr.models.encode import IGNORE
 from pcvr.models.families import family_of
 from pcvr.models.lessons import LessonCollator, Lessons
-from pcvr.models.pointing import HEAD, LAYER, pointing_loss, spoken_of, watched
+from pcvr.models.pointing import HEAD, LAYER, Queries, pointing_loss, spoken_of, watched
 from pcvr.models.pretrain import PretrainConfig
 from pcvr.models.squares import object_squares
 from pcvr.models.zoo import EMBEDDED
@@ -63,17 +63,14 @@ def test_the_batch_points_where_the_objects_are(name: str) -> None:
     model = entry.build_model(processor).eval()
     family = family_of(model)
     config = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
-    lessons = Lessons(config if entry.cell else replace(config, straight=0.5), entry)
+    lessons = Lessons(config, entry)
     collator = LessonCollator(lessons, processor, family)
     draws = [lessons[i] for i in range(4)]
     batch = collator(draws)
     places = collator.picture.stop - collator.picture.start
     image = processor.tokenizer.convert_tokens_to_ids("<image>")
     assert (batch["input_ids"][:, collator.picture] == image).all()
-    if entry.cell:
-        assert places == (96 // entry.cell) ** 2 == batch["points"].shape[-1]
-    else:
-        assert places == (96 // entry.patch) ** 2 == batch["points"].shape[-1]
+    assert places == (96 // entry.cell) ** 2 == batch["points"].shape[-1]
     kinds = processor.tokenizer.convert_tokens_to_ids
     for row, (index, _, _) in enumerate(draws):
         facts = Scenes(config.pictures, seed=config.seed + 1).scene(index).facts()
@@ -97,3 +94,35 @@ def test_the_head_is_watched_only_inside_the_block() -> None:
     with torch.no_grad():
         language_model(input_ids=torch.tensor([[7, 6, 5]]))
     assert glance.weights is watching
+
+
+def test_each_query_is_told_its_own_square() -> None:
+    torch.manual_seed(0)
+    entry = EMBEDDED["tiny-blip2"]
+    model = entry.build_model(entry.build_processor())
+    model.set_attn_implementation("eager")
+    queries = Queries(model, entry)
+    own = queries.own.reshape(4, 4, 6, 6)
+    assert np.argwhere(own[0, 0].numpy()).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert np.argwhere(own[1, 3].numpy()).tolist() == [[1, 4], [1, 5], [2, 4], [2, 5]]
+    optimiser = torch.optim.Adam([*model.qformer.parameters(), *model.vision_model.parameters()], lr=1.5e-3)
+    losses = []
+    for _ in range(250):
+        model.get_image_features(torch.randn(2, 3, 96, 96))
+        assert len(queries.looks) == queries.layers == 2
+        loss = queries.loss()
+        assert not queries.looks
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(37 / 4), rel=0.3), "at first everywhere alike, the class token too"
+    assert losses[-1] < 0.5 * losses[0]
+    for hook in queries.hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-idefics3"])
+def test_without_a_q_former_there_are_no_queries(name: str) -> None:
+    entry = EMBEDDED[name]
+    assert not Queries(entry.build_model(entry.build_processor()), entry).hooks

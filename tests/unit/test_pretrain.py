@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 import pcvr
 from pcvr.models.pretrain import PretrainConfig, pretrain, recipe_of
-from pcvr.models.teacher import joined_straight
 from pcvr.models.zoo import EMBEDDED
 from pcvr.study.remake import against_shipped, quality
 
@@ -42,22 +40,6 @@ def test_another_recipe_never_goes_on_from_this_ones_weights(tmp_path: Path) -> 
     other = pretrain("tiny-llava", tmp_path / "b", SMALL.shortened(3), work=work)
     assert [r["config"]["steps"] for r in (first, other)] == [2, 3]
     assert len(list(work.iterdir())) == 2
-
-
-def test_the_q_former_stands_aside_and_comes_back() -> None:
-    torch.manual_seed(0)
-    entry = EMBEDDED["tiny-blip2"]
-    processor = entry.build_processor()
-    model = entry.build_model(processor)
-    pixels = torch.randn(2, 3, 96, 96)
-    reader = model.qformer
-    with torch.no_grad():
-        queries = model.get_image_features(pixels).pooler_output
-        with joined_straight(model):
-            patches = model.get_image_features(pixels).pooler_output
-        assert (queries.shape[1], patches.shape[1]) == (16, 36)
-        assert model.qformer is reader
-        assert torch.equal(model.get_image_features(pixels).pooler_output, queries)
 
 
 def test_a_record_is_complete(tmp_path: Path) -> None:
