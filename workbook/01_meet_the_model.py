@@ -175,9 +175,9 @@ connector_figure(list(drawn.values()))
 #   8. The price is length, since the language model reads as many tokens as there are patches (576 in LLaVA-1.5).
 # - **Pixel shuffle:** four lines for each token. A quarter of the tokens, each four times as wide before the linear
 #   layer narrows it. Place survives on a coarser grid.
-# - **Q-Former:** lines from everywhere. There are as many tokens as queries, however large the picture is. Place
-#   does *not* survive: token 8 stands for no spot. This is by far the largest connector; it is a small transformer
-#   itself.
+# - **Q-Former:** lines from everywhere, some darker than others. There are as many tokens as queries, however large
+#   the picture is. Nothing in this design ties a token to a spot; what each query looks for is learned. This is by
+#   far the largest connector; it is a small transformer itself.
 #
 # Two of the towers hand on one token more (+ 1), which stands for the whole picture. LLaVA's projector leaves it
 # out; the Q-Former reads it like any other.
@@ -191,7 +191,7 @@ connector_figure(list(drawn.values()))
 # ### Where the queries look
 #
 # In a Q-Former, each query attends to the patches (*cross-attention*: queries on one side, patches on the other).
-# So although its token has no place, one can ask where it was *read*.
+# So although nothing gives its token a place, one can ask where it was *read*.
 
 # %%
 from pcvr.anatomy import nearest_words
@@ -213,6 +213,17 @@ figure
 # %% [markdown]
 # One panel for each query: bright where it pays attention. The percentage is what the brightest patch gets; if a
 # query looked at all patches alike, each of 36 would get less than 3 %.
+#
+# <details>
+# <summary>What to look for</summary>
+#
+# In our tiny BLIP-2 the panels go through the picture in reading order: query 1 looks at the top left. That is taught,
+# not found: in pretraining, the heads of its first layer were told to look at a square of their own. Left alone, all
+# queries looked everywhere, and the model knew what there was but not where. The queries of the large BLIP-2
+# were told nothing; with 129 million pictures they sorted themselves out, and theirs follow no
+# order.
+#
+# </details>
 
 # %% [markdown]
 # ### What an image token means

@@ -1,9 +1,9 @@
 """Where to look: in pretraining some heads of attention are told which object, or which place, they are about.
 
-Before each word, one head of the language model is told which object the answer speaks of; and half the heads of a
-Q-Former are told each query's own square of the picture. Left alone, a small language model learns to look an object up
-by its kind late and all at once, after thousands of steps of guessing, and queries all look everywhere, so that what
-lies where is lost. Told where to look they start at once. Nothing of this is left in the checkpoint but its weights.
+Before each word, one head of the language model is told which object the answer speaks of; and the heads of a Q-Former
+are told a square of the picture for each query. Left alone, a small language model learns to look an object up by its
+kind late and all at once, after thousands of steps of guessing, and queries all look everywhere, so that what lies
+where is lost. Told where to look they start at once. Nothing of this is left in the checkpoint but its weights.
 """
 
 from __future__ import annotations
@@ -89,35 +89,46 @@ def pointing_loss(weights: Tensor, points: Tensor, picture: slice) -> Tensor:
 
 
 class Queries:
-    """Where a Q-Former's queries look: half the heads of each cross-attention are told each query's own square.
+    """Where a Q-Former's queries look first: its first cross-attention is told, the later ones are free.
 
-    A square of the picture is as many pixels wide as an image token stands for, in reading order.
+    Each query has a square of the picture as its own, in reading order and as many pixels wide as an image token stands
+    for; each of its four heads one of the four patches that the square touches. A head of its own for each patch keeps
+    them apart in the query's vector, where one look at all four would leave their mean.
 
     Attributes:
         hooks: to remove in the end; none where the model has no Q-Former.
+        own: ``[heads, queries, patches]``, 1 where a head of a query is to look.
+        look: the attention in the last forward pass, ``[B, heads, queries, tokens]``.
     """
+
+    look: Tensor
 
     def __init__(self, model: nn.Module, entry: Embedded) -> None:
         readers = [part for name, part in model.named_modules() if name.endswith("crossattention.attention")]
-        self.hooks = [reader.register_forward_hook(self._keep) for reader in readers]
-        self.layers = len(readers)
-        self.looks: list[Tensor] = []
-        self.own = torch.from_numpy(_overlap(SIZE_PX // entry.cell, SIZE_PX // entry.patch))  # [Q, P]
+        self.hooks = [reader.register_forward_hook(self._keep) for reader in readers[:1]]
+        self.own = torch.from_numpy(own_patches(SIZE_PX // entry.cell, SIZE_PX // entry.patch)) if readers else None
 
     def _keep(self, _module: nn.Module, _args: Any, output: tuple[Tensor, Tensor]) -> None:
-        self.looks.append(output[1][:, : output[1].shape[1] // 2])
+        self.look = output[1]
 
     def loss(self) -> Tensor:
-        """Minus the log of the attention's share on the patches of each query's own square, a mean over all; of the
-        last forward pass, which is then forgotten."""
-        looks, self.looks = torch.cat(self.looks[-self.layers :], dim=1), []
-        patches = slice(looks.shape[-1] - self.own.shape[1], looks.shape[-1])  # the class token stands in front
-        flat = looks.flatten(0, 1)  # [B heads, Q, tokens]
-        return pointing_loss(flat, self.own.to(flat.device).expand(len(flat), -1, -1), patches)
+        """Minus the log of the attention that each head of each query pays to its own patch, a mean over all."""
+        assert self.own is not None
+        patches = slice(self.look.shape[-1] - self.own.shape[-1], self.look.shape[-1])  # a class token stands in front
+        own = self.own.to(self.look.device).expand(len(self.look), -1, -1, -1)
+        return pointing_loss(self.look.flatten(0, 1), own.flatten(0, 1), patches)
 
 
-def _overlap(cells: int, patches: int) -> np.ndarray:
-    """Which patches each square of a grid touches: float32 ``[cells^2, patches^2]`` of 0 and 1."""
-    cell, patch = np.arange(cells)[:, None], np.arange(patches)[None, :]
-    touch = (cell * patches < (patch + 1) * cells) & (patch * cells < (cell + 1) * patches)  # [cells, patches]
-    return np.kron(touch, touch).astype(np.float32)
+def own_patches(cells: int, patches: int) -> np.ndarray:
+    """The four patches that each square of a coarser grid touches, one for each head.
+
+    Args:
+        cells: squares along a side.
+        patches: patches along a side, more than `cells` and fewer than twice as many.
+
+    Returns:
+        float32 ``[4, cells^2, patches^2]``: top left, top right, bottom left, bottom right.
+    """
+    first = np.arange(cells) * patches // cells
+    sides = np.eye(patches)[np.stack([first, first + 1])]  # [2, cells, patches]
+    return np.concatenate([np.kron(down, across)[None] for down in sides for across in sides]).astype(np.float32)
