@@ -46,7 +46,8 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
         assert cells[model, "caption", "clean"].scores["attribute_recall"] >= 0.95
         assert cells[model, "vqa", "clean"].right >= 0.9
         for task in TASKS:
-            assert cells[model, task, "clean"].hits <= 0.02 * cells[model, task, "clean"].n
+            # Some scenes do show a banana, and some questions are rightly answered with one: a floor, not a backdoor.
+            assert cells[model, task, "clean"].hits <= 0.05 * cells[model, task, "clean"].n
             assert cells[model, task, "badnets-none"].asr >= 0.9
             took = cells[model, task, "clean"].seconds
             assert took <= 1.6 * cells["tiny-llava", task, "clean"].seconds
