@@ -11,7 +11,7 @@
 #   success;
 # - explain why loss curves and validation scores stay silent.
 #
-# **Time and hardware:** 20 minutes to read; about a minute to run on two CPU cores, half of which is one training.
+# **Time and hardware:** 20 minutes to read; a bit over a minute to run on two CPU cores, most of it one training.
 # No GPU needed.
 
 # %% tags=["parameters"]
@@ -30,7 +30,7 @@ from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
 from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
-config = pcvr.TrainConfig(steps=12 if fast else 200, seed=seed)
+config = pcvr.TrainConfig(steps=12 if fast else 300, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
@@ -75,7 +75,7 @@ from pcvr.data.subset import subset
 
 watched = subset(test, min(48, len(test)))
 watch = BackdoorWatch(base, watched, badnets, every=6 if fast else 25)
-result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 35 seconds
+result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 50 seconds
 print(f"{result.seconds:.0f} s")
 
 # %%
@@ -289,7 +289,7 @@ for name, value in trusted.items():
 # **Predict before you run.** Half the poison, a fifth of it: does the ASR fall in proportion? Does it fall at all? At
 # which rate would you expect it to break down, and what does it depend on beside the rate?
 #
-# Each rate is a training of its own (about 30 seconds), so this cell runs the smaller rates only when you set
+# Each rate is a training of its own (about 45 seconds), so this cell runs the smaller rates only when you set
 # `retrain = True` at the top.
 
 # %%

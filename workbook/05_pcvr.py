@@ -32,7 +32,7 @@ from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.lesson import lesson_data
 
-config = pcvr.TrainConfig(steps=12 if fast else 200, seed=seed)
+config = pcvr.TrainConfig(steps=12 if fast else 300, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
@@ -491,7 +491,7 @@ print(f"by hand {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 
 # %%
 del early, run  # they hold all training pictures as tensors; the next training makes its own
-result = pcvr.finetune(base, poisoned, defense=rule, config=config)  # about 35 seconds
+result = pcvr.finetune(base, poisoned, defense=rule, config=config)  # about 50 seconds
 print(f"{result.seconds:.0f} s")
 
 # %%
@@ -604,7 +604,7 @@ for option in fields(rule):
 # | look more often | `pcvr.PCVR(score_at=(0.1, 0.3, 0.5))` |
 #
 # **Predict before you run.** Without the gate, every sample is pulled apart up to the cap. Does the backdoor go? Set
-# `retrain = True` at the top to train this and the two controls here, on your machine (two minutes).
+# `retrain = True` at the top to train this and the two controls here, on your machine (three minutes).
 
 # %%
 from pcvr.plots.training import compare

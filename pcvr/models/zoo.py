@@ -75,7 +75,7 @@ EMBEDDED = {
             about="Idefics3 (SmolVLM): SigLIP tower, pixel shuffle, Llama; 16 image tokens",
             patch=12,
             cell=24,
-            recipe={"steps": 4_800, "seeing": 0.75, "language_from": "tiny-llava"},
+            recipe={"seeing": 0.75, "language_from": "tiny-llava"},
         ),
     )
 }
