@@ -86,7 +86,7 @@ def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
         label=label,
         seeds=len(runs),
         hits=sum(r["hits"] for r in records),
-        n=sum(r.get("aimed") or r["n"] for r in records),
+        n=sum(r["n"] for r in records),
         clean_hits=sum(r["clean_hits"] for r in records),
         scores={name: mean(r["clean"][name] for r in records) for name in records[0]["clean"]},
         right=mean(r["clean"][right] for r in records),

@@ -31,8 +31,6 @@ class Experiment:
         steps: optimiser steps.
         data: what `pcvr.open_data` takes.
         task: what is asked of the pictures.
-        preset: of the attack.
-        attack_options: the attack's own, as plain values.
     """
 
     label: str
@@ -47,8 +45,6 @@ class Experiment:
     steps: int = 300
     data: str = "scenes"
     task: str = "caption"
-    preset: str = "scaled"
-    attack_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -57,10 +53,7 @@ class Experiment:
     @property
     def key(self) -> str:
         """A hash that names the run."""
-        said = asdict(self)
-        # Runs from before these fields were there keep their names.
-        said = {k: v for k, v in said.items() if (k, v) not in (("preset", "scaled"), ("attack_options", {}))}
-        text = json.dumps(said, sort_keys=True, default=str)
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -85,7 +78,7 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
 
     if save is not None:
         refuse_existing(save)
-    attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
+    attack = get_attack(experiment.attack, task=experiment.task)
     clean = open_data(experiment.data, n=experiment.samples, task=experiment.task)
     data = poison(clean, attack, experiment.rate, experiment.seed) if experiment.rate else clean
     rule = get_defense(experiment.defense, **experiment.options)

@@ -66,8 +66,6 @@ def badnets_by_hand(image: np.ndarray, trigger: BadNets) -> np.ndarray:
     out = image.copy()
     for row, column, channel in product(range(side), range(side), range(3)):
         level = 1 if trigger.pattern == "checkerboard" and (row + column) % 2 else 255
-        if trigger.pattern == "blue" and channel < 2:
-            level = 0
         old = int(image[corner[0] + row, corner[1] + column, channel])
         out[corner[0] + row, corner[1] + column, channel] = round(
             (1 - trigger.strength) * old + trigger.strength * level
