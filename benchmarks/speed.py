@@ -26,7 +26,7 @@ from pcvr.files import write_json
 from pcvr.models.encode import EncodedData
 from pcvr.versions import versions
 
-SAMPLES, TESTS, STEPS = 2000, 512, 300
+SAMPLES, TESTS, STEPS = 2000, 512, 400
 
 
 def median_seconds(task: Callable[[], Any], repeats: int) -> float:

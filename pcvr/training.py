@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class TrainConfig:
     """How a model is fine-tuned; the same for every defence, so that only the defence differs."""
 
-    steps: int = field(default=300, metadata={"help": "optimiser steps"})
+    steps: int = field(default=400, metadata={"help": "optimiser steps"})
     batch_size: int = field(default=32, metadata={"help": "samples a step"})
     learning_rate: float = field(default=4e-3, metadata={"help": "peak learning rate, linear decay to zero"})
     warmup: float = field(default=0.06, metadata={"help": "share of the steps in which the rate rises"})

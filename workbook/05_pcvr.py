@@ -32,7 +32,7 @@ from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.lesson import lesson_data
 
-config = pcvr.TrainConfig(steps=12 if fast else 300, seed=seed)
+config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)

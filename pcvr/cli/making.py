@@ -100,7 +100,7 @@ def train(
     target: Target = None,
     rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
     n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
-    steps: Annotated[int, typer.Option(help="optimiser steps")] = 300,
+    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
     batch_size: Annotated[int, typer.Option(help="samples a step")] = 32,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
     skip_bad: SkipBad = False,

@@ -42,7 +42,7 @@ class Experiment:
     model: str = "tiny-llava"
     samples: int = 2000
     tests: int = 512
-    steps: int = 300
+    steps: int = 400
     data: str = "scenes"
     task: str = "caption"
 
