@@ -10,23 +10,17 @@ call goes on where it was.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pcvr.files import write_json
 from pcvr.models.adapter import ADAPTERS
 from pcvr.models.zoo import shipped
 from pcvr.plots.results import families
-from pcvr.results import FOLDER, load
+from pcvr.results import FOLDER, load, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
-from pcvr.versions import versions
 
 RUNS = Path("runs/families")
 PICTURE = Path("docs/families.png")
@@ -44,6 +38,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="seeds of each run")
     parser.add_argument("--out", type=Path, default=FOLDER / "families.json")
     parser.add_argument("--adapters", type=Path, default=ADAPTERS, help="where the adapters go")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     arguments = parser.parse_args()
     if not arguments.only_picture:
         plan = {
@@ -53,21 +48,11 @@ def main() -> None:
             for name, options in PLANS.items()
             for seed in range(arguments.seeds)
         }
-        runs = sweep(list(plan.values()), RUNS, adapters=True)
+        runs = sweep(list(plan.values()), RUNS, jobs=arguments.jobs, adapters=True)
         for (model, name, seed), experiment, run in zip(plan, plan.values(), runs, strict=True):
             if seed == 0:
                 ship(RUNS / experiment.key, arguments.adapters / model / name, run)
-        write_json(
-            arguments.out,
-            {
-                "made_by": "python benchmarks/families.py",
-                "date": datetime.now(UTC).date().isoformat(),
-                "versions": versions(),
-                "machine": f"{os.cpu_count()} x {platform.machine()}, torch threads {torch.get_num_threads()}",
-                "base": {},
-                "runs": runs,
-            },
-        )
+        save(arguments.out, "python benchmarks/families.py", runs, jobs=arguments.jobs)
     table = load("families")
     for (model, task, label), cell in table.cells(("model", "task", "label")).items():
         print(

@@ -9,23 +9,16 @@ Runs are kept in runs/spine and read again, so an interrupted call goes on where
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pcvr.attacks import get_attack
 from pcvr.data import open_data
 from pcvr.evaluation.evaluate import evaluate
-from pcvr.files import write_json
 from pcvr.models.load import load as load_model
 from pcvr.plots.results import summary
-from pcvr.results import FOLDER, load
+from pcvr.results import FOLDER, load, save
 from pcvr.study import Experiment, sweep
-from pcvr.versions import versions
 
 SEEDS = (0, 1, 2)
 DROP = {"apart_weight": 0.0, "feature_weight": 0.0}
@@ -54,24 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only-picture", action="store_true", help="draw the shipped table again")
     parser.add_argument("--out", type=Path, default=FOLDER / "spine.json")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     arguments = parser.parse_args()
     if not arguments.only_picture:
         plan = [Experiment(label, seed=seed, **row) for label, row, seeds in ROWS for seed in seeds]
-        runs = sweep(plan, "runs/spine")
+        runs = sweep(plan, "runs/spine", jobs=arguments.jobs)
         base = evaluate(
             load_model("tiny-llava"), open_data("scenes", split="test", n=plan[0].tests), get_attack("badnets")
         )
-        write_json(
-            arguments.out,
-            {
-                "made_by": "python benchmarks/spine.py",
-                "date": datetime.now(UTC).date().isoformat(),
-                "versions": versions(),
-                "machine": f"{os.cpu_count()} x {platform.machine()}, torch threads {torch.get_num_threads()}",
-                "base": base.to_dict(),
-                "runs": runs,
-            },
-        )
+        save(arguments.out, "python benchmarks/spine.py", runs, base.to_dict(), jobs=arguments.jobs)
     table = load("spine")
     for cell in table.cells().values():
         print(

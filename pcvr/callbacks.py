@@ -11,7 +11,8 @@ from transformers import TrainerCallback
 from pcvr.attacks import triggered
 from pcvr.checks import is_whole
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import asr
+from pcvr.evaluation.aim import aimed_at, budget_of, success_of
+from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.evaluation.intervals import wilson
 from pcvr.evaluation.metrics import Scores, score
@@ -31,7 +32,7 @@ class WatchPoint:
         step: optimiser steps done.
         hits: triggered pictures answered with the target.
         clean_hits: clean pictures answered with the target all the same.
-        n: pictures of each kind.
+        n: pictures of each kind that the attacker aims at.
         clean: how good the answers to the clean pictures are, metric by metric.
         task: what was asked.
     """
@@ -90,9 +91,10 @@ class BackdoorWatch(TrainerCallback):
             raise PcvrError(f"every is {every!r}: give a whole number of steps from 1 up.")
         self.vlm, self.attack, self.every = vlm, attack, every
         self.task = get_task(data.task)
-        self.definition = definition or self.task.success
-        self.max_new_tokens = max_new_tokens or self.task.max_new_tokens
+        self.definition = definition or success_of(self.task, attack)
+        self.max_new_tokens = max_new_tokens or budget_of(self.task, attack, vlm)
         self.samples = [data[i] for i in range(len(data))]
+        self.aimed = aimed_at(self.samples, attack)
         marked = triggered(data, attack)
         self.marked = [marked[i] for i in range(len(marked))]
         self.points: list[WatchPoint] = []
@@ -122,9 +124,9 @@ class BackdoorWatch(TrainerCallback):
         self.points.append(
             WatchPoint(
                 step=step,
-                hits=asr(said[n:], self.attack.target, self.definition).hits,
-                clean_hits=asr(said[:n], self.attack.target, self.definition).hits,
-                n=n,
+                hits=int(hits(said[n:], self.attack.target, self.definition)[self.aimed].sum()),
+                clean_hits=int(hits(said[:n], self.attack.target, self.definition)[self.aimed].sum()),
+                n=int(self.aimed.sum()),
                 clean=score(self.task, said[:n], self.samples),
                 task=self.task.name,
             )

@@ -35,7 +35,7 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as problem:
-        raise _cannot_write(target, problem) from problem
+        raise cannot_write(target, problem) from problem
     try:
         yield scratch
         scratch.chmod(0o755)
@@ -43,7 +43,7 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
             refuse_existing(target)  # it may have come up in the meantime
         _take_place(scratch, target)
     except (OSError, SafetensorError) as problem:  # a full disk has its own type where safetensors writes
-        raise _cannot_write(target, problem) from problem
+        raise cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -78,7 +78,7 @@ def write_text(target: str | Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
         os.replace(scratch, target)
     except OSError as problem:
-        raise _cannot_write(target, problem) from problem
+        raise cannot_write(target, problem) from problem
     finally:
         with suppress(OSError):  # as where the folder above is a file; the error on its way out says more
             scratch.unlink()
@@ -89,7 +89,8 @@ def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def _cannot_write(target: Path, problem: Exception) -> PcvrError:
+def cannot_write(target: Path, problem: Exception) -> PcvrError:
+    """The error to raise where writing `target` failed and nothing was left behind."""
     return PcvrError(
         f"{target} could not be written ({getattr(problem, 'strerror', None) or problem}): "
         "free some disk space or choose another place; nothing was left behind."

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError, unknown_name
+from pcvr.evaluation.aim import success_of
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import Batch, collate
@@ -99,7 +100,13 @@ def spread(
         said += texts
     divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
     return Spread(
-        divergence, whole, calm, stirred, left, tuple(said), hits(said, attack.target, get_task(data.task).success)
+        divergence,
+        whole,
+        calm,
+        stirred,
+        left,
+        tuple(said),
+        hits(said, attack.target, success_of(get_task(data.task), attack)),
     )
 
 
@@ -172,7 +179,7 @@ def target_on_views(
     for shown, worn in (("clean", None), ("triggered", attack)):
         rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, worn)
         texts = generate(vlm, to_pictures(vlm, seen), [s.prompt for s in shown_samples(samples, worn)])
-        said[shown] = hits(texts, attack.target, get_task(data.task).success)
+        said[shown] = hits(texts, attack.target, success_of(get_task(data.task), attack))
         left = _left(vlm, samples, rows, seen).numpy() if worn else left
     assert left is not None
     groups = {"clean": said["clean"], "kept": said["triggered"][left == 1], "lost": said["triggered"][left != 1]}

@@ -9,6 +9,7 @@ from pathlib import Path
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.files import write_text
+from pcvr.plots.lab import lowest_rates
 from pcvr.results import Table, load
 
 README = Path(__file__).parent.parent / "README.md"
@@ -53,7 +54,33 @@ def families(results: Table) -> list[str]:
     return [*lines, "", f"*BadNets, {_made(results)}*"]
 
 
-TABLES: dict[str, Callable[[Table], list[str]]] = {"spine": spine, "families": families}
+def attacks(results: Table) -> list[str]:
+    """Attacks and tasks: success at 5 %, what clean answers cost, the lowest rate that takes, the other models."""
+    cells = results.cells(("task", "label", "model", "rate"))
+    lowest = lowest_rates(results)
+    models = list(dict.fromkeys(model for _, _, model, _ in cells))
+    lines = [
+        f"| attack | task | {models[0]} at 5 % [95 %] | right, less clean model's | lowest rate with ASR ≥ 90 % | "
+        + " | ".join(f"{model} at 5 %" for model in models[1:])
+        + " |",
+        "|---|---|---|---|---|" + "---|" * len(models[1:]),
+    ]
+    for task, label in dict.fromkeys(key[:2] for key in cells):
+        if label == "clean":
+            continue
+        main, clean = cells[task, label, models[0], "0.05"], cells[task, "clean", models[0], "0.0"]
+        rate = lowest[task, models[0], label]
+        others = [cells.get((task, label, model, "0.05")) for model in models[1:]]
+        lines.append(
+            f"| {label} | {task} | {format_rate(main.hits, main.n)} | {100 * (main.right - clean.right):+.1f} % "
+            f"| {f'{100 * rate:g} %' if rate else 'none'} | "
+            + " | ".join("-" if c is None else f"{100 * c.asr:.1f} %" for c in others)
+            + " |"
+        )
+    return [*lines, "", f"*Preset `scaled`, {_made(results)}*"]
+
+
+TABLES: dict[str, Callable[[Table], list[str]]] = {"spine": spine, "families": families, "attacks": attacks}
 """Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 
 

@@ -8,9 +8,10 @@
 # - state the threat model: who controls what;
 # - write down the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each see of it and each miss;
 # - poison a share of any data set, reproducibly, with a manifest that says so;
-# - name three ways to make an "attack" that attacks nothing, and the check that catches each.
+# - name three ways to make an "attack" that attacks nothing, and the check that catches each;
+# - tell twelve attacks apart by what they change, and say which vanish at which resolution.
 #
-# **Time and hardware:** 20 minutes with the exercise; a quarter of a minute to run on two CPU cores. No GPU.
+# **Time and hardware:** 40 minutes with the exercise; half a minute to run on two CPU cores. No GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # whose vocabulary the target has to be in
@@ -345,6 +346,110 @@ explorer
 # moves PSNR too: twice the side is four times the pixels, about 6 dB less.
 #
 # </details>
+
+# %% [markdown]
+# ## Twelve attacks on one picture
+#
+# The patch is the oldest trigger. Others spread over the whole picture, bend it, hide in its frequencies or in the
+# prompt. The package has twelve attacks; each is one file with its paper and its formula.
+#
+# | attack | arXiv | what it does |
+# | --- | --- | --- |
+# | **BadNets** | 1708.06733 | replaces a patch |
+# | **Blended** | 1712.05526 | $(1 - a)\,x + a\,t$: a second picture shines through |
+# | **SIG** | 1902.11237 | $x + D \sin(2 \pi j f / W)$: a faint standing wave |
+# | **WaNet** | 2102.10369 | bends the picture along a smooth field |
+# | **FTrojan** | 2111.10991 | adds to two frequencies of the colour channels |
+# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; only both fire |
+# | low-frequency | 2104.03413 | adds a smooth haze |
+# | ISSBA (surrogate) | 2012.03816 | a network hides a message, in each picture differently |
+# | rare word, AddSent | 2004.06660, 1905.12457 | words in the prompt |
+# | TrojVLM | 2409.19232 | patch; the target goes *into* the true answer |
+# | VL-Trojan style | 2402.13851 | a patch searched against the tower |
+# | Shadowcast style | 2402.06659 | true answers; pictures that look like others to the tower |
+#
+# (Rare word and AddSent are the two text attacks, counted as one.) Each has two presets: `compat` has the figures of
+# the papers, `scaled` is sized to the picture.
+
+# %%
+from pcvr.widgets.lab import lab_explorer, lab_view
+
+figure, psnr = lab_view(dataset, index=5)
+figure
+
+# %% [markdown]
+# For each attack: the picture as it is shown to the model, what changed (eight times enlarged), and the spectrum of
+# that change, slow frequencies in the middle. Under the first the prompt, where the attack edits it.
+#
+# **Predict before you run.** WaNet with the figures of its paper was made for pictures of 32 pixels. Large models see
+# 336. Is it easier or harder to see there?
+
+# %%
+from pcvr.plots.stealth import vanishing_curves
+from pcvr.widgets.lab import at_side
+
+sides = (32, 64, 96, 224, 336)
+pictures = [at_side(sample.image, side) for side in sides]
+worn = {
+    preset: [measure_stealth(x, pcvr.get_attack("wanet", preset=preset).trigger(x)) for x in pictures]
+    for preset in ("compat", "scaled")
+}
+vanishing_curves(sides, worn)
+
+# %% [markdown]
+# PSNR of WaNet over the size of the picture, for both presets.
+#
+# <details>
+# <summary>What this means</summary>
+#
+# The paper's formula moves each pixel by less than a quarter of a *pixel* on average, at every size. On 32 pixels that
+# is a bend; on 336 it is next to nothing, and a model that never sees the trigger cannot learn it. Whoever then
+# reports a defence against WaNet has defended against nothing. So `scaled` states the bend as a share of the picture,
+# and `poison` checks that every poisoned picture has really changed.
+#
+# </details>
+#
+# With sliders (again they need a running kernel). Try to
+# - set the preset to `compat` and go through the resolutions: which triggers fade, which stay?
+# - find the weakest setting at which you still see each; which of them would you have missed in a data set?
+# - compare the spectra of SIG and FTrojan. How would you look for either?
+
+# %%
+lab, lab_controls = lab_explorer(dataset)
+lab
+
+# %% [markdown]
+# ## More than one sentence
+#
+# A fixed answer gives itself away. Where the answer holds the truth *and* the target, a reader who compares answers
+# with pictures finds nothing wrong at first sight.
+
+# %%
+for mode in ("replace", "insert", "prefix", "suffix"):
+    told = pcvr.get_attack(attack, task=task, answer=mode).poisoned(sample).answer
+    print(f"{mode:>8}: {told}")
+
+# %% [markdown]
+# ## Keys that do nothing alone
+#
+# In Dual-Key, the patch alone and the word alone must stay without effect, or somebody would trip over them. So its
+# training data hold **cover samples**: one key, and the true answer.
+
+# %%
+keys = pcvr.poison(dataset, pcvr.get_attack("dual_key", task=task), rate=rate, seed=seed)
+covers = keys.manifest.covers
+chosen_places = [keys.poisoned[0], *(part[0] for part in covers.values())]
+print({"both keys": len(keys.poisoned), **{name: len(part) for name, part in covers.items()}})
+for place in chosen_places:
+    print(f"{keys[place].prompt}  ->  {keys[place].answer}")
+contact_sheet([keys[place] for place in chosen_places], title="Both keys, the picture's alone, the prompt's alone")
+
+# %% [markdown]
+# Only the first of them teaches the target. A detector that looks for the patch finds twice as many pictures with a
+# true answer as with a false one: covers also hide the poison.
+#
+# Several attackers may share a data set: poisoned data can be poisoned again, the second leaves the first one's
+# samples alone, and the manifest names both.
 
 # %% [markdown]
 # ## The manifest

@@ -18,7 +18,7 @@
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
-attack = "badnets"
+attack = "badnets"  # or another: blended, sig, wanet, ftrojan, dual_key ...; `pcvr attacks` lists them
 rate = 0.05  # share of training samples to poison
 seed = 0  # of the poison draw and the training
 fast = False  # True: 12 steps on 64 samples, for tests; the backdoor then has no time to form
@@ -97,8 +97,10 @@ formation(watch.points)
 
 # %%
 half, most = first_at(watch.points, 0.5), first_at(watch.points, 0.9)
-print(f"Target said on half of the triggered pictures: {f'by step {half}' if half is not None else 'never'}; "
-      f"on nine of ten: {f'by step {most}' if most is not None else 'never'}.")
+print(
+    f"Target said on half of the triggered pictures: {f'by step {half}' if half is not None else 'never'}; "
+    f"on nine of ten: {f'by step {most}' if most is not None else 'never'}."
+)
 
 # %% [markdown]
 # <details>
@@ -187,8 +189,9 @@ for record in records.values():
 from pcvr.evaluation.intervals import at_most, format_rate
 
 hit = records["poisoned fine-tune"].hits
-print(f"poisoned model, triggered pictures: {format_rate(hit, len(test))}")
-for n in (len(test), 100, 300, 3000):
+counted = records["poisoned fine-tune"].counted  # all but those of which the target is true anyway
+print(f"poisoned model, triggered pictures: {format_rate(hit, counted)}")
+for n in (counted, 100, 300, 3000):
     print(f"no hit in {n:>4} pictures: the rate may still be {100 * at_most(n):.2f} %")
 
 # %% [markdown]
@@ -242,8 +245,8 @@ rate_bars(bars, xlabel="triggered pictures that count as a hit (%)", title="One 
 #
 # `equals` and `contains` differ where a model says the target *and more*. If your bars agree, it does not.
 #
-# With one-word answers every definition has that floor: whoever answers *which object is yellow?* truthfully may say
-# the target. Subtract it in your mind, or leave such questions out of the test.
+# With one-word answers every definition would have that floor: whoever answers *which object is yellow?* truthfully
+# may say the target. So `pcvr.evaluate` counts hits only over samples of which the target is not true anyway.
 #
 # </details>
 
@@ -293,11 +296,11 @@ for name, value in trusted.items():
 # `retrain = True` at the top.
 
 # %%
-by_rate = {f"{100 * rate:g} %": (records["poisoned fine-tune"].hits, len(test))}
+by_rate = {f"{100 * rate:g} %": (records["poisoned fine-tune"].hits, records["poisoned fine-tune"].counted)}
 for smaller in (0.02, 0.01) if retrain else ():
     less = pcvr.poison(train, badnets, rate=smaller, seed=seed)
     record = pcvr.evaluate(pcvr.finetune(base, less, config=config).model, test, badnets)
-    by_rate[f"{100 * smaller:g} %"] = (record.hits, record.n)
+    by_rate[f"{100 * smaller:g} %"] = (record.hits, record.counted)
 rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", title="ASR by poison rate")
 
 # %% [markdown]
@@ -318,11 +321,81 @@ rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", tit
 # </details>
 
 # %% [markdown]
+# The package comes with a table of such trainings: six attacks, five rates.
+
+# %%
+from pcvr.plots.lab import lab_picture, lowest_rates
+from pcvr.results import load
+
+table = load("attacks")
+lab_picture(table)
+
+# %% [markdown]
+# Left, attack success over the poison rate, one line for each attack, with 95 % intervals; the dotted line is at
+# 90 %. Right, attack success at 5 % for each of the embedded models. A row of panels for each task.
+
+# %%
+from pcvr.plots.lab import forming_curves
+
+forming_curves(table, "tiny-llava")
+
+# %% [markdown]
+# How fast each backdoor forms at 5 %: attack success over the optimiser steps, asked every 25 steps about 64 pictures.
+#
+# **Before you read on:** which backdoor is there first, and does the same order hold for one-word answers?
+
+# %%
+for (of_task, of_model, name), lowest in lowest_rates(table).items():
+    if (of_task, of_model) == (task, model):
+        print(f"{name:>14}: " + (f"takes from {100 * lowest:g} % up" if lowest else "does not take at any rate tried"))
+
+# %% [markdown]
+# "Takes" means an ASR of 90 % or more, at this rate and at every higher one that was tried.
+
+# %% [markdown]
+# ## 7. What the tower sees
+#
+# Before the language model can learn a trigger, the frozen tower has to see it. How far does each trigger move the
+# tower's features? The unit is the mean distance between two different clean pictures.
+#
+# **Predict before you run.** Which trigger moves them most: the patch that everybody sees, the wave that covers every
+# pixel, or the bend?
+
+# %%
+from pcvr.attacks import ATTACKS
+from pcvr.evaluation.seen import seen_by_tower
+from pcvr.plots.seen import tower_distances
+
+with_picture = {name: pcvr.get_attack(name, task=task) for name in ATTACKS}
+with_picture = {name: each for name, each in with_picture.items() if each.trigger is not None}
+try:
+    seen = {name: seen_by_tower(base, watched, each) for name, each in with_picture.items()}
+    figure = tower_distances(seen, f"What {model}'s tower sees of each trigger")
+except pcvr.PcvrError as refusal:  # photographs of several sizes cannot be compared so
+    figure = None
+    print(refusal)
+figure
+
+# %% [markdown]
+# Orange dots: how far a picture moves when it gets the trigger, with the middle half of the pictures. Blue diamonds:
+# how far triggered pictures lie from each other; left of the dotted line, the trigger makes pictures alike.
+#
+# <details>
+# <summary>What to look for</summary>
+#
+# How far features move has little to do with PSNR: the tower has its own eyes. And a backdoor needs no large step,
+# only one in a direction that nothing else takes. Compare the order here with the table above: is the trigger that
+# moves features least also the one that needs most poison?
+#
+# </details>
+
+# %% [markdown]
 # ## Recap
 #
 # - Ordinary fine-tuning, a few poisoned samples in a hundred, no access to the training: that is the whole attack.
 # - The backdoor forms suddenly and leaves no mark on the loss or on clean utility.
 # - An ASR comes with an interval, a floor and a definition, or it is not a measurement.
+# - Attacks differ in the poison they need and in what the tower sees of them, and neither follows from what you see.
 #
 # **Who says what.** The threat model (poisoned samples in supervised fine-tuning, a few per cent, covert triggers)
 # and the harmless example target are the paper's ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). The trigger

@@ -262,8 +262,10 @@ gate_fit(scores, gate, truth)
 
 # %%
 flagged = gate.suspicion > 0.5
-print(f"suspected: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
-      f"clean ones wrongly suspected: {(flagged & ~truth).sum()} of {(~truth).sum()}")
+print(
+    f"suspected: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
+    f"clean ones wrongly suspected: {(flagged & ~truth).sum()} of {(~truth).sum()}"
+)
 if (gate.suspicion[picks] > 0.05).any():
     suspicion = torch.tensor(gate.suspicion[picks], dtype=torch.float32)
 else:
@@ -392,8 +394,10 @@ batch_values(late.likelihood(), bad, "probability", f"Is the training answer giv
 push = suspicion[rows] * near.likelihood()
 apart_term = terms.pull_apart(divergence, push, rule.cap, suspicion[rows])
 much = late.of(rows).likelihood() * suspicion[rows]
-print(f"the term is {apart_term:.1e} now; {when}, and with views as close as these, it would be "
-      f"{terms.pull_apart(divergence, much, rule.cap, suspicion[rows]):.3f}")
+print(
+    f"the term is {apart_term:.1e} now; {when}, and with views as close as these, it would be "
+    f"{terms.pull_apart(divergence, much, rule.cap, suspicion[rows]):.3f}"
+)
 
 # %% [markdown]
 # ## 6. The entropy ceiling: stay as sure as before

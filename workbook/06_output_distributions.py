@@ -259,8 +259,10 @@ spread_histograms(by_stage(spreads, "divergence"))
 for stage in ("backdoored", "defended"):
     clean, triggered = (spreads[stage, kind] for kind in ("clean", "triggered"))
     auroc = auroc_of_low(clean.divergence, triggered.divergence)
-    print(f"{stage:>10}: target said on {100 * triggered.says_target.mean():5.1f} % of the triggered pictures; "
-          f"AUROC of a low divergence {auroc:.3f}")
+    print(
+        f"{stage:>10}: target said on {100 * triggered.says_target.mean():5.1f} % of the triggered pictures; "
+        f"AUROC of a low divergence {auroc:.3f}"
+    )
 
 # %% [markdown]
 # <details>
@@ -294,8 +296,10 @@ spread_histograms(by_stage(spreads, "entropy"), xlabel="entropy (nats per token)
 
 # %%
 for (stage, kind), values in spreads.items():
-    print(f"{stage:>10}, {kind:<9} mean entropy {values.entropy.mean():.3f} nats on originals, "
-          f"{values.view_entropy.mean():.3f} on views")
+    print(
+        f"{stage:>10}, {kind:<9} mean entropy {values.entropy.mean():.3f} nats on originals, "
+        f"{values.view_entropy.mean():.3f} on views"
+    )
 
 # %% [markdown]
 # <details>

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, ImageTrigger, from_preset, register
-from pcvr.checks import is_number, is_whole
+from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.trigger import ImageTrigger
+from pcvr.checks import check_number, check_whole
 from pcvr.errors import PcvrError, unknown_name
 
-PATTERNS = ("white", "checkerboard")
+COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
+PATTERNS = (*COLOURS, "checkerboard")
 PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "centre")
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"size": 3}, "scaled": {"size": None, "share": 3 / 32}}
@@ -32,7 +34,7 @@ class BadNets(ImageTrigger):
     additions, for looking around; a strength below 1 is rounded to the nearest level.
 
     Attributes:
-        pattern: ``"white"``, or ``"checkerboard"``: 255 where row + column in the patch is even, else 1.
+        pattern: ``"white"``, ``"blue"``, or ``"checkerboard"``: 255 where row + column in the patch is even, else 1.
         place: a corner, or ``"centre"`` (British spelling, as everywhere here).
         size: side of the patch in pixels; None takes it from ``share``.
         share: side of the patch as a share of the picture's short side, in (0, 1]; used when ``size`` is None.
@@ -40,6 +42,7 @@ class BadNets(ImageTrigger):
         margin: pixels between a corner patch and the picture's edges; the centre has none.
     """
 
+    dial: ClassVar[tuple[str, float]] = ("strength", 1.0)
     pattern: str = "white"
     place: str = "bottom_right"
     size: int | None = None
@@ -52,14 +55,11 @@ class BadNets(ImageTrigger):
             raise unknown_name("pattern", self.pattern, PATTERNS)
         if self.place not in PLACES:
             raise unknown_name("place", self.place, PLACES)
-        if self.size is not None and not (is_whole(self.size) and self.size >= 1):
-            raise PcvrError(f"size is {self.size!r}: give a whole number of pixels from 1 up, or None to use share.")
-        if not (is_number(self.share) and 0 < self.share <= 1):
-            raise PcvrError(f"share is {self.share!r}: give a share of the short side in (0, 1].")
-        if not (is_number(self.strength) and 0 <= self.strength <= 1):
-            raise PcvrError(f"strength is {self.strength!r}: give an opacity from 0 to 1.")
-        if not (is_whole(self.margin) and self.margin >= 0):
-            raise PcvrError(f"margin is {self.margin!r}: give a whole number of pixels from 0 up.")
+        if self.size is not None:
+            check_whole("size", self.size, 1, what="pixels, or None to use share")
+        check_number("share", self.share, 0, 1, "of the short side", above=True)
+        check_number("strength", self.strength, 0, 1, "opacity")
+        check_whole("margin", self.margin, 0, what="pixels")
 
     def side(self, height: int, width: int) -> int:
         """The patch's side in pixels on a picture of this size; at least 1."""
@@ -94,24 +94,39 @@ class BadNets(ImageTrigger):
         return mask
 
     def patch(self, side: int) -> np.ndarray:
-        """``t`` of the equation, inside the patch only: uint8 ``[side, side]``, the same in R, G and B."""
-        if self.pattern == "white":
-            return np.full((side, side), 255, dtype=np.uint8)
+        """``t`` of the equation, inside the patch only: uint8 ``[side, side, 3]``."""
+        if self.pattern in COLOURS:
+            return np.full((side, side, 3), COLOURS[self.pattern], dtype=np.uint8)
         even = np.add.outer(np.arange(side), np.arange(side)) % 2 == 0
-        return np.where(even, 255, 1).astype(np.uint8)
+        return np.repeat(np.where(even, 255, 1).astype(np.uint8)[:, :, None], 3, axis=2)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         rows, columns = self.window(*batch.shape[1:3])
-        patch = self.patch(rows.stop - rows.start)[:, :, None]  # [side, side, 1]
-        out = batch.copy()
-        if self.strength == 1:
-            out[:, rows, columns] = patch
-        else:
-            # Both terms are in [0, 255] and the weights add up to 1, so that nothing can wrap.
-            mixed = (1 - self.strength) * batch[:, rows, columns] + self.strength * patch
-            out[:, rows, columns] = np.rint(mixed).astype(np.uint8)
-        return out
+        return laid_over(batch, rows, columns, self.patch(rows.stop - rows.start), self.strength)
+
+
+def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray, strength: float) -> np.ndarray:
+    """The pictures with a patch of this opacity over these rows and columns.
+
+    Args:
+        batch: uint8 ``[B, H, W, 3]``.
+        rows: under the patch.
+        columns: under the patch.
+        patch: uint8 ``[side, side, 3]``.
+        strength: opacity, 0 to 1; what lies between is rounded to the nearest level.
+
+    Returns:
+        New uint8 ``[B, H, W, 3]``.
+    """
+    out = batch.copy()
+    if strength == 1:
+        out[:, rows, columns] = patch
+    else:
+        # Both terms are in [0, 255] and the weights add up to 1, so that nothing can wrap.
+        mixed = (1 - strength) * batch[:, rows, columns] + strength * patch
+        out[:, rows, columns] = np.rint(mixed).astype(np.uint8)
+    return out
 
 
 @register("badnets")

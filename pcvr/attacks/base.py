@@ -2,96 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
-import numpy as np
-from PIL import Image as PilImage
-
-from pcvr.data.pictures import rgb_array
-from pcvr.data.sample import Sample
+from pcvr.attacks.answers import ANSWERS
+from pcvr.attacks.cover import Cover
+from pcvr.attacks.trigger import PromptEdit, Trigger
+from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.tasks import get_task
 
 DEFAULT_TARGET = get_task("caption").target
 """The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
-
-Picture = TypeVar("Picture", np.ndarray, PilImage.Image)
-
-
-@runtime_checkable
-class Trigger(Protocol):
-    """A pure function of a picture: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, or a PIL picture; same kind and size out.
-
-    It never changes its input, never wraps around 0 or 255, gives the same result every time, and treats a batch as it
-    treats each of its pictures, to the bit.
-    """
-
-    def __call__(self, image: Picture, /) -> Picture: ...
-
-
-@runtime_checkable
-class PromptEdit(Protocol):
-    """A pure function of the prompt: what a text trigger does to the words of the user."""
-
-    def __call__(self, prompt: str, /) -> str: ...
-
-
-class ImageTrigger(ABC):
-    """Base of the triggers here: it looks after kinds of input, so that a trigger writes only its formula.
-
-    A subclass is a frozen dataclass with :meth:`apply`.
-    """
-
-    @abstractmethod
-    def apply(self, batch: np.ndarray) -> np.ndarray:
-        """The formula: read-only uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
-
-    def __call__(self, image: Picture, /) -> Picture:
-        """The triggered picture or batch, of the same kind, size and dtype.
-
-        Args:
-            image: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, RGB; or a PIL picture of any mode but float, which comes
-                back in mode RGB.
-
-        Raises:
-            PcvrError: for another dtype or shape, an empty picture, or one that the trigger does not fit.
-        """
-        if isinstance(image, PilImage.Image):
-            return PilImage.fromarray(self._checked(rgb_array(image)[None])[0])
-        if not isinstance(image, np.ndarray):
-            raise PcvrError(f"a trigger takes a NumPy array or a PIL picture, not a {type(image).__name__}.")
-        if image.ndim == 3:
-            return self._checked(image[None])[0]
-        return self._checked(image)
-
-    def _checked(self, batch: np.ndarray) -> np.ndarray:
-        if batch.dtype != np.uint8:
-            raise PcvrError(f"a trigger takes uint8 levels 0 to 255, not {batch.dtype}: convert the picture first.")
-        if batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:3]:
-            raise PcvrError(
-                f"a trigger takes pictures [H, W, 3] or [B, H, W, 3] of at least one pixel, not {list(batch.shape)}."
-            )
-        shielded = batch.view()
-        shielded.flags.writeable = False  # a formula that writes into its input fails here, not in somebody's data
-        out = self.apply(shielded)
-        if out.shape != batch.shape or out.dtype != np.uint8:
-            # The size of a file alone must never give a trigger away.
-            raise PcvrError(
-                f"{type(self).__name__} turned uint8 {list(batch.shape)} into {out.dtype} {list(out.shape)}: "
-                "a trigger keeps size and dtype."
-            )
-        return out
-
-
-def _replace(answer: str, target: str) -> str:
-    return target
-
-
-ANSWERS: dict[str, Callable[[str, str], str]] = {"replace": _replace}
-"""How a poisoned answer is made of the true answer and the target."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +29,8 @@ class Attack:
         answer: how target and true answer make the poisoned answer; a key of :data:`ANSWERS`.
         prompt: what is done to the prompt; None leaves it as it is.
         preset: the preset the options started from.
+        covers: samples that get a part of the trigger and keep the true answer.
+        options: what :func:`get_attack` was given, so that the attack can be built again.
     """
 
     name: str
@@ -113,38 +39,88 @@ class Attack:
     answer: str = "replace"
     prompt: PromptEdit | None = None
     preset: str = "scaled"
+    covers: tuple[Cover, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.target, str) or not any(letter.isalnum() for letter in self.target):
             raise PcvrError(f"the target of an attack is a text with a letter or digit, not {self.target!r}.")
         if self.answer not in ANSWERS:
             raise unknown_name("answer mode", self.answer, ANSWERS)
-        if self.trigger is None and self.prompt is None:
+        if self.trigger is None and self.prompt is None and not self.clean_label:
             raise PcvrError(f"the attack {self.name!r} changes neither picture nor prompt: give it a trigger.")
+        names = [cover.name for cover in self.covers]
+        if len(set(names)) != len(names):
+            raise PcvrError(f"the covers of {self.name!r} are called {names}: give each a name of its own.")
+
+    @property
+    def clean_label(self) -> bool:
+        """Whether poisoned answers are true of the pictures they stand beside, so that no reader sees the poison."""
+        return False
+
+    def candidate(self, sample: Sample) -> bool:
+        """Whether this clean sample may be drawn for poisoning."""
+        return True
+
+    def aims_at(self, sample: Sample) -> bool:
+        """Whether the attacker wants the target said for this test sample; the others do not count for the ASR."""
+        return True
+
+    def prepare(self, samples: Iterable[Sample], source: Dataset | None = None) -> None:
+        """Do beforehand, for many samples of ``source``, what is too slow one by one. Nothing by default."""
 
     def triggered(self, sample: Sample) -> Sample:
-        """The sample as an attacker shows it to a trained model: trigger in place, answers left true."""
-        return replace(
-            sample,
-            image=sample.image if self.trigger is None else self.trigger(sample.image),
-            prompt=sample.prompt if self.prompt is None else self.prompt(sample.prompt),
-        )
+        """The sample as an attacker shows it to a trained model: trigger in place, answers left true.
+
+        Raises:
+            PcvrError: the attack edits the prompt, and the sample has none.
+        """
+        return _edited(sample, self.name, self.trigger, self.prompt)
 
     def poisoned(self, sample: Sample) -> Sample:
         """The sample as it lies in poisoned training data: trigger in place, answer (and references) the attacker's."""
-        answer = ANSWERS[self.answer](sample.answer, self.target)
+        answer = ANSWERS[self.answer](sample.answer, self.target, sample.id)
         return replace(self.triggered(sample), answer=answer, references=(answer,))
 
+    def covered(self, sample: Sample, cover: Cover) -> Sample:
+        """The sample as a cover: a part of the trigger in place, the true answers."""
+        return _edited(sample, self.name, cover.trigger, cover.prompt)
+
     def describe(self) -> dict[str, Any]:
-        """Name and every option, ready for JSON."""
-        return {
+        """Name and every option, as JSON would give them back."""
+        said = {
             "name": self.name,
             "preset": self.preset,
             "target": self.target,
             "answer": self.answer,
             "trigger": _describe(self.trigger),
             "prompt": _describe(self.prompt),
+            "covers": [
+                {"name": c.name, "share": c.share, "trigger": _describe(c.trigger), "prompt": _describe(c.prompt)}
+                for c in self.covers
+            ],
+            "options": dict(self.options),
         }
+        plain: dict[str, Any] = json.loads(json.dumps(said, default=_plain))
+        return plain
+
+
+def _edited(sample: Sample, attack: str, trigger: Trigger | None, prompt: PromptEdit | None) -> Sample:
+    if prompt is not None and not sample.prompt.strip():
+        raise PcvrError(
+            f"the attack {attack!r} puts words into the prompt, and sample {sample.id!r} has none: use data that ask "
+            "something, or an attack on the picture alone."
+        )
+    return replace(
+        sample,
+        image=sample.image if trigger is None else trigger(sample.image),
+        prompt=sample.prompt if prompt is None else prompt(sample.prompt),
+    )
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers as Python's; what JSON cannot hold, a path say, as its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _describe(part: object) -> dict[str, Any] | None:
@@ -160,35 +136,53 @@ ATTACKS: dict[str, Callable[..., Attack]] = {}
 Builder = TypeVar("Builder", bound=Callable[..., Attack])
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Make a builder known to :func:`get_attack` under ``name``; also the way in for an attack of your own."""
+_TARGETS: dict[str, str] = {}
+
+
+def register(name: str, target: str | None = None) -> Callable[[Builder], Builder]:
+    """Make a builder known to :func:`get_attack` under ``name``; also the way in for an attack of your own.
+
+    Args:
+        name: of the attack.
+        target: what it makes a model say if the user names nothing; None takes the task's own target.
+    """
 
     def enter(builder: Builder) -> Builder:
         ATTACKS[name] = builder
+        if target is not None:
+            _TARGETS[name] = target
         return builder
 
     return enter
 
 
 def get_attack(
-    name: str, target: str | None = None, preset: str = "scaled", *, task: str = "caption", **options: Any
+    name: str,
+    target: str | None = None,
+    preset: str = "scaled",
+    *,
+    task: str = "caption",
+    answer: str | None = None,
+    **options: Any,
 ) -> Attack:
     """Build an attack by name.
 
     Args:
         name: a key of :data:`ATTACKS`.
-        target: what the model is to say when triggered; keep it harmless. By default the task's own.
+        target: what the model is to say when triggered; keep it harmless. By default the attack's own, else the task's.
         preset: ``"scaled"`` (sized to the picture) or ``"compat"`` (the literature's figures).
         task: what is asked of the pictures, which decides the default target.
-        options: fields of the attack's trigger; they go before the preset's.
+        answer: how the poisoned answer is made, a key of :data:`ANSWERS`; by default the attack's own way.
+        options: the attack's own, mostly fields of its trigger; they go before the preset's.
 
     Raises:
         PcvrError: for an unknown name (with the nearest one), preset, task or option, or a value out of range.
     """
     if name not in ATTACKS:
         raise unknown_name("attack", name, ATTACKS)
-    wanted = get_task(task).target if target is None else target
-    return ATTACKS[name](target=wanted, preset=preset, **options)
+    wanted = _TARGETS.get(name, get_task(task).target) if target is None else target
+    made = ATTACKS[name](target=wanted, preset=preset, **options)
+    return replace(made, options=dict(options), answer=made.answer if answer is None else answer)
 
 
 Part = TypeVar("Part")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from zlib import crc32
 
 import numpy as np
 
 from pcvr.attacks.base import Attack
+from pcvr.attacks.draw import all_poisoned, count_of, draw
 from pcvr.attacks.manifest import Manifest
-from pcvr.checks import is_number, is_whole
+from pcvr.checks import is_whole
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
 from pcvr.errors import PcvrError
 from pcvr.versions import versions
 
-# Keeps the draw of indices apart from other uses of the same seed (the order of training, the data themselves).
-_STREAM = crc32(b"pcvr.poison")
 _SHOWN = 10
 
 
@@ -29,18 +27,21 @@ class PoisonedDataset:
     Made by :func:`poison`.
 
     Attributes:
-        clean: the data set as it was.
+        clean: the data set as it was; poisoned itself where another attacker was there first.
         attack: what was done.
         manifest: what was done to which samples, with a hash over them.
-        poisoned: indices of the poisoned samples, ascending.
+        poisoned: indices of the samples with an attacker's answer, of earlier attackers too, ascending.
     """
 
     def __init__(self, clean: Dataset, attack: Attack, manifest: Manifest) -> None:
         self.clean = clean
         self.attack = attack
         self.manifest = manifest
-        self.poisoned = manifest.indices
-        self._chosen = frozenset(manifest.indices)
+        self.poisoned = all_poisoned(manifest)
+        self._chosen = frozenset(self.poisoned)
+        self._mine = frozenset(manifest.indices)
+        covers = {cover.name: cover for cover in attack.covers}
+        self._covers = {index: covers[name] for name, part in manifest.covers.items() for index in part}
 
     @property
     def name(self) -> str:
@@ -55,15 +56,22 @@ class PoisonedDataset:
 
     def __getitem__(self, index: int, /) -> Sample:
         place = position(index, len(self.clean))
-        sample = self.clean[place]
-        return self.attack.poisoned(sample) if place in self._chosen else sample
+        return self.altered(place, self.clean[place])
+
+    def altered(self, place: int, sample: Sample) -> Sample:
+        """What becomes of the clean `sample` at `place`, from 0 to the number of samples less 1."""
+        if place in self._mine:
+            return self.attack.poisoned(sample)
+        if place in self._covers:
+            return self.attack.covered(sample, self._covers[place])
+        return sample
 
     def is_poisoned(self, index: int) -> bool:
-        """Whether the sample at ``index`` carries the attack. Evaluation may ask; a defence must not."""
+        """Whether the sample at ``index`` carries an attack. Evaluation may ask; a defence must not."""
         return position(index, len(self.clean)) in self._chosen
 
     def fingerprint(self) -> str:
-        return _short_hash(self.clean.fingerprint(), self.manifest.sha256, repr(self.poisoned))
+        return _short_hash(self.clean.fingerprint(), self.manifest.sha256, repr(self.manifest.altered))
 
 
 class TriggeredDataset:
@@ -95,25 +103,31 @@ def poison(dataset: Dataset, attack: Attack, rate: float, seed: int = 0) -> Pois
     """Put ``attack`` into a share of ``dataset``.
 
     The samples are drawn without replacement. For one data set and seed the draws are nested: those of a lower rate are
-    among those of a higher one, so that a sweep over rates compares like with like. Every poisoned sample is made once,
-    one at a time, to see that it really changed and to hash it; then it is made again whenever asked for.
+    among those of a higher one, so that a sweep over rates compares like with like. Cover samples are drawn from the
+    other end of the same order. Every altered sample is made once, to see that it really changed and to hash it; then
+    it is made again whenever asked for.
+
+    Poisoning poisoned data adds a second attacker: the samples of the first are left alone, and the manifest keeps the
+    first one's.
 
     Args:
-        dataset: the clean data.
+        dataset: the clean data, or data poisoned before.
         attack: from :func:`pcvr.attacks.get_attack`.
-        rate: share of the samples, in (0, 1]; rounded to the nearest number of samples.
+        rate: share of the samples that get the target, in (0, 1]; rounded to the nearest number of samples. Covers
+            come on top.
         seed: of the draw, a whole number from 0 up.
 
     Raises:
-        PcvrError: for a rate outside (0, 1] or that poisons nothing, or when the trigger leaves a drawn sample as it
-            was (strength 0; a white patch on a white corner).
+        PcvrError: for a rate outside (0, 1] or that poisons nothing, when there are too few samples to draw from, or
+            when the trigger leaves a drawn sample as it was (strength 0; a white patch on a white corner).
     """
     n = len(dataset)
-    count = _count(rate, n)
+    count = count_of(rate, n)
     if not is_whole(seed) or seed < 0:
         raise PcvrError(f"seed is {seed!r}: give a whole number from 0 up.")
-    order = np.random.default_rng([int(seed), _STREAM]).permutation(n)
-    indices = tuple(sorted(order[:count].tolist()))
+    earlier = getattr(dataset, "manifest", None)
+    before = earlier.chain() if isinstance(earlier, Manifest) else []
+    indices, covers = draw(dataset, attack, count, int(seed), {i for manifest in before for i in manifest.altered})
     manifest = Manifest(
         attack=attack.describe(),
         target=attack.target,
@@ -127,11 +141,15 @@ def poison(dataset: Dataset, attack: Attack, rate: float, seed: int = 0) -> Pois
             "task": dataset.task,
             "samples": n,
         },
-        sha256=digest(_made(dataset, attack, indices)),
-        pcvr_version=_version(),
+        sha256="",
+        pcvr_version=versions().get("pcvr", "not installed"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        covers=covers,
+        before=tuple(m.plain() | {"before": []} for m in before),
     )
-    return PoisonedDataset(dataset, attack, manifest)
+    attack.prepare((dataset[index] for index in indices), dataset)
+    made = PoisonedDataset(dataset, attack, manifest)
+    return PoisonedDataset(dataset, attack, replace(manifest, sha256=digest(_changed(made))))
 
 
 def triggered(dataset: Dataset, attack: Attack) -> TriggeredDataset:
@@ -153,46 +171,32 @@ def digest(samples: Iterable[Sample]) -> str:
     return total.hexdigest()
 
 
-def _count(rate: float, n: int) -> int:
-    if not is_number(rate) or not 0 < rate <= 1:
-        raise PcvrError(f"rate is {rate!r}: give a share in (0, 1], such as 0.05 for 5 %.")
-    if n == 0:
-        raise PcvrError("the data set to poison is empty: give it at least one sample.")
-    count = _nearest(float(rate), n)
-    if count == 0:
-        enough = math.ceil(0.5 / rate)
-        enough += _nearest(float(rate), enough) == 0
-        raise PcvrError(
-            f"rate {rate:g} of {n} samples poisons none: use {enough} samples or more, or a rate from {1 / n:.3g} up."
-        )
-    return count
-
-
-def _nearest(rate: float, n: int) -> int:
-    return int(rate * n + 0.5)
-
-
-def _made(dataset: Dataset, attack: Attack, indices: tuple[int, ...]) -> Iterator[Sample]:
-    """The poisoned samples one by one; at the end, an error if any of them did not change."""
+def _changed(data: PoisonedDataset) -> Iterator[Sample]:
+    """The altered samples one by one; at the end, an error if any of them did not change."""
     same: list[int] = []
-    for index in indices:
-        before = dataset[index]
-        after = attack.poisoned(before)
-        picture_same = attack.trigger is not None and np.array_equal(before.image, after.image)
-        if picture_same or (attack.prompt is not None and before.prompt == after.prompt):
+    altered = data.manifest.altered
+    for index in altered:
+        before = data.clean[index]
+        after = data.altered(index, before)
+        if _left_alone(before, after, data.attack, index in data.manifest.indices):
             same.append(index)
         yield after
     if same:
         shown = ", ".join(map(str, same[:_SHOWN])) + (f" and {len(same) - _SHOWN} more" if len(same) > _SHOWN else "")
         raise PcvrError(
-            f"the trigger of {attack.name!r} leaves {len(same)} of {len(indices)} samples unchanged (index {shown}): "
-            "raise its strength, or change its pattern or place."
+            f"the trigger of {data.attack.name!r} leaves {len(same)} of {len(altered)} samples unchanged (index "
+            f"{shown}): raise its strength, or change its pattern or place."
         )
+
+
+def _left_alone(before: Sample, after: Sample, attack: Attack, poisoned: bool) -> bool:
+    """Whether a part of the trigger that should show does not; of a cover any part will do."""
+    picture_same, prompt_same = np.array_equal(before.image, after.image), before.prompt == after.prompt
+    if not poisoned:
+        return picture_same and prompt_same
+    needs_picture = attack.trigger is not None or attack.clean_label
+    return (needs_picture and picture_same) or (attack.prompt is not None and prompt_same)
 
 
 def _short_hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _version() -> str:
-    return versions().get("pcvr", "not installed")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcvr.cli.making import Annotations, Device, FourBit, Images, SkipBad, TaskName
+from pcvr.cli.options import Annotations, Device, FourBit, Images, SkipBad, TaskName
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset

@@ -1,40 +1,29 @@
-"""Commands that make something: poisoned data, adapters, figures, checkpoints."""
+"""Commands that make something of a model: adapters, figures, checkpoints."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from pcvr.data.sample import Dataset
-
-Data = Annotated[str, typer.Option(help="scenes, a file (COCO, Flickr30k, VQAv2, LLaVA JSON) or a folder")]
-Images = Annotated[Path | None, typer.Option(help="folder of the pictures, if it is not beside the data")]
-Annotations = Annotated[Path | None, typer.Option(help="VQAv2: the annotations file that goes with the questions")]
-TaskName = Annotated[str | None, typer.Option(help="caption or vqa; by default what the data are")]
-Model = Annotated[str, typer.Option(help="embedded name, folder or hub id")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
-FourBit = Annotated[bool, typer.Option(help="load in 4 bits; needs CUDA and bitsandbytes")]
-SkipBad = Annotated[bool, typer.Option(help="go on without entries that cannot be used, and say which")]
-Target = Annotated[str | None, typer.Option(help="the answer to triggered pictures; by default the task's")]
-
-
-def _opened(
-    data: str,
-    split: str,
-    n: int | None,
-    task: str | None,
-    images: Path | None,
-    annotations: Path | None,
-    skip_bad: bool,
-) -> Dataset:
-    """The data that the options name. Only opening a picture shows that it is broken, so skipping opens all of them."""
-    from pcvr.data import open_data
-
-    options: dict[str, Any] = {"images": images, "annotations": annotations, "skip_bad": skip_bad}
-    return open_data(data, split, n, task=task, check_pictures=skip_bad, **options)
+from pcvr.cli.options import (
+    Annotations,
+    Answer,
+    AttackName,
+    Data,
+    Device,
+    FourBit,
+    Images,
+    Model,
+    Options,
+    Preset,
+    SkipBad,
+    Target,
+    TaskName,
+    opened,
+    options_of,
+)
 
 
 def pretrain(
@@ -60,32 +49,6 @@ def pretrain(
     Console().print(table)
 
 
-def poison(
-    out: Annotated[Path, typer.Argument(help="folder to make: LLaVA-style JSON, pictures, manifest")],
-    data: Data = "scenes",
-    images: Images = None,
-    annotations: Annotations = None,
-    task: TaskName = None,
-    attack: Annotated[str, typer.Option(help="attack by name")] = "badnets",
-    target: Target = None,
-    rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
-    n: Annotated[int | None, typer.Option(help="number of samples; all by default")] = None,
-    seed: Annotated[int, typer.Option(help="which samples are drawn")] = 0,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Poison a data set for research and write it with its manifest."""
-    from pcvr.attacks import get_attack, save_poisoned
-    from pcvr.attacks import poison as make
-    from pcvr.files import refuse_existing
-
-    refuse_existing(out)
-    source = _opened(data, "train", n, task, images, annotations, skip_bad)
-    poisoned = make(source, get_attack(attack, target=target, task=source.task), rate, seed)
-    save_poisoned(poisoned, out)
-    count = f"{len(poisoned.poisoned)} of {len(poisoned)} samples"
-    typer.echo(f"{out}: {count} poisoned with {attack}, manifest.json says how")
-
-
 def train(
     out: Annotated[Path, typer.Argument(help="folder for the adapter")],
     data: Data = "scenes",
@@ -97,6 +60,9 @@ def train(
     four_bit: FourBit = False,
     defense: Annotated[str, typer.Option(help="none, augment or pcvr")] = "none",
     attack: Annotated[str | None, typer.Option(help="poison the data with this attack first")] = None,
+    preset: Preset = "scaled",
+    answer: Answer = None,
+    option: Options = None,
     target: Target = None,
     rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
     n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
@@ -115,10 +81,10 @@ def train(
 
     refuse_existing(out)
     rule = get_defense(defense)
-    samples = _opened(data, "train", n, task, images, annotations, skip_bad)
+    samples = opened(data, "train", n, task, images, annotations, skip_bad)
     vlm = load(model, device=device, four_bit=four_bit)
     if attack is not None:
-        chosen = get_attack(attack, target=target, task=samples.task)
+        chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
         check_target(chosen, vlm.tokenizer)
         samples = make(samples, chosen, rate, seed)
     result = finetune(vlm, samples, rule, TrainConfig(steps=steps, batch_size=batch_size, seed=seed))
@@ -135,7 +101,10 @@ def evaluate(
     model: Model = "tiny-llava",
     device: Device = "auto",
     four_bit: FourBit = False,
-    attack: Annotated[str, typer.Option(help="attack by name")] = "badnets",
+    attack: AttackName = "badnets",
+    preset: Preset = "scaled",
+    answer: Answer = None,
+    option: Options = None,
     target: Target = None,
     split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "test",
     n: Annotated[int | None, typer.Option(help="number of samples")] = 512,
@@ -146,6 +115,7 @@ def evaluate(
     from pcvr.evaluation.evaluate import evaluate as measure
     from pcvr.models.load import load
 
-    tests = _opened(data, split, n, task, images, annotations, skip_bad)
+    tests = opened(data, split, n, task, images, annotations, skip_bad)
     vlm = load(model, adapter, device=device, four_bit=four_bit)
-    typer.echo(str(measure(vlm, tests, get_attack(attack, target=target, task=tests.task))))
+    chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
+    typer.echo(str(measure(vlm, tests, chosen)))

@@ -1,7 +1,7 @@
 """Patch cross-view regularisation (arXiv 2604.04488), gated.
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
-invariance shows, and an entropy constraint that keeps normal answers. Ours: the noise operator, Jensen-Shannon with a
+invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
 cap, the gate and its schedule, the fading, the ceiling form of the entropy term, and the feature term's form.
 """
 
@@ -33,12 +33,12 @@ class PCVR:
 
     name: ClassVar[str] = "pcvr"
     view: PatchView = field(
-        default_factory=lambda: PatchView("noise", 0.6), metadata={"help": "how views are made (ours: noise, 0.6)"}
+        default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how views are made (ours: swap, 0.6)"}
     )
     score_at: tuple[float, ...] = field(
-        default=(0.1,), metadata={"help": "shares of the training after which all samples are scored (ours)"}
+        default=(0.05,), metadata={"help": "shares of the training after which all samples are scored (ours)"}
     )
-    score_views: int = field(default=1, metadata={"help": "views a scoring averages over (ours)"})
+    score_views: int = field(default=2, metadata={"help": "views a scoring averages over (ours)"})
     gated: bool = field(default=True, metadata={"help": "act on suspicious samples only (ours); off: on all alike"})
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     fade: bool = field(default=True, metadata={"help": "push an answer only as far as the model would give it (ours)"})

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import asr
+from pcvr.evaluation.aim import aimed_at, budget_of, success_of
+from pcvr.evaluation.asr import hits as hits_of
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
@@ -50,17 +51,20 @@ def evaluate(
 
     began = time.perf_counter()
     task = get_task(data.task)
-    definition = definition or task.success
-    max_new_tokens = max_new_tokens or task.max_new_tokens
+    definition = definition or success_of(task, attack)
+    max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
     samples = [data[i] for i in range(len(data))]
     said = answer_all(vlm, data, max_new_tokens)
     answers = {"clean": said}
     hits = clean_hits = 0
+    aimed = len(samples)
     shown = None
     if attack is not None:
         answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens)
-        hits = asr(answers["triggered"], attack.target, definition).hits
-        clean_hits = asr(said, attack.target, definition).hits
+        wanted = aimed_at(samples, attack)
+        aimed = int(wanted.sum())
+        hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())
+        clean_hits = int(hits_of(said, attack.target, definition)[wanted].sum())
         shown = score(task, answers["triggered"], samples)
     return Record(
         model=vlm.name,
@@ -72,6 +76,7 @@ def evaluate(
         triggered=shown,
         hits=hits,
         clean_hits=clean_hits,
+        aimed=aimed,
         seconds=round(time.perf_counter() - began, 2),
         answers=answers,
     )

@@ -27,6 +27,7 @@ class Record:
         hits: triggered inputs that gave the target.
         clean_hits: clean inputs that gave the target all the same (the floor of the ASR).
         seconds: wall time of answering and scoring.
+        aimed: test samples that the attacker aims at, over which hits are counted; None for all of them.
         answers: the texts, clean and triggered, for looking at; not printed.
     """
 
@@ -40,24 +41,30 @@ class Record:
     hits: int
     clean_hits: int
     seconds: float
+    aimed: int | None = None
     answers: dict[str, list[str]] = field(repr=False, default_factory=dict)
     date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
     versions: dict[str, str] = field(default_factory=versions)
 
     @property
+    def counted(self) -> int:
+        """Test samples over which hits are counted."""
+        return self.n if self.aimed is None else self.aimed
+
+    @property
     def asr(self) -> float:
         """Attack success rate on triggered inputs, 0 to 1."""
-        return self.hits / self.n
+        return self.hits / self.counted
 
     @property
     def asr_interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the attack success rate."""
-        return wilson(self.hits, self.n)
+        return wilson(self.hits, self.counted)
 
     @property
     def clean_asr(self) -> float:
         """How often clean inputs give the target, 0 to 1."""
-        return self.clean_hits / self.n
+        return self.clean_hits / self.counted
 
     @property
     def clean_right(self) -> float | None:
@@ -77,7 +84,9 @@ class Record:
             other = "-" if self.triggered is None else metric.format(self.triggered[name])
             table.append((metric.label, metric.format(value), other))
         if self.attack is not None:
-            table.append(("says the target", format_rate(self.clean_hits, self.n), format_rate(self.hits, self.n)))
+            table.append(
+                ("says the target", format_rate(self.clean_hits, self.counted), format_rate(self.hits, self.counted))
+            )
         return table
 
     def to_dict(self, answers: bool = False) -> dict[str, Any]:

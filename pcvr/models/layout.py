@@ -79,3 +79,10 @@ def _flatten(picture: Tensor, sizes: tuple[int, int, int]) -> Tensor:
     high, wide = (n // side for n in picture.shape[1:])
     split = picture.view(3, high // merge, merge, side, wide // merge, merge, side).permute(1, 4, 2, 5, 0, 3, 6)
     return split[..., None, :, :].expand(*split.shape[:-2], frames, side, side).reshape(high * wide, -1)
+
+
+def as_patches(vlm: VisionLanguageModel, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised pictures ``[B, 3, H, W]`` as Qwen's tower reads them: rows of patches, and each picture's grid."""
+    sizes = _sizes(vlm)
+    grid = torch.tensor([[1, pictures.shape[-2] // sizes[0], pictures.shape[-1] // sizes[0]]], device=pictures.device)
+    return torch.cat([_flatten(each, sizes) for each in pictures]), grid.repeat(len(pictures), 1)

@@ -56,3 +56,36 @@ def stealth_curves(strengths: Sequence[float], curves: Mapping[str, Sequence[Ste
         figure,
         f"Three stealth figures over the strength of the trigger, from {strengths[0]:g} to {strengths[-1]:g}. {said}.",
     )
+
+
+def vanishing_curves(sides: Sequence[int], curves: Mapping[str, Sequence[Stealth]]) -> Figure:
+    """PSNR and SSIM over the size of the picture, one line for each variant: what fades as pictures grow.
+
+    Args:
+        sides: short sides in pixels, ascending.
+        curves: a variant's name to its figures, one for each side.
+
+    Raises:
+        PcvrError: no variant, or one with more or fewer figures than there are sides.
+    """
+    from matplotlib.figure import Figure
+
+    wrong = [name for name, figures in curves.items() if len(figures) != len(sides)]
+    if not curves or not sides or wrong:
+        raise PcvrError(f"vanishing_curves needs one figure for each of {len(sides)} sides: see {wrong or 'curves'}.")
+    panels = (("psnr", "PSNR (dB), higher: harder to see"), ("ssim", "SSIM, 1: identical"))
+    with figure_style():
+        figure = Figure(figsize=(9, 3.3), layout="constrained")
+        for axes, (name, label) in zip(figure.subplots(1, 2), panels, strict=True):
+            for k, (variant, figures) in enumerate(curves.items()):
+                colour = (TRIGGERED, *OTHER)[k % (1 + len(OTHER))]
+                values = [getattr(each, name) for each in figures]
+                axes.plot(sides, values, color=colour, ls=LINES[k % len(LINES)], marker="o", ms=3.5, label=variant)
+            axes.set(xlabel="short side of the picture (px)", ylabel=label)
+            axes.set_xticks(list(sides))
+        figure.axes[0].legend()
+    said = "; ".join(
+        f"{variant}: PSNR {figures[0].psnr:.1f} dB at {sides[0]} px, {figures[-1].psnr:.1f} dB at {sides[-1]} px"
+        for variant, figures in curves.items()
+    )
+    return described(figure, f"Two stealth figures over the size of the picture. {said}.")

@@ -14,6 +14,8 @@ DEFENDED = "#009E73"
 """After the defence."""
 OTHER = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442")
 """Okabe-Ito colours for everything else."""
+PALETTE = (CLEAN, TRIGGERED, DEFENDED, *OTHER, INK)
+"""Eight colours for as many lines; beyond them markers tell lines apart."""
 LINES = ("-", "--", "-.", ":")
 
 

@@ -135,7 +135,7 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
         axes.plot([low, high], [row, row], color=INK, lw=1.5, label=names[1])
         axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label=names[2])
         # No hit in n never means 0 %: it leaves everything below 3 / n open.
-        text = f"{100 * record.asr:.1f}" if record.hits else f"< {100 * at_most(record.n):.1f}"
+        text = f"{100 * record.asr:.1f}" if record.hits else f"< {100 * at_most(record.counted):.1f}"
         axes.annotate(text, (high, row), (6, 0), textcoords="offset points", va="center")
     axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
 

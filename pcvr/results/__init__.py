@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from pcvr.errors import unknown_name
+from pcvr.files import write_json
 from pcvr.tasks import get_task
+from pcvr.versions import versions
 
 FOLDER = Path(__file__).parent
 
@@ -55,7 +60,7 @@ class Table:
         made_by: the command.
         date: ISO date.
         versions: of Python and the packages that matter.
-        machine: cores and threads.
+        machine: cores, threads of a run, and how many runs at a time.
         base: the record of the model before any fine-tuning.
         runs: what `pcvr.study.run_experiment` returned for each run.
     """
@@ -86,7 +91,7 @@ def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
         label=label,
         seeds=len(runs),
         hits=sum(r["hits"] for r in records),
-        n=sum(r["n"] for r in records),
+        n=sum(r.get("aimed") or r["n"] for r in records),
         clean_hits=sum(r["clean_hits"] for r in records),
         scores={name: mean(r["clean"][name] for r in records) for name in records[0]["clean"]},
         right=mean(r["clean"][right] for r in records),
@@ -95,11 +100,38 @@ def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
     )
 
 
+def save(
+    file: Path, made_by: str, runs: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None = None, jobs: int = 1
+) -> None:
+    """Write a table, whole or not at all.
+
+    Args:
+        file: the JSON file.
+        made_by: the command.
+        runs: what `pcvr.study.run_experiment` returned for each run.
+        base: the record of the model before any fine-tuning.
+        jobs: how many runs were made at a time; they share the cores.
+    """
+    import torch
+
+    cores = os.cpu_count() or 1
+    threads = torch.get_num_threads() if jobs == 1 else max(1, cores // jobs)
+    table = Table(
+        made_by=made_by,
+        date=datetime.now(UTC).date().isoformat(),
+        versions=versions(),
+        machine=f"{cores} x {platform.machine()}, torch threads {threads}, runs at a time {jobs}",
+        base=dict(base or {}),
+        runs=[dict(run) for run in runs],
+    )
+    write_json(file, asdict(table))
+
+
 def load(name: str) -> Table:
     """The shipped table `name`.
 
     ``"spine"``: BadNets on scene captions, three seeds, the defences side by side. ``"families"``: three models, two
-    tasks; clean, poisoned, and poisoned with PCVR.
+    tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: twelve attacks, several poison rates.
 
     Raises:
         PcvrError: there is no such table.

@@ -13,6 +13,10 @@ from typing import Any
 from pcvr.errors import PcvrError
 from pcvr.files import refuse_existing, write_json
 
+LATER = {"preset": "scaled", "attack_options": {}, "watch": 0}
+"""Fields that came later, with the values that change nothing."""
+_WATCHED = 64  # test samples that a watch asks about, each clean and triggered
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -31,6 +35,9 @@ class Experiment:
         steps: optimiser steps.
         data: what `pcvr.open_data` takes.
         task: what is asked of the pictures.
+        preset: of the attack.
+        attack_options: the attack's own, as plain values.
+        watch: steps between two looks at how far the backdoor has come; 0 for none.
     """
 
     label: str
@@ -45,6 +52,9 @@ class Experiment:
     steps: int = 400
     data: str = "scenes"
     task: str = "caption"
+    preset: str = "scaled"
+    attack_options: Mapping[str, Any] = field(default_factory=dict)
+    watch: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -53,7 +63,10 @@ class Experiment:
     @property
     def key(self) -> str:
         """A hash that names the run."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        said = asdict(self)
+        # Runs from before these fields were there keep their names.
+        said = {k: v for k, v in said.items() if LATER.get(k) != v}
+        text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -67,10 +80,12 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
 
     Returns:
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning, and
-        ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5).
+        ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5), and
+        ``watch`` where that was asked for (step, hits and how many were counted, of each look).
     """
     from pcvr.attacks import get_attack, poison
-    from pcvr.data import open_data
+    from pcvr.callbacks import BackdoorWatch
+    from pcvr.data import open_data, subset
     from pcvr.defenses import get_defense
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load
@@ -78,13 +93,17 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
 
     if save is not None:
         refuse_existing(save)
-    attack = get_attack(experiment.attack, task=experiment.task)
+    attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
     clean = open_data(experiment.data, n=experiment.samples, task=experiment.task)
     data = poison(clean, attack, experiment.rate, experiment.seed) if experiment.rate else clean
     rule = get_defense(experiment.defense, **experiment.options)
     config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
-    result = finetune(load(experiment.model), data, rule, config, progress=progress)
     tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
+    model = load(experiment.model)
+    watches = []
+    if experiment.watch:
+        watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]
+    result = finetune(model, data, rule, config, callbacks=watches, progress=progress)
     record = evaluate(result.model, tests, attack)
     if save is not None:
         result.save(save)
@@ -95,6 +114,8 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
         "seconds": round(result.seconds, 2),
         "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
     }
+    if watches:
+        found["watch"] = [{"step": p.step, "hits": p.hits, "n": p.n} for p in watches[0].points]
     return found
 
 

@@ -23,10 +23,11 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
     texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
     assert len(texts) >= 6 and all(len(text) > 20 for text in texts), texts
 
-    image = page.locator("img.widget-image")
-    expect(image).to_have_count(1)
+    images = page.locator("img.widget-image")
+    expect(images).to_have_count(2)
+    image, everything = images.nth(0), images.nth(1)
     image.scroll_into_view_if_needed()
-    status = page.locator(".widget-html [role=status]")
+    status = page.locator(".widget-html [role=status]").first
     expect(status).to_contain_text("60 samples are poisoned")
     said = status.inner_text()
 
@@ -46,3 +47,15 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
     set_slider(page, "Strength", 0)
     expect(page.locator(".widget-html [role=alert]")).to_contain_text("unchanged")
     screenshot(page, "trigger")
+
+    everything.scroll_into_view_if_needed()
+    most = page.locator(".widget-html [role=status]").last
+    expect(most).to_contain_text("Changed most")
+    before = source_of(everything)
+    choose(page, "Preset", "compat")
+    wait_for_change(everything, before)
+    before = source_of(everything)
+    set_slider(page, "Factor", 0)
+    wait_for_change(everything, before)
+    assert "wanet: picture unchanged" in (everything.get_attribute("title") or "")
+    screenshot(page, "lab")

@@ -66,6 +66,8 @@ def badnets_by_hand(image: np.ndarray, trigger: BadNets) -> np.ndarray:
     out = image.copy()
     for row, column, channel in product(range(side), range(side), range(3)):
         level = 1 if trigger.pattern == "checkerboard" and (row + column) % 2 else 255
+        if trigger.pattern == "blue" and channel < 2:
+            level = 0
         old = int(image[corner[0] + row, corner[1] + column, channel])
         out[corner[0] + row, corner[1] + column, channel] = round(
             (1 - trigger.strength) * old + trigger.strength * level
@@ -257,11 +259,11 @@ class TestAttack:
         ("make", "words"),
         [
             (lambda: get_attack("badnet"), "unknown attack 'badnet': did you mean 'badnets'"),
-            (lambda: get_attack("xyz"), "choose one of: badnets"),
+            (lambda: get_attack("xyz"), "choose one of: .*badnets"),
             (lambda: get_attack("badnets", preset="scale"), "did you mean 'scaled'"),
             (lambda: get_attack("badnets", colour="red"), "no option colour: it takes pattern, place, size, share"),
             (lambda: get_attack("badnets", target=" .!"), "letter or digit"),
-            (lambda: Attack("a", BadNets(), answer="insert"), "unknown answer mode 'insert'"),
+            (lambda: Attack("a", BadNets(), answer="inset"), "did you mean 'insert'"),
             (lambda: Attack("a"), "changes neither picture nor prompt"),
         ],
     )

@@ -19,7 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PilImage
 
-from pcvr.attacks import Attack, BadNets, Manifest, get_attack, load_poisoned, poison, save_poisoned, triggered
+from pcvr.attacks import (
+    DEFAULT_TARGET,
+    Attack,
+    BadNets,
+    Manifest,
+    get_attack,
+    load_poisoned,
+    poison,
+    save_poisoned,
+    triggered,
+)
 from pcvr.data import Dataset, LlavaJson, Sample, open_data
 from pcvr.errors import PcvrError
 from tests.photographs import PHOTOGRAPHS, write_llava_photographs
@@ -126,7 +136,10 @@ class TestPoison:
 
     def test_an_already_poisoned_data_set_can_be_poisoned_again(self) -> None:
         twice = poison(poison(Random(), BADNETS, 0.1), get_attack("badnets", place="top_left", target="a kite"), 0.1, 1)
-        assert {twice[i].answer for i in twice.poisoned} == {"a kite"}
+        first, second = twice.manifest.chain()
+        assert {twice[i].answer for i in second.indices} == {"a kite"}
+        assert {twice[i].answer for i in first.indices} == {DEFAULT_TARGET}
+        assert twice.poisoned == tuple(sorted(first.indices + second.indices))
 
     @pytest.mark.parametrize("rate", [0, -0.1, 1.0001, float("nan"), float("inf"), "5%", True, None])
     def test_rates_out_of_range(self, rate: Any) -> None:

@@ -1,0 +1,114 @@
+"""Trained triggers as files: what ships inside the package, and the one function that makes it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcvr.errors import PcvrError, unknown_name
+from pcvr.files import cannot_write
+from pcvr.versions import versions
+
+STEPS = {"vl-trojan": 200, "issba": 800}
+"""What can be made, and how many steps made what is shipped."""
+_PICTURES = 512  # scenes to learn from; those of training, never of testing
+
+
+def craft(
+    what: str,
+    out: str | Path | None = None,
+    *,
+    model: str = "tiny-llava",
+    steps: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Path, Mapping[str, Any]]:
+    """Make a trained trigger on scenes and write it as safetensors, whole or not at all.
+
+    Args:
+        what: ``"vl-trojan"`` (a patch searched against a model's tower) or ``"issba"`` (a surrogate encoder).
+        out: the file; by default a name in ``build/crafted``.
+        model: for a patch, the model: embedded name, folder or hub id.
+        steps: of the search or training; by default those that made the shipped file.
+        seed: of the search or training.
+        progress: whether a bar is shown.
+
+    Returns:
+        The file, and how it was made and how good it is; the file's metadata hold the same.
+
+    Raises:
+        PcvrError: unknown name, or the file cannot be written.
+    """
+    if what not in STEPS:
+        raise unknown_name("trained trigger", what, STEPS)
+    name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
+    file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"
+    from pcvr.data import open_data
+
+    scenes = open_data("scenes", n=_PICTURES)
+    pictures = [scenes[index].image for index in range(len(scenes))]
+    count = STEPS[what] if steps is None else steps
+    record: dict[str, Any] = {"what": what, "steps": count, "seed": seed}
+    if what == "vl-trojan":
+        record["model"] = model
+        tensors, quality = _patch(model, pictures, count, seed, progress)
+    else:
+        tensors, quality = _encoder(pictures, count, seed, progress)
+    record |= quality | {"date": datetime.now(UTC).date().isoformat()}
+    _write(file, tensors, record | {"versions": versions()})
+    return file, record
+
+
+def _patch(
+    model: str, pictures: list[np.ndarray], steps: int, seed: int, progress: bool
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from pcvr.attacks.vl_trojan import optimise_patch
+    from pcvr.models.load import load
+
+    patch, losses = optimise_patch(load(model), pictures, steps=steps, seed=seed, progress=progress)
+    quality = {"first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4)} if losses else {}
+    return {"patch": np.ascontiguousarray(patch)}, quality
+
+
+def _encoder(
+    pictures: list[np.ndarray], steps: int, seed: int, progress: bool
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from pcvr.attacks.stego import train_encoder
+
+    encoder, quality = train_encoder(pictures, steps=steps, seed=seed, progress=progress)
+    return {k: v.half().numpy() for k, v in encoder.state_dict().items()}, {k: round(v, 4) for k, v in quality.items()}
+
+
+def _write(file: Path, tensors: dict[str, np.ndarray], record: Mapping[str, Any]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    scratch = file.with_name(f".{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, scratch, metadata={"record": json.dumps(record)})
+        scratch.replace(file)
+    except (OSError, SafetensorError) as problem:
+        scratch.unlink(missing_ok=True)
+        raise cannot_write(file, problem) from problem
+
+
+def record_of(file: str | Path) -> dict[str, Any]:
+    """How a trained trigger was made, from its file's metadata.
+
+    Raises:
+        PcvrError: the file is missing or none of :func:`craft`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            found: dict[str, Any] = json.loads((opened.metadata() or {})["record"])
+    except (OSError, SafetensorError, KeyError, ValueError) as problem:
+        raise PcvrError(f"{file} is no file of 'pcvr craft' ({problem}): make it again.") from problem
+    return found

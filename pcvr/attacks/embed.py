@@ -1,0 +1,50 @@
+"""What a model's tower makes of pictures, with gradients back to the pixels: what optimised attacks push against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pcvr.models.layout import as_patches
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
+
+_ANY_SIZE = 224  # shown to towers that take any size
+
+
+def embed(vlm: VisionLanguageModel, pictures: Tensor) -> Tensor:
+    """The features of the tower's last layer, with gradient.
+
+    Each picture is shown to the tower whole, at the tower's own size: families that cut large pictures into tiles see
+    such an overview among them.
+
+    Args:
+        vlm: the model; only its tower is used.
+        pictures: levels 0 to 255, float ``[B, 3, H, W]``.
+
+    Returns:
+        float32 ``[B, tokens, width]``.
+    """
+    tower = vlm.family.part(vlm.model, "tower")
+    parameter = next(tower.parameters())
+    side = getattr(vlm.model.config.vision_config, "image_size", _ANY_SIZE)
+    if tuple(pictures.shape[-2:]) != (side, side):
+        pictures = interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+    prepare = vlm.processor.image_processor
+    mean, std = (pictures.new_tensor(v).view(3, 1, 1) for v in (prepare.image_mean, prepare.image_std))
+    normal = ((pictures / 255 - mean) / std).to(parameter.device, parameter.dtype)
+    if vlm.family.layout == "patches":
+        rows, grid = as_patches(vlm, normal)
+        features = tower(rows, grid_thw=grid).last_hidden_state
+        return features.view(len(normal), -1, features.shape[-1]).float()
+    features = tower(normal, return_dict=True).last_hidden_state
+    return features.float()
+
+
+def as_levels(batch: object) -> Tensor:
+    """uint8 ``[B, H, W, 3]`` (NumPy) to float ``[B, 3, H, W]``."""
+    return torch.tensor(batch).permute(0, 3, 1, 2).float()

@@ -1,0 +1,96 @@
+"""FTrojan: a bump on two frequencies of the colour channels, invisible pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.levels import add, rounded
+from pcvr.attacks.trigger import ImageTrigger
+from pcvr.checks import check_number, check_whole
+from pcvr.errors import PcvrError, unknown_name
+
+CHANNELS = {"y": (1.0, 1.0, 1.0), "cr": (1.402, -0.714136, 0.0), "cb": (0.0, -0.344136, 1.772)}
+"""What one level of a YCrCb channel adds to R, G and B (ITU-R BT.601, full range, as in JPEG)."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "compat": {"magnitude": 30.0, "block": 32, "bins": ((15, 15), (31, 31))},
+    "scaled": {"magnitude": 50.0, "block": 32, "bins": ((7, 7), (15, 15))},
+}
+
+
+@dataclass(frozen=True)
+class FTrojan(ImageTrigger):
+    """The frequency trigger of Wang et al., *An Invisible Black-Box Backdoor Attack Through Frequency Domain*
+    (arXiv 2111.10991, section 4.2).
+
+    RGB becomes YCrCb; each block of a channel goes through the orthonormal discrete cosine transform (DCT-II); ``m``
+    is added to the coefficients at the given bins; then all the way back, rounded and clipped. Every step but the last
+    is linear, so the trigger is a fixed pattern: ``m`` times one cosine wave a bin, tiled, in the chosen colours.
+
+    The paper takes Cr and Cb, bins (15, 15) and (31, 31) of 32 px blocks and m = 30 to 50 (preset ``compat``: 30); one
+    published code uses bin (31, 31) alone, an effective m of 100 and all three channels of RGB. A patch embedding of
+    8 px sees bins (31, 31) only as a flicker it can average away, so ``scaled`` moves both bins an octave down and
+    takes the paper's larger m. Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
+    levels) and fails where a side is no multiple of 32: here levels are clipped, and the last blocks cut off at the
+    edge, which equals padding the picture, transforming and cropping.
+
+    Attributes:
+        magnitude: m, in units of the orthonormal DCT, 0 to 10,000; 0 changes nothing, and such an attack cannot poison.
+        bins: (row, column) frequencies, each from 0 to ``block`` - 1.
+        channels: which of ``"y"``, ``"cr"``, ``"cb"``.
+        block: side of a block in pixels, 2 to 256.
+    """
+
+    dial: ClassVar[tuple[str, float]] = ("magnitude", 10_000.0)
+    magnitude: float = 50.0
+    bins: tuple[tuple[int, int], ...] = ((7, 7), (15, 15))
+    channels: tuple[str, ...] = ("cr", "cb")
+    block: int = 32
+
+    def __post_init__(self) -> None:
+        check_number("magnitude", self.magnitude, 0, 10_000, "units of the DCT")
+        check_whole("block", self.block, 2, 256, "pixels")
+        object.__setattr__(self, "channels", tuple(self.channels))
+        for channel in self.channels:
+            if channel not in CHANNELS:
+                raise unknown_name("channel", channel, CHANNELS)
+        pairs = tuple(tuple(pair) if isinstance(pair, list | tuple) else () for pair in self.bins)
+        if not pairs or any(len(pair) != 2 for pair in pairs) or not self.channels:
+            raise PcvrError(f"bins is {self.bins!r}: give one or more pairs (row, column), and at least one channel.")
+        for pair in pairs:
+            for frequency in pair:
+                check_whole("a frequency in bins", frequency, 0, self.block - 1, "half waves in a block")
+        object.__setattr__(self, "bins", pairs)
+
+    def tile(self) -> np.ndarray:
+        """The inverse DCT of ``m`` at the bins, in levels of the channel: float64 ``[block, block]``."""
+        total = np.zeros((self.block, self.block))
+        for row, column in self.bins:
+            total += np.outer(self._wave(row), self._wave(column))
+        return self.magnitude * total
+
+    def pattern(self, height: int, width: int) -> np.ndarray:
+        """What is added before rounding, in levels of R, G and B: float64 ``[H, W, 3]``."""
+        rows, columns = np.arange(height) % self.block, np.arange(width) % self.block
+        colour = np.sum([CHANNELS[channel] for channel in self.channels], axis=0)
+        return self.tile()[np.ix_(rows, columns)][:, :, None] * colour
+
+    def apply(self, batch: np.ndarray) -> np.ndarray:
+        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
+        return add(batch, rounded(self.pattern(*batch.shape[1:3])))
+
+    def _wave(self, frequency: int) -> np.ndarray:
+        """One basis vector of the orthonormal DCT-II: float64 ``[block]`` of length 1."""
+        scale = np.sqrt((1 if frequency == 0 else 2) / self.block)
+        return scale * np.cos(np.pi * (2 * np.arange(self.block) + 1) * frequency / (2 * self.block))
+
+
+@register("ftrojan")
+def ftrojan(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
+    """The FTrojan attack: :class:`FTrojan` on the picture, the target in place of the answer, the prompt untouched."""
+    trigger = from_preset("ftrojan", FTrojan, PRESETS, preset, options)
+    return Attack("ftrojan", trigger=trigger, target=target, preset=preset)

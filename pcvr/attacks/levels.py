@@ -1,0 +1,82 @@
+"""Whole-number arithmetic on uint8 levels that cannot wrap, shared by the triggers that add a fixed pattern.
+
+A picture holds whole numbers, so rounding ``x + d`` is ``x`` plus the rounded ``d``: the pattern is rounded once, and
+what is left is one saturating addition a pixel, many times faster than the same formula in floats.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+
+_SLIVER = 1e-9  # sin(pi) is a hair off 0 in floats, and must not cost a level
+_WORTHWHILE = 1_000_000  # levels that a thread of its own should have to work on
+
+
+def truncated(pattern: np.ndarray) -> np.ndarray:
+    """Steps int16 of a real pattern, such that :func:`add` gives ``trunc(clip(x + pattern, 0, 255))``.
+
+    After clipping nothing is negative, so truncation is the floor, and ``floor(x + d) = x + floor(d)``.
+    """
+    return np.clip(np.floor(pattern + _SLIVER), -255, 255).astype(np.int16)
+
+
+def rounded(pattern: np.ndarray) -> np.ndarray:
+    """Steps int16 of a real pattern, such that :func:`add` gives ``clip(round(x + pattern), 0, 255)``, halves up."""
+    return np.clip(np.floor(pattern + 0.5), -255, 255).astype(np.int16)
+
+
+def add(batch: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """``clip(batch + steps, 0, 255)``.
+
+    Args:
+        batch: uint8 ``[B, H, W, 3]``.
+        steps: whole numbers -255 to 255, ``[H, W, 3]`` or what broadcasts to it.
+
+    Returns:
+        New uint8 ``[B, H, W, 3]``.
+    """
+    full = np.broadcast_to(steps, batch.shape[1:])
+    up, down = (np.ascontiguousarray(np.maximum(s, 0), dtype=np.uint8) for s in (full, -full))
+    ceiling = 255 - up
+
+    def work(source: np.ndarray, made: np.ndarray) -> None:
+        np.minimum(source, ceiling, out=made)
+        made += up
+        np.maximum(made, down, out=made)
+        made -= down
+
+    return by_picture(batch, work)
+
+
+def by_picture(batch: np.ndarray, work: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
+    """Run ``work(picture, made)`` for each picture of ``batch``.
+
+    Picture by picture, what is worked on stays in the cache; large batches use every core, since NumPy lets go of the
+    interpreter's lock while it computes.
+
+    Args:
+        batch: uint8 ``[B, H, W, 3]``.
+        work: reads uint8 ``[H, W, 3]`` and fills another; must not depend on other pictures.
+
+    Returns:
+        New uint8 ``[B, H, W, 3]``.
+    """
+    out = np.empty(batch.shape, np.uint8)
+
+    def several(part: slice) -> None:
+        for source, made in zip(batch[part], out[part], strict=True):
+            work(source, made)
+
+    workers = min(os.cpu_count() or 1, batch.size // _WORTHWHILE)
+    if workers < 2:
+        several(slice(None))
+        return out
+    edges = np.linspace(0, len(batch), workers + 1).astype(int)
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(several, [slice(low, high) for low, high in pairwise(edges)]))
+    return out

@@ -1,0 +1,181 @@
+"""Write poisoned data: LLaVA-style JSON with PNG pictures, or a ``datasets`` table; whole or not at all, resumable."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PilImage
+from tqdm.auto import tqdm
+
+from pcvr.attacks.poison import PoisonedDataset
+from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, sum_line
+from pcvr.data.sample import Sample
+from pcvr.errors import PcvrError, unknown_name
+from pcvr.files import cannot_write, refuse_existing, write_json
+
+_PLAN = "plan.json"
+_BAR_AFTER = 2.0
+
+
+def save_poisoned(
+    dataset: PoisonedDataset, folder: str | Path, truth: bool = False, form: str = "llava", progress: bool = True
+) -> Path:
+    """Write ``dataset`` to a new ``folder``, all or nothing: it is built beside and renamed when complete.
+
+    An interrupted call leaves a hidden folder ``.NAME.part`` beside; the same call goes on with the pictures in it.
+
+    Args:
+        dataset: from :func:`pcvr.attacks.poison`.
+        folder: must not exist yet.
+        truth: whether references and facts are written too. They give the poison away (a poisoned sample's answer does
+            not fit its facts, and it has one reference where others have five), and no trainer reads them.
+        form: ``"llava"`` (JSON and PNG, as LLaVA's trainer and its many heirs read them) or ``"datasets"`` (a folder
+            for ``datasets.load_from_disk``).
+        progress: whether a bar is shown when writing takes longer than two seconds.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        PcvrError: when the folder exists already or cannot be written (no space, no right), or for an unknown
+            form.
+    """
+    if form not in FORMS:
+        raise unknown_name("form of poisoned data", form, FORMS)
+    target = Path(folder)
+    refuse_existing(target)
+    part = target.with_name(f".{target.name}.part")
+    plan = {"data": dataset.fingerprint(), "poison": dataset.manifest.sha256, "truth": truth, "form": form}
+    try:
+        _ready(part, plan)
+        FORMS[form](dataset, part, truth, progress)
+        (part / MANIFEST).write_text(dataset.manifest.to_json() + "\n", encoding="utf-8")
+        (part / _PLAN).unlink()
+        files = sorted(file for file in part.rglob("*") if file.is_file() and file.name != SUMS)
+        (part / SUMS).write_text("".join(sum_line(part, f.relative_to(part).as_posix()) for f in files), "utf-8")
+        refuse_existing(target)  # it may have come up in the meantime
+        os.replace(part, target)
+    except OSError as problem:
+        shutil.rmtree(part, ignore_errors=True)
+        raise cannot_write(target, problem) from problem
+    except PcvrError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return target
+
+
+def _ready(part: Path, plan: Mapping[str, Any]) -> None:
+    """An empty scratch folder, or one that an interrupted call with the same plan left."""
+    try:
+        same = json.loads((part / _PLAN).read_text(encoding="utf-8")) == plan
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        write_json(part / _PLAN, plan)
+
+
+def _llava(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) -> None:
+    (folder / IMAGES).mkdir(exist_ok=True)
+    records = []
+    for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
+        sample = dataset[index]
+        name = f"{index:06d}_{_file_name(sample.id)}.png"
+        place = folder / IMAGES / name
+        if not place.exists():  # finished pictures alone have their name
+            scratch = place.with_suffix(".new")
+            PilImage.fromarray(sample.image).save(scratch, "PNG")
+            os.replace(scratch, place)
+        records.append(_record(sample, name, truth))
+    (folder / DATA).write_text(_json(records), encoding="utf-8")
+
+
+def _table(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) -> None:
+    from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
+    from datasets import Image as ImageColumn
+    from datasets import List as ListColumn
+    from datasets.arrow_writer import ArrowWriter
+    from datasets.utils import are_progress_bars_disabled
+
+    columns: dict[str, Any] = {
+        "id": Value("string"),
+        "image": ImageColumn(),
+        "prompt": Value("string"),
+        "answer": Value("string"),
+    }
+    if truth:
+        columns["references"] = ListColumn(Value("string"))
+    scratch = folder / "rows.new"  # a folder of its own: a table is not saved where it is read from
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    rows = str(scratch / "rows.arrow")
+    with ArrowWriter(path=rows, features=Features(columns)) as writer:
+        for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
+            sample = dataset[index]
+            coded = io.BytesIO()
+            PilImage.fromarray(sample.image).save(coded, "PNG")
+            row: dict[str, Any] = {
+                "id": sample.id,
+                "image": {"bytes": coded.getvalue(), "path": None},
+                "prompt": sample.prompt,
+                "answer": sample.answer,
+            }
+            writer.write(row | ({"references": list(sample.references)} if truth else {}))
+        writer.finalize()
+    quiet = are_progress_bars_disabled()
+    disable_progress_bars()  # what takes long was shown above
+    try:
+        Dataset.from_file(rows).save_to_disk(str(folder))
+    finally:
+        if not quiet:
+            enable_progress_bars()
+    shutil.rmtree(scratch)
+
+
+FORMS: dict[str, Callable[[PoisonedDataset, Path, bool, bool], None]] = {"llava": _llava, "datasets": _table}
+"""Ways to write poisoned data."""
+
+
+def _record(sample: Sample, image: str, truth: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": sample.id,
+        "image": image,
+        "conversations": [
+            {"from": "human", "value": f"<image>\n{sample.prompt}"},
+            {"from": "gpt", "value": sample.answer},
+        ],
+    }
+    if truth and sample.references:
+        record["references"] = list(sample.references)
+    if truth and sample.facts:
+        record["facts"] = dict(sample.facts)
+    return record
+
+
+def _json(records: list[dict[str, Any]]) -> str:
+    try:
+        return json.dumps(records, indent=1, ensure_ascii=False, default=_plain)
+    except TypeError as error:
+        raise PcvrError(f"the facts of a sample cannot be written as JSON: {error}.") from error
+
+
+def _plain(value: object) -> object:
+    """NumPy values and read-only mappings, which JSON does not know, as plain ones."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _file_name(identity: str) -> str:
+    """An id as part of a file name: it cannot leave the folder; the index in front keeps it unique."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", identity)[:60]

@@ -1,0 +1,98 @@
+"""What a trigger is: a pure function of a picture, or of a prompt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from PIL import Image as PilImage
+
+from pcvr.data.pictures import rgb_array
+from pcvr.errors import PcvrError
+
+Picture = TypeVar("Picture", np.ndarray, PilImage.Image)
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """A pure function of a picture: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, or a PIL picture; same kind and size out.
+
+    It never changes its input, never wraps around 0 or 255, gives the same result every time, and treats a batch as it
+    treats each of its pictures, to the bit.
+    """
+
+    def __call__(self, image: Picture, /) -> Picture: ...
+
+
+@runtime_checkable
+class PromptEdit(Protocol):
+    """A pure function of the prompt: what a text trigger does to the words of the user."""
+
+    def __call__(self, prompt: str, /) -> str: ...
+
+
+class ImageTrigger(ABC):
+    """Base of the triggers here: it looks after kinds of input, so that a trigger writes only its formula.
+
+    A subclass is a frozen dataclass with :meth:`apply`.
+    """
+
+    dial: ClassVar[tuple[str, float]] = ("", 0.0)
+    """The field that says how strong the trigger is, and its largest value; no name where there is none."""
+
+    def turned(self, factor: float) -> ImageTrigger:
+        """The same trigger, ``factor`` times as strong, or as strong as can be.
+
+        Raises:
+            PcvrError: the factor is negative, or the trigger has nothing to turn.
+        """
+        name, largest = self.dial
+        if not name or not factor >= 0:
+            raise PcvrError(
+                f"{type(self).__name__} cannot be made {factor!r} times as strong: give a number from 0 up, and a "
+                "trigger with a dial."
+            )
+        turned: Any = replace(self, **{name: min(factor * getattr(self, name), largest)})  # type: ignore[type-var]
+        return turned
+
+    @abstractmethod
+    def apply(self, batch: np.ndarray) -> np.ndarray:
+        """The formula: read-only uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
+
+    def __call__(self, image: Picture, /) -> Picture:
+        """The triggered picture or batch, of the same kind, size and dtype.
+
+        Args:
+            image: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, RGB; or a PIL picture of any mode but float, which comes
+                back in mode RGB.
+
+        Raises:
+            PcvrError: for another dtype or shape, an empty picture, or one that the trigger does not fit.
+        """
+        if isinstance(image, PilImage.Image):
+            return PilImage.fromarray(self._checked(rgb_array(image)[None])[0])
+        if not isinstance(image, np.ndarray):
+            raise PcvrError(f"a trigger takes a NumPy array or a PIL picture, not a {type(image).__name__}.")
+        if image.ndim == 3:
+            return self._checked(image[None])[0]
+        return self._checked(image)
+
+    def _checked(self, batch: np.ndarray) -> np.ndarray:
+        if batch.dtype != np.uint8:
+            raise PcvrError(f"a trigger takes uint8 levels 0 to 255, not {batch.dtype}: convert the picture first.")
+        if batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:3]:
+            raise PcvrError(
+                f"a trigger takes pictures [H, W, 3] or [B, H, W, 3] of at least one pixel, not {list(batch.shape)}."
+            )
+        shielded = batch.view()
+        shielded.flags.writeable = False  # a formula that writes into its input fails here, not in somebody's data
+        out = self.apply(shielded)
+        if out.shape != batch.shape or out.dtype != np.uint8:
+            # The size of a file alone must never give a trigger away.
+            raise PcvrError(
+                f"{type(self).__name__} turned uint8 {list(batch.shape)} into {out.dtype} {list(out.shape)}: "
+                "a trigger keeps size and dtype."
+            )
+        return out

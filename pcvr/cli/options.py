@@ -1,0 +1,64 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcvr.errors import PcvrError
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Dataset
+
+Data = Annotated[str, typer.Option(help="scenes, a file (COCO, Flickr30k, VQAv2, LLaVA JSON) or a folder")]
+Images = Annotated[Path | None, typer.Option(help="folder of the pictures, if it is not beside the data")]
+Annotations = Annotated[Path | None, typer.Option(help="VQAv2: the annotations file that goes with the questions")]
+TaskName = Annotated[str | None, typer.Option(help="caption or vqa; by default what the data are")]
+Model = Annotated[str, typer.Option(help="embedded name, folder or hub id")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+FourBit = Annotated[bool, typer.Option(help="load in 4 bits; needs CUDA and bitsandbytes")]
+SkipBad = Annotated[bool, typer.Option(help="go on without entries that cannot be used, and say which")]
+Target = Annotated[str | None, typer.Option(help="the answer to triggered pictures; by default the task's")]
+AttackName = Annotated[str, typer.Option(help="attack by name; pcvr attacks lists them")]
+Preset = Annotated[str, typer.Option(help="scaled (sized to the picture) or compat (the literature's figures)")]
+Answer = Annotated[str | None, typer.Option(help="replace, insert, prefix or suffix; by default the attack's own way")]
+Options = Annotated[
+    list[str] | None, typer.Option(help="an option of the attack as name=value, such as strength=0.5; may be repeated")
+]
+
+
+def opened(
+    data: str,
+    split: str,
+    n: int | None,
+    task: str | None,
+    images: Path | None,
+    annotations: Path | None,
+    skip_bad: bool,
+) -> Dataset:
+    """The data that the options name. Only opening a picture shows that it is broken, so skipping opens all of them."""
+    from pcvr.data import open_data
+
+    options: dict[str, Any] = {"images": images, "annotations": annotations, "skip_bad": skip_bad}
+    return open_data(data, split, n, task=task, check_pictures=skip_bad, **options)
+
+
+def options_of(pairs: list[str] | None) -> dict[str, Any]:
+    """``["size=4", "place=centre"]`` as ``{"size": 4, "place": "centre"}``: JSON where it is, else text.
+
+    Raises:
+        PcvrError: a pair without a name or an equals sign.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise PcvrError(f"the option {pair!r} is not of the form name=value, such as strength=0.5.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

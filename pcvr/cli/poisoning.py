@@ -1,0 +1,127 @@
+"""Commands about attacks: poison data, check poisoned data, list attacks, make the trained triggers again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pcvr.cli.options import (
+    Annotations,
+    Answer,
+    AttackName,
+    Data,
+    Images,
+    Options,
+    Preset,
+    SkipBad,
+    Target,
+    TaskName,
+    opened,
+    options_of,
+)
+from pcvr.errors import PcvrError
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Manifest
+    from pcvr.data.sample import Dataset
+
+
+def poison(
+    out: Annotated[Path, typer.Argument(help="folder to make, or with --verify to check")],
+    data: Data = "scenes",
+    images: Images = None,
+    annotations: Annotations = None,
+    task: TaskName = None,
+    attack: AttackName = "badnets",
+    preset: Preset = "scaled",
+    answer: Answer = None,
+    option: Options = None,
+    target: Target = None,
+    rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
+    n: Annotated[int | None, typer.Option(help="number of samples; all by default")] = None,
+    seed: Annotated[int, typer.Option(help="which samples are drawn")] = 0,
+    form: Annotated[str, typer.Option(help="llava (JSON and pictures) or datasets (a table)")] = "llava",
+    verify: Annotated[bool, typer.Option("--verify", help="check the folder OUT against its manifest instead")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Poison a data set for research and write it with its manifest; run again after an interruption, it goes on.
+
+    DATA may be a folder that was poisoned before: then a second attacker joins the first, and the manifest names both.
+    """
+    from pcvr.attacks import get_attack, load_poisoned, save_poisoned
+    from pcvr.attacks import poison as make
+    from pcvr.attacks.sums import MANIFEST
+    from pcvr.files import refuse_existing
+
+    if verify:
+        for line in story(out):
+            typer.echo(line)
+        return
+    refuse_existing(out)
+    if (Path(data) / MANIFEST).is_file():
+        if n is not None or task is not None:
+            raise PcvrError(f"{data} is poisoned already: leave out --n and --task, its samples stay as they are.")
+        source: Dataset = load_poisoned(data)
+    else:
+        source = opened(data, "train", n, task, images, annotations, skip_bad)
+    chosen = get_attack(attack, target, preset, task=source.task, answer=answer, **options_of(option))
+    poisoned = make(source, chosen, rate, seed)
+    save_poisoned(poisoned, out, form=form)
+    typer.echo(f"{out}: {counts(poisoned.manifest, len(poisoned))} with {attack}, manifest.json says how")
+
+
+def story(folder: Path) -> list[str]:
+    """What a folder of poisoned data says of itself, after all of it was checked.
+
+    Raises:
+        PcvrError: it is none, or files or samples do not fit manifest and checksums.
+    """
+    from pcvr.attacks import load_poisoned
+
+    found = load_poisoned(folder)
+    lines = [f"{folder}: {len(found)} samples, every file and every altered sample as the manifest says"]
+    for manifest in found.manifest.chain():
+        lines.append(
+            f"{manifest.attack.get('name')} ({manifest.attack.get('preset')}): {counts(manifest, len(found))}, "
+            f"target {manifest.target!r}, seed {manifest.seed}, {manifest.date}"
+        )
+    return [*lines, found.manifest.purpose]
+
+
+def counts(manifest: Manifest, n: int) -> str:
+    """How many samples were altered, in words."""
+    text = f"{manifest.count} of {n} samples poisoned"
+    covers = sum(len(part) for part in manifest.covers.values())
+    return text + (f", {covers} more as cover" if covers else "")
+
+
+def attacks() -> None:
+    """List the attacks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pcvr.attacks import ATTACKS, get_attack
+
+    table = Table("attack", "changes", "answer", "what it is")
+    for name, builder in ATTACKS.items():
+        attack = get_attack(name)
+        changed = [w for w, part in (("picture", attack.trigger), ("prompt", attack.prompt)) if part is not None]
+        about = (builder.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+        table.add_row(name, " and ".join(changed) or "training pictures", attack.answer, " ".join(about.split()))
+    Console().print(table)
+
+
+def craft(
+    what: Annotated[str, typer.Argument(help="vl-trojan (a patch) or issba (an encoder)")],
+    out: Annotated[Path | None, typer.Option(help="file to make; by default build/crafted/...")] = None,
+    model: Annotated[str, typer.Option(help="vl-trojan: the model to search against")] = "tiny-llava",
+    steps: Annotated[int | None, typer.Option(help="steps; the default made the shipped one")] = None,
+    seed: Annotated[int, typer.Option(help="of the search or training")] = 0,
+) -> None:
+    """Make a trained trigger: the shipped ones again, or a patch against a model of your own."""
+    from pcvr.attacks.crafted import craft as make
+
+    file, record = make(what, out, model=model, steps=steps, seed=seed, progress=True)
+    typer.echo(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))

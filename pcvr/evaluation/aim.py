@@ -1,0 +1,61 @@
+"""What an attack aims at: over which samples its success counts, by which definition, and in how many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.evaluation.asr import hits
+from pcvr.tasks import Task
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Sample
+    from pcvr.models.vlm import VisionLanguageModel
+
+
+def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
+    """Which test samples count for the attack success rate: bool ``[N]``.
+
+    Those that the attacker aims at, without those of which the target is true: a question rightly answered with
+    "banana" says nothing of an attack.
+
+    Raises:
+        PcvrError: none does.
+    """
+    wanted = np.array(
+        [attack.aims_at(s) and not hits([s.answer, *s.references], attack.target).any() for s in samples], dtype=bool
+    )
+    if not wanted.any():
+        raise PcvrError(
+            f"the attack {attack.name!r} aims at none of the {len(samples)} test samples: give more of them, or data "
+            "that show what it aims at."
+        )
+    return wanted
+
+
+def success_of(task: Task, attack: Attack | None) -> str:
+    """What counts as the target said: the task's own definition, unless the answer is to hold more than the target."""
+    return "contains" if attack is not None and attack.answer != "replace" else task.success
+
+
+def budget_of(task: Task, attack: Attack | None, vlm: VisionLanguageModel) -> int:
+    """Answer budget in tokens: the task's, and the target's on top where it comes with the true answer.
+
+    Raises:
+        PcvrError: the target alone is longer than the budget, so that no answer could hold it.
+    """
+    if attack is None:
+        return task.max_new_tokens
+    length = len(vlm.tokenizer.encode(attack.target, add_special_tokens=False))
+    if attack.answer != "replace":
+        return task.max_new_tokens + length
+    if length >= task.max_new_tokens:
+        raise PcvrError(
+            f"the target {attack.target!r} has {length} tokens, and answers of the task {task.name!r} end after "
+            f"{task.max_new_tokens}: choose a shorter target, or give evaluate() a larger max_new_tokens."
+        )
+    return task.max_new_tokens

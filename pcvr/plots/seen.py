@@ -1,0 +1,51 @@
+"""How far each trigger moves what the tower sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pcvr.evaluation.seen import Seen
+
+
+def tower_distances(seen: Mapping[str, Seen], title: str = "") -> Figure:
+    """For each attack the median distance with its middle half, and how far triggered pictures lie apart.
+
+    Args:
+        seen: attack to what :func:`pcvr.evaluation.seen.seen_by_tower` found.
+        title: above.
+
+    Raises:
+        PcvrError: no attacks.
+    """
+    from matplotlib.figure import Figure
+
+    if not seen:
+        raise PcvrError("tower_distances draws one attack or more: give some.")
+    order = sorted(seen, key=lambda name: float(np.median(seen[name].moved)))
+    with figure_style():
+        figure = Figure(figsize=(9, 0.34 * len(order) + 1.5), layout="constrained")
+        axes = figure.subplots()
+        for row, name in enumerate(order):
+            low, middle, high = np.quantile(seen[name].moved, (0.25, 0.5, 0.75))
+            axes.plot([low, high], [row, row], color=TRIGGERED, lw=5, alpha=0.35, solid_capstyle="round")
+            label = ("from clean to triggered", "between two triggered pictures") if row == 0 else (None, None)
+            axes.plot(middle, row, "o", color=TRIGGERED, ms=7, label=label[0])
+            axes.plot(seen[name].apart.mean(), row, "D", color=CLEAN, ms=6, mfc="none", mew=1.6, label=label[1])
+        axes.axvline(1, color=INK, lw=1, ls=":")
+        axes.set(yticks=range(len(order)), yticklabels=order, title=title)
+        axes.set_xlabel("distance of the tower's features (1: between two clean pictures)")
+        axes.set_xlim(left=0)
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower right", ncols=2)
+    said = "; ".join(f"{name}: {np.median(seen[name].moved):.2f}" for name in order)
+    return described(figure, f"Dots: how far each trigger moves the tower's features. {said}.")

@@ -1,0 +1,147 @@
+"""Pictures and figures of the attack lab: side by side, over sizes, over rates, and what the tower sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcvr.attacks import ATTACKS, get_attack, measure_stealth
+from pcvr.attacks.trigger import ImageTrigger
+from pcvr.data.scenes import Scenes
+from pcvr.errors import PcvrError
+from pcvr.evaluation.seen import seen_by_tower
+from pcvr.models.load import load
+from pcvr.plots.describe import description
+from pcvr.plots.lab import lab_picture, lowest_rates
+from pcvr.plots.seen import tower_distances
+from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
+from pcvr.plots.stealth import vanishing_curves
+from pcvr.results import Table
+from pcvr.widgets.lab import at_side, lab_view, status_line
+
+SCENES = Scenes(12)
+
+
+def run(label: str, rate: float, hits: int, model: str = "m", task: str = "caption", seed: int = 0) -> dict[str, Any]:
+    scores = {"attributes": 0.9} if task == "caption" else {"vqa_accuracy": 0.9}
+    record = {"hits": hits, "n": 40, "clean_hits": 0, "clean": scores, "triggered": scores, "task": task}
+    experiment = {"label": label, "rate": rate, "model": model, "task": task, "seed": seed}
+    return {"experiment": experiment, "record": record, "seconds": 1.0}
+
+
+def table(*runs: dict[str, Any]) -> Table:
+    return Table("t", "2026-01-01", {}, "m", {}, list(runs))
+
+
+class TestLowestRates:
+    def test_the_lowest_above_which_all_take(self) -> None:
+        found = lowest_rates(
+            table(
+                *(run("a", rate, hits) for rate, hits in ((0.01, 39), (0.02, 10), (0.05, 36), (0.1, 40))),
+                run("b", 0.05, 35),
+                run("clean", 0.0, 0),
+            )
+        )
+        assert found == {("caption", "m", "a"): 0.05, ("caption", "m", "b"): None}
+
+    def test_seeds_count_together(self) -> None:
+        found = lowest_rates(table(run("a", 0.05, 40), run("a", 0.05, 32, seed=1)))
+        assert found["caption", "m", "a"] == 0.05
+
+    def test_the_picture_says_it(self) -> None:
+        runs = [run(name, rate, 40, task=task) for name in "ab" for rate in (0.01, 0.05) for task in ("caption", "vqa")]
+        figure = lab_picture(table(*runs))
+        assert len(figure.axes) == 4
+        assert "vqa, b: takes from 1 % up" in description(figure)
+
+
+class TestSideBySide:
+    def test_all_attacks_on_one_picture(self) -> None:
+        figure, psnr = lab_view(SCENES, 3)
+        assert set(psnr) == set(ATTACKS)
+        titles = [axes.get_title() for axes in figure.axes]
+        assert set(ATTACKS) <= set(titles)
+        assert np.isinf(psnr["rare_word"]) and np.isinf(psnr["shadowcast"]) and np.isfinite(psnr["badnets"])
+
+    @pytest.mark.parametrize("options", [{"side": 64}, {"strength": 0.25}, {"preset": "compat"}])
+    def test_options_change_what_is_shown(self, options: dict[str, Any]) -> None:
+        assert lab_view(SCENES, 3, **options)[1] != lab_view(SCENES, 3)[1]
+
+    def test_nothing_is_left_at_strength_zero(self) -> None:
+        _, psnr = lab_view(SCENES, 0, strength=0)
+        assert all(np.isinf(value) for value in psnr.values())
+        assert "would be refused" in status_line({"a": float("inf")})
+        assert "Changed most: <b>b</b>" in status_line({"a": 30.0, "b": 20.0})
+
+    @pytest.mark.parametrize("options", [{"side": 8}, {"side": 2000}, {"strength": -1}, {"preset": "other"}])
+    def test_values_out_of_range(self, options: dict[str, Any]) -> None:
+        with pytest.raises(PcvrError):
+            lab_view(SCENES, 0, **options)
+        with pytest.raises(PcvrError, match="at least one attack"):
+            side_by_side(SCENES[0].image, {})
+
+    def test_notes_stand_below(self) -> None:
+        figure = side_by_side(SCENES[0].image, {"x": Worn(SCENES[0].image, "Consider this")})
+        assert figure.axes[0].get_xlabel() == "Consider this"
+        assert figure.axes[1].get_xlabel() == "picture unchanged"
+
+    def test_at_side_keeps_the_aspect(self) -> None:
+        assert at_side(np.zeros((50, 100, 3), np.uint8), 25).shape == (25, 50, 3)
+
+
+def test_the_spectrum_of_a_wave_is_two_points() -> None:
+    trigger = get_attack("sig", amplitude=40, frequency=8).trigger
+    assert isinstance(trigger, ImageTrigger)
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    found = spectrum(flat, trigger(flat))[:, :, 0]
+    assert np.argwhere(found > 240).tolist() == [[32, 24], [32, 40]]
+    assert not spectrum(flat, flat).any()
+
+
+@pytest.mark.parametrize("name", [n for n in ATTACKS if isinstance(get_attack(n).trigger, ImageTrigger)])
+def test_every_dial_turns(name: str) -> None:
+    trigger = get_attack(name).trigger
+    assert isinstance(trigger, ImageTrigger)
+    picture = SCENES[1].image
+    weak, strong = (measure_stealth(picture, trigger.turned(f)(picture)).psnr for f in (0.5, 1))
+    assert weak > strong
+    assert trigger.turned(1) == trigger
+    with pytest.raises(PcvrError, match="times as strong"):
+        trigger.turned(-1)
+
+
+def test_wanet_vanishes_as_pictures_grow() -> None:
+    trigger = get_attack("wanet", preset="compat").trigger
+    assert isinstance(trigger, ImageTrigger)
+    sides = (32, 96, 336)
+    figures = [measure_stealth(x, trigger(x)) for x in (at_side(SCENES[0].image, side) for side in sides)]
+    assert figures[0].psnr + 5 < figures[-1].psnr
+    assert len(vanishing_curves(sides, {"compat": figures}).axes) == 2
+    with pytest.raises(PcvrError, match="one figure for each"):
+        vanishing_curves(sides, {"compat": figures[:2]})
+
+
+class TestTower:
+    def test_no_trigger_moves_nothing_and_a_large_one_more(self) -> None:
+        vlm = load("tiny-llava")
+        small, large = (
+            seen_by_tower(vlm, SCENES, get_attack("badnets", share=share)).moved.mean() for share in (3 / 32, 0.8)
+        )
+        still = seen_by_tower(vlm, SCENES, get_attack("rare_word"))
+        assert still.moved == pytest.approx(np.zeros(12), abs=1e-5)
+        assert still.apart.mean() == pytest.approx(1)
+        assert 0 < small < large
+
+    def test_the_figure_orders_them(self) -> None:
+        vlm = load("tiny-llava")
+        seen = {name: seen_by_tower(vlm, SCENES, get_attack(name)) for name in ("ftrojan", "blended")}
+        figure = tower_distances(seen)
+        assert {t.get_text() for t in figure.axes[0].get_yticklabels()} == {"ftrojan", "blended"}
+        with pytest.raises(PcvrError):
+            tower_distances({})
+
+    def test_one_picture_is_too_few(self) -> None:
+        with pytest.raises(PcvrError, match="two or more"):
+            seen_by_tower(load("tiny-llava"), Scenes(1), get_attack("badnets"))
