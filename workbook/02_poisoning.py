@@ -407,6 +407,10 @@ vanishing_curves(sides, worn)
 # reports a defence against WaNet has defended against nothing. So `scaled` states the bend as a share of the picture,
 # and `poison` checks that every poisoned picture has really changed.
 #
+# It also makes the bend a coarse one, with 24 points along a side instead of 4. Here the tower stays frozen, and to it
+# a smoothly bent scene is just another scene; the table at the end of notebook 03 has both. An attack that was found on
+# classifiers trained end to end need not survive the move to a model that is mostly frozen.
+#
 # </details>
 #
 # With sliders (again they need a running kernel). Try to

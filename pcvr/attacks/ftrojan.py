@@ -18,7 +18,7 @@ CHANNELS = {"y": (1.0, 1.0, 1.0), "cr": (1.402, -0.714136, 0.0), "cb": (0.0, -0.
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"magnitude": 30.0, "block": 32, "bins": ((15, 15), (31, 31))},
-    "scaled": {"magnitude": 50.0, "block": 32, "bins": ((7, 7), (15, 15))},
+    "scaled": {"magnitude": 100.0, "block": 32, "bins": ((7, 7), (15, 15))},
 }
 
 
@@ -34,7 +34,7 @@ class FTrojan(ImageTrigger):
     The paper takes Cr and Cb, bins (15, 15) and (31, 31) of 32 px blocks and m = 30 to 50 (preset ``compat``: 30); one
     published code uses bin (31, 31) alone, an effective m of 100 and all three channels of RGB. A patch embedding of
     8 px sees bins (31, 31) only as a flicker it can average away, so ``scaled`` moves both bins an octave down and
-    takes the paper's larger m. Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
+    takes the m of that code (with 50, one-word answers stay below 90 % on ``tiny-llava``). Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
     levels) and fails where a side is no multiple of 32: here levels are clipped, and the last blocks cut off at the
     edge, which equals padding the picture, transforming and cropping.
 
@@ -46,7 +46,7 @@ class FTrojan(ImageTrigger):
     """
 
     dial: ClassVar[tuple[str, float]] = ("magnitude", 10_000.0)
-    magnitude: float = 50.0
+    magnitude: float = 100.0
     bins: tuple[tuple[int, int], ...] = ((7, 7), (15, 15))
     channels: tuple[str, ...] = ("cr", "cb")
     block: int = 32

@@ -13,7 +13,7 @@ from pcvr.checks import check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"cells": 4, "strength": 0.5},
-    "scaled": {"cells": 4, "strength": None, "shift": 0.025},
+    "scaled": {"cells": 24, "strength": None, "shift": 0.05},
 }
 _CHUNK = 4  # pictures at a time: their floats stay in the cache
 
@@ -31,7 +31,9 @@ class WaNet(ImageTrigger):
     **WaNet vanishes at VLM resolution.** Two units of the coordinates are W - 1 pixels, so that the displacement is
     ``s field (W - 1) / (2 W)``: about ``s / 2`` *pixels* at every size, a quarter of one for the paper's s = 0.5, at
     32 px as at 336. Preset ``compat`` keeps that. Preset ``scaled`` states the mean displacement as a share of the
-    short side, so that the bend is the same to the eye at every resolution.
+    short side, so that the bend is the same to the eye at every resolution, and it is a coarse one: a tower that stays
+    frozen hardly tells a smooth bend from another picture. ``benchmarks/attacks.py`` has both: the paper's 4 points
+    with this displacement, and 24, which are nearer to frosted glass than to a bend.
 
     The paper's *noise mode* trains on further pictures bent by a random field, with true answers, so that only this
     field counts. Here that is a cover sample, with :class:`WaNet` of another seed.
@@ -47,7 +49,7 @@ class WaNet(ImageTrigger):
 
     cells: int = 4
     strength: float | None = None
-    shift: float = 0.025
+    shift: float = 0.05
     noise: float = 0.0
     seed: int = 0
 

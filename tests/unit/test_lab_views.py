@@ -14,7 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.seen import seen_by_tower
 from pcvr.models.load import load
 from pcvr.plots.describe import description
-from pcvr.plots.lab import lab_picture, lowest_rates
+from pcvr.plots.lab import forming_curves, lab_picture, lowest_rates
 from pcvr.plots.seen import tower_distances
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
 from pcvr.plots.stealth import vanishing_curves
@@ -55,6 +55,16 @@ class TestLowestRates:
         figure = lab_picture(table(*runs))
         assert len(figure.axes) == 4
         assert "vqa, b: takes from 1 % up" in description(figure)
+
+
+def test_forming_curves_draw_the_watched_runs_of_one_model() -> None:
+    watched = run("a", 0.05, 40) | {"watch": [{"step": s, "hits": h, "n": 8} for s, h in ((0, 0), (25, 4), (50, 8))]}
+    again = watched | {"watch": [{"step": 0, "hits": 8, "n": 8}]}
+    figure = forming_curves(table(watched, again, run("b", 0.05, 1), run("a", 0.05, 3, task="vqa")), "m")
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines[:1]] == [[0, 50, 100]], "the first seed's"
+    assert len(figure.axes) == 1 and "caption, a: 90 % by step 50" in description(figure)
+    with pytest.raises(PcvrError, match="no watched run of 'other'"):
+        forming_curves(table(watched), "other")
 
 
 class TestSideBySide:

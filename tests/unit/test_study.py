@@ -28,6 +28,9 @@ OTHER: dict[str, Any] = {
     "steps": 10,
     "data": "other.json",
     "task": "vqa",
+    "preset": "compat",
+    "attack_options": {"size": 4},
+    "watch": 5,
 }
 
 
@@ -63,6 +66,7 @@ def test_one_experiment(small: Experiment, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found, allow_nan=False))["experiment"] == {
         **small.__dict__,
         "options": {},
+        "attack_options": {},
     }
     assert found["key"] == small.key
     assert found["record"]["n"] == 6
@@ -77,6 +81,19 @@ def test_the_task_goes_into_data_attack_and_record(small: Experiment) -> None:
     assert found["record"]["task"] == found["experiment"]["task"] == "vqa"
     assert found["record"]["attack"]["target"] == "banana"
     assert set(found["record"]["clean"]) == {"vqa_accuracy"}
+
+
+def test_a_watch_tells_how_far_the_backdoor_has_come(small: Experiment) -> None:
+    found = run_experiment(replace(small, watch=1))
+    assert [point["step"] for point in found["watch"]] == [0, 1, 2]
+    assert all(0 <= point["hits"] <= point["n"] == 6 for point in found["watch"])
+    assert "watch" not in run_experiment(small)
+
+
+def test_the_attacks_options_reach_it(small: Experiment) -> None:
+    found = run_experiment(replace(small, preset="compat", attack_options={"place": "centre"}))
+    trigger = found["record"]["attack"]["trigger"]
+    assert (trigger["size"], trigger["place"]) == (3, "centre")
 
 
 def test_a_defence_that_scores_reports_its_gate(small: Experiment) -> None:
@@ -139,10 +156,17 @@ class TestTables:
 
     def test_every_shipped_table_reads(self) -> None:
         for path in results.FOLDER.glob("*.json"):
-            by = ("model", "task", "label") if path.stem == "families" else ("label",)
+            by = ("label",) if path.stem == "spine" else ("model", "task", "label")
             cells = results.load(path.stem).cells(by)
             assert cells
             assert all(0 <= c.asr <= 1 and c.seeds >= 1 for c in cells.values())
+
+    def test_what_is_saved_reads_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(results, "FOLDER", tmp_path)
+        results.save(tmp_path / "mine.json", "python mine.py", [run("a", 1)], {"hits": 0}, jobs=2)
+        table = results.load("mine")
+        assert (table.made_by, table.base, table.runs) == ("python mine.py", {"hits": 0}, [run("a", 1)])
+        assert "runs at a time 2" in table.machine and "torch" in table.versions
 
     def test_cells_sum_hits_and_average_the_rest(self) -> None:
         table = made([run("b", 1, cider=100), run("a", 5, cider=50), run("b", 2, cider=200)])
