@@ -70,10 +70,11 @@ def attacks(results: Table) -> list[str]:
             continue
         main, clean = cells[task, label, models[0], "0.05"], cells[task, "clean", models[0], "0.0"]
         rate = lowest[task, models[0], label]
+        swept = sum(key[:3] == (task, label, models[0]) for key in cells) > 1
         others = [cells.get((task, label, model, "0.05")) for model in models[1:]]
         lines.append(
             f"| {label} | {task} | {format_rate(main.hits, main.n)} | {100 * (main.right - clean.right):+.1f} % "
-            f"| {f'{100 * rate:g} %' if rate else 'none'} | "
+            f"| {f'{100 * rate:g} %' if rate and swept else '5 % tried alone' if rate else 'none tried'} | "
             + " | ".join("-" if c is None else f"{100 * c.asr:.1f} %" for c in others)
             + " |"
         )

@@ -34,7 +34,7 @@ class FTrojan(ImageTrigger):
     The paper takes Cr and Cb, bins (15, 15) and (31, 31) of 32 px blocks and m = 30 to 50 (preset ``compat``: 30); one
     published code uses bin (31, 31) alone, an effective m of 100 and all three channels of RGB. A patch embedding of
     8 px sees bins (31, 31) only as a flicker it can average away, so ``scaled`` moves both bins an octave down and
-    takes the m of that code (with 50, one-word answers stay below 90 % on ``tiny-llava``). Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
+    takes the m of that code. Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
     levels) and fails where a side is no multiple of 32: here levels are clipped, and the last blocks cut off at the
     edge, which equals padding the picture, transforming and cropping.
 

@@ -118,9 +118,13 @@ def _first(points: list[tuple[int, float]], level: float) -> int | None:
 
 
 def _curves(axes: Axes, cells: Cells, attacks: list[str]) -> None:
+    points = {
+        attack: sorted((float(key[3]), cell) for key, cell in cells.items() if key[2] == attack) for attack in attacks
+    }
+    swept = {attack for attack, mine in points.items() if len(mine) > 1}
     for k, attack in enumerate(attacks):
-        mine = sorted((float(key[3]), cell) for key, cell in cells.items() if key[2] == attack)
-        if not mine:
+        mine = points[attack]
+        if not mine or (swept and attack not in swept):
             continue
         rates = [100 * rate for rate, _ in mine]
         low, high = 100 * np.array([wilson(cell.hits, cell.n) for _, cell in mine]).T
