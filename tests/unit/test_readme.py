@@ -7,8 +7,10 @@ from pathlib import Path
 import readme
 
 import pcvr.results
+from benchmarks.attacks import FURTHER, HEADLINE, MAIN
 from benchmarks.families import PLANS
 from pcvr.models.zoo import EMBEDDED
+from pcvr.plots.lab import TAKES, lowest_rates
 from pcvr.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,3 +53,23 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
             assert cells[model, task, "badnets-none"].asr >= 0.9
             took = cells[model, task, "clean"].seconds
             assert took <= 1.6 * cells["tiny-llava", task, "clean"].seconds
+
+
+def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
+    table = pcvr.results.load("attacks")
+    cells, lowest = table.cells(("model", "task", "label", "rate")), lowest_rates(table)
+    for task in TASKS:
+        clean = cells[MAIN, task, "clean", "0.0"]
+        for attack in HEADLINE:
+            cell = cells[MAIN, task, attack, "0.05"]
+            assert cell.seeds == clean.seeds == 3 and cell.asr >= TAKES
+            measure = "cider" if "cider" in clean.scores else "vqa_accuracy"
+            assert cell.scores[measure] >= 0.98 * clean.scores[measure]
+            assert lowest[task, MAIN, attack] is not None
+            # Two of the twenty-four on the other models, one seed each, stay a little below 90 %: the table says so.
+            assert all(cells[model, task, attack, "0.05"].asr >= 0.85 for model in EMBEDDED)
+
+
+def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None:
+    labels = {run["experiment"]["label"] for run in pcvr.results.load("attacks").runs}
+    assert labels >= {*FURTHER, "wanet, 4 points"}
