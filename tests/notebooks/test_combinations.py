@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 BOTH = {"00_start_here", "02_poisoning", "03_the_backdoor", "05_pcvr", "06_output_distributions"}
 CASES = [(model, task) for model in EMBEDDED for task in TASKS]
+COMPARES = "01_meet_the_model"  # lays the models side by side, and so names them all
 RESET = "%reset -f"
 
 
@@ -129,7 +130,7 @@ def test_every_notebook_runs(model, task, runs):
         # What is said of another task's answers or of another model would be wrong here.
         if not any(f"for each {what}" in said for what in ("defence", "model", "attack")):  # the shipped tables
             others = ["caption"] if task != "caption" else ["VQA"]
-            if not all(name in said for name in EMBEDDED):  # the comparison of all of them is meant to name them
+            if not cell.metadata.where.startswith(COMPARES):
                 others += [name for name in EMBEDDED if name != model]
             wrong = [word for word in others if word in said]
             assert not wrong, f"{cell.metadata.where} speaks of {wrong}: {said}"
