@@ -20,7 +20,9 @@ def test_the_watch_looks_at_the_right_steps_and_changes_nothing(tiny):
     seen = pcvr.finetune(tiny, Numbers(8), config=CONFIG, callbacks=[watch], progress=False)
     alone = pcvr.finetune(tiny, Numbers(8), config=CONFIG, progress=False)
     assert [p.step for p in watch.points] == [0, 2, 4, 5]
-    assert all(p.n == 3 and 0 <= p.hits <= 3 for p in watch.points)
+    told = sum("a red ball" in Numbers(3)[i].references for i in range(3))
+    assert 0 < told < 3, "of some the target is true, and they do not count"
+    assert all(p.n == 3 - told and 0 <= p.hits <= p.n for p in watch.points)
     assert all(torch.equal(a, b) for a, b in zip(adapter(seen).values(), adapter(alone).values(), strict=True))
     assert [h["loss"] for h in seen.history] == [h["loss"] for h in alone.history]
 
@@ -31,7 +33,7 @@ def test_the_watch_counts_as_evaluate_does(tiny):
     result = pcvr.finetune(tiny, Numbers(8, answers=("a red ball",)), config=CONFIG, callbacks=[watch], progress=False)
     record = pcvr.evaluate(result.model, tests, ATTACK)
     last = watch.points[-1]
-    assert (last.hits, last.clean_hits, last.n) == (record.hits, record.clean_hits, 4)
+    assert (last.hits, last.clean_hits, last.n) == (record.hits, record.clean_hits, record.counted)
     assert last.clean == record.clean and last.asr == record.asr and last.interval == record.asr_interval
 
 
