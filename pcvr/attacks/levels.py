@@ -15,6 +15,7 @@ import numpy as np
 
 _SLIVER = 1e-9  # sin(pi) is a hair off 0 in floats, and must not cost a level
 _WORTHWHILE = 1_000_000  # levels that a thread of its own should have to work on
+_TOGETHER = 1_200_000  # levels in one call: fewer, and threads wait for each other's lock; more, and the cache is left
 
 
 def truncated(pattern: np.ndarray) -> np.ndarray:
@@ -54,27 +55,30 @@ def add(batch: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def by_picture(batch: np.ndarray, work: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
-    """Run ``work(picture, made)`` for each picture of ``batch``.
+    """Run ``work(pictures, made)`` over ``batch``, some pictures at a time.
 
-    Picture by picture, what is worked on stays in the cache; large batches use every core, since NumPy lets go of the
-    interpreter's lock while it computes.
+    So what is worked on stays in the cache; large batches use every core, since NumPy lets go of the interpreter's lock
+    while it computes.
 
     Args:
         batch: uint8 ``[B, H, W, 3]``.
-        work: reads uint8 ``[H, W, 3]`` and fills another; must not depend on other pictures.
+        work: reads uint8 ``[b, H, W, 3]`` and fills another; each picture's result must not depend on other pictures.
 
     Returns:
         New uint8 ``[B, H, W, 3]``.
     """
     out = np.empty(batch.shape, np.uint8)
 
+    at_once = max(1, _TOGETHER // max(1, batch[0].size)) if len(batch) else 1
+
     def several(part: slice) -> None:
-        for source, made in zip(batch[part], out[part], strict=True):
-            work(source, made)
+        for start in range(part.start, part.stop, at_once):
+            some = slice(start, min(start + at_once, part.stop))
+            work(batch[some], out[some])
 
     workers = min(os.cpu_count() or 1, batch.size // _WORTHWHILE)
     if workers < 2:
-        several(slice(None))
+        several(slice(0, len(batch)))
         return out
     edges = np.linspace(0, len(batch), workers + 1).astype(int)
     with ThreadPoolExecutor(workers) as pool:

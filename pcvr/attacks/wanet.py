@@ -113,10 +113,11 @@ def resample(batch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     grid = torch.from_numpy(np.stack(scaled, axis=-1)).float()[None]
     out = np.empty(batch.shape, np.uint8)
     for start in range(0, len(batch), _CHUNK):
-        chunk = np.ascontiguousarray(batch[start : start + _CHUNK])
-        pictures = torch.tensor(chunk).permute(0, 3, 1, 2).float()
+        chunk = batch[start : start + _CHUNK]
+        pictures = torch.tensor(np.ascontiguousarray(chunk)).permute(0, 3, 1, 2).float()
         bent = grid_sample(pictures, grid.expand(len(chunk), -1, -1, -1), padding_mode="zeros", align_corners=True)
-        out[start : start + _CHUNK] = bent.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        # A mean of levels cannot leave 0 to 255; levels and order of axes change in one pass.
+        torch.from_numpy(out[start : start + _CHUNK]).copy_(bent.round_().permute(0, 2, 3, 1))
     return out
 
 
