@@ -9,7 +9,7 @@ from pathlib import Path
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.files import write_text
-from pcvr.plots.lab import lowest_rates
+from pcvr.plots.lab import takes_in_words
 from pcvr.results import Table, load
 
 README = Path(__file__).parent.parent / "README.md"
@@ -57,10 +57,10 @@ def families(results: Table) -> list[str]:
 def attacks(results: Table) -> list[str]:
     """Attacks and tasks: success at 5 %, what clean answers cost, the lowest rate that takes, the other models."""
     cells = results.cells(("task", "label", "model", "rate"))
-    lowest = lowest_rates(results)
+    words = takes_in_words(results)
     models = list(dict.fromkeys(model for _, _, model, _ in cells))
     lines = [
-        f"| attack | task | {models[0]} at 5 % [95 %] | right, less clean model's | lowest rate with ASR ≥ 90 % | "
+        f"| attack | task | {models[0]} at 5 % [95 %] | right, less clean model's | from which rate (ASR ≥ 90 %) | "
         + " | ".join(f"{model} at 5 %" for model in models[1:])
         + " |",
         "|---|---|---|---|---|" + "---|" * len(models[1:]),
@@ -69,12 +69,10 @@ def attacks(results: Table) -> list[str]:
         if label == "clean":
             continue
         main, clean = cells[task, label, models[0], "0.05"], cells[task, "clean", models[0], "0.0"]
-        rate = lowest[task, models[0], label]
-        swept = sum(key[:3] == (task, label, models[0]) for key in cells) > 1
         others = [cells.get((task, label, model, "0.05")) for model in models[1:]]
         lines.append(
             f"| {label} | {task} | {format_rate(main.hits, main.n)} | {100 * (main.right - clean.right):+.1f} % "
-            f"| {f'{100 * rate:g} %' if rate and swept else '5 % tried alone' if rate else 'none tried'} | "
+            f"| {words[task, models[0], label]} | "
             + " | ".join("-" if c is None else f"{100 * c.asr:.1f} %" for c in others)
             + " |"
         )

@@ -324,7 +324,7 @@ rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", tit
 # The package comes with a table of such trainings: six attacks, five rates.
 
 # %%
-from pcvr.plots.lab import lab_picture, lowest_rates
+from pcvr.plots.lab import lab_picture, takes_in_words
 from pcvr.results import load
 
 table = load("attacks")
@@ -345,9 +345,9 @@ forming_curves(table, "tiny-llava")
 # **Before you read on:** which backdoor is there first, and does the same order hold for one-word answers?
 
 # %%
-for (of_task, of_model, name), lowest in lowest_rates(table).items():
+for (of_task, of_model, name), words in takes_in_words(table).items():
     if (of_task, of_model) == (task, model):
-        print(f"{name:>14}: " + (f"takes from {100 * lowest:g} % up" if lowest else "does not take at any rate tried"))
+        print(f"{name:>15}: {words}")
 
 # %% [markdown]
 # "Takes" means an ASR of 90 % or more, at this rate and at every higher one that was tried.

@@ -43,10 +43,9 @@ def lab_picture(table: Table, rate: float = 0.05) -> Figure:
             _squares(right, cells, task, models, attacks, rate)
             right.set_title(f"{task}: ASR (%) at {100 * rate:g} %")
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
-    found = lowest_rates(table)
     said = "; ".join(
-        f"{task}, {attack}: " + (f"takes from {100 * at:g} % up" if at else "does not take")
-        for (task, model, attack), at in found.items()
+        f"{task}, {attack}: {words}"
+        for (task, model, attack), words in takes_in_words(table).items()
         if model == models[0]
     )
     return described(figure, f"Lines of attack success over the poison rate, and squares for each model. {said}.")
@@ -69,6 +68,22 @@ def lowest_rates(table: Table, takes: float = TAKES) -> dict[tuple[str, str, str
             lowest = rate
         found[task, model, attack] = lowest
     return found
+
+
+def takes_in_words(table: Table) -> dict[tuple[str, str, str], str]:
+    """``(task, model, attack)`` to what :func:`lowest_rates` found, in words that do not say more than was tried."""
+    tried: dict[tuple[str, str, str], set[str]] = {}
+    for cell in table.cells(("task", "model", "label", "rate")):
+        tried.setdefault((cell[0], cell[1], cell[2]), set()).add(cell[3])
+    words = {}
+    for key, lowest in lowest_rates(table).items():
+        if lowest is None:
+            words[key] = "does not take"
+        elif len(tried[key]) == 1:
+            words[key] = f"takes at {100 * lowest:g} %, the only rate tried"
+        else:
+            words[key] = f"takes from {100 * lowest:g} % up"
+    return words
 
 
 def forming_curves(table: Table, model: str) -> Figure:

@@ -14,7 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.seen import seen_by_tower
 from pcvr.models.load import load
 from pcvr.plots.describe import description
-from pcvr.plots.lab import forming_curves, lab_picture, lowest_rates
+from pcvr.plots.lab import forming_curves, lab_picture, lowest_rates, takes_in_words
 from pcvr.plots.seen import tower_distances
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
 from pcvr.plots.stealth import vanishing_curves
@@ -49,6 +49,14 @@ class TestLowestRates:
     def test_seeds_count_together(self) -> None:
         found = lowest_rates(table(run("a", 0.05, 40), run("a", 0.05, 32, seed=1)))
         assert found["caption", "m", "a"] == 0.05
+
+    def test_words_say_no_more_than_was_tried(self) -> None:
+        runs = [run("a", 0.05, 40), run("b", 0.05, 3), run("c", 0.05, 40), run("c", 0.01, 40)]
+        assert list(takes_in_words(table(*runs)).values()) == [
+            "takes at 5 %, the only rate tried",
+            "does not take",
+            "takes from 1 % up",
+        ]
 
     def test_the_picture_says_it(self) -> None:
         runs = [run(name, rate, 40, task=task) for name in "ab" for rate in (0.01, 0.05) for task in ("caption", "vqa")]
