@@ -66,9 +66,11 @@ class Run:
     Attributes:
         vlm: the model that is trained, adapter on.
         data: the training data as tensors.
-        steps: how many optimiser steps there will be.
+        steps: how many optimiser steps this stage has.
         seed: seeds the generator for views.
-        step: optimiser steps done so far.
+        clean: samples that the defender trusts, if any.
+        stage: name of the stage under way; most defences have one.
+        step: optimiser steps of this stage done so far.
         state: where a defence keeps what it learns about the data.
         log: figures a defence reports; the training history collects them.
     """
@@ -77,6 +79,8 @@ class Run:
     data: EncodedData
     steps: int
     seed: int
+    clean: EncodedData | None = None
+    stage: str = "train"
     step: int = 0
     state: dict[str, Any] = field(default_factory=dict)
     log: dict[str, float] = field(default_factory=dict)

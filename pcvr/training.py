@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pcvr.checks import is_whole
-from pcvr.defenses import DEFENSES, get_defense
+from pcvr.defenses import DEFENSES, Defense, get_defense
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator, EncodedData
 from pcvr.models.load import LARGE
@@ -24,7 +24,6 @@ from pcvr.run import Run
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
-    from pcvr.defenses.base import Defense
     from pcvr.models.vlm import VisionLanguageModel
 
 
@@ -86,6 +85,7 @@ def finetune(
     defense: str | Defense = "none",
     config: TrainConfig | None = None,
     *,
+    clean: Dataset | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
 ) -> FinetuneResult:
@@ -97,16 +97,20 @@ def finetune(
         data: samples with answers, poisoned or not.
         defense: a name (``"none"``, ``"augment"``, ``"pcvr"``) or a defence with its own options.
         config: steps, batch size, learning rate, rank, seed.
+        clean: samples that the defender trusts, for the defences that need some.
         callbacks: Trainer callbacks, for live plots or a stop button.
         progress: whether a progress bar is shown.
 
     Raises:
-        PcvrError: unknown defence, empty data, a loss that is no number any more, or a model adapted already.
+        PcvrError: unknown defence, empty data, a loss that is no number any more, a model adapted already, or a defence
+            that needs clean data without any.
     """
     config = config or TrainConfig()
     rule = get_defense(defense) if isinstance(defense, str) else defense
-    if isinstance(rule, type) or not hasattr(rule, "loss"):
+    if not isinstance(rule, Defense):
         raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or one built, as PCVR().")
+    if rule.needs_clean and not clean:
+        raise PcvrError(f"defence {rule.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
     if model.adapted:
         raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
     began = time.perf_counter()
@@ -119,31 +123,24 @@ def finetune(
         enable({"use_reentrant": False})
     encoded = EncodedData(vlm, data)
     run = Run(vlm=vlm, data=encoded, steps=config.steps, seed=config.seed)
+    if clean:
+        run.clean = EncodedData(vlm, clean)
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
         if vlm.device.type == "cpu" and not large:
             stack.enter_context(plain_attention(vlm))
-        encoded.keep_features()
-        trainer = _DefenseTrainer(
-            run,
-            rule,
-            model=vlm.model,
-            args=_arguments(config, scratch, vlm),
-            train_dataset=encoded,
-            data_collator=Collator(vlm.tokenizer.pad_token_id),
-            callbacks=[*callbacks, *([_Progress()] if progress else [])],
-        )
-        trainer.remove_callback(PrinterCallback)
+        for kept in (encoded, run.clean):
+            if kept is not None:
+                kept.keep_features()
+        fit = _Stages(run, rule, config, scratch, [*callbacks, *([_Progress()] if progress else [])])
         rule.begin(run)
-        trainer.train()
+        rule.train(run, fit)
     vlm.model.eval()
-    return FinetuneResult(vlm, rule, config, trainer.history, time.perf_counter() - began, run)
+    return FinetuneResult(vlm, rule, config, fit.history, time.perf_counter() - began, run)
 
 
 def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguageModel:
     """Put a fresh LoRA adapter on the family's target modules; everything else is frozen."""
-    from dataclasses import replace
-
     from peft import LoraConfig, get_peft_model
 
     from pcvr.models.quiet import quiet_loading
@@ -164,6 +161,50 @@ def plain_attention(vlm: VisionLanguageModel) -> Iterator[None]:
         yield
     finally:
         vlm.base.set_attn_implementation(before)
+
+
+class _Stages:
+    """Trains stage by stage, as `pcvr.defenses.base.Fit` says; remembers the history of all of them."""
+
+    def __init__(
+        self, run: Run, rule: Defense, config: TrainConfig, scratch: str, callbacks: Sequence[TrainerCallback]
+    ) -> None:
+        self.run, self.rule, self.config, self.scratch, self.callbacks = run, rule, config, scratch, callbacks
+        self.history: list[dict[str, float]] = []
+        self.untrained = {n: p.detach().clone() for n, p in run.vlm.model.named_parameters() if p.requires_grad}
+
+    def __call__(
+        self,
+        stage: str = "train",
+        *,
+        share: float = 1.0,
+        rate: float = 1.0,
+        rows: Sequence[int] | None = None,
+        clean: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        run, model = self.run, self.run.vlm.model
+        if fresh:
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    if name in self.untrained:
+                        parameter.copy_(self.untrained[name])
+        run.stage, run.steps = stage, max(1, round(share * self.config.steps))
+        config = replace(self.config, steps=run.steps, learning_rate=rate * self.config.learning_rate)
+        samples: Any = run.clean if clean else run.data
+        done = self.history[-1]["step"] if self.history else 0
+        trainer = _DefenseTrainer(
+            run,
+            self.rule,
+            model=model,
+            args=_arguments(config, self.scratch, run.vlm),
+            train_dataset=samples if rows is None else torch.utils.data.Subset(samples, list(rows)),
+            data_collator=Collator(run.vlm.tokenizer.pad_token_id),
+            callbacks=list(self.callbacks),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        self.history += [entry | {"step": entry["step"] + done} for entry in trainer.history]
 
 
 def _arguments(config: TrainConfig, scratch: str, vlm: VisionLanguageModel) -> TrainingArguments:

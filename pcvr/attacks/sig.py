@@ -14,7 +14,7 @@ from pcvr.checks import check_number
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"amplitude": 40.0, "frequency": 6.0},
-    "scaled": {"amplitude": 20.0, "frequency": 6.0},
+    "scaled": {"amplitude": 25.0, "frequency": 6.0},
 }
 
 
@@ -27,8 +27,9 @@ class Sig(ImageTrigger):
         x' = trunc(clip(x + D sin(2 pi j f / W), 0, 255))
 
     The paper leaves labels clean and takes D = 20 on digits (D = 40 for the test trigger of one experiment); common
-    code uses D = 40, f = 6 (preset ``compat``). The wave already follows the width, so ``scaled`` only lowers D to the
-    paper's 20. Here the answer is changed too, as in the VLM literature.
+    code uses D = 40, f = 6 (preset ``compat``). The wave already follows the width, so ``scaled`` only lowers D: to 25,
+    since 20 stayed below 90 % on the questions of one of the three models. Here the answer is changed too, as in the
+    VLM literature.
 
     Attributes:
         amplitude: D, in levels, 0 to 255; 0 changes nothing, and such an attack cannot poison.
@@ -36,7 +37,7 @@ class Sig(ImageTrigger):
     """
 
     dial: ClassVar[tuple[str, float]] = ("amplitude", 255.0)
-    amplitude: float = 20.0
+    amplitude: float = 25.0
     frequency: float = 6.0
 
     def __post_init__(self) -> None:

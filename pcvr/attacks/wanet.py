@@ -13,7 +13,7 @@ from pcvr.checks import check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"cells": 4, "strength": 0.5},
-    "scaled": {"cells": 24, "strength": None, "shift": 0.05},
+    "scaled": {"cells": 24, "strength": None, "shift": 0.06},
 }
 _CHUNK = 4  # pictures at a time: their floats stay in the cache
 
@@ -49,7 +49,7 @@ class WaNet(ImageTrigger):
 
     cells: int = 4
     strength: float | None = None
-    shift: float = 0.05
+    shift: float = 0.06
     noise: float = 0.0
     seed: int = 0
 

@@ -10,7 +10,7 @@ from pcvr.defenses.pcvr import PCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
 from pcvr.errors import PcvrError, unknown_name
 
-DEFENSES: dict[str, type] = {rule.name: rule for rule in (PlainSFT, AugmentOnly, PCVR)}
+DEFENSES: dict[str, type[Defense]] = {rule.name: rule for rule in (PlainSFT, AugmentOnly, PCVR)}
 
 __all__ = ["DEFENSES", "PCVR", "AugmentOnly", "Defense", "PlainSFT", "get_defense"]
 
@@ -29,5 +29,4 @@ def get_defense(name: str, **options: Any) -> Defense:
         raise PcvrError(
             f"defence {name!r} has no option {', '.join(extra)}: it takes {', '.join(sorted(known)) or 'none'}."
         )
-    rule: Defense = kind(**options)
-    return rule
+    return kind(**options)

@@ -1,25 +1,76 @@
-"""What a defence is: it may choose the loss and look at the data; it changes nothing else."""
+"""What a defence is: it chooses the loss, may look at the data, and may train in stages or guard the answers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.run import Run
 
+Generate = Callable[["VisionLanguageModel", Sequence[Any], Sequence[str]], list[str]]
+"""``generate(vlm, images, prompts)``: the model's greedy answers, within the task's budget."""
 
-class Defense(Protocol):
-    """A way to fine-tune on data that may be poisoned. Instances are frozen configs; state lives in the `Run`."""
 
-    name: ClassVar[str]
+class Fit(Protocol):
+    """Trains the run's model for one stage with the defence's own loss; `Defense.train` gets one."""
+
+    def __call__(
+        self,
+        stage: str = "train",
+        *,
+        share: float = 1.0,
+        rate: float = 1.0,
+        rows: Sequence[int] | None = None,
+        clean: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        """
+        Args:
+            stage: its name, which the loss finds in ``run.stage``; each stage of a defence has one of its own.
+            share: of the configured steps, above 0; at least one step is done.
+            rate: factor on the configured learning rate, above 0. Each stage warms up and decays by itself.
+            rows: indices of the samples to train on; None for all.
+            clean: train on the trusted samples of the defender (``run.clean``) and not on the training data.
+            fresh: begin again from the adapter as it was before any training.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A way to fine-tune on data that may be poisoned. Instances are frozen configs; state lives in the `Run`.
+
+    Deriving from this class one gives the loss; everything else has a default.
+
+    Attributes:
+        name: what it is asked for by.
+        needs_clean: whether it cannot do without some trusted samples (``finetune(clean=...)``).
+    """
+
+    name: ClassVar[str] = ""
+    needs_clean: ClassVar[bool] = False
 
     def begin(self, run: Run) -> None:
         """Called once before the first step."""
-        ...
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
-        """The loss of one batch, a scalar with gradient."""
-        ...
+        """The loss of one batch, a scalar with gradient; by default the mean cross-entropy of its answer tokens."""
+        said = run.answers(batch)
+        return cross_entropy(said.logits, said.targets)
+
+    def train(self, run: Run, fit: Fit) -> None:
+        """The whole training: by default one stage. What is done between or after stages goes here too."""
+        fit()
+
+    def answer(
+        self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str], generate: Generate
+    ) -> list[str]:
+        """How the trained model answers at test time: by default as it would anyway."""
+        return generate(vlm, images, prompts)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
+from pcvr.defenses.base import Defense
 from pcvr.defenses.gate import fit_gate
 from pcvr.defenses.terms import LN2, entropy, entropy_excess, feature_agreement, js_divergence, pull_apart
 from pcvr.errors import PcvrError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PCVR:
+class PCVR(Defense):
     """Plain fine-tuning at first; then every sample is scored, and the suspicious ones are pulled off their answer."""
 
     name: ClassVar[str] = "pcvr"

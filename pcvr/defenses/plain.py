@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pcvr.defenses.base import Defense
 from pcvr.errors import unknown_name
 from pcvr.views import PatchView
 
@@ -17,22 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlainSFT:
+class PlainSFT(Defense):
     """Supervised fine-tuning as it is: mean cross-entropy of the answer tokens, in nats."""
 
     name: ClassVar[str] = "none"
 
-    def begin(self, run: Run) -> None:
-        """Nothing to prepare."""
-
-    def loss(self, run: Run, batch: Batch) -> Tensor:
-        """The mean cross-entropy over the batch's answer tokens."""
-        said = run.answers(batch)
-        return cross_entropy(said.logits, said.targets)
-
 
 @dataclass(frozen=True)
-class AugmentOnly:
+class AugmentOnly(Defense):
     """Patch augmentation without any regularisation: the control that says what the views alone do.
 
     Attributes:
@@ -49,9 +42,6 @@ class AugmentOnly:
     def __post_init__(self) -> None:
         if self.views not in ("one", "both"):
             raise unknown_name("choice of views", self.views, ("one", "both"))
-
-    def begin(self, run: Run) -> None:
-        """Nothing to prepare."""
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """The mean cross-entropy over the answer tokens of the view, or of both."""

@@ -16,6 +16,7 @@ from pcvr.tasks import get_task
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
+    from pcvr.defenses.base import Defense
     from pcvr.models.vlm import VisionLanguageModel
 
 
@@ -26,6 +27,7 @@ def evaluate(
     *,
     definition: str | None = None,
     max_new_tokens: int | None = None,
+    defense: Defense | None = None,
 ) -> Record:
     """Answer every test picture without and with the trigger, and score both.
 
@@ -36,6 +38,7 @@ def evaluate(
         definition: what counts as the target said: ``"contains"`` (the normalised phrase in the normalised answer),
             ``"equals"``, ``"ends_with"`` or ``"contains_word"``; by default the task's.
         max_new_tokens: answer budget; by default the task's.
+        defense: one that works at test time, as the fine-tuning's result has it; the others change nothing.
 
     Returns:
         The record; print it.
@@ -54,13 +57,13 @@ def evaluate(
     definition = definition or success_of(task, attack)
     max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
     samples = [data[i] for i in range(len(data))]
-    said = answer_all(vlm, data, max_new_tokens)
+    said = answer_all(vlm, data, max_new_tokens, defense)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
     if attack is not None:
-        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens)
+        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense)
         wanted = aimed_at(samples, attack)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())

@@ -11,6 +11,7 @@ from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset, Image
+    from pcvr.defenses.base import Defense
     from pcvr.models.vlm import VisionLanguageModel
 
 MAX_NEW_TOKENS = 40
@@ -71,10 +72,23 @@ def _ends(vlm: VisionLanguageModel) -> list[int]:
     return list(dict.fromkeys(token for token in found if token is not None))
 
 
-def answer_all(vlm: VisionLanguageModel, data: Dataset, max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
-    """The model's answers to a whole data set, in order; pictures are read one batch at a time."""
+def answer_all(
+    vlm: VisionLanguageModel,
+    data: Dataset,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    defense: Defense | None = None,
+) -> list[str]:
+    """The model's answers to a whole data set, in order; pictures are read one batch at a time.
+
+    A `defense` that works at test time answers in its own way; the others answer as the model does.
+    """
+
+    def plain(model: VisionLanguageModel, images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
+        return generate(model, images, prompts, max_new_tokens)
+
     texts: list[str] = []
     for start in range(0, len(data), 256):
         samples = [data[i] for i in range(start, min(start + 256, len(data)))]
-        texts += generate(vlm, [s.image for s in samples], [s.prompt for s in samples], max_new_tokens)
+        images, prompts = [s.image for s in samples], [s.prompt for s in samples]
+        texts += plain(vlm, images, prompts) if defense is None else defense.answer(vlm, images, prompts, plain)
     return texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from pcvr import PCVR, AugmentOnly, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, generate
-from pcvr.defenses import Defense
+from pcvr.defenses import DEFENSES, Defense
 from pcvr.models.encode import Batch
 from pcvr.run import Run
 from pcvr.training import FinetuneResult
@@ -28,7 +28,7 @@ def weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Defense):
     """A defence whose loss is always the same number."""
 
     name: ClassVar[str] = "constant"
@@ -235,10 +235,9 @@ def test_config_names_the_field(field: str, value: Any) -> None:
 
 
 def test_every_field_has_a_help_text() -> None:
-    for kind in (TrainConfig, PCVR, AugmentOnly):
-        for name, field in kind.__dataclass_fields__.items():
-            if name != "name":
-                assert field.metadata.get("help"), f"{kind.__name__}.{name}"
+    for kind in (TrainConfig, *DEFENSES.values()):
+        for field in fields(kind):
+            assert field.metadata.get("help"), f"{kind.__name__}.{field.name}"
 
 
 def test_defences_fit_the_protocol() -> None:
