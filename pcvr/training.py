@@ -182,6 +182,7 @@ class _Stages:
         rows: Sequence[int] | None = None,
         clean: bool = False,
         fresh: bool = False,
+        stop: float = 1.0,
     ) -> None:
         run, model = self.run, self.run.vlm.model
         if fresh:
@@ -200,7 +201,7 @@ class _Stages:
             args=_arguments(config, self.scratch, run.vlm),
             train_dataset=samples if rows is None else torch.utils.data.Subset(samples, list(rows)),
             data_collator=Collator(run.vlm.tokenizer.pad_token_id),
-            callbacks=list(self.callbacks),
+            callbacks=[*self.callbacks, *([_Stop(max(1, round(stop * run.steps)))] if stop < 1 else [])],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -254,6 +255,17 @@ class _DefenseTrainer(Trainer):
             logs = logs | self.run.log
             self.history.append({"step": self.state.global_step, **logs})
         super().log(logs, start_time)
+
+
+class _Stop(TrainerCallback):
+    """Ends a stage after some steps of its plan."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= self.steps:
+            control.should_training_stop = True
 
 
 class _Progress(TrainerCallback):

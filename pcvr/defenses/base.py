@@ -30,6 +30,7 @@ class Fit(Protocol):
         rows: Sequence[int] | None = None,
         clean: bool = False,
         fresh: bool = False,
+        stop: float = 1.0,
     ) -> None:
         """
         Args:
@@ -39,6 +40,8 @@ class Fit(Protocol):
             rows: indices of the samples to train on; None for all.
             clean: train on the trusted samples of the defender (``run.clean``) and not on the training data.
             fresh: begin again from the adapter as it was before any training.
+            stop: share of the stage's steps, above 0, after which it ends; the learning rate follows the plan for all
+                of them. At least one step is done.
         """
         ...
 
