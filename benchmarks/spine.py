@@ -34,7 +34,7 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}, SEEDS[:1]),
     ("PCVR, gate without pulling apart", {"defense": "pcvr", "options": DROP}, SEEDS[:1]),
     ("PCVR, push does not fade", {"defense": "pcvr", "options": ALWAYS}, SEEDS[2:]),
-    ("pull apart, no gate", {"defense": "pcvr", "options": ALWAYS | {"gated": False}}, SEEDS[:1]),
+    ("pull apart, no gate", {"defense": "pcvr", "options": ALWAYS | {"gate": "none"}}, SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),
     # The gate looks when the backdoor is learned already: leaving suspects out does not unlearn it. What does?
     ("PCVR, first look half-way", {"defense": "pcvr", "options": LATE}, SEEDS[:1]),

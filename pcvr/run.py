@@ -8,6 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -88,22 +89,63 @@ class Run:
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
 
+    @property
+    def rank(self) -> int:
+        """Which of the processes this is, from 0 up."""
+        return dist.get_rank() if _together() else 0
+
+    @property
+    def world(self) -> int:
+        """How many processes train together."""
+        return dist.get_world_size() if _together() else 1
+
+    def share(self, count: int) -> list[int]:
+        """This process's part of ``range(count)``: every `world`-th index."""
+        return list(range(self.rank, count, self.world))
+
+    def gather(self, values: Tensor) -> Tensor:
+        """`values` ``[B, ...]`` of all processes one behind the other; B may differ between them."""
+        if self.world == 1:
+            return values
+        device = self.vlm.device
+        sizes = [torch.zeros((), dtype=torch.long, device=device) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor(len(values), device=device))
+        most = int(max(sizes))
+        padded = torch.cat([values.to(device), values.new_zeros(most - len(values), *values.shape[1:]).to(device)])
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded.contiguous())
+        return torch.cat([part[: int(n)] for part, n in zip(parts, sizes, strict=True)]).to(values.device)
+
+    def gather_rows(self, rows: Sequence[int], values: Tensor) -> Tensor:
+        """Values of each process's `rows` (see `share`), ``[len(rows), ...]``, in the order of the rows."""
+        if self.world == 1:
+            return values
+        order = self.gather(torch.tensor(rows)).argsort()
+        return self.gather(values)[order]
+
     def answers(self, batch: Batch, hidden: bool = False) -> Answers:
         """Run the model on `batch` and pack what it says at the answer's tokens."""
         return answers(self.vlm, batch, hidden)
 
     def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
-        """A second view of `batch`, or of some of its rows: same tokens, perturbed pictures seen through the tower.
+        """A second view of `batch`, or of some of its rows: same words, perturbed pictures or tower features.
 
         Patches for the swap operator come from pictures drawn from the whole data set.
         """
         index = batch["index"] if rows is None else batch["index"][rows]
         donors = torch.randint(len(self.data), (len(index),), generator=self.generator)
-        pixels = self.data.view(index.tolist(), donors.tolist(), view, self.generator)
         part = batch if rows is None else self.data.batch(index.tolist())
+        if view.level == "features" and self.data.features is not None:
+            own, others = part["features"], self.data.features[donors]
+            return part | {"features": view.of_tokens(own, self.generator, others)}
+        pixels = self.data.view(index.tolist(), donors.tolist(), view, self.generator)
         if self.data.features is not None:
             return part | {"features": tower_features(self.vlm, pixels)}
         return part | {"pixel_values": pixels}
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:

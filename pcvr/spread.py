@@ -234,6 +234,6 @@ def training_scores(result: FinetuneResult, view: PatchView, views: int) -> tupl
     Returns:
         ``(scores [N], entropies [N])``, nats: divergences summed over the answer's tokens, entropies as their mean.
     """
-    from pcvr.defenses.pcvr import score
+    from pcvr.defenses.scoring import score
 
     return score(result.run, view, views)

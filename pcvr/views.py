@@ -1,7 +1,8 @@
-"""Patch operators: from a picture to its perturbed second view.
+"""Patch operators: from a picture, or from what the tower made of it, to the perturbed second view.
 
-The paper states a patch-level augmentation that gives a second view of each picture; which operation, which patch size
-and which share are not in what can be read of it, so the four operators and their defaults are this workbook's choice.
+The paper states a patch-level augmentation that gives a second view of each picture and "acts at the feature level";
+which operation, which patch size and which share are not in what can be read of it, so the five operators, the two
+levels and their defaults are this workbook's choice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 from pcvr.checks import is_whole
 from pcvr.errors import PcvrError, unknown_name
 
-OPERATORS = ("swap", "mean", "noise", "shuffle")
+OPERATORS = ("swap", "mean", "noise", "shuffle", "swap_within")
+LEVELS = ("pixels", "features")
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,24 @@ class PatchView:
 
     Attributes:
         operator: ``"swap"`` takes patches of another picture at the same place, ``"mean"`` the picture's mean colour,
-            ``"noise"`` normal noise of unit scale, ``"shuffle"`` other patches of the same picture.
+            ``"noise"`` normal noise of unit scale; ``"shuffle"`` sends the chosen patches of the picture round in one
+            random circle, ``"swap_within"`` lets them change places in pairs.
         share: share of the patches that change, in ``(0, 1]``; at least one always does.
         patch: side of a patch in pixels; sides of the picture that are no multiple keep their remainder unperturbed.
+        level: ``"pixels"`` changes the picture and shows it to the tower; ``"features"`` changes the tokens that the
+            frozen tower made of the picture and so needs no pass through the tower; there a patch is one token. Where
+            no tower features are kept (large data, pictures of many sizes) pixels are changed instead.
     """
 
-    operator: str = field(default="swap", metadata={"help": "swap, mean, noise or shuffle (ours)"})
+    operator: str = field(default="swap", metadata={"help": "swap, mean, noise, shuffle or swap_within (ours)"})
     share: float = field(default=0.6, metadata={"help": "share of patches that change, (0, 1] (ours)"})
     patch: int = field(default=16, metadata={"help": "side of a patch in pixels (ours: the tower's)"})
 
+    level: str = field(default="pixels", metadata={"help": "pixels or features: what is changed (ours)"})
+
     def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise unknown_name("level of the view", self.level, LEVELS)
         if self.operator not in OPERATORS:
             raise unknown_name("view operator", self.operator, OPERATORS)
         if not 0 < self.share <= 1:
@@ -61,8 +71,7 @@ class PatchView:
                 f"pictures of {height} x {width} px are smaller than the patch of {self.patch} px: "
                 "give larger pictures or a smaller patch."
             )
-        fewest = 2 if self.operator == "shuffle" else 1  # a lone patch cannot change places
-        chosen = choose_patches(batch, rows * columns, self.share, generator, fewest)  # [B, N] bool
+        chosen = choose_patches(batch, rows * columns, self.share, generator, self._fewest)  # [B, N] bool
         mask = chosen.view(batch, 1, rows, columns)
         mask = mask.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3).to(pixels.device)
         inner = pixels[..., : rows * self.patch, : columns * self.patch]
@@ -70,6 +79,46 @@ class PatchView:
         view = pixels.clone()
         view[..., : rows * self.patch, : columns * self.patch] = torch.where(mask, filling, inner)
         return view
+
+    def of_tokens(self, tokens: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
+        """Perturb what a tower made of pictures: a patch is one token, its side in pixels does not count.
+
+        Args:
+            tokens: float ``[B, N, D]`` or ``[B, tiles, N, D]``, as `pcvr.models.tower.tower_features` gives them.
+            generator: source of all randomness; the same state gives the same view.
+            donors: tokens of other pictures, of the same shape, for ``"swap"``; by default the batch rolled by one.
+
+        Returns:
+            A new tensor of the same shape; unchanged tokens are equal to the bit. ``"noise"`` has each channel's mean
+            and spread over the picture.
+
+        Raises:
+            PcvrError: a lone picture is to swap without a donor.
+        """
+        flat = tokens.flatten(0, -3)  # [B tiles, N, D]
+        chosen = choose_patches(len(flat), flat.shape[1], self.share, generator, self._fewest)
+        if self.operator == "swap":
+            filling = self._donors(tokens, donors).flatten(0, -3)
+        elif self.operator == "mean":
+            filling = flat.mean(1, keepdim=True).expand_as(flat)
+        elif self.operator == "noise":
+            drawn = torch.randn(flat.shape, generator=generator).to(flat)
+            filling = flat.mean(1, keepdim=True) + drawn * flat.std(1, keepdim=True, unbiased=False)
+        else:
+            order = self._order(chosen, generator).to(flat.device)
+            filling = flat.gather(1, order[..., None].expand_as(flat))
+        return torch.where(chosen[..., None].to(flat.device), filling, flat).view_as(tokens)
+
+    @property
+    def _fewest(self) -> int:
+        return 2 if self.operator in ("shuffle", "swap_within") else 1  # a lone patch cannot change places
+
+    def _donors(self, own: Tensor, donors: Tensor | None) -> Tensor:
+        if donors is None:
+            if len(own) == 1:
+                raise PcvrError("the swap operator needs another picture: give donors or at least two pictures.")
+            donors = own.roll(1, 0)
+        return donors.to(own)
 
     def _filling(
         self,
@@ -83,23 +132,32 @@ class PatchView:
             return inner.mean((2, 3), keepdim=True).expand_as(inner)
         if self.operator == "noise":
             return torch.randn(inner.shape, generator=generator).to(inner)
-        if self.operator == "shuffle":
-            return self._shuffled(inner, chosen, generator, grid)
-        if donors is None:
-            if len(inner) == 1:
-                raise PcvrError("the swap operator needs another picture: give donors or at least two pictures.")
-            donors = inner.roll(1, 0)
-        return donors[..., : inner.shape[2], : inner.shape[3]].to(inner)
+        if self.operator in ("shuffle", "swap_within"):
+            tiles = torch.nn.functional.unfold(inner, self.patch, stride=self.patch)  # [B, C p p, N]
+            order = self._order(chosen, generator).to(inner.device)
+            tiles = tiles.gather(2, order[:, None].expand_as(tiles))
+            size = (grid[0] * self.patch, grid[1] * self.patch)
+            return torch.nn.functional.fold(tiles, size, self.patch, stride=self.patch)
+        return self._donors(inner, None if donors is None else donors[..., : inner.shape[2], : inner.shape[3]])
 
-    def _shuffled(self, inner: Tensor, chosen: Tensor, generator: torch.Generator, grid: tuple[int, int]) -> Tensor:
-        """The chosen patches permuted among themselves by one random cycle, so that each one moves."""
-        tiles = torch.nn.functional.unfold(inner, self.patch, stride=self.patch)  # [B, C p p, N]
+    def _order(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Where each patch comes from, ``[B, N]``: the chosen ones in one random circle, or in pairs.
+
+        One of an odd number of patches has no partner to change places with; it takes the place of the first.
+        """
+        order = torch.arange(chosen.shape[1]).repeat(len(chosen), 1)
         for i, picks in enumerate(chosen):
             places = picks.nonzero().squeeze(1)
-            order = places[torch.randperm(len(places), generator=generator)]
-            tiles[i][:, order] = tiles[i][:, order.roll(1)]
-        size = (grid[0] * self.patch, grid[1] * self.patch)
-        return torch.nn.functional.fold(tiles, size, self.patch, stride=self.patch)
+            places = places[torch.randperm(len(places), generator=generator)]
+            if self.operator == "shuffle":
+                order[i, places] = places.roll(1)
+                continue
+            half = len(places) // 2
+            first, second = places[:half], places[half : 2 * half]
+            order[i, first], order[i, second] = second, first
+            if len(places) % 2 and half:
+                order[i, places[-1]] = first[0]
+        return order
 
 
 def choose_patches(batch: int, patches: int, share: float, generator: torch.Generator, fewest: int = 1) -> Tensor:

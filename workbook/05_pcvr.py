@@ -603,7 +603,7 @@ for option in fields(rule):
 # | no fading: suspects are pushed whatever they say | `pcvr.PCVR(fade=False, apart_weight=0.1)` |
 # | no entropy ceiling | `pcvr.PCVR(entropy_weight=0)` |
 # | no feature term | `pcvr.PCVR(feature_weight=0)` |
-# | no gate: every sample is pulled apart | `pcvr.PCVR(gated=False, fade=False, apart_weight=0.1)` |
+# | no gate: every sample is pulled apart | `pcvr.PCVR(gate="none", fade=False, apart_weight=0.1)` |
 # | another view | `pcvr.PCVR(view=pcvr.PatchView("swap", 0.3))` |
 # | look more often | `pcvr.PCVR(score_at=(0.1, 0.3, 0.5))` |
 #
@@ -614,7 +614,7 @@ for option in fields(rule):
 from pcvr.plots.training import compare
 
 runs = {"PCVR": record}
-no_gate = pcvr.PCVR(gated=False, fade=False, apart_weight=0.1, feature_weight=0.01)
+no_gate = pcvr.PCVR(gate="none", fade=False, apart_weight=0.1, feature_weight=0.01)
 controls = {"no defence": "none", "augment only": "augment", "pull apart, no gate": no_gate}
 for name, defense in controls.items() if retrain else ():
     runs[name] = pcvr.evaluate(pcvr.finetune(base, poisoned, defense, config).model, test, badnets)

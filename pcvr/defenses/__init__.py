@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from pcvr.defenses.base import Defense
-from pcvr.defenses.pcvr import PCVR
+from pcvr.defenses.pcvr import PCVR, PaperPCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
 from pcvr.errors import PcvrError, unknown_name
+from pcvr.views import PatchView
 
-DEFENSES: dict[str, type[Defense]] = {rule.name: rule for rule in (PlainSFT, AugmentOnly, PCVR)}
+DEFENSES: dict[str, type[Defense]] = {rule.name: rule for rule in (PlainSFT, AugmentOnly, PCVR, PaperPCVR)}
 
-__all__ = ["DEFENSES", "PCVR", "AugmentOnly", "Defense", "PlainSFT", "get_defense"]
+__all__ = ["DEFENSES", "PCVR", "AugmentOnly", "Defense", "PaperPCVR", "PlainSFT", "get_defense"]
 
 
 def get_defense(name: str, **options: Any) -> Defense:
     """The defence `name` with `options`.
+
+    Plain values do: a view may come as a mapping, ``view={"operator": "swap", "share": 0.6}``, whose missing entries
+    are the default view's; a tuple as a list.
 
     Raises:
         PcvrError: unknown name (the nearest is suggested), unknown option or a value out of range.
@@ -29,4 +34,12 @@ def get_defense(name: str, **options: Any) -> Defense:
         raise PcvrError(
             f"defence {name!r} has no option {', '.join(extra)}: it takes {', '.join(sorted(known)) or 'none'}."
         )
+    for option, value in options.items():
+        if isinstance(value, list):
+            options[option] = tuple(value)
+        elif option == "view" and isinstance(value, Mapping):
+            parts = {f.name for f in fields(PatchView)}
+            if strange := sorted(set(value) - parts):
+                raise PcvrError(f"view has no part {', '.join(strange)}: it takes {', '.join(sorted(parts))}.")
+            options[option] = replace(kind().view, **value)  # type: ignore[attr-defined]  # the option is known
     return kind(**options)

@@ -1,8 +1,8 @@
 """Patch cross-view regularisation (arXiv 2604.04488), gated.
 
 Stated by the paper: a patch-perturbed second view, output distributions of the two views pulled apart where backdoor
-invariance shows, and an entropy constraint that keeps normal answers. Ours: the swap operator, Jensen-Shannon with a
-cap, the gate and its schedule, the fading, the ceiling form of the entropy term, and the feature term's form.
+invariance shows, and an entropy constraint that keeps normal answers. What it leaves open is an option here, and the
+help of each option says whose it is. The defaults are what did best on BadNets and SIG; no other attack was looked at.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
+from pcvr.checks import is_whole
+from pcvr.defenses import suspicion
 from pcvr.defenses.base import Defense
-from pcvr.defenses.gate import fit_gate
-from pcvr.defenses.terms import LN2, entropy, entropy_excess, feature_agreement, js_divergence, pull_apart
-from pcvr.errors import PcvrError
-from pcvr.run import batches
+from pcvr.defenses.scoring import OVER
+from pcvr.defenses.suspicion import GATES, SMALLEST_BATCH
+from pcvr.defenses.terms import DIVERGENCES, ENTROPY, MOST, entropy, feature_agreement, pull_apart, pull_together
+from pcvr.errors import PcvrError, unknown_name
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.run import Answers, Run
+
+KNOWN = ("base", "now", "off")
+DIRECTIONS = ("apart", "together")
+BOUNDS = ("hinge", "cap", "none")
 
 
 @dataclass(frozen=True)
@@ -34,114 +39,141 @@ class PCVR(Defense):
 
     name: ClassVar[str] = "pcvr"
     view: PatchView = field(
-        default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how views are made (ours: swap, 0.6)"}
+        default_factory=lambda: PatchView("swap", 0.9, level="features"),
+        metadata={"help": "how views are made (paper: patches; operator, share, level ours)"},
     )
+    gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: whom to act on (ours)"})
     score_at: tuple[float, ...] = field(
-        default=(0.05,), metadata={"help": "shares of the training after which all samples are scored (ours)"}
+        default=(0.05,), metadata={"help": "shares of the training after which the gate looks, first the start (ours)"}
     )
-    score_views: int = field(default=2, metadata={"help": "views a scoring averages over (ours)"})
-    gated: bool = field(default=True, metadata={"help": "act on suspicious samples only (ours); off: on all alike"})
+    score_views: int = field(default=1, metadata={"help": "views that a two-stage scoring averages over (ours)"})
+    score_over: str = field(
+        default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}
+    )
+    known: str = field(
+        default="base", metadata={"help": "who may clear an answer as known anyway: base model, now, off (ours)"}
+    )
+    refit: int = field(default=25, metadata={"help": "steps between two fits of the running gate's mixture (ours)"})
+    divergence: str = field(default="js", metadata={"help": f"{', '.join(DIVERGENCES)} (paper: output difference)"})
+    direction: str = field(default="apart", metadata={"help": "apart (paper) or together, its opposite"})
+    bound: str = field(default="hinge", metadata={"help": "hinge a sample, cap the batch's mean, or none (ours)"})
+    cap: float = field(default=0.4, metadata={"help": "divergence at which views are apart enough, nats for js (ours)"})
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
+    apart_views: int = field(default=1, metadata={"help": "views that are pulled apart from the original (ours: 1)"})
     fade: bool = field(default=True, metadata={"help": "push an answer only as far as the model would give it (ours)"})
-    cap: float = field(default=0.4, metadata={"help": "divergence in nats at which views are apart enough (ours)"})
+    ramp: float = field(
+        default=0.0, metadata={"help": "share of the training over which the regulariser grows to its weight (ours)"}
+    )
+    entropy: str = field(default="ceiling", metadata={"help": f"{', '.join(ENTROPY)}: form of the constraint (ours)"})
     entropy_weight: float = field(default=0.2, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
-    entropy_margin: float = field(default=0.1, metadata={"help": "nats that entropy may rise above its ceiling (ours)"})
+    entropy_margin: float = field(default=0.1, metadata={"help": "nats that entropy may leave its reference by (ours)"})
     feature_weight: float = field(
         default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"}
     )
     feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
 
     def __post_init__(self) -> None:
+        for what, options in (
+            ("gate", GATES),
+            ("score_over", OVER),
+            ("known", KNOWN),
+            ("divergence", DIVERGENCES),
+            ("direction", DIRECTIONS),
+            ("bound", BOUNDS),
+            ("entropy", ENTROPY),
+        ):
+            if getattr(self, what) not in options:
+                raise unknown_name(what, getattr(self, what), options)
         for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise PcvrError(f"{name} must be 0 or more, got {value}: 0 switches the part off.")
-        if not 0 < self.cap <= LN2:
-            raise PcvrError(f"cap must lie in (0, {LN2:.3f}], got {self.cap}: in nats, ln 2 being the most there is.")
+        most = MOST[self.divergence]
+        if not 0 < self.cap <= most:
+            unit = "it has no unit" if self.divergence == "tv" else "in nats, a bit being 0.693 of them"
+            raise PcvrError(f"cap must lie in (0, {most:.3g}] for {self.divergence!r}, got {self.cap}: {unit}.")
         if not -1 <= self.feature_cap < 1:
             raise PcvrError(f"feature_cap must lie in [-1, 1), got {self.feature_cap}: it is a cosine.")
-        if self.score_views < 1:
-            raise PcvrError(f"score_views must be at least 1, got {self.score_views}.")
+        if not 0 <= self.ramp < 1:
+            raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: a share of the training.")
+        for name in ("score_views", "apart_views", "refit"):
+            if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
+                raise PcvrError(f"{name} must be a whole number, at least 1, got {getattr(self, name)!r}.")
         if not self.score_at or not all(0 < at < 1 for at in self.score_at):
             raise PcvrError(f"score_at must hold shares of the training in (0, 1), got {self.score_at}.")
 
+    def looks(self, steps: int) -> list[int]:
+        """The steps, of `steps`, before which the gate looks; the first is also where the regulariser begins."""
+        return sorted({round(at * steps) for at in self.score_at})
+
     def begin(self, run: Run) -> None:
-        """No sample is suspicious before the first scoring."""
-        run.state["gate"] = torch.zeros(len(run.data))
-        run.state["scorings"] = []
+        """No sample is suspicious before the first look."""
+        suspicion.begin(run)
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """Cross-entropy of what is not suspicious, plus the regulariser on what is."""
-        if run.step in {round(at * run.steps) for at in self.score_at} and not self._scored(run):
-            self._score(run)
-        gate = run.state["gate"][batch["index"].cpu()].to(batch["labels"].device)
-        started = bool(run.state["scorings"])
+        if self.gate == "batch" and len(batch["index"]) < SMALLEST_BATCH:
+            raise PcvrError(
+                f"gate 'batch' compares the samples of a batch and got {len(batch['index'])}: give batch_size at least "
+                f"{SMALLEST_BATCH}, or choose the gate 'two_stage'."
+            )
+        started = suspicion.look(self, run)
         said = run.answers(batch, hidden=self.feature_weight > 0 and started)
+        gate = suspicion.suspicion(self, run, batch, said, started)
         losses = cross_entropy(said.logits, said.targets, reduction="none")
-        trust = (1 - gate)[said.owner] if self.gated else torch.ones_like(losses)
-        loss = (trust * losses).sum() / trust.sum().clamp_min(1e-6)
+        # Without a gate everything is acted on, and so has to be learned all the same.
+        trust = torch.ones_like(gate) if self.gate == "none" else 1 - gate
+        loss = (trust[said.owner] * losses).sum() / trust[said.owner].sum().clamp_min(1e-6)
         if not started:
             return loss
+        strength = self._strength(run)
         if self.entropy_weight:
             spread = said.sample_mean(entropy(said.logits))
-            weight = 1 - gate if self.gated else torch.ones_like(gate)
-            reference = run.state["entropy"]
-            loss = loss + self.entropy_weight * entropy_excess(spread, weight, reference, self.entropy_margin)
-        acting = gate if self.gated else torch.ones_like(gate)
-        rows = (acting > 0.05).nonzero()[:, 0]
+            excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
+            loss = loss + strength * self.entropy_weight * excess
+        rows = (gate > 0.05).nonzero()[:, 0]
         if len(rows) and (self.apart_weight or self.feature_weight):
-            loss = loss + self._apart(run, batch, said.of(rows), rows, acting[rows])
+            loss = loss + strength * self._apart(run, batch, said.of(rows), rows, gate[rows])
         return loss
+
+    def _strength(self, run: Run) -> float:
+        """How far the regulariser has grown: linearly over `ramp` of the training."""
+        return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.looks(run.steps)[0]) / (self.ramp * run.steps))
 
     def _apart(self, run: Run, batch: Batch, said: Answers, rows: Tensor, gate: Tensor) -> Tensor:
         """The pull-apart and feature terms on some rows; the view is the fixed point from which the original moves."""
-        with torch.no_grad():
-            seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
-        apart = said.sample_mean(js_divergence(said.logits, seen.logits))
+        total = said.logits.new_zeros(())
         push = gate * said.likelihood().detach() if self.fade else gate
-        loss = self.apart_weight * pull_apart(apart, push, self.cap, gate)
-        if said.hidden is not None and seen.hidden is not None:
-            alike = said.sample_mean(relu(feature_agreement(said.hidden, seen.hidden) - self.feature_cap))
-            loss = loss + self.feature_weight * (push * alike).sum() / gate.sum().clamp_min(1e-6)
-        run.log["views apart"] = float(apart.detach().mean())
-        return loss
-
-    def _scored(self, run: Run) -> bool:
-        return any(done["step"] == run.step for done in run.state["scorings"])
-
-    @torch.no_grad()
-    def _score(self, run: Run) -> None:
-        """Score every sample; once suspicious stays suspicious, since what is no longer trained looks clean again."""
-        scores, spreads = score(run, self.view, self.score_views)
-        found = fit_gate(scores)
-        fresh = torch.from_numpy(found.suspicion).float()
-        run.state["gate"] = torch.maximum(run.state["gate"], fresh)
-        calm = run.state["gate"].numpy() < 0.5
-        run.state["entropy"] = float(spreads[calm].mean())
-        run.state["scorings"].append({"step": run.step, "scores": scores, "gate": found})
-        run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
+        for _ in range(self.apart_views):
+            with torch.no_grad():
+                seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
+            apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
+            if self.direction == "apart":
+                total = total + self.apart_weight * pull_apart(apart, push, self.cap, gate, self.bound)
+            else:
+                total = total + self.apart_weight * pull_together(apart, push, gate)
+            if said.hidden is not None and seen.hidden is not None:
+                alike = feature_agreement(said.hidden, seen.hidden)
+                excess = relu(alike - self.feature_cap) if self.direction == "apart" else 1 - alike
+                each = said.sample_mean(excess)
+                total = total + self.feature_weight * (push * each).sum() / gate.sum().clamp_min(1e-6)
+            run.log["views apart"] = float(apart.detach().mean())
+        return total / self.apart_views
 
 
-@torch.no_grad()
-def score(run: Run, view: PatchView, views: int, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-view divergence and answer entropy of every training sample.
+@dataclass(frozen=True)
+class PaperPCVR(PCVR):
+    """What the paper states and no more: one view of pixels, capped pull-apart on all samples, entropy constraint.
 
-    Returns:
-        ``(scores [N], entropies [N])`` in nats: Jensen-Shannon divergence between the answer tokens' distributions on
-        the original and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much
-        of the answer depends on the picture; in a mean the one word that depends on the trigger hides all the others.
-        And the mean entropy of a token.
+    No gate, no fading, nothing that clears an answer. Without a gate the push must be gentle, or nothing is learned.
     """
-    training = run.vlm.model.training
-    run.vlm.model.eval()
-    scores, spreads = [], []
-    for indices in batches(len(run.data), batch_size):
-        batch = run.data.batch(indices)
-        said = run.answers(batch)
-        each = [
-            said.sample_sum(js_divergence(said.logits, run.answers(run.view(batch, view)).logits)) for _ in range(views)
-        ]
-        scores.append(torch.stack(each).mean(0))
-        spreads.append(said.sample_mean(entropy(said.logits)))
-    run.vlm.model.train(training)
-    return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
+
+    name: ClassVar[str] = "pcvr_paper"
+    view: PatchView = field(
+        default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how views are made (ours: swap, 0.6)"}
+    )
+    gate: str = field(default="none", metadata={"help": "the paper names no gate that can be read"})
+    bound: str = field(default="cap", metadata={"help": "cap on the batch's mean divergence (ours)"})
+    apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
+    feature_weight: float = field(default=0.0, metadata={"help": "weight of the feature term (off: form not known)"})
+    fade: bool = field(default=False, metadata={"help": "push an answer only as far as the model would give it (ours)"})

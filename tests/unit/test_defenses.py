@@ -33,7 +33,7 @@ class TestByName:
         assert rule.name == name
 
     def test_options(self) -> None:
-        assert get_defense("pcvr", cap=0.3, gated=False) == PCVR(cap=0.3, gated=False)
+        assert get_defense("pcvr", cap=0.3, gate="none") == PCVR(cap=0.3, gate="none")
         assert get_defense("augment", views="both") == AugmentOnly("both")
 
     def test_the_nearest_name_is_suggested(self) -> None:
@@ -108,7 +108,7 @@ class TestLosses:
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
 
     def test_pcvr_with_every_part_off_and_no_gate_stays_plain(self, run: Run) -> None:
-        rule = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        rule = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         rule.begin(run)
         run.step = 2
         batch = run.data.batch([0, 1, 2])
@@ -116,7 +116,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
     def test_each_part_of_pcvr_has_its_switch(self, run: Run, part: str) -> None:
-        off = PCVR(score_at=(0.4,), gated=False, fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        off = PCVR(score_at=(0.4,), gate="none", fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
         rule = replace(off, **{part: 1.0})  # type: ignore[arg-type]
         rule.begin(run)
         run.step = 2
@@ -132,7 +132,7 @@ class TestLosses:
     def test_the_push_fades_with_the_likelihood_of_the_answer(
         self, run: Run, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        off = PCVR(score_at=(0.4,), gated=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        off = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         batch = run.data.batch([0, 1, 2])
         plain = PlainSFT().loss(run, batch).item()
         added = {}

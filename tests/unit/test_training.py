@@ -48,7 +48,7 @@ class Constant(Defense):
         AugmentOnly("one"),
         AugmentOnly("both"),
         PCVR(score_at=(0.4, 0.7)),
-        PCVR(score_at=(0.4,), gated=False),
+        PCVR(score_at=(0.4,), gate="none"),
     ],
     ids="none augment-one augment-both pcvr pcvr-ungated".split(),
 )

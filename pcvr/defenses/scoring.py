@@ -1,0 +1,102 @@
+"""How invariant the answers of the training data are between views, and how far the base model knew them anyway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcvr.defenses.terms import DIVERGENCES, entropy, told_word
+from pcvr.views import PatchView
+
+if TYPE_CHECKING:
+    from pcvr.run import Answers, Run
+
+OVER = ("told", "words")
+
+
+def divergence_of(said: Answers, seen: Answers, divergence: str, over: str) -> Tensor:
+    """Cross-view divergence of each sample's answer, summed over its tokens: ``[B]``, nats (``"tv"``: no unit).
+
+    Args:
+        said: what the model says of the original.
+        seen: what it says of the view.
+        divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
+        over: ``"words"``: of the whole distributions; ``"told"``: of the told word against all others.
+    """
+    one, other = said.logits, seen.logits
+    if over == "told":
+        one, other = told_word(one, said.targets), told_word(other, seen.targets)
+    return said.sample_sum(DIVERGENCES[divergence](one, other))
+
+
+@torch.no_grad()
+def score(
+    run: Run,
+    view: PatchView,
+    views: int,
+    batch_size: int = 64,
+    *,
+    divergence: str = "js",
+    over: str = "words",
+    rows: list[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cross-view divergence and answer entropy of training samples.
+
+    Args:
+        run: model and data.
+        view: how views are made.
+        views: how many the divergence is averaged over.
+        batch_size: samples at a time.
+        divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
+        over: ``"words"`` or ``"told"``, see `divergence_of`.
+        rows: indices of the samples; None for all.
+
+    Returns:
+        ``(scores [N], entropies [N])`` in nats: the divergence between the answer tokens' distributions on the original
+        and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much of the answer
+        depends on the picture; in a mean the one word that depends on the trigger hides all the others. And the mean
+        entropy of a token.
+    """
+    rows = list(range(len(run.data))) if rows is None else rows
+    training = run.vlm.model.training
+    run.vlm.model.eval()
+    scores, spreads = [], []
+    for start in range(0, len(rows), batch_size):
+        batch = run.data.batch(rows[start : start + batch_size])
+        said = run.answers(batch)
+        each = [divergence_of(said, run.answers(run.view(batch, view)), divergence, over) for _ in range(views)]
+        scores.append(torch.stack(each).mean(0))
+        spreads.append(said.sample_mean(entropy(said.logits)))
+    run.vlm.model.train(training)
+    return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
+
+
+@torch.no_grad()
+def known(run: Run, batch_size: int = 64, *, base: bool = True, rows: list[int] | None = None) -> np.ndarray:
+    """How likely each sample's answer is to the model: ``[N]`` in ``[0, 1]``.
+
+    A question that can be answered without looking has an answer as invariant as a poisoned one. What tells them apart
+    is that the base model, which has not seen the training data, gives the one and not the other (ours).
+
+    Args:
+        run: model and data.
+        batch_size: samples at a time.
+        base: ask the base model, the adapter switched off; else the model as it is now.
+        rows: indices of the samples; None for all.
+    """
+    rows = list(range(len(run.data))) if rows is None else rows
+    model, found = run.vlm.model, []
+    training = model.training
+    model.eval()
+    for start in range(0, len(rows), batch_size):
+        batch = run.data.batch(rows[start : start + batch_size])
+        if base:
+            with model.disable_adapter():
+                found.append(run.answers(batch).likelihood())
+        else:
+            found.append(run.answers(batch).likelihood())
+    model.train(training)
+    return torch.cat(found).cpu().numpy()

@@ -1,0 +1,128 @@
+"""Whom the regulariser acts on: four gates, from all samples alike to a mixture over the scores of the whole data set.
+
+A gate is a suspicion from 0 to 1 for each sample. The paper pulls views apart where that invariance shows and does
+not say, in what can be read of it, how that is decided: all four are this workbook's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcvr.defenses.gate import FLOOR, fit_gate
+from pcvr.defenses.scoring import divergence_of, known, score
+from pcvr.defenses.terms import entropy
+
+if TYPE_CHECKING:
+    from pcvr.defenses.pcvr import PCVR
+    from pcvr.models.encode import Batch
+    from pcvr.run import Answers, Run
+
+GATES = ("two_stage", "running", "batch", "none")
+KEEP = 0.7
+"""Share of the old value in a running score."""
+SMALLEST_BATCH = 4
+"""Fewer samples say nothing about what is usual in a batch."""
+
+
+def begin(run: Run) -> None:
+    """No sample is suspicious before the first look."""
+    count = len(run.data)
+    run.state.update(gate=torch.zeros(count), scorings=[], running=torch.full((count,), torch.nan))
+
+
+def look(rule: PCVR, run: Run) -> bool:
+    """Score the whole data set if it is time to; whether the regulariser is at work from now on."""
+    if rule.gate != "two_stage":
+        return run.step >= rule.looks(run.steps)[0]
+    if run.step in rule.looks(run.steps) and all(done["step"] != run.step for done in run.state["scorings"]):
+        rows = run.share(len(run.data))
+        scores, spreads = score(
+            run, rule.view, rule.score_views, divergence=rule.divergence, over=rule.score_over, rows=rows
+        )
+        scores = run.gather_rows(rows, torch.from_numpy(scores)).numpy() + _known(rule, run)
+        _settle(run, scores, np.ones(len(scores), dtype=bool))
+        spreads = run.gather_rows(rows, torch.from_numpy(spreads)).numpy()
+        run.state["entropy"] = float(spreads[run.state["gate"].numpy() < 0.5].mean())
+    return bool(run.state["scorings"])
+
+
+@torch.no_grad()
+def suspicion(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) -> Tensor:
+    """The gate of a batch's samples: ``[B]`` in ``[0, 1]``."""
+    index = batch["index"].cpu()
+    device = said.logits.device
+    if rule.gate != "two_stage":
+        _follow_entropy(run, said, started)
+    if rule.gate == "none":
+        return torch.ones(len(index), device=device)
+    if rule.gate == "batch":
+        return _within(_fresh(rule, run, batch, said)).to(device) if started else torch.zeros(len(index), device=device)
+    if rule.gate == "running":
+        _follow_scores(rule, run, batch, said, started)
+    gate: Tensor = run.state["gate"][index].to(device)
+    return gate
+
+
+def _known(rule: PCVR, run: Run) -> Any:
+    """What clears a sample of suspicion: ``[N]``, or 0 where nothing does."""
+    if rule.known == "off":
+        return 0.0
+    if rule.known == "base" and "known" in run.state:
+        return run.state["known"]
+    rows = run.share(len(run.data))
+    found = torch.from_numpy(known(run, base=rule.known == "base", rows=rows))
+    run.state["known"] = run.gather_rows(rows, found).numpy()
+    return run.state["known"]
+
+
+def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
+    """Fit the mixture; once suspicious stays suspicious, since what is no longer trained looks clean again."""
+    found = fit_gate(scores[seen])
+    fresh = torch.zeros(len(scores))
+    fresh[torch.from_numpy(seen)] = torch.from_numpy(found.suspicion).float()
+    run.state["gate"] = torch.maximum(run.state["gate"], fresh)
+    run.state["scorings"].append({"step": run.step, "scores": scores, "gate": found})
+    run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
+
+
+def _fresh(rule: PCVR, run: Run, batch: Batch, said: Answers) -> Tensor:
+    """The batch's own scores from one view: ``[B]``."""
+    seen = run.answers(run.view(batch, rule.view))
+    scores = divergence_of(said, seen, rule.divergence, rule.score_over).cpu()
+    if rule.known == "off":
+        return scores
+    return scores + torch.as_tensor(_known(rule, run))[batch["index"].cpu()]
+
+
+def _within(scores: Tensor) -> Tensor:
+    """A soft gate inside the batch: two robust deviations below the batch's median log score is half suspicious."""
+    logs = scores.clamp_min(FLOOR).log()
+    middle = logs.median()
+    spread = 1.4826 * (logs - middle).abs().median()
+    return torch.sigmoid(-((logs - middle) / spread.clamp_min(1e-3) + 2) / 0.5)
+
+
+def _follow_scores(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) -> None:
+    """Keep a running score of each sample, and now and then fit the mixture to those seen so far."""
+    fresh = run.gather(_fresh(rule, run, batch, said))
+    index = run.gather(batch["index"].cpu())
+    old = run.state["running"][index]
+    run.state["running"][index] = torch.where(old.isnan(), fresh, KEEP * old + (1 - KEEP) * fresh)
+    due = started and (run.step - rule.looks(run.steps)[0]) % rule.refit == 0
+    if due and all(done["step"] != run.step for done in run.state["scorings"]):
+        scores = run.state["running"].numpy().astype(np.float64)
+        if (seen := ~np.isnan(scores)).sum() >= SMALLEST_BATCH:
+            _settle(run, np.nan_to_num(scores, nan=float(np.nanmax(scores))), seen)
+
+
+def _follow_entropy(run: Run, said: Answers, started: bool) -> None:
+    """The usual entropy of an answer before the regulariser sets in, followed batch by batch."""
+    if started and "entropy" in run.state:
+        return
+    now = float(said.sample_mean(entropy(said.logits)).mean())
+    before = run.state.get("entropy", now)
+    run.state["entropy"] = 0.9 * before + 0.1 * now
