@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -73,7 +73,20 @@ class Defense:
         fit()
 
     def answer(
-        self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str], generate: Generate
+        self,
+        vlm: VisionLanguageModel,
+        images: Sequence[Any],
+        prompts: Sequence[str],
+        generate: Generate,
+        state: Mapping[str, Any] | None = None,
     ) -> list[str]:
-        """How the trained model answers at test time: by default as it would anyway."""
+        """How the trained model answers at test time: by default as it would anyway.
+
+        Args:
+            vlm: the trained model.
+            images: N pictures.
+            prompts: N prompts.
+            generate: gives the model's own answers.
+            state: what the defence learned (``run.state``), for those that cannot do without.
+        """
         return generate(vlm, images, prompts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import aimed_at, budget_of, success_of
@@ -28,6 +29,7 @@ def evaluate(
     definition: str | None = None,
     max_new_tokens: int | None = None,
     defense: Defense | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> Record:
     """Answer every test picture without and with the trigger, and score both.
 
@@ -39,6 +41,7 @@ def evaluate(
             ``"equals"``, ``"ends_with"`` or ``"contains_word"``; by default the task's.
         max_new_tokens: answer budget; by default the task's.
         defense: one that works at test time, as the fine-tuning's result has it; the others change nothing.
+        state: what such a defence was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` gives.
 
     Returns:
         The record; print it.
@@ -57,13 +60,13 @@ def evaluate(
     definition = definition or success_of(task, attack)
     max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
     samples = [data[i] for i in range(len(data))]
-    said = answer_all(vlm, data, max_new_tokens, defense)
+    said = answer_all(vlm, data, max_new_tokens, defense, state)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
     if attack is not None:
-        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense)
+        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense, state)
         wanted = aimed_at(samples, attack)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())

@@ -104,7 +104,7 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
     if experiment.watch:
         watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]
     result = finetune(model, data, rule, config, callbacks=watches, progress=progress)
-    record = evaluate(result.model, tests, attack, defense=rule)
+    record = evaluate(result.model, tests, attack, defense=rule, state=result.run.state)
     if save is not None:
         result.save(save)
     found = {
