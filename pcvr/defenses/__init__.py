@@ -7,14 +7,42 @@ from dataclasses import fields, replace
 from typing import Any
 
 from pcvr.defenses.base import Defense
+from pcvr.defenses.consistency import Consistency
+from pcvr.defenses.crow import Crow
+from pcvr.defenses.early_stop import EarlyStop
 from pcvr.defenses.pcvr import PCVR, PaperPCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
+from pcvr.defenses.robustit import RobustIT
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.views import PatchView
 
-DEFENSES: dict[str, type[Defense]] = {rule.name: rule for rule in (PlainSFT, AugmentOnly, PCVR, PaperPCVR)}
+DEFENSES: dict[str, type[Defense]] = {
+    rule.name: rule
+    for rule in (
+        PlainSFT,
+        AugmentOnly,
+        EarlyStop,
+        PCVR,
+        PaperPCVR,
+        Consistency,
+        RobustIT,
+        Crow,
+    )
+}
 
-__all__ = ["DEFENSES", "PCVR", "AugmentOnly", "Defense", "PaperPCVR", "PlainSFT", "get_defense"]
+__all__ = [
+    "DEFENSES",
+    "PCVR",
+    "AugmentOnly",
+    "Consistency",
+    "Crow",
+    "Defense",
+    "EarlyStop",
+    "PaperPCVR",
+    "PlainSFT",
+    "RobustIT",
+    "get_defense",
+]
 
 
 def get_defense(name: str, **options: Any) -> Defense:
