@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
 from pcvr.files import refuse_existing, write_json
 
-LATER = {"preset": "scaled", "attack_options": {}, "watch": 0}
+LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0}
 """Fields that came later, with the values that change nothing."""
 _WATCHED = 64  # test samples that a watch asks about, each clean and triggered
 
@@ -38,6 +39,8 @@ class Experiment:
         preset: of the attack.
         attack_options: the attack's own, as plain values.
         watch: steps between two looks at how far the backdoor has come; 0 for none.
+        clean: samples that the defender trusts, for the defences that need some: taken from the validation split, so
+            that they are not among those that may be poisoned; 0 for none.
     """
 
     label: str
@@ -55,8 +58,10 @@ class Experiment:
     preset: str = "scaled"
     attack_options: Mapping[str, Any] = field(default_factory=dict)
     watch: int = 0
+    clean: int = 0
 
     def __post_init__(self) -> None:
+        check_whole("clean", self.clean, 0, what="trusted samples")
         if not 0 <= self.rate <= 1:
             raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
 
@@ -94,8 +99,12 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
     if save is not None:
         refuse_existing(save)
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
-    clean = open_data(experiment.data, n=experiment.samples, task=experiment.task)
-    data = poison(clean, attack, experiment.rate, experiment.seed) if experiment.rate else clean
+    data = open_data(experiment.data, n=experiment.samples, task=experiment.task)
+    if experiment.rate:
+        data = poison(data, attack, experiment.rate, experiment.seed)
+    trusted = None
+    if experiment.clean:
+        trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
     rule = get_defense(experiment.defense, **experiment.options)
     config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
     tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
@@ -103,7 +112,7 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
     watches = []
     if experiment.watch:
         watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]
-    result = finetune(model, data, rule, config, callbacks=watches, progress=progress)
+    result = finetune(model, data, rule, config, clean=trusted, callbacks=watches, progress=progress)
     record = evaluate(result.model, tests, attack, defense=rule, state=result.run.state)
     if save is not None:
         result.save(save)

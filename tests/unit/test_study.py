@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcvr import PcvrError, results
+from pcvr import PcvrError, finetune, results
 from pcvr.defenses.gate import Gate
 from pcvr.study import Experiment, run_experiment, sweep
 from pcvr.study.experiment import gate_quality
@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "preset": "compat",
     "attack_options": {"size": 4},
     "watch": 5,
+    "clean": 8,
 }
 
 
@@ -59,6 +60,29 @@ class TestKey:
 def test_a_rate_outside_its_range(rate: float) -> None:
     with pytest.raises(PcvrError, match="rate must lie"):
         Experiment("x", rate=rate)
+
+
+@pytest.mark.parametrize("clean", [-1, 1.5, True])
+def test_a_number_of_trusted_samples_that_is_none(clean: Any) -> None:
+    with pytest.raises(PcvrError, match=r"clean is .*: give a whole number from 0 up"):
+        Experiment("x", clean=clean)
+
+
+def test_trusted_samples_are_of_another_split(small: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def look(*args: Any, clean: Any, **options: Any) -> Any:
+        given.append((args[1], clean))
+        return finetune(*args, clean=clean, **options)
+
+    monkeypatch.setattr("pcvr.training.finetune", look)
+    run_experiment(replace(small, clean=5))
+    run_experiment(small)
+    (data, clean), (_, none) = given
+    assert none is None
+    assert len(clean) == 5 and clean.task == "caption"
+    pictures = {data[i].image.tobytes() for i in range(len(data))}
+    assert not pictures & {clean[i].image.tobytes() for i in range(5)}
 
 
 def test_one_experiment(small: Experiment, tmp_path: Path) -> None:
