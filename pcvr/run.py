@@ -8,10 +8,10 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pcvr import processes
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from pcvr.models.tower import fed_tower, tower_features
 
@@ -87,41 +87,34 @@ class Run:
     log: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
+        # Processes that train together look at different samples, and draw different views of them.
+        self.generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.rank)
 
     @property
     def rank(self) -> int:
-        """Which of the processes this is, from 0 up."""
-        return dist.get_rank() if _together() else 0
+        """This process's number, from 0, among those that train together."""
+        return processes.rank()
 
     @property
     def world(self) -> int:
-        """How many processes train together."""
-        return dist.get_world_size() if _together() else 1
+        """How many processes train together; nearly always 1."""
+        return processes.world()
 
     def share(self, count: int) -> list[int]:
-        """This process's part of ``range(count)``: every `world`-th index."""
-        return list(range(self.rank, count, self.world))
+        """Which of the rows ``0 .. count - 1`` this process is to look at, ascending: all of them where it is alone."""
+        return processes.share(count)
 
     def gather(self, values: Tensor) -> Tensor:
-        """`values` ``[B, ...]`` of all processes one behind the other; B may differ between them."""
-        if self.world == 1:
-            return values
-        device = self.vlm.device
-        sizes = [torch.zeros((), dtype=torch.long, device=device) for _ in range(self.world)]
-        dist.all_gather(sizes, torch.tensor(len(values), device=device))
-        most = int(max(sizes))
-        padded = torch.cat([values.to(device), values.new_zeros(most - len(values), *values.shape[1:]).to(device)])
-        parts = [torch.empty_like(padded) for _ in range(self.world)]
-        dist.all_gather(parts, padded.contiguous())
-        return torch.cat([part[: int(n)] for part, n in zip(parts, sizes, strict=True)]).to(values.device)
+        """The values ``[n, ...]`` of all processes one after another by rank, n may differ; `values` where it is alone.
+
+        Every process has to call it. What a defence learns about the data from a batch goes through here, so that all
+        processes keep the same ``state``.
+        """
+        return processes.gather(values)
 
     def gather_rows(self, rows: Sequence[int], values: Tensor) -> Tensor:
-        """Values of each process's `rows` (see `share`), ``[len(rows), ...]``, in the order of the rows."""
-        if self.world == 1:
-            return values
-        order = self.gather(torch.tensor(rows)).argsort()
-        return self.gather(values)[order]
+        """What the processes found about their `share` of the rows, ``[n, ...]`` each, in order: ``[N, ...]``."""
+        return processes.gather_rows(rows, values)
 
     def answers(self, batch: Batch, hidden: bool = False) -> Answers:
         """Run the model on `batch` and pack what it says at the answer's tokens."""
@@ -142,10 +135,6 @@ class Run:
         if self.data.features is not None:
             return part | {"features": tower_features(self.vlm, pixels)}
         return part | {"pixel_values": pixels}
-
-
-def _together() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:

@@ -1,0 +1,98 @@
+"""Several processes that train together (``torchrun``, ``accelerate launch``): who does what, and putting it together.
+
+Everything here does nothing where there is one process, so that code can be written once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+
+from pcvr.errors import PcvrError
+
+
+def joined() -> bool:
+    """Whether this process is one of a group that `torch.distributed` has set up."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """This process's number, from 0; 0 where there is one process."""
+    return distributed.get_rank() if joined() else 0
+
+
+def world() -> int:
+    """How many processes train together; 1 where there is one."""
+    return distributed.get_world_size() if joined() else 1
+
+
+def share(count: int) -> list[int]:
+    """This process's part of ``range(count)``: every `world`-th index from `rank` on, ascending.
+
+    All parts together are ``range(count)``. No part is empty: with fewer indices than processes some come twice.
+    """
+    return list(range(rank(), count, world())) or [rank() % count]
+
+
+def gather(values: Tensor) -> Tensor:
+    """The values ``[n, ...]`` of all processes one after another in the order of their ranks: ``[n0 + n1 + ..., ...]``.
+
+    Every process has to call this; how many rows each brings may differ, type and other dimensions may not. No gradient
+    flows back. The result lies where `values` lay.
+    """
+    if world() == 1:
+        return values
+    home = values.device
+    values = values.detach().to(_meeting_place()).contiguous()
+    counts = [values.new_zeros(1, dtype=torch.long) for _ in range(world())]
+    distributed.all_gather(counts, torch.tensor([len(values)], device=values.device))
+    longest = max(int(n) for n in counts)
+    padded = values.new_zeros((longest, *values.shape[1:]))
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in range(world())]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)]).to(home)
+
+
+def gather_rows(rows: Sequence[int], values: Tensor) -> Tensor:
+    """Put together what the processes found out about their `share` of the rows.
+
+    Args:
+        rows: ``[n]``, which rows these are; those of all processes together are ``range(N)``, repeats allowed.
+        values: ``[n, ...]``, one entry for each.
+
+    Returns:
+        ``[N, ...]`` in the order of the rows, the same in every process.
+
+    Raises:
+        PcvrError: lengths that differ, or rows that nobody brought.
+    """
+    if len(rows) != len(values):
+        raise PcvrError(f"gather_rows got {len(rows)} rows and {len(values)} values: give one value a row.")
+    places = gather(torch.tensor(list(rows), dtype=torch.long))
+    brought = gather(values)
+    count = int(places.max()) + 1 if len(places) else 0
+    if len(places.unique()) != count:
+        raise PcvrError(f"gather_rows got {len(places.unique())} of {count} rows: share the rows by run.share(count).")
+    whole = brought.new_empty((count, *brought.shape[1:]))
+    whole[places.to(brought.device)] = brought
+    return whole
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes; a process without one counts as zero."""
+    if world() == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= world()
+
+
+def _meeting_place() -> torch.device:
+    """NCCL exchanges what lies on the GPU, gloo what lies in memory."""
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
