@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from pcvr.defenses.abl import ABL
 from pcvr.defenses.base import Defense
+from pcvr.defenses.bye import BYE
+from pcvr.defenses.clean_tune import CleanTune
 from pcvr.defenses.consistency import Consistency
 from pcvr.defenses.crow import Crow
 from pcvr.defenses.early_stop import EarlyStop
+from pcvr.defenses.fine_prune import FinePrune
 from pcvr.defenses.pcvr import PCVR, PaperPCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
 from pcvr.defenses.robustit import RobustIT
@@ -27,17 +31,25 @@ DEFENSES: dict[str, type[Defense]] = {
         Consistency,
         RobustIT,
         Crow,
+        ABL,
+        BYE,
+        CleanTune,
+        FinePrune,
     )
 }
 
 __all__ = [
+    "ABL",
+    "BYE",
     "DEFENSES",
     "PCVR",
     "AugmentOnly",
+    "CleanTune",
     "Consistency",
     "Crow",
     "Defense",
     "EarlyStop",
+    "FinePrune",
     "PaperPCVR",
     "PlainSFT",
     "RobustIT",
