@@ -60,7 +60,7 @@ class RobustIT(Defense):
     momentum: float = field(default=0.1, metadata={"help": "how fast running values follow, (0, 1] (ours)"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.operators, str) or not self.operators:
+        if not isinstance(self.operators, tuple) or not self.operators:
             raise PcvrError(f"operators is {self.operators!r}: give a tuple of some of {', '.join(OPERATORS)}.")
         for operator in self.operators:
             if operator not in OPERATORS:
