@@ -5,6 +5,7 @@ Everything here does nothing where there is one process, so that code can be wri
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -16,6 +17,31 @@ from pcvr.errors import PcvrError
 def joined() -> bool:
     """Whether this process is one of a group that `torch.distributed` has set up."""
     return distributed.is_available() and distributed.is_initialized()
+
+
+def join(device: torch.device) -> None:
+    """Join the other processes if a launcher started several and that was not done yet.
+
+    Args:
+        device: what is computed on; a CPU's processes talk by gloo. On CUDA, call this before the model is loaded: it
+            makes this process's GPU the one that ``"cuda"`` means.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not joined():
+        from accelerate import PartialState
+
+        PartialState(cpu=device.type == "cpu")
+
+
+def leave() -> None:
+    """Leave the group, at the end of a program."""
+    if joined():
+        distributed.destroy_process_group()
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if world() > 1:
+        distributed.barrier()
 
 
 def rank() -> int:

@@ -1,0 +1,135 @@
+"""Nested values as JSON and one safetensors file: what a checkpoint keeps of a training, without pickle.
+
+Numbers, texts, lists, tuples, sets, dictionaries and dataclasses go into the JSON; tensors, arrays and the states of
+random generators into the safetensors, and the JSON says where each belongs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pcvr.errors import PcvrError
+
+_MARK = "@"
+"""Key of a JSON object that stands for something else; the value says what."""
+
+
+def write_packed(folder: Path, name: str, value: Any) -> None:
+    """Write `value` as ``name.json`` and ``name.safetensors`` in `folder`.
+
+    Raises:
+        PcvrError: something in it is of a kind that cannot be kept; the message says where it is.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = _pack(value, tensors, name)
+    save_file(tensors, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(tree), encoding="utf-8")
+
+
+def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), device: str = "cpu") -> Any:
+    """What `write_packed` wrote.
+
+    Args:
+        folder: where it is.
+        name: of the two files.
+        packages: whose dataclasses may be made again; only modules that are imported already are looked at.
+        device: where tensors go that lay on a GPU.
+
+    Raises:
+        PcvrError: files that are missing, damaged or name a class of another package.
+    """
+    try:
+        tree = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / f"{name}.safetensors")
+        return _unpack(tree, tensors, packages, device)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
+        raise PcvrError(f"{folder / name} cannot be read ({problem}): the checkpoint is damaged, remove it.") from None
+
+
+def _pack(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        return _kept(value.detach(), tensors, "tensor", home=value.device.type)
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        kind = "array" if isinstance(value, np.ndarray) else "number"
+        return _kept(torch.from_numpy(np.array(value)), tensors, kind)
+    if isinstance(value, torch.Generator):
+        return _kept(value.get_state(), tensors, "generator")
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and _MARK not in value:
+            return {key: _pack(part, tensors, f"{where}[{key!r}]") for key, part in value.items()}
+        pairs = [[_pack(k, tensors, where), _pack(v, tensors, f"{where}[{k!r}]")] for k, v in value.items()]
+        return {_MARK: "items", "items": pairs}
+    if isinstance(value, list | tuple | set | frozenset):
+        ordered = value if isinstance(value, list | tuple) else sorted(value, key=repr)
+        parts = [_pack(part, tensors, f"{where}[{k}]") for k, part in enumerate(ordered)]
+        if isinstance(value, list):
+            return parts
+        return {_MARK: next(k for k in ("tuple", "frozenset", "set") if isinstance(value, _PLAIN[k])), "items": parts}
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        parts = {f.name: _pack(getattr(value, f.name), tensors, f"{where}.{f.name}") for f in fields(value)}
+        return {_MARK: "dataclass", "module": kind.__module__, "class": kind.__qualname__, "fields": parts}
+    raise PcvrError(
+        f"{where} is {type(value).__name__}, which a checkpoint cannot keep: use numbers, texts, tensors, arrays, "
+        "dataclasses, and lists or dictionaries of them."
+    )
+
+
+def _kept(tensor: Tensor, tensors: dict[str, Tensor], kind: str, **facts: str) -> dict[str, str]:
+    name = str(len(tensors))
+    tensors[name] = tensor.cpu().clone().contiguous()  # a view of a tensor would be refused
+    return {_MARK: kind, "at": name, **facts}
+
+
+_PLAIN: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+
+
+def _unpack(tree: Any, tensors: Mapping[str, Tensor], packages: Collection[str], device: str) -> Any:
+    def inside(part: Any) -> Any:
+        return _unpack(part, tensors, packages, device)
+
+    if isinstance(tree, list):
+        return [inside(part) for part in tree]
+    if not isinstance(tree, dict):
+        return tree
+    kind = tree.get(_MARK)
+    if kind is None:
+        return {key: inside(part) for key, part in tree.items()}
+    if kind == "tensor":
+        return tensors[tree["at"]].to("cpu" if tree["home"] == "cpu" else device)
+    if kind == "array":
+        return tensors[tree["at"]].numpy()
+    if kind == "number":
+        return tensors[tree["at"]].numpy()[()]
+    if kind == "generator":
+        generator = torch.Generator()
+        generator.set_state(tensors[tree["at"]])
+        return generator
+    if kind == "items":
+        return {inside(key): inside(part) for key, part in tree["items"]}
+    if kind == "dataclass":
+        return _class(tree["module"], tree["class"], packages)(**{k: inside(v) for k, v in tree["fields"].items()})
+    return _PLAIN[kind](inside(part) for part in tree["items"])
+
+
+def _class(module: str, name: str, packages: Collection[str]) -> Any:
+    """A dataclass by name, of a package that may be named and is there already: nothing is imported for a file."""
+    found: Any = sys.modules.get(module) if any(f"{module}.".startswith(f"{p}.") for p in packages) else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise ValueError(f"{module}.{name} is no dataclass that is known here")
+    return found
