@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
 from pcvr.files import refuse_existing, write_json
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.callbacks import WatchPoint
+    from pcvr.data.sample import Dataset
+    from pcvr.training import FinetuneResult
 
 LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0}
 """Fields that came later, with the values that change nothing."""
@@ -75,18 +81,26 @@ class Experiment:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def run_experiment(experiment: Experiment, *, save: str | Path | None = None, progress: bool = False) -> dict[str, Any]:
+Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
+"""What else to keep of a run: plain values by name, from what was trained, the test data and the attack."""
+
+
+def run_experiment(
+    experiment: Experiment, *, save: str | Path | None = None, progress: bool = False, extra: Extra | None = None
+) -> dict[str, Any]:
     """Poison, fine-tune, evaluate.
 
     Args:
         experiment: the config.
         save: folder for the adapter, or None.
         progress: whether the training shows a bar.
+        extra: adds entries of its own to what is returned.
 
     Returns:
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning, and
         ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5), and
-        ``watch`` where that was asked for (step, hits and how many were counted, of each look).
+        ``watch`` where that was asked for (of each look: step, hits, clean hits, how many were counted, and how good
+        the answers to clean pictures were).
     """
     from pcvr.attacks import get_attack, poison
     from pcvr.callbacks import BackdoorWatch
@@ -124,8 +138,15 @@ def run_experiment(experiment: Experiment, *, save: str | Path | None = None, pr
         "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
     }
     if watches:
-        found["watch"] = [{"step": p.step, "hits": p.hits, "n": p.n} for p in watches[0].points]
+        found["watch"] = [watched(point) for point in watches[0].points]
+    if extra is not None:
+        found |= extra(result, tests, attack)
     return found
+
+
+def watched(point: WatchPoint) -> dict[str, Any]:
+    """One look of a `BackdoorWatch` as plain values."""
+    return {"step": point.step, "hits": point.hits, "clean_hits": point.clean_hits, "n": point.n, "clean": point.clean}
 
 
 def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:
@@ -158,6 +179,7 @@ def sweep(
     jobs: int = 1,
     adapters: bool = False,
     progress: bool = True,
+    run: Callable[..., dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Run each experiment once; those whose result lies in `folder` already are read instead.
 
@@ -167,6 +189,8 @@ def sweep(
         jobs: experiments at a time, by joblib; its dask or ray backend takes the same call to a cluster.
         adapters: whether each adapter is kept too, in a folder named by the experiment's key.
         progress: whether a bar is shown.
+        run: what runs one experiment and takes the arguments of `run_experiment`, which is the default; give each its
+            own `folder`, for results are told apart by their experiments alone.
 
     Returns:
         The results in the order of `experiments`.
@@ -174,14 +198,17 @@ def sweep(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_kept)(e, Path(folder), adapters) for e in experiments)
+    calls = (delayed(_kept)(e, Path(folder), adapters, run) for e in experiments)
+    work = Parallel(n_jobs=jobs, return_as="generator")(calls)
     return list(tqdm(work, total=len(experiments), desc="experiments", disable=not progress))
 
 
-def _kept(experiment: Experiment, folder: Path, adapters: bool) -> dict[str, Any]:
+def _kept(
+    experiment: Experiment, folder: Path, adapters: bool, run: Callable[..., dict[str, Any]] | None
+) -> dict[str, Any]:
     file, adapter = folder / f"{experiment.key}.json", folder / experiment.key
     if not file.is_file() or (adapters and not adapter.is_dir()):
         shutil.rmtree(adapter, ignore_errors=True)  # of a run that did not come to its end
-        write_json(file, run_experiment(experiment, save=adapter if adapters else None))
+        write_json(file, (run or run_experiment)(experiment, save=adapter if adapters else None))
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return kept
