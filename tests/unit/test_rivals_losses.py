@@ -182,6 +182,11 @@ class TestCrow:
         with pytest.raises(PcvrError, match=r"on='clean' needs clean data: give finetune\(clean=...\)"):
             finetune(tiny, Numbers(), rule, SIX, progress=False)
 
+    def test_the_second_stage_is_on_the_clean_samples(self, run: Run) -> None:
+        calls: list[Any] = []
+        Crow(on="clean", share=0.3, rate=0.2).train(run, lambda *args, **options: calls.append((args, options)))
+        assert calls == [((), {}), (("crow",), {"share": 0.3, "rate": 0.2, "clean": True})]
+
     def test_a_single_layer_is_refused(self, run: Run) -> None:
         layers = decoder_layers(run.vlm)
         del layers[1:]
