@@ -44,9 +44,9 @@ class PCVR(Defense):
     )
     gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: whom to act on (ours)"})
     score_at: tuple[float, ...] = field(
-        default=(0.05,), metadata={"help": "shares of the training after which the gate looks, first the start (ours)"}
+        default=(0.025,), metadata={"help": "shares of the training after which the gate looks, first the start (ours)"}
     )
-    score_views: int = field(default=1, metadata={"help": "views that a two-stage scoring averages over (ours)"})
+    score_views: int = field(default=2, metadata={"help": "views that a two-stage scoring averages over (ours)"})
     score_over: str = field(
         default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}
     )
