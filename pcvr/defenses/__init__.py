@@ -10,6 +10,7 @@ from pcvr.defenses.abl import ABL
 from pcvr.defenses.base import Defense
 from pcvr.defenses.bye import BYE
 from pcvr.defenses.clean_tune import CleanTune
+from pcvr.defenses.cleansight import CleanSight
 from pcvr.defenses.consistency import Consistency
 from pcvr.defenses.crow import Crow
 from pcvr.defenses.early_stop import EarlyStop
@@ -17,6 +18,7 @@ from pcvr.defenses.fine_prune import FinePrune
 from pcvr.defenses.pcvr import PCVR, PaperPCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
 from pcvr.defenses.robustit import RobustIT
+from pcvr.defenses.strip import Strip
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.views import PatchView
 
@@ -35,6 +37,8 @@ DEFENSES: dict[str, type[Defense]] = {
         BYE,
         CleanTune,
         FinePrune,
+        Strip,
+        CleanSight,
     )
 }
 
@@ -44,6 +48,7 @@ __all__ = [
     "DEFENSES",
     "PCVR",
     "AugmentOnly",
+    "CleanSight",
     "CleanTune",
     "Consistency",
     "Crow",
@@ -53,6 +58,7 @@ __all__ = [
     "PaperPCVR",
     "PlainSFT",
     "RobustIT",
+    "Strip",
     "get_defense",
 ]
 
