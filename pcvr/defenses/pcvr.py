@@ -55,7 +55,7 @@ class PCVR(Defense):
     )
     refit: int = field(default=25, metadata={"help": "steps between two fits of the running gate's mixture (ours)"})
     divergence: str = field(default="js", metadata={"help": f"{', '.join(DIVERGENCES)} (paper: output difference)"})
-    direction: str = field(default="apart", metadata={"help": "apart (paper) or together, its opposite"})
+    direction: str = field(default="apart", metadata={"help": "apart (paper) or together, its opposite (ours)"})
     bound: str = field(default="hinge", metadata={"help": "hinge a sample, cap the batch's mean, or none (ours)"})
     cap: float = field(default=0.4, metadata={"help": "divergence at which views are apart enough, nats for js (ours)"})
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})

@@ -28,7 +28,7 @@ def divergence_of(said: Answers, seen: Answers, divergence: str, over: str) -> T
     """
     one, other = said.logits, seen.logits
     if over == "told":
-        one, other = told_word(one, said.targets), told_word(other, seen.targets)
+        one, other = told_word(one, said.targets), told_word(other, said.targets)
     return said.sample_sum(DIVERGENCES[divergence](one, other))
 
 

@@ -29,7 +29,9 @@ def side_by_side(defended: Table, undefended: Table) -> Cells:
     """
     cells: Cells = {}
     wanted = set()
-    for (task, label, attack, rate, model), cell in defended.cells(("task", "label", "attack", "rate", "model")).items():
+    for (task, label, attack, rate, model), cell in defended.cells(
+        ("task", "label", "attack", "rate", "model")
+    ).items():
         wanted.add((task, attack if float(rate) else "clean", model))
         cells[task, label, attack if float(rate) else "clean"] = cell
     for (task, model, rate, label), cell in undefended.cells(("task", "model", "rate", "label")).items():
@@ -99,6 +101,8 @@ def _rights(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: l
             (0.15, DEFENDED, "none", "triggered inputs", [c.triggered_right for c in mine]),
         ):
             at = [row + shift] * len(values)
-            axes.plot([100 * v for v in values], at, "o", ms=5, color=colour, mfc=fill, label=label if not row else None)
+            axes.plot(
+                [100 * v for v in values], at, "o", ms=5, color=colour, mfc=fill, label=label if not row else None
+            )
     axes.set(ylim=(len(defenses) - 0.5, -0.5), xlim=(-3, 103))
     axes.set_yticks(range(len(defenses)), [""] * len(defenses))
