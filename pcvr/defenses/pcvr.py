@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 KNOWN = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
 BOUNDS = ("hinge", "cap", "none")
+LEAST = 0.01
+"""A push weaker than this is not worth a forward pass of the view."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class PCVR(Defense):
         default=(0.025,), metadata={"help": "shares of the training after which the gate looks, first the start (ours)"}
     )
     score_views: int = field(default=2, metadata={"help": "views that a two-stage scoring averages over (ours)"})
+    enough: float = field(
+        default=0.35, metadata={"help": "divergence at which one view is enough to clear a sample, nats for js (ours)"}
+    )
     score_over: str = field(
         default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}
     )
@@ -92,6 +97,8 @@ class PCVR(Defense):
         if not 0 < self.cap <= most:
             unit = "it has no unit" if self.divergence == "tv" else "in nats, a bit being 0.693 of them"
             raise PcvrError(f"cap must lie in (0, {most:.3g}] for {self.divergence!r}, got {self.cap}: {unit}.")
+        if not self.enough > 0:
+            raise PcvrError(f"enough must be above 0, got {self.enough}: a divergence that a poisoned answer has not.")
         if not -1 <= self.feature_cap < 1:
             raise PcvrError(f"feature_cap must lie in [-1, 1), got {self.feature_cap}: it is a cosine.")
         if not 0 <= self.ramp < 1:
@@ -131,32 +138,35 @@ class PCVR(Defense):
             spread = said.sample_mean(entropy(said.logits))
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
             loss = loss + strength * self.entropy_weight * excess
-        rows = (gate > 0.05).nonzero()[:, 0]
+        push = gate * said.likelihood().detach() if self.fade else gate
+        rows = (push > LEAST).nonzero()[:, 0]  # where the answer is not given there is nothing to push off
         if len(rows) and (self.apart_weight or self.feature_weight):
-            loss = loss + strength * self._apart(run, batch, said.of(rows), rows, gate[rows])
+            loss = loss + strength * self._apart(run, batch, said.of(rows), rows, push[rows], gate.sum())
         return loss
 
     def _strength(self, run: Run) -> float:
         """How far the regulariser has grown: linearly over `ramp` of the training."""
         return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.looks(run.steps)[0]) / (self.ramp * run.steps))
 
-    def _apart(self, run: Run, batch: Batch, said: Answers, rows: Tensor, gate: Tensor) -> Tensor:
-        """The pull-apart and feature terms on some rows; the view is the fixed point from which the original moves."""
+    def _apart(self, run: Run, batch: Batch, said: Answers, rows: Tensor, push: Tensor, suspects: Tensor) -> Tensor:
+        """The pull-apart and feature terms on some rows, as means over all `suspects` (a count) of the batch.
+
+        The view is the fixed point from which the original moves.
+        """
         total = said.logits.new_zeros(())
-        push = gate * said.likelihood().detach() if self.fade else gate
         for _ in range(self.apart_views):
             with torch.no_grad():
                 seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
             if self.direction == "apart":
-                total = total + self.apart_weight * pull_apart(apart, push, self.cap, gate, self.bound)
+                total = total + self.apart_weight * pull_apart(apart, push, self.cap, suspects, self.bound)
             else:
-                total = total + self.apart_weight * pull_together(apart, push, gate)
+                total = total + self.apart_weight * pull_together(apart, push, suspects)
             if said.hidden is not None and seen.hidden is not None:
                 alike = feature_agreement(said.hidden, seen.hidden)
                 excess = relu(alike - self.feature_cap) if self.direction == "apart" else 1 - alike
                 each = said.sample_mean(excess)
-                total = total + self.feature_weight * (push * each).sum() / gate.sum().clamp_min(1e-6)
+                total = total + self.feature_weight * (push * each).sum() / suspects.clamp_min(1e-6)
             run.log["views apart"] = float(apart.detach().mean())
         return total / self.apart_views
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,11 +39,12 @@ def score(
     run: Run,
     view: PatchView,
     views: int,
-    batch_size: int = 64,
+    batch_size: int = 128,
     *,
     divergence: str = "js",
     over: str = "words",
-    rows: list[int] | None = None,
+    enough: float = math.inf,
+    rows: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-view divergence and answer entropy of training samples.
 
@@ -52,30 +55,37 @@ def score(
         batch_size: samples at a time.
         divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
         over: ``"words"`` or ``"told"``, see `divergence_of`.
+        enough: a sample whose first view diverges this much, nats, is shown no other: it is not suspicious.
         rows: indices of the samples; None for all.
 
     Returns:
         ``(scores [N], entropies [N])`` in nats: the divergence between the answer tokens' distributions on the original
-        and on a view, summed over tokens, mean over `views`; low is suspicious. The sum says how much of the answer
+        and on a view, summed over tokens, mean over the views; low is suspicious. The sum says how much of the answer
         depends on the picture; in a mean the one word that depends on the trigger hides all the others. And the mean
         entropy of a token.
     """
-    rows = list(range(len(run.data))) if rows is None else rows
+    rows = list(range(len(run.data))) if rows is None else list(rows)
     training = run.vlm.model.training
     run.vlm.model.eval()
     scores, spreads = [], []
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
         said = run.answers(batch)
-        each = [divergence_of(said, run.answers(run.view(batch, view)), divergence, over) for _ in range(views)]
-        scores.append(torch.stack(each).mean(0))
+        total = divergence_of(said, run.answers(run.view(batch, view)), divergence, over)
+        seen = torch.ones_like(total)
+        again = (total < enough).nonzero()[:, 0]
+        for _ in range(views - 1 if len(again) else 0):
+            other = run.answers(run.view(batch, view, again))
+            total[again] += divergence_of(said.of(again), other, divergence, over)
+            seen[again] += 1
+        scores.append(total / seen)
         spreads.append(said.sample_mean(entropy(said.logits)))
     run.vlm.model.train(training)
     return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
 
 
 @torch.no_grad()
-def known(run: Run, batch_size: int = 64, *, base: bool = True, rows: list[int] | None = None) -> np.ndarray:
+def known(run: Run, batch_size: int = 128, *, base: bool = True, rows: Sequence[int] | None = None) -> np.ndarray:
     """How likely each sample's answer is to the model: ``[N]`` in ``[0, 1]``.
 
     A question that can be answered without looking has an answer as invariant as a poisoned one. What tells them apart
@@ -87,16 +97,16 @@ def known(run: Run, batch_size: int = 64, *, base: bool = True, rows: list[int] 
         base: ask the base model, the adapter switched off; else the model as it is now.
         rows: indices of the samples; None for all.
     """
-    rows = list(range(len(run.data))) if rows is None else rows
-    model, found = run.vlm.model, []
+    rows = list(range(len(run.data))) if rows is None else list(rows)
+    model, found = run.vlm.model, [torch.zeros(0)]
     training = model.training
     model.eval()
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
         if base:
             with model.disable_adapter():
-                found.append(run.answers(batch).likelihood())
+                found.append(run.answers(batch).likelihood().cpu())
         else:
-            found.append(run.answers(batch).likelihood())
+            found.append(run.answers(batch).likelihood().cpu())
     model.train(training)
-    return torch.cat(found).cpu().numpy()
+    return torch.cat(found).numpy()

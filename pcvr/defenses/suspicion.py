@@ -6,7 +6,7 @@ not say, in what can be read of it, how that is decided: all four are this workb
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,9 +41,18 @@ def look(rule: PCVR, run: Run) -> bool:
     if run.step in rule.looks(run.steps) and all(done["step"] != run.step for done in run.state["scorings"]):
         rows = run.share(len(run.data))
         scores, spreads = score(
-            run, rule.view, rule.score_views, divergence=rule.divergence, over=rule.score_over, rows=rows
+            run,
+            rule.view,
+            rule.score_views,
+            divergence=rule.divergence,
+            over=rule.score_over,
+            enough=rule.enough,
+            rows=rows,
         )
-        scores = run.gather_rows(rows, torch.from_numpy(scores)).numpy() + _known(rule, run)
+        if rule.known != "off":  # what hangs on the picture needs nobody to speak for it
+            low = np.flatnonzero(scores < rule.enough)
+            scores[low] += known(run, base=rule.known == "base", rows=[rows[i] for i in low])
+        scores = run.gather_rows(rows, torch.from_numpy(scores)).numpy()
         _settle(run, scores, np.ones(len(scores), dtype=bool))
         spreads = run.gather_rows(rows, torch.from_numpy(spreads)).numpy()
         run.state["entropy"] = float(spreads[run.state["gate"].numpy() < 0.5].mean())
@@ -67,16 +76,15 @@ def suspicion(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) 
     return gate
 
 
-def _known(rule: PCVR, run: Run) -> Any:
-    """What clears a sample of suspicion: ``[N]``, or 0 where nothing does."""
-    if rule.known == "off":
-        return 0.0
-    if rule.known == "base" and "known" in run.state:
-        return run.state["known"]
+def _known(rule: PCVR, run: Run) -> np.ndarray:
+    """How likely each sample's answer is to the model that may clear it: ``[N]``; asked once."""
+    if "known" in run.state:
+        already: np.ndarray = run.state["known"]
+        return already
     rows = run.share(len(run.data))
     found = torch.from_numpy(known(run, base=rule.known == "base", rows=rows))
-    run.state["known"] = run.gather_rows(rows, found).numpy()
-    return run.state["known"]
+    run.state["known"] = fresh = run.gather_rows(rows, found).numpy()
+    return fresh
 
 
 def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
@@ -95,7 +103,7 @@ def _fresh(rule: PCVR, run: Run, batch: Batch, said: Answers) -> Tensor:
     scores = divergence_of(said, seen, rule.divergence, rule.score_over).cpu()
     if rule.known == "off":
         return scores
-    return scores + torch.as_tensor(_known(rule, run))[batch["index"].cpu()]
+    return scores + torch.from_numpy(_known(rule, run))[batch["index"].cpu()]
 
 
 def _within(scores: Tensor) -> Tensor:
