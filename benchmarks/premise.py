@@ -4,10 +4,10 @@
     python benchmarks/premise.py --jobs 2     # the same, two runs at a time
     python benchmarks/premise.py --only-table # print the shipped table again
 
-One plain fine-tuning for each attack and task, tiny-llava, 5 % poison, one seed. It is interrupted after 10, 20, 40, 80,
-200 and 400 steps to score all 100 poisoned and the first 400 clean training samples, and to ask about 32 test pictures;
-on BadNets and SIG also with one, two and four views and with every operator, share and level. Runs are kept in
-runs/premise and read again, so an interrupted call goes on where it was.
+One plain fine-tuning for each attack and task, tiny-llava, 5 % poison, one seed. It is interrupted after 10, 20, 40,
+80, 200 and 400 steps to score all 100 poisoned and the first 400 clean training samples, and to ask about 32 test
+pictures; on BadNets and SIG also with one, two and four views and with every operator, share and level. Runs are kept
+in runs/premise and read again, so an interrupted call goes on where it was.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[Set
     if attack not in CLOSELY:
         return plan
     for step in {EARLY, LATE} & set(steps):
-        # At the end features alone: pixels go through the tower, which takes as long as the model.
-        levels = ("features", "pixels") if step == EARLY else ("features",)
+        levels = ("features", "pixels") if step == EARLY else ("pixels",)  # what is deleted at the end can be seen
         grid = [PatchView(o, s, level=level) for level in levels for o in OPERATORS for s in SHARES]
         plan[step] = (Setting(usual, VIEWS), *(Setting(view) for view in grid if view != usual))
     return plan
@@ -62,8 +61,8 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
     """Train once and measure on the way.
 
     Returns:
-        As `pcvr.study.run_experiment`, with ``premise`` (from `pcvr.premise.table_rows`), ``scored`` (clean and poisoned
-        samples) and ``watch``.
+        As `pcvr.study.run_experiment`, with ``premise`` (from `pcvr.premise.table_rows`), ``scored`` (how many clean
+        and poisoned samples) and ``watch``.
     """
     import numpy as np
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from pcvr.callbacks import BackdoorWatch
 from pcvr.checks import check_number, check_whole, is_whole
 from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.gate import fit_gate
 from pcvr.defenses.pcvr import PCVR
 from pcvr.defenses.scoring import OVER, divergence_of, known
 from pcvr.errors import PcvrError, unknown_name
@@ -26,6 +27,7 @@ from pcvr.views import PatchView
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
+    from pcvr.results import Table
     from pcvr.run import Run
 
 MEASURES = ("words", "told", "known", "words + known", "told + known")
@@ -194,6 +196,30 @@ def table_rows(taken: Iterable[Taken], poisoned: np.ndarray) -> Iterator[dict[st
                 "views": 2**power,
                 "auroc": {m: round(auroc_of_low(s[~truth], s[truth]), 4) for m, s in scores.items()},
             }
+
+
+def flagged_by_gate(scores: np.ndarray, poisoned: np.ndarray) -> tuple[float, float]:
+    """What the defence's gate makes of scores: the share of the poison that it suspects, and of the clean samples.
+
+    Args:
+        scores: ``[N]``, low is suspicious.
+        poisoned: ``[N]`` bool, the truth; some are and some are not.
+
+    Returns:
+        Recall and rate of false alarms, both 0 to 1; both 0 where the gate finds no low cluster.
+    """
+    truth = np.asarray(poisoned, dtype=bool)
+    if truth.all() or not truth.any():
+        raise PcvrError(f"{truth.sum()} of {len(truth)} samples are poisoned: give some of each kind.")
+    flagged = fit_gate(scores).suspicion > 0.5
+    return float(flagged[truth].mean()), float(flagged[~truth].mean())
+
+
+def shipped_table() -> Table | None:
+    """The shipped measurements of ``benchmarks/premise.py``; None where the package has none yet."""
+    from pcvr.results import FOLDER, load
+
+    return load("premise") if (FOLDER / "premise.json").is_file() else None
 
 
 def auroc_error(auroc: float, clean: int, suspects: int) -> float:

@@ -1,0 +1,143 @@
+"""Figures of the premise on pictures at hand: views of twins, what an AUROC is, scores by kind of question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcvr.defenses.gate import FLOOR
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.gallery import show_picture
+from pcvr.plots.spreads import log_axis
+from pcvr.plots.style import CLEAN, INK, OTHER, TRIGGERED, figure_style
+from pcvr.spread import auroc_of_low
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pcvr.story import Telling
+
+
+def flipbook(twins: Mapping[str, Sequence[Telling]], top: int = 5) -> Figure:
+    """A picture and its triggered twin: several views of each, and under each view the words that may come next.
+
+    Each row shows the token of the answer at which its views differ most from the original, on average.
+
+    Args:
+        twins: title to the tellings of one picture under several views; a title with "triggered" in it takes the
+            trigger's colour. Every row has as many views.
+        top: how many words are drawn.
+
+    Raises:
+        PcvrError: nothing to draw, or rows of different lengths.
+    """
+    from matplotlib.figure import Figure
+
+    counts = {len(tellings) for tellings in twins.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise PcvrError(f"a flipbook has as many views in each row, at least one; it got {sorted(counts)}.")
+    columns = counts.pop() + 1
+    with figure_style():
+        figure = Figure(figsize=(1.75 * columns + 0.9, 3.5 * len(twins)), layout="constrained")
+        said = []
+        for part, (title, tellings) in zip(
+            figure.subfigures(len(twins), 1, squeeze=False)[:, 0], twins.items(), strict=True
+        ):
+            said.append(_flip(part, title, tellings, top, TRIGGERED if "triggered" in title else CLEAN))
+    return described(figure, " ".join(said))
+
+
+def _flip(part: Any, title: str, tellings: Sequence[Telling], top: int, colour: str) -> str:
+    """One row of a flipbook; returns what it shows."""
+    token = int(np.mean([t.divergence for t in tellings], axis=0).argmax())
+    first = tellings[0]
+    most = np.max([first.original[token], *(t.view[token] for t in tellings)], axis=0)
+    order = np.argsort(-most, kind="stable")[:top]
+    words = [first.words[i] for i in order]
+    grid = part.subplots(2, len(tellings) + 1, height_ratios=(1.25, 1), squeeze=False)
+    whole = [float(t.divergence.sum()) for t in tellings]
+    place = f"token {token + 1} of {len(first.tokens)}, “{first.tokens[token]}”"
+    part.suptitle(f"{title}: “{first.text}”, {place}", fontsize=10)
+    shown = [(first.image, first.original, "original")]
+    shown += [(t.view_image, t.view, f"{apart:.2f} nats") for t, apart in zip(tellings, whole, strict=True)]
+    at = np.arange(len(words))[::-1]
+    for column, (picture, chances, name) in enumerate(shown):
+        show_picture(grid[0, column], picture, name)
+        axes = grid[1, column]
+        style = {"color": colour} if column == 0 else {"fc": "white", "ec": colour, "hatch": "////"}
+        axes.barh(at, chances[token, order], height=0.7, **style)
+        axes.set(xlim=(0, 1.02), xticks=[0, 1])
+        axes.set_yticks(at, words if column == 0 else [])
+        axes.grid(axis="y", visible=False)
+    grid[1, 0].set_xlabel("probability")
+    heard = [f"{word} {first.original[token, i]:.2f}" for word, i in zip(words, order, strict=True)]
+    moved = [", ".join(f"{t.view[token, i]:.2f}" for t in tellings) for i in order]
+    both = "; ".join(f"{one} on the original, {others} on views" for one, others in zip(heard, moved, strict=True))
+    apart = ", ".join(f"{value:.2f}" for value in whole)
+    return f"{title}, answer “{first.text}”, {place}: {both}. Divergence over the whole answer: {apart} nats."
+
+
+def pair_square(clean: np.ndarray, suspect: np.ndarray, names: tuple[str, str] = ("clean", "triggered")) -> Figure:
+    """What an AUROC is: every suspect beside every clean sample, a cell dark where the suspect has the lower score.
+
+    Args:
+        clean: ``[N]`` scores, at least one.
+        suspect: ``[M]`` scores, at least one.
+        names: what the two groups are called.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+    value = auroc_of_low(clean, suspect)
+    low, high = np.sort(suspect)[:, None], np.sort(clean)[None]
+    won = (low < high) + (low == high) / 2
+    with figure_style():
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(won, cmap=ListedColormap(["#eeeeee", OTHER[1], CLEAN]), vmin=0, vmax=1, aspect="auto",
+                    interpolation="nearest", extent=(0, 100, 100, 0))  # fmt: skip
+        axes.set(
+            xlabel=f"{names[0]} samples, lowest score first (%)", title=f"{100 * value:.1f} % of all pairs are dark"
+        )
+        axes.set_ylabel(f"{names[1]} samples, lowest score first (%)")
+        axes.grid(visible=False)
+    text = (
+        f"A rectangle of {len(suspect)} by {len(clean)} pairs. In {100 * value:.1f} percent of them, a tie being half, "
+        f"the score of the {names[1]} one is below that of the {names[0]} one."
+    )
+    return described(figure, text)
+
+
+def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel: str) -> Figure:
+    """Scores of clean samples by kind of question as rows of dots, and those of the poisoned ones below them.
+
+    Args:
+        groups: from `pcvr.premise.by_kind`.
+        poisoned: ``[M]`` scores.
+        xlabel: what the score is, with its unit; the axis is logarithmic, and what is below 1e-6 is drawn there.
+    """
+    from matplotlib.figure import Figure
+
+    rows = {f"{kind} …": values for kind, values in groups.items()} | {"poisoned": np.asarray(poisoned)}
+    if not rows or min(len(values) for values in rows.values()) == 0:
+        raise PcvrError("a kind of question has no scores to draw: give at least one for each, and for the poisoned.")
+    rng = np.random.default_rng(0)  # shifts dots up and down, so that they do not hide each other
+    with figure_style():
+        figure = Figure(figsize=(8, 0.42 * len(rows) + 1.1), layout="constrained")
+        axes = figure.subplots()
+        for k, (name, values) in enumerate(rows.items()):
+            colour, shown = TRIGGERED if name == "poisoned" else CLEAN, np.maximum(values, FLOOR)
+            axes.plot(shown, k + rng.uniform(-0.28, 0.28, len(shown)), "o", ms=3, color=colour, alpha=0.45, mew=0)
+            axes.plot([np.median(shown)] * 2, [k - 0.4, k + 0.4], color=INK, lw=2)
+        log_axis(axes)
+        axes.set_yticks(range(len(rows)), [f"{name} ({len(values)})" for name, values in rows.items()])
+        axes.invert_yaxis()
+        axes.set_xlabel(xlabel)
+        axes.grid(axis="y", visible=False)
+    said = "; ".join(
+        f"{name}: median {np.median(v):.4f}, lowest {v.min():.2g}, n = {len(v)}" for name, v in rows.items()
+    )
+    return described(figure, f"Dots of {xlabel} by kind of question. {said}.")

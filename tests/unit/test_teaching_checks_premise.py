@@ -1,0 +1,143 @@
+"""The checks of notebook 04: right answers pass, and each typical mistake is named."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from pcvr.defenses.terms import js_divergence, told_word
+from pcvr.teaching import check
+
+
+def pairs(clean, suspect, tie=0.5):
+    clean, suspect = np.asarray(clean), np.asarray(suspect)
+    return (suspect[:, None] < clean).mean() + tie * (suspect[:, None] == clean).mean()
+
+
+def ranks(clean, suspect, method="average"):
+    m, n = len(suspect), len(clean)
+    found = rankdata(np.r_[clean, suspect], method=method)
+    return 1 - (found[n:].sum() - m * (m + 1) / 2) / (m * n)
+
+
+def by_sklearn(clean, suspect):
+    return roc_auc_score(np.r_[np.zeros(len(clean)), np.ones(len(suspect))], -np.r_[clean, suspect])
+
+
+@pytest.mark.parametrize("right", [pairs, ranks, by_sklearn, lambda c, s: torch.tensor(pairs(c, s))])
+def test_auroc_passes_on_right_answers(right):
+    assert check.auroc(right)
+
+
+def no_offset(clean, suspect):
+    found = rankdata(np.r_[clean, suspect])
+    return 1 - found[len(clean) :].sum() / (len(clean) * len(suspect))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "word"),
+    [
+        (lambda c, s: 1 - pairs(c, s), "*above*"),
+        (lambda c, s: pairs(c, s, 0), "Ties are left out"),
+        (lambda c, s: pairs(c, s, 1), "count whole"),
+        (lambda c, s: (s[:, None] > c).mean(), "leaves ties out"),
+        (lambda c, s: (s[:, None] >= c).mean(), "counts ties whole"),
+        (lambda c, s: pairs(c, s) * len(c) * len(s), "number of pairs"),
+        (lambda c, s: pairs(c, s) * len(c), "divided by M alone"),
+        (lambda c, s: pairs(c, s) * len(s), "divided by N alone"),
+        (no_offset, "taken off"),
+        (lambda c, s: ranks(c, s, "ordinal"), "mean of their ranks"),
+        (lambda c, s: ranks(c, s, "min"), "lowest rank"),
+        (lambda c, s: (s < c.mean()).mean(), "mean of the clean scores"),
+        (lambda c, s: float(s.mean() < c.mean()), "means of both groups"),
+        (lambda c, s: (s[:, None] < c).mean(1), "shape"),
+        (lambda c, s: (np.asarray(s)[: min(len(c), len(s))] < c[: min(len(c), len(s))]).mean(), "expected"),
+        (lambda c: 0.5, "arguments"),
+    ],
+)
+def test_auroc_names_the_mistake(mistake, word):
+    found = check.auroc(mistake)
+    assert found.status == "mistake" and word in found.message
+
+
+def test_auroc_is_looked_at_in_another_order_too():
+    seen = []
+
+    def remembers(clean, suspect):
+        value = pairs(clean, suspect)
+        if len(clean) == 23 and seen:
+            return value / 2
+        seen.append(1)
+        return value
+
+    assert "Another order" in check.auroc(remembers).message
+
+
+@pytest.mark.parametrize("stub", [lambda *_: ..., lambda *_: None])
+@pytest.mark.parametrize("name", ["auroc", "told_divergence"])
+def test_a_stub_is_not_done(name, stub):
+    assert getattr(check, name)(stub).status == "not done"
+
+
+def two(p, told):
+    one = p.gather(1, told[:, None])[:, 0]
+    return torch.stack([one, 1 - one], -1)
+
+
+def js(p, q):
+    m = (p + q) / 2
+    return ((p * (p / m).log() + q * (q / m).log()) / 2).sum(-1)
+
+
+def right_told(p, q, told):
+    return js(two(p, told), two(q, told))
+
+
+def test_told_divergence_passes_on_right_answers():
+    assert check.told_divergence(right_told)
+    assert check.told_divergence(lambda p, q, told: right_told(p, q, told).numpy())
+    package = lambda p, q, told: js_divergence(told_word(p.log(), told), told_word(q.log(), told))  # noqa: E731
+    assert check.told_divergence(package)
+
+
+def terms(p, q):
+    m = (p + q) / 2
+    return (p * (p / m).log() + q * (q / m).log()) / 2
+
+
+def kl(p, q):
+    return (p * (p / q).log()).sum(-1)
+
+
+def both(function):
+    return lambda p, q, t: function(two(p, t), two(q, t))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "word"),
+    [
+        (lambda p, q, t: js(p, q), "whole distributions"),
+        (both(lambda p, q: terms(p, q)[:, 0]), "told word's own term"),
+        (both(lambda p, q: terms(p, q)[:, 1]), "rest's term"),
+        (lambda p, q, t: right_told(p, q, p.argmax(-1)), "likes best"),
+        (lambda p, q, t: js(two(p, p.argmax(-1)), two(q, q.argmax(-1))), "each view by itself"),
+        (both(lambda p, q: (p - q).abs()[:, 0]), "difference of the two"),
+        (both(lambda p, q: 2 * js(p, q)), "twice"),
+        (both(lambda p, q: terms(p, q).mean(-1)), "half"),
+        (both(lambda p, q: js(p, q) / np.log(2)), "bits"),
+        (both(kl), "KL(p || q)"),
+        (both(lambda p, q: kl(q, p)), "KL(q || p)"),
+        (both(lambda p, q: kl(p, (p + q) / 2)), "KL(p || m)"),
+        (both(lambda p, q: kl(q, (p + q) / 2)), "KL(q || m)"),
+        (both(lambda p, q: js(p, q).mean()), "a mean"),
+        (both(lambda p, q: js(p, q).sum()), "a sum"),
+        (both(terms), "still apart"),
+        (both(lambda p, q: -js(p, q)), "sign"),
+        (lambda p, q, t: js(p[:, t], q[:, t])[:3], "shape"),
+        (lambda p, q, t: [][0], "IndexError"),
+    ],
+)
+def test_told_divergence_names_the_mistake(mistake, word):
+    found = check.told_divergence(mistake)
+    assert found.status == "mistake" and word in found.message
