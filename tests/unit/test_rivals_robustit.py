@@ -98,6 +98,8 @@ def test_only_words_of_the_prompt_are_hidden(run: Run) -> None:
     everything = hide_words(vlm, batch, 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(everything, batch["attention_mask"] * ~word)
     assert torch.equal(hide_words(vlm, batch, 0.0, torch.Generator()), batch["attention_mask"])
+    batch["input_ids"][:, 0] = batch["input_ids"][word][0]
+    assert hide_words(vlm, batch, 1.0, torch.Generator())[:, 0].all(), "a prompt may begin with a word: that one stays"
     drawn = [hide_words(vlm, batch, 0.3, torch.Generator().manual_seed(i)) for i in range(200)]
     share = 1 - torch.stack(drawn).float().mean(0)[word].mean().item()
     assert share == pytest.approx(0.3, abs=0.04)
