@@ -28,7 +28,7 @@ class Consistency(Defense):
     Agreement of two perturbed passes as a regulariser is well known (R-Drop, arXiv 2106.14448, with KL in both
     directions between two draws of dropout). PCVR (arXiv 2604.04488) turns its sign, since backdoored answers agree too
     well already. The patch view in place of dropout, Jensen-Shannon in place of KL and the weight are ours; the
-    default view is `PaperPCVR`'s, which has no gate either, so that the sign is what differs.
+    default view is `PaperPCVR`'s, which has no gate either.
 
     Needs no clean data; every step has a second pass with gradient, and the tower's pass on the view.
 
