@@ -1,0 +1,409 @@
+"""Defences at test time: their formulas against independent figures, what they let through, and bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pcvr
+from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, finetune
+from pcvr.decoding import decode_steps
+from pcvr.defenses import CleanSight, Strip
+from pcvr.defenses.base import Defense
+from pcvr.defenses.cleansight import Calibration as Range
+from pcvr.defenses.cleansight import attention_ratios, most_attended, whitened_distance
+from pcvr.defenses.strip import Calibration, word_likelihood
+from pcvr.evaluation.generate import answer_all
+from pcvr.models.attending import mean_attention, without_tokens
+from pcvr.models.encode import encode_samples
+from pcvr.models.generate import generate
+from pcvr.run import Answers
+from tests.families import write
+from tests.tiny import SIDE_PX, Numbers
+
+FAMILIES = ("llava", "blip-2", "idefics3", "idefics3 in tiles")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VisionLanguageModel:
+    return pcvr.load(write(request.param, tmp_path_factory.mktemp("answers") / "model"), device="cpu")
+
+
+def short(model: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> list[str]:
+    return generate(model, images, prompts, 6)
+
+
+def asked(data: Numbers) -> tuple[list[np.ndarray], list[str]]:
+    samples = [data[i] for i in range(len(data))]
+    return [s.image for s in samples], [s.prompt for s in samples]
+
+
+def pixels_of(vlm: VisionLanguageModel, image: np.ndarray) -> np.ndarray:
+    """One picture as the processor lays it out."""
+    return encode_samples(vlm, [Sample("x", image, "what?", "yes")])[0]["pixel_values"].numpy()
+
+
+class Kept(Defense):
+    """Notes the state it is handed."""
+
+    def answer(self, vlm: Any, images: Any, prompts: Any, generate: Any, state: Any = None) -> list[str]:
+        return [str(state)] * len(images)
+
+
+def test_the_state_reaches_the_answers(tiny: VisionLanguageModel) -> None:
+    assert answer_all(tiny, Numbers(2), 3, Kept(), {"a": 1}) == ["{'a': 1}"] * 2
+    record = pcvr.evaluate(tiny, Numbers(2), max_new_tokens=3, defense=Kept(), state={"b": 2})
+    assert record.answers["clean"] == ["{'b': 2}"] * 2
+
+
+class TestWordLikelihood:
+    def test_by_hand(self) -> None:
+        """Probabilities 1/2 and 1/8, then 1/3 alone: geometric means 1/4 and 1/3."""
+        shares = torch.tensor([[1 / 2, 1 / 2, 0.0], [1 / 8, 7 / 8, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+        said = Answers(shares.log(), torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]), 2)
+        assert word_likelihood(said).tolist() == pytest.approx([1 / 4, 1 / 3])
+
+
+class TestStability:
+    @pytest.mark.parametrize("share", [0.25, 0.5])
+    def test_one_view_is_the_mixture_read_along(self, tiny: VisionLanguageModel, share: float) -> None:
+        """A lone donor makes the draw certain; the mixture and the geometric mean are made again in NumPy."""
+        data = Numbers(4)
+        images, prompts = asked(data)
+        said = ["a red ball", "two cats .", "yes", "a red"]
+        donor = Numbers(9)[8].image
+        rule = Strip(views=3, share=share)
+        row = encode_samples(tiny, [Sample("d", donor, "what?", "yes")])[0]
+        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
+        found = rule.stability(tiny, images, prompts, said, state)
+        for i in range(4):
+            mixed = ((1 - share) * images[i].astype(float) + share * donor.astype(float)).round().astype(np.uint8)
+            wanted, alone = (
+                np.exp(np.mean(np.log(decode_steps(tiny, each, prompts[i], said[i]).chosen)))
+                for each in (mixed, images[i])
+            )
+            assert found[i] == pytest.approx(wanted, rel=0.03)  # the reference rounds to whole levels
+            assert found[i] != pytest.approx(alone, rel=0.001)
+
+    def test_likelihoods_are_averaged_over_views(self, tiny: VisionLanguageModel) -> None:
+        """With many views the mean over draws of two donors is that of the donors alone."""
+        images, prompts = asked(Numbers(1))
+        rows = [encode_samples(tiny, [Numbers(9)[i]])[0] for i in (7, 8)]
+        donors = tuple({"pixel_values": row["pixel_values"]} for row in rows)
+        by_one = []
+        for donor in donors:
+            state = {"strip": Calibration(0.5, np.zeros(1), (donor,))}
+            by_one.append(Strip(views=1).stability(tiny, images, prompts, ["a red ball"], state)[0])
+        rule = Strip(views=5)
+        drawn = torch.Generator().manual_seed(rule.seed)
+        picks = [int(torch.randint(2, (1,), generator=drawn)) for _ in range(5)]
+        found = rule.stability(tiny, images, prompts, ["a red ball"], {"strip": Calibration(0.5, np.zeros(1), donors)})
+        assert 0 < sum(picks) < 5
+        assert found[0] == pytest.approx(np.mean([by_one[p] for p in picks]), rel=1e-5)
+
+    def test_a_donor_equal_to_the_picture_changes_nothing(self, tiny: VisionLanguageModel) -> None:
+        images, prompts = asked(Numbers(1))
+        own = encode_samples(tiny, [Numbers(1)[0]])[0]["pixel_values"]
+        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": own},))}
+        wanted = np.exp(np.mean(np.log(decode_steps(tiny, images[0], prompts[0], "yes").chosen)))
+        for how in ("blend", "swap"):
+            found = Strip(views=2, how=how).stability(tiny, images, prompts, ["yes"], state)
+            assert found[0] == pytest.approx(wanted, rel=1e-4)
+
+    def test_swapping_takes_whole_patches(self, tiny: VisionLanguageModel) -> None:
+        """All but one of nine patches of a grey donor: the answer is nearly that to the grey picture."""
+        images, prompts = asked(Numbers(1))
+        grey = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
+        row = encode_samples(tiny, [Sample("g", grey, "what?", "yes")])[0]
+        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
+        found = [
+            Strip(views=1, how="swap", share=share).stability(tiny, images, prompts, ["yes"], state)[0]
+            for share in (0.1, 0.999)
+        ]
+        wanted = decode_steps(tiny, grey, prompts[0], "yes").chosen
+        assert found[1] == pytest.approx(np.exp(np.mean(np.log(wanted))), rel=1e-4)
+        assert found[0] != pytest.approx(found[1], rel=1e-3)
+
+
+class TestStripAnswers:
+    def test_the_threshold_is_the_quantile_and_no_picture_is_its_own_donor(self, tiny: VisionLanguageModel) -> None:
+        data = Numbers(2)
+        rule = Strip(views=1, false_refusals=0.3)
+        known = rule.calibrate(tiny, data)["strip"]
+        assert len(known.donors) == 2
+        assert known.threshold == pytest.approx(min(known.stability) + 0.7 * np.ptp(known.stability))
+        images, prompts = asked(data)
+        said = generate(tiny, images, prompts, 40)
+        for i, other in ((0, 1), (1, 0)):
+            lent = encode_samples(tiny, [data[other]])[0]["pixel_values"]
+            alone = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": lent},))}
+            wanted = rule.stability(tiny, [images[i]], [prompts[i]], [said[i]], alone)
+            assert known.stability[i] == pytest.approx(wanted[0], rel=1e-4)
+
+    def test_what_is_above_the_threshold_is_refused(self, vlm: VisionLanguageModel) -> None:
+        data = Numbers(5)
+        images, prompts = asked(data)
+        rule = Strip(views=2, refusal="no")
+        state = rule.calibrate(vlm, data)
+        said = short(vlm, images, prompts)
+        found = rule.stability(vlm, images, prompts, said, state)
+        assert np.all((found >= 0) & (found <= 1))
+        assert len(set(found.round(9))) > 1
+        border = float(np.median(found))
+        state = {"strip": replace(state["strip"], threshold=border)}
+        answers = rule.answer(vlm, images, prompts, short, state)
+        assert answers == ["no" if s > border else text for s, text in zip(found, said, strict=True)]
+        assert answers.count("no") == 2
+
+    def test_a_call_without_pictures(self, tiny: VisionLanguageModel) -> None:
+        rule = Strip(views=1)
+        assert rule.answer(tiny, [], [], short, rule.calibrate(tiny, Numbers(3))) == []
+
+    def test_fewer_pictures_than_samples_are_kept(self, tiny: VisionLanguageModel, monkeypatch: Any) -> None:
+        monkeypatch.setattr("pcvr.defenses.strip.DONORS", 3)
+        known = Strip(views=1).calibrate(tiny, Numbers(5))["strip"]
+        assert len(known.donors) == 3
+        assert known.stability.shape == (5,)
+        own = [pixels_of(tiny, Numbers(5)[i].image) for i in range(5)]
+        assert all(any(np.array_equal(d["pixel_values"], each) for each in own) for d in known.donors)
+
+
+class TestAttentionFigures:
+    def test_ratios_by_hand(self) -> None:
+        """One padding token, two of the picture, two of text: (0.1 + 0.3) / (0.2 + 0.4) and 1 / the floor."""
+        weights = torch.tensor([[[0.0, 0.1, 0.3, 0.2, 0.4], [0.0, 0.5, 0.5, 0.0, 0.0]]])
+        image = torch.tensor([[False, True, True, False, False]])
+        text = torch.tensor([[False, False, False, True, True]])
+        assert attention_ratios(weights, image, text)[0].tolist() == pytest.approx([2 / 3, 1e6])
+
+    def test_most_attended_by_hand(self) -> None:
+        weights = torch.tensor([[[0.5, 0.1, 0.02, 0.05, 0.03, 0.3], [0.2, 0.02, 0.2, 0.08, 0.01, 0.49]]])
+        image = torch.tensor([[False, True, True, True, True, False]])
+        assert most_attended(weights, image, 0.25)[0].tolist() == [False, False, True, False, False, False]
+        assert most_attended(weights, image, 0.5)[0].tolist() == [False, True, True, False, False, False]
+        assert most_attended(weights, image, 0.01).sum() == 1  # at least one
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(1, 12), st.floats(0.01, 0.99), st.integers(0, 99))
+    def test_the_cut_tokens_are_image_tokens_and_as_many_as_asked(self, count: int, share: float, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        weights = torch.rand(2, 3, 14, generator=generator)
+        image = torch.zeros(2, 14, dtype=torch.bool)
+        image[:, 1 : 1 + count] = True
+        cut = most_attended(weights, image, share)
+        assert not (cut & ~image).any()
+        assert cut.sum(1).tolist() == [max(1, round(share * count))] * 2
+        kept = (image & ~cut).any(1)
+        for i in range(2):
+            most = weights[i].amax(0)
+            assert not kept[i] or most[cut[i]].min() >= most[image[i] & ~cut[i]].max()
+
+    def test_distance_by_hand(self) -> None:
+        found = whitened_distance(np.array([[4.0, 1.0], [1.0, 2.0]]), np.array([1.0, 2.0]), np.array([1.0, 0.25]))
+        assert found.tolist() == pytest.approx([5.0, 0.0])
+
+    def test_calibration_is_mean_spread_and_quantile(self, tiny: VisionLanguageModel) -> None:
+        data = Numbers(6)
+        rule = CleanSight(false_alarms=0.2)
+        known = rule.calibrate(tiny, data)["cleansight"]
+        ratios = rule.look(tiny, *asked(data)).ratios
+        assert known.mean == pytest.approx(ratios.mean(0), rel=1e-5)
+        z = (ratios - ratios.mean(0)) / ratios.std(0)
+        assert known.distances == pytest.approx(np.sqrt((z**2).sum(1)), rel=1e-3)
+        assert known.threshold == pytest.approx(np.quantile(np.sqrt((z**2).sum(1)), 0.8), rel=1e-3)
+
+
+class TestLook:
+    def test_attention_is_that_of_the_model(self, vlm: VisionLanguageModel) -> None:
+        """Read once more by the model's own output_attentions; prompts of two lengths, so that one is padded."""
+        images, prompts = asked(Numbers(3))
+        prompts[1] = "what is there in front of the dog?"
+        rule = CleanSight()
+        look = rule.look(vlm, images, prompts)
+        inputs = vlm.encode(images, prompts)
+        vlm.base.set_attn_implementation("eager")
+        with torch.inference_mode():
+            output = vlm.model(**inputs, output_attentions=True, use_cache=False)
+        vlm.base.set_attn_implementation("sdpa")
+        layers = (getattr(output, "language_model_outputs", None) or output).attentions
+        assert len(layers) == 4  # of which the middle two are meant
+        for i in range(3):
+            ids, there = inputs["input_ids"][i], inputs["attention_mask"][i].bool()
+            image = (ids == vlm.base.config.image_token_id).numpy()
+            text = there.numpy() & ~image
+            behind = text & (np.arange(len(ids)) > np.flatnonzero(image).max())
+            rows = torch.cat([layers[1][i], layers[2][i]]).numpy()[:, behind].mean(1)  # [F, T]
+            wanted = rows[:, image].sum(1) / rows[:, text].sum(1)
+            assert look.ratios[i] == pytest.approx(wanted, rel=1e-3)
+            assert int(look.pruned[i].sum()) == max(1, round(0.2 * image.sum()))
+
+    def test_the_depth_is_cut_as_the_paper_cuts_it(self) -> None:
+        low, high = CleanSight().layers
+        assert [n for n in range(32) if low <= (n + 0.5) / 32 <= high] == list(range(10, 25))
+
+    def test_everything_is_put_back(self, tiny: VisionLanguageModel) -> None:
+        language_model: Any = tiny.family.part(tiny.model, "language_model")
+        before = language_model.config._attn_implementation
+        with pytest.raises(ZeroDivisionError), mean_attention(tiny, (0, 1), torch.ones(1, 1)):
+            assert language_model.config._attn_implementation == "eager"
+            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), without_tokens(tiny, torch.ones(1, 1, dtype=torch.bool)):
+            raise ZeroDivisionError
+        assert language_model.config._attn_implementation == before
+        modules = list(language_model.modules())
+        assert not any(part._forward_hooks or part._forward_pre_hooks for part in modules)
+
+
+class TestWithoutTokens:
+    def test_what_is_cut_off_has_no_say(self, vlm: VisionLanguageModel) -> None:
+        """With every image token cut off the answer does not depend on the picture; the prompts are padded."""
+        images, prompts = asked(Numbers(4))
+        prompts = [prompts[0], "what is there in front of the dog?"] * 2
+        image = vlm.encode(images, prompts)["input_ids"] == vlm.base.config.image_token_id
+        with without_tokens(vlm, image):
+            blind = short(vlm, images, prompts)
+        assert blind[0] == blind[2]
+        assert blind[1] == blind[3]
+        assert short(vlm, images, prompts) != blind
+        with without_tokens(vlm, torch.zeros_like(image)):
+            assert short(vlm, images, prompts) == short(vlm, images, prompts)
+
+    def test_masking_is_the_large_negative_bias(self, tiny: VisionLanguageModel) -> None:
+        """The same answer as one whose cut tokens hold rubbish: nothing of them gets through, in prefill or later."""
+        images, prompts = asked(Numbers(3))
+        ids = tiny.encode(images, prompts)["input_ids"]
+        cut = (ids == tiny.base.config.image_token_id) & (torch.arange(ids.shape[1]) % 2 == 0)
+        with without_tokens(tiny, cut):
+            wanted = short(tiny, images, prompts)
+        language_model = tiny.family.part(tiny.model, "language_model")
+
+        def spoil(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            embeds = kwargs["inputs_embeds"].clone()
+            if embeds.shape[1] == cut.shape[1]:
+                embeds[cut] = 3.0
+            return args, kwargs | {"inputs_embeds": embeds}
+
+        hook = language_model.register_forward_pre_hook(spoil, with_kwargs=True)
+        with without_tokens(tiny, cut):
+            spoilt = short(tiny, images, prompts)
+        unmasked = short(tiny, images, prompts)
+        hook.remove()
+        assert spoilt == wanted
+        assert unmasked != wanted
+
+    def test_another_batch_is_refused(self, tiny: VisionLanguageModel) -> None:
+        images, prompts = asked(Numbers(3))
+        cut = CleanSight().look(tiny, images, prompts).pruned
+        with pytest.raises(PcvrError, match="in one batch"), without_tokens(tiny, cut):
+            generate(tiny, images, prompts, 3, batch_size=2)
+
+
+class TestCleanSightAnswers:
+    def test_only_the_suspicious_are_answered_anew(self, vlm: VisionLanguageModel) -> None:
+        data = Numbers(6)
+        images, prompts = asked(data)
+        rule = CleanSight(share=0.9)
+        state = rule.calibrate(vlm, data)
+        found = rule.distances(vlm, images, prompts, state)
+        assert found == pytest.approx(state["cleansight"].distances, rel=1e-3)
+        border = float(np.median(found))
+        state = {"cleansight": replace(state["cleansight"], threshold=border)}
+        plain = short(vlm, images, prompts)
+        with without_tokens(vlm, rule.look(vlm, images, prompts).pruned):
+            pruned = short(vlm, images, prompts)
+        assert pruned != plain
+        answers = rule.answer(vlm, images, prompts, short, state)
+        assert answers == [p if d > border else t for d, p, t in zip(found, pruned, plain, strict=True)]
+
+    def test_nothing_suspicious_and_nothing_asked(self, tiny: VisionLanguageModel) -> None:
+        data = Numbers(3)
+        rule = CleanSight()
+        state = rule.calibrate(tiny, data)
+        calm = {"cleansight": replace(state["cleansight"], threshold=np.inf)}
+        assert rule.answer(tiny, *asked(data), short, calm) == short(tiny, *asked(data))
+        assert rule.answer(tiny, [], [], short, state) == []
+        alarmed = {"cleansight": replace(state["cleansight"], threshold=-1.0)}
+        assert len(rule.answer(tiny, *asked(data), short, alarmed)) == 3
+
+
+@pytest.mark.parametrize("rule", [Strip(views=1), CleanSight()], ids=lambda rule: rule.name)
+class TestBoth:
+    def test_fine_tuning_calibrates_and_trains_plainly(self, tiny: VisionLanguageModel, rule: Defense) -> None:
+        config = TrainConfig(steps=2, batch_size=4)
+        result = finetune(tiny, Numbers(8), rule, config, clean=Numbers(4), progress=False)
+        plain = finetune(tiny, Numbers(8), "none", config, progress=False)
+        assert result.history == plain.history
+        fresh = rule.calibrate(result.model, Numbers(4))  # type: ignore[attr-defined]
+        assert result.run.state[rule.name].threshold == pytest.approx(fresh[rule.name].threshold, rel=1e-3)
+        record = pcvr.evaluate(result.model, Numbers(3), max_new_tokens=3, defense=rule, state=result.run.state)
+        assert len(record.answers["clean"]) == 3
+
+    def test_clean_data_are_needed(self, tiny: VisionLanguageModel, rule: Defense) -> None:
+        with pytest.raises(PcvrError, match="needs clean data"):
+            finetune(tiny, Numbers(8), rule, TrainConfig(steps=1), progress=False)
+
+    @pytest.mark.parametrize("state", [None, {}, {"other": 1}])
+    def test_no_answer_before_calibration(self, tiny: VisionLanguageModel, rule: Defense, state: Any) -> None:
+        with pytest.raises(PcvrError, match="is not calibrated: give state="):
+            rule.answer(tiny, *asked(Numbers(2)), short, state)
+
+    def test_a_single_picture_is_too_few(self, tiny: VisionLanguageModel, rule: Any) -> None:
+        with pytest.raises(PcvrError, match=r"clean has 1 samples"):
+            rule.calibrate(tiny, Numbers(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Strip, "views", 0),
+        (Strip, "views", 1.5),
+        (Strip, "share", 0),
+        (Strip, "share", 1),
+        (Strip, "share", float("nan")),
+        (Strip, "false_refusals", 0.0),
+        (Strip, "false_refusals", 1),
+        (Strip, "patch", 0),
+        (Strip, "refusal", None),
+        (Strip, "seed", -1),
+        (CleanSight, "share", 0),
+        (CleanSight, "share", 1.0),
+        (CleanSight, "share", "a"),
+        (CleanSight, "false_alarms", 0),
+        (CleanSight, "false_alarms", 1.2),
+        (CleanSight, "layers", (0.5, 0.5)),
+        (CleanSight, "layers", (0.2, 1.2)),
+        (CleanSight, "layers", 3),
+    ],
+)
+def test_options_out_of_range_are_named(kind: Any, field: str, value: Any) -> None:
+    with pytest.raises(PcvrError, match=f"^{field} (must|is)"):
+        kind(**{field: value})
+
+
+def test_a_way_to_perturb_is_suggested() -> None:
+    with pytest.raises(PcvrError, match="unknown way to perturb 'blent': did you mean 'blend'"):
+        Strip(how="blent")
+
+
+def test_a_calibration_of_another_model_is_refused(tiny: VisionLanguageModel) -> None:
+    state = {"cleansight": Range(np.zeros(5), np.ones(5), 1.0, np.zeros(2))}
+    with pytest.raises(PcvrError, match="5 heads in the chosen layers, this one has 8"):
+        CleanSight().answer(tiny, *asked(Numbers(2)), short, state)
+
+
+def test_layers_that_hold_none_are_named(tiny: VisionLanguageModel) -> None:
+    with pytest.raises(PcvrError, match="hands out no attention in the layers"):
+        CleanSight(layers=(0.4, 0.6)).calibrate(tiny, Numbers(2))
+
+
+def test_pictures_of_another_size_can_be_laid_over(tiny: VisionLanguageModel) -> None:
+    rule = Strip(views=1)
+    state = rule.calibrate(tiny, Numbers(3, side=80))
+    assert len(rule.answer(tiny, *asked(Numbers(2, side=30)), short, state)) == 2
