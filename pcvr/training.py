@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,7 @@ from pcvr.models.load import LARGE
 from pcvr.run import Run
 from pcvr.stages import Stages, Stopped
 from pcvr.train_config import TrainConfig
+from pcvr.train_record import save_result
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -55,9 +56,15 @@ class FinetuneResult:
     run: Run
     stopped: bool = False
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the adapter to `folder` (plain peft opens it), whole or not at all."""
-        return self.model.save_adapter(folder)
+    def save(self, folder: str | Path, record: Mapping[str, Any] | None = None) -> Path:
+        """Write the adapter to `folder` (plain peft opens it), whole or not at all.
+
+        Args:
+            folder: must not be there yet.
+            record: from `pcvr.train_record.training_record`; goes beside the adapter as ``record.json``, together with
+                what a defence that works at test time has to know then.
+        """
+        return save_result(self, folder, record)
 
 
 def finetune(

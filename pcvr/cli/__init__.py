@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from pcvr.cli import listing, making, poisoning
+from pcvr.cli import defending, listing, making, poisoning, training
 from pcvr.errors import PcvrError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Backdoors in vision language models, for learning.")
 app.command()(poisoning.poison)
-app.command()(making.train)
+app.command()(training.train)
 app.command()(making.evaluate)
 app.command()(making.pretrain)
 app.command()(listing.models)
 app.command()(listing.data)
 app.command()(poisoning.attacks)
+app.command()(defending.defenses)
 app.command()(poisoning.craft)
 
 

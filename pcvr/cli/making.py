@@ -1,4 +1,4 @@
-"""Commands that make something of a model: adapters, figures, checkpoints."""
+"""Commands that make something of a model: figures, checkpoints."""
 
 from __future__ import annotations
 
@@ -49,49 +49,6 @@ def pretrain(
     Console().print(table)
 
 
-def train(
-    out: Annotated[Path, typer.Argument(help="folder for the adapter")],
-    data: Data = "scenes",
-    images: Images = None,
-    annotations: Annotations = None,
-    task: TaskName = None,
-    model: Model = "tiny-llava",
-    device: Device = "auto",
-    four_bit: FourBit = False,
-    defense: Annotated[str, typer.Option(help="none, augment or pcvr")] = "none",
-    attack: Annotated[str | None, typer.Option(help="poison the data with this attack first")] = None,
-    preset: Preset = "scaled",
-    answer: Answer = None,
-    option: Options = None,
-    target: Target = None,
-    rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
-    n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
-    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
-    batch_size: Annotated[int, typer.Option(help="samples a step")] = 32,
-    seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Fine-tune a model with a defence and save the adapter."""
-    from pcvr.attacks import check_target, get_attack
-    from pcvr.attacks import poison as make
-    from pcvr.defenses import get_defense
-    from pcvr.files import refuse_existing
-    from pcvr.models.load import load
-    from pcvr.training import TrainConfig, finetune
-
-    refuse_existing(out)
-    rule = get_defense(defense)
-    samples = opened(data, "train", n, task, images, annotations, skip_bad)
-    vlm = load(model, device=device, four_bit=four_bit)
-    if attack is not None:
-        chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
-        check_target(chosen, vlm.tokenizer)
-        samples = make(samples, chosen, rate, seed)
-    result = finetune(vlm, samples, rule, TrainConfig(steps=steps, batch_size=batch_size, seed=seed))
-    result.save(out)
-    typer.echo(f"{out}: {steps} steps with defence {defense} in {result.seconds:.1f} s")
-
-
 def evaluate(
     adapter: Annotated[Path | None, typer.Argument(help="adapter folder; none for the model as it is")] = None,
     data: Data = "scenes",
@@ -109,13 +66,26 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "test",
     n: Annotated[int | None, typer.Option(help="number of samples")] = 512,
     skip_bad: SkipBad = False,
+    out: Annotated[Path | None, typer.Option(help="a JSON file for the record as well")] = None,
 ) -> None:
-    """Print attack success rate and utility, on clean and on triggered inputs."""
+    """Print attack success rate and utility, on clean and on triggered inputs.
+
+    An adapter that pcvr train made with a defence that works at test time answers through it.
+    """
     from pcvr.attacks import get_attack
     from pcvr.evaluation.evaluate import evaluate as measure
+    from pcvr.files import refuse_existing, write_json
     from pcvr.models.load import load
+    from pcvr.train_record import guard_of
 
+    if out is not None:
+        refuse_existing(out)
     tests = opened(data, split, n, task, images, annotations, skip_bad)
     vlm = load(model, adapter, device=device, four_bit=four_bit)
     chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
-    typer.echo(str(measure(vlm, tests, chosen)))
+    rule, state = (None, None) if adapter is None else guard_of(adapter)
+    record = measure(vlm, tests, chosen, defense=rule, state=state)
+    if out is not None:
+        adapted = {"adapter": None if adapter is None else str(adapter), "defense": None if rule is None else rule.name}
+        write_json(out, {**adapted, **record.to_dict(answers=True)})
+    typer.echo(str(record))

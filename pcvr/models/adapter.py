@@ -35,8 +35,8 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
             adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
     except (RuntimeError, ValueError, OSError, UserWarning, SafetensorError) as problem:
         raise PcvrError(
-            f"the adapter in {folder} does not fit model {vlm.name!r}: use the model it was trained on; "
-            f"{first_line(problem)}"
+            f"the adapter in {folder} does not fit model {vlm.name!r} ({first_line(problem).rstrip(' .:')}): "
+            "use the model it was trained on."
         ) from problem
     return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
 

@@ -1,0 +1,137 @@
+"""Defences on the command line: their options as words, the list of them, and trusted samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcvr.errors import PcvrError
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Dataset
+    from pcvr.defenses import Defense
+
+DefenseName = Annotated[str, typer.Option(help="defence by name; pcvr defenses lists them")]
+DefenseOptions = Annotated[
+    list[str] | None,
+    typer.Option(help="an option of the defence as name=value, such as cap=0.3 or view.share=0.6; may be repeated"),
+]
+
+
+def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
+    """The defence `name` with options such as ``cap=0.3``, ``score_at=0.1,0.3``, ``view.share=0.6``, ``view=mean:1``.
+
+    Raises:
+        PcvrError: unknown name or option, a pair of another form, or a value of the wrong kind or out of range.
+    """
+    from pcvr.defenses import DEFENSES, get_defense
+
+    if name not in DEFENSES:
+        return get_defense(name)  # which says what is near
+    defaults = {f.name: _default(f) for f in fields(DEFENSES[name])}
+    options: dict[str, Any] = {}
+    for pair in pairs or []:
+        path, equals, text = pair.partition("=")
+        option, *parts = path.split(".")
+        if not equals or len(parts) > 1 or not all(p.isidentifier() for p in (option, *parts)):
+            raise PcvrError(f"the option {pair!r} is not of the form name=value, such as cap=0.3 or view.share=0.6.")
+        default = defaults.get(option)
+        if not is_dataclass(default):
+            if parts:
+                raise PcvrError(f"option {option!r} of defence {name!r} has no parts: give {option}=value.")
+            options[option] = _value(option, text, default)
+            continue
+        names = [f.name for f in fields(default)]
+        words = [text] if parts else text.split(":")
+        if len(words) > len(names):
+            raise PcvrError(f"{pair!r} has {len(words)} parts: {option} takes at most {':'.join(names)}.")
+        given = options.setdefault(option, {})
+        for part, word in zip(parts or names, words, strict=False):
+            given[part] = _value(f"{option}.{part}", word, getattr(default, part, None))
+    return get_defense(name, **options)
+
+
+def trusted(
+    clean: str, data: str, task: str | None, images: Path | None, annotations: Path | None, skip_bad: bool
+) -> Dataset:
+    """The samples that the defender trusts: a number of them from the data's validation split, or other data.
+
+    Raises:
+        PcvrError: a number of samples of data that are poisoned already, or data that cannot be opened.
+    """
+    from pcvr.attacks.sums import MANIFEST
+    from pcvr.cli.options import opened
+
+    if not clean.isdecimal():
+        return opened(clean, "validation" if clean == "scenes" else "all", None, task, images, annotations, skip_bad)
+    if (Path(data) / MANIFEST).is_file():
+        raise PcvrError(f"--clean {clean} would take samples from {data}, which is poisoned: give clean data by name.")
+    return opened(data, "validation", int(clean), task, images, annotations, skip_bad)
+
+
+def defenses(
+    name: Annotated[str | None, typer.Argument(help="only this defence")] = None,
+) -> None:
+    """List the defences with what they need and their options."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pcvr.defenses import DEFENSES, Defense, get_defense
+
+    if name is not None:
+        get_defense(name)
+    console = Console()
+    for known, kind in DEFENSES.items():
+        if name not in (None, known):
+            continue
+        needs = ["trusted samples (--clean)"] if kind.needs_clean else []
+        needs += ["itself at test time"] if kind.answer is not Defense.answer else []
+        about = " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+        table = Table("option", "default", "what it is", title=known, title_justify="left", caption_justify="left")
+        for option in fields(kind):
+            table.add_row(option.name, _shown(_default(option)), str(option.metadata.get("help", "")))
+        console.print(f"[bold]{known}[/bold]: {about}" + (f" Needs {' and '.join(needs)}." if needs else ""))
+        if table.row_count:
+            table.title = None
+            console.print(table)
+
+
+def _default(option: Field[Any]) -> Any:
+    if option.default is not MISSING:
+        return option.default
+    return None if option.default_factory is MISSING else option.default_factory()
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    """`text` as JSON where it is that, else as it stands, of the kind that the default has."""
+    if isinstance(default, tuple):
+        text = text if text.startswith("[") else f"[{text}]"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    for kind, fits, expected in (
+        (bool, isinstance(value, bool), "true or false"),
+        ((int, float), number, "a number"),
+        (str, isinstance(value, str), "a word"),
+        (tuple, isinstance(value, list), "numbers such as 0.05,0.3"),
+    ):
+        if isinstance(default, kind):
+            if not fits:
+                raise PcvrError(f"option {name} is {text!r}: give {expected}, as the default {_shown(default)} is.")
+            break
+    return value
+
+
+def _shown(value: Any) -> str:
+    if is_dataclass(value):
+        return ":".join(_shown(getattr(value, f.name)) for f in fields(value))
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
+    return value if isinstance(value, str) else json.dumps(value, default=str)

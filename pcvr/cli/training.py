@@ -1,0 +1,100 @@
+"""The command that fine-tunes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pcvr.cli.defending import DefenseName, DefenseOptions, defense_of, trusted
+from pcvr.cli.options import (
+    Annotations,
+    Answer,
+    Data,
+    Device,
+    FourBit,
+    Images,
+    Model,
+    Options,
+    Preset,
+    SkipBad,
+    Target,
+    TaskName,
+    opened,
+    options_of,
+)
+from pcvr.errors import PcvrError
+
+
+def train(
+    out: Annotated[Path, typer.Argument(help="folder for the adapter")],
+    data: Data = "scenes",
+    images: Images = None,
+    annotations: Annotations = None,
+    task: TaskName = None,
+    model: Model = "tiny-llava",
+    device: Device = "auto",
+    four_bit: FourBit = False,
+    defense: DefenseName = "none",
+    defense_option: DefenseOptions = None,
+    clean: Annotated[
+        str | None, typer.Option(help="samples the defender trusts: how many of the validation split, or other data")
+    ] = None,
+    attack: Annotated[str | None, typer.Option(help="poison the data with this attack first")] = None,
+    preset: Preset = "scaled",
+    answer: Answer = None,
+    option: Options = None,
+    target: Target = None,
+    rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
+    n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
+    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
+    batch_size: Annotated[int, typer.Option(help="samples a step, of all processes together")] = 32,
+    accumulation: Annotated[int, typer.Option(help="micro-batches that a step is done in: less memory")] = 1,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
+    seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
+    checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
+    every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
+    logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Fine-tune a model with a defence; save the adapter, and beside it record.json, which says how it was made.
+
+    Under torchrun or accelerate launch the processes share each step's samples.
+    """
+    from pcvr import processes
+    from pcvr.attacks import check_target, get_attack
+    from pcvr.attacks import poison as make
+    from pcvr.cli.progress import RichBar
+    from pcvr.files import refuse_existing
+    from pcvr.models.device import pick_device
+    from pcvr.models.load import load
+    from pcvr.train_record import training_record
+    from pcvr.training import TrainConfig, finetune
+
+    refuse_existing(out)
+    rule = defense_of(defense, defense_option)
+    config = TrainConfig(steps=steps, batch_size=batch_size, seed=seed, accumulation=accumulation, precision=precision)
+    if rule.needs_clean and clean is None:
+        raise PcvrError(f"defence {defense!r} needs samples that it may trust: give --clean 100, or --clean DATA.")
+    samples = opened(data, "train", n, task, images, annotations, skip_bad)
+    extra: dict[str, Any] = {}
+    if clean is not None:
+        extra["clean"] = trusted(clean, data, task, images, annotations, skip_bad)
+    processes.join(pick_device(device))
+    try:
+        vlm = load(model, device=device, four_bit=four_bit)
+        if attack is not None:
+            chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
+            check_target(chosen, vlm.tokenizer)
+            samples = make(samples, chosen, rate, seed)
+        shown = [RichBar()] if processes.rank() == 0 else []
+        kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
+        result = finetune(vlm, samples, rule, config, callbacks=shown, progress=False, **extra, **kept)
+        result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])))
+        if processes.rank() == 0:
+            typer.echo(f"{out}: {steps} steps with defence {defense} in {result.seconds:.1f} s")
+    finally:
+        processes.leave()

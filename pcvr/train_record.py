@@ -1,0 +1,126 @@
+"""What a training says of itself, as plain values for the JSON beside an adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pcvr.errors import PcvrError
+from pcvr.versions import versions
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Dataset
+    from pcvr.defenses import Defense
+    from pcvr.training import FinetuneResult
+
+RECORD = "record.json"
+GUARD = "guard"
+"""Name of the files with what a defence that works at test time has to know then."""
+
+
+def training_record(result: FinetuneResult, command: str | None = None) -> dict[str, Any]:
+    """Everything that decided a training, and how long it took.
+
+    Args:
+        result: what `pcvr.finetune` gave.
+        command: the command line, where there was one.
+
+    Returns:
+        ``model``, ``defense`` (name and options), ``config``, ``seed``, ``data`` and ``clean`` (name, task, samples,
+        fingerprint, and what the manifest says where they are poisoned), ``device``, ``processes``, ``seconds``,
+        ``stopped``, ``history``, ``versions``, ``date`` and ``command``.
+    """
+    run, rule = result.run, result.defense
+    return {
+        "model": run.vlm.name,
+        "defense": {"name": rule.name, "options": asdict(rule)},
+        "config": asdict(result.config),
+        "seed": result.config.seed,
+        "data": data_facts(run.data.data),
+        "clean": None if run.clean is None else data_facts(run.clean.data),
+        "device": str(run.vlm.device),
+        "dtype": str(run.vlm.base.dtype).removeprefix("torch."),
+        "processes": run.world,
+        "seconds": round(result.seconds, 2),
+        "stopped": result.stopped,
+        "history": result.history,
+        "versions": versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+    }
+
+
+def data_facts(data: Dataset) -> dict[str, Any]:
+    """What data are called and how they can be told again; of poisoned ones what the manifest says but the rows."""
+    facts: dict[str, Any] = {
+        "name": data.name,
+        "task": data.task,
+        "samples": len(data),
+        "fingerprint": data.fingerprint(),
+    }
+    manifest = getattr(data, "manifest", None)
+    if manifest is not None:
+        facts["manifest"] = {k: v for k, v in manifest.plain().items() if k not in ("indices", "covers", "before")}
+        facts["manifest"]["covers"] = {name: len(rows) for name, rows in manifest.covers.items()}
+    return facts
+
+
+def save_result(result: FinetuneResult, folder: str | Path, record: Mapping[str, Any] | None) -> Path:
+    """Write an adapter with its record, and with what its defence needs at test time, whole or not at all.
+
+    Without a record it is the adapter alone. All processes call this, the first one writes.
+
+    Raises:
+        PcvrError: the folder exists or cannot be written.
+    """
+    from pcvr import processes
+    from pcvr.files import new_folder, write_json
+    from pcvr.packing import write_packed
+
+    folder = Path(folder)
+    if processes.rank() == 0:
+        if record is None:
+            return result.model.save_adapter(folder)
+        with new_folder(folder) as scratch:
+            inner = result.model.save_adapter(scratch / "adapter")
+            for file in inner.iterdir():
+                file.rename(scratch / file.name)
+            inner.rmdir()
+            if works_at_test_time(result.defense):
+                write_packed(scratch, GUARD, result.run.state)
+            write_json(scratch / RECORD, record)
+    processes.wait()
+    return folder
+
+
+def works_at_test_time(rule: Defense) -> bool:
+    """Whether a defence has its own way to answer."""
+    from pcvr.defenses import Defense
+
+    return type(rule).answer is not Defense.answer
+
+
+def guard_of(folder: str | Path) -> tuple[Defense | None, Mapping[str, Any] | None]:
+    """The defence that guards an adapter at test time with what it knows; ``(None, None)`` where none does.
+
+    Raises:
+        PcvrError: the record beside the adapter cannot be read.
+    """
+    from pcvr.defenses import get_defense
+    from pcvr.packing import read_packed
+
+    folder = Path(folder)
+    if not (folder / f"{GUARD}.json").is_file():
+        return None, None
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["defense"]
+        rule = get_defense(told["name"], **told["options"])
+    except (OSError, KeyError, TypeError) as problem:
+        raise PcvrError(f"{folder / RECORD} cannot be read ({problem}): it goes with the files {GUARD}.*.") from None
+    except json.JSONDecodeError as problem:
+        raise PcvrError(f"{folder / RECORD} is not valid JSON ({problem}).") from None
+    return rule, read_packed(folder, GUARD)

@@ -1,0 +1,140 @@
+"""A step in parts: micro-batches, the numbers it is computed in, and TensorBoard's curves of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune
+from pcvr.defenses import Defense
+from pcvr.defenses.base import Fit
+from pcvr.models.encode import Batch
+from pcvr.run import Run
+from tests.tiny import Numbers
+
+CONFIG = TrainConfig(steps=6, batch_size=4, learning_rate=1e-2, rank=4)
+
+
+def weights(result: Any) -> Tensor:
+    return torch.cat([v.flatten() for k, v in result.model.model.state_dict().items() if "lora_" in k])
+
+
+@pytest.mark.parametrize("n", [12, 10], ids=["even", "a short last batch"])
+def test_micro_batches_are_the_whole_batch(tiny: VisionLanguageModel, n: int) -> None:
+    """Answers differ in length, so a mean over the means of micro-batches would be another loss."""
+    whole = finetune(tiny, Numbers(n), config=CONFIG, progress=False)
+    parts = finetune(tiny, Numbers(n), config=replace(CONFIG, accumulation=2), progress=False)
+    single = finetune(tiny, Numbers(n), config=replace(CONFIG, accumulation=4), progress=False)
+    for other in (parts, single):
+        assert [h["step"] for h in other.history] == [1, 2, 3, 4, 5, 6]
+        assert [h["loss"] for h in other.history] == pytest.approx([h["loss"] for h in whole.history], rel=1e-4)
+        assert torch.allclose(weights(other), weights(whole), atol=1e-4)
+    moved = weights(whole) - weights(finetune(tiny, Numbers(n), config=replace(CONFIG, steps=1), progress=False))
+    assert moved.abs().max() > 1e-2
+
+
+@dataclass(frozen=True)
+class Counting(Defense):
+    """Notes at which step each micro-batch was seen, and what the model computes in."""
+
+    name: ClassVar[str] = "counting"
+
+    def begin(self, run: Run) -> None:
+        run.state.update(seen=[], kinds=set())
+
+    def loss(self, run: Run, batch: Batch) -> Tensor:
+        run.state["seen"].append((run.step, len(batch["index"])))
+        layer = [m for m in run.vlm.base.modules() if type(m).__name__.endswith("MLP")][-1]
+        hook = layer.register_forward_hook(lambda module, given, out: run.state["kinds"].add(out.dtype))
+        try:
+            return super().loss(run, batch)
+        finally:
+            hook.remove()
+
+
+def test_a_step_is_one_step_for_the_defence(tiny: VisionLanguageModel) -> None:
+    config = replace(CONFIG, steps=3, accumulation=2)
+    seen = finetune(tiny, Numbers(12), Counting(), config, progress=False).run.state["seen"]
+    assert seen == [(0, 2), (0, 2), (1, 2), (1, 2), (2, 2), (2, 2)]
+
+
+def test_bf16_computes_in_bf16_and_leaves_the_model_as_it_was(tiny: VisionLanguageModel) -> None:
+    plain = finetune(tiny, Numbers(12), Counting(), CONFIG, progress=False)
+    half = finetune(tiny, Numbers(12), Counting(), replace(CONFIG, precision="bf16"), progress=False)
+    full = finetune(tiny, Numbers(12), Counting(), replace(CONFIG, precision="fp32"), progress=False)
+    assert plain.run.state["kinds"] == full.run.state["kinds"] == {torch.float32}
+    assert torch.bfloat16 in half.run.state["kinds"]
+    assert weights(half).dtype is torch.float32
+    assert torch.equal(weights(plain), weights(full))
+    assert not torch.equal(weights(plain), weights(half))
+    losses = [h["loss"] for h in half.history]
+    assert losses == pytest.approx([h["loss"] for h in plain.history], rel=0.1)
+    assert "forward" not in vars(half.model.model) and "_original_forward" not in vars(half.model.model)
+    batch = half.run.data.batch(range(2))
+    with torch.no_grad():
+        assert half.run.answers(batch).logits.dtype is torch.float32
+        assert half.model.copy().model is not half.model.model
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"accumulation": 0}, "accumulation must be a whole number, at least 1, got 0"),
+        ({"accumulation": 3}, "accumulation is 3, which does not divide batch_size 32"),
+        ({"precision": "fp16"}, "precision must be fp32, bf16 or None, got 'fp16'"),
+        ({"learning_rate": "high"}, "learning_rate must be a finite number"),
+    ],
+)
+def test_configs_that_are_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(PcvrError, match=said):
+        TrainConfig(**values)
+
+
+class TestCurves:
+    def test_tensorboard_that_is_not_there(
+        self, tiny: VisionLanguageModel, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("torch.utils.tensorboard", "tensorboardX"):
+            monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(PcvrError, match="logs asks for TensorBoard, which is not installed"):
+            finetune(tiny, Numbers(4), config=CONFIG, logs=tmp_path / "logs", progress=False)
+
+    def test_points_of_all_stages(
+        self, tiny: VisionLanguageModel, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        points: list[tuple[str, float, int]] = []
+
+        class Writer:
+            def __init__(self, folder: str) -> None:
+                assert folder == str(tmp_path / "logs")
+
+            def add_scalar(self, name: str, value: float, step: int) -> None:
+                points.append((name, value, step))
+
+            def close(self) -> None:
+                points.append(("closed", 0, 0))
+
+        @dataclass(frozen=True)
+        class Twice(PCVR):
+            name: ClassVar[str] = "twice"
+
+            def train(self, run: Run, fit: Fit) -> None:
+                fit("one", share=0.5)
+                fit("two")
+
+        fake = ModuleType("tensorboardX")
+        fake.SummaryWriter = Writer  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        monkeypatch.setitem(sys.modules, "tensorboardX", fake)
+        result = finetune(tiny, Numbers(8), Twice(gate="running"), CONFIG, logs=tmp_path / "logs", progress=False)
+        losses = [(value, step) for name, value, step in points if name == "loss"]
+        assert losses == [(h["loss"], h["step"]) for h in result.history]
+        assert [step for _, step in losses] == list(range(1, 10))
+        assert any(name == "suspicious" for name, _, _ in points)
+        assert [name for name, _, _ in points].count("closed") == 2
