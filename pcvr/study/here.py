@@ -1,0 +1,120 @@
+"""Training one point of a grid here and now, with the reader's own data, so that it can be called off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from pcvr.study.experiment import Experiment, gate_quality, watched
+from pcvr.study.grid import at_setting
+from pcvr.study.point import Case, Point, Setting, extras, point_of
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Dataset
+    from pcvr.models.vlm import VisionLanguageModel
+
+WATCHED = 32
+"""Test samples that a watch asks about while training here, each clean and triggered."""
+
+
+class Cancelled(Exception):
+    """The reader called a training off: there is no point to show."""
+
+
+class StopOn(TrainerCallback):
+    """Ends the training at the next step once a flag is set, from whichever thread.
+
+    Attributes:
+        stopped: whether it did.
+    """
+
+    def __init__(self, flag: Event) -> None:
+        self.flag = flag
+        self.stopped = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask the Trainer to stop if that is wanted."""
+        if self.flag.is_set():
+            control.should_training_stop = True
+            self.stopped = True
+        return control
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that is needed to train a point here.
+
+    Attributes:
+        base: what the point is to be: case, poison rate, seed, steps, looks of the watch, and the defence, whose
+            options are turned at; `samples` and `tests` are those of the data below.
+        vlm: the model, freshly loaded.
+        train: clean training data.
+        tests: test data, at least two samples.
+        attack: puts the trigger on and names the target.
+    """
+
+    base: Experiment
+    vlm: VisionLanguageModel
+    train: Dataset
+    tests: Dataset
+    attack: Attack
+
+    @property
+    def case(self) -> Case:
+        """What is attacked."""
+        return Case(self.base.attack, self.base.task, self.base.model, self.base.data)
+
+
+def train_point(
+    bench: Bench, setting: Setting, callbacks: Sequence[TrainerCallback] = (), cancel: Event | None = None
+) -> Point:
+    """Train at a setting with the data at hand, and measure as the grid does.
+
+    Args:
+        bench: model, data and attack.
+        setting: option and value of each knob.
+        callbacks: for a progress bar.
+        cancel: when it is set, the training ends at the next step.
+
+    Raises:
+        Cancelled: `cancel` was set.
+        PcvrError: as `pcvr.finetune`.
+    """
+    from pcvr.attacks import poison
+    from pcvr.callbacks import BackdoorWatch
+    from pcvr.data.subset import subset
+    from pcvr.defenses import get_defense
+    from pcvr.evaluation.evaluate import evaluate
+    from pcvr.training import TrainConfig, finetune
+
+    flag = Event() if cancel is None else cancel
+    said = replace(at_setting(bench.base, setting), samples=len(bench.train), tests=len(bench.tests))
+    data = poison(bench.train, bench.attack, said.rate, said.seed) if said.rate else bench.train
+    rule = get_defense(said.defense, **said.options)
+    few = subset(bench.tests, min(WATCHED, len(bench.tests)))
+    watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)
+    config = TrainConfig(steps=said.steps, seed=said.seed)
+    result = finetune(bench.vlm, data, rule, config, callbacks=[StopOn(flag), watch, *callbacks], progress=False)
+    _go_on(flag)
+    record = evaluate(result.model, bench.tests, bench.attack, defense=rule, state=result.run.state)
+    _go_on(flag)
+    run = {
+        "experiment": asdict(said),
+        "record": record.to_dict(),
+        "seconds": round(result.seconds, 2),
+        "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
+        "watch": [watched(point) for point in watch.points],
+        **extras(result, bench.tests, bench.attack),
+    }
+    _go_on(flag)
+    return point_of(run, setting, here=True)
+
+
+def _go_on(flag: Event) -> None:
+    if flag.is_set():
+        raise Cancelled
