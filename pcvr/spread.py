@@ -24,12 +24,14 @@ from pcvr.tasks import get_task
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset, Sample
+    from pcvr.defenses.gate import Gate
+    from pcvr.defenses.pcvr import PCVR
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.training import FinetuneResult
+    from pcvr.run import Run
     from pcvr.views import PatchView
 
 
-FIGURES = ("divergence", "whole", "entropy", "view_entropy")
+FIGURES = ("target", "divergence", "whole", "entropy", "view_entropy")
 """What `by_stage` can regroup."""
 
 
@@ -38,8 +40,9 @@ class Spread:
     """One model on N pictures; figures are means over the views, and over the answer's tokens unless they say not.
 
     Attributes:
+        target: ``[N]``, probability of the attacker's whole target on the original, word for word and with its end.
         divergence: ``[N]``, Jensen-Shannon divergence between original and view, nats in [0, ln 2].
-        whole: ``[N]``, the same summed over the answer's tokens, nats: what the defence scores.
+        whole: ``[N]``, the same summed over the answer's tokens, nats.
         entropy: ``[N]``, entropy on the original, nats.
         view_entropy: ``[N]``, entropy on the view, nats.
         trigger_left: ``[N]``, share of the pixels changed by the trigger that the view leaves alone; NaN without a
@@ -48,6 +51,7 @@ class Spread:
         says_target: ``[N]`` bool, whether that text contains the attacker's target.
     """
 
+    target: np.ndarray
     divergence: np.ndarray
     whole: np.ndarray
     entropy: np.ndarray
@@ -75,7 +79,7 @@ def spread(
         vlm: the model.
         data: clean samples.
         attack: whose trigger and target are meant.
-        view: how views are made; with one seed, clean and triggered pictures get the same patches.
+        view: how views are made, always of pixels; with one seed, clean and triggered pictures get the same patches.
         shown: ``"clean"`` or ``"triggered"``.
         views: how many views are averaged over.
         seed: of the views.
@@ -92,14 +96,16 @@ def spread(
     worn = attack if shown == "triggered" else None
     generator = torch.Generator().manual_seed(seed)
     said: list[str] = []
-    parts: list[np.ndarray] = []  # each [5, b]
+    parts: list[np.ndarray] = []  # each [6, b]
     for indices in np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size)):
         samples = [data[int(i)] for i in indices]
         texts = forced_answers(vlm, samples, worn, force, attack.target)
-        parts.append(_chunk(vlm, samples, texts, worn, view, views, generator))
+        likely = _likelihood(vlm, samples, worn, attack.target)
+        parts.append(np.vstack([likely, _chunk(vlm, samples, texts, worn, view, views, generator)]))
         said += texts
-    divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
+    target, divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
     return Spread(
+        target,
         divergence,
         whole,
         calm,
@@ -123,6 +129,13 @@ def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str
     for (stage, shown), values in spreads.items():
         panels.setdefault(stage, {})[shown] = getattr(values, figure)
     return panels
+
+
+@torch.inference_mode()
+def _likelihood(vlm: VisionLanguageModel, samples: Sequence[Sample], worn: Attack | None, target: str) -> np.ndarray:
+    """How likely the whole target is as the answer to each sample: ``[B]`` in [0, 1]."""
+    rows = encoded(vlm, shown_samples(samples, worn), [target] * len(samples))
+    return answers(vlm, collate(rows, vlm.tokenizer.pad_token_id)).likelihood().cpu().numpy()
 
 
 @torch.inference_mode()
@@ -225,15 +238,45 @@ def auroc_of_low(clean: np.ndarray, suspect: np.ndarray) -> float:
     return float((above + level / 2).mean() / len(order))
 
 
-def training_scores(result: FinetuneResult, view: PatchView, views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-view score and entropy of every *training* sample under a fine-tuned model, as the defence takes them.
+@dataclass(frozen=True)
+class Look:
+    """What PCVR finds when it looks at all training samples for the first time.
+
+    Attributes:
+        scores: ``[N]``, nats; low is suspicious.
+        gate: the mixture fitted to them.
+        entropy: mean entropy of a token over the samples that nobody suspects, nats: the reference of the entropy term.
+    """
+
+    scores: np.ndarray
+    gate: Gate
+    entropy: float
+
+
+def first_look(run: Run, rule: PCVR) -> Look:
+    """Let the defence look at a run as it is, whoever trained it.
 
     The distributions are conditioned on the answers of the training data, the attacker's among them, since those are
-    what a defender of the training has.
+    what a defender of the training has. A plain run that was stopped at the step of the first look, and whose views
+    nobody has drawn yet, gives the very scores that the defended training will see there.
 
-    Returns:
-        ``(scores [N], entropies [N])``, nats: divergences summed over the answer's tokens, entropies as their mean.
+    Args:
+        run: of a fine-tuning; its state and step are as before when this returns.
+        rule: with the gate ``"two_stage"``.
+
+    Raises:
+        PcvrError: another gate, which does not look at all samples at once.
     """
-    from pcvr.defenses.scoring import score
+    from pcvr.defenses import suspicion
 
-    return score(result.run, view, views)
+    if rule.gate != "two_stage":
+        raise PcvrError(f"gate {rule.gate!r} looks at batches only: give a PCVR with the gate 'two_stage'.")
+    state, step, log = dict(run.state), run.step, dict(run.log)
+    try:
+        run.step = rule.looks(run.steps)[0]
+        suspicion.begin(run)
+        suspicion.look(rule, run)
+        found = run.state["scorings"][-1]
+        return Look(found["scores"], found["gate"], run.state["entropy"])
+    finally:
+        run.state, run.step, run.log = state, step, log

@@ -177,6 +177,7 @@ def with_views(
 ) -> tuple[list[Batch], list[Batch]]:
     """The samples with these answers, encoded, and the same with one view of each picture.
 
+    What differs is pixels, whatever level the view names: tower features cannot be looked at.
     Patches for the swap operator come from the next clean picture, so that clean and triggered views with one seed
     differ by the trigger alone.
     """

@@ -6,9 +6,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import pcvr
-from pcvr.data.subset import subset
+from pcvr.callbacks import StopAfter
 from pcvr.evaluation.asr import hits
-from pcvr.spread import auroc_of_low, by_stage, spread, target_on_views, training_scores, trigger_left
+from pcvr.spread import auroc_of_low, by_stage, first_look, spread, target_on_views, trigger_left
 from pcvr.story import tell
 from tests.tiny import Numbers
 
@@ -90,14 +90,32 @@ def test_by_stage_regroups(tiny):
         by_stage({("a", "clean"): found}, "entropie")
 
 
-def test_training_scores_of_a_run_with_kept_features(tiny):
-    data = Numbers(8)
-    result = pcvr.finetune(tiny, data, config=pcvr.TrainConfig(steps=2, batch_size=4), progress=False)
-    scores, entropies = training_scores(result, VIEW, 2)
-    assert scores.shape == entropies.shape == (8,)
-    assert (scores >= 0).all() and (entropies > 0).all()
-    own = spread(result.model, subset(data, 8), ATTACK, VIEW, force="true")  # pictures go through the tower again
-    np.testing.assert_allclose(entropies, own.entropy, atol=1e-4)
+def test_the_target_s_probability_is_the_product_over_its_words(tiny):
+    data = Numbers(3)
+    found = spread(tiny, data, ATTACK, VIEW, shown="triggered")
+    for i, telling in enumerate(tell(tiny, [data[i] for i in range(3)], VIEW, attack=ATTACK, force="target")):
+        at = [telling.words.index(word) for word in telling.tokens]
+        product = np.prod([row[k] for row, k in zip(telling.original, at, strict=True)])
+        assert found.target[i] == pytest.approx(product, rel=1e-3)
+
+
+def test_the_first_look_is_the_one_that_a_defended_training_takes(tiny):
+    data, rule = Numbers(12), pcvr.PCVR(score_at=(0.5,))
+    config = pcvr.TrainConfig(steps=4, batch_size=4)
+    plain = pcvr.finetune(tiny, data, config=config, callbacks=[StopAfter(2)], progress=False)
+    before = dict(plain.run.state), plain.run.step
+    found = first_look(plain.run, rule)
+    assert (plain.run.state, plain.run.step) == before
+    defended = pcvr.finetune(tiny, data, rule, config, progress=False).run.state
+    assert [done["step"] for done in defended["scorings"]] == [2]
+    np.testing.assert_allclose(found.scores, defended["scorings"][0]["scores"], rtol=1e-4)
+    np.testing.assert_allclose(found.gate.suspicion, defended["gate"], atol=1e-4)
+    assert found.entropy == pytest.approx(defended["entropy"], rel=1e-4)
+    own = spread(plain.model, data, ATTACK, VIEW, force="true")  # pictures go through the tower again
+    calm = found.gate.suspicion < 0.5
+    assert found.entropy == pytest.approx(own.entropy[calm].mean(), rel=1e-3)
+    with pytest.raises(pcvr.PcvrError, match="two_stage"):
+        first_look(plain.run, pcvr.PCVR(gate="batch"))
 
 
 @pytest.mark.parametrize("options", [{"shown": "both"}, {"views": 0}, {"data": Numbers(0)}])

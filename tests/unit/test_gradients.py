@@ -1,0 +1,112 @@
+"""One step down a term: what a gradient by hand gives, and a model that is as it was afterwards."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+import pcvr
+from pcvr.gradients import one_step, pushes
+from pcvr.models.encode import EncodedData
+from pcvr.run import Run, answers
+from pcvr.training import with_adapter
+from tests.tiny import Numbers
+
+CONFIG = pcvr.TrainConfig(rank=2, alpha=4)
+
+
+@pytest.fixture
+def run(tiny):
+    torch.manual_seed(0)
+    vlm = with_adapter(tiny.copy(), CONFIG)
+    with torch.no_grad():
+        for name, weight in vlm.model.named_parameters():
+            if "lora_B" in name:  # zero when fresh: then half of the gradient is nought
+                weight.normal_(std=0.05)
+    return Run(vlm, EncodedData(vlm, Numbers(4)), steps=4, seed=0)
+
+
+def told(n=2):
+    return {f"sample {i}": Numbers(4)[i] for i in range(n)}
+
+
+def plain(run):
+    said = run.answers(run.data.batch(range(4)))
+    return cross_entropy(said.logits, said.targets)
+
+
+def test_a_step_down_the_plain_loss_makes_the_answers_likelier(run):
+    step = one_step(run.vlm, lambda: plain(run), told(4), 0.01)
+    assert step.loss[1] < step.loss[0] and step.norm > 0
+    assert sum(reading.change for reading in step.readings.values()) > 0
+
+
+def test_the_readings_are_those_of_the_model_before_and_of_one_moved_by_hand(run):
+    step = one_step(run.vlm, lambda: plain(run), told(), 0.05)
+    weights = [w for name, w in run.vlm.model.named_parameters() if "lora_" in name]
+    for w in weights:
+        w.requires_grad_(True)
+
+    def likely(row):
+        said = answers(run.vlm, run.data.batch([row]))
+        return said.logits.softmax(-1)[torch.arange(len(said.targets)), said.targets].detach().numpy()
+
+    before = [likely(0), likely(1)]
+    gradient = torch.autograd.grad(plain(run), weights)
+    flat, w = (torch.cat([x.flatten() for x in part]) for part in (gradient, weights))
+    assert step.norm == pytest.approx(float(flat.norm()), rel=1e-4)
+    moved = w.detach() - 0.05 * w.detach().norm() * flat / flat.norm()
+    with torch.no_grad():
+        for weight, part in zip(weights, moved.split([x.numel() for x in weights]), strict=True):
+            weight.copy_(part.view_as(weight))
+    for row, reading in enumerate(step.readings.values()):
+        np.testing.assert_allclose(reading.before, before[row], atol=1e-5)
+        np.testing.assert_allclose(reading.after, likely(row), atol=1e-5)
+        assert reading.change == pytest.approx(np.log(likely(row) / before[row]).sum(), abs=1e-3)
+        assert reading.tokens[-1] == "<eos>" and len(reading.tokens) == len(reading.before)
+        assert 0 < reading.entropy[0] != reading.entropy[1]
+
+
+def test_the_model_is_as_it_was_even_after_an_error(run):
+    for name, weight in run.vlm.model.named_parameters():
+        weight.requires_grad_("lora_A" in name)
+    before = {name: w.clone() for name, w in run.vlm.model.state_dict().items()}
+    asked = {name: w.requires_grad for name, w in run.vlm.model.named_parameters()}
+    one_step(run.vlm, lambda: plain(run), told(), 0.5)
+    with pytest.raises(pcvr.PcvrError, match="must be one number"):
+        one_step(run.vlm, lambda: torch.zeros(2), told())
+    assert all(torch.equal(w, before[name]) for name, w in run.vlm.model.state_dict().items())
+    assert {name: w.requires_grad for name, w in run.vlm.model.named_parameters()} == asked
+
+
+def test_a_content_loss_moves_nothing(run):
+    for loss in (lambda: 0 * plain(run), lambda: torch.tensor(0.0)):
+        step = one_step(run.vlm, loss, told())
+        assert step.norm == 0 and step.loss == (0, 0)
+        assert all(reading.change == 0 for reading in step.readings.values())
+
+
+@pytest.mark.parametrize("wrong", [{"told": {}}, {"length": 0.0}, {"length": 2.0}, {"length": "far"}])
+def test_what_cannot_be_stepped_is_a_sentence(run, wrong):
+    with pytest.raises(pcvr.PcvrError):
+        one_step(run.vlm, lambda: plain(run), **({"told": told()} | wrong))
+
+
+def test_a_model_without_an_adapter_is_a_sentence(tiny):
+    with pytest.raises(pcvr.PcvrError, match="no adapter"):
+        one_step(tiny, lambda: torch.zeros(()), told())
+
+
+@given(st.lists(st.floats(0.01, 0.69), min_size=2, max_size=8), st.floats(0.05, 0.6))
+def test_pushes_by_hand(values, cap):
+    divergence = torch.tensor(values, dtype=torch.float64)
+    gate = torch.linspace(0.1, 1, len(values), dtype=torch.float64)
+    found = pushes(divergence, gate, cap)
+    share = gate / gate.sum()
+    assert torch.allclose(found["none"], share)
+    assert torch.allclose(found["hinge"], share * (divergence < cap))
+    mean = float((share * divergence).sum())
+    if abs(mean - cap) > 1e-6:
+        assert torch.allclose(found["cap"], share * (mean < cap))
