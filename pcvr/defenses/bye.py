@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +14,11 @@ from pcvr.checks import check_number
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.gate import Gate
 from pcvr.errors import PcvrError
+from pcvr.models.attending import mean_attention
 from pcvr.models.encode import IGNORE
-from pcvr.models.tower import fed_tower
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
-    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.run import Run
 
 
@@ -151,7 +148,7 @@ def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
 
 
 @torch.no_grad()
-def attention_entropy(run: Run, batch_size: int = 8) -> np.ndarray:
+def attention_entropy(run: Run, batch_size: int = 16) -> np.ndarray:
     """How spread the attention to the picture is as the answer begins, for every training sample and layer.
 
     Args:
@@ -160,16 +157,22 @@ def attention_entropy(run: Run, batch_size: int = 8) -> np.ndarray:
 
     Returns:
         float64 ``[N, layers]`` in ``[0, 1]``: 1 where every image token gets as much, 0 where one gets all.
+
+    Raises:
+        PcvrError: a sample without an answer, or a language model that hands no attention out.
     """
-    model, rows = run.vlm.model, run.share(len(run.data))
+    model, rows, found = run.vlm.model, run.share(len(run.data)), []
     training = model.training
     model.eval()
     try:
-        with written_out(run.vlm):
-            found = [
-                _entropies(run.vlm, run.data.batch(rows[start : start + batch_size]))
-                for start in range(0, len(rows), batch_size)
-            ]
+        for start in range(0, len(rows), batch_size):
+            batch = run.data.batch(rows[start : start + batch_size])
+            shown = batch["input_ids"] == run.vlm.base.config.image_token_id
+            with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
+                run.answers(batch)
+            if not layers:
+                raise PcvrError(f"the language model of {run.vlm.name!r} hands no attention out: 'bye' cannot use it.")
+            found.append(torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1))
     finally:
         model.train(training)
     return run.gather_rows(rows, torch.cat(found)).double().numpy()
@@ -191,42 +194,15 @@ def spread_over(attention: Tensor, there: Tensor) -> Tensor:
     return -torch.xlogy(weights, weights).sum(-1) / most
 
 
-def _entropies(vlm: VisionLanguageModel, batch: Batch) -> Tensor:
-    """Those of one batch: ``[B, layers]``."""
+def _last_of_prompt(batch: Batch) -> Tensor:
+    """The last token before each answer: bool ``[B, T]``, one a row."""
     told = batch["labels"] != IGNORE
     if not told.any(1).all():
         raise PcvrError(
             f"{int((~told.any(1)).sum())} of {len(told)} samples of a batch have no answer token: "
             "defence 'bye' looks at the token before an answer, so give each one."
         )
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
-    asked: dict[str, Any] = {"use_cache": False, "output_attentions": True}
-    if "features" in batch:
-        with fed_tower(vlm, batch["features"].to(vlm.device)) as blank:
-            output = vlm.model(**inputs, pixel_values=blank, **asked)
-    else:
-        output = vlm.model(**inputs, **asked)
-    # BLIP-2 hands them on inside its language model's output.
-    inner = getattr(output, "language_model_outputs", None)
-    layers = output.attentions if inner is None else inner.attentions
-    at = told.int().argmax(1) - 1  # the last token of the prompt
-    row = torch.arange(len(at))
-    there = batch["input_ids"] == vlm.base.config.image_token_id
-    return torch.stack([spread_over(each[row, :, at].float().mean(1).cpu(), there) for each in layers], 1)
-
-
-@contextmanager
-def written_out(vlm: VisionLanguageModel) -> Iterator[None]:
-    """Inside the block attention is computed step by step; a fused kernel hands no weights out. Then as it was."""
-    config = vlm.base.config
-    parts = {key: getattr(config, key, None) for key in config.sub_configs}
-    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
-    before[""] = config._attn_implementation
-    vlm.base.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        vlm.base.set_attn_implementation(before)
+    return torch.arange(told.shape[1]) == told.int().argmax(1, keepdim=True) - 1
 
 
 def _enough(count: int) -> None:
