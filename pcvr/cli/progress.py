@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pcvr.live import TRAINERS
 from pcvr.stages import StageCallback
 
 if TYPE_CHECKING:
     from pcvr.run import Run
-
-_TRAINERS = ("loss", "grad_norm", "learning_rate", "epoch", "step")
 
 
 class RichBar(StageCallback):
@@ -55,5 +54,5 @@ class RichBar(StageCallback):
 
 def figures(logs: dict[str, float]) -> str:
     """``loss 0.412, suspicious 0.05``: the loss first, then what is the defence's own."""
-    own = {name: value for name, value in logs.items() if name not in _TRAINERS}
+    own = {name: value for name, value in logs.items() if name not in TRAINERS}
     return ", ".join(f"{name} {value:.3g}" for name, value in {"loss": logs["loss"], **own}.items())

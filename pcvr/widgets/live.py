@@ -1,0 +1,166 @@
+"""A training under your eyes: its curves while it runs, a progress bar, and a button that stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from pcvr.live import TrainingJob
+from pcvr.plots.live import live_curves
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+    from matplotlib.figure import Figure
+
+    from pcvr.data.sample import Dataset
+    from pcvr.defenses import Defense
+    from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.train_config import TrainConfig
+    from pcvr.training import FinetuneResult
+
+
+@dataclass
+class LiveControls:
+    """What `live_training` shows, and the training itself.
+
+    Attributes:
+        start: button that begins.
+        stop: button that ends the training after the step under way and keeps what was trained.
+        bar: IntProgress over the steps of the stage under way.
+        picture: Image widget with the curves.
+        status: HTML widget with where it stands, in words.
+        job: the training.
+    """
+
+    start: Any
+    stop: Any
+    bar: Any
+    picture: Any
+    status: Any
+    job: TrainingJob
+    _drawn: tuple[int, bool] = (-1, False)
+
+    def refresh(self) -> None:
+        """Show how far the training is. In a notebook this is done by itself."""
+        from pcvr.widgets.picture import show_in
+
+        job, recorder = self.job, self.job.recorder
+        self.start.disabled = job.running or job.finished
+        self.stop.disabled = not job.running or recorder.stopped
+        self.bar.max = max(1, recorder.steps)
+        self.bar.value = recorder.step
+        self.status.value = status_line(job)
+        now = (len(recorder.points), job.finished)
+        if now != self._drawn:
+            self._drawn = now
+            show_in(self.picture, live_view(job))
+
+    def result(self, timeout: float | None = None) -> FinetuneResult:
+        """The result, once the training is over or was stopped; waits for it at most `timeout` seconds."""
+        try:
+            return self.job.result(timeout)
+        finally:
+            self.refresh()
+
+
+def live_view(job: TrainingJob) -> Figure:
+    """The curves as they are now."""
+    return live_curves(tuple(job.recorder.points), job.recorder.steps)
+
+
+def live_training(
+    model: VisionLanguageModel,
+    data: Dataset,
+    defense: str | Defense = "none",
+    config: TrainConfig | None = None,
+    *,
+    seconds: float = 1.0,
+    **options: Any,
+) -> tuple[VBox, LiveControls]:
+    """A box that fine-tunes when Start is pressed, shows the curves meanwhile, and stops when Stop is pressed.
+
+    The training runs in a thread and the cell ends at once, since a kernel that is busy with a cell hears no click.
+    While another cell runs, the box stands still and a click waits. Ask for ``controls.result()`` in a later cell; it
+    waits for the end. What was trained until a stop is kept and is in the result.
+
+    Args:
+        model: as for `pcvr.finetune`.
+        data: as for `pcvr.finetune`.
+        defense: as for `pcvr.finetune`.
+        config: as for `pcvr.finetune`.
+        seconds: between two looks at the training.
+        options: of `pcvr.finetune`.
+
+    Returns:
+        The box to display and its controls.
+    """
+    import ipywidgets as widgets
+
+    from pcvr.widgets.picture import figure_image
+
+    job = TrainingJob(model, data, defense, config, **options)
+    controls = LiveControls(
+        start=widgets.Button(description="Start", tooltip="Begin the training"),
+        stop=widgets.Button(description="Stop", tooltip="End the training and keep what was trained", disabled=True),
+        bar=widgets.IntProgress(value=0, min=0, max=1, description="Steps"),
+        picture=figure_image(live_view(job)),
+        status=widgets.HTML(status_line(job)),
+        job=job,
+    )
+
+    def begin(_: object = None) -> None:
+        if not (job.running or job.finished):
+            job.start()
+            _in_loop(controls, seconds)
+        controls.refresh()
+
+    def end(_: object = None) -> None:
+        job.stop()
+        controls.refresh()
+
+    controls.start.on_click(begin)
+    controls.stop.on_click(end)
+    row = widgets.HBox([controls.start, controls.stop, controls.bar])
+    return widgets.VBox([row, controls.picture, controls.status]), controls
+
+
+def status_line(job: TrainingJob) -> str:
+    """HTML with where the training stands; screen readers announce it when it changes."""
+    recorder = job.recorder
+    if job.error is not None:
+        return f'<div role="alert">{escape(str(job.error) or type(job.error).__name__)}</div>'
+    if job.finished:
+        text = f"Stopped at step {recorder.step}." if recorder.stopped else f"Done after {recorder.step} steps."
+    elif job.running:
+        if recorder.stopped:
+            text = "Stopping after this step."
+        elif recorder.steps:
+            text = f"Stage {escape(recorder.stage)}: step {recorder.step} of {recorder.steps}."
+        else:
+            text = "Preparing the data."
+    else:
+        text = "Not started."
+    return f'<div role="status">{text}</div>'
+
+
+_following: set[asyncio.Task[None]] = set()
+"""Tasks under way; the loop itself holds them only weakly."""
+
+
+def _in_loop(controls: LiveControls, seconds: float) -> None:
+    """Refresh now and then in the kernel's own loop: widgets and figures are touched by one thread only."""
+    try:
+        task = asyncio.get_running_loop().create_task(_follow(controls, seconds))
+    except RuntimeError:  # no loop, no notebook: whoever calls from a script refreshes by hand
+        return
+    _following.add(task)
+    task.add_done_callback(_following.discard)
+
+
+async def _follow(controls: LiveControls, seconds: float) -> None:
+    while controls.job.running:
+        controls.refresh()
+        await asyncio.sleep(seconds)
+    controls.refresh()
