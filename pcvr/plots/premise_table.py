@@ -11,7 +11,6 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.spreads import log_axis
 from pcvr.plots.style import INK, LINES, PALETTE, figure_style
 from pcvr.premise import auroc_error
 
@@ -235,7 +234,10 @@ def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[
         axes.axhline(0.5, color=INK, lw=1, ls=":")
         axes.set_ylim(-0.03, 1.03)
         if log:
-            log_axis(axes)
+            ticks = sorted({x for points in groups.values() for x, *_ in points})
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+            axes.minorticks_off()
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=9)
 
 

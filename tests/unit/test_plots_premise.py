@@ -16,6 +16,11 @@ from tests.tiny import Numbers
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
 
 
+@pytest.fixture
+def samples():
+    return [Numbers(3)[i] for i in range(3)]
+
+
 def row(step, auroc, operator="swap", share=0.9, views=1, level="features"):
     rates = dict.fromkeys(MEASURES, 0.5) | {"told": auroc}
     return {"step": step, "operator": operator, "share": share, "level": level, "views": views, "auroc": rates}
@@ -58,6 +63,7 @@ class TestTable:
         assert [list(y) for _, y in drawn] == [[0.6, 0.7, 0.5], [0.7, pytest.approx(0.8), 0.5]]
         assert [list(line.get_ydata()) for line in below.lines] == [[1 / 8, 2 / 8, 4 / 8]] * 2
         assert above.get_title() == "caption: told" and png(figure)
+        assert [text.get_text() for text in below.get_xticklabels()] == ["10", "20", "40"]
         said = description(figure)
         assert "caption, sig: AUROC 0.70 at step 10, 0.80 at step 20, 0.50 at step 40" in said
         assert "success at the end 50 percent" in said and "for each attack" in said
@@ -127,10 +133,6 @@ class TestKinds:
 
 
 class TestTwins:
-    @pytest.fixture(scope="class")
-    def samples(self):
-        return [Numbers(3)[i] for i in range(3)]
-
     def test_views_of_pixels_are_those_of_the_story(self, tiny, samples):
         view = pcvr.PatchView("mean", 0.5)
         found = twins(tiny, samples, 2, ATTACK, view, [4], force="true")

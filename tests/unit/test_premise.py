@@ -167,9 +167,10 @@ class TestMeasures:
 
 
 class TestAurocError:
-    def test_the_published_example(self):
-        # Hanley and McNeil 1982: 58 normal and 51 abnormal cases, area 0.893, standard error 0.032.
-        assert auroc_error(0.893, 58, 51) == pytest.approx(1.96 * 0.032, abs=1e-3)
+    @pytest.mark.parametrize(("clean", "suspects"), [(1, 1), (400, 100), (7, 30)])
+    def test_at_one_half_it_is_that_of_the_rank_sum_test(self, clean, suspects):
+        variance = (clean + suspects + 1) / (12 * clean * suspects)  # Mann and Whitney's, where nothing differs
+        assert auroc_error(0.5, clean, suspects) == pytest.approx(1.96 * np.sqrt(variance))
 
     def test_it_covers_what_drawing_again_gives(self):
         rng = np.random.default_rng(0)
