@@ -44,6 +44,22 @@ def wait() -> None:
         distributed.barrier()
 
 
+def sharded() -> bool:
+    """Whether the launcher has each process hold only its share of the weights (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:
+    """The trainable parameters of a sharded model by name, put together; None where nothing is sharded.
+
+    Every process has to call this.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not any(hasattr(p, "full_tensor") for p in trained.values()):
+        return None
+    return {n: p.full_tensor().cpu() if hasattr(p, "full_tensor") else p for n, p in trained.items()}
+
+
 def rank() -> int:
     """This process's number, from 0; 0 where there is one process."""
     return distributed.get_rank() if joined() else 0

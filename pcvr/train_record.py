@@ -81,18 +81,18 @@ def save_result(result: FinetuneResult, folder: str | Path, record: Mapping[str,
     from pcvr.files import new_folder, write_json
     from pcvr.packing import write_packed
 
-    folder = Path(folder)
-    if processes.rank() == 0:
-        if record is None:
-            return result.model.save_adapter(folder)
+    folder, whole = Path(folder), processes.whole_weights(result.model.model)
+    if processes.rank() == 0 and record is None:
+        result.model.save_adapter(folder, whole)
+    elif processes.rank() == 0:
         with new_folder(folder) as scratch:
-            inner = result.model.save_adapter(scratch / "adapter")
+            inner = result.model.save_adapter(scratch / "adapter", whole)
             for file in inner.iterdir():
                 file.rename(scratch / file.name)
             inner.rmdir()
             if works_at_test_time(result.defense):
                 write_packed(scratch, GUARD, result.run.state)
-            write_json(scratch / RECORD, record)
+            write_json(scratch / RECORD, record or {})
     processes.wait()
     return folder
 

@@ -120,6 +120,8 @@ def finetune(
             f"batch_size {config.batch_size} cannot be shared by {processes.world()} processes with "
             f"{config.accumulation} micro-batches each: give a multiple of {config.accumulation * processes.world()}."
         )
+    if processes.sharded():
+        _check_sharded(rule, checkpoints)
     shown: list[TrainerCallback] = [Bar()] if progress and processes.rank() == 0 else []
     if logs is not None and processes.rank() == 0:
         shown.append(TensorBoardCurves(logs))
@@ -157,6 +159,17 @@ def finetune(
             stopped = True
     vlm.model.eval()
     return FinetuneResult(vlm, rule, config, fit.history, time.perf_counter() - began, run, stopped)
+
+
+def _check_sharded(rule: Defense, checkpoints: str | Path | None) -> None:
+    """A sharded model works only when all processes run it equally often, which a defence's own loss may not do."""
+    if type(rule).loss is not Defense.loss or type(rule).train is not Defense.train:
+        raise PcvrError(
+            f"defence {rule.name!r} cannot train a model that FSDP has sharded: processes would wait for each other. "
+            "Start it with torchrun, where each process holds the whole model; four_bit=True makes that small."
+        )
+    if checkpoints is not None:
+        raise PcvrError("checkpoints cannot be kept of a model that FSDP has sharded: leave checkpoints out.")
 
 
 def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguageModel:

@@ -49,7 +49,9 @@ def train(
     option: Options = None,
     target: Target = None,
     rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
-    n: Annotated[int | None, typer.Option(help="number of training samples")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", "--samples", help="number of training samples; torchrun takes --n for its own")
+    ] = None,
     steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
     batch_size: Annotated[int, typer.Option(help="samples a step, of all processes together")] = 32,
     accumulation: Annotated[int, typer.Option(help="micro-batches that a step is done in: less memory")] = 1,

@@ -85,8 +85,12 @@ class VisionLanguageModel:
         """An independent copy; for embedded models this costs milliseconds."""
         return VisionLanguageModel(self.name, copy.deepcopy(self.model), self.processor, self.family)
 
-    def save_adapter(self, folder: str | Path) -> Path:
+    def save_adapter(self, folder: str | Path, weights: dict[str, torch.Tensor] | None = None) -> Path:
         """Write the adapter (half precision) to `folder`, whole or not at all; plain peft loads it.
+
+        Args:
+            folder: must not be there yet.
+            weights: the trainable parameters by name where the model itself holds only its share of each.
 
         Raises:
             PcvrError: there is no adapter, the folder exists already or cannot be written.
@@ -103,7 +107,7 @@ class VisionLanguageModel:
             config = next(iter(self.model.peft_config.values()))
             config.base_model_name_or_path = self.name
             # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
-            state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+            state = get_peft_model_state_dict(self.model, state_dict=weights, save_embedding_layers=False)
 
             save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
             config.save_pretrained(scratch)

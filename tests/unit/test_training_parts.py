@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune
@@ -16,6 +19,7 @@ from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
 from pcvr.models.encode import Batch
 from pcvr.run import Run
+from pcvr.train_record import training_record
 from tests.tiny import Numbers
 
 CONFIG = TrainConfig(steps=6, batch_size=4, learning_rate=1e-2, rank=4)
@@ -138,3 +142,38 @@ class TestCurves:
         assert [step for _, step in losses] == list(range(1, 10))
         assert any(name == "suspicious" for name, _, _ in points)
         assert [name for name, _, _ in points].count("closed") == 2
+
+
+def test_plain_peft_opens_what_was_saved(tiny: VisionLanguageModel, tiny_folder: Path, tmp_path: Path) -> None:
+    """In a process that cannot import pcvr at all."""
+    result = finetune(tiny, Numbers(8), PCVR(), CONFIG, progress=False)
+    result.save(tmp_path / "adapter", training_record(result))
+    batch = result.run.data.batch(range(2))
+    pixels = torch.stack([result.run.data.row(i)["pixel_values"] for i in range(2)])
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "pixel_values": pixels}
+    save_file(inputs, tmp_path / "inputs.safetensors")
+    code = (
+        "import sys; sys.modules['pcvr'] = None\n"
+        "from peft import PeftModel\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "from transformers import AutoModelForImageTextToText\n"
+        "base, adapter, inputs, out = sys.argv[1:]\n"
+        "model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), adapter).eval()\n"
+        "save_file({'logits': model(**load_file(inputs)).logits.detach().contiguous()}, out)\n"
+        "assert not any(name.startswith('pcvr.') for name in sys.modules)\n"
+    )
+    words = [tiny_folder, tmp_path / "adapter", tmp_path / "inputs.safetensors", tmp_path / "out.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "out.safetensors")["logits"]
+    with torch.no_grad():
+        ours, base = result.model.model(**inputs).logits, tiny.model(**inputs).logits
+    assert torch.allclose(found, ours, atol=2e-2)  # the file holds half precision
+    assert (found - base).abs().max() > 0.1

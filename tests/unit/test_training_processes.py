@@ -1,0 +1,183 @@
+"""Two processes that share each step's samples give what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, load, processes
+from pcvr.defenses import Defense
+from tests.tiny import Numbers
+
+CONFIG = TrainConfig(steps=4, batch_size=32, learning_rate=1e-2, rank=4)
+# This view has no chance in it: processes draw different ones from different samples.
+GREY = PatchView("mean", 1.0)
+RULES: dict[str, Defense] = {
+    "none": PlainSFT(),
+    "pcvr": PCVR(view=GREY, score_at=(0.3,)),
+    "all": PCVR(view=GREY, score_at=(0.3,), gate="none", apart_weight=0.5),
+}
+
+
+def weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in vlm.model.state_dict().items() if "lora_" in k}
+
+
+def work(folder: str, out: str) -> None:
+    """What each of the two processes does."""
+    vlm = load(folder, device="cpu")
+    processes.join(vlm.device)
+    told: dict[str, Any] = {}
+    for name, rule in RULES.items():
+        result = finetune(vlm, Numbers(64), rule, CONFIG, progress=False)
+        run = result.run
+        told[name] = result.history
+        assert run.world == 2 and run.share(5) == [[0, 2, 4], [1, 3]][run.rank]
+        assert processes.share(1) == [0]
+        uneven = torch.arange(3 - run.rank) + 10 * run.rank
+        assert run.gather(uneven).tolist() == [0, 1, 2, 10, 11]
+        assert run.gather_rows(run.share(5), torch.tensor(run.share(5)) ** 2).tolist() == [0, 1, 4, 9, 16]
+        assert run.gather_rows(run.share(1), torch.ones(1, 2)).tolist() == [[1, 1]]
+        try:
+            run.gather_rows([2 * run.rank], torch.ones(1))
+        except PcvrError as problem:
+            assert "2 of 3 rows" in str(problem)
+        else:
+            raise AssertionError
+        every = run.gather(torch.cat([v.flatten() for v in weights(result.model).values()])[None])
+        assert torch.equal(every[0], every[1])
+        if run.rank == 0:
+            save_file(weights(result.model), f"{out}/{name}.safetensors")
+    try:
+        finetune(vlm, Numbers(4), config=TrainConfig(steps=1, batch_size=5), progress=False)
+    except PcvrError as problem:
+        assert "batch_size 5 cannot be shared by 2 processes" in str(problem)
+    else:
+        raise AssertionError
+    if processes.rank() == 0:
+        Path(out, "told.json").write_text(json.dumps(told))
+    processes.leave()
+
+
+def together(root: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Two processes of the same command, by torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    return subprocess.run(
+        [*launcher, *map(str, words)],
+        cwd=cwd or root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, root: Path, tmp_path: Path) -> None:
+    code = "import sys; from tests.unit.test_training_processes import work; work(*sys.argv[1:])"
+    done = together(root, "--no-python", sys.executable, "-c", code, tiny_folder, tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    for name, rule in RULES.items():
+        alone = finetune(tiny, Numbers(64), rule, CONFIG, progress=False)
+        assert [h["step"] for h in told[name]] == [1, 2, 3, 4]
+        # Plain fine-tuning is a mean over words, and equal; what is a mean over samples is weighted a little otherwise.
+        rel = 1e-4 if name == "none" else 0.02
+        assert [h["loss"] for h in told[name]] == pytest.approx([h["loss"] for h in alone.history], rel=rel), name
+        one, two = weights(alone.model), load_file(tmp_path / f"{name}.safetensors")
+        far = max(float((one[k] - two[k]).abs().max()) for k in one)
+        assert far < (1e-4 if name == "none" else 2e-2), (name, far)
+        moved = max(float(v.abs().max()) for k, v in one.items() if "lora_B" in k)
+        assert moved > 0.03
+
+
+def test_the_command_line(tiny_folder: Path, root: Path, tmp_path: Path) -> None:
+    words = (
+        "train",
+        "adapter",
+        "--model",
+        tiny_folder,
+        "--samples",
+        24,
+        "--steps",
+        4,
+        "--batch-size",
+        8,
+        "--device",
+        "cpu",
+    )
+    done = together(root, "-m", "pcvr", *words, "--checkpoints", "kept", "--every", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("adapter: 4 steps with defence none in ") and done.stdout.count("\n") == 1
+    record = json.loads((tmp_path / "adapter" / "record.json").read_text())
+    assert record["processes"] == 2 and [h["step"] for h in record["history"]] == [1, 2, 3, 4]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "kept"]
+    assert load(tiny_folder, adapter=tmp_path / "adapter", device="cpu").adapted
+
+
+def test_one_process_is_alone() -> None:
+    values = torch.randn(3, 2)
+    assert (processes.rank(), processes.world(), processes.joined()) == (0, 1, False)
+    assert processes.share(4) == [0, 1, 2, 3]
+    assert processes.gather(values) is values
+    assert processes.gather_rows([2, 0, 1], values).tolist() == values[[1, 2, 0]].tolist()
+    processes.wait()
+    processes.leave()
+    with pytest.raises(PcvrError, match="2 rows and 3 values"):
+        processes.gather_rows([0, 1], values)
+    with pytest.raises(PcvrError, match="2 of 3 rows"):
+        processes.gather_rows([0, 2], values[:2])
+
+
+class TestSharded:
+    def test_the_config_is_one_of_accelerates(self, root: Path) -> None:
+        from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+        from accelerate.utils import FullyShardedDataParallelPlugin
+
+        config = load_config_from_file(str(root / "docs" / "fsdp_7b.yaml"))
+        assert isinstance(config, ClusterConfig)
+        assert config.distributed_type == "FSDP" and config.mixed_precision == "bf16" and config.num_processes == 4
+        given = {name.removeprefix("fsdp_"): value for name, value in config.fsdp_config.items()}
+        given["transformer_cls_names_to_wrap"] = given.pop("transformer_layer_cls_to_wrap").split(",")
+        given["cpu_offload"], given["fsdp_version"] = given.pop("offload_params"), given.pop("version")
+        plugin = FullyShardedDataParallelPlugin(**given)
+        assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
+        assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"]
+
+    def test_every_entry_is_an_option_of_the_launcher(self, root: Path) -> None:
+        from accelerate.commands.launch import launch_command_parser
+
+        text = (root / "docs" / "fsdp_7b.yaml").read_text(encoding="utf-8")
+        known = {action.dest for action in launch_command_parser()._actions}
+        named = {line.split(":")[0].strip() for line in text.splitlines() if line.strip().startswith("fsdp_")}
+        assert {*named} - {"fsdp_config"} <= known
+
+    def test_what_a_sharded_model_cannot_do(
+        self, tiny: VisionLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        with pytest.raises(PcvrError, match="defence 'pcvr' cannot train a model that FSDP has sharded"):
+            finetune(tiny, Numbers(4), "pcvr", CONFIG, progress=False)
+        with pytest.raises(PcvrError, match="checkpoints cannot be kept"):
+            finetune(tiny, Numbers(4), config=CONFIG, progress=False, checkpoints=tmp_path / "kept")
+
+    def test_parts_are_put_together(self) -> None:
+        class Part(torch.nn.Parameter):
+            def full_tensor(self) -> Tensor:
+                return torch.cat([self.detach(), self.detach()])
+
+        model = torch.nn.Linear(2, 1, bias=False)
+        assert processes.whole_weights(model) is None
+        model.weight = Part(torch.ones(1, 2))
+        found = processes.whole_weights(model)
+        assert found is not None and found["weight"].tolist() == [[1, 1], [1, 1]]
