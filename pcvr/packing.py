@@ -79,9 +79,9 @@ def _pack(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
             return parts
         return {_MARK: next(k for k in ("tuple", "frozenset", "set") if isinstance(value, _PLAIN[k])), "items": parts}
     if is_dataclass(value) and not isinstance(value, type):
-        kind = type(value)
-        parts = {f.name: _pack(getattr(value, f.name), tensors, f"{where}.{f.name}") for f in fields(value)}
-        return {_MARK: "dataclass", "module": kind.__module__, "class": kind.__qualname__, "fields": parts}
+        made = type(value)
+        own = {f.name: _pack(getattr(value, f.name), tensors, f"{where}.{f.name}") for f in fields(value)}
+        return {_MARK: "dataclass", "module": made.__module__, "class": made.__qualname__, "fields": own}
     raise PcvrError(
         f"{where} is {type(value).__name__}, which a checkpoint cannot keep: use numbers, texts, tensors, arrays, "
         "dataclasses, and lists or dictionaries of them."

@@ -117,10 +117,10 @@ def test_a_job_is_stopped_in_mid_run_from_another_thread(tiny: VisionLanguageMod
     with pytest.raises(PcvrError, match="wait until it is over"):
         job.result(timeout=0)
     wait_for(lambda: job.recorder.step >= 3)
-    assert job.running and not job.finished
+    assert (job.running, job.finished) == (True, False)
     job.stop()
     result = job.result(timeout=60)
-    assert job.finished and not job.running and result.stopped
+    assert (job.running, job.finished, result.stopped) == (False, True, True)
     assert 3 <= result.run.step + 1 == job.recorder.step < LONG.steps
     assert threading.active_count() == before
 
