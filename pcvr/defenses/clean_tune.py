@@ -18,8 +18,9 @@ class CleanTune(Defense):
     """Plain fine-tuning on all the data, then a second stage of it on the samples that the defender trusts.
 
     The baseline "fine-tuning" of the field (section 3 of Liu et al. 1805.12185 among others): the mean cross-entropy of
-    the answer tokens in both stages, so that the backdoor is forgotten if it is. What there is to choose is ours: how
-    many steps, and at which learning rate. A second stage that is too long learns the few samples by heart.
+    the answer tokens in both stages, in the hope that the backdoor is forgotten. What there is to choose is ours: how
+    many steps, and at which learning rate, here as in CROW's stage on clean data. A second stage that is too long, or
+    at too high a rate, learns the few samples by heart and costs the task.
 
     Needs clean data (``finetune(clean=...)``). Its steps come on top of the configured ones.
 
@@ -30,8 +31,8 @@ class CleanTune(Defense):
 
     name: ClassVar[str] = "clean_tune"
     needs_clean: ClassVar[bool] = True
-    share: float = field(default=0.1, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
-    rate: float = field(default=1.0, metadata={"help": "factor on its learning rate, above 0 (ours)"})
+    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
+    rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
         check_stage(self.share, self.rate)

@@ -51,8 +51,8 @@ class FinePrune(Defense):
     name: ClassVar[str] = "fine_prune"
     needs_clean: ClassVar[bool] = True
     prune: float = field(default=0.5, metadata={"help": "share of channels pruned, (0, 1) (ours)"})
-    share: float = field(default=0.1, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
-    rate: float = field(default=1.0, metadata={"help": "factor on its learning rate, above 0 (ours)"})
+    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
+    rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
         check_number("prune", self.prune, 0, 1, above=True)

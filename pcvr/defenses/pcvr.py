@@ -46,17 +46,20 @@ class PCVR(Defense):
     )
     gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: whom to act on (ours)"})
     score_at: tuple[float, ...] = field(
-        default=(0.025,), metadata={"help": "shares of the training after which the gate looks, first the start (ours)"}
+        default=(0.0125,),
+        metadata={"help": "shares of training after which the gate looks, first its start (ours)"},
     )
-    score_views: int = field(default=2, metadata={"help": "views that a two-stage scoring averages over (ours)"})
+    score_views: int = field(
+        default=3, metadata={"help": "views that a two-stage scoring averages over at most (ours)"}
+    )
     enough: float = field(
-        default=0.35, metadata={"help": "divergence at which one view is enough to clear a sample, nats for js (ours)"}
+        default=0.8, metadata={"help": "divergence at which one view is enough to clear a sample, nats for js (ours)"}
     )
     score_over: str = field(
         default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}
     )
     known: str = field(
-        default="base", metadata={"help": "who may clear an answer as known anyway: base model, now, off (ours)"}
+        default="now", metadata={"help": "who may clear an answer as known anyway: base model, now, off (ours)"}
     )
     refit: int = field(default=25, metadata={"help": "steps between two fits of the running gate's mixture (ours)"})
     divergence: str = field(default="js", metadata={"help": f"{', '.join(DIVERGENCES)} (paper: output difference)"})

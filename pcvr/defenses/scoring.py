@@ -14,6 +14,7 @@ from pcvr.defenses.terms import DIVERGENCES, entropy, told_word
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
+    from pcvr.models.encode import Batch
     from pcvr.run import Answers, Run
 
 OVER = ("told", "words")
@@ -43,6 +44,7 @@ def score(
     *,
     divergence: str = "js",
     over: str = "words",
+    cleared_by: str = "off",
     enough: float = math.inf,
     rows: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +57,8 @@ def score(
         batch_size: samples at a time.
         divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
         over: ``"words"`` or ``"told"``, see `divergence_of`.
-        enough: a sample whose first view diverges this much, nats, is shown no other: it is not suspicious.
+        cleared_by: ``"base"`` or ``"now"`` adds the likelihood of the answer, see `known`; ``"off"`` nothing.
+        enough: a sample that comes this far, nats, with its first view is shown no other: it is not suspicious.
         rows: indices of the samples; None for all.
 
     Returns:
@@ -71,42 +74,49 @@ def score(
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
         said = run.answers(batch)
+        clear = _likelihood(run, batch, said, cleared_by)
         total = divergence_of(said, run.answers(run.view(batch, view)), divergence, over)
         seen = torch.ones_like(total)
-        again = (total < enough).nonzero()[:, 0]
+        again = (total + clear < enough).nonzero()[:, 0]
         for _ in range(views - 1 if len(again) else 0):
             other = run.answers(run.view(batch, view, again))
             total[again] += divergence_of(said.of(again), other, divergence, over)
             seen[again] += 1
-        scores.append(total / seen)
+        scores.append(total / seen + clear)
         spreads.append(said.sample_mean(entropy(said.logits)))
     run.vlm.model.train(training)
     return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
 
 
 @torch.no_grad()
-def known(run: Run, batch_size: int = 128, *, base: bool = True, rows: Sequence[int] | None = None) -> np.ndarray:
-    """How likely each sample's answer is to the model: ``[N]`` in ``[0, 1]``.
+def known(run: Run, batch_size: int = 128, *, by: str = "base", rows: Sequence[int] | None = None) -> np.ndarray:
+    """How likely each sample's answer is to a model: ``[N]`` in ``[0, 1]``.
 
     A question that can be answered without looking has an answer as invariant as a poisoned one. What tells them apart
-    is that the base model, which has not seen the training data, gives the one and not the other (ours).
+    is that a model which has not learned from the training data gives the one and not the other (ours).
 
     Args:
         run: model and data.
         batch_size: samples at a time.
-        base: ask the base model, the adapter switched off; else the model as it is now.
+        by: ``"base"`` asks the base model, the adapter switched off; ``"now"`` the model as it is.
         rows: indices of the samples; None for all.
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
-    model, found = run.vlm.model, [torch.zeros(0)]
-    training = model.training
-    model.eval()
+    training = run.vlm.model.training
+    run.vlm.model.eval()
+    found = [torch.zeros(0)]
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
-        if base:
-            with model.disable_adapter():
-                found.append(run.answers(batch).likelihood().cpu())
-        else:
-            found.append(run.answers(batch).likelihood().cpu())
-    model.train(training)
+        found.append(_likelihood(run, batch, run.answers(batch) if by == "now" else None, by).cpu())
+    run.vlm.model.train(training)
     return torch.cat(found).numpy()
+
+
+def _likelihood(run: Run, batch: Batch, said: Answers | None, by: str) -> Tensor:
+    """The likelihood of a batch's answers, ``[B]``; `said` is what the model says now."""
+    if by == "now" and said is not None:
+        return said.likelihood()
+    if by == "base":
+        with run.vlm.model.disable_adapter():
+            return run.answers(batch).likelihood()
+    return torch.zeros(len(batch["index"]), device=run.vlm.device)

@@ -46,12 +46,10 @@ def look(rule: PCVR, run: Run) -> bool:
             rule.score_views,
             divergence=rule.divergence,
             over=rule.score_over,
+            cleared_by=rule.known,
             enough=rule.enough,
             rows=rows,
         )
-        if rule.known != "off":  # what hangs on the picture needs nobody to speak for it
-            low = np.flatnonzero(scores < rule.enough)
-            scores[low] += known(run, base=rule.known == "base", rows=[rows[i] for i in low])
         scores = run.gather_rows(rows, torch.from_numpy(scores)).numpy()
         _settle(run, scores, np.ones(len(scores), dtype=bool))
         spreads = run.gather_rows(rows, torch.from_numpy(spreads)).numpy()
@@ -82,7 +80,7 @@ def _known(rule: PCVR, run: Run) -> np.ndarray:
         already: np.ndarray = run.state["known"]
         return already
     rows = run.share(len(run.data))
-    found = torch.from_numpy(known(run, base=rule.known == "base", rows=rows))
+    found = torch.from_numpy(known(run, by=rule.known, rows=rows))
     run.state["known"] = fresh = run.gather_rows(rows, found).numpy()
     return fresh
 

@@ -140,10 +140,10 @@ class TestScores:
 
     def test_the_base_model_is_asked_without_the_adapter(self, run: Run) -> None:
         before = known(run)
-        np.testing.assert_allclose(known(run, base=False), before, rtol=1e-4)
+        np.testing.assert_allclose(known(run, by="now"), before, rtol=1e-4)
         stirred(run)
         np.testing.assert_allclose(known(run), before, rtol=1e-4)
-        assert np.abs(known(run, base=False) - before).max() > 1e-3 * before.max()
+        assert np.abs(known(run, by="now") - before).max() > 1e-3 * before.max()
         assert (before >= 0).all() and (before <= 1).all()
 
 
