@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.results import Table
 
-KNOBS: dict[str, tuple[float, ...]] = {
-    "view.share": (0.3, 0.6, 0.9),
-    "score_at": (0.025, 0.2, 0.5),
-    "apart_weight": (0.0, 4.0, 16.0),
-    "entropy_weight": (0.0, 0.2),
+BESIDE: dict[str, tuple[float, ...]] = {
+    "view.share": (0.3, 0.6),
+    "score_at": (0.2, 0.5),
+    "apart_weight": (0.0, 16.0),
+    "entropy_weight": (0.0,),
 }
-"""The options of PCVR that the shipped grid varies, with their values; a dot leads into the view."""
+"""The options of PCVR that the shipped grid varies, and the values beside the default; a dot leads into the view."""
 
 NAMES: dict[str, str] = {
     "view.share": "share of patches",
@@ -52,7 +52,7 @@ def options_of(setting: Setting) -> dict[str, Any]:
     return found
 
 
-def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = KNOBS) -> Setting:
+def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = BESIDE) -> Setting:
     """What each knob stands at for a defence with these options; empty for a defence that has none of the knobs."""
     from pcvr.defenses import get_defense
 
@@ -65,11 +65,19 @@ def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = 
 def _value(rule: Defense, knob: str) -> float:
     option, _, part = knob.partition(".")
     value = getattr(rule, option)
+    if part and not hasattr(value, part):
+        raise PcvrError(f"{option} has no part {part!r}: it takes {', '.join(f.name for f in fields(value))}.")
     value = getattr(value, part) if part else value
     return float(value[0] if isinstance(value, tuple) else value)
 
 
-def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]] = KNOBS) -> list[Experiment]:
+def knobs_of(defense: str = "pcvr", beside: Mapping[str, Sequence[float]] = BESIDE) -> dict[str, tuple[float, ...]]:
+    """Each knob's values, ascending: the defence's default and those beside it. 54 combinations as shipped."""
+    usual = dict(setting_of(defense, {}, beside))
+    return {knob: tuple(sorted({usual[knob], *values})) for knob, values in beside.items()}
+
+
+def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Experiment]:
     """An experiment for each combination of values, those nearest to the defence's defaults first.
 
     So that a grid that is broken off shows first what each knob does by itself.
@@ -162,7 +170,7 @@ class Grid:
         return next((p for p in self.points if p.case == case and dict(p.setting) == dict(setting)), None)
 
 
-def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = KNOBS, made: str = "") -> Grid:
+def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, made: str = "") -> Grid:
     """The grid that some runs make, from `run_grid` or a shipped table.
 
     Args:

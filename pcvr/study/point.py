@@ -30,7 +30,7 @@ SKIPPED = ("learning_rate", "grad_norm", "epoch", "step")
 
 @dataclass(frozen=True)
 class Gauge:
-    """A figure of single pictures that is kept as a histogram.
+    """A figure of single pictures, of that name in `pcvr.spread.Spread`, that is kept as a histogram.
 
     Attributes:
         label: what it is, with its unit.
@@ -235,33 +235,7 @@ def spreads(result: FinetuneResult, tests: Dataset, attack: Attack) -> dict[str,
 
     found: dict[str, dict[str, list[float]]] = {k: {"edges": list(gauge.edges)} for k, gauge in GAUGES.items()}
     for kind in ("clean", "triggered"):
-        worn = attack if kind == "triggered" else None
-        values = {
-            "target": target_likelihood(result, tests, attack, worn),
-            "divergence": spread(result.model, tests, attack, judge(), shown=kind).divergence,
-        }
+        values = spread(result.model, tests, attack, judge(), shown=kind)
         for name, gauge in GAUGES.items():
-            found[name][kind] = [*gauge.count(values[name])]
+            found[name][kind] = [*gauge.count(getattr(values, name))]
     return found
-
-
-def target_likelihood(result: FinetuneResult, tests: Dataset, attack: Attack, worn: Attack | None) -> np.ndarray:
-    """The probability that the answer to each picture is the attack's target, word for word to its end: ``[N]``.
-
-    Args:
-        result: of the fine-tuning.
-        tests: clean pictures.
-        attack: names the target.
-        worn: puts the trigger on; None for clean pictures.
-    """
-    import torch
-
-    from pcvr.models.encode import collate
-    from pcvr.run import answers
-    from pcvr.story import encoded, shown_samples
-
-    samples = shown_samples([tests[i] for i in range(len(tests))], worn)
-    rows = encoded(result.model, samples, [attack.target] * len(samples))
-    with torch.inference_mode():
-        said = answers(result.model, collate(rows, result.model.tokenizer.pad_token_id))
-        return said.likelihood().double().cpu().numpy()

@@ -1,0 +1,207 @@
+"""Figures of a grid over a defence's options: the trade-off, and one point's curves and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.study.grid import frontier, name_of
+from pcvr.study.point import GAUGES, Point, shown_as
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_VALUES = tuple(zip((*OTHER, INK), "osDv^", strict=True))
+"""Colour and marker of a knob's values, in ascending order; further values begin again."""
+_REFERENCES = {"undefended": (TRIGGERED, "X"), "clean data": (CLEAN, "P")}
+_LINEAR = 1.0
+"""Per cent of attack success below which the axis is linear, since a logarithm has no 0."""
+
+
+def trade_off(
+    points: Sequence[Point],
+    references: Sequence[Point] = (),
+    fresh: Sequence[Point] = (),
+    chosen: Point | None = None,
+    by: str | None = None,
+    title: str = "",
+) -> Figure:
+    """Attack success against utility, a dot for each point; those that no other one beats are joined.
+
+    Args:
+        points: of a grid, of one case.
+        references: without the defence.
+        fresh: trained by the reader.
+        chosen: the one that is ringed, with its 95 % interval.
+        by: the knob whose values give colours and markers; by default the first.
+        title: the title.
+
+    Raises:
+        PcvrError: there is nothing to draw, or the points differ in their measure of utility.
+    """
+    from matplotlib.figure import Figure
+
+    everything = [*points, *references, *fresh]
+    if len({point.measure for point in everything}) != 1:
+        raise PcvrError("there are no points to draw, or their utility is not measured alike: give those of one case.")
+    by = by or (everything[0].setting or (("", 0.0),))[0][0]
+    with figure_style():
+        figure = Figure(figsize=(9, 4.4), layout="constrained")
+        axes = figure.subplots()
+        best = [points[i] for i in frontier([p.asr for p in points], [p.utility for p in points])]
+        best.sort(key=lambda p: (p.utility, p.asr))
+        line = {"color": INK, "lw": 1, "ls": ":", "zorder": 1, "label": "no other setting is better"}
+        if best:
+            axes.plot([p.utility for p in best], [100 * p.asr for p in best], **line)
+        for k, value in enumerate(sorted({dict(p.setting).get(by, np.nan) for p in points})):
+            mine = [p for p in points if dict(p.setting).get(by) == value]
+            colour, marker = _VALUES[k % len(_VALUES)]
+            _dots(axes, mine, colour, marker, f"{name_of(by)} {value:g}", {id(p) for p in best})
+        for point in references:
+            colour, marker = _REFERENCES.get(point.label, (INK, "X"))
+            axes.plot(point.utility, 100 * point.asr, marker, color=colour, ms=11, mec="white", ls="none",
+                      label=point.label, zorder=4)  # fmt: skip
+        if fresh:
+            _dots(axes, fresh, DEFENDED, "*", "trained here", {id(p) for p in fresh}, size=17)
+        if chosen is not None:
+            _ring(axes, chosen)
+        axes.set_yscale("symlog", linthresh=_LINEAR)
+        axes.set(ylim=(-0.25, 140), xlabel=f"clean pictures: {everything[0].utility_label}, higher is better")
+        axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+        axes.set_ylabel("attack success (%), lower is better")
+        axes.set_title(title)
+        axes.margins(x=0.08)
+        figure.legend(loc="outside right upper", fontsize=9)
+    said = "; ".join(
+        f"{_words(p)}: attack success {100 * p.asr:.1f} percent, {p.utility_label} {p.utility:.1f}"
+        for p in [*best, *references, *fresh]
+    )
+    text = (
+        f"Dots of attack success against utility for {len(points)} settings. Not beaten by any other, and references: "
+    )
+    return described(figure, f"{text}{said}.")
+
+
+def _dots(
+    axes: Axes, points: Sequence[Point], colour: str, marker: str, label: str, best: set[int], size: float = 8
+) -> None:
+    """Those that are not beaten get a dark edge."""
+    for k, point in enumerate(points):
+        edge, width = (INK, 1.4) if id(point) in best else ("white", 0.6)
+        axes.plot(point.utility, 100 * point.asr, marker, color=colour, ms=size, mec=edge, mew=width, ls="none",
+                  label=label if k == 0 else None, zorder=3)  # fmt: skip
+
+
+def _ring(axes: Axes, point: Point) -> None:
+    low, high = (100 * end for end in point.interval)
+    axes.plot([point.utility] * 2, [low, high], color=INK, lw=1.2, zorder=2)
+    axes.plot(point.utility, 100 * point.asr, "o", ms=21, mfc="none", mec=INK, mew=1.8, ls="none", zorder=5,
+              label="chosen, with 95 % interval")  # fmt: skip
+
+
+def _words(point: Point) -> str:
+    if point.here or not point.setting:
+        return "trained here" if point.here else point.label
+    return ", ".join(f"{name_of(knob)} {value:g}" for knob, value in point.setting)
+
+
+def point_curves(shown: Mapping[str, Point]) -> Figure:
+    """How trainings went: the loss, what the defence reports, attack success and utility over steps.
+
+    Args:
+        shown: name to point, at least one; dotted lines mark where the first one's gate looked.
+    """
+    from matplotlib.figure import Figure
+
+    _some(shown)
+    with figure_style():
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        loss, defence, fires, good = figure.subplots(2, 2, sharex=True).flat
+        for k, (name, point) in enumerate(shown.items()):
+            style = {"ls": LINES[k % 4], "lw": 1.8, "alpha": 1.0 if k == 0 else 0.75}
+            _line(loss, point, "loss", name, color=INK, **style)
+            for j, figure_name in enumerate(n for n in point.history if n not in ("step", "loss")):
+                _line(defence, point, figure_name, f"{figure_name}, {name}", color=OTHER[j % 4], **style)
+            steps = [look["step"] for look in point.watch]
+            hits = [100 * look["hits"] / look["n"] for look in point.watch]
+            fires.plot(steps, hits, color=TRIGGERED, marker=".", label=name, **style)
+            values = [_scaled(point, look["clean"]) for look in point.watch]
+            good.plot(steps, values, color=CLEAN, marker=".", label=name, **style)
+        first = next(iter(shown.values()))
+        for scoring in first.gate:
+            for axes in (loss, defence, fires, good):
+                axes.axvline(scoring["step"], color=INK, lw=1, ls=":")
+        loss.set(title="Training loss", ylabel="nats per token")
+        defence.set(title="What the defence reports", ylabel="share, or nats", ylim=(0, None))
+        fires.set(title="Attack success", ylabel="%", ylim=(-3, 103), xlabel="optimiser step")
+        good.set(title="Meanwhile, on clean pictures", ylabel=first.utility_label, xlabel="optimiser step")
+        if first.utility_label.endswith("(%)"):
+            good.set_ylim(-3, 103)
+        for axes in (loss, defence, fires, good):
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
+            else:
+                axes.text(0.5, 0.5, "nothing", ha="center", transform=axes.transAxes)
+    said = "; ".join(
+        f"{name}: attack success ends at {100 * p.watch[-1]['hits'] / p.watch[-1]['n']:.0f} percent of the watched "
+        f"pictures, {p.utility_label} at {_scaled(p, p.watch[-1]['clean']):.0f}"
+        for name, p in shown.items()
+    )
+    return described(figure, f"Four panels over optimiser steps: loss, defence, attack success, utility. {said}.")
+
+
+def _line(axes: Axes, point: Point, name: str, label: str, **style: object) -> None:
+    pairs = [(s, v) for s, v in zip(point.history["step"], point.history[name], strict=True) if v is not None]
+    if pairs:
+        axes.plot(*zip(*pairs, strict=True), label=label, **style)
+
+
+def _scaled(point: Point, scores: Mapping[str, float]) -> float:
+    return shown_as(point.measure, scores)
+
+
+def point_distributions(shown: Mapping[str, Point]) -> Figure:
+    """How the target's probability and the divergence of two views are spread over pictures; a row for each point.
+
+    Args:
+        shown: name to point, at least one.
+    """
+    from matplotlib.figure import Figure
+
+    _some(shown)
+    said = []
+    with figure_style():
+        figure = Figure(figsize=(9, 2.6 * len(shown) + 0.3), layout="constrained")
+        rows = figure.subplots(len(shown), len(GAUGES), squeeze=False)
+        for row, (name, point) in zip(rows, shown.items(), strict=True):
+            for axes, (key, gauge) in zip(row, GAUGES.items(), strict=True):
+                counts = point.spreads[key]
+                for k, kind in enumerate(("clean", "triggered")):
+                    share = 100 * np.asarray(counts[kind]) / max(sum(counts[kind]), 1)
+                    colour = (CLEAN, TRIGGERED)[k]
+                    axes.stairs(share, counts["edges"], fill=True, color=colour, alpha=0.3)
+                    axes.stairs(share, counts["edges"], color=colour, ls=LINES[k], lw=1.8, label=f"{kind} pictures")
+                    said.append(f"{name}, {gauge.label}, {kind}: most near {_middle(counts['edges'], share):.2g}")
+                if gauge.log:
+                    axes.set_xscale("log")
+                axes.set(xlabel=gauge.label, title=name, ylim=(0, 103))
+            row[0].set_ylabel("pictures (%)")
+            row[-1].legend(fontsize=8)
+    return described(figure, f"Histograms over test pictures, clean and triggered. {'; '.join(said)}.")
+
+
+def _middle(edges: Sequence[float], share: np.ndarray) -> float:
+    """The middle of the fullest bin."""
+    k = int(np.argmax(share))
+    return (edges[k] + edges[k + 1]) / 2
+
+
+def _some(shown: Mapping[str, Point]) -> None:
+    if not shown:
+        raise PcvrError("there is no point to draw: give at least one.")

@@ -1,0 +1,188 @@
+"""What the explorer of notebook 07 shows: figures and words for a choice, from a shipped grid and fresh points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from pcvr.errors import PcvrError
+from pcvr.evaluation.intervals import format_rate
+from pcvr.plots.explorer import point_curves, point_distributions, trade_off
+from pcvr.study.grid import Grid, frontier, knobs_of, name_of
+from pcvr.study.point import Case, Point, Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pcvr.study.here import Bench
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting of the explorer.
+
+    Attributes:
+        case: what is attacked.
+        setting: option and value of each knob.
+        by: the knob that gives the dots their colours.
+    """
+
+    case: Case
+    setting: Setting
+    by: str
+
+
+class GridSource:
+    """A grid, the points that were trained here, and what is needed to train more of them.
+
+    Attributes:
+        grid: as shipped.
+        bench: model and data for training here; None for looking only.
+        fresh: what was trained here, the latest last.
+    """
+
+    def __init__(self, grid: Grid, bench: Bench | None = None) -> None:
+        """
+        Raises:
+            PcvrError: there is neither a point nor a bench.
+        """
+        if not grid.points and bench is None:
+            raise PcvrError("the grid has no point and there is no bench to train one: give one of them.")
+        self.grid, self.bench = grid, bench
+        self.fresh: list[Point] = []
+
+    @property
+    def cases(self) -> list[Case]:
+        """The grid's cases, and the reader's own where it is another."""
+        own = [] if self.bench is None else [self.bench.case]
+        return list(dict.fromkeys([*self.grid.cases, *own]))
+
+    @property
+    def knobs(self) -> list[str]:
+        """The options that can be moved."""
+        return [name for name, _ in self.grid.points[0].setting] if self.grid.points else list(knobs_of())
+
+    def values(self, knob: str) -> list[float]:
+        """The values of a knob that the grid has, or is to have where it has no point."""
+        return self.grid.values(knob) or list(knobs_of()[knob])
+
+    def start(self) -> Choice:
+        """What is shown first: the reader's case if the grid has it, and the point that was made first."""
+        cases = self.grid.cases or self.cases
+        case = self.bench.case if self.bench is not None and self.bench.case in cases else cases[0]
+        mine = self.grid.of(case).points
+        setting = mine[0].setting if mine else tuple((knob, self.values(knob)[0]) for knob in self.knobs)
+        return Choice(case, setting, self.knobs[0])
+
+    def fresh_of(self, case: Case) -> list[Point]:
+        """What was trained here in a case: of each setting the latest."""
+        return list({point.setting: point for point in self.fresh if point.case == case}.values())
+
+    def at(self, choice: Choice) -> dict[str, Point]:
+        """The points at a choice: ``"grid"``, ``"trained here"``, both or neither."""
+        shipped = self.grid.find(choice.case, choice.setting)
+        found = {"grid": shipped} if shipped is not None else {}
+        here = [p for p in self.fresh_of(choice.case) if dict(p.setting) == dict(choice.setting)]
+        return found | ({"trained here": here[-1]} if here else {})
+
+
+def trade_off_of(source: GridSource, choice: Choice) -> Figure | None:
+    """The trade-off of the choice's case with its point ringed; None where the case has no point at all."""
+    mine, fresh = source.grid.of(choice.case), source.fresh_of(choice.case)
+    if not (mine.points or mine.references or fresh):
+        return None
+    ringed = next(iter(source.at(choice).values()), None)
+    title = f"{choice.case}: one dot for each defence setting"
+    return trade_off(mine.points, mine.references, fresh, ringed, choice.by, title)
+
+
+def curves_of(source: GridSource, choice: Choice) -> Figure | None:
+    """How the chosen point was trained; None where there is none."""
+    shown = source.at(choice)
+    return point_curves(shown) if shown else None
+
+
+def distributions_of(source: GridSource, choice: Choice) -> Figure | None:
+    """How the chosen point's distributions are spread; None where there is none."""
+    shown = source.at(choice)
+    return point_distributions(shown) if shown else None
+
+
+def caption(source: GridSource, choice: Choice) -> str:
+    """HTML that reads the choice in words."""
+    shown = source.at(choice)
+    setting = escape(in_words(choice.setting))
+    if not shown:
+        mine = source.grid.of(choice.case)
+        have = f"the grid has {len(mine.points)} points of this case" if mine.points else "it has none of this case"
+        offer = ": train it here, or move a slider." if source.bench is not None else ": move a slider."
+        return f'<div role="status"><b>{setting}</b> is not in the grid ({have}){offer}</div>'
+    lines = [f"<b>{setting}</b>"]
+    for name, point in shown.items():
+        lines.append(f"{name}: {escape(said_of(point))}" + _rank(source, point))
+    plain = [p for p in source.grid.of(choice.case).references if p.label == "undefended"]
+    for point in plain:
+        lines.append(f"without a defence: {escape(outcome(point))}")
+    return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
+
+
+def _rank(source: GridSource, point: Point) -> str:
+    """How many points of the grid beat a point; counted for shipped ones only, which were all trained alike."""
+    if point.here:
+        return ""
+    points = source.grid.of(point.case).points
+    if point in [points[i] for i in frontier([p.asr for p in points], [p.utility for p in points])]:
+        return " No other setting of the grid beats it."
+    beats = [
+        p
+        for p in points
+        if p.asr <= point.asr and p.utility >= point.utility and (p.asr, p.utility) != (point.asr, point.utility)
+    ]
+    return f" {len(beats)} of {len(points) - 1} other settings beat it."
+
+
+def in_words(setting: Setting) -> str:
+    """A setting as one says it."""
+    words = ", ".join(f"{name_of(knob)} {value:g}" for knob, value in setting)
+    return f"{words[:1].upper()}{words[1:]}"
+
+
+def outcome(point: Point) -> str:
+    """Attack success with its interval, and utility on clean and on triggered pictures."""
+    share = " %" if point.utility_label.endswith("(%)") else ""
+    label = point.utility_label.removesuffix(" (%)")
+    return (
+        f"attack success {format_rate(point.hits, point.n)}; {label} {point.utility:.1f}{share} on clean pictures, "
+        f"{point.triggered_utility:.1f}{share} on triggered ones."
+    )
+
+
+def said_of(point: Point) -> str:
+    """What a point's gate found, what came of it, and how it was trained."""
+    gates = []
+    for found in point.gate:
+        caught = f", {100 * found['recall']:.0f} % of the poison among them" if "recall" in found else ""
+        gates.append(
+            f"at step {found['step']:.0f} the gate suspected {found['flagged']:.0f} of {point.samples} samples"
+            f"{caught}, {found['false alarms']:.0f} falsely"
+        )
+    gate = "; ".join(gates) or "the gate did not look"
+    how = f"({point.steps} steps, {point.tests} test pictures, seed {point.seed}, {point.seconds:.0f} s of training)"
+    return f"{gate}; {outcome(point)} {how}"
+
+
+def shortened(source: GridSource) -> str:
+    """What training here does less of than the grid did, in a sentence; empty without a bench."""
+    if source.bench is None:
+        return ""
+    steps, samples, tests = source.bench.base.steps, len(source.bench.train), len(source.bench.tests)
+    here = f"Train here: {steps} steps on {samples} samples, then {tests} test pictures"
+    alike = source.grid.of(source.bench.case).points
+    if not alike:
+        return f"{here}. The grid has no point of this case to compare with."
+    pairs = ((steps, alike[0].steps, "steps"), (samples, alike[0].samples, "samples"), (tests, alike[0].tests, "tests"))
+    less = [f"{was} {what}" for now, was, what in pairs if now != was]
+    if not less:
+        return f"{here}, as in the grid."
+    return f"{here}. The grid had {', '.join(less)}: a point trained here may lie elsewhere for that reason alone."
