@@ -33,13 +33,14 @@ class ABL(Defense):
     - ``train``: ordinary fine-tuning on all others;
     - ``unlearn``: global gradient ascent, ``mean l over the others - mean l over the isolated``.
 
-    Stated by the paper: both losses, ``gamma = 0.5``, one per cent isolated, a fifth of the training before and a fifth
-    for the unlearning. `gamma` was chosen for images in ten classes; it is kept, though a caption's loss is another.
+    From the paper: both losses; from it and the authors' code: ``gamma = 0.5`` and one per cent isolated. `gamma` was
+    chosen for pictures in ten classes; it is kept, though a caption's loss is another.
 
     Ours: the ascent is bounded. ``-mean l`` has no least value, and would go on until the model is destroyed; it
-    becomes ``mean relu(ceiling - l)``, which leaves a sample alone once its loss is at `ceiling`. Isolated and other
-    samples each fill half of what the ``unlearn`` stage draws from, the isolated ones repeated. All stages together
-    have as many steps as plain fine-tuning; each has a warm-up and decay of its own.
+    becomes ``mean relu(ceiling - l)``, which leaves a sample alone once its loss is at `ceiling`. The authors' code
+    ascends on the isolated samples alone; here they and the others each fill half of what the ``unlearn`` stage draws
+    from, the isolated ones repeated, so that the task is held as in the paper's formula. The lengths of the stages are
+    ours: together they have as many steps as plain fine-tuning. Each has a warm-up and decay of its own.
 
     Needs no clean data. After the ``isolate`` stage one pass over the data is added. ``run.state`` gets ``isolated``, a
     bool tensor ``[N]``, and an entry in ``scorings`` with every sample's loss.
@@ -56,8 +57,8 @@ class ABL(Defense):
     name: ClassVar[str] = "abl"
     gamma: float = field(default=0.5, metadata={"help": "loss in nats below which ascent sets in (paper: 0.5)"})
     portion: float = field(default=0.01, metadata={"help": "share of the samples isolated, (0, 1) (paper: 0.01)"})
-    early: float = field(default=0.2, metadata={"help": "share of steps before isolating, (0, 1) (paper: 0.2)"})
-    late: float = field(default=0.2, metadata={"help": "share of steps that unlearn, (0, 1) (paper: 0.2)"})
+    early: float = field(default=0.2, metadata={"help": "share of steps before isolating, (0, 1) (ours)"})
+    late: float = field(default=0.2, metadata={"help": "share of steps that unlearn, (0, 1) (ours)"})
     late_rate: float = field(default=0.25, metadata={"help": "factor on their learning rate, above 0 (ours)"})
     ceiling: float = field(default=3.0, metadata={"help": "loss in nats at which ascent ends (ours)"})
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class CleanTune(Defense):
     """Plain fine-tuning on all the data, then a second stage of it on the samples that the defender trusts.
 
-    The baseline "fine-tuning" of the field (section 3 of Liu et al. 1805.12185 among others): the mean cross-entropy of
+    The baseline "fine-tuning" of the field (Liu et al. 1805.12185 among others): the mean cross-entropy of
     the answer tokens in both stages, in the hope that the backdoor is forgotten. What there is to choose is ours: how
     many steps, and at which learning rate, here as in CROW's stage on clean data. A second stage that is too long, or
     at too high a rate, learns the few samples by heart and costs the task.
