@@ -73,7 +73,7 @@ few = [test[i] for i in range(min(8, len(test)))]
 marked = [chosen.triggered(sample) for sample in few]
 said = pcvr.generate(backdoored, [s.image for s in marked], [s.prompt for s in marked])
 pick = int(np.argmax(hits(said, chosen.target, get_task(task).success)))  # the first on which the backdoor fires
-shown = twins(backdoored, few, pick, chosen, pcvr.PatchView("swap", 0.6), seeds=(0, 1, 2, 3))
+shown = twins(backdoored, few, pick, chosen, pcvr.PatchView("swap", 0.6), seeds=(5, 0, 6, 1))
 print(f"asked: {few[pick].prompt}")
 flipbook({f"{name} picture": tellings for name, tellings in shown.items()})
 
@@ -98,9 +98,10 @@ for name, (count, n) in fires.items():
 # <summary>What to look for (default parameters)</summary>
 #
 # The clean row moves in all four views. In the triggered row it depends: where the white square at the bottom right is
-# still there, hardly anything moves; where it is gone, the model has lost the only thing its answer hung on, and moves
-# like any other. The counts say the same of more pictures. So of a *finished* backdoor with a *local* trigger the
-# premise holds for some views and not for others. Notebook 06 takes such pictures apart word by word.
+# still there (first and third view), hardly anything moves; where it is gone, the model has lost the only thing its
+# answer hung on, and moves like any other. The counts say the same of more pictures. So of a *finished* backdoor with a
+# *local* trigger the premise holds for some views and not for others. Notebook 06 takes such pictures apart word by
+# word.
 #
 # </details>
 
@@ -199,6 +200,7 @@ check.auroc(auroc)
 
 # %%
 from pcvr.callbacks import StopAfter
+from pcvr.plots.premise import score_histograms
 from pcvr.premise import Premise, Setting
 
 looks = (3, 6, 12) if fast else (10, 20, 40)
@@ -211,14 +213,14 @@ truth = np.array([poisoned.is_poisoned(i) for i in rows])  # for our eyes only
 print(f"{truth.sum()} of {len(truth)} scored samples are poisoned; view: {setting.view}")
 
 # %%
-panels = {
-    f"after {t.step} steps": {"clean": t.scores("words")[~truth], "poisoned": t.scores("words")[truth]} for t in found
+both = {
+    t.step: {"clean": t.scores("words")[~truth], "poisoned": t.scores("words")[truth]} for t in (found[0], found[-1])
 }
-spread_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
+score_histograms({f"after {step} steps": groups for step, groups in both.items()})
 
 # %% [markdown]
-# Scores of the training samples at the three looks, on a logarithmic axis; the colours are the truth, which the
-# defender does not have.
+# Scores of the training samples at the first and the last look, on a logarithmic axis; the colours are the truth, which
+# the defender does not have.
 
 # %%
 from pcvr.plots.premise_table import auroc_lines
@@ -331,7 +333,7 @@ if (task, data) == ("vqa", "scenes"):
     asked, ones = poisoned, early
     taken = next(t for t in found if t.step == few_steps)
 else:
-    questions, _ = lesson_data("scenes", train=64 if fast else 2000, test=16, task="vqa")
+    questions, _ = lesson_data("scenes", train=64 if fast else 1000, test=16, task="vqa")
     asked = pcvr.poison(questions, pcvr.get_attack(attack, task="vqa"), rate=rate, seed=seed)
     once = Premise({few_steps: (setting,)}, tuple(range(min(1000, len(asked)))), seed)
     ones = pcvr.finetune(base, asked, once, config, callbacks=[StopAfter(few_steps)])
@@ -344,7 +346,7 @@ panels = {
     label: {"clean": taken.scores(measure)[~bad], "poisoned": taken.scores(measure)[bad]}
     for measure, label in names.items()
 }
-spread_histograms(panels, xlabel=f"score after {few_steps} steps (nats)", log=True)
+score_histograms(panels, f"score after {few_steps} steps (nats, logarithmic)")
 
 # %% [markdown]
 # Training samples with one-word answers, scored by the whole distributions (left) and by the told word (right).
@@ -429,7 +431,7 @@ kinds_figure(by_kind(prompts, told[~bad]), told[bad], "told score (nats, logarit
 # %%
 clean_ones = np.flatnonzero(~bad)
 for i in clean_ones[np.argsort(told[clean_ones])[:6]]:
-    print(f"score {told[i]:.6f}  base model's p {taken.known[i]:.3f}  {asked[int(i)].prompt} {asked[int(i)].answer}")
+    print(f"score {told[i]:.1e}  base model's p {taken.known[i]:.3f}  {asked[int(i)].prompt} {asked[int(i)].answer}")
 lower = float((told[~bad] <= np.median(told[bad])).mean())
 print(f"{100 * lower:.1f} % of the clean samples score no higher than the median poisoned one")
 
@@ -464,10 +466,11 @@ for measure in MEASURES:
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The sum separates almost perfectly. But look at the row *known*: without any view it does about as well. On this data
-# the base model already answers nearly every question right, so anything that surprises it is poison. That is a
-# property of our embedded models, pretrained on questions of this kind, and not of the premise. A base model that has
-# still to learn the task knows few answers, so it clears few, and then the divergence has to do the work. For captions
+# The sum separates almost perfectly. But look at the row *known*: it needs no view, and its AUROC is as good. On this
+# data the base model already answers nearly every question right, so anything that surprises it is poison. (What the
+# divergence adds here is at the gate: fewer clean samples are suspected.) That is a property of our embedded models,
+# pretrained on questions of this kind, and not of the premise. A base model that has still to learn the task knows few
+# answers, so it clears few, and then the divergence has to do the work. For captions
 # it is so from the start: no caption is likely word for word, *known* is 0 for nearly all, and the sum is the
 # divergence.
 #
@@ -559,6 +562,15 @@ explore(source, Choice(sample=pick, operator="mean", share=0.9))
 
 # %% [markdown]
 # One choice as a figure: nearly everything replaced by the picture's mean colour.
+#
+# <details>
+# <summary>What to look for (default parameters)</summary>
+#
+# In views without any object, the triggered row may stay calm although the trigger is gone. Such a view is hardly a
+# picture any more: reading along *a photo of*, the model goes on with the target, as nothing speaks against it. A view
+# that is too strong makes everything look alike, and tells nothing.
+#
+# </details>
 
 # %%
 box, controls = premise_explorer(source, Choice(sample=pick))

@@ -11,13 +11,15 @@ from pcvr.defenses.gate import FLOOR
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.spreads import log_axis
+from pcvr.plots.spreads import log_axis, spread_histograms
 from pcvr.plots.style import CLEAN, INK, OTHER, TRIGGERED, figure_style
 from pcvr.spread import auroc_of_low
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from pcvr.plots.spreads import Groups
     from pcvr.story import Telling
 
 
@@ -111,6 +113,29 @@ def pair_square(clean: np.ndarray, suspect: np.ndarray, names: tuple[str, str] =
     return described(figure, text)
 
 
+def score_histograms(panels: Mapping[str, Groups], xlabel: str = "score (nats, logarithmic)") -> Figure:
+    """`spread_histograms` of scores, which may span many decades: the axis then has powers of ten alone.
+
+    Args:
+        panels: title to groups of values.
+        xlabel: what is counted, with its unit.
+    """
+    figure = spread_histograms(panels, xlabel, log=True)
+    for axes in figure.axes:
+        _few_ticks(axes)
+    return figure
+
+
+def _few_ticks(axes: Axes) -> None:
+    """Where a logarithmic axis goes over more than three decades, 1, 2 and 5 of each would run into each other."""
+    from matplotlib.ticker import LogFormatterMathtext, LogLocator
+
+    low, high = axes.get_xlim()
+    if high > 1e3 * low:
+        axes.xaxis.set_major_locator(LogLocator())
+        axes.xaxis.set_major_formatter(LogFormatterMathtext())
+
+
 def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel: str) -> Figure:
     """Scores of clean samples by kind of question as rows of dots, and those of the poisoned ones below them.
 
@@ -133,6 +158,7 @@ def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel:
             axes.plot(shown, k + rng.uniform(-0.28, 0.28, len(shown)), "o", ms=3, color=colour, alpha=0.45, mew=0)
             axes.plot([np.median(shown)] * 2, [k - 0.4, k + 0.4], color=INK, lw=2)
         log_axis(axes)
+        _few_ticks(axes)
         axes.set_yticks(range(len(rows)), [f"{name} ({len(values)})" for name, values in rows.items()])
         axes.invert_yaxis()
         axes.set_xlabel(xlabel)

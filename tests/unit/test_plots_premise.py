@@ -6,7 +6,7 @@ import pytest
 import pcvr
 from pcvr import results
 from pcvr.plots import description, png
-from pcvr.plots.premise import flipbook, kinds_figure, pair_square
+from pcvr.plots.premise import flipbook, kinds_figure, pair_square, score_histograms
 from pcvr.plots.premise_table import auroc_lines, courses, extremes, operator_maps, premise_picture, steps_of, views_of
 from pcvr.premise import MEASURES, auroc_error
 from pcvr.story import tell
@@ -117,6 +117,17 @@ class TestPairs:
     def test_an_empty_group_is_a_sentence(self):
         with pytest.raises(pcvr.PcvrError, match="at least one"):
             pair_square(np.array([]), np.ones(2))
+
+
+class TestScores:
+    @pytest.mark.parametrize(("low", "most"), [(1e-6, 9), (0.2, 9)])
+    def test_many_decades_and_few_alike_have_labels_that_can_be_read(self, low, most):
+        figure = score_histograms({"a": {"clean": np.array([low, 0.5]), "poisoned": np.array([low])}})
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        left, right = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if left <= tick <= right]
+        assert 2 <= len(shown) <= most and axes.get_xscale() == "log"
 
 
 class TestKinds:
