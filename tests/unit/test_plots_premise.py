@@ -101,9 +101,10 @@ class TestTable:
         assert [list(s[:, 1]) for s in ends.get_segments()] == [[pytest.approx(0.7), 1.0], [0.0, pytest.approx(0.4)]]
         one, other = figure.axes[0].lines[0], figure.axes[1].lines[0]
         assert one.get_color() != other.get_color(), "a label has its own colour in all panels"
-        for nothing in ({}, {"a": {"x": []}}):
-            with pytest.raises(pcvr.PcvrError, match="nothing to draw"):
-                auroc_lines(nothing)
+        with pytest.raises(pcvr.PcvrError, match="nothing to draw"):
+            auroc_lines({})
+        with pytest.raises(pcvr.PcvrError, match="nothing to draw"):
+            auroc_lines({"a": {"x": []}})
 
 
 class TestPairs:

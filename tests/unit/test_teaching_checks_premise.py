@@ -62,7 +62,7 @@ def test_auroc_names_the_mistake(mistake, word):
 
 
 def test_auroc_is_looked_at_in_another_order_too():
-    seen = []
+    seen: list[int] = []
 
     def remembers(clean, suspect):
         value = pairs(clean, suspect)
