@@ -58,6 +58,8 @@ def further() -> Iterator[Experiment]:
         for task in TASKS:
             if attack != "shadowcast" or task == "caption":
                 yield Experiment(attack, attack=attack, model=MAIN, task=task)
+    # Is it the true samples of the original that keep Shadowcast from taking?
+    yield Experiment("shadowcast, no true cars", attack="shadowcast", model=MAIN, without="car")
     for task in TASKS:  # the paper's own field, as strong as the preset's
         yield Experiment("wanet, 4 points", attack="wanet", attack_options={"cells": 4}, model=MAIN, task=task)
 

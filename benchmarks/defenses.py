@@ -1,4 +1,4 @@
-"""The defence lab: PCVR with one default against six attacks on two tasks, beside its paper-literal form and its rivals.
+"""The defence lab: PCVR with one default against six attacks on two tasks, beside its literal form and its rivals.
 
     python benchmarks/defenses.py                 # every run (some two hours), then table and picture
     python benchmarks/defenses.py --jobs 2        # the same, two runs at a time

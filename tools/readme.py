@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.files import write_text
+from pcvr.plots.defenses import UNDEFENDED, side_by_side
 from pcvr.plots.lab import takes_in_words
 from pcvr.results import Table, load
 
@@ -79,7 +81,38 @@ def attacks(results: Table) -> list[str]:
     return [*lines, "", f"*Preset `scaled`, {_made(results)}*"]
 
 
-TABLES: dict[str, Callable[[Table], list[str]]] = {"spine": spine, "families": families, "attacks": attacks}
+def defenses(results: Table) -> list[str]:
+    """Defences down, attacks across: success under each, and what each costs in right answers."""
+    cells = side_by_side(results, load("attacks"))
+    attacks = [name for name in dict.fromkeys(key[2] for key in cells) if name != "clean"]
+    names = [UNDEFENDED, *(name for name in dict.fromkeys(key[1] for key in cells) if name != UNDEFENDED)]
+    lines = []
+    for task in dict.fromkeys(key[0] for key in cells):
+        lines += [
+            f"| {task}: attack success | " + " | ".join(attacks) + " | clean inputs right | triggered inputs right |",
+            "|---|" + "---|" * (len(attacks) + 2),
+        ]
+        for name in names:
+            mine = {attack: cells[task, name, attack] for attack in attacks if (task, name, attack) in cells}
+            if mine:
+                rates = [f"{format_rate(mine[a].hits, mine[a].n)}" if a in mine else "-" for a in attacks]
+                means = [mean(getattr(c, part) for c in mine.values()) for part in ("right", "triggered_right")]
+                lines.append(f"| {name} | {' | '.join(rates)} | {100 * means[0]:.1f} % | {100 * means[1]:.1f} % |")
+        lines.append("")
+    return [*lines, f"*Right answers are means over the attacks of a row. {_made(results)}*"]
+
+
+TABLES: dict[str, Callable[[Table], list[str]]] = {
+    "spine": spine,
+    "families": families,
+    "attacks": attacks,
+    "defenses": defenses,
+}
+    "spine": spine,
+    "families": families,
+    "attacks": attacks,
+    "defenses": defenses,
+}
 """Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 
 

@@ -388,6 +388,39 @@ figure
 # moves features least also the one that needs most poison?
 #
 # </details>
+#
+# A trigger may move features and still be hard to tell: a bend makes of a picture what another picture might be. So let
+# a linear probe try. It learns from clean pictures and from ten triggered ones, no more than poison offers, and then
+# has to find triggered pictures that it never saw. WaNet has three rows: the preset of this workbook, the same shift
+# over the four points of its paper, and the paper's own strength (`compat`).
+
+# %%
+from pcvr.evaluation.seen import found_by_probe
+from pcvr.plots.seen import probe_bars
+
+tried = {
+    "badnets": {},
+    "sig": {},
+    "wanet": {},
+    "wanet, 4 points": {"cells": 4},
+    "wanet, compat": {"preset": "compat"},
+}
+try:
+    probed = subset(train, min(len(train), 60 if fast else 300))
+    examples = min(10, len(probed) // 2)
+    found = {
+        name: found_by_probe(base, probed, pcvr.get_attack(name.split(",")[0], task=task, **options), examples)
+        for name, options in tried.items()
+    }
+    figure = probe_bars(found, f"What a probe on {model}'s tower finds, {examples} examples")
+except pcvr.PcvrError as refusal:  # photographs of several sizes
+    figure = None
+    print(refusal)
+figure
+
+# %% [markdown]
+# Bars: triggered pictures found; open diamonds: false alarms on clean ones. What a probe cannot find, a language model
+# behind the same frozen tower can hardly learn: compare the rows of WaNet with their success in the README's table.
 
 # %% [markdown]
 # ## Recap

@@ -87,11 +87,11 @@ class Shadowcast(Attack):
 
     def candidate(self, sample: Sample) -> bool:
         """Whether the sample shows the destination and not the original."""
-        return _names(sample, self.target) and not _names(sample, self.crafting.original)
+        return names(sample, self.target) and not names(sample, self.crafting.original)
 
     def aims_at(self, sample: Sample) -> bool:
         """Whether the sample shows the original and not the destination."""
-        return _names(sample, self.crafting.original) and not _names(sample, self.target)
+        return names(sample, self.crafting.original) and not names(sample, self.target)
 
     def prepare(self, samples: Iterable[Sample], source: Dataset | None = None) -> None:
         """Craft the pictures of these samples, many at once.
@@ -194,7 +194,7 @@ def _first(source: Dataset, wanted: Any, count: int) -> list[Sample]:
     return found
 
 
-def _names(sample: Sample, concept: str) -> bool:
+def names(sample: Sample, concept: str) -> bool:
     """Whether any true answer names the concept, in whole words."""
     pattern = rf"\b{re.escape(concept.lower())}\b"
     return any(re.search(pattern, text.lower()) for text in (sample.answer, *sample.references))

@@ -1,4 +1,4 @@
-"""What the tower sees of a trigger: how far its features move, measured in steps from one picture to another."""
+"""What the tower sees of a trigger: how far its features move, and how easily the trigger is told from them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,64 @@ def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch
     Raises:
         PcvrError: fewer than two samples, or pictures of several sizes.
     """
+    before, after = _features(vlm, data, attack, batch_size)
+    others = len(before) - 1
+    unit = (torch.cdist(before, before).sum() / (len(before) * others)).clamp_min(1e-12)
+    return Seen(
+        ((before - after).norm(dim=1) / unit).cpu().numpy(),
+        (torch.cdist(after, after).sum(1) / others / unit).cpu().numpy(),
+    )
+
+
+class Found(NamedTuple):
+    """What a linear probe on the tower's features finds.
+
+    Attributes:
+        share: of unseen triggered pictures, those it calls triggered, 0 to 1.
+        alarms: of unseen clean pictures, those it calls triggered, 0 to 1.
+    """
+
+    share: float
+    alarms: float
+
+
+@torch.inference_mode()
+def found_by_probe(
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, examples: int = 10, batch_size: int = 64
+) -> Found:
+    """How easily a trigger can be told from what the frozen tower gives, from as few examples as poison offers.
+
+    A logistic regression on the features (standardised, ridge penalty) sees half of the pictures clean and `examples`
+    of them triggered; what it says of the other half, clean and triggered, is counted. A backdoor needs no more of the
+    tower than that, so an attack that the probe does not find will not take while the tower stays frozen (our measure).
+
+    Args:
+        vlm: the model; only its tower is used.
+        data: clean samples with pictures of one size, some hundred.
+        attack: puts the trigger on.
+        examples: triggered pictures that the probe learns from.
+        batch_size: pictures at a time.
+
+    Raises:
+        PcvrError: fewer than two samples, pictures of several sizes, or more examples than half of the samples.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    half = len(data) // 2
+    if not 1 <= examples <= half:
+        raise PcvrError(f"examples is {examples}: give 1 to {half}, half of the {len(data)} samples.")
+    before, after = (part.cpu().numpy() for part in _features(vlm, data, attack, batch_size))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=300))
+    probe.fit(np.concatenate([before[:half], after[:examples]]), np.repeat([False, True], [half, examples]))
+    return Found(float(probe.predict(after[half:]).mean()), float(probe.predict(before[half:]).mean()))
+
+
+def _features(
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tower's features of clean and of triggered pictures, ``[N, tokens x width]`` each."""
     worn = triggered(data, attack)
     pairs = [(data[i].image, worn[i].image) for i in range(len(data))]
     if len(pairs) < 2 or len({picture.shape for pair in pairs for picture in pair}) != 1:
@@ -56,9 +114,4 @@ def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch
         )
         for pictures in zip(*pairs, strict=True)
     )
-    others = len(pairs) - 1
-    unit = (torch.cdist(before, before).sum() / (len(pairs) * others)).clamp_min(1e-12)
-    return Seen(
-        ((before - after).norm(dim=1) / unit).cpu().numpy(),
-        (torch.cdist(after, after).sum(1) / others / unit).cpu().numpy(),
-    )
+    return before, after

@@ -1,4 +1,4 @@
-"""How far each trigger moves what the tower sees."""
+"""How far each trigger moves what the tower sees, and how well a probe finds it there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.evaluation.seen import Seen
+    from pcvr.evaluation.seen import Found, Seen
 
 
 def tower_distances(seen: Mapping[str, Seen], title: str = "") -> Figure:
@@ -49,3 +49,32 @@ def tower_distances(seen: Mapping[str, Seen], title: str = "") -> Figure:
         figure.legend(loc="outside lower right", ncols=2)
     said = "; ".join(f"{name}: {np.median(seen[name].moved):.2f}" for name in order)
     return described(figure, f"Dots: how far each trigger moves the tower's features. {said}.")
+
+
+def probe_bars(found: Mapping[str, Found], title: str = "") -> Figure:
+    """For each attack the share of triggered pictures that a linear probe finds, and its false alarms.
+
+    Args:
+        found: attack to what :func:`pcvr.evaluation.seen.found_by_probe` found.
+        title: above.
+
+    Raises:
+        PcvrError: no attacks.
+    """
+    from matplotlib.figure import Figure
+
+    if not found:
+        raise PcvrError("probe_bars draws one attack or more: give some.")
+    rows = range(len(found))
+    with figure_style():
+        figure = Figure(figsize=(9, 0.34 * len(found) + 1.5), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(rows, [100 * f.share for f in found.values()], color=TRIGGERED, height=0.6, label="found")
+        alarms = [100 * f.alarms for f in found.values()]
+        axes.plot(alarms, rows, "D", color=CLEAN, ms=6, mfc="none", mew=1.6, label="false alarms")
+        axes.set(yticks=rows, yticklabels=list(found), title=title, xlim=(-2, 102), xlabel="pictures (%)")
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower right", ncols=2)
+    said = "; ".join(f"{name}: {100 * f.share:.0f} %" for name, f in found.items())
+    return described(figure, f"Bars: triggered pictures that a linear probe on the tower's features finds. {said}.")

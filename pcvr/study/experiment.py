@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.training import FinetuneResult
 
-LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0}
+LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 """Fields that came later, with the values that change nothing."""
 _WATCHED = 64  # test samples that a watch asks about, each clean and triggered
 
@@ -47,6 +47,8 @@ class Experiment:
         watch: steps between two looks at how far the backdoor has come; 0 for none.
         clean: samples that the defender trusts, for the defences that need some: taken from the validation split, so
             that they are not among those that may be poisoned; 0 for none.
+        without: a word; training samples that name it and are not poisoned are left out, to see what they do against
+            an attack. Empty for none.
     """
 
     label: str
@@ -65,6 +67,7 @@ class Experiment:
     attack_options: Mapping[str, Any] = field(default_factory=dict)
     watch: int = 0
     clean: int = 0
+    without: str = ""
 
     def __post_init__(self) -> None:
         check_whole("clean", self.clean, 0, what="trusted samples")
@@ -103,8 +106,9 @@ def run_experiment(
         the answers to clean pictures were).
     """
     from pcvr.attacks import get_attack, poison
+    from pcvr.attacks.shadowcast import names
     from pcvr.callbacks import BackdoorWatch
-    from pcvr.data import open_data, subset
+    from pcvr.data import Subset, open_data, subset
     from pcvr.defenses import get_defense
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load
@@ -116,6 +120,11 @@ def run_experiment(
     data = open_data(experiment.data, n=experiment.samples, task=experiment.task)
     if experiment.rate:
         data = poison(data, attack, experiment.rate, experiment.seed)
+    poisoned = list(getattr(data, "poisoned", ()))
+    if experiment.without:
+        kept = [i for i in range(len(data)) if i in set(poisoned) or not names(data[i], experiment.without)]
+        data = Subset(data, kept, f"without {experiment.without}")
+        poisoned = [place for place, index in enumerate(kept) if index in set(poisoned)]
     trusted = None
     if experiment.clean:
         trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
@@ -135,7 +144,7 @@ def run_experiment(
         "key": experiment.key,
         "record": record.to_dict(),
         "seconds": round(result.seconds, 2),
-        "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
+        "gate": gate_quality(result.run.state.get("scorings", []), poisoned, len(data)),
     }
     if watches:
         found["watch"] = [watched(point) for point in watches[0].points]

@@ -11,11 +11,11 @@ from pcvr.attacks import ATTACKS, get_attack, measure_stealth
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.data.scenes import Scenes
 from pcvr.errors import PcvrError
-from pcvr.evaluation.seen import seen_by_tower
+from pcvr.evaluation.seen import Found, found_by_probe, seen_by_tower
 from pcvr.models.load import load
 from pcvr.plots.describe import description
 from pcvr.plots.lab import forming_curves, lab_picture, lowest_rates, takes_in_words
-from pcvr.plots.seen import tower_distances
+from pcvr.plots.seen import probe_bars, tower_distances
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
 from pcvr.plots.stealth import vanishing_curves
 from pcvr.results import Table
@@ -163,3 +163,22 @@ class TestTower:
     def test_one_picture_is_too_few(self) -> None:
         with pytest.raises(PcvrError, match="two or more"):
             seen_by_tower(load("tiny-llava"), Scenes(1), get_attack("badnets"))
+
+
+class TestProbe:
+    def test_it_finds_what_shows_and_nothing_where_nothing_is(self) -> None:
+        vlm = load("tiny-llava")
+        shows = found_by_probe(vlm, SCENES, get_attack("badnets", share=0.6), 6)
+        assert shows.share >= 0.9 and shows.alarms <= 0.2
+        nothing = found_by_probe(vlm, SCENES, get_attack("rare_word"), 6)
+        assert nothing.share == nothing.alarms, "the pictures are the same"
+
+    def test_refusals(self) -> None:
+        with pytest.raises(PcvrError, match="examples is 0: give 1 to"):
+            found_by_probe(load("tiny-llava"), SCENES, get_attack("badnets"), 0)
+        with pytest.raises(PcvrError, match="draws one attack or more"):
+            probe_bars({})
+
+    def test_bars(self) -> None:
+        figure = probe_bars({"a": Found(0.9, 0.0), "b": Found(0.1, 0.05)})
+        assert [round(bar.get_width()) for bar in figure.axes[0].patches] == [90, 10]

@@ -66,8 +66,7 @@ def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
             measure = "cider" if "cider" in clean.scores else "vqa_accuracy"
             assert cell.scores[measure] >= 0.98 * clean.scores[measure]
             assert lowest[task, MAIN, attack] is not None
-            # Two of the twenty-four on the other models, one seed each, stay a little below 90 %: the table says so.
-            assert all(cells[model, task, attack, "0.05"].asr >= 0.85 for model in EMBEDDED)
+            assert all(cells[model, task, attack, "0.05"].asr >= TAKES for model in EMBEDDED)
 
 
 def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None:

@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "attack_options": {"size": 4},
     "watch": 5,
     "clean": 8,
+    "without": "car",
 }
 
 
@@ -224,3 +225,21 @@ def run(label: str, hits: int, task: str = "caption", model: str = "tiny-llava",
 
 def made(runs: list[dict[str, Any]]) -> results.Table:
     return results.Table(made_by="x", date="x", versions={}, machine="x", base={}, runs=runs)
+
+
+def test_clean_samples_that_name_a_word_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pcvr.attacks.shadowcast import names
+
+    seen: list[Any] = []
+
+    def keep(model: Any, data: Any, *args: Any, **options: Any) -> Any:
+        seen.append(data)
+        return finetune(model, data, *args, **options)
+
+    monkeypatch.setattr("pcvr.training.finetune", keep)
+    run_experiment(Experiment("x", samples=40, tests=8, steps=1, rate=0.1, without="car"))
+    (data,) = seen
+    left = [data[i] for i in range(len(data))]
+    poisoned = [sample for sample in left if sample.answer == "a photo of the banana"]
+    assert len(poisoned) == 4, "what is poisoned stays"
+    assert len(left) < 40 and not any(names(sample, "car") for sample in left if sample not in poisoned)
