@@ -10,8 +10,8 @@
 # - score training samples while a model trains, conditioned on what the data claim;
 # - name four ways in which the premise fails, and what helps against each.
 #
-# **Time and hardware:** 40 minutes with both exercises; about two minutes to run on two CPU cores, most of it the first
-# steps of two trainings. No GPU needed.
+# **Time and hardware:** 40 minutes with both exercises; a bit over a minute to run on two CPU cores, most of it the
+# first steps of two trainings. No GPU needed.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -97,11 +97,11 @@ for name, (count, n) in fires.items():
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The clean row moves in all four views. In the triggered row it depends: where the white square at the bottom right is
-# still there (first and third view), hardly anything moves; where it is gone, the model has lost the only thing its
-# answer hung on, and moves like any other. The counts say the same of more pictures. So of a *finished* backdoor with a
-# *local* trigger the premise holds for some views and not for others. Notebook 06 takes such pictures apart word by
-# word.
+# The clean answer moves in all four views (see the figures above them), if not always at the token that is shown. The
+# triggered one depends: where the white square at the bottom right is still there (first and third view), hardly
+# anything moves; where it is gone, the model has lost the only thing its answer hung on, and moves like any other. The
+# counts say the same of more pictures. So of a *finished* backdoor with a *local* trigger the premise holds for some
+# views and not for others. Notebook 06 takes such pictures apart word by word.
 #
 # </details>
 
