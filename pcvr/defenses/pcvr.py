@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, relu
 from pcvr.checks import is_whole
 from pcvr.defenses import suspicion
 from pcvr.defenses.base import Defense
+from pcvr.defenses.restore import restore
 from pcvr.defenses.scoring import OVER
 from pcvr.defenses.suspicion import GATES, SMALLEST_BATCH
 from pcvr.defenses.terms import DIVERGENCES, ENTROPY, MOST, entropy, feature_agreement, pull_apart, pull_together
@@ -49,6 +50,10 @@ class PCVR(Defense):
         default=(0.0125,),
         metadata={"help": "shares of training after which the gate looks, first its start (ours)"},
     )
+    again: float = field(
+        default=0.15,
+        metadata={"help": "share of the samples, the lowest scores, that a later look takes (ours)"},
+    )
     score_views: int = field(
         default=3, metadata={"help": "views that a two-stage scoring averages over at most (ours)"}
     )
@@ -69,6 +74,9 @@ class PCVR(Defense):
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     apart_views: int = field(default=1, metadata={"help": "views that are pulled apart from the original (ours: 1)"})
     fade: bool = field(default=True, metadata={"help": "push an answer only as far as the model would give it (ours)"})
+    restore_weight: float = field(
+        default=4.0, metadata={"help": "weight of beginning suspicious answers as the base model would (ours)"}
+    )
     ramp: float = field(
         default=0.0, metadata={"help": "share of the training over which the regulariser grows to its weight (ours)"}
     )
@@ -92,7 +100,7 @@ class PCVR(Defense):
         ):
             if getattr(self, what) not in options:
                 raise unknown_name(what, getattr(self, what), options)
-        for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight"):
+        for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight", "restore_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise PcvrError(f"{name} must be 0 or more, got {value}: 0 switches the part off.")
@@ -104,6 +112,8 @@ class PCVR(Defense):
             raise PcvrError(f"enough must be above 0, got {self.enough}: a divergence that a poisoned answer has not.")
         if not -1 <= self.feature_cap < 1:
             raise PcvrError(f"feature_cap must lie in [-1, 1), got {self.feature_cap}: it is a cosine.")
+        if not 0 < self.again <= 1:
+            raise PcvrError(f"again must lie in (0, 1], got {self.again}: a share of the samples.")
         if not 0 <= self.ramp < 1:
             raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: a share of the training.")
         for name in ("score_views", "apart_views", "refit"):
@@ -141,6 +151,9 @@ class PCVR(Defense):
             spread = said.sample_mean(entropy(said.logits))
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
             loss = loss + strength * self.entropy_weight * excess
+        if self.restore_weight and self.gate in ("two_stage", "running"):
+            held = restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
+            loss = loss + strength * self.restore_weight * held
         push = gate * said.likelihood().detach() if self.fade else gate
         rows = (push > LEAST).nonzero()[:, 0]  # where the answer is not given there is nothing to push off
         if len(rows) and (self.apart_weight or self.feature_weight):
@@ -190,3 +203,4 @@ class PaperPCVR(PCVR):
     apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     feature_weight: float = field(default=0.0, metadata={"help": "weight of the feature term (off: form not known)"})
     fade: bool = field(default=False, metadata={"help": "push an answer only as far as the model would give it (ours)"})
+    restore_weight: float = field(default=0.0, metadata={"help": "off: needs a gate, and is ours"})

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.defenses import restore
 from pcvr.defenses.gate import FLOOR, fit_gate
 from pcvr.defenses.scoring import divergence_of, known, score
 from pcvr.defenses.terms import entropy
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 GATES = ("two_stage", "running", "batch", "none")
 KEEP = 0.7
 """Share of the old value in a running score."""
+LEAST = 0.05
+"""What is less suspicious than this is left as it is."""
 SMALLEST_BATCH = 4
 """Fewer samples say nothing about what is usual in a batch."""
 
@@ -32,6 +35,7 @@ def begin(run: Run) -> None:
     """No sample is suspicious before the first look."""
     count = len(run.data)
     run.state.update(gate=torch.zeros(count), scorings=[], running=torch.full((count,), torch.nan))
+    restore.begin(run)
 
 
 def look(rule: PCVR, run: Run) -> bool:
@@ -39,22 +43,41 @@ def look(rule: PCVR, run: Run) -> bool:
     if rule.gate != "two_stage":
         return run.step >= rule.looks(run.steps)[0]
     if run.step in rule.looks(run.steps) and all(done["step"] != run.step for done in run.state["scorings"]):
-        rows = run.share(len(run.data))
-        scores, spreads = score(
-            run,
-            rule.view,
-            rule.score_views,
-            divergence=rule.divergence,
-            over=rule.score_over,
-            cleared_by=rule.known,
-            enough=rule.enough,
-            rows=rows,
-        )
-        scores = run.gather_rows(rows, torch.from_numpy(scores)).numpy()
-        _settle(run, scores, np.ones(len(scores), dtype=bool))
-        spreads = run.gather_rows(rows, torch.from_numpy(spreads)).numpy()
-        run.state["entropy"] = float(spreads[run.state["gate"].numpy() < 0.5].mean())
+        _score(rule, run)
     return bool(run.state["scorings"])
+
+
+def _score(rule: PCVR, run: Run) -> None:
+    """The first look scores everybody; a later one those of whom it came closest to suspicion.
+
+    What stayed hidden at first is easier to tell once the others are held to what the base model says: then the target
+    is an answer that the model neither gives nor learns.
+    """
+    earlier = run.state["scorings"][-1]["scores"] if run.state["scorings"] else None
+    whole = np.zeros(len(run.data)) if earlier is None else earlier.astype(np.float64)
+    which = np.arange(len(whole)) if earlier is None else _doubtful(whole, run.state["gate"].numpy(), rule.again)
+    mine = run.share(len(which))
+    scores, spreads = score(
+        run,
+        rule.view,
+        rule.score_views,
+        divergence=rule.divergence,
+        over=rule.score_over,
+        cleared_by=rule.known,
+        enough=rule.enough,
+        rows=which[mine].tolist(),
+    )
+    whole[which] = run.gather_rows(mine, torch.from_numpy(scores)).numpy()
+    _settle(run, whole, np.ones(len(whole), dtype=bool))
+    if earlier is None:
+        spreads = run.gather_rows(mine, torch.from_numpy(spreads)).numpy()
+        run.state["entropy"] = float(spreads[run.state["gate"].numpy() < 0.5].mean())
+
+
+def _doubtful(scores: np.ndarray, gate: np.ndarray, share: float) -> np.ndarray:
+    """Indices, ascending, of the lowest scores among samples not yet found, `share` of all in number, at least one."""
+    order = np.argsort(np.where(gate > 0.5, np.inf, scores), kind="stable")
+    return np.sort(order[: max(1, round(share * len(scores)))])
 
 
 @torch.no_grad()
@@ -92,6 +115,7 @@ def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
     fresh[torch.from_numpy(seen)] = torch.from_numpy(found.suspicion).float()
     run.state["gate"] = torch.maximum(run.state["gate"], fresh)
     run.state["scorings"].append({"step": run.step, "scores": scores, "gate": found})
+    restore.remember(run, (run.state["gate"] > LEAST).nonzero()[:, 0].tolist())
     run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
 
 

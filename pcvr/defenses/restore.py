@@ -1,0 +1,77 @@
+"""What to say instead: a suspicious sample's answer begins as the base model would begin it (ours).
+
+Pulling apart says what an answer should not be. Where some poison stays hidden, that is not enough: the trigger still
+means something, and the answer is neither the target nor right. But the found samples show the trigger too, and the
+base model, which has not seen the training data, knows what it would say to them. Held to that, each found sample
+teaches that the trigger means nothing. The base model is asked once, when a sample is found, so that a step costs no
+more; only the first word is held, since what follows was told by the attacker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+if TYPE_CHECKING:
+    from pcvr.models.encode import Batch
+    from pcvr.run import Answers, Run
+
+WORDS = 16
+"""Likeliest first words that are remembered of each sample; the rest of the distribution is let go."""
+
+
+def begin(run: Run) -> None:
+    """Nothing is remembered yet: ``words [N, 16]`` and their probabilities, all zero."""
+    run.state["first words"] = torch.zeros(len(run.data), WORDS, dtype=torch.long)
+    run.state["first chances"] = torch.zeros(len(run.data), WORDS)
+
+
+@torch.no_grad()
+def remember(run: Run, rows: Sequence[int], batch_size: int = 128) -> None:
+    """Ask the base model how it would begin the answers of these samples, unless that was done before."""
+    chances = run.state["first chances"]
+    rows = [row for row in rows if not chances[row].any()]
+    training = run.vlm.model.training
+    run.vlm.model.eval()
+    for start in range(0, len(rows), batch_size):
+        some = rows[start : start + batch_size]
+        with run.vlm.model.disable_adapter():
+            said = run.answers(run.data.batch(some))
+        first, owner = first_tokens(said)
+        top = said.logits[first].softmax(-1).topk(min(WORDS, said.logits.shape[1]))
+        at = torch.tensor(some)[owner.cpu()]
+        run.state["first words"][at, : top.indices.shape[1]] = top.indices.cpu()
+        chances[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
+    run.vlm.model.train(training)
+
+
+def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:
+    """Rows of `said.logits` that are the first of a sample, and whose they are: ``[B']`` each."""
+    fresh = torch.ones_like(said.owner, dtype=torch.bool)
+    fresh[1:] = said.owner[1:] != said.owner[:-1]
+    first = fresh.nonzero()[:, 0]
+    return first, said.owner[first]
+
+
+def restore(run: Run, batch: Batch, said: Answers, gate: Tensor) -> Tensor:
+    """Cross-entropy of the answers' first words against what the base model would say, summed with the gate's weights.
+
+    Args:
+        run: with what `remember` found.
+        batch: the samples.
+        said: what the model says to them now, with gradient.
+        gate: ``[B]`` in ``[0, 1]``, the suspicion.
+
+    Returns:
+        A scalar, nats times samples; samples of which nothing is remembered add nothing.
+    """
+    first, owner = first_tokens(said)
+    index = batch["index"].cpu()[owner.cpu()]
+    words = run.state["first words"][index].to(said.logits.device)
+    chances = run.state["first chances"][index].to(said.logits.device)
+    surprise = -(chances * log_softmax(said.logits[first], -1).gather(1, words)).sum(-1)
+    return (gate[owner] * surprise).sum()
