@@ -22,7 +22,15 @@ from pcvr.study import Experiment, sweep
 
 SEEDS = (0, 1, 2)
 DROP = {"apart_weight": 0.0, "feature_weight": 0.0}
-LATE = {"score_at": (0.5,)}
+# Half-way the backdoor is learned: the model as it is then would clear the target, so nobody is asked; whole words and
+# views of pixels still find it. And nothing is restored, so that what pulling apart does can be seen.
+LATE = {
+    "score_at": (0.5,),
+    "known": "off",
+    "score_over": "words",
+    "view": {"share": 0.6, "level": "pixels"},
+    "restore_weight": 0.0,
+}
 # A push that never fades has to be a gentle one.
 ALWAYS = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}
 ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
@@ -33,6 +41,7 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     # Controls that say which part does the work; one seed each for now.
     ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}, SEEDS[:1]),
     ("PCVR, gate without pulling apart", {"defense": "pcvr", "options": DROP}, SEEDS[:1]),
+    ("PCVR, nothing restored", {"defense": "pcvr", "options": {"restore_weight": 0.0}}, SEEDS[:1]),
     ("PCVR, push does not fade", {"defense": "pcvr", "options": ALWAYS}, SEEDS[2:]),
     ("pull apart, no gate", {"defense": "pcvr", "options": ALWAYS | {"gate": "none"}}, SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),

@@ -1,0 +1,110 @@
+"""What suspicious answers are held to, and how a later look finds those that stayed hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel
+from pcvr.defenses import restore
+from pcvr.defenses.suspicion import _doubtful
+from pcvr.models.encode import EncodedData
+from pcvr.run import Run
+from pcvr.training import with_adapter
+from tests.tiny import Numbers
+
+
+@pytest.fixture
+def run(tiny: VisionLanguageModel) -> Run:
+    """A run whose adapter does something: the base model says other words."""
+    vlm = with_adapter(tiny.copy(), TrainConfig())
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in vlm.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    data = EncodedData(vlm, Numbers())
+    data.keep_features()
+    run = Run(vlm=vlm, data=data, steps=10, seed=0)
+    restore.begin(run)
+    return run
+
+
+def base_chances(run: Run, row: int) -> np.ndarray:
+    """The base model's distribution of the first answer word: ``[V]``."""
+    with torch.no_grad(), run.vlm.model.disable_adapter():
+        logits = run.answers(run.data.batch([row])).logits[0].double()
+    weights = np.exp(logits.numpy() - logits.numpy().max())
+    return np.asarray(weights / weights.sum())
+
+
+def test_the_likeliest_words_of_the_base_model_are_remembered(run: Run) -> None:
+    run.vlm.model.eval()
+    restore.remember(run, [3, 7])
+    for row in (3, 7):
+        chances = base_chances(run, row)
+        order = np.argsort(-chances)[: restore.WORDS]
+        assert run.state["first words"][row].tolist() == order.tolist()
+        expected = chances[order] / chances[order].sum()
+        np.testing.assert_allclose(run.state["first chances"][row].numpy(), expected, rtol=1e-3)
+    assert not run.state["first chances"][[0, 1, 2]].any(), "nobody else was asked"
+
+
+def test_the_loss_by_hand(run: Run) -> None:
+    run.vlm.model.eval()
+    restore.remember(run, [3, 7])
+    batch = run.data.batch([7, 1, 3])
+    said = run.answers(batch)
+    gate = torch.tensor([1.0, 0.9, 0.5])
+    expected = 0.0
+    for place, row in ((0, 7), (2, 3)):
+        first = int((said.owner == place).nonzero()[0, 0])
+        logs = said.logits[first].log_softmax(-1).detach().double().numpy()
+        words = run.state["first words"][row].numpy()
+        expected -= float(gate[place]) * float((run.state["first chances"][row].double().numpy() * logs[words]).sum())
+    assert restore.restore(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_it_pulls_towards_the_base_model(run: Run) -> None:
+    run.vlm.model.eval()
+    restore.remember(run, [3])
+    batch, likeliest = run.data.batch([3]), int(base_chances(run, 3).argmax())
+    parameters = [p for p in run.vlm.model.parameters() if p.requires_grad]
+
+    def chance() -> float:
+        with torch.no_grad():
+            return float(run.answers(batch).logits[0].softmax(-1)[likeliest])
+
+    before = chance()
+    optimiser = torch.optim.SGD(parameters, lr=1e-2)
+    for _ in range(10):
+        optimiser.zero_grad()
+        restore.restore(run, batch, run.answers(batch), torch.ones(1)).backward()
+        optimiser.step()
+    assert chance() > before
+
+
+def test_nobody_is_asked_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore.remember(run, [2])
+    monkeypatch.setattr(Run, "answers", lambda *_: pytest.fail("asked again"))
+    restore.remember(run, [2])
+    restore.remember(run, [])
+
+
+def test_a_later_look_takes_the_lowest_that_were_not_found() -> None:
+    scores = np.array([0.5, 0.01, 0.3, 0.2, 0.9, 0.1])
+    gate = np.array([0, 1.0, 0, 0, 0, 0.2])
+    assert _doubtful(scores, gate, 0.5).tolist() == [2, 3, 5]
+    assert _doubtful(scores, gate, 0.01).tolist() == [5], "at least one"
+
+
+def test_a_later_look_leaves_the_other_scores(run: Run) -> None:
+    rule = PCVR(score_at=(0.2, 0.5), again=0.25)
+    rule.begin(run)
+    for run.step in (2, 5):
+        rule.loss(run, run.data.batch(range(8)))
+    first, second = (done["scores"] for done in run.state["scorings"])
+    assert (first != second).sum() <= 3
+    with pytest.raises(PcvrError, match=r"again must lie in \(0, 1\], got 0"):
+        PCVR(again=0)
