@@ -64,6 +64,10 @@ def batch_values(
 def term_shapes(cap: float, reference: float, margin: float, feature_cap: float) -> Figure:
     """The three penalties as functions of what they look at: flat where all is well, sloping where the model is pushed.
 
+    Thick lines are the defence's own forms, thin ones its options: pulling apart without a bound and pulling together,
+    an entropy band, features pulled together. A ceiling weighted with uncertainty has the same curve: it differs in how
+    samples are averaged.
+
     Args:
         cap: divergence in nats beyond which views are apart enough.
         reference: entropy of normal answers at the first look, nats.
@@ -73,23 +77,36 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
     from matplotlib.figure import Figure
 
     ln2 = float(np.log(2))
+    most = reference + margin
     d, h, c = np.linspace(0, ln2, 200), np.linspace(0, 2 * reference + 4 * margin, 200), np.linspace(-1, 1, 200)
     curves = (
-        ("pull apart", "divergence (nats)", d, np.maximum(cap - d, 0), TRIGGERED),
-        ("entropy ceiling", "entropy (nats)", h, np.maximum(h - reference - margin, 0), CLEAN),
-        ("features", "cosine of the views", c, np.maximum(c - feature_cap, 0), DEFENDED),
+        ("pull apart", "divergence (nats)", d, np.maximum(cap - d, 0), TRIGGERED, {"none": -d, "together": d}),
+        (
+            "entropy",
+            "entropy (nats)",
+            h,
+            np.maximum(h - most, 0),
+            CLEAN,
+            {"band": np.maximum(np.abs(h - reference) - margin, 0)},
+        ),
+        ("features", "cosine of the views", c, np.maximum(c - feature_cap, 0), DEFENDED, {"together": 1 - c}),
     )
+    own = ("hinge", "ceiling", "capped")
     with figure_style():
-        figure = Figure(figsize=(9, 2.7), layout="constrained")
-        for axes, (title, xlabel, x, y, colour) in zip(figure.subplots(1, 3), curves, strict=True):
-            axes.plot(x, y, color=colour, lw=2.5)
+        figure = Figure(figsize=(10, 3.0), layout="constrained")
+        for axes, (title, xlabel, x, y, colour, options), name in zip(figure.subplots(1, 3), curves, own, strict=True):
+            axes.plot(x, y, color=colour, lw=2.5, label=name)
+            for k, (label, other) in enumerate(options.items(), 1):
+                axes.plot(x, other, LINES[k], color=INK, lw=1.2, label=label)
+            axes.legend(fontsize=8)
             whole_height = axes.get_xaxis_transform()
             axes.fill_between(x, 0, 1, where=y <= 0, color="#999999", alpha=0.18, lw=0, transform=whole_height)
             axes.set(title=title, xlabel=xlabel, ylabel="penalty", xlim=(x[0], x[-1]))
     text = (
         f"Three curves. The pull-apart penalty falls from {cap:.2f} at divergence 0 to 0 at {cap:.2f} nats. "
         f"The entropy penalty is 0 up to {reference + margin:.2f} nats and rises above. The feature "
-        f"penalty is 0 up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0."
+        f"penalty is 0 up to a cosine of {feature_cap:.2f} and rises above. Grey marks where a penalty is 0. Thin "
+        f"lines are options: unbounded, the first falls on below 0; a band rises on both sides of {reference:.2f} nats."
     )
     return described(figure, text)
 

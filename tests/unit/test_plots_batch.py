@@ -51,6 +51,24 @@ def test_the_curves_are_the_terms_of_the_defence():
             assert y[k] == pytest.approx(float(term(torch.tensor([x[k]]))), abs=1e-6)
 
 
+def test_the_thin_curves_are_the_options_of_the_terms():
+    import torch
+
+    one = torch.ones(1)
+    apart, entropy, features = (
+        {line.get_label(): line.get_data() for line in axes.lines} for axes in term_shapes(0.4, 0.8, 0.1, 0.5).axes
+    )
+    for lines, term in (
+        (apart["none"], lambda d: terms.pull_apart(d, one, 0.4, bound="none")),
+        (apart["together"], lambda d: terms.pull_together(d, one)),
+        (entropy["band"], lambda h: terms.ENTROPY["band"](h, one, 0.8, 0.1)),
+        (features["together"], lambda c: 1 - c),
+    ):
+        x, y = lines
+        for k in (0, 60, 120, 199):
+            assert y[k] == pytest.approx(float(term(torch.tensor([x[k]]))), abs=1e-5)
+
+
 def test_parts_are_labelled_with_their_values():
     figure = parts({"answers": 1.25, "entropy": 0.0})
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.000", "1.250"]
