@@ -126,7 +126,9 @@ class Run:
         Patches for the swap operator come from pictures drawn from the whole data set.
         """
         index = batch["index"] if rows is None else batch["index"][rows]
-        donors = torch.randint(len(self.data), (len(index),), generator=self.generator)
+        # Nobody is its own donor: such a view would change nothing.
+        aside = torch.randint(1, max(2, len(self.data)), (len(index),), generator=self.generator)
+        donors = (index.cpu() + aside) % len(self.data)
         part = batch if rows is None else self.data.batch(index.tolist())
         if view.level == "features" and self.data.features is not None:
             own, others = part["features"], self.data.features[donors]

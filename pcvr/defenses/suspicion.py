@@ -153,6 +153,6 @@ def _follow_entropy(run: Run, said: Answers, started: bool) -> None:
     """The usual entropy of an answer before the regulariser sets in, followed batch by batch."""
     if started and "entropy" in run.state:
         return
-    now = float(said.sample_mean(entropy(said.logits)).mean())
+    now = float(run.gather(said.sample_mean(entropy(said.logits))).mean())
     before = run.state.get("entropy", now)
     run.state["entropy"] = 0.9 * before + 0.1 * now
