@@ -165,14 +165,6 @@ class TestInARun:
     """The view that a defence asks its run for."""
 
     @pytest.fixture
-    def test_nobody_is_its_own_donor(self, tiny: VisionLanguageModel) -> None:
-        data = EncodedData(tiny, Numbers(2))
-        run = Run(tiny, data, steps=1, seed=0)
-        batch = data.batch([0, 1])
-        for _ in range(8):
-            seen = run.view(batch, PatchView("swap", 1.0))
-            assert torch.equal(seen["pixel_values"], batch["pixel_values"].flip(0))
-
     def run(self, tiny: VisionLanguageModel) -> Run:
         vlm = with_adapter(tiny.copy(), TrainConfig())
         return Run(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=3, seed=0)
@@ -208,3 +200,11 @@ class TestInARun:
             views.append(other.view(other.data.batch([0, 1]), PatchView())["pixel_values"])
         assert torch.equal(views[0], views[1])
         assert not torch.equal(views[0], views[2])
+
+    def test_nobody_is_its_own_donor(self, tiny: VisionLanguageModel) -> None:
+        data = EncodedData(tiny, Numbers(2))
+        run = Run(tiny, data, steps=1, seed=0)
+        batch = data.batch([0, 1])
+        for _ in range(8):
+            seen = run.view(batch, PatchView("swap", 1.0))
+            assert torch.equal(seen["pixel_values"], batch["pixel_values"].flip(0))
