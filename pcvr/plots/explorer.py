@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,15 +77,25 @@ def trade_off(
         axes.set_ylabel("attack success (%), lower is better")
         axes.set_title(title)
         axes.margins(x=0.08)
-        figure.legend(loc="outside right upper", fontsize=9)
+        _legend(figure, axes)
     said = "; ".join(
         f"{_words(p)}: attack success {100 * p.asr:.1f} percent, {p.utility_label} {p.utility:.1f}"
         for p in [*best, *references, *fresh]
     )
-    text = (
-        f"Dots of attack success against utility for {len(points)} settings. Not beaten by any other, and references: "
-    )
-    return described(figure, f"{text}{said}.")
+    head = f"{title}. " if title else ""
+    head += f"Dots of attack success against utility for {len(points)} settings"
+    return described(figure, f"{head}. Those that none beats, and references: {said}.")
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Markers of one size: the ring would cover its neighbours."""
+    from copy import copy
+
+    handles, labels = axes.get_legend_handles_labels()
+    handles = [copy(handle) for handle in handles]
+    for handle in handles:
+        handle.set_markersize(min(handle.get_markersize(), 11))  # type: ignore[attr-defined]  # all are lines
+    figure.legend(handles, labels, loc="outside right upper", fontsize=9, labelspacing=0.8)
 
 
 def _dots(
@@ -109,6 +119,46 @@ def _words(point: Point) -> str:
     if point.here or not point.setting:
         return "trained here" if point.here else point.label
     return ", ".join(f"{name_of(knob)} {value:g}" for knob, value in point.setting)
+
+
+def knob_effects(points: Sequence[Point], title: str = "") -> Figure:
+    """What each knob does over all the others: attack success and utility of every point, and their medians.
+
+    Args:
+        points: of a grid, of one case, at least one.
+        title: the title.
+    """
+    from matplotlib.figure import Figure
+
+    _some(points)
+    knobs = [name for name, _ in points[0].setting]
+    said = []
+    with figure_style():
+        figure = Figure(figsize=(2.3 * len(knobs) + 0.6, 4.6), layout="constrained")
+        panels = figure.subplots(2, len(knobs), sharey="row", sharex="col", squeeze=False)
+        for (top, bottom), knob in zip(panels.T, knobs, strict=True):
+            values = sorted({dict(p.setting)[knob] for p in points})
+            for axes, colour, figure_of in (
+                (top, TRIGGERED, lambda p: 100 * p.asr),
+                (bottom, CLEAN, lambda p: p.utility),
+            ):
+                groups = [[figure_of(p) for p in points if dict(p.setting)[knob] == value] for value in values]
+                for k, group in enumerate(groups):
+                    spread = np.linspace(-0.18, 0.18, len(group)) if len(group) > 1 else [0.0]
+                    axes.plot(k + np.asarray(spread), group, ".", color=colour, alpha=0.5, ms=7)
+                axes.plot(range(len(values)), [np.median(g) for g in groups], "-D", color=INK, ms=6, lw=1.5)
+                axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+                axes.set_xlim(-0.5, len(values) - 0.5)
+                name = "attack success" if axes is top else points[0].utility_label
+                said += [
+                    f"{name} at {name_of(knob)} {v:g}: {np.median(g):.1f}" for v, g in zip(values, groups, strict=True)
+                ]
+            bottom.set_xlabel(name_of(knob))
+        panels[0, 0].set(ylabel="attack success (%)", ylim=(-3, 103))
+        panels[1, 0].set_ylabel(points[0].utility_label)
+        figure.suptitle(title, fontsize=11)
+    head = f"{title}. " if title else ""
+    return described(figure, f"{head}Dots for each value of each option, over all others; medians: {'; '.join(said)}.")
 
 
 def point_curves(shown: Mapping[str, Point]) -> Figure:
@@ -137,7 +187,7 @@ def point_curves(shown: Mapping[str, Point]) -> Figure:
         for scoring in first.gate:
             for axes in (loss, defence, fires, good):
                 axes.axvline(scoring["step"], color=INK, lw=1, ls=":")
-        loss.set(title="Training loss", ylabel="nats per token")
+        loss.set(title="Training loss", ylabel="nats per token", ylim=(0, None))
         defence.set(title="What the defence reports", ylabel="share, or nats", ylim=(0, None))
         fires.set(title="Attack success", ylabel="%", ylim=(-3, 103), xlabel="optimiser step")
         good.set(title="Meanwhile, on clean pictures", ylabel=first.utility_label, xlabel="optimiser step")
@@ -147,7 +197,7 @@ def point_curves(shown: Mapping[str, Point]) -> Figure:
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=8)
             else:
-                axes.text(0.5, 0.5, "nothing", ha="center", transform=axes.transAxes)
+                axes.text(0.5, 0.5, "nothing to report", ha="center", transform=axes.transAxes)
     said = "; ".join(
         f"{name}: attack success ends at {100 * p.watch[-1]['hits'] / p.watch[-1]['n']:.0f} percent of the watched "
         f"pictures, {p.utility_label} at {_scaled(p, p.watch[-1]['clean']):.0f}"
@@ -159,7 +209,7 @@ def point_curves(shown: Mapping[str, Point]) -> Figure:
 def _line(axes: Axes, point: Point, name: str, label: str, **style: object) -> None:
     pairs = [(s, v) for s, v in zip(point.history["step"], point.history[name], strict=True) if v is not None]
     if pairs:
-        axes.plot(*zip(*pairs, strict=True), label=label, **style)
+        axes.plot(*zip(*pairs, strict=True), marker=".", label=label, **style)
 
 
 def _scaled(point: Point, scores: Mapping[str, float]) -> float:
@@ -190,6 +240,7 @@ def point_distributions(shown: Mapping[str, Point]) -> Figure:
                     said.append(f"{name}, {gauge.label}, {kind}: most near {_middle(counts['edges'], share):.2g}")
                 if gauge.log:
                     axes.set_xscale("log")
+                    axes.minorticks_off()
                 axes.set(xlabel=gauge.label, title=name, ylim=(0, 103))
             row[0].set_ylabel("pictures (%)")
             row[-1].legend(fontsize=8)
@@ -202,6 +253,6 @@ def _middle(edges: Sequence[float], share: np.ndarray) -> float:
     return (edges[k] + edges[k + 1]) / 2
 
 
-def _some(shown: Mapping[str, Point]) -> None:
+def _some(shown: Sized) -> None:
     if not shown:
         raise PcvrError("there is no point to draw: give at least one.")
