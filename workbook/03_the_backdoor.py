@@ -438,5 +438,5 @@ figure
 # **Try it.** Move the trigger (`pcvr.get_attack("badnets", task=task, place="top_left")`): does a model trained with
 # the patch on the right answer to one on the left? Halve `config.steps`: which of the three skills is lost first?
 #
-# **Next:** [05 PCVR](05_pcvr.ipynb), which trains on exactly these poisoned data and, where they are captions, keeps
-# the backdoor out.
+# **Next:** [04 The premise](04_the_premise.ipynb) measures, on exactly these poisoned data, what the defence of
+# notebook 05 builds on: that backdoored answers hardly change when patches of the picture do.
