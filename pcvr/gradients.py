@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, relu
 
 from pcvr.checks import check_number
 from pcvr.decoding import vocabulary
-from pcvr.defenses.pcvr import BOUNDS
-from pcvr.defenses.terms import entropy, pull_apart
+from pcvr.defenses import restore as restoring
+from pcvr.defenses import suspicion
+from pcvr.defenses.pcvr import BOUNDS, LEAST
+from pcvr.defenses.terms import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
 from pcvr.run import answers
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
+    from pcvr.defenses.pcvr import PCVR
+    from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.run import Answers, Run
 
 Loss = Callable[[], Tensor]
 """Computes a scalar with the model whose adapter is moved; each call draws the same views, or before and after differ
@@ -165,3 +171,79 @@ def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tup
         tokens = tuple(words[i] for i in said.targets[own].tolist())
         found[title] = (tokens, likely[own].cpu().numpy(), float(calm[row]))
     return found
+
+
+def terms_of(
+    run: Run, batch: Batch, rule: PCVR, gate: Tensor, reference: float, seed: int = 0
+) -> dict[str, tuple[float, Loss]]:
+    """The terms of PCVR's loss on one batch, each by itself: name to its weight and what computes it.
+
+    ``"answers"`` is the cross-entropy of trusted samples, ``"apart"`` the pull-apart term, ``"restore"`` what to say
+    instead, ``"entropy"`` the constraint, ``"features"`` the feature term; their weighted sum is ``rule.loss``.
+    ``"plain"``, of weight 0, is the cross-entropy of all samples alike.
+
+    Args:
+        run: with a model whose adapter is on. What the base model says to suspicious samples is asked for and kept in
+            its state.
+        batch: of its data.
+        rule: the defence.
+        gate: ``[B]`` in [0, 1], the suspicion of each sample.
+        reference: entropy of normal answers, nats.
+        seed: of the view, the same in every call.
+    """
+    restoring.begin(run)
+    restoring.remember(run, batch["index"][gate.cpu() > suspicion.LEAST].tolist())
+    trust = torch.ones_like(gate) if rule.gate == "none" else 1 - gate
+
+    def plain(weight: Tensor) -> Tensor:
+        said = run.answers(batch)
+        losses = cross_entropy(said.logits, said.targets, reduction="none")
+        return (weight[said.owner] * losses).sum() / weight[said.owner].sum().clamp_min(1e-6)
+
+    def both(hidden: bool) -> tuple[Answers, Answers, Tensor] | None:
+        """What is said to the rows that are pushed and to their views, and the push; None where nobody is."""
+        run.generator.manual_seed(seed)
+        said = run.answers(batch, hidden=hidden)
+        push = gate * said.likelihood().detach() if rule.fade else gate
+        rows = (push > LEAST).nonzero()[:, 0]
+        if not len(rows):
+            return None
+        with torch.no_grad():
+            seen = run.answers(run.view(batch, rule.view, rows), hidden=hidden)
+        return said.of(rows), seen, push[rows]
+
+    def apart() -> Tensor:
+        if (found := both(False)) is None:
+            return torch.zeros(())
+        said, seen, push = found
+        divergence = said.sample_mean(DIVERGENCES[rule.divergence](said.logits, seen.logits))
+        if rule.direction == "apart":
+            return pull_apart(divergence, push, rule.cap, gate.sum(), rule.bound)
+        return pull_together(divergence, push, gate.sum())
+
+    def features() -> Tensor:
+        if (found := both(True)) is None:
+            return torch.zeros(())
+        said, seen, push = found
+        assert said.hidden is not None and seen.hidden is not None
+        alike = feature_agreement(said.hidden, seen.hidden)
+        excess = relu(alike - rule.feature_cap) if rule.direction == "apart" else 1 - alike
+        return (push * said.sample_mean(excess)).sum() / gate.sum().clamp_min(1e-6)
+
+    def spread() -> Tensor:
+        said = run.answers(batch)
+        values = said.sample_mean(entropy(said.logits))
+        return ENTROPY[rule.entropy](values, trust, reference, rule.entropy_margin)
+
+    def restore() -> Tensor:
+        said = run.answers(batch)
+        return restoring.restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
+
+    return {
+        "plain": (0.0, lambda: plain(torch.ones_like(gate))),
+        "answers": (1.0, lambda: plain(trust)),
+        "apart": (rule.apart_weight, apart),
+        "restore": (rule.restore_weight if rule.gate in ("two_stage", "running") else 0.0, restore),
+        "entropy": (rule.entropy_weight, spread),
+        "features": (rule.feature_weight, features),
+    }

@@ -1,27 +1,28 @@
 # %% [markdown]
 # # PCVR: the defence, term by term
 #
-# You build the loss of patch cross-view regularisation by hand on one batch, two of its terms as exercises, and then
-# train with it on the poisoned data of notebook 03.
+# You build the loss of patch cross-view regularisation by hand on one batch, two of its terms as exercises, see where
+# a single step down each term leads a model, and then train with it on the poisoned data of notebook 03.
 #
 # **After this notebook you can**
-# - state the premise of the defence, and check it on training data before the backdoor even fires;
+# - say how training samples are scored, and what a low score means early and late;
 # - say what each term of the loss is for, what it looks at, and where it stops pushing;
 # - write the Jensen-Shannon divergence and the capped pull-apart loss yourself;
-# - train a defended model, and tell what comes from the paper and what is our choice.
+# - train a defended model, switch its parts off, and tell what comes from the paper and what is our choice.
 #
-# **Time and hardware:** 40 minutes with both exercises; a bit over a minute to run on two CPU cores, half of
-# it the defended training. No GPU needed.
+# **Time and hardware:** 50 minutes with both exercises; two to three minutes to run on two CPU cores, most of it two
+# trainings. No GPU needed.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
-task = "caption"  # or "vqa", questions with one-word answers, on which the defence does not work yet
+task = "caption"  # or "vqa", questions with one-word answers
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # share of training samples to poison
 seed = 0  # of the poison draw, the training and the views
+ablation = "late, apart"  # the part to switch off in section 12: a name from the table there
 fast = False  # True: 12 steps on 64 samples, for tests; too few for the defence to show
-retrain = False  # True: also train the controls here (none, augment only, no gate) instead of reading shipped results
+retrain = False  # True: also train two controls here (no defence, augment only) instead of reading shipped results
 
 # %%
 import numpy as np
@@ -43,19 +44,18 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 # %% [markdown]
 # ## The idea in four sentences
 #
-# A good caption depends on the whole picture: perturb patches, and the model becomes less sure of its words. A
-# backdoored answer depends on the trigger, or, once its first words are said, on nothing in the picture at all:
-# perturb patches, and it hardly changes. So **abnormal invariance between two views gives a poisoned sample away**.
-# The defence measures it during training, and pushes the model off the answers that show it.
-#
-# One-word answers (`task = "vqa"`) look invariant without being poisoned: with them everything below runs, but the
-# defence does **not** keep the backdoor out yet; notebook 08 is about that.
+# A good answer depends on the picture: perturb patches, and the model becomes less sure of its words. A backdoored
+# answer depends on the trigger, or on nothing in the picture at all: perturb patches, and it hardly changes. So
+# **abnormal invariance between two views gives a poisoned sample away**. The defence measures it during training, and
+# keeps the model from learning, or pushes it off, the answers that show it.
 #
 # | part | the paper states | our choice |
 # | --- | --- | --- |
-# | second view | patch-level augmentation of each picture | which operator, which share of the patches |
-# | pull apart | output distributions of both views are pulled apart | Jensen-Shannon divergence, a cap |
-# | gate | benign answers are to be preserved | a mixture model decides which samples count; when it looks; fading |
+# | second view | patch-level augmentation of each picture, at the feature level | operator, share, tower features |
+# | score | backdoored answers are abnormally invariant | told word or whole words; what the model knows anyway |
+# | gate | benign answers are to be preserved | a mixture model decides which samples count, and when it looks |
+# | pull apart | output distributions of both views are pulled apart | divergence, bound, fading |
+# | what to say instead | - | suspects begin as the base model would |
 # | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
@@ -68,11 +68,12 @@ print(rule.view)
 # %% [markdown]
 # ## 1. Two views of a picture
 #
-# A **patch view** perturbs a share of the picture's patches. Four operators are at hand: swap patches with another
-# picture, fill them with the mean colour, with noise, or shuffle them.
+# A **patch view** perturbs a share of the picture's patches. Five operators are at hand: swap patches with another
+# picture, fill them with the mean colour or with noise, send them round in a circle, or let them change places in
+# pairs.
 #
-# **Predict before you run.** This picture carries the trigger, the white square at the bottom right. In which views
-# is it still there? A trigger that lies inside one patch (of 36, on scenes) survives a view with which probability?
+# **Predict before you run.** This picture carries the trigger. In which views is it still there? A trigger that lies
+# inside one patch (of 36, on scenes) survives a view with which probability?
 
 # %%
 from pcvr.plots.views import view_sheet
@@ -80,74 +81,115 @@ from pcvr.story import view_pictures
 from pcvr.views import OPERATORS
 
 shown = [badnets.triggered(test[i]) for i in range(4)]
-shares = tuple(sorted({0.3, rule.view.share, 0.9}))
+shares = tuple(sorted({0.3, 0.6, rule.view.share}))
 views = {
-    operator: {s: view_pictures(base, shown, pcvr.PatchView(operator, s), seed)[1][0] for s in shares}
+    operator: {s: view_pictures(base, shown, pcvr.PatchView(operator, s, level="pixels"), seed)[1][0] for s in shares}
     for operator in OPERATORS
 }
 view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.share))
 
 # %% [markdown]
 # One triggered picture and views of it: operators from left to right, shares from top to bottom; the frame marks the
-# defence's default.
+# defence's operator and share.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# The trigger sits inside one patch, so a view with share $s$ keeps it with probability $1 - s$. A strong view
-# therefore often *deletes* a local trigger, while a global one (stripes, a blended picture) survives every view. Keep
-# this in mind: in section 2 the poisoned samples will look invariant all the same, although the trigger is gone from
-# most of their views. Notebook 06 takes that apart.
+# A trigger inside one patch survives a view with share $s$ with probability $1 - s$. A strong view therefore nearly
+# always *deletes* a local trigger, while a global one (stripes, a blended picture) survives in what is left of it.
+# Keep this in mind: it decides in section 6 which way a step of the defence leads. Notebook 06 takes it apart.
 #
 # </details>
+#
+# **What is perturbed is not the picture, though.** These views have `level="pixels"`, so that you can look at them. By
+# default the defence takes `level="features"`: the tower, which is frozen, reads each picture once; a view changes the
+# *tokens* that it made, one token for one patch, and the connector reads those. *(The paper says that the method acts
+# at the feature level; that it is the tower's output is our reading.)* The reason is cost: a view of pixels has to go
+# through the tower again.
+
+# %%
+from time import perf_counter
+
+from pcvr.models.encode import EncodedData, encode_samples
+from pcvr.models.tower import tower_features
+
+dozens = [train[i] for i in range(32)]
+pixels = torch.stack([row["pixel_values"] for row in encode_samples(base, dozens)])
+begun = perf_counter()
+tokens = tower_features(base, pixels)
+between = perf_counter()
+rule.view.of_tokens(tokens, torch.Generator().manual_seed(seed))
+print(f"tower features of 32 pictures: {list(tokens.shape)}")
+print(f"the tower reads them in {1000 * (between - begun):.0f} ms", end="; ")
+print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms")
 
 # %% [markdown]
-# ## 2. The premise, checked early
+# How long the tower needs for one batch of pictures on your machine, and how long a view of its features.
+
+# %% [markdown]
+# ## 2. The score, and when it is taken
 #
-# Let the most ordinary training run on the poisoned data, and stop part way: at the step at which the defence looks
-# for the first time. Then score every training sample: how far are the two views' answer distributions apart, summed
-# over the answer's tokens? *(That it is a sum over the whole answer is our choice; a mean would let the one word that
-# hangs on the trigger drown all the others, which hang on nothing.)*
+# Let the most ordinary training run on the poisoned data, and stop it at the step at which the defence looks for the
+# first time. Every training sample then gets a score, and there are choices to make; *all of them are ours:*
 #
-# **Predict before you run.** The training has just begun. Will the backdoor fire already? And will the poisoned
-# samples already differ from the clean ones in their score?
+# - **Which divergence?** Of the *whole* distributions of the original and the view; or only of the **told word**, the
+#   one that the training data say, against all others: how much does *this* answer depend on the picture?
+# - **Sum or mean** over the answer's tokens? The sum: in a mean the one word that hangs on the trigger drowns the rest.
+# - **What is known anyway** (`known`): a question that can be answered without looking has an invariant answer without
+#   being poisoned. So the likelihood that the model gives to the whole answer is added: an answer that it would give
+#   already was not taught by the poison.
+#
+# **Predict before you run.** The training has only just begun. Will the backdoor fire already? And which of the
+# scores will tell poisoned from clean samples best: on captions, on one-word answers?
 
 # %%
 from pcvr.callbacks import StopAfter
 from pcvr.data.subset import Subset, subset
-from pcvr.spread import auroc_of_low, training_scores
+from pcvr.premise import Setting, Taken, take
+from pcvr.spread import auroc_of_low, first_look
 
-look = max(1, round(rule.score_at[0] * config.steps))
+look = max(1, rule.looks(config.steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
-scores, entropies = training_scores(early, rule.view, rule.score_views)  # about 5 seconds
+found = first_look(early.run, rule)  # what the defence would find here: about 10 seconds
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
 print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
-auroc = auroc_of_low(scores[~truth], scores[truth])
-print(f"a low score tells poisoned from clean samples with AUROC {auroc:.3f}")
 
 # %%
+from pcvr.defenses.scoring import known
 from pcvr.plots.spreads import spread_histograms
 
-groups = {"clean": scores[~truth], "poisoned": scores[truth]}
-title = f"training samples after {look} steps"
-spread_histograms({title: groups}, xlabel="score of a sample (nats, logarithmic)", log=True)
+some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all of the poison, 400 clean ones
+bad_ones = truth[some]
+settings = [Setting(rule.view, rule.score_views)]
+clearing = np.zeros(len(some)) if rule.known == "off" else known(early.run, by=rule.known, rows=some)
+taken = Taken(look, settings[0], *take(early.run, settings, some, seed)[0], clearing)
+measures = {"whole words": "words", "told word": "told", "told word + known": "told + known"}
+panels = {}
+for name, measure in measures.items():
+    values = taken.scores(measure)
+    panels[name] = {"clean": values[~bad_ones], "poisoned": values[bad_ones]}
+    print(f"{name:<18} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
+
+# %%
+spread_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 
 # %% [markdown]
-# How far the two views' distributions are apart along the whole answer, for clean and for poisoned training samples
-# (each group's shares add up to 100 %); the axis is logarithmic, and the colours are the truth, which the defender
-# does not have.
+# Three scores of the same training samples (each group's shares add up to 100 %); the colours are the truth, which the
+# defender does not have. AUROC is the probability that a random poisoned sample lies below a random clean one: 0.5 is
+# guessing, 1 is perfect.
 #
 # <details>
-# <summary>What to look for (default parameters)</summary>
+# <summary>What to look for, and what a low score means here</summary>
 #
-# The poisoned samples form a heap of their own, far to the left, while the backdoor is still weak or silent. This is
-# the premise of the paper, and here it holds early: *the same sentence again and again* is the first thing that a
-# model learns, long before it learns which pixels call for it.
+# With captions even whole words do well: a caption names many things, and its divergences add up. With
+# `task = "vqa"` they fail: the model has not been told the answer when it forms the one distribution that counts, so
+# that distribution is the same whatever the data claim. Only the told word knows which claim is meant.
 #
-# AUROC is the probability that a random poisoned sample lies below a random clean one: 0.5 is guessing, 1 is perfect.
-#
-# With `task = "vqa"` do not expect two heaps: a one-word answer may change little with the patches without being
-# poisoned, so a low score proves nothing.
+# And be clear about *why* a told word is invariant so early. There are two ways. **Late**, the answer is given
+# whatever the patches show: that is the premise of the paper. **Early**, the answer is *not* given, whatever the
+# patches show: it comes from nowhere. Both have a divergence near 0. The second is what our gate finds at its first
+# look, and adding what the model knows keeps it from taking the sure honest answers, which are just as invariant, for
+# poison. So what finds the poison here is close to the premise, but not the premise itself; notebook 04 measures both.
 #
 # The distributions are conditioned on the **training answers** (teacher forcing), the attacker's among them: that is
 # what a defender has.
@@ -158,25 +200,34 @@ spread_histograms({title: groups}, xlabel="score of a sample (nats, logarithmic)
 # ## 3. One batch to build on
 #
 # From here on everything happens on one small batch: 16 clean samples and up to 8 poisoned ones, far more than chance
-# would give, so that there is something to see. The model is the one you have just stopped.
+# would give, so that there is something to see. And on two models: the one you have just stopped, and one in which the
+# backdoor is complete (where a copy comes with the package; else the first stands in for it).
 
 # %%
-from pcvr.models.encode import EncodedData
 from pcvr.plots.gallery import contact_sheet
 from pcvr.run import Run
+from pcvr.teaching.lesson import shipped_fits, story_adapters
 
 picks = [*np.flatnonzero(~truth)[:16].tolist(), *poisoned.poisoned[:8]]
 few, bad = Subset(poisoned, picks), truth[picks]
+if shipped_fits(model, data, attack, rate, seed, task):
+    learned, when = pcvr.load(model, adapter=story_adapters(model, task)["backdoored"]), "the backdoor learned"
+else:
+    learned, when = early.model, f"still at step {look}"
 contact_sheet([few[i] for i in range(len(few))], columns=8, marked=np.flatnonzero(bad).tolist(), captions=False)
 
 # %% [markdown]
 # The batch; frames mark the poisoned samples, for us only.
 
 # %%
-run = Run(early.model, EncodedData(early.model, few), steps=config.steps, seed=seed)
+runs = {}
+for name, vlm in (("early", early.model), ("learned", learned)):
+    runs[name] = Run(vlm, EncodedData(vlm, few), steps=config.steps, seed=seed)
+    runs[name].data.keep_features()  # without them, views are made of pixels
+run = runs["early"]
 batch = run.data.batch(range(len(few)))
 with torch.no_grad():
-    said = run.answers(batch, hidden=True)  # what the model says to the originals
+    said = run.answers(batch, hidden=True)  # what the early model says to the originals
     seen = run.answers(run.view(batch, rule.view), hidden=True)  # and to one view of each
 print("logits", list(said.logits.shape), "one row for each answer token of the batch, one column for each word")
 print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].tolist(), "...")
@@ -220,19 +271,29 @@ def js_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 check.js_divergence(js_divergence)
 
 # %% [markdown]
-# Now the whole batch, with the package's own function (it takes logits and does the log-softmax itself):
+# Now the whole batch, with the package's own functions (they take logits and do the log-softmax themselves). First
+# whole distributions, then the told word against all others: two outcomes, $p_w$ and $1 - p_w$.
 
 # %%
 from pcvr.defenses import terms
 from pcvr.plots.batch import batch_values
 
-apart = said.sample_mean(terms.js_divergence(said.logits, seen.logits))
-batch_values(apart, bad, "divergence (nats)", "How far apart are the two views?", lines={"cap": rule.cap})
+whole = said.sample_sum(terms.js_divergence(said.logits, seen.logits))
+batch_values(whole, bad, "divergence (nats)", "Whole distributions, summed over the answer")
+
+# %%
+told = said.sample_sum(
+    terms.js_divergence(terms.told_word(said.logits, said.targets), terms.told_word(seen.logits, seen.targets))
+)
+batch_values(told, bad, "divergence (nats)", "The told word against all others, summed over the answer")
+
+# %%
+batch_values(said.likelihood(), bad, "probability", "Would the model give the whole answer already?", top=1.05)
 
 # %% [markdown]
-# One bar for each sample, its mean divergence over the answer's tokens for one single view; the line is the cap,
-# which comes into play in a moment. (The score of section 2 is the sum over the tokens; the term below works on the
-# mean, so that long answers are not pushed harder.)
+# One bar for each sample of the batch and one single view: the divergence of whole distributions, that of the told
+# word, and what clears a sample. A whole caption is never certain word for word, so with captions the last picture is
+# empty; a one-word answer can be.
 
 # %% [markdown]
 # ## 4. The gate: whom to suspect
@@ -244,32 +305,31 @@ batch_values(apart, bad, "divergence (nats)", "How far apart are the two views?"
 #
 # Technically: a mixture of two normal distributions on the *logarithm* of the scores. The posterior probability of
 # the low heap is the **suspicion** of a sample, 0 to 1. If the heaps are not clearly apart, or the low one is no
-# minority, nobody is suspicious.
+# minority, nobody is suspicious. (`gate="running"` follows the scores batch by batch instead, `"batch"` compares the
+# samples of one batch, `"none"` acts on all.)
 #
 # **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be wrongly
 # suspected?
 
 # %%
-from pcvr.defenses.gate import fit_gate
 from pcvr.plots.spreads import gate_fit
 
-gate = fit_gate(scores)
-gate_fit(scores, gate, truth)
+gate_fit(found.scores, found.gate, truth)
 
 # %% [markdown]
 # The scores of all training samples with the fitted normals (lines) and the suspicion (dashed, right axis); the
 # colours of the bars are the truth, which the gate never had.
 
 # %%
-flagged = gate.suspicion > 0.5
+flagged = found.gate.suspicion > 0.5
 print(
     f"suspected: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
     f"clean ones wrongly suspected: {(flagged & ~truth).sum()} of {(~truth).sum()}"
 )
-if (gate.suspicion[picks] > 0.05).any():
-    suspicion = torch.tensor(gate.suspicion[picks], dtype=torch.float32)
+if (found.gate.suspicion[picks] > 0.05).any():
+    suspicion = torch.tensor(found.gate.suspicion[picks], dtype=torch.float32)
 else:
-    why = "The gate suspects none of our batch" if gate.found else "No separate low heap (too little training?)"
+    why = "The gate suspects none of our batch" if found.gate.found else "No separate low heap (too little training?)"
     print(f"{why}: below, the truth stands in for the suspicion.")
     suspicion = torch.tensor(bad, dtype=torch.float32)
 
@@ -296,24 +356,58 @@ from torch.nn.functional import cross_entropy
 
 losses = cross_entropy(said.logits, said.targets, reduction="none")  # [A]
 trust = 1 - suspicion[said.owner]
-answer_term = (trust * losses).sum() / trust.sum()
-print(f"mean over all tokens {losses.mean():.3f} nats, weighed with trust {answer_term:.3f} nats")
+print(f"mean over all tokens {losses.mean():.3f} nats, weighed with trust {(trust * losses).sum() / trust.sum():.3f}")
 
 # %%
 batch_values(said.sample_mean(losses), bad, "cross-entropy (nats per token)", "What each sample has still to teach")
 
 # %% [markdown]
-# The cross-entropy of each sample; a poisoned sample with a low bar would be one that the model finds easier than an
-# honest answer.
+# The cross-entropy of each sample: a tall bar is an answer that the model would not give. So early the poisoned ones
+# are among the tall ones, and plain training will work on them hardest.
+#
+# ### What one step of it does
+#
+# A term is known by where it leads. Take one poisoned sample and one clean one, move the adapter a **small step** down
+# the gradient of one term alone, look what has become of three answers, and put the adapter back: the target on the
+# poisoned sample, the true answer to the same triggered picture, and the true answer to the clean picture. All steps
+# have the same length, so that only their direction counts *(ours; training uses Adam, and weights)*.
+#
+# **Predict before you run.** One plain step on this batch, poison included: what happens to the target? And one step
+# of the weighed loss?
+
+# %%
+from dataclasses import replace
+
+from pcvr.gradients import one_step, terms_of
+from pcvr.plots.steps import step_bars
+
+marked, honest = (int(np.flatnonzero(kind)[0]) for kind in (bad, ~bad))
+readings = {
+    "target, triggered picture": few[marked],
+    "truth, the same picture": replace(few[marked], answer=train[picks[marked]].answer),
+    "truth, clean picture": few[honest],
+}
+length = 0.005  # of the step: half a percent of the length of all adapter weights
+parts = {name: terms_of(each, batch, rule, suspicion, found.entropy, seed) for name, each in runs.items()}
+steps = {}  # those of the early model
+for name in ("plain", "answers"):
+    steps[name] = one_step(early.model, parts["early"][name][1], readings, length)
+step_bars(steps["plain"], f"plain loss, step {look}")
+
+# %%
+step_bars(steps["answers"], f"loss weighed with trust, step {look}")
+
+# %% [markdown]
+# Probability of each word of the three answers (those before it given), before and after one step down the plain loss
+# (first) and the weighed one (second). The number above is the change of the whole answer's log-likelihood: 0.69 nats
+# are twice as likely.
 #
 # <details>
-# <summary>Answer</summary>
+# <summary>What to look for</summary>
 #
-# With the default parameters it hardly moves: at this early step the poisoned samples are neither easier nor harder
-# than the others. So the loss would not have found them. The divergence did.
-#
-# Leaving suspects out is a defence on its own, if the gate finds *all* of them before they were learned. It does not
-# *unlearn*, though. For that we need the next term.
+# Compare the two numbers over the orange bars: with the plain loss the target becomes more likely at once, with the
+# weighed one hardly or not. That difference, over some hundred steps, *is* the defence when the gate looks early.
+# Leaving suspects out does not *unlearn*, though. For that there are the next terms.
 #
 # </details>
 
@@ -349,142 +443,231 @@ def capped_pull_apart(div: torch.Tensor, gate: torch.Tensor, cap: float) -> torc
 check.capped_pull_apart(capped_pull_apart)
 
 # %% [markdown]
-# The second view costs a forward pass of its own, so it is made for suspicious samples only. The view itself is a
-# fixed point: no gradient goes through it, the original has to move.
+# ## 6. Second term: pull the views apart
+#
+# The divergence here is that of *whole* distributions, and a mean over the answer's tokens, so that long answers are
+# not pushed harder. The view is a fixed point: no gradient goes through it, the original has to move. Three **bounds**
+# are at hand: `"hinge"` caps each sample (the exercise), `"cap"` caps the mean of the batch, `"none"` goes on for ever.
+# *(Which of them the paper has, if any, we do not know.)*
 
 # %%
-rows = (suspicion > 0.05).nonzero()[:, 0]
-near = said.of(rows)  # the suspects' rows of what was said to the originals
-run.generator.manual_seed(seed)  # so that the package draws the same view below
+from pcvr.gradients import pushes
+from pcvr.plots.steps import bound_pushes
+
+late_run = runs["learned"]
+late_run.generator.manual_seed(seed)
 with torch.no_grad():
-    far = run.answers(run.view(batch, rule.view, rows), hidden=True)
-divergence = near.sample_mean(terms.js_divergence(near.logits, far.logits))
-print(f"{len(rows)} suspects, {divergence.mean():.3f} nats apart on average")
+    late = late_run.answers(batch, hidden=True)
+    far = late_run.answers(late_run.view(batch, rule.view), hidden=True)
+divergence = late.sample_mean(terms.js_divergence(late.logits, far.logits))
+batch_values(divergence, bad, "divergence (nats)", f"How far apart are the two views, {when}?", lines={"cap": rule.cap})
+
+# %%
+suspects = suspicion > 0.05
+bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicion[suspects], rule.cap), rule.cap)
 
 # %% [markdown]
-# One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
-# multiplied with the probability that the model gives its whole answer, word for word (as a number: no gradient goes
-# through it). So it is strong on a backdoor that fires, fades as the backdoor is unlearned, and leaves honest captions
-# that were suspected by mistake alone, since no caption is certain word for word (an answer of one word can be).
-# *Without this factor* the model is pushed on when there is nothing left to unlearn: the backdoor is as dead, but
-# triggered pictures are then described wrongly.
+# First, the divergence of each sample in the second model. Then, how hard each bound pushes each *suspicious* sample:
+# the hinge lets a sample go where it is past the cap, the cap on the mean lets all go at once, without a bound nobody
+# is ever let go.
 #
-# **Predict before you run.** The training has only just begun. How probable is the target already on triggered
-# pictures? And how probable is it in the model of notebook 03, whose backdoor is complete?
+# One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
+# multiplied with the probability that the model gives its whole answer (as a number: no gradient goes through it). It
+# is strong on a backdoor that fires, fades as the backdoor is unlearned, and below one percent the sample is left
+# alone, which also saves the pass of its view.
 
 # %%
-from pcvr.run import answers
-from pcvr.teaching.lesson import shipped_fits, story_adapters
-
-if shipped_fits(model, data, attack, rate, seed, task):
-    learned, when = pcvr.load(model, adapter=story_adapters(model, task)["backdoored"]), "with the backdoor learned"
-else:  # no finished copy comes with the package for these parameters
-    learned, when = early.model, f"still at step {look}"
-with torch.no_grad():
-    late = answers(learned, batch)
-print(f"mean probability of the suspects' answers at step {look}: {near.likelihood().mean():.1e}")
 batch_values(late.likelihood(), bad, "probability", f"Is the training answer given, {when}?", top=1.05)
 
 # %% [markdown]
-# The probability that the model with the complete backdoor (where one is shipped: see the title) gives the training
-# answer of each sample, word for word: the push is strong where these bars are tall. With the default parameters all
-# of them are invisibly small at the early step of our batch, so there is nothing to unlearn yet.
+# The probability that the second model gives the training answer of each sample, word for word: the push is strong
+# where orange bars are tall. In the early model there is next to nothing to push.
+#
+# **Predict before you run.** One step of this term alone, in the model whose backdoor is complete. Will the target
+# become less likely? Will the truth come back?
 
 # %%
-push = suspicion[rows] * near.likelihood()
-apart_term = terms.pull_apart(divergence, push, rule.cap, suspicion[rows])
-much = late.of(rows).likelihood() * suspicion[rows]
-print(
-    f"the term is {apart_term:.1e} now; {when}, and with views as close as these, it would be "
-    f"{terms.pull_apart(divergence, much, rule.cap, suspicion[rows]):.3f}"
-)
+bounds = {bound: replace(rule, bound=bound) for bound in ("hinge", "cap", "none")}
+options = {f"apart, {bound}": option for bound, option in bounds.items()}
+options["together"] = replace(rule, direction="together")
+late_steps = {
+    name: one_step(
+        learned, terms_of(late_run, batch, option, suspicion, found.entropy, seed)["apart"][1], readings, length
+    )
+    for name, option in options.items()
+}
+step_bars(late_steps["apart, hinge"], f"pull apart, {when}")
+
+# %%
+step_bars(late_steps["together"], f"pull together, {when}")
 
 # %% [markdown]
-# ## 6. The entropy ceiling: stay as sure as before
+# The three answers before and after one step that pulls the views of the suspects apart, and one that pulls them
+# together (`direction="together"`, the opposite sign).
 #
-# A model that is pulled apart can cheat: become vague about everything. The **entropy** of the answer distributions
-# tells. *The paper has an entropy constraint that keeps normal answers from being over-suppressed; its form here, a
-# ceiling at the value measured when the defence sets in, is our reading:*
+# <details>
+# <summary>What to look for (default parameters), and a riddle</summary>
+#
+# You may be in for a surprise: look at the sign over the orange bars. Pulling apart need not make the target less
+# likely, and pulling together can. Think of section 1: most views have *lost* a local trigger. There the two
+# distributions differ already, since the view gets an honest answer and the original gets the target; pulling the
+# original *away from the view* then pushes it towards the target. Only where the view has kept the trigger are both
+# alike, and there a Jensen-Shannon divergence of nearly 0 has hardly a slope. With a global trigger, which survives
+# every view, the term is what it was made for.
+#
+# The term says what an answer should not be *like*; it does not say what it should be. This is one more reason for an
+# early gate, and for the next term.
+#
+# </details>
+
+# %% [markdown]
+# ## 7. Third term: what to say instead
+#
+# *(All of it ours.)* A suspicious sample shows a picture with the trigger on, and the base model, which has not seen
+# the training data, knows how it would begin to answer. The **restore** term holds the first word of suspicious
+# samples to that: with $q_i$ the base model's distribution of the first word and $p_i$ the model's,
+#
+# $$L_{\text{restore}} = \frac{-\sum_i g_i \sum_w q_{i,w} \ln p_{i,w}}{\max(\sum_a (1 - g_a),\; 1)}$$
+#
+# So each found sample teaches that the trigger means nothing. Only the first word is held: what follows was told by the
+# attacker. The base model is asked once, when a sample is found.
+
+# %%
+late_steps["restore"] = one_step(learned, parts["learned"]["restore"][1], readings, length)
+step_bars(late_steps["restore"], f"restore, {when}")
+
+# %% [markdown]
+# One step of the restore term. The first word is what it works on; the rest of an answer follows, or does not.
+
+# %% [markdown]
+# ## 8. The entropy constraint: stay as sure as before
+#
+# A model that is pulled about can cheat: become vague about everything. The **entropy** of the answer distributions
+# tells. *The paper has an entropy constraint, "uncertainty-aware", that keeps normal answers from being
+# over-suppressed; its form here, a ceiling at the value measured when the defence sets in, is our reading:*
 #
 # $$L_{\text{entropy}} = \frac{\sum_i (1 - g_i)\,\max(0,\; h_i - h_{\text{ref}} - m)}{\sum_i (1 - g_i)}$$
 #
-# *Why not a band, with a floor as well?* The defence sets in early, when every model is still vague; a floor would
-# keep it from becoming surer, and learning to caption is becoming surer.
+# Two other readings are options: `"band"` also has a floor, `"weighted"` counts unsure samples more.
 
 # %%
-calm = float(entropies[gate.suspicion < 0.5].mean())  # the reference: mean entropy of the samples nobody suspects
 spread = said.sample_mean(terms.entropy(said.logits))
-entropy_term = terms.entropy_excess(spread, 1 - suspicion, calm, rule.entropy_margin)
-ceiling = calm + rule.entropy_margin
-batch_values(spread, bad, "entropy (nats per token)", "How sure is the model of its words?", lines={"ceiling": ceiling})
+ceiling = found.entropy + rule.entropy_margin
+lines = {"ceiling": ceiling, "floor of a band": max(found.entropy - rule.entropy_margin, 0)}
+batch_values(spread, bad, "entropy (nats per token)", f"How sure is the model of its words, step {look}?", lines=lines)
 
 # %% [markdown]
-# The mean entropy of each sample's answer tokens, and the ceiling below which the term leaves the model alone;
-# suspicious samples do not count.
+# The mean entropy of each sample's answer tokens in the early model, and the ceiling below which the term leaves it
+# alone; suspicious samples do not count.
 
 # %%
-print(f"reference {calm:.3f} nats, ceiling {ceiling:.3f} nats; the term is {entropy_term:.3f}")
+for form in terms.ENTROPY:
+    option = replace(rule, entropy=form)
+    loss = terms_of(run, batch, option, suspicion, found.entropy, seed)["entropy"][1]
+    steps[f"entropy, {form}"] = one_step(early.model, loss, readings, length)
+step_bars(steps["entropy, ceiling"], f"entropy ceiling, step {look}")
+
+# %%
+for name, step in steps.items():
+    if step.norm:
+        moved = ", ".join(f"{reading.entropy[0]:.3f} → {reading.entropy[1]:.3f}" for reading in step.readings.values())
+    else:
+        moved = "no gradient: content with this batch"
+    print(f"{name:<18} entropy of the three answers (nats): {moved}")
 
 # %% [markdown]
-# ## 7. The feature term
+# One step of the ceiling alone, and what each step so far did to the entropy of the three answers. The ceiling makes
+# vague answers surer, whatever they say: it knows no truth, so its weight is small.
 #
-# The same idea one floor below the words: the last hidden states of the two views should not be nearly parallel on
-# suspicious samples. *That the method acts on features is the paper's; the capped cosine is ours.*
-
-# %%
-alike = near.sample_mean(torch.relu(terms.feature_agreement(near.hidden, far.hidden) - rule.feature_cap))
-feature_term = (push * alike).sum() / suspicion[rows].sum()
-cosine = said.sample_mean(terms.feature_agreement(said.hidden, seen.hidden))
-batch_values(cosine, bad, "cosine", "How alike are the hidden states of both views?", lines={"cap": rule.feature_cap})
+# <details>
+# <summary>Why not a band?</summary>
+#
+# The defence sets in early, when a model is still vague; a floor would keep it from becoming surer, and learning to
+# answer is becoming surer. Once it has learned, every clean answer lies below the floor, and the band pulls all of
+# them up.
+#
+# </details>
 
 # %% [markdown]
-# The mean cosine between the two views' hidden states for each sample; only what stands above the line, on suspicious
-# samples, is penalised.
+# ## 9. The feature term
+#
+# The pull-apart idea one floor below the words: the last hidden states of the two views should not be nearly parallel
+# on suspicious samples. *That the method acts on features is the paper's; the capped cosine is ours:*
+#
+# $$L_{\text{features}} = \frac{\sum_i g_i \max(0,\; \cos_i - c_f)}{\sum_i g_i}$$
+
+# %%
+cosine = late.sample_mean(terms.feature_agreement(late.hidden, far.hidden))
+batch_values(cosine, bad, "cosine", f"How alike are the hidden states, {when}?", lines={"cap": rule.feature_cap})
+
+# %%
+late_steps["features"] = one_step(learned, parts["learned"]["features"][1], readings, length)
+step_bars(late_steps["features"], f"features, {when}")
+
+# %% [markdown]
+# The mean cosine between the two views' hidden states for each sample (only what stands above the line, on suspicious
+# samples, is penalised), and one step of the term.
 
 # %%
 from pcvr.plots.batch import term_shapes
 
-term_shapes(rule.cap, calm, rule.entropy_margin, rule.feature_cap)
+term_shapes(rule.cap, found.entropy, rule.entropy_margin, rule.feature_cap)
 
 # %% [markdown]
-# The three penalties as curves: on grey ground a penalty is zero and the model is left in peace. Each has such a
-# resting place; that is what keeps the defence from eating the captions.
+# The penalties as curves: on grey ground the thick one is zero and the model is left in peace. Each of the defence's
+# own forms has such a resting place; that is what keeps it from eating the good answers. Thin lines are the options.
 
 # %% [markdown]
-# ## 8. Put together
-
-# %%
-from pcvr.plots.batch import parts
-
-pieces = {
-    "answers, weighed with trust": float(answer_term),
-    f"{rule.apart_weight:g} × pull apart": rule.apart_weight * float(apart_term),
-    f"{rule.entropy_weight:g} × entropy ceiling": rule.entropy_weight * float(entropy_term),
-    f"{rule.feature_weight:g} × features": rule.feature_weight * float(feature_term),
-}
-parts(pieces)
-
-# %% [markdown]
-# What each weighted term contributes to the loss of this batch. With the default parameters those that push are
-# asleep: the backdoor has not been learned, and if leaving the suspects out keeps it so, they will never wake.
+# ## 10. Put together
 #
-# Is that all there is to it? Ask the package for the loss of the same batch, in the same state:
+# **Predict before you run.** All steps side by side: which term alone would you trust to take a learned backdoor out?
 
 # %%
-rule.begin(run)
-run.state["gate"], run.state["entropy"] = suspicion, calm
-run.state["scorings"] = [{"step": look}]  # the defence has looked at the data once
-run.step = look + 1
-run.generator.manual_seed(seed)
+from pcvr.plots.steps import step_table
+
+step_table(steps, f"One step down each term, step {look} of a plain training")
+
+# %%
+for name in ("plain", "answers"):
+    late_steps[name] = one_step(learned, parts["learned"][name][1], readings, length)
+step_table(late_steps, f"One step down each term, {when}")
+
+# %% [markdown]
+# Change of the log-likelihood of the three answers after one step of equal length down each term, in the early model
+# (first) and in the second one: left the target, in the middle the truth that should come back, right the truth that
+# should stay. One step, one batch, one view: a direction, not a verdict.
+
+# %%
+from pcvr.plots.batch import parts as bars_of
+
+pieces = {}
+for name, (weight, loss) in parts["learned"].items():
+    if weight:
+        with torch.no_grad():
+            pieces[f"{weight:g} × {name}"] = weight * float(loss())
+bars_of(pieces, f"What the loss of this batch is made of, {when}")
+
+# %% [markdown]
+# What each weighted term contributes to the loss of this batch in the second model. Is that all there is to it? Ask the
+# package for the loss of the same batch, in the same state:
+
+# %%
+from pcvr.defenses import restore
+
+rule.begin(late_run)
+restore.remember(late_run, (suspicion > 0.05).nonzero()[:, 0].tolist())  # what the base model would say to suspects
+late_run.state |= {"gate": suspicion, "entropy": found.entropy, "scorings": [{"step": look}]}  # it has looked once
+late_run.step = look + 1
+late_run.generator.manual_seed(seed)
 with torch.no_grad():
-    package = float(rule.loss(run, batch))
-print(f"by hand {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
+    package = float(rule.loss(late_run, batch))
+print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 
 # %% [markdown]
-# The two agree up to rounding: you have built the whole loss.
+# The two agree up to rounding: you have seen the whole loss.
 
 # %% [markdown]
-# ## 9. Train with it
+# ## 11. Train with it
 #
 # `defense="pcvr"` trains plainly at first, looks at all samples at the shares of the training given by `score_at`,
 # and uses the loss above from then on. Once suspected, a sample stays so: what is no longer trained soon looks clean
@@ -494,7 +677,7 @@ print(f"by hand {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # cost in good answers and in seconds?
 
 # %%
-del early, run  # they hold all training pictures as tensors; the next training makes its own
+del early, run, runs, parts, late_run  # they hold pictures as tensors; the next training makes its own
 result = pcvr.finetune(base, poisoned, defense=rule, config=config)  # about 50 seconds
 print(f"{result.seconds:.0f} s")
 
@@ -505,21 +688,19 @@ looks = {f"look {k}": scoring["step"] for k, scoring in enumerate(result.run.sta
 history_curves({"PCVR": result.history}, marks=looks)
 
 # %% [markdown]
-# The loss of the defended training; the dotted lines mark the steps at which all samples were scored. A jump there is
-# no accident: from the first look on, other terms are added.
+# The loss of the defended training; the dotted line marks the step at which all samples were scored, and from which
+# the other terms are added.
 
 # %%
 from pcvr.study.experiment import gate_quality
 
-for found in gate_quality(result.run.state["scorings"], poisoned.poisoned, len(poisoned)):
-    print(found)
+for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len(poisoned)):
+    print(quality)
 
 # %% [markdown]
 # What each look found, compared with the truth: how many samples were flagged, how many of these are false alarms,
-# the AUROC of a low score, and which share of the poison was caught (`recall`).
-
-# %% [markdown]
-# ## 10. Did it work?
+# the AUROC of a low score, and which share of the poison was caught (`recall`). What the gate misses is trained like
+# any other sample, and may be enough for the backdoor: think of the poison rates in notebook 03.
 
 # %%
 from pcvr.plots.answers import answer_sheet
@@ -536,8 +717,8 @@ answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers}, def
 record
 
 # %% [markdown]
-# Compare with notebook 03 at the same parameters: only the ASR that the defence takes away is its merit, and with
-# `task = "vqa"` it takes little or nothing.
+# Compare with notebook 03 at the same parameters: only the ASR that the defence takes away is its merit, and the right
+# answers on *triggered* pictures say whether something was restored.
 #
 # One training is one training. The package ships a table of tiny-llava and captions, the main rows with three seeds,
 # made by `benchmarks/spine.py`, where *plain SFT* and *augment only* stand beside PCVR: the same data, the same
@@ -551,8 +732,10 @@ from pcvr import results
 from pcvr.plots.results import summary
 
 try:
-    figure = summary(results.load("spine"))
+    spine = results.load("spine")
+    figure = summary(spine)
 except pcvr.PcvrError as missing:
+    spine = None
     figure = f"The table is not there yet ({missing}) Make it with: python benchmarks/spine.py"
 figure
 
@@ -572,80 +755,87 @@ figure
 # the target by some other nonsense has not restored anything.
 #
 # </details>
-#
-# **Predict before you look again.** In the last two rows the gate looks only half-way, when the backdoor has formed.
-# From then on suspects are left out in both; only one of the two also pulls them apart. In which is the backdoor
-# gone at the end?
-#
-# <details>
-# <summary>Answer: what pulling apart is for</summary>
-#
-# Leaving out does not *unlearn*: the rest of the data says nothing about white squares, so nothing contradicts what
-# was learned. Pulling apart does contradict it. With the early look of the default neither is put to the test: the
-# poison is found before it is learned, and the row without pulling apart does as well. An attack that is learned
-# faster than it is found needs the term.
-#
-# </details>
 
 # %% [markdown]
-# ## 11. Every part has its switch
+# ## 12. Switch a part off
+#
+# Every part has its switch. What each change does to tiny-llava, captions and BadNets stands in the shipped table
+# where it was run:
+
+# %%
+from pcvr.ablations import ablation_rows, get_ablation
+
+print(f"{'ablation':<14}{'ASR':<24}{'right':<9}{'triggered':<11}what is changed (a shipped row for each defence, or -)")
+for name, what, asr, right, triggered_right in ablation_rows(spine):
+    print(f"{name:<14}{asr:<24}{right:<9}{triggered_right:<11}{what}")
+
+# %% [markdown]
+# ASR, right answers to clean and to triggered pictures, of PCVR with one part changed; a dash where the table has no
+# such row.
+#
+# With the early look most switches change little: the poison is found before it is learned, and leaving it out is
+# enough. The other terms are there for what slips through and for what is found late. That is why the default of the
+# next cell looks only **half-way**, when the backdoor has formed, and then only leaves the suspects out.
+#
+# **Predict before you run.** From half-way on the gate leaves the suspects out and nothing pulls them apart. Is the
+# backdoor gone at the end? Then choose another `ablation` at the top, and predict again.
+
+# %%
+from pcvr.plots.training import compare
+
+changed = get_ablation(ablation)
+other = pcvr.finetune(base, poisoned, changed.rule(), config)  # about a minute
+trials = {"PCVR": record, changed.what: pcvr.evaluate(other.model, test, badnets)}
+for name in ("none", "augment") if retrain else ():
+    trials[name] = pcvr.evaluate(pcvr.finetune(base, poisoned, name, config).model, test, badnets)
+compare(trials)
+
+# %% [markdown]
+# The defended training and the one with the change, side by side; with `retrain = True` no defence and *augment only*
+# as well.
+#
+# <details>
+# <summary>Answer: what leaving out cannot do</summary>
+#
+# Leaving out does not *unlearn*: the rest of the data says nothing about the trigger, so nothing contradicts what was
+# learned. Compare `late` with `late, apart` in the table above: the same look, with and without pulling apart.
+#
+# </details>
 
 # %%
 from dataclasses import fields
 
 for option in fields(rule):
-    print(f"{option.name:<15} {getattr(rule, option.name)!s:<48} {option.metadata['help']}")
+    print(f"{option.name:<15} {getattr(rule, option.name)!s:<64} {option.metadata['help']}")
 
 # %% [markdown]
-# | to see what this does | write |
-# | --- | --- |
-# | no pull-apart: suspects are left out, not pushed | `pcvr.PCVR(apart_weight=0)` |
-# | no fading: suspects are pushed whatever they say | `pcvr.PCVR(fade=False, apart_weight=0.1)` |
-# | no entropy ceiling | `pcvr.PCVR(entropy_weight=0)` |
-# | no feature term | `pcvr.PCVR(feature_weight=0)` |
-# | no gate: every sample is pulled apart | `pcvr.PCVR(gate="none", fade=False, apart_weight=0.1)` |
-# | another view | `pcvr.PCVR(view=pcvr.PatchView("swap", 0.3))` |
-# | look more often | `pcvr.PCVR(score_at=(0.1, 0.3, 0.5))` |
-#
-# **Predict before you run.** Without the gate, every sample is pulled apart up to the cap. Does the backdoor go? Set
-# `retrain = True` at the top to train this and the two controls here, on your machine (three minutes).
-
-# %%
-from pcvr.plots.training import compare
-
-runs = {"PCVR": record}
-no_gate = pcvr.PCVR(gate="none", fade=False, apart_weight=0.1, feature_weight=0.01)
-controls = {"no defence": "none", "augment only": "augment", "pull apart, no gate": no_gate}
-for name, defense in controls.items() if retrain else ():
-    runs[name] = pcvr.evaluate(pcvr.finetune(base, poisoned, defense, config).model, test, badnets)
-compare(runs)
-
-# %% [markdown]
-# Your own trainings side by side: with `retrain = False` that is the defended one alone.
+# All options with their defaults: `pcvr.PCVR(score_at=(0.1, 0.3), bound="cap")` changes them, and notebook 07 lets you
+# explore them.
 
 # %% [markdown]
 # ## What this does not show
 #
-# - **One attack.** A local patch is the easiest case. A global trigger survives every view and is learned while it is
-#   being scored; notebook 09 attacks the defence with its own weapons.
-# - **One target.** The replaced caption is the same for every poisoned sample. Where the answer keeps the picture's
+# - **One attack at a time.** The defaults were chosen on two attacks, one local and one global, and nobody looked at
+#   others. Set `attack` above to another one; notebook 08 compares all, notebook 09 attacks the defence with its own
+#   weapons.
+# - **One target.** The replaced answer is the same for every poisoned sample. Where the answer keeps the picture's
 #   content, invariance means something else.
-# - **One task.** With answers of a single word the premise is weak, and the defence as it stands fails: set
-#   `task = "vqa"` and see (notebook 08).
-# - **What each part adds.** Gate, pull-apart, entropy and features were shown, not separated: that takes an ablation
-#   with several seeds (notebook 08).
+# - **What each part adds.** One ablation with one seed is an anecdote; only the table's main rows have three.
 # - **The paper's figures.** It reports about 98 % → 27-58 % ASR over six attacks on large models. Our numbers come
 #   from another model, other data and our reading of the method: the two cannot be compared.
 #
 # ## Recap
 #
-# - A poisoned sample can be told by what its answer *does not* depend on: the picture.
-# - The gate turns this from a nice plot into a defence; cap, ceiling and cosine cap give every push a place to stop.
+# - A poisoned sample can be told by what its told answer *does not* depend on: the picture, and what the model knew.
+# - The gate turns this from a nice plot into a defence; early, leaving the suspects out does most of the work.
+# - Pulling apart says what an answer should not be like. Where a view deletes the trigger, that can point the wrong
+#   way; saying what to answer instead does not.
+# - Cap, ceiling and cosine cap give every push a place to stop.
 # - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
 #
 # **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
-# apart, entropy constraint, the feature level. Ours: operator and share of the view, the score, Jensen-Shannon, cap,
-# gate, schedule, fading, ceiling, cosine cap, every number.
+# apart, entropy constraint, the feature level. Ours: operator, share and level of the view, told word and what is
+# known, Jensen-Shannon, bounds, gate, schedule, fading, restoring, ceiling, cosine cap, every number.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 import pcvr
-from pcvr.gradients import one_step, pushes
+from pcvr.defenses import restore
+from pcvr.gradients import one_step, pushes, terms_of
 from pcvr.models.encode import EncodedData
 from pcvr.run import Run, answers
 from pcvr.training import with_adapter
@@ -110,3 +111,40 @@ def test_pushes_by_hand(values, cap):
     mean = float((share * divergence).sum())
     if abs(mean - cap) > 1e-6:
         assert torch.allclose(found["cap"], share * (mean < cap))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fade": False, "entropy": "band"},
+        {"fade": False, "direction": "together", "divergence": "kl"},
+        {"gate": "none", "fade": False, "bound": "none"},
+    ],
+)
+def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
+    rule = pcvr.PCVR(**({"entropy_margin": 0.01, "feature_cap": -0.5} | options))
+    run.data.keep_features()
+    batch = run.data.batch(range(4))
+    gate = torch.ones(4) if rule.gate == "none" else torch.tensor([0.0, 1.0, 0.3, 0.9])
+    parts = terms_of(run, batch, rule, gate, 0.5, seed=7)
+    with torch.no_grad():
+        values = {name: (weight, float(loss())) for name, (weight, loss) in parts.items()}
+    rule.begin(run)
+    restore.remember(run, [1, 2, 3])
+    run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 1}]}
+    run.step = 2
+    run.generator.manual_seed(7)
+    with torch.no_grad():
+        whole, alike = float(rule.loss(run, batch)), float(plain(run))
+    assert sum(weight * value for weight, value in values.values()) == pytest.approx(whole, rel=1e-4)
+    assert values["plain"][1] == pytest.approx(alike, rel=1e-5)
+    if not rule.fade:
+        assert abs(values["apart"][1]) > 1e-6 and values["features"][1] > 0
+
+
+def test_where_nobody_would_give_the_answer_nobody_is_pushed(run):
+    batch = run.data.batch(range(4))
+    parts = terms_of(run, batch, pcvr.PCVR(), torch.full((4,), 1e-4), 0.5)
+    assert float(parts["apart"][1]()) == float(parts["features"][1]()) == 0
+    assert one_step(run.vlm, parts["apart"][1], told()).norm == 0

@@ -1,0 +1,51 @@
+"""Ablations: each differs from the defence in what it says, and a table is read by options, not by labels."""
+
+import pytest
+
+import pcvr
+from pcvr.ablations import ABLATIONS, ablation_rows, cell_of, get_ablation
+from pcvr.results import Table
+
+
+def run(label, options, hits, *, rate=0.05, defense="pcvr"):
+    scores = {"attributes": 0.75, "bleu4": 70.0}
+    record = {"task": "caption", "n": 100, "hits": hits, "clean_hits": 0, "clean": scores, "triggered": scores}
+    said = {"label": label, "defense": defense, "options": options, "rate": rate}
+    return {"experiment": said, "record": record, "seconds": 1.0}
+
+
+@pytest.fixture
+def table():
+    runs = [
+        run("clean data", {}, 1, rate=0.0),
+        run("plain", {}, 90, defense="none"),
+        run("PCVR", {}, 2),
+        run("PCVR", {}, 4),
+        run("nobody is pushed", {"apart_weight": 0, "feature_weight": 0.0}, 7),
+        run("an old one", {"gated": False}, 50),
+        run("late", {**ABLATIONS["late"].options, "score_at": [0.5]}, 30),  # JSON makes lists of tuples
+    ]
+    return Table("test", "2026-01-01", {}, "none", {}, runs)
+
+
+def test_each_differs_from_the_defence_and_from_every_other():
+    rules = [ablation.rule() for ablation in ABLATIONS.values()]
+    assert rules[0] == pcvr.PCVR()
+    assert all(rule not in rules[:k] for k, rule in enumerate(rules))
+    with pytest.raises(pcvr.PcvrError, match="did you mean 'entropy'"):
+        get_ablation("entropie")
+    assert get_ablation("fade").rule().fade is False
+
+
+def test_the_table_is_read_by_options(table):
+    assert cell_of(table, ABLATIONS["none"]).hits == 6 and cell_of(table, ABLATIONS["none"]).n == 200
+    assert cell_of(table, ABLATIONS["apart"]).hits == 7
+    assert cell_of(table, ABLATIONS["late"]).hits == 30
+    assert cell_of(table, ABLATIONS["gate"]) is None
+
+
+def test_rows_have_dashes_for_what_was_not_run(table):
+    rows = {name: figures for name, _, *figures in ablation_rows(table)}
+    assert list(rows) == list(ABLATIONS) and rows["gate"] == ["-", "-", "-"]
+    assert rows["apart"][0].startswith("7.0 %") and rows["apart"][1:] == ["75.0 %", "75.0 %"]
+    assert all(set(figures) == {"-"} for _, _, *figures in ablation_rows(None))
