@@ -13,11 +13,13 @@ from torch.nn.functional import cross_entropy, relu
 from pcvr.checks import check_number
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.gate import Gate
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, unknown_name
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.run import Answers, Run
+
+PER = ("batch", "sample")
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class ABL(Defense):
     Li et al. 2021 observe that a backdoor is learned faster than the task. With ``l`` the loss of a sample, here the
     mean cross-entropy of its answer tokens in nats, the stages are
 
-    - ``isolate``: local gradient ascent, ``mean sign(l - gamma) l``: below `gamma` the sign turns and the loss is
-      pushed up again, so that ordinary samples stay near `gamma` while backdoored ones still fall below it. At the end
-      the `portion` of the samples with the lowest loss is isolated;
+    - ``isolate``: local gradient ascent, ``sign(l - gamma) l``: below `gamma` the sign turns and the loss is pushed up
+      again, so that ordinary samples stay near `gamma` while backdoored ones still fall below it. At the end the
+      `portion` of the samples with the lowest loss is isolated;
     - ``train``: ordinary fine-tuning on all others;
     - ``unlearn``: global gradient ascent, ``mean l over the others - mean l over the isolated``.
 
     From the paper: both losses; from it and the authors' code: ``gamma = 0.5`` and one per cent isolated. `gamma` was
-    chosen for pictures in ten classes; it is kept, though a caption's loss is another.
+    chosen for pictures in ten classes; it is kept, though a caption's loss is another. The paper's formula takes the
+    sign sample by sample, which holds backdoored samples at `gamma` too; the authors' code takes it of the mean loss of
+    a batch, as the default here does.
 
     Ours: the ascent is bounded. ``-mean l`` has no least value, and would go on until the model is destroyed; it
     becomes ``mean relu(ceiling - l)``, which leaves a sample alone once its loss is at `ceiling`. The authors' code
@@ -47,6 +51,7 @@ class ABL(Defense):
 
     Attributes:
         gamma: loss in nats below which the sign turns, above 0.
+        per: what the sign is taken of, the mean of a ``"batch"`` or each ``"sample"``.
         portion: share of the samples that is isolated, in ``(0, 1)``; at least one sample is.
         early: share of the steps in the first stage, in ``(0, 1)``.
         late: share of the steps in the last stage, in ``(0, 1)``; with `early` below 1.
@@ -56,6 +61,7 @@ class ABL(Defense):
 
     name: ClassVar[str] = "abl"
     gamma: float = field(default=0.5, metadata={"help": "loss in nats below which ascent sets in (paper: 0.5)"})
+    per: str = field(default="batch", metadata={"help": "sign of each sample (paper's formula) or batch (its code)"})
     portion: float = field(default=0.01, metadata={"help": "share of the samples isolated, (0, 1) (paper: 0.01)"})
     early: float = field(default=0.2, metadata={"help": "share of steps before isolating, (0, 1) (ours)"})
     late: float = field(default=0.2, metadata={"help": "share of steps that unlearn, (0, 1) (ours)"})
@@ -65,6 +71,8 @@ class ABL(Defense):
     def __post_init__(self) -> None:
         for name in ("gamma", "late_rate", "ceiling"):
             check_number(name, getattr(self, name), 0, 1e6, above=True)
+        if self.per not in PER:
+            raise unknown_name("choice of per", self.per, PER)
         for name in ("portion", "early", "late"):
             check_number(name, getattr(self, name), 0, 1, above=True)
             if getattr(self, name) == 1:
@@ -91,7 +99,7 @@ class ABL(Defense):
         """The loss of the stage under way, a scalar."""
         losses = sample_losses(run.answers(batch))
         if run.stage == "isolate":
-            return flooded(losses, self.gamma)
+            return flooded(losses if self.per == "sample" else losses.mean()[None], self.gamma)
         if run.stage == "unlearn":
             isolated = run.state["isolated"][batch["index"].cpu()].to(losses.device)
             return unlearning(losses, isolated, self.ceiling)
@@ -125,7 +133,7 @@ def sample_losses(said: Answers) -> Tensor:
 
 
 def flooded(losses: Tensor, gamma: float) -> Tensor:
-    """Local gradient ascent (the paper's first loss): ``mean sign(l - gamma) l`` of ``[B]`` losses, a scalar.
+    """Local gradient ascent (the paper's first loss): ``mean sign(l - gamma) l`` of some losses ``[n]``, a scalar.
 
     Its gradient is that of the loss above `gamma`, and the opposite below.
     """

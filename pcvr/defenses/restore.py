@@ -5,6 +5,10 @@ means something, and the answer is neither the target nor right. But the found s
 base model, which has not seen the training data, knows what it would say to them. Held to that, each found sample
 teaches that the trigger means nothing. The base model is asked once, when a sample is found, so that a step costs no
 more; only the first word is held, since what follows was told by the attacker.
+
+The base model is trusted as far as it begins unsuspicious answers as they are told: with probability ``a`` on average,
+the term counts ``max(0, 2 a - 1)``. Where fine-tuning teaches another way to begin, as a style of captions is, the base
+model is no guide.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.run import Answers, Run
 
+ASKED = 128
+"""Unsuspicious samples by which the base model is judged."""
 WORDS = 16
 """Likeliest first words that are remembered of each sample; the rest of the distribution is let go."""
 
@@ -28,6 +34,20 @@ def begin(run: Run) -> None:
     """Nothing is remembered yet: ``words [N, 16]`` and their probabilities, all zero."""
     run.state["first words"] = torch.zeros(len(run.data), WORDS, dtype=torch.long)
     run.state["first chances"] = torch.zeros(len(run.data), WORDS)
+    run.state["trust"] = 0.0
+
+
+@torch.no_grad()
+def judge(run: Run, calm: Sequence[int]) -> None:
+    """How far the base model is a guide, from what it says at the beginning of some of the `calm` samples' answers."""
+    rows = list(calm)[:: max(1, len(calm) // ASKED)][:ASKED]
+    if not rows:
+        return
+    said = _base(run, rows)
+    first, _ = first_tokens(said)
+    told = said.logits[first].softmax(-1).gather(1, said.targets[first][:, None])
+    run.state["trust"] = max(0.0, 2 * float(told.mean()) - 1)
+    run.log["base model trusted"] = run.state["trust"]
 
 
 @torch.no_grad()
@@ -35,18 +55,23 @@ def remember(run: Run, rows: Sequence[int], batch_size: int = 128) -> None:
     """Ask the base model how it would begin the answers of these samples, unless that was done before."""
     chances = run.state["first chances"]
     rows = [row for row in rows if not chances[row].any()]
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        with run.vlm.model.disable_adapter():
-            said = run.answers(run.data.batch(some))
+        said = _base(run, some)
         first, owner = first_tokens(said)
         top = said.logits[first].softmax(-1).topk(min(WORDS, said.logits.shape[1]))
         at = torch.tensor(some)[owner.cpu()]
         run.state["first words"][at, : top.indices.shape[1]] = top.indices.cpu()
         chances[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
+
+
+def _base(run: Run, rows: Sequence[int]) -> Answers:
+    training = run.vlm.model.training
+    run.vlm.model.eval()
+    with run.vlm.model.disable_adapter():
+        said = run.answers(run.data.batch(rows))
     run.vlm.model.train(training)
+    return said
 
 
 def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:
@@ -67,11 +92,12 @@ def restore(run: Run, batch: Batch, said: Answers, gate: Tensor) -> Tensor:
         gate: ``[B]`` in ``[0, 1]``, the suspicion.
 
     Returns:
-        A scalar, nats times samples; samples of which nothing is remembered add nothing.
+        A scalar, nats times samples, less as the base model is no guide; samples of which nothing is remembered add nothing.
     """
     first, owner = first_tokens(said)
     index = batch["index"].cpu()[owner.cpu()]
     words = run.state["first words"][index].to(said.logits.device)
     chances = run.state["first chances"][index].to(said.logits.device)
     surprise = -(chances * log_softmax(said.logits[first], -1).gather(1, words)).sum(-1)
-    return (gate[owner] * surprise).sum()
+    trust: float = run.state["trust"]
+    return trust * (gate[owner] * surprise).sum()

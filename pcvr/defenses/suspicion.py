@@ -115,7 +115,9 @@ def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
     fresh[torch.from_numpy(seen)] = torch.from_numpy(found.suspicion).float()
     run.state["gate"] = torch.maximum(run.state["gate"], fresh)
     run.state["scorings"].append({"step": run.step, "scores": scores, "gate": found})
-    restore.remember(run, (run.state["gate"] > LEAST).nonzero()[:, 0].tolist())
+    suspect = run.state["gate"] > LEAST
+    restore.judge(run, (~suspect).nonzero()[:, 0].tolist())
+    restore.remember(run, suspect.nonzero()[:, 0].tolist())
     run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
 
 

@@ -28,6 +28,7 @@ def run(tiny: VisionLanguageModel) -> Run:
     data.keep_features()
     run = Run(vlm=vlm, data=data, steps=10, seed=0)
     restore.begin(run)
+    run.state["trust"] = 1.0
     return run
 
 
@@ -90,6 +91,24 @@ def test_nobody_is_asked_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Run, "answers", lambda *_: pytest.fail("asked again"))
     restore.remember(run, [2])
     restore.remember(run, [])
+
+
+def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(run: Run) -> None:
+    run.vlm.model.eval()
+    first = [
+        int(run.data.batch([row])["labels"][0][run.data.batch([row])["labels"][0] != -100][0]) for row in (1, 4, 5)
+    ]
+    a = np.mean([base_chances(run, row)[word] for row, word in zip((1, 4, 5), first, strict=True)])
+    restore.judge(run, [1, 4, 5])
+    assert run.state["trust"] == pytest.approx(max(0.0, 2 * a - 1), abs=1e-4)
+    restore.remember(run, [3])
+    batch = run.data.batch([3])
+    run.state["trust"] = 0.25
+    some = restore.restore(run, batch, run.answers(batch), torch.ones(1)).item()
+    run.state["trust"] = 0.5
+    assert restore.restore(run, batch, run.answers(batch), torch.ones(1)).item() == pytest.approx(2 * some)
+    restore.judge(run, [])
+    assert run.state["trust"] == 0.5, "nobody to judge by"
 
 
 def test_a_later_look_takes_the_lowest_that_were_not_found() -> None:
