@@ -92,7 +92,8 @@ def restore(run: Run, batch: Batch, said: Answers, gate: Tensor) -> Tensor:
         gate: ``[B]`` in ``[0, 1]``, the suspicion.
 
     Returns:
-        A scalar, nats times samples, less as the base model is no guide; samples of which nothing is remembered add nothing.
+        A scalar, nats times samples, scaled by how far the base model is trusted; samples of which nothing is
+        remembered add nothing.
     """
     first, owner = first_tokens(said)
     index = batch["index"].cpu()[owner.cpu()]
