@@ -243,6 +243,20 @@ class TestABL:
         assert 1.0 < losses[isolated].mean() < 6.0
         assert losses[~isolated].mean() < 0.6 * losses[isolated].mean()
 
+    def test_the_sign_is_of_the_batch_or_of_each_sample(self, vlm: VisionLanguageModel) -> None:
+        run = begun(vlm)
+        run.vlm.model.eval()
+        run.stage = "isolate"
+        losses = own_losses(run)[:4]
+        gamma = float(np.median(losses))
+        assert losses.mean() != gamma and losses.min() < gamma < losses.max()
+        batch = run.data.batch(range(4))
+        whole, each = (ABL(gamma=gamma, per=per).loss(run, batch).item() for per in ("batch", "sample"))
+        assert whole == pytest.approx(np.sign(losses.mean() - gamma) * losses.mean(), rel=1e-3)
+        assert each == pytest.approx(np.mean(np.sign(losses - gamma) * losses), rel=1e-3)
+        with pytest.raises(PcvrError, match="unknown choice of per 'samples': did you mean 'sample'"):
+            ABL(per="samples")
+
     def test_no_room_between_the_stages(self) -> None:
         with pytest.raises(PcvrError, match=r"early and late are 0.5 and 0.5: together they must lie below 1"):
             ABL(early=0.5, late=0.5)
