@@ -108,11 +108,6 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
     "attacks": attacks,
     "defenses": defenses,
 }
-    "spine": spine,
-    "families": families,
-    "attacks": attacks,
-    "defenses": defenses,
-}
 """Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 
 
