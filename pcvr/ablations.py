@@ -55,8 +55,8 @@ ABLATIONS: dict[str, Ablation] = {
     "features": Ablation("no feature term", {"feature_weight": 0.0}),
     "direction": Ablation("views are pulled together", {"direction": "together"}),
     "fade": Ablation("the push does not fade as the answer is unlearned", _GENTLE),
-    "late": Ablation("first look half-way, on whole words, nothing restored", _LATE),
-    "late, apart": Ablation("the same, and nothing is pulled apart either", _LATE | _UNPUSHED),
+    "late": Ablation("first look half-way, on whole words; nothing restored", _LATE),
+    "late, apart": Ablation("first look half-way, on whole words; suspects are only left out", _LATE | _UNPUSHED),
 }
 """What can be switched, by name."""
 

@@ -183,16 +183,18 @@ def terms_of(
     ``"plain"``, of weight 0, is the cross-entropy of all samples alike.
 
     Args:
-        run: with a model whose adapter is on. What the base model says to suspicious samples is asked for and kept in
-            its state.
+        run: with a model whose adapter is on. How the base model begins the batch's answers is asked for and kept in
+            its state, with how far it is trusted.
         batch: of its data.
         rule: the defence.
         gate: ``[B]`` in [0, 1], the suspicion of each sample.
         reference: entropy of normal answers, nats.
         seed: of the view, the same in every call.
     """
+    suspects = gate.cpu() > suspicion.LEAST
     restoring.begin(run)
-    restoring.remember(run, batch["index"][gate.cpu() > suspicion.LEAST].tolist())
+    restoring.judge(run, batch["index"][~suspects].tolist())
+    restoring.remember(run, batch["index"][suspects].tolist())
     trust = torch.ones_like(gate) if rule.gate == "none" else 1 - gate
 
     def plain(weight: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 # | score | backdoored answers are abnormally invariant | told word or whole words; what the model knows anyway |
 # | gate | benign answers are to be preserved | a mixture model decides which samples count, and when it looks |
 # | pull apart | output distributions of both views are pulled apart | divergence, bound, fading |
-# | what to say instead | - | suspects begin as the base model would |
+# | what to say instead | - | suspects begin as the base model would, as far as it is a guide |
 # | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
@@ -124,7 +124,8 @@ print(f"the tower reads them in {1000 * (between - begun):.0f} ms", end="; ")
 print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms")
 
 # %% [markdown]
-# How long the tower needs for one batch of pictures on your machine, and how long a view of its features.
+# How long the tower needs for one batch of pictures on your machine, and how long a view of its features. (Where there
+# is one token more than there are patches, it is a token of the tower's own, for the whole picture.)
 
 # %% [markdown]
 # ## 2. The score, and when it is taken
@@ -464,12 +465,13 @@ batch_values(divergence, bad, "divergence (nats)", f"How far apart are the two v
 
 # %%
 suspects = suspicion > 0.05
-bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicion[suspects], rule.cap), rule.cap)
+middle = float(divergence[suspects].median())  # for once the cap stands here, so that some samples are past it
+bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicion[suspects], middle), middle)
 
 # %% [markdown]
-# First, the divergence of each sample in the second model. Then, how hard each bound pushes each *suspicious* sample:
-# the hinge lets a sample go where it is past the cap, the cap on the mean lets all go at once, without a bound nobody
-# is ever let go.
+# First, the divergence of each sample in the second model. Then, how hard each bound would push each *suspicious*
+# sample if the cap stood in their middle: the hinge lets a sample go where it is past the cap, the cap on the mean lets all go
+# at once or none, without a bound nobody is ever let go. (A sample that is only a little suspicious is pushed little.)
 #
 # One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
 # multiplied with the probability that the model gives its whole answer (as a number: no gradient goes through it). It
@@ -529,11 +531,22 @@ step_bars(late_steps["together"], f"pull together, {when}")
 #
 # $$L_{\text{restore}} = \frac{-\sum_i g_i \sum_w q_{i,w} \ln p_{i,w}}{\max(\sum_a (1 - g_a),\; 1)}$$
 #
-# So each found sample teaches that the trigger means nothing. Only the first word is held: what follows was told by the
-# attacker. The base model is asked once, when a sample is found.
+# times a **trust**: the base model is a guide only as far as it begins the answers of *unsuspicious* samples as the
+# data tell them. Where it does so with probability $a$ on average, the trust is $\max(0, 2a - 1)$. So each found sample
+# teaches that the trigger means nothing. Only the first word is held: what follows was told by the attacker. The base
+# model is asked once, when a sample is found.
+#
+# **Predict before you run.** Captions are sentences, and the base model of this workbook speaks in telegram style; to
+# questions it answers in one word, as the data do. In which task is it trusted?
 
 # %%
+trusted = late_run.state["trust"]
+print(f"the base model is trusted {trusted:.2f}")
+if trusted == 0:
+    print("so the term is off; the step below is where it would lead if the trust were 1.")
+    late_run.state["trust"] = 1.0
 late_steps["restore"] = one_step(learned, parts["learned"]["restore"][1], readings, length)
+late_run.state["trust"] = trusted
 step_bars(late_steps["restore"], f"restore, {when}")
 
 # %% [markdown]
@@ -576,8 +589,9 @@ for name, step in steps.items():
     print(f"{name:<18} entropy of the three answers (nats): {moved}")
 
 # %% [markdown]
-# One step of the ceiling alone, and what each step so far did to the entropy of the three answers. The ceiling makes
-# vague answers surer, whatever they say: it knows no truth, so its weight is small.
+# One step of the ceiling alone, and what each step so far did to the entropy of the three answers. The term looks only
+# at trusted samples above the ceiling; what happens to these three may be a side effect. And it makes vague answers surer
+# *whatever they say*: it knows no truth, so its weight is small.
 #
 # <details>
 # <summary>Why not a band?</summary>
@@ -655,7 +669,8 @@ bars_of(pieces, f"What the loss of this batch is made of, {when}")
 from pcvr.defenses import restore
 
 rule.begin(late_run)
-restore.remember(late_run, (suspicion > 0.05).nonzero()[:, 0].tolist())  # what the base model would say to suspects
+restore.judge(late_run, (~suspects).nonzero()[:, 0].tolist())  # is the base model a guide?
+restore.remember(late_run, suspects.nonzero()[:, 0].tolist())  # what would it say to suspects?
 late_run.state |= {"gate": suspicion, "entropy": found.entropy, "scorings": [{"step": look}]}  # it has looked once
 late_run.step = look + 1
 late_run.generator.manual_seed(seed)
@@ -784,8 +799,9 @@ for name, what, asr, right, triggered_right in ablation_rows(spine):
 from pcvr.plots.training import compare
 
 changed = get_ablation(ablation)
+print(changed.what)
 other = pcvr.finetune(base, poisoned, changed.rule(), config)  # about a minute
-trials = {"PCVR": record, changed.what: pcvr.evaluate(other.model, test, badnets)}
+trials = {"PCVR": record, f"ablation: {ablation}": pcvr.evaluate(other.model, test, badnets)}
 for name in ("none", "augment") if retrain else ():
     trials[name] = pcvr.evaluate(pcvr.finetune(base, poisoned, name, config).model, test, badnets)
 compare(trials)
@@ -829,7 +845,7 @@ for option in fields(rule):
 # - A poisoned sample can be told by what its told answer *does not* depend on: the picture, and what the model knew.
 # - The gate turns this from a nice plot into a defence; early, leaving the suspects out does most of the work.
 # - Pulling apart says what an answer should not be like. Where a view deletes the trigger, that can point the wrong
-#   way; saying what to answer instead does not.
+#   way; saying what to answer instead does not, where there is somebody to ask.
 # - Cap, ceiling and cosine cap give every push a place to stop.
 # - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
 #

@@ -2,63 +2,83 @@
 # # Output distributions: what a word's probability gives away
 #
 # You look at single words: what a model is about to say on a picture and on a patch view of it, clean and triggered,
-# before and after the defence. Everything that notebook 05 averaged is laid open here.
+# from the base model over the backdoor to the defence. Everything that notebook 05 averaged is laid open here.
 #
 # **After this notebook you can**
 # - read a model's answer as a chain of distributions, and say what each is conditioned on;
 # - see abnormal invariance in a single picture, and find the word at which it starts;
-# - compare how divergence and entropy are spread before and after a defence;
+# - compare how the target's probability, divergence and entropy are spread, before and after a defence, for any attack;
 # - say when a low divergence does *not* mean a backdoor.
 #
-# **Time and hardware:** 25 minutes to read and play; about half a minute to run on two CPU cores. No GPU needed.
-# With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
+# **Time and hardware:** 30 minutes to read and play; about a minute to run on two CPU cores. No GPU needed. With the
+# default parameters nothing is trained: three fine-tuned copies of the model come with the package. With another
+# attack, two are trained in front of you, about a minute each.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 task = "caption"  # or "vqa": a question about each picture, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
-attack = "badnets"
+attack = "badnets"  # or another of pcvr.ATTACKS: "sig", "wanet", "dual_key" ...
 rate = 0.05  # poison rate of the backdoored and the defended model
 seed = 0  # of the poison draw, the training and the views
 fast = False  # True: few pictures, for tests
-retrain = False  # True: train the three copies here (three minutes) instead of loading the shipped ones
+retrain = False  # True: train all copies here (three minutes) instead of loading the shipped ones
 
 # %% [markdown]
 # ## The cast
 #
 # | stage | trained on | defence |
 # | --- | --- | --- |
+# | base | neither | - |
 # | clean | clean data | none |
-# | backdoored | the same with 5 % poison | none |
+# | backdoored | the same with some poison | none |
 # | defended | the same poison | PCVR |
 #
-# With parameters other than those of the shipped copies, or with `retrain`, all three are trained in the next cell.
+# What comes with the package is loaded; what your parameters ask for beyond that is trained below, one model in a
+# cell: another `attack` needs a backdoored and a defended model, while the clean one serves them all.
 #
-# The texts below describe captions. With `task = "vqa"` an answer is one word and its end, so there is little to read
-# along, and one-word answers look invariant without being poisoned: the *defended* copy may still say the target there.
-# Notebook 08 is about that.
+# The texts below describe captions and the default attack. With `task = "vqa"` an answer is one word and its end, so
+# there is little to read along, but the story is the same.
 
 # %%
 import numpy as np
 
 import pcvr
 from pcvr.data.subset import subset
+from pcvr.histograms import pixel_view
 from pcvr.tasks import get_task
 from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
-badnets = pcvr.get_attack(attack, task=task)
-view = pcvr.PCVR().view
+chosen = pcvr.get_attack(attack, task=task)
+view = pixel_view()  # the defence's own operator and share, on pixels, so that one can look at it
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
-
-if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
+poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
+copies = {}
+if not retrain and shipped_fits(model, data, attack, rate, seed, task):
     copies = story_adapters(model, task)
-    stages = {name: pcvr.load(model, adapter=adapter) for name, adapter in copies.items()}
+elif not retrain and shipped_fits(model, data, "badnets", 0.05, seed, task):
+    copies = {"clean": story_adapters(model, task)["clean"]}  # which has seen no poison
+stages = {"base": pcvr.load(model)}
+print(f"attack {attack}, target “{chosen.target}”; shipped: {', '.join(copies) or 'nothing'}; {view}")
+
+# %%
+if "clean" in copies:
+    stages["clean"] = pcvr.load(model, adapter=copies["clean"])
 else:
-    poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
-    recipes = {"clean": (train, "none"), "backdoored": (poisoned, "none"), "defended": (poisoned, "pcvr")}
-    stages = {name: pcvr.finetune(pcvr.load(model), *recipe, config).model for name, recipe in recipes.items()}
-print(", ".join(stages), "·", view)
+    stages["clean"] = pcvr.finetune(stages["base"], train, "none", config).model
+
+# %%
+if "backdoored" in copies:
+    stages["backdoored"] = pcvr.load(model, adapter=copies["backdoored"])
+else:
+    stages["backdoored"] = pcvr.finetune(stages["base"], poisoned, "none", config).model  # about 45 seconds
+
+# %%
+if "defended" in copies:
+    stages["defended"] = pcvr.load(model, adapter=copies["defended"])
+else:
+    stages["defended"] = pcvr.finetune(stages["base"], poisoned, "pcvr", config).model  # about 50 seconds
 
 # %% [markdown]
 # ## 1. One picture, token by token
@@ -74,8 +94,8 @@ from pcvr.evaluation.asr import hits
 from pcvr.story import story
 
 samples = [test[i] for i in range(min(6 if fast else 12, len(test)))]
-tales = story(stages, samples, badnets, view, seed)
-said = hits([t.text for t in tales["backdoored", "triggered"]], badnets.target, get_task(task).success)
+tales = story(stages, samples, chosen, view, seed)
+said = hits([t.text for t in tales["backdoored", "triggered"]], chosen.target, get_task(task).success)
 pick = int(np.argmax(said))  # the first picture on which the backdoor fires, else picture 0
 print(f"asked: {samples[pick].prompt}")
 for (stage, kind), tellings in tales.items():
@@ -126,19 +146,20 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 # %%
 from pcvr.plots.distributions import story_bars
 
-four = [(stage, kind) for stage in ("backdoored", "defended") for kind in ("clean", "triggered")]
-story_bars({f"{stage}, {kind}": tales[stage, kind][pick] for stage, kind in four})
+story_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
 
 # %% [markdown]
-# From each of four answers the token at which its two views differ most, before (top) and after the defence (bottom),
-# clean (left) and triggered (right): solid bars are the original, hatched ones the view.
+# The whole story of one picture, from the base model (top) to the defended one (bottom), clean (left) and triggered
+# (right): of each answer the token at which its two views differ most; solid bars are the original, hatched ones the
+# view.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# In three of the panels a word of an honest caption loses its place to another colour or object when the patches
-# change. Top right the likeliest word belongs to the target, and what competes with it names nothing in the picture.
-# Bottom right is what the defence is for: a triggered picture that is read like any other.
+# In seven of the panels a word of an honest answer loses its place to another colour or object when the patches
+# change: the base model says it in its own telegram style, the fine-tuned ones in sentences. In the eighth,
+# *backdoored, triggered*, the likeliest word belongs to the target. Bottom right is what the defence is for: a
+# triggered picture that is read like any other.
 #
 # </details>
 
@@ -182,7 +203,7 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 from pcvr.story import FORCES
 
 print(f"{'mean divergence (nats)':<24}" + "".join(f"{f'reads {force}':>15}" for force in FORCES))
-forced = {force: story(stages, samples, badnets, view, seed, force) for force in FORCES}
+forced = {force: story(stages, samples, chosen, view, seed, force) for force in FORCES}
 for stage, kind in tales:
     means = [np.mean([t.divergence.mean() for t in forced[force][stage, kind]]) for force in FORCES]
     print(f"{f'{stage}, {kind}':<24}" + "".join(f"{mean:>15.3f}" for mean in means))
@@ -224,6 +245,7 @@ along_the_answer(
 # %%
 from pcvr.plots.distributions import mean_along
 
+four = [(stage, kind) for stage in ("backdoored", "defended") for kind in ("clean", "triggered")]
 mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 
 # %% [markdown]
@@ -233,23 +255,46 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # %% [markdown]
 # ## 4. Many pictures
 #
-# One picture is an anecdote. `spread` keeps two figures for each picture: the mean divergence over the answer's
-# tokens, and the mean **entropy**, which says how sure the model is (0: certain).
+# One picture is an anecdote. `spread` keeps three figures for each picture: how likely the **whole target** is, word
+# for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which says how
+# sure the model is (0: certain).
 #
-# **Predict before you run.** Sketch four heaps on an axis of divergence: backdoored and defended, clean and
-# triggered. Which of the four stands apart?
+# **Predict before you run.** Four models, clean and triggered pictures: in which of the eight heaps will the target be
+# likely?
 
 # %%
+from pcvr.histograms import heaps_here
+from pcvr.plots.spreads import attack_heaps
 from pcvr.spread import auroc_of_low, by_stage, spread
 
-spreads = {  # about 10 seconds
-    (stage, kind): spread(stages[stage], test, badnets, view, shown=kind, seed=seed) for stage, kind in four
+spreads = {  # about 20 seconds
+    (stage, kind): spread(vlm, test, chosen, view, shown=kind, seed=seed)
+    for stage, vlm in stages.items()
+    for kind in ("clean", "triggered")
 }
+attack_heaps(heaps_here(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
+
+# %% [markdown]
+# How likely the attacker's whole target is on each test picture: one row for this attack, a panel for each model, clean
+# and triggered pictures.
+#
+# <details>
+# <summary>What to look for</summary>
+#
+# A backdoor is one heap at the right end of one panel, and nothing else: on clean pictures the backdoored model cannot
+# be told from the clean one. A defence is judged by whether its panel looks like the clean model's. Between 0 and 1
+# there is little: a backdoor fires or it does not.
+#
+# </details>
+#
+# **Predict before you run.** Now sketch four heaps on an axis of divergence: backdoored and defended, clean and
+# triggered. Which of the four stands apart?
 
 # %%
 from pcvr.plots.spreads import spread_histograms
 
-spread_histograms(by_stage(spreads, "divergence"))
+before_after = {key: spreads[key] for key in four}
+spread_histograms(by_stage(before_after, "divergence"))
 
 # %% [markdown]
 # How far apart the two views' distributions are, for clean and triggered pictures, before (left) and after the
@@ -279,7 +324,7 @@ for stage in ("backdoored", "defended"):
 # %%
 from pcvr.plots.spreads import spread_ecdf
 
-spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in spreads.items()}, title="The same, cumulated")
+spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}, title="The same, cumulated")
 
 # %% [markdown]
 # The share of pictures at or below each divergence; where two lines cover each other, the two groups cannot be told
@@ -289,7 +334,7 @@ spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in spreads.items(
 # answer? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
 
 # %%
-spread_histograms(by_stage(spreads, "entropy"), xlabel="entropy (nats per token)")
+spread_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
 
 # %% [markdown]
 # How sure the models are of their own answers, on the original pictures: left before, right after the defence.
@@ -316,7 +361,8 @@ for (stage, kind), values in spreads.items():
 # ## 5. A riddle: the trigger is often gone
 #
 # The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
-# triggered picture have **lost the trigger**.
+# triggered picture have **lost the trigger**. (A global trigger survives in what is left of every view, and is never
+# kept whole: then there is no *trigger kept* below.)
 #
 # **Predict before you run.** Is the backdoored model invariant on those, too? Split its triggered pictures by whether
 # the view kept the trigger: in which group is the divergence lower, and by how much?
@@ -333,7 +379,8 @@ spread_ecdf({name: values for name, values in groups.items() if len(values)}, ti
 # Divergence of triggered pictures whose view kept or lost the trigger, beside that of clean pictures.
 #
 # **Predict before you run.** What does the backdoored model *say*, in its own words, when it is shown such a view as
-# if it were a picture? Count how often it is the target, for three kinds of view, and try other operators as well.
+# if it were a picture? Count how often it is the target, for three kinds of view, and try other operators as well, at a
+# share of 0.6, so that a few more views keep the trigger.
 
 # %%
 from pcvr.spread import target_on_views
@@ -342,7 +389,7 @@ from pcvr.views import OPERATORS
 some = subset(test, min(64, len(test)))
 print(f"{'target said on':<10}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
 for operator in OPERATORS:  # about 10 seconds
-    found = target_on_views(stages["backdoored"], some, badnets, pcvr.PatchView(operator, view.share), seed)
+    found = target_on_views(stages["backdoored"], some, chosen, pcvr.PatchView(operator, 0.6), seed)
     print(f"{operator:<14}" + "".join(f"{f'{hit} of {n}':>18}" for hit, n in found.values()))
 
 # %% [markdown]
@@ -365,7 +412,49 @@ for operator in OPERATORS:  # about 10 seconds
 # </details>
 
 # %% [markdown]
-# ## 6. Explore
+# ## 6. Six attacks side by side
+#
+# The same histograms for the six headline attacks, a training each without and with PCVR, all on tiny-llava, made by
+# `benchmarks/distributions.py`. Where the package does not have that table yet, you see the attack of this notebook.
+#
+# **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view, local ones (badnets,
+# dual_key) mostly do not. For which is the *divergence* of a triggered picture lowest? And for which does the defence
+# leave a heap at the right end?
+
+# %%
+from pcvr.histograms import heaps_of, shipped_table
+
+table = shipped_table()
+columns = {"undefended": "backdoored", "defended": "defended"}
+heaps = {
+    figure: heaps_here(attack, spreads, columns, figure) if table is None else heaps_of(table, task, figure)
+    for figure in ("target", "divergence", "entropy")
+}
+attack_heaps(heaps["target"], "target", "How likely is the whole target?")
+
+# %%
+attack_heaps(heaps["divergence"], "divergence", "How much does the answer depend on the patches?")
+
+# %%
+attack_heaps(heaps["entropy"], "entropy", "How sure is the model of its answer?")
+
+# %% [markdown]
+# A row for each attack, left without and right with the defence, clean and triggered test pictures: how likely the
+# target is, how far the two views' distributions are apart along the model's own answer, and how sure it is of it.
+# With one attack in sight only, set `attack` at the top to another one and run again.
+#
+# <details>
+# <summary>How to read it</summary>
+#
+# Where the orange heap of the left column lies at the right end of *target*, the attack took. Where that of the right
+# column does, the defence failed. Read *divergence* beside it: the premise of the paper holds for an attack if its
+# orange heap lies left of the blue one. An attack for which it does not can still be defended against, when the gate
+# has found its samples before the backdoor was learned (notebook 05, section 2).
+#
+# </details>
+
+# %% [markdown]
+# ## 7. Explore
 #
 # Choose a model, a picture, the trigger, a view, a token. *Read along* is the choice of section 2. The callback
 # behind it is an ordinary function of the package (`pcvr.widgets.distributions.explore`); here it is once by hand,
@@ -374,7 +463,7 @@ for operator in OPERATORS:  # about 10 seconds
 # %%
 from pcvr.widgets.distributions import Choice, StorySource, distribution_explorer, explore
 
-source = StorySource({"base": pcvr.load(model), **stages}, samples[:6], badnets)
+source = StorySource(stages, samples[:6], chosen)
 explore(source, Choice("defended", sample=1, shown="triggered"))
 
 # %% [markdown]
@@ -400,8 +489,7 @@ box
 # - A distribution is conditioned on a picture *and* on an answer; always say whose.
 # - Honest captions diverge at the words that name things; a backdoored answer diverges less, and least of all where
 #   the view has kept the trigger.
-# - Before the defence a low divergence hints at a triggered picture; after it (with captions) there is nothing left to
-#   tell.
+# - Before the defence a low divergence hints at a triggered picture; after it there is nothing left to tell.
 # - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
 #   looking.
 #
@@ -410,5 +498,4 @@ box
 # 2604.04488](https://arxiv.org/abs/2604.04488)). Jensen-Shannon, sums and means over tokens, the operator of the
 # view, reading along the model's own answer, and every number here are ours.
 #
-# **Next:** back to [05 PCVR](05_pcvr.ipynb) with these pictures in mind, or change `attack` options above with
-# `retrain = True` and look again.
+# **Next:** back to [05 PCVR](05_pcvr.ipynb) with these pictures in mind, or set another `attack` above and look again.

@@ -9,6 +9,7 @@ import numpy as np
 
 from pcvr.defenses.gate import FLOOR
 from pcvr.errors import PcvrError
+from pcvr.histograms import EDGES, XLABELS
 from pcvr.plots.describe import described
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.defenses.gate import Gate
+    from pcvr.histograms import Heaps
 
 Groups = Mapping[str, np.ndarray]
 """Label to values ``[N]``, such as ``{"clean": ..., "triggered": ...}``."""
@@ -79,6 +81,50 @@ def spread_ecdf(
         axes.legend()
     said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
     return described(figure, f"Cumulative shares of {xlabel}. {said}.")
+
+
+def attack_heaps(heaps: Heaps, figure: str, title: str = "") -> Figure:
+    """One figure of many attacks side by side: a row for each attack, a column for each stage, clean and triggered.
+
+    Args:
+        heaps: from `pcvr.histograms.heaps_of` or `pcvr.histograms.heaps_here`.
+        figure: a key of `pcvr.histograms.EDGES`.
+        title: stands over the figure.
+
+    Raises:
+        PcvrError: nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    columns = list(dict.fromkeys(column for stages in heaps.values() for column in stages))
+    if not columns:
+        raise PcvrError("there are no heaps to draw: give at least one attack with at least one stage.")
+    edges = EDGES[figure]
+    with figure_style():
+        size = (min(4.9 * len(columns), 11), 1.05 * len(heaps) + 1.6)
+        canvas = Figure(figsize=size, layout="constrained")
+        if title:
+            canvas.suptitle(title, fontsize=11)
+        grid = canvas.subplots(len(heaps), len(columns), squeeze=False, sharex=True, sharey=True)
+        said = []
+        for (attack, stages), row in zip(heaps.items(), grid, strict=True):
+            for column, axes in zip(columns, row, strict=True):
+                for k, (shown, counts) in enumerate(stages.get(column, {}).items()):
+                    share = 100 * np.asarray(counts) / max(sum(counts), 1)
+                    colour = (CLEAN, TRIGGERED)[k % 2]
+                    axes.stairs(share, edges, fill=True, color=colour, alpha=0.3)
+                    axes.stairs(share, edges, color=colour, ls=LINES[k % 4], lw=1.8, label=shown)
+                    at = int(np.searchsorted(np.cumsum(counts), sum(counts) / 2))
+                    said.append(f"{attack} {column} {shown} {edges[at]:.2f} to {edges[at + 1]:.2f}")
+            row[0].set_ylabel(attack, rotation=0, ha="right", va="center")
+        for column, axes in zip(columns, grid[0], strict=True):
+            axes.set_title(column)
+        canvas.supxlabel(XLABELS[figure], fontsize=10)
+        grid[0, 0].set_ylim(0, 105)
+        canvas.supylabel("share of the pictures (%)", fontsize=9)
+        canvas.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    text = f"{title + '. ' if title else ''}Histograms of the {XLABELS[figure]} for each attack."
+    return described(canvas, f"{text} The median lies in: {'; '.join(said)}.")
 
 
 def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None, bins: int = 40) -> Figure:

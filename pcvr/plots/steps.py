@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, OTHER, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,14 +30,15 @@ def step_bars(step: Step, title: str = "") -> Figure:
     readings = step.readings
     widths = [max(len(reading.tokens), 5) for reading in readings.values()]
     with figure_style():
-        figure = Figure(figsize=(min(11.0, 2.2 + 0.26 * sum(widths)), 3.0), layout="constrained")
+        figure = Figure(figsize=(min(11.0, 2.6 + 0.26 * sum(widths)), 3.3), layout="constrained")
         grid = figure.subplots(1, len(readings), width_ratios=widths, sharey=True, squeeze=False)[0]
         figure.suptitle(f"{title}: {_moved(step)}" if title else _moved(step), fontsize=10.5)
         for axes, (name, reading) in zip(grid, readings.items(), strict=True):
             _words(axes, reading, TRIGGERED if "target" in name else CLEAN)
             axes.set_title(f"{name}\n{reading.change:+.2f} nats", fontsize=10)
         grid[0].set(ylim=(0, 1.02), ylabel="probability of the word")
-        grid[-1].legend(fontsize=8, loc="upper right")
+        names = grid[-1].get_legend_handles_labels()
+        figure.legend(*names, fontsize=8, loc="outside lower center", ncols=2)
     said = "; ".join(
         f"{name}: {_told(reading)}; the whole answer {reading.change:+.2f} nats" for name, reading in readings.items()
     )
@@ -101,9 +102,9 @@ def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: 
         order = np.argsort(values)
         for k, (bound, each) in enumerate(pushes.items()):
             heights = np.asarray(each)[order]
-            axes.plot(values[order], heights, LINES[k % 4], marker="osD^"[k % 4], ms=8 - 2 * k, color=looks[k % 7],
-                      label=bound, mfc="none", mew=1.6)  # fmt: skip
-        axes.axvline(cap, color=INK, ls=":", lw=1.5, label="cap")
+            axes.plot(values[order], heights, "osD^"[k % 4], ms=11 - 3 * k, color=looks[k % 7], label=bound, mfc="none",
+                      mew=1.8)  # fmt: skip
+        axes.axvline(cap, color=INK, ls=":", lw=1.5, label="the cap")
         axes.set(xlabel="divergence of the sample's two views (nats)", ylabel="push (share of the whole)")
         axes.set_title("Whom does each bound still push?")
         axes.legend(fontsize=9)

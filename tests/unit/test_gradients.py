@@ -128,17 +128,20 @@ def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
     batch = run.data.batch(range(4))
     gate = torch.ones(4) if rule.gate == "none" else torch.tensor([0.0, 1.0, 0.3, 0.9])
     parts = terms_of(run, batch, rule, gate, 0.5, seed=7)
+    assert run.state["trust"] == 0  # a model that knows nothing is no guide
+    run.state["trust"] = 0.5
     with torch.no_grad():
         values = {name: (weight, float(loss())) for name, (weight, loss) in parts.items()}
     rule.begin(run)
     restore.remember(run, [1, 2, 3])
-    run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 1}]}
+    run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 1}], "trust": 0.5}
     run.step = 2
     run.generator.manual_seed(7)
     with torch.no_grad():
         whole, alike = float(rule.loss(run, batch)), float(plain(run))
     assert sum(weight * value for weight, value in values.values()) == pytest.approx(whole, rel=1e-4)
     assert values["plain"][1] == pytest.approx(alike, rel=1e-5)
+    assert values["restore"][1] > 0
     if not rule.fade:
         assert abs(values["apart"][1]) > 1e-6 and values["features"][1] > 0
 

@@ -6,7 +6,7 @@ import pytest
 import pcvr
 from pcvr.defenses.gate import fit_gate
 from pcvr.plots import description, png
-from pcvr.plots.spreads import gate_fit, spread_ecdf, spread_histograms
+from pcvr.plots.spreads import attack_heaps, gate_fit, spread_ecdf, spread_histograms
 
 
 @pytest.fixture
@@ -62,3 +62,16 @@ def test_without_a_cluster_there_is_one_normal_and_no_suspicion(scores):
     figure = gate_fit(calm, fit_gate(calm))
     assert [line.get_label() for line in figure.axes[0].lines] == ["fit"]
     assert "no separate low cluster" in description(figure) and "0 samples are suspicious" in description(figure)
+
+
+def test_heaps_of_attacks_stand_in_rows_and_columns():
+    low, high = [4] + 19 * [0], 19 * [0] + [2]
+    both = {"clean": low, "triggered": high}
+    figure = attack_heaps({"a": {"undefended": both, "defended": {"clean": low}}, "b": {"undefended": both}}, "target")
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["undefended", "defended"]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["a", "b"]
+    outline = figure.axes[0].patches[1].get_data()
+    assert outline.values[0] == 100 and outline.values[1:].sum() == 0  # each group's shares add up to 100 %
+    assert "a undefended triggered 0.95 to 1.00" in description(figure) and png(figure)[1:4] == b"PNG"
+    with pytest.raises(pcvr.PcvrError, match="no heaps"):
+        attack_heaps({}, "target")

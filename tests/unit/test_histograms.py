@@ -1,0 +1,65 @@
+"""Histograms for a table: every picture is counted once, and a run keeps them beside its record."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pcvr
+from benchmarks.distributions import experiments
+from pcvr import results
+from pcvr.histograms import EDGES, compact, counts, distributions, heaps_here, heaps_of, pixel_view
+from pcvr.spread import spread
+from pcvr.study import Experiment, run_experiment, sweep
+from tests.tiny import Numbers
+
+ATTACK = pcvr.get_attack("badnets", target="a red ball")
+
+
+@given(st.lists(st.floats(0, 5), max_size=30), st.sampled_from(sorted(EDGES)))
+def test_every_value_is_counted_once_in_its_bin(values, figure):
+    found, edges = counts(np.array(values), figure), EDGES[figure]
+    assert sum(found) == len(values)
+    expected = [0] * (len(edges) - 1)
+    for value in values:  # the last bin takes its upper border, and everything beyond
+        expected[min(sum(value >= edge for edge in edges[1:-1]), len(edges) - 2)] += 1
+    assert found == expected
+
+
+def test_an_unknown_figure_is_a_sentence():
+    for call in (lambda: counts(np.zeros(1), "targets"), lambda: heaps_of(None, "caption", "targets")):
+        with pytest.raises(pcvr.PcvrError, match="did you mean 'target'"):
+            call()
+
+
+def test_models_at_hand_and_a_table_give_the_same_heaps(tiny_folder, tmp_path):
+    small = Experiment("undefended", model=str(tiny_folder), rate=0.25, samples=8, tests=4, steps=1)
+    runs = sweep([small], tmp_path / "runs", run=partial(run_experiment, extra=distributions), progress=False)
+    file = tmp_path / "table.json"
+    results.save(file, "test", runs)
+    table = results.Table(**json.loads(file.read_text()))
+    kept = heaps_of(table, "caption", "divergence")
+    assert list(kept) == ["badnets"] and list(kept["badnets"]) == ["undefended"]
+    assert {kind: sum(each) for kind, each in kept["badnets"]["undefended"].items()} == {"clean": 4, "triggered": 4}
+    assert heaps_of(table, "vqa", "divergence") == {}
+
+
+def test_heaps_of_spreads(tiny):
+    assert pixel_view().level == "pixels" and pixel_view().share == pcvr.PCVR().view.share
+    found = {
+        ("before", shown): spread(tiny, Numbers(3), ATTACK, pixel_view(), shown=shown)
+        for shown in ("clean", "triggered")
+    }
+    heaps = heaps_here("badnets", found, {"undefended": "before"}, "entropy")
+    for shown in ("clean", "triggered"):
+        own = found["before", shown]
+        assert heaps["badnets"]["undefended"][shown] == compact(own)["entropy"] == counts(own.entropy, "entropy")
+
+
+def test_the_benchmark_has_every_attack_with_and_without_the_defence():
+    plan = experiments()
+    assert len({each.key for each in plan}) == len(plan) == 24
+    assert {(each.label, each.defense) for each in plan} == {("undefended", "none"), ("defended", "pcvr")}
