@@ -471,7 +471,8 @@ bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicio
 # %% [markdown]
 # First, the divergence of each sample in the second model. Then, how hard each bound would push each *suspicious*
 # sample if the cap stood in their middle: the hinge lets a sample go where it is past the cap, the cap on the mean lets
-# all go at once or none, without a bound nobody is ever let go. (A sample that is only a little suspicious is pushed little.)
+# all go at once or none, without a bound nobody is ever let go. (A sample that is only a little suspicious is pushed
+# little.)
 #
 # One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
 # multiplied with the probability that the model gives its whole answer (as a number: no gradient goes through it). It
