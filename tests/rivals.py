@@ -1,0 +1,68 @@
+"""Tiny models of all three families, and a run without a trainer, for tests of defences that train in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcvr import TrainConfig, VisionLanguageModel
+from pcvr.models.encode import IGNORE, Batch, EncodedData
+from pcvr.run import Run
+from pcvr.training import with_adapter
+from tests.tiny import Numbers
+
+FAMILIES = ("llava", "blip-2", "idefics3")
+SHORT = TrainConfig(steps=4, batch_size=4, rank=4, alpha=8)
+
+
+@dataclass
+class Calls:
+    """Stands in for the trainer: remembers what it was asked for."""
+
+    run: Run
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(
+        self,
+        stage: str = "train",
+        *,
+        share: float = 1.0,
+        rate: float = 1.0,
+        rows: Sequence[int] | None = None,
+        clean: bool = False,
+        fresh: bool = False,
+        stop: float = 1.0,
+    ) -> None:
+        self.run.stage = stage
+        self.made.append({"stage": stage, "share": share, "rate": rate, "rows": rows, "clean": clean, "fresh": fresh})
+
+
+def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features: bool = False) -> Run:
+    """A run about to begin, with an adapter that is not empty."""
+    adapted = with_adapter(vlm.copy(), SHORT)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weights in adapted.model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(0, 0.05)
+    run = Run(vlm=adapted, data=EncodedData(adapted, Numbers(samples)), steps=4, seed=0)
+    run.clean = EncodedData(adapted, Numbers(clean)) if clean else None
+    if features:
+        assert run.data.keep_features()
+    return run
+
+
+class Masked(EncodedData):
+    """Data of which no answer counts."""
+
+    def __getitem__(self, index: int) -> Batch:
+        row = super().__getitem__(index)
+        return row | {"labels": torch.full_like(row["labels"], IGNORE)}
+
+
+def adapter(vlm: VisionLanguageModel) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in vlm.model.state_dict().items() if "lora_" in k}
