@@ -79,7 +79,7 @@ def trade_off(
         axes.margins(x=0.08)
         _legend(figure, axes)
     said = "; ".join(
-        f"{_words(p)}: attack success {100 * p.asr:.1f} percent, {p.utility_label} {p.utility:.1f}"
+        f"{_words(p)}: attack success {p.hits} of {p.n}, {p.utility_label} {p.utility:.1f}"
         for p in [*best, *references, *fresh]
     )
     head = f"{title}. " if title else ""

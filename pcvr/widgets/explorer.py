@@ -135,6 +135,7 @@ def _wire(source: GridSource, controls: Controls) -> None:
         with drawing:
             choice = controls.choice()
             try:
+                controls.caption.value = caption(source, choice)
                 for image, draw in (
                     (controls.scatter, trade_off_of),
                     (controls.curves, curves_of),
@@ -144,7 +145,6 @@ def _wire(source: GridSource, controls: Controls) -> None:
                     image.layout.display = "none" if figure is None else None
                     if figure is not None:
                         show_in(image, figure)
-                controls.caption.value = caption(source, choice)
             except PcvrError as error:  # an exception in a callback would vanish unseen
                 controls.caption.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
 

@@ -120,10 +120,10 @@ def caption(source: GridSource, choice: Choice) -> str:
         return f'<div role="status"><b>{setting}</b> is not in the grid ({have}){offer}</div>'
     lines = [f"<b>{setting}</b>"]
     for name, point in shown.items():
-        lines.append(f"{name}: {escape(said_of(point))}" + _rank(source, point))
+        lines.append(f"<i>{name}:</i> {escape(said_of(point))}" + _rank(source, point))
     plain = [p for p in source.grid.of(choice.case).references if p.label == "undefended"]
     for point in plain:
-        lines.append(f"without a defence: {escape(outcome(point))}")
+        lines.append(f"<i>without a defence:</i> {escape(outcome(point))}")
     return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
 
 

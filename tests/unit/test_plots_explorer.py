@@ -57,9 +57,9 @@ class TestTradeOff:
         grid = made.grid()
         said = description(trade_off(grid.points, grid.references, title="one dot for each defence setting"))
         assert said.startswith("one dot for each defence setting. ")
-        first = "share of patches 0.3, pull-apart weight 0: attack success 0.0 percent"
+        first = "share of patches 0.3, pull-apart weight 0: attack success 0 of 100"
         assert f"{first}, all attributes right (%) 60.0" in said
-        assert "undefended: attack success 99.0 percent" in said
+        assert "undefended: attack success 99 of 100" in said
 
     def test_only_points_of_one_measure(self) -> None:
         photographs = made.point(clean={"cider": 90.0}, triggered={"cider": 2.0})

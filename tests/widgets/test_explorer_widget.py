@@ -62,7 +62,7 @@ class TestSource:
         assert "all attributes right 90.0 % on clean pictures, 45.0 % on triggered ones" in said
         assert "20 steps, 100 test pictures, seed 0, 12 s" in said
         assert "No other setting of the grid beats it" in said
-        assert "without a defence: attack success 99.0 %" in said
+        assert "without a defence:</i> attack success 99.0 %" in said
 
     def test_no_hit_is_no_zero(self, source: GridSource) -> None:
         assert "&lt; 3.0 % (0 of 100)" in caption(source, choice())
@@ -85,9 +85,9 @@ class TestSource:
         source.fresh += [made.point(7, here=True), made.point(9, here=True)]
         shown = source.at(choice())
         assert [(name, p.hits) for name, p in shown.items()] == [("grid", 0), ("trained here", 9)]
-        assert "trained here: " in caption(source, choice())
+        assert "trained here:</i> " in caption(source, choice())
         drawn = trade_off_of(source, choice())
-        assert drawn is not None and "trained here: attack success 9.0 percent" in description(drawn)
+        assert drawn is not None and "trained here: attack success 9 of 100" in description(drawn)
 
     def test_another_case_has_its_own_points(self, bench: Bench) -> None:
         source = GridSource(made.grid(), bench)
@@ -187,7 +187,7 @@ class TestTraining:
         (point,) = source.fresh
         assert point.here and point.case == source.bench.case == controls.case.value
         assert dict(point.setting) == dict(made.setting(0.3, 4.0)) and point.steps == 2
-        assert "trained here: " in controls.caption.value
+        assert "trained here:</i> " in controls.caption.value
         assert controls.progress.value.startswith('<div role="status">Done in')
         assert not controls.train.disabled and controls.cancel.disabled
         assert (controls.bar.value, controls.bar.max) == (2, 2) and controls.bar.layout.visibility == "hidden"
