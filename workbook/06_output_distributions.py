@@ -267,8 +267,9 @@ from pcvr.histograms import heaps_here
 from pcvr.plots.spreads import attack_heaps
 from pcvr.spread import auroc_of_low, by_stage, spread
 
+fewer = subset(test, min(64, len(test)))  # enough for the two models that nobody attacked
 spreads = {  # about 20 seconds
-    (stage, kind): spread(vlm, test, chosen, view, shown=kind, seed=seed)
+    (stage, kind): spread(vlm, fewer if stage in ("base", "clean") else test, chosen, view, shown=kind, seed=seed)
     for stage, vlm in stages.items()
     for kind in ("clean", "triggered")
 }
@@ -313,11 +314,11 @@ for stage in ("backdoored", "defended"):
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# Left, the triggered heap reaches down to divergences that no clean picture has, but a good part of it lies among the
-# clean ones: an AUROC well above 0.5, and well below the one of notebook 05, where the scores were taken early and
-# summed over the answer. Right, the two heaps lie on each other, and the AUROC is near 0.5: with the defence a
-# triggered picture is described like a clean one, with the same dependence on its patches. The premise is gone
-# because the backdoor is gone.
+# Left, most of the triggered heap lies among the clean ones, and a small part far to the left, where no clean picture
+# is: an AUROC somewhat above 0.5, far below the one of notebook 05, where the scores were taken early, of the told
+# word, and summed over the answer. Section 5 says which pictures the small part is. Right, the two heaps lie on each
+# other, and the AUROC is 0.5: with the defence a triggered picture is described like a clean one, with the same
+# dependence on its patches. There is nothing left to tell, because the backdoor is gone.
 #
 # </details>
 
@@ -398,9 +399,10 @@ for operator in OPERATORS:  # about 10 seconds
 #
 # There are **three** sources of invariance:
 #
-# 1. *The trigger survives.* Then the target is said on the view too (middle column). This is the strongest.
-# 2. *The view is a trigger itself.* Now and then a view of a **clean** picture makes the backdoored model say the
-#    target: look for it in the row of the noise operator, where a corner of noise can be enough like a white square.
+# 1. *The trigger survives.* Then the target is said on the view too (middle column). This is the strongest. Operators
+#    that only move patches (*shuffle*, *swap_within*) also keep a trigger that has changed its place (last column).
+# 2. *The view is a trigger itself.* Some views of a **clean** picture make the backdoored model say the target: look
+#    at the row of the noise operator, where a corner of noise can be enough like a white square.
 # 3. *The answer has stopped looking.* Where the view has lost the trigger (last column) the model would not start
 #    this sentence; but when it reads along, some of its words follow from each other all the same, and the divergence
 #    stays somewhat below that of clean pictures.
@@ -487,9 +489,9 @@ box
 # ## Recap
 #
 # - A distribution is conditioned on a picture *and* on an answer; always say whose.
-# - Honest captions diverge at the words that name things; a backdoored answer diverges less, and least of all where
-#   the view has kept the trigger.
-# - Before the defence a low divergence hints at a triggered picture; after it there is nothing left to tell.
+# - Honest captions diverge at the words that name things; the answer of a learned local trigger diverges less only
+#   where the view has kept the trigger.
+# - Before the defence a very low divergence hints at a triggered picture; after it there is nothing left to tell.
 # - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
 #   looking.
 #

@@ -122,7 +122,7 @@ def attack_heaps(heaps: Heaps, figure: str, title: str = "") -> Figure:
         canvas.supxlabel(XLABELS[figure], fontsize=10)
         grid[0, 0].set_ylim(0, 105)
         canvas.supylabel("share of the pictures (%)", fontsize=9)
-        canvas.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        grid[0, -1].legend(*grid[0, 0].get_legend_handles_labels(), fontsize=9, loc="upper center")
     text = f"{title + '. ' if title else ''}Histograms of the {XLABELS[figure]} for each attack."
     return described(canvas, f"{text} The median lies in: {'; '.join(said)}.")
 

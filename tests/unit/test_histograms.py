@@ -30,7 +30,8 @@ def test_every_value_is_counted_once_in_its_bin(values, figure):
 
 
 def test_an_unknown_figure_is_a_sentence():
-    for call in (lambda: counts(np.zeros(1), "targets"), lambda: heaps_of(None, "caption", "targets")):
+    table = results.Table("test", "2026-01-01", {}, "none", {}, [])
+    for call in (lambda: counts(np.zeros(1), "targets"), lambda: heaps_of(table, "caption", "targets")):
         with pytest.raises(pcvr.PcvrError, match="did you mean 'target'"):
             call()
 
