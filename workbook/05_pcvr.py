@@ -518,8 +518,9 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # alike, and there a Jensen-Shannon divergence of nearly 0 has hardly a slope. With a global trigger, which survives
 # every view, the term is what it was made for.
 #
-# The term says what an answer should not be *like*; it does not say what it should be. This is one more reason for an
-# early gate, and for the next term.
+# A first step is no verdict: many steps of the term, with the view moving along, can still take a learned backdoor out
+# (the row `late` of the table in section 12, beside `late, apart`). But the term says what an answer should not be
+# *like*; it does not say what it should be. This is one more reason for an early gate, and for the next term.
 #
 # </details>
 
@@ -845,8 +846,8 @@ for option in fields(rule):
 #
 # - A poisoned sample can be told by what its told answer *does not* depend on: the picture, and what the model knew.
 # - The gate turns this from a nice plot into a defence; early, leaving the suspects out does most of the work.
-# - Pulling apart says what an answer should not be like. Where a view deletes the trigger, that can point the wrong
-#   way; saying what to answer instead does not, where there is somebody to ask.
+# - Pulling apart says what an answer should not be like. Where a view deletes the trigger, its first step can point the
+#   wrong way, and it takes many to unlearn what was learned; saying what to answer instead does not, where there is somebody to ask.
 # - Cap, ceiling and cosine cap give every push a place to stop.
 # - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
 #
