@@ -94,7 +94,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     handles = [copy(handle) for handle in handles]
     for handle in handles:
-        handle.set_markersize(min(handle.get_markersize(), 11))  # type: ignore[attr-defined]  # all are lines
+        handle.set_markersize(min(handle.get_markersize(), 11))  # all are lines
     figure.legend(handles, labels, loc="outside right upper", fontsize=9, labelspacing=0.8)
 
 

@@ -158,8 +158,8 @@ class Grid:
 
     def of(self, case: Case) -> Grid:
         """The points and references of one case."""
-        mine = (tuple(p for p in part if p.case == case) for part in (self.points, self.references))
-        return Grid(*mine, made=self.made)
+        points, references = (tuple(p for p in part if p.case == case) for part in (self.points, self.references))
+        return Grid(points, references, self.made)
 
     def values(self, knob: str) -> list[float]:
         """The values of a knob that occur, ascending."""

@@ -39,7 +39,7 @@ class TestByName:
     def test_the_nearest_name_is_suggested(self) -> None:
         with pytest.raises(PcvrError, match="unknown defence 'pcv': did you mean 'pcvr'"):
             get_defense("pcv")
-        with pytest.raises(PcvrError, match="choose one of: abl, augment, .* none, pcvr, pcvr_paper"):
+        with pytest.raises(PcvrError, match=r"choose one of: abl, augment, .* none, pcvr, pcvr_paper"):
             get_defense("xyzzy")
 
     def test_an_unknown_option_names_the_known_ones(self) -> None:

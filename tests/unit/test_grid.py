@@ -187,8 +187,8 @@ class TestRunning:
     def test_training_here_gives_the_grids_point(self, base: Experiment, tiny: VisionLanguageModel) -> None:
         setting = (("apart_weight", 2.0), ("entropy_weight", 0.0))
         grids = point_of(run_point(at_setting(base, setting)), setting)
-        data = [open_data("scenes", split=split, n=n) for split, n in (("train", 12), ("test", 6))]
-        bench = Bench(replace(base, samples=1, tests=1), tiny, *data, pcvr.get_attack("badnets"))
+        train, tests = (open_data("scenes", split=split, n=n) for split, n in (("train", 12), ("test", 6)))
+        bench = Bench(replace(base, samples=1, tests=1), tiny, train, tests, pcvr.get_attack("badnets"))
         mine = train_point(bench, setting)
         assert mine.here and mine.case == bench.case == grids.case
         assert replace(mine, here=False, seconds=0) == replace(grids, seconds=0)

@@ -235,7 +235,8 @@ def test_config_names_the_field(field: str, value: Any) -> None:
 
 
 def test_every_field_has_a_help_text() -> None:
-    for kind in (TrainConfig, *DEFENSES.values()):
+    kinds: list[Any] = [TrainConfig, *DEFENSES.values()]
+    for kind in kinds:
         for field in fields(kind):
             assert field.metadata.get("help"), f"{kind.__name__}.{field.name}"
 

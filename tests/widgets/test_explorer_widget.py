@@ -229,7 +229,8 @@ class TestTraining:
         assert source.fresh == [] and not controls.train.disabled
 
     def test_only_one_job_at_a_time(self) -> None:
-        job, problems = Job(), []
+        job = Job()
+        problems: list[BaseException] = []
         assert job.start(lambda: waits(job), problems.append)
         assert not job.start(lambda: None, problems.append)
         job.cancel.set()
