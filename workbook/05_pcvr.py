@@ -847,7 +847,8 @@ for option in fields(rule):
 # - A poisoned sample can be told by what its told answer *does not* depend on: the picture, and what the model knew.
 # - The gate turns this from a nice plot into a defence; early, leaving the suspects out does most of the work.
 # - Pulling apart says what an answer should not be like. Where a view deletes the trigger, its first step can point the
-#   wrong way, and it takes many to unlearn what was learned; saying what to answer instead does not, where there is somebody to ask.
+#   wrong way, and it takes many to unlearn what was learned. Saying what to answer instead is more direct, where there
+#   is somebody to ask.
 # - Cap, ceiling and cosine cap give every push a place to stop.
 # - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
 #
