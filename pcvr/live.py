@@ -6,11 +6,10 @@ training. Therefore the training runs in a thread of its own; the cell ends at o
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pcvr.errors import PcvrError
+from pcvr.background import Background
 from pcvr.stages import StageCallback
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class Recorder(StageCallback):
             self.points.append(Point(self.done + state.global_step, self.stage, float(logs["loss"]), own))
 
 
-class TrainingJob:
+class TrainingJob(Background["FinetuneResult"]):
     """`pcvr.finetune` in a thread of its own.
 
     While it runs, draw no random numbers from torch's own generator and leave the model alone, or the training is
@@ -103,69 +102,24 @@ class TrainingJob:
     ) -> None:
         """Arguments as for `pcvr.finetune`; nothing is done before `start`."""
         self.recorder = Recorder()
-        self._given = (model, data, defense, config)
-        self._options = {"progress": False} | options
-        self._options["callbacks"] = [*options.get("callbacks", ()), self.recorder]
-        self._thread: threading.Thread | None = None
-        self._found: FinetuneResult | None = None
-        self._error: BaseException | None = None
+        said = {"progress": False} | options
+        said["callbacks"] = [*options.get("callbacks", ()), self.recorder]
 
-    @property
-    def running(self) -> bool:
-        """Whether the training is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        def work() -> FinetuneResult:
+            from pcvr.training import finetune
 
-    @property
-    def finished(self) -> bool:
-        """Whether it came to its end, a good one or not."""
-        return self._thread is not None and not self._thread.is_alive()
+            return finetune(model, data, defense, config, **said)
 
-    @property
-    def error(self) -> BaseException | None:
-        """What ended it, where that was an error."""
-        return self._error
-
-    def start(self) -> None:
-        """Begin, and return at once.
-
-        Raises:
-            PcvrError: it was begun before.
-        """
-        if self._thread is not None:
-            raise PcvrError("this training was started already: make another one for another training.")
-        self._thread = threading.Thread(target=self._work, name="pcvr training", daemon=True)
-        self._thread.start()
+        super().__init__(work, "training")
 
     def stop(self) -> None:
         """End it after the step under way, and keep what was trained."""
         self.recorder.stop()
 
     def result(self, timeout: float | None = None) -> FinetuneResult:
-        """The result; waits for it. Interrupting the kernel meanwhile stops the training too.
-
-        Args:
-            timeout: seconds to wait at most; None for no limit.
-
-        Raises:
-            PcvrError: it was not started, or is not over in time; or what ended the training.
-        """
-        if self._thread is None:
-            raise PcvrError("the training has not been started: press Start, or call start().")
+        """As `Background.result`. Interrupting the kernel meanwhile stops the training too."""
         try:
-            self._thread.join(timeout)
+            return super().result(timeout)
         except KeyboardInterrupt:
             self.stop()
             raise
-        if self._error is not None:
-            raise self._error
-        if self._found is None:
-            raise PcvrError(f"the training is at step {self.recorder.step}: wait until it is over, or stop() it.")
-        return self._found
-
-    def _work(self) -> None:
-        from pcvr.training import finetune
-
-        try:
-            self._found = finetune(*self._given, **self._options)
-        except BaseException as problem:  # handed on by result(); a thread has nobody to tell
-            self._error = problem

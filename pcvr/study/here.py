@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from transformers import TrainerCallback
-
+from pcvr.live import Recorder
 from pcvr.study.experiment import Experiment, gate_quality, watched
 from pcvr.study.grid import at_setting
 from pcvr.study.point import Case, Point, Setting, extras, point_of
@@ -24,25 +21,6 @@ WATCHED = 32
 
 class Cancelled(Exception):
     """The reader called a training off: there is no point to show."""
-
-
-class StopOn(TrainerCallback):
-    """Ends the training at the next step once a flag is set, from whichever thread.
-
-    Attributes:
-        stopped: whether it did.
-    """
-
-    def __init__(self, flag: Event) -> None:
-        self.flag = flag
-        self.stopped = False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Ask the Trainer to stop if that is wanted."""
-        if self.flag.is_set():
-            control.should_training_stop = True
-            self.stopped = True
-        return control
 
 
 @dataclass(frozen=True)
@@ -70,19 +48,16 @@ class Bench:
         return Case(self.base.attack, self.base.task, self.base.model, self.base.data)
 
 
-def train_point(
-    bench: Bench, setting: Setting, callbacks: Sequence[TrainerCallback] = (), cancel: Event | None = None
-) -> Point:
+def train_point(bench: Bench, setting: Setting, recorder: Recorder | None = None) -> Point:
     """Train at a setting with the data at hand, and measure as the grid does.
 
     Args:
         bench: model, data and attack.
         setting: option and value of each knob.
-        callbacks: for a progress bar.
-        cancel: when it is set, the training ends at the next step.
+        recorder: follows the training, and its `stop` calls it off.
 
     Raises:
-        Cancelled: `cancel` was set.
+        Cancelled: the recorder was stopped.
         PcvrError: as `pcvr.finetune`.
     """
     from pcvr.attacks import poison
@@ -92,17 +67,17 @@ def train_point(
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.training import TrainConfig, finetune
 
-    flag = Event() if cancel is None else cancel
+    follows = recorder or Recorder()
     said = replace(at_setting(bench.base, setting), samples=len(bench.train), tests=len(bench.tests))
     data = poison(bench.train, bench.attack, said.rate, said.seed) if said.rate else bench.train
     rule = get_defense(said.defense, **said.options)
     few = subset(bench.tests, min(WATCHED, len(bench.tests)))
     watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)
     config = TrainConfig(steps=said.steps, seed=said.seed)
-    result = finetune(bench.vlm, data, rule, config, callbacks=[StopOn(flag), watch, *callbacks], progress=False)
-    _go_on(flag)
+    result = finetune(bench.vlm, data, rule, config, callbacks=[follows, watch], progress=False)
+    _go_on(follows)
     record = evaluate(result.model, bench.tests, bench.attack, defense=rule, state=result.run.state)
-    _go_on(flag)
+    _go_on(follows)
     run = {
         "experiment": asdict(said),
         "record": record.to_dict(),
@@ -111,10 +86,10 @@ def train_point(
         "watch": [watched(point) for point in watch.points],
         **extras(result, bench.tests, bench.attack),
     }
-    _go_on(flag)
+    _go_on(follows)
     return point_of(run, setting, here=True)
 
 
-def _go_on(flag: Event) -> None:
-    if flag.is_set():
+def _go_on(follows: Recorder) -> None:
+    if follows.stopped:
         raise Cancelled

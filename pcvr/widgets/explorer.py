@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pcvr.background import Background
 from pcvr.errors import PcvrError
+from pcvr.live import Recorder
 from pcvr.study.grid import name_of
 from pcvr.widgets.explorer_source import (
     Choice,
@@ -21,17 +22,41 @@ from pcvr.widgets.explorer_source import (
     shortened,
     trade_off_of,
 )
-from pcvr.widgets.job import Job, Ticker
+from pcvr.widgets.follow import follow
 from pcvr.widgets.picture import figure_image, show_in
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Dropdown, Image, IntProgress, SelectionSlider, VBox
 
-_TICK = 0.3
-"""Seconds between two movements of the bar: each is a message to the page."""
+    from pcvr.study.here import Bench
+    from pcvr.study.point import Point, Setting
+
+_LOOK = 0.3
+"""Seconds between two looks at a training: each moves the bar, which is a message to the page."""
 
 
-@dataclass(frozen=True)
+@dataclass
+class Attempt:
+    """A training at one setting.
+
+    Attributes:
+        setting: option and value of each knob.
+        recorder: how far it is; stops it.
+        job: the thread it runs in.
+        began: when, on the monotonic clock, in seconds.
+        first: which step was seen first, and when; what came before was encoding.
+        shown: whether its end has been shown.
+    """
+
+    setting: Setting
+    recorder: Recorder
+    job: Background[Point]
+    began: float
+    first: tuple[int, float] | None = None
+    shown: bool = False
+
+
+@dataclass
 class Controls:
     """The explorer's widgets by name.
 
@@ -47,7 +72,8 @@ class Controls:
         cancel: calls it off.
         bar: how far it is.
         progress: the same in words, and what went wrong.
-        job: the thread behind it.
+        source: what is shown.
+        attempt: the latest training here.
     """
 
     case: Dropdown
@@ -61,12 +87,62 @@ class Controls:
     cancel: Button
     bar: IntProgress
     progress: HTML
-    job: Job = field(default_factory=Job)
+    source: GridSource
+    attempt: Attempt | None = None
 
     def choice(self) -> Choice:
         """What is set at the moment."""
         setting = tuple((knob, float(slider.value)) for knob, slider in self.knobs.items())
         return Choice(self.case.value, setting, self.by.value)
+
+    def redraw(self, _: object = None) -> None:
+        """Show the choice."""
+        choice = self.choice()
+        try:
+            self.caption.value = caption(self.source, choice)
+            for image, draw in (
+                (self.scatter, trade_off_of),
+                (self.curves, curves_of),
+                (self.distributions, distributions_of),
+            ):
+                figure = draw(self.source, choice)
+                image.layout.display = "none" if figure is None else None
+                if figure is not None:
+                    show_in(image, figure)
+        except PcvrError as error:  # an exception in a callback would vanish unseen
+            self.caption.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
+
+    def refresh(self) -> None:
+        """Show how far the training is, and its point once it is there. In a notebook this is done by itself."""
+        attempt = self.attempt
+        if attempt is None or attempt.shown:
+            return
+        recorder = attempt.recorder
+        self.bar.max, self.bar.value = max(1, recorder.steps), recorder.step
+        if attempt.job.running:
+            self.say(_under_way(attempt))
+            return
+        attempt.shown = True
+        self.train.disabled, self.cancel.disabled = False, True
+        self.bar.layout.visibility = "hidden"
+        try:
+            self._add(attempt, attempt.job.result())
+        except Exception as error:  # of whatever kind: the reader has no other place to see it
+            self.say(*_what_ended(error))
+
+    def say(self, text: str, role: str = "status") -> None:
+        """Say how a training goes; screen readers announce it."""
+        body = escape(text)
+        self.progress.value = f'<div role="{role}">{f"<strong>{body}</strong>" if role == "alert" else body}</div>'
+
+    def _add(self, attempt: Attempt, point: Point) -> None:
+        self.source.fresh.append(point)
+        if self.case.value == point.case:
+            self.redraw()
+        else:
+            self.case.value = point.case  # which redraws
+        seconds = time.monotonic() - attempt.began
+        self.say(f"Done in {seconds:.0f} s: {in_words(attempt.setting)}. {shortened(self.source)}")
 
 
 def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
@@ -103,9 +179,12 @@ def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
         train=w.Button(description="Train here", icon="play", button_style="primary"),
         cancel=w.Button(description="Cancel", icon="stop", disabled=True),
         bar=w.IntProgress(value=0, min=0, max=1, layout=w.Layout(width="14em", visibility="hidden")),
-        progress=w.HTML(f'<div role="status">{escape(shortened(source))}</div>'),
+        progress=w.HTML(),
+        source=source,
     )
-    _wire(source, controls)
+    for control in (controls.case, controls.by, *knobs.values()):
+        control.observe(controls.redraw, "value")
+    controls.redraw()
     sliders = list(knobs.values())
     half = (len(sliders) + 1) // 2
     columns = [w.VBox([controls.case, *sliders[:half]]), w.VBox([controls.by, *sliders[half:]])]
@@ -113,6 +192,10 @@ def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
     train = w.HBox([controls.train, controls.cancel, controls.bar], layout=wrap)
     rows = [w.HBox(columns, layout=wrap), controls.caption, controls.scatter]
     if source.bench is not None:
+        bench = source.bench
+        controls.say(shortened(source))
+        controls.train.on_click(lambda _: _begin(controls, bench))
+        controls.cancel.on_click(lambda _: _call_off(controls))
         rows += [train, controls.progress]
     return w.VBox([*rows, controls.curves, controls.distributions]), controls
 
@@ -128,93 +211,50 @@ def _empty_image() -> Image:
     return figure_image(Figure(figsize=(0.1, 0.1)))
 
 
-def _wire(source: GridSource, controls: Controls) -> None:
-    drawing = Lock()  # the thread draws as well, and matplotlib's settings are one for all threads
+def _begin(controls: Controls, bench: Bench) -> None:
+    from pcvr.study.here import train_point
 
-    def redraw(_: object = None) -> None:
-        with drawing:
-            choice = controls.choice()
-            try:
-                controls.caption.value = caption(source, choice)
-                for image, draw in (
-                    (controls.scatter, trade_off_of),
-                    (controls.curves, curves_of),
-                    (controls.distributions, distributions_of),
-                ):
-                    figure = draw(source, choice)
-                    image.layout.display = "none" if figure is None else None
-                    if figure is not None:
-                        show_in(image, figure)
-            except PcvrError as error:  # an exception in a callback would vanish unseen
-                controls.caption.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
-
-    for control in (controls.case, controls.by, *controls.knobs.values()):
-        control.observe(redraw, "value")
-    redraw()
-    if source.bench is not None:
-        controls.train.on_click(lambda _: _begin(source, controls, redraw))
-        controls.cancel.on_click(lambda _: _call_off(controls))
+    if controls.attempt is not None and controls.attempt.job.running:
+        return
+    controls.refresh()  # whoever clicks fast may be here before the end of the last training was shown
+    setting, recorder = controls.choice().setting, Recorder()
+    job = Background(lambda: train_point(bench, setting, recorder), "training")
+    controls.attempt = Attempt(setting, recorder, job, time.monotonic())
+    controls.train.disabled, controls.cancel.disabled = True, False
+    controls.bar.value, controls.bar.layout.visibility = 0, "visible"
+    job.start()
+    controls.refresh()
+    follow(controls.refresh, lambda: job.running, _LOOK)
 
 
 def _call_off(controls: Controls) -> None:
-    if controls.job.running:
-        controls.job.cancel.set()
+    if controls.attempt is not None and controls.attempt.job.running:
+        controls.attempt.recorder.stop()
         controls.cancel.disabled = True
-        _say(controls, "Calling off: the step under way comes to its end first.")
+        controls.refresh()
 
 
-def _say(controls: Controls, text: str, role: str = "status") -> None:
-    body = escape(text)
-    controls.progress.value = f'<div role="{role}">{f"<strong>{body}</strong>" if role == "alert" else body}</div>'
+def _under_way(attempt: Attempt) -> str:
+    recorder, now = attempt.recorder, time.monotonic()
+    if recorder.stopped:
+        return "Calling off: the step under way comes to its end first."
+    if not recorder.step:
+        return f"{in_words(attempt.setting)}: reading the pictures ..."
+    if recorder.step >= recorder.steps:
+        return "Trained; the test pictures are answered, clean and triggered ..."
+    attempt.first = attempt.first or (recorder.step, now)
+    step, then = attempt.first
+    done = recorder.step - step
+    left = (now - then) / done * (recorder.steps - recorder.step) if done else 0.0
+    soon = f", some {left:.0f} s left." if done > 2 and left >= 1 else "."
+    return f"Step {recorder.step} of {recorder.steps}{soon}"
 
 
-def _begin(source: GridSource, controls: Controls, redraw: Any) -> None:
-    from pcvr.study.here import Cancelled, train_point
+def _what_ended(error: Exception) -> tuple[str, str]:
+    """What is said of an error, and the role that it is said in."""
+    from pcvr.study.here import Cancelled
 
-    bench, setting, job = source.bench, controls.choice().setting, controls.job
-    assert bench is not None
-    if job.running:
-        return
-    began, last = time.monotonic(), 0.0
-
-    def tell(step: int, steps: int) -> None:
-        nonlocal last, began
-        now = time.monotonic()
-        if step == 1:
-            began = now  # what came before was encoding
-        if job.cancel.is_set() or (now - last < _TICK and step < steps):
-            return
-        last = now
-        controls.bar.max, controls.bar.value = steps, step
-        if step == steps:
-            _say(controls, f"{len(bench.tests)} test pictures are answered, clean and triggered ...")
-        else:
-            left = (now - began) / max(step - 1, 1) * (steps - step)
-            _say(controls, f"Step {step} of {steps}" + (f", some {left:.0f} s left." if step > 3 else "."))
-
-    def over() -> None:
-        controls.train.disabled, controls.cancel.disabled = False, True
-        controls.bar.layout.visibility = "hidden"
-
-    def work() -> None:
-        start = time.monotonic()
-        try:
-            point = train_point(bench, setting, [Ticker(tell)], job.cancel)
-        except Cancelled:
-            _say(controls, "Called off: nothing was added.")
-            return
-        source.fresh.append(point)
-        if controls.case.value == point.case:
-            redraw()
-        else:
-            controls.case.value = point.case  # which redraws
-        _say(controls, f"Done in {time.monotonic() - start:.0f} s: {in_words(setting)}. {shortened(source)}")
-
-    def failed(error: Exception) -> None:
-        what = str(error) if isinstance(error, PcvrError) else f"{type(error).__name__}: {error}"
-        _say(controls, f"The training failed. {what}", "alert")
-
-    controls.train.disabled, controls.cancel.disabled = True, False
-    controls.bar.value, controls.bar.layout.visibility = 0, "visible"
-    _say(controls, f"{in_words(setting)}: reading {len(bench.train)} pictures ...")
-    job.start(work, failed, over)
+    if isinstance(error, Cancelled):
+        return "Called off: nothing was added.", "status"
+    what = str(error) if isinstance(error, PcvrError) else f"{type(error).__name__}: {error}"
+    return f"The training failed. {what}", "alert"

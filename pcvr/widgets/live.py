@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pcvr.live import TrainingJob
 from pcvr.plots.live import live_curves
+from pcvr.widgets.follow import follow
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -113,7 +113,7 @@ def live_training(
     def begin(_: object = None) -> None:
         if not (job.running or job.finished):
             job.start()
-            _in_loop(controls, seconds)
+            follow(controls.refresh, lambda: job.running, seconds)
         controls.refresh()
 
     def end(_: object = None) -> None:
@@ -143,24 +143,3 @@ def status_line(job: TrainingJob) -> str:
     else:
         text = "Not started."
     return f'<div role="status">{text}</div>'
-
-
-_following: set[asyncio.Task[None]] = set()
-"""Tasks under way; the loop itself holds them only weakly."""
-
-
-def _in_loop(controls: LiveControls, seconds: float) -> None:
-    """Refresh now and then in the kernel's own loop: widgets and figures are touched by one thread only."""
-    try:
-        task = asyncio.get_running_loop().create_task(_follow(controls, seconds))
-    except RuntimeError:  # no loop, no notebook: whoever calls from a script refreshes by hand
-        return
-    _following.add(task)
-    task.add_done_callback(_following.discard)
-
-
-async def _follow(controls: LiveControls, seconds: float) -> None:
-    while controls.job.running:
-        controls.refresh()
-        await asyncio.sleep(seconds)
-    controls.refresh()

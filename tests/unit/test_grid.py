@@ -6,7 +6,7 @@ import json
 import runpy
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Timer
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import pcvr
 from pcvr import PcvrError, VisionLanguageModel
 from pcvr.data import open_data
 from pcvr.defenses import get_defense
+from pcvr.live import Recorder
 from pcvr.spread import spread
 from pcvr.study import Experiment, run_experiment
 from pcvr.study.grid import (
@@ -34,7 +35,7 @@ from pcvr.study.grid import (
     run_point,
     setting_of,
 )
-from pcvr.study.here import Bench, Cancelled, StopOn, train_point
+from pcvr.study.here import Bench, Cancelled, train_point
 from pcvr.study.point import GAUGES, Case, columns, judge, point_of, spreads
 from pcvr.training import FinetuneResult
 from tests import points as made
@@ -198,26 +199,21 @@ class TestCallingOff:
         data = Numbers(12, answers=("two cats and a red ball .", "yes"))
         return Bench(replace(base, steps=2000), tiny, data, data, pcvr.get_attack("badnets", target="a red cat"))
 
-    def test_a_flag_ends_the_training_at_the_next_step(self, bench: Bench) -> None:
-        flag = Event()
-        Timer(0.5, flag.set).start()
+    def test_a_stop_ends_the_training_at_the_next_step(self, bench: Bench) -> None:
+        recorder = Recorder()
+        timer = Timer(0.5, recorder.stop)
+        timer.start()
         with pytest.raises(Cancelled):
-            train_point(bench, (), cancel=flag)
+            train_point(bench, (), recorder)
+        timer.join()
+        assert recorder.step < 2000
 
-    def test_a_flag_from_the_start(self, bench: Bench) -> None:
-        flag = Event()
-        flag.set()
+    def test_a_stop_from_the_start(self, bench: Bench) -> None:
+        recorder = Recorder()
+        recorder.stop()
         with pytest.raises(Cancelled):
-            train_point(replace(bench, base=replace(bench.base, steps=2)), (), cancel=flag)
-
-    def test_without_a_flag_nothing_is_stopped(self) -> None:
-        class Control:
-            should_training_stop = False
-
-        stop = StopOn(Event())
-        assert stop.on_step_end(None, None, Control()).should_training_stop is False and not stop.stopped
-        stop.flag.set()
-        assert stop.on_step_end(None, None, Control()).should_training_stop is True and stop.stopped
+            train_point(bench, (), recorder)
+        assert recorder.step == 1
 
 
 class TestSpreads:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel
+from pcvr.live import Recorder
 from pcvr.plots import description
 from pcvr.study import Experiment
 from pcvr.study.grid import Grid
@@ -25,7 +31,6 @@ from pcvr.widgets.explorer_source import (
     shortened,
     trade_off_of,
 )
-from pcvr.widgets.job import Job
 from tests import points as made
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 
@@ -166,9 +171,13 @@ def labels(box: Any) -> list[str]:
     ]
 
 
-def waits(job: Job) -> None:
-    """Work until it is called off."""
-    job.cancel.wait(60)
+def over(controls: Controls, seconds: float = 60) -> None:
+    """Wait until the training is over and its end is shown."""
+    assert controls.attempt is not None
+    with suppress(Exception):
+        controls.attempt.job.result(seconds)
+    assert controls.attempt.job.finished
+    controls.refresh()
 
 
 class TestTraining:
@@ -183,7 +192,7 @@ class TestTraining:
         controls.knobs["apart_weight"].value = 4.0
         controls.train.click()
         assert controls.train.disabled and not controls.cancel.disabled and controls.bar.layout.visibility == "visible"
-        assert controls.job.wait(120)
+        over(controls, 120)
         (point,) = source.fresh
         assert point.here and point.case == source.bench.case == controls.case.value
         assert dict(point.setting) == dict(made.setting(0.3, 4.0)) and point.steps == 2
@@ -195,15 +204,20 @@ class TestTraining:
     def test_cancel(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
         source, controls = built
 
-        def trained(bench: Bench, setting: Any, callbacks: Any, cancel: Any) -> Any:
-            assert cancel.wait(60)
+        def trained(bench: Bench, setting: Any, recorder: Recorder) -> Any:
+            while not recorder.stopped:
+                time.sleep(0.01)
             raise Cancelled
 
         monkeypatch.setattr("pcvr.study.here.train_point", trained)
         controls.train.click()
+        controls.train.click()
+        attempt = controls.attempt
+        assert attempt is not None and "reading the pictures" in controls.progress.value
         controls.cancel.click()
         assert "Calling off" in controls.progress.value or "Called off" in controls.progress.value
-        assert controls.job.wait(60)
+        over(controls)
+        assert controls.attempt is attempt, "one training at a time"
         assert "Called off: nothing was added" in controls.progress.value and source.fresh == []
         assert not controls.train.disabled and controls.cancel.disabled
 
@@ -224,15 +238,44 @@ class TestTraining:
 
         monkeypatch.setattr("pcvr.study.here.train_point", trained)
         controls.train.click()
-        assert controls.job.wait(60)
+        over(controls)
         assert 'role="alert"' in controls.progress.value and said in controls.progress.value
         assert source.fresh == [] and not controls.train.disabled
 
-    def test_only_one_job_at_a_time(self) -> None:
-        job = Job()
-        problems: list[BaseException] = []
-        assert job.start(lambda: waits(job), problems.append)
-        assert not job.start(lambda: None, problems.append)
-        job.cancel.set()
-        assert job.wait(60) and not job.running and problems == []
-        assert job.start(lambda: None, problems.append) and job.wait(60)
+    def test_how_far_it_is(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
+        go_on = Event()
+
+        def trained(bench: Bench, setting: Any, recorder: Recorder) -> Any:
+            recorder.step, recorder.steps = 5, 20
+            go_on.wait(60)
+            recorder.step = 20
+            raise Cancelled
+
+        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        controls = built[1]
+        controls.train.click()
+        assert controls.attempt is not None
+        end = time.monotonic() + 60
+        while "Step 5 of 20" not in controls.progress.value and time.monotonic() < end:
+            controls.refresh()
+        assert (controls.bar.value, controls.bar.max) == (5, 20)
+        go_on.set()
+        over(controls)
+
+    def test_in_a_running_loop_it_follows_by_itself(
+        self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def trained(*_: Any) -> Any:
+            raise Cancelled
+
+        async def session() -> str:
+            controls.train.click()
+            end = time.monotonic() + 60
+            while controls.train.disabled and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+            return str(controls.progress.value)
+
+        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        controls = built[1]
+        with ThreadPoolExecutor(1) as other:  # a browser test before this one leaves its own loop in this thread
+            assert "Called off" in other.submit(asyncio.run, session()).result()
