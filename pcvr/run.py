@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from inspect import signature
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,9 @@ from pcvr.models.tower import fed_tower, tower_features
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
+
+READ_ON_CPU = 32
+"""Samples that a CPU reads at a time: a fifth to a third faster than 128, measured on two cores with tiny-llava."""
 
 
 @dataclass
@@ -58,6 +62,19 @@ class Answers:
         at = owner >= 0
         hidden = None if self.hidden is None else self.hidden[at]
         return Answers(self.logits[at], self.targets[at], owner[at], len(rows), hidden)
+
+    @staticmethod
+    def joined(parts: Sequence[Answers]) -> Answers:
+        """Those of several batches as if they had been one."""
+        before = accumulate((part.samples for part in parts), initial=0)
+        hidden = [part.hidden for part in parts if part.hidden is not None]
+        return Answers(
+            logits=torch.cat([part.logits for part in parts]),
+            targets=torch.cat([part.targets for part in parts]),
+            owner=torch.cat([part.owner + first for part, first in zip(parts, before, strict=False)]),
+            samples=sum(part.samples for part in parts),
+            hidden=torch.cat(hidden) if hidden else None,
+        )
 
 
 @dataclass
@@ -120,6 +137,23 @@ class Run:
         """Run the model on `batch` and pack what it says at the answer's tokens."""
         return answers(self.vlm, batch, hidden)
 
+    @torch.no_grad()
+    def read(self, batch: Batch) -> Answers:
+        """As `answers`, to look and not to learn: without gradient, dropout off, in parts that suit the machine.
+
+        A CPU reads few samples at a time faster, since what a layer hands on then stays in its cache.
+        """
+        training = self.vlm.model.training
+        self.vlm.model.eval()
+        size = len(batch["index"])
+        parts = [batch]
+        # Pictures of any size come packed, without a row for each sample: such a batch stays whole.
+        if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
+            parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
+        said = Answers.joined([self.answers(some) for some in parts])
+        self.vlm.model.train(training)
+        return said
+
     def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
         """A second view of `batch`, or of some of its rows: same words, perturbed pictures or tower features.
 
@@ -177,6 +211,6 @@ def _keeps_some(model: nn.Module) -> bool:
     return "logits_to_keep" in signature(speaker.forward).parameters
 
 
-def batches(count: int, size: int) -> list[Sequence[int]]:
+def batches(count: int, size: int) -> list[range]:
     """Index ranges that cover ``range(count)`` in chunks of `size`."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -160,14 +160,11 @@ def unlearning(losses: Tensor, isolated: Tensor, ceiling: float) -> Tensor:
 @torch.no_grad()
 def all_losses(run: Run, batch_size: int = 64) -> np.ndarray:
     """The loss of every training sample as the model is now: float64 ``[N]``, nats."""
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     rows = run.share(len(run.data))
     found = [
-        sample_losses(run.answers(run.data.batch(rows[start : start + batch_size])))
+        sample_losses(run.read(run.data.batch(rows[start : start + batch_size])))
         for start in range(0, len(rows), batch_size)
     ]
-    run.vlm.model.train(training)
     return run.gather_rows(rows, torch.cat(found)).cpu().double().numpy()
 
 

@@ -119,13 +119,10 @@ def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int = 64) ->
         return add
 
     hooks = [layer.register_forward_hook(adding(name)) for name, layer in layers.items()]
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     try:
         for start in range(0, len(run.clean), batch_size):
-            run.answers(run.clean.batch(range(start, min(start + batch_size, len(run.clean)))))
+            run.read(run.clean.batch(range(start, min(start + batch_size, len(run.clean)))))
     finally:
-        run.vlm.model.train(training)
         for hook in hooks:
             hook.remove()
     return {name: sums[name] / tokens[name] for name in layers}

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.run import Answers, Run
 
-ASKED = 128
-"""Unsuspicious samples by which the base model is judged."""
+ASKED = 0.064
+"""Share of the data, in unsuspicious samples, by which the base model is judged."""
+ASKED_WITHIN = (16, 128)
+"""The least and the most samples that this may be."""
 WORDS = 16
 """Likeliest first words that are remembered of each sample; the rest of the distribution is let go."""
 
@@ -40,7 +42,9 @@ def begin(run: Run) -> None:
 @torch.no_grad()
 def judge(run: Run, calm: Sequence[int]) -> None:
     """How far the base model is a guide, from what it says at the beginning of some of the `calm` samples' answers."""
-    rows = list(calm)[:: max(1, len(calm) // ASKED)][:ASKED]
+    least, most = ASKED_WITHIN
+    asked = min(max(least, round(ASKED * len(run.data))), most)
+    rows = list(calm)[:: max(1, len(calm) // asked)][:asked]
     if not rows:
         return
     said = _base(run, rows)
@@ -66,12 +70,8 @@ def remember(run: Run, rows: Sequence[int], batch_size: int = 128) -> None:
 
 
 def _base(run: Run, rows: Sequence[int]) -> Answers:
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     with run.vlm.model.disable_adapter():
-        said = run.answers(run.data.batch(rows))
-    run.vlm.model.train(training)
-    return said
+        return run.read(run.data.batch(rows))
 
 
 def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:

@@ -68,23 +68,20 @@ def score(
         entropy of a token.
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     scores, spreads = [], []
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
-        said = run.answers(batch)
+        said = run.read(batch)
         clear = _likelihood(run, batch, said, cleared_by)
-        total = divergence_of(said, run.answers(run.view(batch, view)), divergence, over)
+        total = divergence_of(said, run.read(run.view(batch, view)), divergence, over)
         seen = torch.ones_like(total)
         again = (total + clear < enough).nonzero()[:, 0]
         for _ in range(views - 1 if len(again) else 0):
-            other = run.answers(run.view(batch, view, again))
+            other = run.read(run.view(batch, view, again))
             total[again] += divergence_of(said.of(again), other, divergence, over)
             seen[again] += 1
         scores.append(total / seen + clear)
         spreads.append(said.sample_mean(entropy(said.logits)))
-    run.vlm.model.train(training)
     return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
 
 
@@ -102,13 +99,10 @@ def known(run: Run, batch_size: int = 128, *, by: str = "base", rows: Sequence[i
         rows: indices of the samples; None for all.
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
-    training = run.vlm.model.training
-    run.vlm.model.eval()
     found = [torch.zeros(0)]
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
-        found.append(_likelihood(run, batch, run.answers(batch) if by == "now" else None, by).cpu())
-    run.vlm.model.train(training)
+        found.append(_likelihood(run, batch, run.read(batch) if by == "now" else None, by).cpu())
     return torch.cat(found).numpy()
 
 
@@ -118,5 +112,5 @@ def _likelihood(run: Run, batch: Batch, said: Answers | None, by: str) -> Tensor
         return said.likelihood()
     if by == "base":
         with run.vlm.model.disable_adapter():
-            return run.answers(batch).likelihood()
+            return run.read(batch).likelihood()
     return torch.zeros(len(batch["index"]), device=run.vlm.device)

@@ -16,7 +16,7 @@ from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
 from pcvr.models.families import FAMILIES, family_of
 from pcvr.models.layout import tiles_of, viewed
-from pcvr.run import answers
+from pcvr.run import Run, answers
 from tests.families import BUILDERS, NEEDS, loud, write
 
 
@@ -201,6 +201,22 @@ def test_kept_features_give_the_same(vlm: VisionLanguageModel) -> None:
             assert torch.allclose(answers(vlm, data.batch([2, 0, 4])).logits, plain, atol=1e-4)
         else:
             assert vlm.family.layout == "patches"
+
+
+def test_reading_in_parts_gives_the_same(vlm: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where patches of all pictures lie in one row, which cannot be cut by samples."""
+    run = Run(vlm, EncodedData(vlm, Photos()), steps=1, seed=0)
+    batch = run.data.batch(range(5))
+    vlm.model.train()
+    whole = run.read(batch)
+    monkeypatch.setattr("pcvr.run.READ_ON_CPU", 2)
+    parts = run.read(batch)
+    assert vlm.model.training and not parts.logits.requires_grad
+    assert parts.samples == whole.samples == 5
+    assert torch.equal(parts.owner, whole.owner) and torch.equal(parts.targets, whole.targets)
+    assert torch.allclose(parts.logits, whole.logits, atol=2e-3)
+    vlm.model.eval()
+    assert torch.equal(whole.logits, answers(vlm, batch).logits.detach()), "dropout is off"
 
 
 @pytest.mark.parametrize("defense", ["none", "augment", "pcvr"])

@@ -157,3 +157,13 @@ def test_sample_mean_weighs_each_answer_alike_whatever_its_length() -> None:
     owner = torch.tensor([0, 0, 0, 2, 2, 3])
     packed = Answers(torch.zeros(6, 2), torch.zeros(6, dtype=torch.long), owner, samples=4)
     assert packed.sample_mean(torch.tensor([1.0, 2, 6, 4, 8, 5])).tolist() == [3, 0, 6, 5]
+
+
+def test_answers_of_two_batches_join_as_if_they_had_been_one() -> None:
+    owner = torch.tensor([0, 0, 0, 2, 2, 3])
+    whole = Answers(logits(6, 3, 0), torch.arange(6), owner, samples=4, hidden=logits(6, 2, 1))
+    rows = torch.tensor([0, 1]), torch.tensor([2, 3])
+    again = Answers.joined([whole.of(rows[0]), whole.of(rows[1])])
+    assert again.samples == 4
+    for name in ("logits", "targets", "owner", "hidden"):
+        assert torch.equal(getattr(again, name), getattr(whole, name))
