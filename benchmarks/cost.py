@@ -1,20 +1,21 @@
 """What each defence costs: wall time of the training against plain fine-tuning, and peak memory, in one run.
 
     python benchmarks/cost.py                # five rounds, all defences, both tasks (some twenty minutes)
-    python benchmarks/cost.py --rounds 3 --only pcvr,consistency
+    python benchmarks/cost.py --rounds 3 --only pcvr,consistency --out build/cost.json
+    python benchmarks/cost.py --tasks vqa       # one task again; the rows of others in the table stay
+    python benchmarks/cost.py --parts memory    # memory again, into the shipped table
     python benchmarks/cost.py --only-memory pcvr caption  # what one child of the memory measurement runs
 
 Rounds are interleaved: each trains once with every defence, so that a machine that slows down does so for all. The
 median of the ratios to plain fine-tuning of the same round is what counts. As in the workbook five samples come to
-one step, since a defence that looks at all the data pays for each sample. Writes build/cost.json.
+one step, since a defence that looks at all the data pays for each sample.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -23,68 +24,95 @@ from statistics import median
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 import pcvr
 from pcvr.defenses import DEFENSES, get_defense
-from pcvr.files import write_json
-from pcvr.versions import versions
+from pcvr.results import FOLDER, save
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
+MADE_BY = "python benchmarks/cost.py"
 
 
-class Clock(TrainerCallback):
-    """From the first step of the first stage to the end of the last."""
+class Gauge(TrainerCallback):
+    """Seconds from the first step of the first stage to the end of the last, and the most memory in between, MiB.
+
+    On a GPU what torch had allocated, else what the process had in memory, the program itself included. The system
+    keeps no less than the parent's peak for a child and no less than a loading's for what follows, so it is set back.
+    """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = getattr(self, "began", time.perf_counter())
+        if hasattr(self, "began"):
+            return
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+        self.began = time.perf_counter()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.seconds = time.perf_counter() - self.began
+        if torch.cuda.is_available():
+            self.mib = torch.cuda.max_memory_allocated() / 2**20
+        else:
+            self.mib = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 2**10
 
 
-def train(name: str, task: str, steps: int, device: str = "auto") -> float:
-    """Seconds of one training."""
+def train(name: str, task: str, steps: int, device: str = "auto") -> Gauge:
+    """One training."""
     data = pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task)
     data = pcvr.poison(data, pcvr.get_attack("badnets", task=task), 0.05)
     rule = get_defense(name)
     trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task) if rule.needs_clean else None
-    clock = Clock()
+    gauge = Gauge()
     config = pcvr.TrainConfig(steps=steps)
     model = pcvr.load("tiny-llava", device=device)
-    pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[clock], progress=False)
-    return clock.seconds
+    pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[gauge], progress=False)
+    return gauge
 
 
 def peak_mib(name: str, task: str, steps: int) -> float:
-    """Peak memory of a training in a process of its own, MiB: on the GPU where there is one, else resident."""
+    """Peak memory of a training in a process of its own, MiB."""
     command = [sys.executable, __file__, "--only-memory", name, task, "--steps", str(steps)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def measure(names: list[str], tasks: list[str], rounds: int, steps: int, memory: bool) -> dict[str, Any]:
-    """``task -> defence -> {"seconds": [...], "ratio": median, "peak_mib": ...}``."""
-    found: dict[str, Any] = {}
-    for task in tasks:
-        train("none", task, steps)  # warm up: files, caches, kernels
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(rounds):
-            for name in names:
-                seconds[name].append(train(name, task, steps))
-        found[task] = {}
-        for name in names:
-            ratios = [mine / plain for mine, plain in zip(seconds[name], seconds["none"], strict=True)]
-            found[task][name] = {"seconds": seconds[name], "ratio": median(ratios), "ratios": ratios}
-            if memory:
-                found[task][name]["peak_mib"] = peak_mib(name, task, steps)
-            line = f"{task:8} {name:12} {median(seconds[name]) / steps * 1000:7.1f} ms a step  {median(ratios):5.2f} x"
-            extra = ""
-            if memory:
-                plain = found[task]["none"]["peak_mib"]
-                extra = f"  {found[task][name]['peak_mib']:7.0f} MiB  {found[task][name]['peak_mib'] / plain:5.2f} x"
-            print(line + extra, flush=True)
-    return found
+def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
+    """For each defence its seconds in each round, and what they are to plain fine-tuning's."""
+    train("none", task, steps)  # warm up: files, caches, kernels
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for name in tqdm(names * rounds, desc=task, unit="training"):
+        seconds[name].append(train(name, task, steps).seconds)
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        ratios = [mine / plain for mine, plain in zip(seconds[name], seconds["none"], strict=True)]
+        row = {"defense": name, "task": task, "steps": steps, "seconds": seconds[name], "ratios": ratios}
+        rows.append(row | {"ratio": median(ratios)})
+    return rows
+
+
+def weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows with the peak memory of each defence, and what it is to plain fine-tuning's of the same task."""
+    peaks = [peak_mib(row["defense"], row["task"], row["steps"]) for row in tqdm(rows, desc="memory", unit="training")]
+    plain = {row["task"]: peak for row, peak in zip(rows, peaks, strict=True) if row["defense"] == "none"}
+    return [
+        row | {"peak_mib": peak, "peak_ratio": peak / plain[row["task"]]} for row, peak in zip(rows, peaks, strict=True)
+    ]
+
+
+def kept(table: Path) -> list[dict[str, Any]]:
+    """The rows of a table, or none where there is no table yet."""
+    return list(json.loads(table.read_text(encoding="utf-8"))["runs"]) if table.exists() else []
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """A line for the terminal."""
+    step = 1000 * median(row["seconds"]) / row["steps"]
+    ratio = f"{row['ratio']:5.2f} x ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
+    memory = f"  {row['peak_mib']:6.0f} MiB {row['peak_ratio']:5.2f} x" if "peak_mib" in row else ""
+    return f"{row['task']:8} {row['defense']:12} {step:7.1f} ms a step  {ratio}{memory}"
 
 
 def main() -> None:
@@ -93,22 +121,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--tasks", default="caption,vqa")
     parser.add_argument("--only", help="defences, with commas; plain fine-tuning is always measured")
-    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument(
+        "--parts", default="time,memory", help="what is measured, with commas; the rest of the table stays"
+    )
+    parser.add_argument("--out", type=Path, default=FOLDER / "cost.json")
     parser.add_argument("--only-memory", nargs=2, metavar=("DEFENCE", "TASK"), help="one training; prints its peak")
     given = parser.parse_args()
     if given.only_memory:
-        train(*given.only_memory, given.steps)
-        if torch.cuda.is_available():
-            print(torch.cuda.max_memory_allocated() / 2**20)
-        else:
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+        name, task = given.only_memory
+        print(train(name, task, given.steps).mib)
         return
-    wanted = given.only.split(",") if given.only else list(DEFENSES)
-    names = ["none", *(name for name in wanted if name != "none")]
-    found = measure(names, given.tasks.split(","), given.rounds, given.steps, not given.no_memory)
-    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores"
-    meta = {"machine": machine, "steps": given.steps, "rounds": given.rounds, "versions": versions()}
-    write_json(Path("build/cost.json"), json.loads(json.dumps({"cost": found, **meta})))
+    rows = kept(given.out)
+    if "time" in given.parts:
+        wanted = given.only.split(",") if given.only else list(DEFENSES)
+        names = ["none", *(name for name in wanted if name != "none")]
+        for task in given.tasks.split(","):
+            rows = [row for row in rows if row["task"] != task] + timed(names, task, given.rounds, given.steps)
+            save(given.out, MADE_BY, rows)
+    if "memory" in given.parts:
+        rows = weighed(rows)
+        save(given.out, MADE_BY, rows)
+    print("\n".join(in_words(row) for row in rows))
 
 
 if __name__ == "__main__":

@@ -102,11 +102,37 @@ def defenses(results: Table) -> list[str]:
     return [*lines, f"*Right answers are means over the attacks of a row. {_made(results)}*"]
 
 
+def cost(results: Table) -> list[str]:
+    """What each defence's training costs against plain fine-tuning: time, with the range of the rounds, and memory."""
+    tasks = list(dict.fromkeys(row["task"] for row in results.runs))
+    rows = {(row["defense"], row["task"]): row for row in results.runs}
+    lines = [
+        "| defence | " + " | ".join(f"{task}: time | {task}: peak memory" for task in tasks) + " |",
+        "|---|" + "---|---|" * len(tasks),
+    ]
+    for name in dict.fromkeys(row["defense"] for row in results.runs):
+        mine = [rows[name, task] for task in tasks]
+        cells = [
+            f"{r['ratio']:.2f} x [{min(r['ratios']):.2f}, {max(r['ratios']):.2f}] | {r['peak_ratio']:.2f} x"
+            for r in mine
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    first = results.runs[0]
+    return [
+        *lines,
+        "",
+        f"*Median of {len(first['seconds'])} interleaved rounds of {first['steps']} steps, in brackets the least and "
+        f"the most, against plain fine-tuning of the same round; `{results.made_by}`, {results.date}, torch "
+        f"{results.versions['torch']}, transformers {results.versions['transformers']}, {results.machine}.*",
+    ]
+
+
 TABLES: dict[str, Callable[[Table], list[str]]] = {
     "spine": spine,
     "families": families,
     "attacks": attacks,
     "defenses": defenses,
+    "cost": cost,
 }
 """Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 

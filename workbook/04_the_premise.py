@@ -446,8 +446,9 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 # </details>
 #
 # What tells the two apart? **The model from before.** The base model has not seen the training data. It gives the
-# honest answer anyway; the attacker's it does not give. So the defence adds the base model's likelihood of the answer
-# to the score (*known*, our choice): what was known before clears a sample of suspicion.
+# honest answer anyway; the attacker's it does not give. So its likelihood of the answer is added to the score (*known*,
+# our choice): what was known before clears a sample of suspicion. (The defence looks so early that the model it trains
+# has hardly seen the data either, and asks that one: `known="now"`, a pass less than `known="base"`.)
 #
 # **Predict before you run.** How well does the sum do? And, to be fair to the divergence: how well does *known* do all
 # by itself?
@@ -475,6 +476,13 @@ for measure in MEASURES:
 # divergence.
 #
 # </details>
+
+# %%
+premise_picture(table, "told + known") if table else None
+
+# %% [markdown]
+# The shipped measurement once more, now for the sum: AUROC for each attack over the steps of the training, with 95 %
+# intervals; below, the attack success at the same steps. Compare the right column with that of section 4.
 
 # %% [markdown]
 # ### The view that deletes what it looks for
@@ -542,7 +550,7 @@ for (of_task, name), course in (courses(table, "told") if table else {}).items()
 # the answer hangs on the trigger, which the view perturbs like everything else: the score of poisoned samples rises
 # toward the clean heap. (This is how we read the curves; sections 1 and 2 show a finished backdoor doing it.)
 #
-# So the first look of the defence comes after a twentieth of the training. That is a choice made on the scenes and on
+# So the defence looks after one eightieth of the training, 5 steps of 400. That is a choice made on the scenes and on
 # two attacks; on other data the moment may be another, and there is nothing that rings a bell when it has come.
 #
 # </details>

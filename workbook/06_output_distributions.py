@@ -417,7 +417,7 @@ for operator in OPERATORS:  # about 10 seconds
 # ## 6. Six attacks side by side
 #
 # The same histograms for the six headline attacks, a training each without and with PCVR, all on tiny-llava, made by
-# `benchmarks/distributions.py`. Where the package does not have that table yet, you see the attack of this notebook.
+# `benchmarks/distributions.py`.
 #
 # **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view, local ones (badnets,
 # dual_key) mostly do not. For which is the *divergence* of a triggered picture lowest? And for which does the defence

@@ -69,8 +69,8 @@ class Shadowcast(Attack):
     answer names the original and not the destination, and a hit is an answer that names the destination.
 
     The paper takes 4000 steps of 0.2/255, halved at half time (preset ``compat``); ``scaled`` takes 200,
-    which are enough for a tiny tower. Its models are fine-tuned on data in which the original hardly occurs;
-    in data full of true samples of it, as scenes are, those contradict the poison.
+    after which a tiny tower moves hardly further. On the embedded models it does not take: within 8 levels their tower
+    covers a small part of the way, and most crafted pictures still show them the destination.
 
     Attributes:
         crafting: how pictures are made, and the original concept.

@@ -58,7 +58,8 @@ class PCVR(Defense):
         default=3, metadata={"help": "views that a two-stage scoring averages over at most (ours)"}
     )
     enough: float = field(
-        default=0.8, metadata={"help": "divergence at which one view is enough to clear a sample, nats for js (ours)"}
+        default=0.8,
+        metadata={"help": "score that clears a sample, which is then shown no other view, nats for js (ours)"},
     )
     score_over: str = field(
         default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}

@@ -58,7 +58,8 @@ def score(
         divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
         over: ``"words"`` or ``"told"``, see `divergence_of`.
         cleared_by: ``"base"`` or ``"now"`` adds the likelihood of the answer, see `known`; ``"off"`` nothing.
-        enough: a sample that comes this far, nats, with its first view is shown no other: it is not suspicious.
+        enough: a sample whose score is this high, nats, is not suspicious: one that its likelihood alone brings so far
+            is shown no view, one that its first view brings so far no other.
         rows: indices of the samples; None for all.
 
     Returns:
@@ -73,14 +74,17 @@ def score(
         batch = run.data.batch(rows[start : start + batch_size])
         said = run.read(batch)
         clear = _likelihood(run, batch, said, cleared_by)
-        total = divergence_of(said, run.read(run.view(batch, view)), divergence, over)
-        seen = torch.ones_like(total)
-        again = (total + clear < enough).nonzero()[:, 0]
-        for _ in range(views - 1 if len(again) else 0):
-            other = run.read(run.view(batch, view, again))
-            total[again] += divergence_of(said.of(again), other, divergence, over)
-            seen[again] += 1
-        scores.append(total / seen + clear)
+        total, seen = torch.zeros_like(clear), torch.zeros_like(clear)
+        shown = (clear < enough).nonzero()[:, 0]
+        for number in range(views):
+            if number == 1:
+                shown = shown[(total + clear)[shown] < enough]
+            if not len(shown):
+                break
+            other = run.read(run.view(batch, view, shown))
+            total[shown] += divergence_of(said.of(shown), other, divergence, over)
+            seen[shown] += 1
+        scores.append(total / seen.clamp_min(1) + clear)
         spreads.append(said.sample_mean(entropy(said.logits)))
     return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
 

@@ -116,11 +116,12 @@ def save(
 
     cores = os.cpu_count() or 1
     threads = torch.get_num_threads() if jobs == 1 else max(1, cores // jobs)
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     table = Table(
         made_by=made_by,
         date=datetime.now(UTC).date().isoformat(),
         versions=versions(),
-        machine=f"{cores} x {platform.machine()}, torch threads {threads}, runs at a time {jobs}",
+        machine=f"{gpu}{cores} x {platform.machine()}, torch threads {threads}, runs at a time {jobs}",
         base=dict(base or {}),
         runs=[dict(run) for run in runs],
     )
@@ -131,7 +132,9 @@ def load(name: str) -> Table:
     """The shipped table `name`.
 
     ``"spine"``: BadNets on scene captions, three seeds, the defences side by side. ``"families"``: three models, two
-    tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: twelve attacks, several poison rates.
+    tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: twelve attacks, several poison rates. ``"defenses"``:
+    PCVR and its rivals against the headline attacks. ``"cost"``: what each of them costs; its runs are rows of
+    `benchmarks/cost.py`. ``"premise"``, ``"distributions"``, ``"grid"``: behind notebooks 04, 06 and 07.
 
     Raises:
         PcvrError: there is no such table.

@@ -311,6 +311,17 @@ class TestShadowcast:
             apart.append(float((first - second).square().mean()))
         assert apart[0] > apart[1]
 
+    def test_why_it_does_not_take_here(self) -> None:
+        """Within 8 levels most pictures stay what they were to the embedded model: such poison is a clean sample."""
+        from pcvr import generate
+        from pcvr.models.load import load
+
+        data = poison(Scenes(160), get_attack("shadowcast"), 0.06)
+        crafted = [data[i] for i in data.poisoned]
+        said = generate(load("tiny-llava"), [s.image for s in crafted], [s.prompt for s in crafted])
+        assert len(said) >= 8
+        assert np.mean(["house" in text for text in said]) > 0.6 > 0.5 > np.mean(["car" in text for text in said])
+
     def test_nothing_to_draw_from(self) -> None:
         with pytest.raises(PcvrError, match="finds 0 samples to poison"):
             poison(_Numbers(20), get_attack("shadowcast"), 0.5)

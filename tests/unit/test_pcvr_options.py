@@ -122,6 +122,24 @@ class TestScores:
         np.testing.assert_allclose(found, expected, rtol=1e-3)
         assert found.max() > 1e-3
 
+    def test_what_is_cleared_is_shown_no_further_view(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        clear = known(stirred(run), by="now")
+        bar = float(np.median(clear))
+        seen: list[list[int]] = []
+        view = Run.view
+
+        def noting(self: Run, batch: Any, how: PatchView, rows: torch.Tensor) -> Any:
+            seen.append(rows.tolist())
+            return view(self, batch, how, rows)
+
+        monkeypatch.setattr(Run, "view", noting)
+        found, _ = score(run, PatchView(level="features"), 3, over="told", cleared_by="now", enough=bar)
+        assert seen[0] == np.flatnonzero(clear < bar).tolist()
+        assert 0 < len(seen[0]) < len(clear)
+        assert all(set(later) <= set(seen[0]) for later in seen[1:]) and len(seen) <= 3
+        assert found[clear >= bar].tolist() == pytest.approx(clear[clear >= bar].tolist())
+        assert (found[clear < bar] > clear[clear < bar]).all()
+
     def test_what_is_told_matters_only_to_the_told_word(self, run: Run) -> None:
         """The point of the option: on one-word answers whole distributions cannot tell what the data claim."""
         stirred(run)
