@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pcvr.run import Answers, Run
 
 OVER = ("told", "words")
+ONE_IN = 8
+"""Of the samples that need no view one in so many is shown one all the same, for the spread of their scores."""
 
 
 def divergence_of(said: Answers, seen: Answers, divergence: str, over: str) -> Tensor:
@@ -58,8 +60,8 @@ def score(
         divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
         over: ``"words"`` or ``"told"``, see `divergence_of`.
         cleared_by: ``"base"`` or ``"now"`` adds the likelihood of the answer, see `known`; ``"off"`` nothing.
-        enough: a sample whose score is this high, nats, is not suspicious: one that its likelihood alone brings so far
-            is shown no view, one that its first view brings so far no other.
+        enough: a sample whose score is this high, nats, is not suspicious: one that its first view brings so far is
+            shown no other, and of those that their likelihood alone brings so far only one in `ONE_IN` is shown one.
         rows: indices of the samples; None for all.
 
     Returns:
@@ -69,13 +71,14 @@ def score(
         entropy of a token.
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
-    scores, spreads = [], []
+    moved, likely, spreads = [], [], []
     for start in range(0, len(rows), batch_size):
         batch = run.data.batch(rows[start : start + batch_size])
         said = run.read(batch)
         clear = _likelihood(run, batch, said, cleared_by)
         total, seen = torch.zeros_like(clear), torch.zeros_like(clear)
-        shown = (clear < enough).nonzero()[:, 0]
+        turn = torch.arange(start, start + len(clear), device=clear.device) % ONE_IN == 0
+        shown = ((clear < enough) | turn).nonzero()[:, 0]
         for number in range(views):
             if number == 1:
                 shown = shown[(total + clear)[shown] < enough]
@@ -84,9 +87,24 @@ def score(
             other = run.read(run.view(batch, view, shown))
             total[shown] += divergence_of(said.of(shown), other, divergence, over)
             seen[shown] += 1
-        scores.append(total / seen.clamp_min(1) + clear)
+        moved.append(total / seen)  # not a number where no view was shown
+        likely.append(clear)
         spreads.append(said.sample_mean(entropy(said.logits)))
-    return torch.cat(scores).cpu().numpy(), torch.cat(spreads).cpu().numpy()
+    known_anyway = torch.cat(likely).cpu().numpy()
+    scores = _filled(torch.cat(moved).cpu().numpy(), known_anyway >= enough) + known_anyway
+    return scores, torch.cat(spreads).cpu().numpy()
+
+
+def _filled(moved: np.ndarray, cleared: np.ndarray) -> np.ndarray:
+    """Divergences ``[N]``; a cleared sample that was shown no view has that of the last one before it that was.
+
+    So the scores of cleared samples are spread as they would be, and a mixture over all scores comes out the same.
+    """
+    donors = cleared & ~np.isnan(moved)
+    if not donors.any():
+        return np.nan_to_num(moved)
+    last = np.maximum.accumulate(np.where(donors, np.arange(len(moved)), int(np.argmax(donors))))
+    return np.where(np.isnan(moved), moved[last], moved)
 
 
 @torch.no_grad()

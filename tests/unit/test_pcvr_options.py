@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import PaperPCVR
 from pcvr.defenses.gate import Gate
-from pcvr.defenses.scoring import divergence_of, known, score
+from pcvr.defenses.scoring import ONE_IN, _filled, divergence_of, known, score
 from pcvr.defenses.suspicion import _within
 from pcvr.models.encode import EncodedData
 from pcvr.run import Run
@@ -134,11 +134,16 @@ class TestScores:
 
         monkeypatch.setattr(Run, "view", noting)
         found, _ = score(run, PatchView(level="features"), 3, over="told", cleared_by="now", enough=bar)
-        assert seen[0] == np.flatnonzero(clear < bar).tolist()
-        assert 0 < len(seen[0]) < len(clear)
-        assert all(set(later) <= set(seen[0]) for later in seen[1:]) and len(seen) <= 3
-        assert found[clear >= bar].tolist() == pytest.approx(clear[clear >= bar].tolist())
-        assert (found[clear < bar] > clear[clear < bar]).all()
+        cleared, turn = clear >= bar, np.arange(len(clear)) % ONE_IN == 0
+        assert seen[0] == np.flatnonzero(~cleared | turn).tolist() and 0 < len(seen[0]) < len(clear)
+        assert all(set(later) <= set(np.flatnonzero(~cleared)) for later in seen[1:]) and len(seen) <= 3
+        assert (found[~cleared] > clear[~cleared]).all()
+
+    def test_a_mixture_sees_the_scores_that_it_would_see(self) -> None:
+        nan = np.nan
+        moved, cleared = np.array([nan, 0.1, 0.3, nan, 0.2, nan, nan]), np.array([1, 0, 1, 1, 0, 1, 1], dtype=bool)
+        assert _filled(moved, cleared).tolist() == [0.3, 0.1, 0.3, 0.3, 0.2, 0.3, 0.3]
+        assert _filled(moved[[1, 3]], np.array([False, True])).tolist() == [0.1, 0], "there is none to take it from"
 
     def test_what_is_told_matters_only_to_the_told_word(self, run: Run) -> None:
         """The point of the option: on one-word answers whole distributions cannot tell what the data claim."""
