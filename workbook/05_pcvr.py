@@ -718,6 +718,22 @@ for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len
 # What each look found, compared with the truth: how many samples were flagged, how many of these are false alarms,
 # the AUROC of a low score, and which share of the poison was caught (`recall`). What the gate misses is trained like
 # any other sample, and may be enough for the backdoor: think of the poison rates in notebook 03.
+#
+# ### Watch one
+#
+# The same in the background: *Start* begins, the curves follow, *Stop* ends it after the step under way and keeps what
+# was trained so far. Try another `pcvr.PCVR(...)` in place of `rule`, such as `score_at=(0.5,)`, and stop it when you
+# have seen enough. Nothing depends on it; leave it alone if you like.
+
+# %%
+from pcvr.widgets.live import live_training
+
+watched, training = live_training(base, poisoned, rule, config)
+watched
+
+# %% [markdown]
+# Loss and what the defence says of itself, step by step. While another cell runs, the box stands still.
+# `training.result()` in a cell of its own waits for the end and gives what `pcvr.finetune` gives.
 
 # %%
 from pcvr.plots.answers import answer_sheet
