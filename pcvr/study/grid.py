@@ -72,7 +72,7 @@ def _value(rule: Defense, knob: str) -> float:
 
 
 def knobs_of(defense: str = "pcvr", beside: Mapping[str, Sequence[float]] = BESIDE) -> dict[str, tuple[float, ...]]:
-    """Each knob's values, ascending: the defence's default and those beside it. 54 combinations as shipped."""
+    """Each knob's values, ascending: the defence's default and those beside it. 54 combinations."""
     usual = dict(setting_of(defense, {}, beside))
     return {knob: tuple(sorted({usual[knob], *values})) for knob, values in beside.items()}
 

@@ -19,6 +19,7 @@ from pcvr import PcvrError, VisionLanguageModel
 from pcvr.data import open_data
 from pcvr.defenses import get_defense
 from pcvr.live import Recorder
+from pcvr.results import FOLDER
 from pcvr.spread import spread
 from pcvr.study import Experiment, run_experiment
 from pcvr.study.grid import (
@@ -30,6 +31,7 @@ from pcvr.study.grid import (
     lay_out,
     name_of,
     options_of,
+    read_grid,
     references,
     run_grid,
     run_point,
@@ -46,7 +48,7 @@ USUAL = setting_of("pcvr", {})
 
 
 class TestLayingOut:
-    def test_the_shipped_grid_has_54_settings_and_begins_with_the_defences_own(self) -> None:
+    def test_the_grid_has_54_settings_and_begins_with_the_defences_own(self) -> None:
         plan = lay_out(BASE, knobs_of())
         assert len(plan) == 54 == len({e.key for e in plan})
         assert get_defense("pcvr", **plan[0].options) == get_defense("pcvr")
@@ -237,6 +239,21 @@ class Trained(FinetuneResult):
 
 
 class TestShipped:
+    def test_it_reads_and_is_small(self) -> None:
+        assert (FOLDER / "grid.json").stat().st_size < 1.5e6
+        grid = read_grid()
+        assert "benchmarks/grid.py" in grid.made
+        assert made.CASE in grid.cases
+        for case in grid.cases:
+            mine = grid.of(case)
+            assert [p.label for p in mine.references] == ["undefended", "clean data"]
+            undefended, clean = mine.references
+            assert undefended.asr > 0.9 > 0.1 > clean.asr
+            settings = [p.setting for p in mine.points]
+            assert len(set(settings)) == len(settings) >= 1
+            assert all([name for name, _ in setting] == list(BESIDE) for setting in settings)
+            assert all(p.watch[-1]["step"] == p.steps == 400 for p in mine.points)
+
     def test_the_script_plans_references_first(self, root: Path) -> None:
         script = runpy.run_path(str(root / "benchmarks" / "grid.py"))
         plan = script["plan"](["caption", "vqa"], 2)
