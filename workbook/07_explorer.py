@@ -99,7 +99,7 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="score_at", ti
 # %%
 from pcvr.plots.explorer import knob_effects
 
-knob_effects(mine.points, f"{case}: over each defence setting")
+knob_effects(mine.points, f"{case}: each value of a knob, for each defence setting that has it")
 
 # %% [markdown]
 # For each value of each knob all trainings that have it (dots) and their median (black), over all the other knobs.
