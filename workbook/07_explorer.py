@@ -61,8 +61,8 @@ if case != bench.case:
 #
 # The shipped grid was trained on BadNets at 5 %, with captions, on tiny-llava: 400 steps, 2000 scenes, tested on 256,
 # **one seed**. It holds the defaults and what differs from them in at most two knobs; `benchmarks/grid.py` goes on to
-# all 54 combinations. Each training was watched on its way. With another model, task or data of your own the grid stays what
-# it is, and the button in section 4 trains points of **your** case, which you then choose under *Attack*.
+# all 54 combinations. Each training was watched on its way. With another model, task or data of your own the grid stays
+# what it is, and the button in section 4 trains points of **your** case, which you then choose under *Attack*.
 #
 # **Predict before you look.** Write your answers down:
 #
