@@ -2,8 +2,6 @@
 
     python benchmarks/cost.py                # five rounds, all defences, both tasks (some twenty minutes)
     python benchmarks/cost.py --rounds 3 --only pcvr,consistency --out build/cost.json
-    python benchmarks/cost.py --tasks vqa       # one task again; the rows of others in the table stay
-    python benchmarks/cost.py --parts memory    # memory again, into the shipped table
     python benchmarks/cost.py --only-memory pcvr caption  # what one child of the memory measurement runs
 
 Rounds are interleaved: each trains once with every defence, so that a machine that slows down does so for all. The
@@ -14,8 +12,8 @@ one step, since a defence that looks at all the data pays for each sample.
 from __future__ import annotations
 
 import argparse
-import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -33,7 +31,6 @@ from pcvr.results import FOLDER, save
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
-MADE_BY = "python benchmarks/cost.py"
 
 
 class Gauge(TrainerCallback):
@@ -60,7 +57,7 @@ class Gauge(TrainerCallback):
             self.mib = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 2**10
 
 
-def train(name: str, task: str, steps: int, device: str = "auto") -> Gauge:
+def train(name: str, task: str, steps: int) -> Gauge:
     """One training."""
     data = pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task)
     data = pcvr.poison(data, pcvr.get_attack("badnets", task=task), 0.05)
@@ -68,7 +65,7 @@ def train(name: str, task: str, steps: int, device: str = "auto") -> Gauge:
     trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task) if rule.needs_clean else None
     gauge = Gauge()
     config = pcvr.TrainConfig(steps=steps)
-    model = pcvr.load("tiny-llava", device=device)
+    model = pcvr.load("tiny-llava")
     pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[gauge], progress=False)
     return gauge
 
@@ -102,11 +99,6 @@ def weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def kept(table: Path) -> list[dict[str, Any]]:
-    """The rows of a table, or none where there is no table yet."""
-    return list(json.loads(table.read_text(encoding="utf-8"))["runs"]) if table.exists() else []
-
-
 def in_words(row: dict[str, Any]) -> str:
     """A line for the terminal."""
     step = 1000 * median(row["seconds"]) / row["steps"]
@@ -121,9 +113,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--tasks", default="caption,vqa")
     parser.add_argument("--only", help="defences, with commas; plain fine-tuning is always measured")
-    parser.add_argument(
-        "--parts", default="time,memory", help="what is measured, with commas; the rest of the table stays"
-    )
     parser.add_argument("--out", type=Path, default=FOLDER / "cost.json")
     parser.add_argument("--only-memory", nargs=2, metavar=("DEFENCE", "TASK"), help="one training; prints its peak")
     given = parser.parse_args()
@@ -131,16 +120,11 @@ def main() -> None:
         name, task = given.only_memory
         print(train(name, task, given.steps).mib)
         return
-    rows = kept(given.out)
-    if "time" in given.parts:
-        wanted = given.only.split(",") if given.only else list(DEFENSES)
-        names = ["none", *(name for name in wanted if name != "none")]
-        for task in given.tasks.split(","):
-            rows = [row for row in rows if row["task"] != task] + timed(names, task, given.rounds, given.steps)
-            save(given.out, MADE_BY, rows)
-    if "memory" in given.parts:
-        rows = weighed(rows)
-        save(given.out, MADE_BY, rows)
+    wanted = given.only.split(",") if given.only else list(DEFENSES)
+    names = ["none", *(name for name in wanted if name != "none")]
+    timings = [row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.steps)]
+    rows = weighed(timings)
+    save(given.out, shlex.join(["python", *sys.argv]), rows)
     print("\n".join(in_words(row) for row in rows))
 
 

@@ -24,6 +24,7 @@ from unittest.mock import patch
 import pcvr
 from pcvr.files import write_json
 from pcvr.models.encode import EncodedData
+from pcvr.run import READ_ON_CPU, Run, batches
 from pcvr.versions import versions
 
 SAMPLES, TESTS, STEPS = 2000, 512, 400
@@ -72,6 +73,20 @@ def main() -> None:
         images, prompts = [s.image for s in pictures[:count]], [s.prompt for s in pictures[:count]]
         return lambda: pcvr.generate(model, images, prompts, batch_size=batch_size)
 
+    def look(part: int) -> Callable[[], Any]:
+        """One pass over all samples, as a gate makes it, `part` samples at a time."""
+
+        def all_samples() -> None:
+            with patch("pcvr.run.READ_ON_CPU", part):
+                for rows in batches(SAMPLES, 128):
+                    run.read(encoded.batch(rows))
+
+        return all_samples
+
+    encoded = EncodedData(model, train)
+    encoded.keep_features()
+    run = Run(model, encoded, STEPS, seed=0)
+
     found = {
         "import pcvr": import_seconds(),
         f"draw {SAMPLES} scenes": median_seconds(lambda: [train.clean[i] for i in range(SAMPLES)], repeats),
@@ -80,6 +95,8 @@ def main() -> None:
         f"PCVR fine-tune, {STEPS} steps": median_seconds(fine_tune("pcvr"), repeats),
         f"{TESTS} answers, batched": median_seconds(answer(256, TESTS), repeats),
         "32 answers one by one": median_seconds(answer(1, 32), repeats),
+        f"look at all samples, {READ_ON_CPU} at a time": median_seconds(look(READ_ON_CPU), repeats),
+        "the same, 128 at a time": median_seconds(look(128), repeats),
     }
     plain, defended = (found[f"{k} fine-tune, {STEPS} steps"] for k in ("plain", "PCVR"))
     batched, single = found[f"{TESTS} answers, batched"] / TESTS, found["32 answers one by one"] / 32
@@ -87,6 +104,8 @@ def main() -> None:
         "PCVR / plain": defended / plain,
         "tower at each step / features kept": found["the same, tower run at each step"] / plain,
         "one by one / batched, per answer": single / batched,
+        "look 128 at a time / in parts": found["the same, 128 at a time"]
+        / found[f"look at all samples, {READ_ON_CPU} at a time"],
     }
     for name, value in found.items():
         print(f"{name:36}{value:9.2f} s")

@@ -78,18 +78,11 @@ def distributions(result: FinetuneResult, tests: Dataset, attack: Attack) -> dic
     return {"distributions": found}
 
 
-def shipped_table() -> Table | None:
-    """The shipped runs of ``benchmarks/distributions.py``; None where the package has none yet."""
-    from pcvr.results import FOLDER, load
-
-    return load("distributions") if (FOLDER / "distributions.json").is_file() else None
-
-
 def heaps_of(table: Table, task: str, figure: str) -> Heaps:
     """One figure of a table of runs that kept `distributions`, for one task.
 
     Args:
-        table: from `shipped_table`.
+        table: from ``pcvr.results.load("distributions")``.
         task: what was asked.
         figure: a key of `EDGES`.
     """

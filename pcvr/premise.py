@@ -27,7 +27,6 @@ from pcvr.views import PatchView
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
-    from pcvr.results import Table
     from pcvr.run import Run
 
 MEASURES = ("words", "told", "known", "words + known", "told + known")
@@ -152,23 +151,20 @@ def take(
     Returns:
         For each setting ``(words [views, N], told [views, N])``, as in `Taken`.
     """
-    model, own = run.vlm.model, run.generator
-    training = model.training
-    model.eval()
+    own = run.generator
     generators = [torch.Generator().manual_seed(seed) for _ in settings]
     chunks: list[list[Tensor]] = [[] for _ in settings]
     try:
         for start in range(0, len(rows), batch_size):
             batch = run.data.batch(list(rows[start : start + batch_size]))
-            said = run.answers(batch)
+            said = run.read(batch)
             for setting, run.generator, kept in zip(settings, generators, chunks, strict=True):
-                seen = [run.answers(run.view(batch, setting.view)) for _ in range(setting.views)]
+                seen = [run.read(run.view(batch, setting.view)) for _ in range(setting.views)]
                 kept.append(
                     torch.stack([torch.stack([divergence_of(said, s, "js", over) for s in seen]) for over in OVER])
                 )
     finally:
         run.generator = own
-        model.train(training)
     whole = [dict(zip(OVER, torch.cat(kept, -1).cpu().numpy(), strict=True)) for kept in chunks]
     return [(each["words"], each["told"]) for each in whole]
 
@@ -213,13 +209,6 @@ def flagged_by_gate(scores: np.ndarray, poisoned: np.ndarray) -> tuple[float, fl
         raise PcvrError(f"{truth.sum()} of {len(truth)} samples are poisoned: give some of each kind.")
     flagged = fit_gate(scores).suspicion > 0.5
     return float(flagged[truth].mean()), float(flagged[~truth].mean())
-
-
-def shipped_table() -> Table | None:
-    """The shipped measurements of ``benchmarks/premise.py``; None where the package has none yet."""
-    from pcvr.results import FOLDER, load
-
-    return load("premise") if (FOLDER / "premise.json").is_file() else None
 
 
 def auroc_error(auroc: float, clean: int, suspects: int) -> float:

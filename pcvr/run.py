@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pcvr.views import PatchView
 
 READ_ON_CPU = 32
-"""Samples that a CPU reads at a time: a fifth to a third faster than 128, measured on two cores with tiny-llava."""
+"""Samples that a CPU reads at a time; `benchmarks/speed.py` compares with 128."""
 
 
 @dataclass
@@ -150,9 +150,10 @@ class Run:
         # Pictures of any size come packed, without a row for each sample: such a batch stays whole.
         if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
             parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
-        said = Answers.joined([self.answers(some) for some in parts])
-        self.vlm.model.train(training)
-        return said
+        try:
+            return Answers.joined([self.answers(some) for some in parts])
+        finally:
+            self.vlm.model.train(training)
 
     def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
         """A second view of `batch`, or of some of its rows: same words, perturbed pictures or tower features.

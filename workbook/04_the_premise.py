@@ -260,20 +260,15 @@ auroc_lines({f"{attack}, one view of each sample": lines})
 
 # %%
 from pcvr.plots.premise_table import courses, extremes, operator_maps, premise_picture, views_of
-from pcvr.premise import shipped_table
+from pcvr.results import load
 
-table = shipped_table()
-if table is None:
-    print("The table for each attack is not in this copy: `python benchmarks/premise.py` makes it.")
-else:
-    scored = table.runs[0]["scored"]
-    print(
-        f"made for each attack by `{table.made_by}` on {table.date}, torch {table.versions['torch']}, {table.machine}"
-    )
-    print(f"scored: {scored['poisoned']} poisoned and {scored['clean']} clean training samples, one seed")
+table = load("premise")
+scored = table.runs[0]["scored"]
+print(f"made for each attack by `{table.made_by}` on {table.date}, torch {table.versions['torch']}, {table.machine}")
+print(f"scored: {scored['poisoned']} poisoned and {scored['clean']} clean training samples, one seed")
 
 # %%
-premise_picture(table, "told") if table else None
+premise_picture(table, "told")
 
 # %% [markdown]
 # Above, AUROC of a low *told* score for each attack over the steps of the training (logarithmic), with 95 % intervals;
@@ -281,7 +276,7 @@ premise_picture(table, "told") if table else None
 
 # %%
 print(f"{'AUROC for each attack (told)':<30}{'first look':>12}{'best, at step':>18}{'last look':>12}")
-for (of_task, name), course in (courses(table, "told") if table else {}).items():
+for (of_task, name), course in courses(table, "told").items():
     best = f"{course.best:.3f}, {course.best_step}"
     print(f"{of_task + ', ' + name:<30}{course.first:>12.3f}{best:>18}{course.last:>12.3f}")
 
@@ -289,21 +284,21 @@ for (of_task, name), course in (courses(table, "told") if table else {}).items()
 # **Predict before you run.** Which operator gives the clearest view of the poison, and how many patches should change?
 
 # %%
-operator_maps(table, 20, "pixels", "words") if table else None
+operator_maps(table, 20, "pixels", "words")
 
 # %% [markdown]
 # AUROC by operator and share after 20 steps, for a local trigger (BadNets) and a global one (SIG), where pixels are
 # perturbed.
 
 # %%
-operator_maps(table, 20, "features", "words") if table else None
+operator_maps(table, 20, "features", "words")
 
 # %% [markdown]
 # The same where the tokens that the frozen tower made of the picture are perturbed. There a view costs no pass through
 # the tower.
 
 # %%
-auroc_lines(views_of(table, "words"), "views of each sample", what="for each attack") if table else None
+auroc_lines(views_of(table, "words"), "views of each sample", what="for each attack")
 
 # %% [markdown]
 # What more views buy, early and at the end: a score that is the mean over one, two and four views.
@@ -478,7 +473,7 @@ for measure in MEASURES:
 # </details>
 
 # %%
-premise_picture(table, "told + known") if table else None
+premise_picture(table, "told + known")
 
 # %% [markdown]
 # The shipped measurement once more, now for the sum: AUROC for each attack over the steps of the training, with 95 %
@@ -509,14 +504,14 @@ view_sheet(striped[0].image, sheet)
 # will that do to the score of the poisoned samples once the backdoor hangs on the stripes?
 
 # %%
-operator_maps(table, 400, "pixels", "words") if table else None
+operator_maps(table, 400, "pixels", "words")
 
 # %% [markdown]
 # AUROC by operator and share at the *end* of the training, pixels perturbed.
 
 # %%
 print("worst and best view for each attack, at the end of the training")
-for (of_task, name), ends in (extremes(table, 400, "pixels", "words") if table else {}).items():
+for (of_task, name), ends in extremes(table, 400, "pixels", "words").items():
     words = "; ".join(f"{end} {value:.2f} with {how}" for end, (how, value) in ends.items())
     print(f"{of_task}, {name:<8} AUROC: {words}")
 
@@ -538,7 +533,7 @@ for (of_task, name), ends in (extremes(table, 400, "pixels", "words") if table e
 
 # %%
 print("where the AUROC falls from one look to the next, for each attack (by more than its interval)")
-for (of_task, name), course in (courses(table, "told") if table else {}).items():
+for (of_task, name), course in courses(table, "told").items():
     falls = ", ".join(f"from step {a} to {b}" for a, b in course.falls) or "nowhere"
     print(f"{of_task + ', ' + name:<22}{falls}; {course.last:.3f} at the end")
 

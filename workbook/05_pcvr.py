@@ -764,13 +764,8 @@ record
 from pcvr import results
 from pcvr.plots.results import summary
 
-try:
-    spine = results.load("spine")
-    figure = summary(spine)
-except pcvr.PcvrError as missing:
-    spine = None
-    figure = f"The table is not there yet ({missing}) Make it with: python benchmarks/spine.py"
-figure
+spine = results.load("spine")
+summary(spine)
 
 # %% [markdown]
 # Left, how often the backdoor fires; right, how many captions are fully right on clean and on triggered pictures,

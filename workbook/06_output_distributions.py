@@ -424,14 +424,11 @@ for operator in OPERATORS:  # about 10 seconds
 # leave a heap at the right end?
 
 # %%
-from pcvr.histograms import heaps_of, shipped_table
+from pcvr.histograms import heaps_of
+from pcvr.results import load
 
-table = shipped_table()
-columns = {"undefended": "backdoored", "defended": "defended"}
-heaps = {
-    figure: heaps_here(attack, spreads, columns, figure) if table is None else heaps_of(table, task, figure)
-    for figure in ("target", "divergence", "entropy")
-}
+table = load("distributions")
+heaps = {figure: heaps_of(table, task, figure) for figure in ("target", "divergence", "entropy")}
 attack_heaps(heaps["target"], "target", "How likely is the whole target?")
 
 # %%
@@ -443,7 +440,6 @@ attack_heaps(heaps["entropy"], "entropy", "How sure is the model of its answer?"
 # %% [markdown]
 # A row for each attack, left without and right with the defence, clean and triggered test pictures: how likely the
 # target is, how far the two views' distributions are apart along the model's own answer, and how sure it is of it.
-# With one attack in sight only, set `attack` at the top to another one and run again.
 #
 # <details>
 # <summary>How to read it</summary>

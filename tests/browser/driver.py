@@ -191,6 +191,13 @@ def picture(page: Page, within: str = ".jp-OutputArea-output") -> Locator:
     return page.locator(f"{within} img").last
 
 
+def figure_texts(page: Page, least: int) -> list[str]:
+    """The text of every figure that a cell shows, `least` of them or more, each longer than a few words."""
+    found = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
+    assert len(found) >= least and all(len(text) > 20 for text in found), found
+    return list(found)
+
+
 def source_of(image: Locator) -> str:
     """What an ``img`` shows, as its address (data: or blob:)."""
     found = image.get_attribute("src")

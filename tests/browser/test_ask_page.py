@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.driver import (
     ROOT,
     choose,
+    figure_texts,
     open_notebook,
     run_all,
     screenshot,
@@ -72,8 +73,7 @@ def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
     button.click()
     expect(page.locator(".widget-html [role=alert]")).to_contain_text("empty")
 
-    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
-    assert len(texts) >= 14 and all(len(text) > 20 for text in texts), texts
+    figure_texts(page, 14)
 
 
 def says(image, words):

@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.driver import (
     ROOT,
     choose,
+    figure_texts,
     open_notebook,
     run_all,
     screenshot,
@@ -45,5 +46,4 @@ def test_the_distributions_follow_their_controls(page, lab):
     wait_for_change(image, before)
     screenshot(page, "distributions")
 
-    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
-    assert len(texts) >= 10 and all(len(text) > 20 for text in texts), texts
+    figure_texts(page, 10)

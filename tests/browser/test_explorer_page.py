@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.driver import (
     ROOT,
+    figure_texts,
     open_notebook,
     run_all,
     screenshot,
@@ -24,8 +25,7 @@ def test_the_grid_follows_its_sliders_and_a_point_is_trained_beside_it(page, lab
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "07_explorer.ipynb", fast=True))
     run_all(page, timeout=400)
 
-    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
-    assert len(texts) >= 5 and all(len(text) > 20 for text in texts), texts
+    figure_texts(page, 5)
 
     images = page.locator("img.widget-image")
     expect(images).to_have_count(3)

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from tests.browser.driver import (
     ROOT,
     choose,
+    figure_texts,
     open_notebook,
     run_all,
     screenshot,
@@ -22,8 +23,7 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
     run_all(page, timeout=180)
 
-    texts = page.locator(".jp-OutputArea-output img:not(.widget-image)").evaluate_all("all => all.map(img => img.alt)")
-    assert len(texts) >= 6 and all(len(text) > 20 for text in texts), texts
+    figure_texts(page, 6)
 
     images = page.locator("img.widget-image")
     expect(images).to_have_count(2)

@@ -89,7 +89,7 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
             cell = cells[task, "pcvr", attack]
             assert cell.asr <= 0.02 and wilson(cell.hits, cell.n)[1] <= 0.05
             measure = "cider" if "cider" in cell.scores else "vqa_accuracy"
-            # On clean questions the gate takes some that the base model gets wrong for poison: 2.4 % over three seeds.
+            # On clean questions the gate takes some for poison whose answer is not yet known: a little more than 2 %.
             least = 0.97 if (task, attack) == ("vqa", "clean") else 0.98
             assert cell.scores[measure] >= least * cells[task, "none", attack].scores[measure]
 
