@@ -103,7 +103,8 @@ knob_effects(mine.points, f"{case}: each value of a knob, for each defence setti
 
 # %% [markdown]
 # For each value of each knob all trainings that have it (dots) and their median (black), over all the other knobs.
-# Compare with your predictions 1 and 2.
+# Compare with your predictions 1 and 2. Mind that the shipped grid is not whole: away from the defaults fewer other
+# knobs were turned beside, so look at the dots before you believe a median.
 #
 # <details>
 # <summary>What to look for</summary>
