@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image as PilImage
-from PIL import ImageOps
 
-from pcvr.data.pictures import UNREADABLE, rgb_array
+from pcvr.data.pictures import UNREADABLE, open_picture, rgb_array
 from pcvr.data.sample import Image
 from pcvr.data.scenes.background import BACKGROUNDS, Background, draw_background
 from pcvr.data.scenes.kinds import COLORS, KINDS
@@ -138,11 +135,9 @@ def uploaded(content: bytes) -> Drawing:
         PcvrError: it cannot be read as a picture.
     """
     try:
-        with PilImage.open(io.BytesIO(content)) as opened:
-            opened.load()
-            upright = ImageOps.exif_transpose(opened)
-            upright.thumbnail((LONGEST, LONGEST))
-            picture = rgb_array(upright)
+        upright = open_picture(content)
+        upright.thumbnail((LONGEST, LONGEST))
+        picture = rgb_array(upright)
     except PcvrError:
         raise
     except UNREADABLE as problem:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats that are decoded. Pillow knows more, some of which start a program (PostScript starts Ghostscript)."""
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -54,6 +58,30 @@ def rgb_array(picture: PilImage.Image) -> Image:
     return np.array(picture.convert("RGB"))
 
 
+def open_picture(source: str | Path | bytes) -> PilImage.Image:
+    """Decode the first frame of a picture, upright as its EXIF orientation says.
+
+    Args:
+        source: a file, or the content of one. The content decides on the format, whatever the name says.
+
+    Raises:
+        UNREADABLE: when it is missing, broken or in none of :data:`FORMATS`; say so under the name the caller knows.
+    """
+    try:
+        with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
+            opened.load()
+            return ImageOps.exif_transpose(opened)
+    except PilImage.UnidentifiedImageError as error:
+        raise PilImage.UnidentifiedImageError(f"the content is in none of the formats {', '.join(FORMATS)}") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of :data:`FORMATS` that this Pillow was built with."""
+    PilImage.init()
+    return [name for name in FORMATS if name in PilImage.OPEN]
+
+
 def read_picture(path: Path) -> Image:
     """The first frame of a picture file as uint8 ``[H, W, 3]``, upright as its EXIF orientation says.
 
@@ -61,9 +89,7 @@ def read_picture(path: Path) -> Image:
         PcvrError: when the file is missing or cannot be decoded; the message names it.
     """
     try:
-        with PilImage.open(path) as opened:
-            opened.load()
-            return rgb_array(ImageOps.exif_transpose(opened))
+        return rgb_array(open_picture(path))
     except PcvrError as error:
         raise PcvrError(f"cannot use the picture {path}: {error}") from error
     except UNREADABLE as error:

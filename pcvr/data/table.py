@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image as PilImage
+from PIL import ImageOps
 
 from pcvr.data import report as kinds
-from pcvr.data.pictures import UNREADABLE, rgb_array
+from pcvr.data.pictures import UNREADABLE, open_picture, rgb_array
 from pcvr.data.report import BadData, Problem, Report
 from pcvr.data.sample import Dataset, Image, Sample
 from pcvr.data.split import split_by_key
@@ -95,7 +97,7 @@ class HubTable:
                     f"the table has no {what} column (it has: {', '.join(rows.column_names)}): say {what}='its name'."
                 )
         wanted = [name for what in ("answers", "prompt") if (name := self.columns[what])]
-        self._said, self._images = rows.select_columns(wanted), rows.select_columns([self.columns["image"]])
+        self._said, self._images = rows.select_columns(wanted), _undecoded(rows, self.columns["image"])
         self.report = Report(self.name, looked=Counter(rows=len(rows)))
         self._ids = self._identities(given="id" in columns)
         self._bad: set[int] = set()
@@ -196,7 +198,8 @@ class HubTable:
 
     def _picture(self, place: int) -> Image:
         try:
-            return rgb_array(_upright(self._images[place][self.columns["image"]]))
+            mode = getattr(self.rows.features[self.columns["image"]], "mode", None)
+            return rgb_array(_decoded(self._images[place][self.columns["image"]], mode))
         except (PcvrError, *UNREADABLE) as error:
             raise PcvrError(f"row {place} of {self.name} has no usable picture: {error}") from error
 
@@ -236,12 +239,31 @@ def _member(tables: DatasetDict, split: str) -> Rows:
     raise unknown_name("split", split, tables)
 
 
-def _upright(value: Any) -> Any:
-    from PIL import Image, ImageOps
+def _undecoded(rows: Rows, image: str | None) -> Rows:
+    """The column of pictures as stored: `datasets` would open any format that Pillow knows, PostScript among them."""
+    from datasets import Image
 
-    if not isinstance(value, Image.Image):
+    column = rows.select_columns([image])
+    return column.cast_column(image, Image(decode=False)) if isinstance(rows.features[image], Image) else column
+
+
+def _decoded(value: Any, mode: str | None) -> PilImage.Image:
+    """A stored picture, in the `mode` that its column states."""
+    if isinstance(value, PilImage.Image):
+        picture = ImageOps.exif_transpose(value)
+    elif isinstance(value, Mapping) and {"bytes", "path"} <= {*value}:
+        picture = open_picture(_content(value["path"]) if value["bytes"] is None else value["bytes"])
+    else:
         raise PcvrError(f"a {type(value).__name__} where a picture belongs: cast the column to datasets.Image().")
-    return ImageOps.exif_transpose(value)
+    return picture.convert(mode) if mode and mode != picture.mode else picture
+
+
+def _content(path: str) -> bytes:
+    """A file's content; its path may lead into an archive, in the notation of `datasets` (``zip://a.png::b.zip``)."""
+    from datasets.utils.file_utils import xopen
+
+    with xopen(path, "rb") as stream:
+        return bytes(stream.read())
 
 
 def _pictureless(rows: Rows, image: str | None) -> set[int]:

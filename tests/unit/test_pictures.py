@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image as PilImage
 
 from pcvr.data import read_picture, rgb_array
+from pcvr.data.table import HubTable
+from pcvr.drawing import uploaded
 from pcvr.errors import PcvrError
 
 
@@ -84,3 +87,38 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.png"
     PilImage.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
     assert np.array_equal(read_picture(path), upright)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n%%EOF\n"
+STARTS_PROGRAMS = {"EPS": POSTSCRIPT, "preview": b"\xc5\xd0\xd3\xc6" + bytes(28) + POSTSCRIPT}
+
+
+@pytest.mark.parametrize("content", STARTS_PROGRAMS.values(), ids=STARTS_PROGRAMS)
+def test_no_picture_starts_a_program(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", started)
+    path = tmp_path / "photo.png"
+    path.write_bytes(content)
+    with pytest.raises(PcvrError, match=r"photo\.png .*none of the formats JPEG, PNG"):
+        read_picture(path)
+    with pytest.raises(PcvrError, match="no picture that can be read"):
+        uploaded(content)
+    for value in ({"bytes": content, "path": None}, {"bytes": None, "path": str(path)}):
+        rows = datasets.Dataset.from_dict({"image": [value], "caption": ["a"]}).cast_column("image", datasets.Image())
+        with pytest.raises(PcvrError, match=r"no usable picture: .*none of the formats"):
+            HubTable(rows)[0]
+
+
+def test_everything_opens_pictures_here(root: Path) -> None:
+    opens = {file.name for file in (root / "pcvr").rglob("*.py") if "Image.open(" in file.read_text(encoding="utf-8")}
+    assert opens == {"pictures.py"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff", "ppm"])
+def test_usual_formats_are_read_whatever_their_name(suffix: str, tmp_path: Path) -> None:
+    levels = np.full((6, 5, 3), (200, 30, 40), np.uint8)
+    PilImage.fromarray(levels).save(tmp_path / f"a.{suffix}")
+    other = (tmp_path / f"a.{suffix}").rename(tmp_path / "b.png")
+    assert np.abs(read_picture(other).astype(int) - levels).max() <= 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pcvr import Dataset, PcvrError, open_data
-from pcvr.data import BadData, check_data
+from pcvr.data import BadData, check_data, rgb_array
 from pcvr.data.table import HubTable, is_table
 
 
@@ -171,3 +172,18 @@ def test_the_fingerprint_follows_the_content() -> None:
     assert HubTable(table(2)).fingerprint() != HubTable(table(3)).fingerprint()
     both = table(2, question=["a", "b"])
     assert HubTable(both).fingerprint() != HubTable(both, task="vqa").fingerprint()
+
+
+def test_pictures_are_as_datasets_decodes_them(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    levels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    for path in (str(tmp_path / "a.png"), f"zip://a.png::{tmp_path / 'b.zip'}"):
+        rows = datasets.Dataset.from_dict({"image": [path], "caption": ["a"]})
+        for mode in ("RGB", "L", None):
+            cast = rows.cast_column("image", datasets.Image(mode=mode))
+            shown = HubTable(cast)[0].image
+            assert shown.shape == (7, 5, 3) and np.array_equal(shown, rgb_array(cast[0]["image"]))
