@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 
 def is_whole(value: object) -> bool:
@@ -35,7 +36,7 @@ def check_number(name: str, value: object, low: float, high: float, what: str = 
     if not inside:
         unit = f" ({what})" if what else ""
         border = f"above {low:g} and up to {high:g}" if above else f"from {low:g} to {high:g}"
-        raise PcvrError(f"{name} is {value!r}: give a number {border}{unit}.")
+        raise PcvrError(f"{name} is {shown(value)}: give a number {border}{unit}.")
 
 
 def check_whole(name: str, value: object, low: int, high: int | None = None, what: str = "") -> None:
@@ -43,4 +44,9 @@ def check_whole(name: str, value: object, low: int, high: int | None = None, wha
     if not is_whole(value) or value < low or (high is not None and value > high):  # type: ignore[operator]
         unit = f" ({what})" if what else ""
         border = f"from {low} up" if high is None else f"from {low} to {high}"
-        raise PcvrError(f"{name} is {value!r}: give a whole number {border}{unit}.")
+        raise PcvrError(f"{name} is {shown(value)}: give a whole number {border}{unit}.")
+
+
+def check_seed(value: object, name: str = "seed") -> None:
+    """Refuse what cannot seed every generator that is used here; error as :func:`check_number`."""
+    check_whole(name, value, 0, 2**32 - 1)

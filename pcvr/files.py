@@ -1,4 +1,4 @@
-"""Writing that never leaves half a file: beside first, then renamed."""
+"""Files: writing that never leaves half of one (beside first, then renamed), and JSON from outside."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pcvr.errors import PcvrError
+from pcvr.utils.words import cut, first_line
+
+_KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 
 
 @contextmanager
@@ -87,6 +90,39 @@ def write_text(target: str | Path, text: str) -> None:
 def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path, what: str = "the file", kind: type = dict) -> Any:
+    """The content of a JSON file that anybody may have written.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``"the record"``.
+        kind: of the value: ``dict``, ``list``, or ``object`` where any will do.
+
+    Raises:
+        PcvrError: no such file, or one that is not readable, not JSON, or JSON of another kind.
+    """
+    place = f"{what} {cut(str(path), 200)}"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:  # a ValueError is a path with a NUL byte, or bytes that are no UTF-8
+        reason = getattr(problem, "strerror", None) or first_line(problem)
+        raise PcvrError(f"{place} cannot be read ({reason}): give a JSON file that is there and complete.") from problem
+    return parse_json(text, place, kind)
+
+
+def parse_json(text: str, what: str, kind: type = dict) -> Any:
+    """The value of a JSON text from outside; arguments and errors as :func:`read_json`."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise PcvrError(f"{what} is nested too deep to be read: give JSON that a program has written.") from None
+    except ValueError as problem:
+        raise PcvrError(f"{what} is not valid JSON ({first_line(problem)}): make or fetch it again.") from problem
+    if not isinstance(value, kind):
+        raise PcvrError(f"{what} is a {type(value).__name__}: it has to be {_KINDS[kind]}; make or fetch it again.")
+    return value
 
 
 def cannot_write(target: Path, problem: Exception) -> PcvrError:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pcvr.utils.words import first_line as first_line
+
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
@@ -24,8 +26,3 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def first_line(problem: BaseException) -> str:
-    """The first line of what an exception says, or its name where it says nothing."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -1,0 +1,40 @@
+"""The commands by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+import typer.core
+
+from pcvr.cli import defending, listing, making, poisoning, training
+from pcvr.utils.terminal import INTERRUPTED
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, ended by Ctrl-C alike under every release of Typer."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its page of source code says less than Python's own lines
+    help="Backdoors in vision language models, for learning.",
+)
+app.command()(poisoning.poison)
+app.command()(training.train)
+app.command()(making.evaluate)
+app.command()(making.pretrain)
+app.command()(listing.models)
+app.command()(listing.data)
+app.command()(poisoning.attacks)
+app.command()(defending.defenses)
+app.command()(poisoning.craft)
