@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import torch
 
@@ -221,6 +224,24 @@ BUILDERS: dict[str, Callable[..., Pair]] = {
 }
 NEEDS = {"smolvlm": ("torchvision", "num2words"), "qwen2_vl": ("torchvision",), "qwen2_5_vl": ("torchvision",)}
 """Packages without which transformers makes no processor of that family, since they are for its videos."""
+
+
+def missing_for(name: str) -> str:
+    """Which of them are not here."""
+    return ", ".join(package for package in NEEDS.get(name, ()) if find_spec(package) is None)
+
+
+@contextmanager
+def no_videos() -> Iterator[Any]:
+    """Inside the block a processor takes what is yielded where torchvision would make a part for videos."""
+    from transformers.processing_utils import ProcessorMixin
+
+    class NoVideos:
+        merge_size = 2
+        model_input_names: ClassVar[list[str]] = []
+
+    with patch.object(ProcessorMixin, "check_argument_for_proper_class", lambda _self, _name, given: type(given)):
+        yield NoVideos()
 
 
 def loud(model: Any) -> Any:

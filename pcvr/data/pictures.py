@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PilImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
@@ -71,8 +71,8 @@ def open_picture(source: str | Path | bytes) -> PilImage.Image:
         with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
             opened.load()
             return ImageOps.exif_transpose(opened)
-    except PilImage.UnidentifiedImageError as error:
-        raise PilImage.UnidentifiedImageError(f"the content is in none of the formats {', '.join(FORMATS)}") from error
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(f"the content is in none of the formats {', '.join(FORMATS)}") from error
 
 
 @cache

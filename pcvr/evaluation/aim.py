@@ -9,6 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.asr import hits
+from pcvr.models.conversation import answer_ids
 from pcvr.tasks import Task
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def budget_of(task: Task, attack: Attack | None, vlm: VisionLanguageModel) -> in
     """
     if attack is None:
         return task.max_new_tokens
-    length = len(vlm.tokenizer.encode(attack.target, add_special_tokens=False))
+    length = len(answer_ids(vlm, [("?", attack.target)])[0]) - 1  # without the end
     if attack.answer != "replace":
         return task.max_new_tokens + length
     if length >= task.max_new_tokens:

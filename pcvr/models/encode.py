@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
+from pcvr.models.conversation import answer_ids
 from pcvr.models.layout import viewed
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ IGNORE = -100
 """Label of a token that does not count."""
 KEEP_BYTES = 512 * 2**20
 """Pictures and tower features are kept in memory up to this many bytes each; larger data is prepared when asked for."""
+OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")
+"""What a processor gives one value a token of."""
 
 Batch = dict[str, Tensor]
 """``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``index [B]`` and the picture tensors of the family."""
@@ -37,10 +40,9 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     """
     from pcvr.models.vlm import refuse_image_token
 
-    tokenizer = vlm.tokenizer
     for sample in samples:
         refuse_image_token(vlm.processor, sample.answer, "answer")
-    answers = tokenizer([s.answer + tokenizer.eos_token for s in samples], add_special_tokens=False)["input_ids"]
+    answers = answer_ids(vlm, [(s.prompt, s.answer) for s in samples])
     # Where pictures have parts, a batch of the processor is padded or run together; one by one nothing is.
     together = vlm.family.layout == "picture"
     chunks = [list(samples)] if together else [[sample] for sample in samples]
@@ -52,10 +54,9 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
     """Prompts and pictures, without padding; several samples at a time only where a picture is one tensor."""
     batch = vlm.prepare([s.image for s in samples], [s.prompt for s in samples])
     mask = batch.pop("attention_mask").bool()
-    shape = mask.shape
     rows = []
     for i in range(len(samples)):
-        row = {k: v[i][mask[i]] if v.shape == shape else v[i] for k, v in batch.items()}
+        row = {k: v[i][mask[i]] if k in OF_TOKENS else v[i] for k, v in batch.items()}
         if vlm.family.layout == "patches":  # of one sample, and not divided by samples
             row |= {k: batch[k] for k in ("pixel_values", "image_grid_thw")}
         if "qformer_attention_mask" in row:
@@ -69,12 +70,11 @@ def _with_answer(prompt: Batch, answer: Tensor) -> Batch:
     """The prompt's row with the answer behind it; what else has one value a token is 0 there."""
     ids = prompt["input_ids"]
     row = {
-        k: torch.cat([v, v.new_zeros(len(answer))]) if k == "mm_token_type_ids" else v
+        k: torch.cat([v, v.new_zeros(len(answer))]) if k in OF_TOKENS else v
         for k, v in prompt.items()
-        if k != "input_ids"
     }
     told = torch.cat([torch.full_like(ids, IGNORE), answer])
-    return {"input_ids": torch.cat([ids, answer]), "labels": told, **row}
+    return row | {"input_ids": torch.cat([ids, answer]), "labels": told}
 
 
 class EncodedData(torch.utils.data.Dataset[Batch]):

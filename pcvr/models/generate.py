@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pcvr.errors import PcvrError
+from pcvr.models.conversation import end_of_turn
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image
@@ -60,11 +61,11 @@ def generate(
 
 
 def _ends(vlm: VisionLanguageModel) -> list[int]:
-    """What ends an answer: the tokenizer's end, with which fine-tuning ends answers, and what the model came with."""
+    """What ends an answer: what ends it in fine-tuning, the tokenizer's end, and what the model came with."""
     own = [
         getattr(part, "generation_config", None) for part in (vlm.base, vlm.family.part(vlm.model, "language_model"))
     ]
-    found = [vlm.tokenizer.eos_token_id]
+    found = [end_of_turn(vlm), vlm.tokenizer.eos_token_id]
     for config in own:
         ids = getattr(config, "eos_token_id", None)
         found += ids if isinstance(ids, list) else [ids]

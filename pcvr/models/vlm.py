@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pcvr.errors import PcvrError
+from pcvr.models.conversation import asked
 from pcvr.models.families import Family
 
 
@@ -52,13 +53,7 @@ class VisionLanguageModel:
     def prompt(self, text: str) -> str:
         """`text` with one picture in the family's chat template, ready for an answer."""
         refuse_image_token(self.processor, text, "prompt")
-        if not self.processor.chat_template:
-            return (self.family.template or "{prompt}").replace("{prompt}", text)
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        rendered: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return rendered
+        return asked(self, text)
 
     def encode(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Model inputs for generation, left-padded: ``input_ids [B, T]``, ``pixel_values [B, 3, H, W]`` and so on."""
@@ -79,7 +74,8 @@ class VisionLanguageModel:
             order = encoded["qformer_attention_mask"].argsort(dim=1, descending=True, stable=True)
             for key in ("qformer_input_ids", "qformer_attention_mask"):
                 encoded[key] = encoded[key].gather(1, order)
-        return {k: v for k, v in encoded.items() if k not in self.family.drop}
+        # Some processors make labels of what they are given to read; ours stand on the answer alone.
+        return {k: v for k, v in encoded.items() if k not in (*self.family.drop, "labels")}
 
     def copy(self) -> VisionLanguageModel:
         """An independent copy; for embedded models this costs milliseconds."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
-from unittest.mock import patch
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
 from pcvr.models.families import FAMILIES, family_of
 from pcvr.models.layout import tiles_of, viewed
 from pcvr.run import Run, answers
-from tests.families import BUILDERS, NEEDS, loud, write
+from tests.families import BUILDERS, loud, missing_for, no_videos, write
 
 
 @pytest.fixture(scope="module", params=sorted(BUILDERS))
@@ -29,10 +27,6 @@ def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if missing:
         pytest.skip(f"{request.param} needs {missing} for the video part of its processor")
     return pcvr.load(write(request.param, tmp_path_factory.mktemp("families") / "model"), device="cpu")
-
-
-def missing_for(name: str) -> str:
-    return ", ".join(package for package in NEEDS.get(name, ()) if find_spec(package) is None)
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
@@ -58,15 +52,9 @@ def test_qwen_without_torchvision_is_one_sentence(tmp_path: Path) -> None:
 
 def without_videos(name: str) -> VisionLanguageModel:
     """Qwen with its own picture processor and tokenizer, and nothing where torchvision would make one for videos."""
-    from transformers.processing_utils import ProcessorMixin
-
-    class NoVideos:
-        merge_size = 2
-        model_input_names: ClassVar[list[str]] = []
-
     torch.manual_seed(0)
-    with patch.object(ProcessorMixin, "check_argument_for_proper_class", lambda _self, _name, given: type(given)):
-        model, processor = BUILDERS[name](videos=NoVideos())
+    with no_videos() as videos:
+        model, processor = BUILDERS[name](videos=videos)
     processor.tokenizer.padding_side = "left"
     return VisionLanguageModel(name, loud(model).eval(), processor, family_of(model))
 

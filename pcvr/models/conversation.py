@@ -1,0 +1,82 @@
+"""A question and its answer as text, as the model's chat template writes them, and the answer's token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
+
+Exchange = tuple[str, str]
+"""A prompt and its answer."""
+
+
+def asked(vlm: VisionLanguageModel, prompt: str) -> str:
+    """`prompt` with one picture in the family's chat template, ready for an answer."""
+    if not vlm.processor.chat_template:
+        return (vlm.family.template or "{prompt}").replace("{prompt}", prompt)
+    return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True)], add_generation_prompt=True))
+
+
+def answered(vlm: VisionLanguageModel, prompt: str, answer: str) -> str:
+    """The whole conversation: `prompt` with one picture, then `answer`; without a template a space parts them."""
+    if not vlm.processor.chat_template:
+        return f"{asked(vlm, prompt)} {answer}"
+    return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True), _turn("assistant", answer)]))
+
+
+def answer_ids(vlm: VisionLanguageModel, exchanges: Sequence[Exchange]) -> list[list[int]]:
+    """Token ids of answers, the end of the turn last, as they follow the ids of their prompts.
+
+    A byte-level vocabulary has other tokens for a word after a space than for the same word alone, so what stands
+    between prompt and answer matters: ids are those of the whole conversation without those of the prompt. Where the
+    tokenizer joins the prompt's end and the answer's beginning to one token, the answer is tokenized alone, because
+    generation starts from the prompt as it is.
+    """
+    prompts = [asked(vlm, prompt) for prompt, _ in exchanges]
+    marks = _marks(vlm.tokenizer)
+    tails = [_tail(vlm, start, *exchange, marks) for start, exchange in zip(prompts, exchanges, strict=True)]
+    before = _ids(vlm, prompts)
+    whole = _ids(vlm, [start + tail for start, tail in zip(prompts, tails, strict=True)])
+    apart = [ids[: len(start)] != start for start, ids in zip(before, whole, strict=True)]
+    alone = iter(_ids(vlm, [tail for tail, cut in zip(tails, apart, strict=True) if cut]))
+    return [next(alone) if cut else ids[len(start) :] for start, ids, cut in zip(before, whole, apart, strict=True)]
+
+
+def end_of_turn(vlm: VisionLanguageModel) -> int:
+    """The token with which the answers of training end."""
+    return answer_ids(vlm, [("?", "a")])[0][-1]
+
+
+def _tail(vlm: VisionLanguageModel, start: str, prompt: str, answer: str, marks: frozenset[str]) -> str:
+    """What follows the prompt `start` in the whole conversation, up to the token that ends the turn.
+
+    Templates that mark no end (LLaVA-1.5's) get the tokenizer's.
+    """
+    whole, end = answered(vlm, prompt, answer), vlm.tokenizer.eos_token or ""
+    rest = whole.removeprefix(start)
+    at = rest.find(answer.strip())
+    if not whole.startswith(start) or at < 0:
+        return answer + end  # a template that rewrites what it is given
+    stop = at + len(answer.strip())
+    said, after = rest[:stop], rest[stop:]
+    ends = [place + len(mark) for mark in marks if (place := after.find(mark)) >= 0]
+    return said + after[: min(ends)] if ends else said + after.rstrip() + end
+
+
+def _marks(tokenizer: Any) -> frozenset[str]:
+    """The tokens that are no text, one of which ends a turn."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return frozenset({*tokenizer.all_special_tokens, *added})
+
+
+def _ids(vlm: VisionLanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = vlm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _turn(role: str, text: str, picture: bool = False) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "image"}] * picture + [{"type": "text", "text": text}]}
