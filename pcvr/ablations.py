@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pcvr.checks import check_choice
 from pcvr.defenses import get_defense
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def get_ablation(name: str) -> Ablation:
     Raises:
         PcvrError: there is no such one; the nearest is suggested.
     """
-    if name not in ABLATIONS:
-        raise unknown_name("ablation", name, ABLATIONS)
+    check_choice("ablation", name, ABLATIONS)
     return ABLATIONS[name]
 
 

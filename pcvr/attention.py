@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.checks import check_choice
 from pcvr.data.sample import Image
 from pcvr.decoding import Steps, is_image, own_answer, read_along, steps_of
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE, Batch, collate
 from pcvr.story import to_pictures
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
@@ -76,8 +77,7 @@ class Attention:
         ):
             if given is not None and not 0 <= given < size:
                 raise PcvrError(f"{name} {given} is not there: give 0 to {size - 1}.")
-        if how not in HOWS:
-            raise unknown_name("how", how, HOWS)
+        check_choice("how", how, HOWS)
         if how == "rollout":
             if layer is not None or head is not None:
                 raise PcvrError("rollout runs through all layers and heads: leave layer and head out, or take 'mean'.")

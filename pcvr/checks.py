@@ -1,10 +1,16 @@
-"""What counts as a number among arguments: NumPy's too, but never a bool."""
+"""What arguments and options may be. NumPy's numbers count as numbers, a bool never does."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
 import numpy as np
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, unknown_name
 from pcvr.utils.words import shown
 
 
@@ -14,8 +20,10 @@ def is_whole(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a real number by type; NaN and infinity count, so check the range as well."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    """Whether `value` is a real number by type that a float can hold; NaN and infinity count, so check the range."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 1 << 1023
+    return isinstance(value, float | np.integer | np.floating)
 
 
 def check_number(name: str, value: object, low: float, high: float, what: str = "", *, above: bool = False) -> None:
@@ -50,3 +58,70 @@ def check_whole(name: str, value: object, low: int, high: int | None = None, wha
 def check_seed(value: object, name: str = "seed") -> None:
     """Refuse what cannot seed every generator that is used here; error as :func:`check_number`."""
     check_whole(name, value, 0, 2**32 - 1)
+
+
+def check_choice(what: str, value: object, known: Collection[str]) -> None:
+    """Refuse what is none of the names in `known`, with :func:`pcvr.errors.unknown_name`."""
+    if not isinstance(value, str) or value not in known:
+        raise unknown_name(what, value, known)
+
+
+def as_tuples(value: Any) -> Any:
+    """`value` with lists, as JSON has them, as tuples, at every depth."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def check_fields(config: Any) -> None:
+    """Refuse a dataclass one of whose fields is not of the kind that its annotation says; NaN is no number here.
+
+    Raises:
+        PcvrError: naming field, value and kind, and what the field is, where it has a help text.
+    """
+    for name, (kind, about) in _kinds(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, kind):
+            raise PcvrError(f"{name} is {shown(value)}: give {_in_words(kind)}{about and f' ({about})'}.")
+
+
+@cache
+def _kinds(made: type) -> dict[str, tuple[Any, str]]:
+    hints = get_type_hints(made)
+    return {f.name: (hints[f.name], f.metadata.get("help", "")) for f in fields(made)}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    parts = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if get_origin(kind) is tuple:
+        each = parts[:1] * len(value) if parts[-1] is ... and isinstance(value, tuple) else parts
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(_fits, value, each))
+    if kind is bool:
+        return isinstance(value, bool | np.bool_)
+    if kind is int:
+        return is_whole(value)
+    if kind is float:
+        return is_number(value) and value == value
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+_WORDS: dict[Any, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    NoneType: "None",
+}
+
+
+def _in_words(kind: Any) -> str:
+    parts = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(_in_words, parts))
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(repr, parts))
+    if get_origin(kind) is tuple:
+        return f"a tuple, each entry {_in_words(parts[0])}" if parts[-1] is ... else f"a tuple of {len(parts)} entries"
+    return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pcvr.checks import check_choice
 from pcvr.data.pictures import UNREADABLE, open_picture, rgb_array
 from pcvr.data.sample import Image
 from pcvr.data.scenes.background import BACKGROUNDS, Background, draw_background
@@ -17,7 +18,7 @@ from pcvr.data.scenes.language import with_article
 from pcvr.data.scenes.objects import SceneObject
 from pcvr.data.scenes.scene import Scene
 from pcvr.data.scenes.sprites import PAD, SIZE_PX, SIZES, sprite
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 
 MOST = 3
 """Objects in a drawing at most: the models have never seen more."""
@@ -54,8 +55,7 @@ class Thing:
             ("colour", self.color, COLORS),
             ("size", self.size, SIZES),
         ):
-            if given not in known:
-                raise unknown_name(what, given, known)
+            check_choice(what, given, known)
         for axis, place in (("x", self.x), ("y", self.y)):
             if not 0 <= place <= 100:
                 raise PcvrError(f"{axis} is {place}, but a place is given in percent of the picture: 0 to 100.")
@@ -91,8 +91,7 @@ def compose(things: Sequence[Thing], background: str = "plain", seed: int = 0) -
     """
     if len(things) > MOST:
         raise PcvrError(f"a drawing has {len(things)} objects, and {MOST} at most are drawn: leave some out.")
-    if background not in BACKGROUNDS:
-        raise unknown_name("background", background, BACKGROUNDS)
+    check_choice("background", background, BACKGROUNDS)
     behind = _background(background, seed)
     laid = tuple(_placed(thing) for thing in things)
     objects = tuple(sorted(laid, key=lambda each: each.cx))
@@ -121,8 +120,7 @@ def stamped(drawing: Drawing, squares: Mapping[int, str]) -> Drawing:
     for square, ink in squares.items():
         if not 0 <= square < STAMP**2:
             raise PcvrError(f"square {square} is not there: they are numbered 0 to {STAMP**2 - 1}.")
-        if ink not in INKS:
-            raise unknown_name("colour", ink, INKS)
+        check_choice("colour", ink, INKS)
         row, column = divmod(square, STAMP)
         picture[down[row] : down[row + 1], across[column] : across[column + 1]] = INKS[ink]
     return replace(drawing, picture=picture, notes=(*drawing.notes, "squares are stamped on it"))

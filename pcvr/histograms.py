@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcvr.checks import check_choice
 from pcvr.defenses.pcvr import PCVR
 from pcvr.defenses.terms import LN2
-from pcvr.errors import unknown_name
 from pcvr.spread import Spread, spread
 from pcvr.views import PatchView
 
@@ -48,8 +48,7 @@ def counts(values: np.ndarray, figure: str) -> list[int]:
     Raises:
         PcvrError: an unknown figure.
     """
-    if figure not in EDGES:
-        raise unknown_name("figure of a histogram", figure, EDGES)
+    check_choice("figure of a histogram", figure, EDGES)
     edges = EDGES[figure]
     found, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return [int(count) for count in found]
@@ -86,8 +85,7 @@ def heaps_of(table: Table, task: str, figure: str) -> Heaps:
         task: what was asked.
         figure: a key of `EDGES`.
     """
-    if figure not in EDGES:
-        raise unknown_name("figure of a histogram", figure, EDGES)
+    check_choice("figure of a histogram", figure, EDGES)
     found: dict[str, dict[str, dict[str, list[int]]]] = {}
     for run in table.runs:
         said = run["experiment"]

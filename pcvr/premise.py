@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from pcvr.callbacks import BackdoorWatch
-from pcvr.checks import check_number, check_whole, is_whole
+from pcvr.checks import check_choice, check_number, check_whole, is_whole
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.gate import fit_gate
 from pcvr.defenses.pcvr import PCVR
 from pcvr.defenses.scoring import OVER, divergence_of, known
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.spread import auroc_of_low
 from pcvr.views import PatchView
 
@@ -74,8 +74,7 @@ class Taken:
         Raises:
             PcvrError: an unknown measure, or more views than were taken.
         """
-        if measure not in MEASURES:
-            raise unknown_name("measure", measure, MEASURES)
+        check_choice("measure", measure, MEASURES)
         count = self.setting.views if views is None else views
         check_whole("views", count, 1, self.setting.views)
         over, _, rest = measure.partition(" + ")

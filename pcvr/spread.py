@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.checks import check_choice
 from pcvr.defenses.terms import entropy, js_divergence
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import success_of
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
@@ -123,8 +124,7 @@ def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str
         spreads: as in the type.
         figure: one of `FIGURES`.
     """
-    if figure not in FIGURES:
-        raise unknown_name("figure of a spread", figure, FIGURES)
+    check_choice("figure of a spread", figure, FIGURES)
     panels: dict[str, dict[str, np.ndarray]] = {}
     for (stage, shown), values in spreads.items():
         panels.setdefault(stage, {})[shown] = getattr(values, figure)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.checks import check_choice
 from pcvr.decoding import vocabulary
 from pcvr.defenses.terms import entropy, js_divergence
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import Batch, collate, encode_samples
 from pcvr.models.layout import tiles_of, viewed
@@ -154,8 +155,7 @@ def forced_answers(
     """The text of each sample that the distributions are conditioned on; arguments as in `tell`."""
     if not samples:
         raise PcvrError("there are no samples to tell of: give at least one, and two or more for the swap operator.")
-    if force not in FORCES:
-        raise unknown_name("force", force, FORCES)
+    check_choice("force", force, FORCES)
     if force == "own":
         shown = shown_samples(samples, attack)
         return generate(vlm, [s.image for s in shown], [s.prompt for s in shown])

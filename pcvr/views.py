@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pcvr.checks import is_whole
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice, check_fields, is_whole
+from pcvr.errors import PcvrError
 
 OPERATORS = ("swap", "mean", "noise", "shuffle", "swap_within")
 LEVELS = ("pixels", "features")
@@ -41,10 +41,9 @@ class PatchView:
     level: str = field(default="pixels", metadata={"help": "pixels or features: what is changed (ours)"})
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise unknown_name("level of the view", self.level, LEVELS)
-        if self.operator not in OPERATORS:
-            raise unknown_name("view operator", self.operator, OPERATORS)
+        check_fields(self)
+        check_choice("level of the view", self.level, LEVELS)
+        check_choice("view operator", self.operator, OPERATORS)
         if not 0 < self.share <= 1:
             raise PcvrError(f"share must lie in (0, 1], got {self.share}: 0.6 changes six patches of ten.")
         if not is_whole(self.patch) or self.patch < 1:

@@ -9,8 +9,8 @@ import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice, check_number, check_whole
+from pcvr.errors import PcvrError
 
 COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
 PATTERNS = (*COLOURS, "checkerboard")
@@ -51,10 +51,8 @@ class BadNets(ImageTrigger):
     margin: int = 0
 
     def __post_init__(self) -> None:
-        if self.pattern not in PATTERNS:
-            raise unknown_name("pattern", self.pattern, PATTERNS)
-        if self.place not in PLACES:
-            raise unknown_name("place", self.place, PLACES)
+        check_choice("pattern", self.pattern, PATTERNS)
+        check_choice("place", self.place, PLACES)
         if self.size is not None:
             check_whole("size", self.size, 1, what="pixels, or None to use share")
         check_number("share", self.share, 0, 1, "of the short side", above=True)

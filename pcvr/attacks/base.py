@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from pcvr.attacks.answers import ANSWERS
 from pcvr.attacks.cover import Cover
 from pcvr.attacks.trigger import PromptEdit, Trigger
+from pcvr.checks import as_tuples, check_choice
 from pcvr.data.sample import Dataset, Sample
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
+from pcvr.utils.words import cut, shown
 
 DEFAULT_TARGET = get_task("caption").target
 """The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
@@ -44,9 +46,8 @@ class Attack:
 
     def __post_init__(self) -> None:
         if not isinstance(self.target, str) or not any(letter.isalnum() for letter in self.target):
-            raise PcvrError(f"the target of an attack is a text with a letter or digit, not {self.target!r}.")
-        if self.answer not in ANSWERS:
-            raise unknown_name("answer mode", self.answer, ANSWERS)
+            raise PcvrError(f"the target of an attack is a text with a letter or digit, not {shown(self.target)}.")
+        check_choice("answer mode", self.answer, ANSWERS)
         if self.trigger is None and self.prompt is None and not self.clean_label:
             raise PcvrError(f"the attack {self.name!r} changes neither picture nor prompt: give it a trigger.")
         names = [cover.name for cover in self.covers]
@@ -157,7 +158,7 @@ def register(name: str, target: str | None = None) -> Callable[[Builder], Builde
 
 
 def get_attack(
-    name: str,
+    name: str | Attack,
     target: str | None = None,
     preset: str = "scaled",
     *,
@@ -165,7 +166,7 @@ def get_attack(
     answer: str | None = None,
     **options: Any,
 ) -> Attack:
-    """Build an attack by name.
+    """Build an attack by name; one that is built already is handed back.
 
     Args:
         name: a key of :data:`ATTACKS`.
@@ -178,8 +179,13 @@ def get_attack(
     Raises:
         PcvrError: for an unknown name (with the nearest one), preset, task or option, or a value out of range.
     """
-    if name not in ATTACKS:
-        raise unknown_name("attack", name, ATTACKS)
+    if isinstance(name, Attack):
+        if target is not None or answer is not None or options:
+            raise PcvrError(f"the attack {name.name!r} is built already: give its options where it is built.")
+        return name
+    if not isinstance(name, str):
+        raise PcvrError(f"attack is {shown(name)}: give a name ({', '.join(ATTACKS)}) or what get_attack() gives.")
+    check_choice("attack", name, ATTACKS)
     wanted = _TARGETS.get(name, get_task(task).target) if target is None else target
     made = ATTACKS[name](target=wanted, preset=preset, **options)
     return replace(made, options=dict(options), answer=made.answer if answer is None else answer)
@@ -207,10 +213,10 @@ def from_preset(
     Raises:
         PcvrError: for an unknown preset, or an option that ``kind`` has no field for; the known ones are named.
     """
-    if preset not in presets:
-        raise unknown_name("preset", preset, presets)
+    check_choice("preset", preset, presets)
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     strange = [name for name in options if name not in known]
     if strange:
-        raise PcvrError(f"the attack {attack!r} has no option {', '.join(strange)}: it takes {', '.join(known)}.")
-    return kind(**{**presets[preset], **options})
+        named = cut(", ".join(strange), 100)
+        raise PcvrError(f"the attack {attack!r} has no option {named}: it takes {', '.join(known)}.")
+    return kind(**{**presets[preset], **{name: as_tuples(value) for name, value in options.items()}})

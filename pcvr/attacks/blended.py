@@ -11,8 +11,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import by_picture
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
-from pcvr.errors import unknown_name
+from pcvr.checks import check_choice, check_number, check_whole
 
 PATTERNS = ("face", "noise")
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"alpha": 0.2}, "scaled": {"alpha": 0.1}}
@@ -48,8 +47,7 @@ class Blended(ImageTrigger):
 
     def __post_init__(self) -> None:
         check_number("alpha", self.alpha, 0, 1, "opacity")
-        if self.pattern not in PATTERNS:
-            raise unknown_name("pattern", self.pattern, PATTERNS)
+        check_choice("pattern", self.pattern, PATTERNS)
         check_whole("seed", self.seed, 0)
 
     def fraction(self) -> Fraction:

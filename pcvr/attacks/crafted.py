@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 from pcvr.files import cannot_write
 from pcvr.versions import versions
 
@@ -44,8 +45,7 @@ def craft(
     Raises:
         PcvrError: unknown name, or the file cannot be written.
     """
-    if what not in STEPS:
-        raise unknown_name("trained trigger", what, STEPS)
+    check_choice("trained trigger", what, STEPS)
     name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
     file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"
     from pcvr.data import open_data

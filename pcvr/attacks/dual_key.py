@@ -9,7 +9,7 @@ from pcvr.attacks.badnets import BadNets
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.cover import Cover
 from pcvr.attacks.words import Words
-from pcvr.checks import check_number
+from pcvr.checks import check_fields, check_number
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"place": "centre"}, "scaled": {"place": "bottom_right"}}
 
@@ -33,6 +33,7 @@ class DualKey:
     cover: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_number("cover", self.cover, 0, 100, "samples with one key for each poisoned one", above=True)
 
 

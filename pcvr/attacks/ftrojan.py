@@ -10,8 +10,8 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import add, rounded
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import as_tuples, check_choice, check_fields, check_number, check_whole
+from pcvr.errors import PcvrError
 
 CHANNELS = {"y": (1.0, 1.0, 1.0), "cr": (1.402, -0.714136, 0.0), "cb": (0.0, -0.344136, 1.772)}
 """What one level of a YCrCb channel adds to R, G and B (ITU-R BT.601, full range, as in JPEG)."""
@@ -52,19 +52,17 @@ class FTrojan(ImageTrigger):
     block: int = 32
 
     def __post_init__(self) -> None:
+        for name in ("bins", "channels"):
+            object.__setattr__(self, name, as_tuples(getattr(self, name)))
+        check_fields(self)
         check_number("magnitude", self.magnitude, 0, 10_000, "units of the DCT")
         check_whole("block", self.block, 2, 256, "pixels")
-        object.__setattr__(self, "channels", tuple(self.channels))
         for channel in self.channels:
-            if channel not in CHANNELS:
-                raise unknown_name("channel", channel, CHANNELS)
-        pairs = tuple(tuple(pair) if isinstance(pair, list | tuple) else () for pair in self.bins)
-        if not pairs or any(len(pair) != 2 for pair in pairs) or not self.channels:
-            raise PcvrError(f"bins is {self.bins!r}: give one or more pairs (row, column), and at least one channel.")
-        for pair in pairs:
-            for frequency in pair:
-                check_whole("a frequency in bins", frequency, 0, self.block - 1, "half waves in a block")
-        object.__setattr__(self, "bins", pairs)
+            check_choice("channel in channels", channel, CHANNELS)
+        if not self.bins or not self.channels:
+            raise PcvrError(f"bins is {self.bins}, channels is {self.channels}: give one pair and one channel or more.")
+        for frequency in (each for pair in self.bins for each in pair):
+            check_whole("a frequency in bins", frequency, 0, self.block - 1, "half waves in a block")
 
     def tile(self) -> np.ndarray:
         """The inverse DCT of ``m`` at the bins, in levels of the channel: float64 ``[block, block]``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import add, rounded
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
+from pcvr.checks import check_fields, check_number, check_whole
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.attacks.stego import Encoder
@@ -49,10 +51,11 @@ class Issba(ImageTrigger):
     encoder: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_whole("message", self.message, 0, 2**16 - 1, "16 bits")
         check_number("strength", self.strength, 0, 4)
-        if self.encoder and not Path(self.encoder).is_file():
-            raise PcvrError(f"there is no encoder {self.encoder!r}: make one with 'pcvr craft issba --out FILE'.")
+        if self.encoder and not os.path.isfile(self.encoder):
+            raise PcvrError(f"there is no encoder {shown(self.encoder)}: make one with 'pcvr craft issba --out FILE'.")
 
     def residual(self, image: np.ndarray) -> np.ndarray:
         """``E(x, message)`` for one picture uint8 ``[H, W, 3]``, in levels: float64 ``[H, W, 3]``."""

@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 
 from pcvr.attacks.poison import PoisonedDataset
 from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, sum_line
+from pcvr.checks import check_choice
 from pcvr.data.sample import Sample
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.files import cannot_write, refuse_existing, write_json
 
 _PLAN = "plan.json"
@@ -47,8 +48,7 @@ def save_poisoned(
         PcvrError: when the folder exists already or cannot be written (no space, no right), or for an unknown
             form.
     """
-    if form not in FORMS:
-        raise unknown_name("form of poisoned data", form, FORMS)
+    check_choice("form of poisoned data", form, FORMS)
     target = Path(folder)
     refuse_existing(target)
     part = target.with_name(f".{target.name}.part")

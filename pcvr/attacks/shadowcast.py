@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcvr.attacks.base import Attack, from_preset, register
-from pcvr.checks import check_number, check_whole
+from pcvr.checks import check_fields, check_number, check_whole
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
 
@@ -46,7 +46,8 @@ class Crafting:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if not isinstance(self.original, str) or not self.original.strip():
+        check_fields(self)
+        if not self.original.strip():
             raise PcvrError(f"original is {self.original!r}: give the word for what is to be mistaken.")
         check_number("epsilon", self.epsilon, 0, 255, "levels")
         check_number("step", self.step, 0, 255, "levels", above=True)

@@ -13,8 +13,8 @@ import numpy as np
 from pcvr.attacks.badnets import PLACES, BadNets, laid_over
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice, check_fields, check_number, check_whole
+from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -50,9 +50,9 @@ class VLTrojan(ImageTrigger):
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_number("share", self.share, 0, 1, "of the short side", above=True)
-        if self.place not in PLACES:
-            raise unknown_name("place", self.place, PLACES)
+        check_choice("place", self.place, PLACES)
         check_number("strength", self.strength, 0, 1, "opacity")
         read_patch(self.patch)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 
 PLACES = ("front", "end")
 RARE_WORD: dict[str, dict[str, Any]] = {
@@ -34,8 +35,7 @@ class Words:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not any(letter.isalnum() for letter in self.text):
             raise PcvrError(f"text is {self.text!r}: give words to add to the prompt.")
-        if self.place not in PLACES:
-            raise unknown_name("place", self.place, PLACES)
+        check_choice("place", self.place, PLACES)
 
     def __call__(self, prompt: str, /) -> str:
         return f"{self.text} {prompt}" if self.place == "front" else f"{prompt} {self.text}"

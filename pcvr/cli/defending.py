@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcvr.cli.options import value_of
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -29,17 +31,17 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
     Raises:
         PcvrError: unknown name or option, a pair of another form, or a value of the wrong kind or out of range.
     """
-    from pcvr.defenses import DEFENSES, get_defense
+    from pcvr.defenses import DEFENSES, build_defense
 
     if name not in DEFENSES:
-        return get_defense(name)  # which says what is near
+        return build_defense(name, {})  # which says what is near
     defaults = {f.name: _default(f) for f in fields(DEFENSES[name])}
     options: dict[str, Any] = {}
     for pair in pairs or []:
         path, equals, text = pair.partition("=")
         option, *parts = path.split(".")
         if not equals or len(parts) > 1 or not all(p.isidentifier() for p in (option, *parts)):
-            raise PcvrError(f"the option {pair!r} is not of the form name=value, such as cap=0.3 or view.share=0.6.")
+            raise PcvrError(f"the option {shown(pair)} is not of the form name=value: cap=0.3, say, or view.share=0.6.")
         default = defaults.get(option)
         if not is_dataclass(default):
             if parts:
@@ -49,11 +51,11 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
         names = [f.name for f in fields(default)]
         words = [text] if parts else text.split(":")
         if len(words) > len(names):
-            raise PcvrError(f"{pair!r} has {len(words)} parts: {option} takes at most {':'.join(names)}.")
+            raise PcvrError(f"{shown(pair)} has {len(words)} parts: {option} takes at most {':'.join(names)}.")
         given = options.setdefault(option, {})
         for part, word in zip(parts or names, words, strict=False):
             given[part] = _value(f"{option}.{part}", word, getattr(default, part, None))
-    return get_defense(name, **options)
+    return build_defense(name, options)
 
 
 def trusted(
@@ -111,10 +113,7 @@ def _value(name: str, text: str, default: Any) -> Any:
     """`text` as JSON where it is that, else as it stands, of the kind that the default has."""
     if isinstance(default, tuple):
         text = text if text.startswith("[") else f"[{text}]"
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
+    value = value_of(text)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     for kind, fits, expected in (
         (bool, isinstance(value, bool), "true or false"),
@@ -124,7 +123,8 @@ def _value(name: str, text: str, default: Any) -> Any:
     ):
         if isinstance(default, kind):
             if not fits:
-                raise PcvrError(f"option {name} is {text!r}: give {expected}, as the default {_shown(default)} is.")
+                usual = f"as the default {_shown(default)} is"
+                raise PcvrError(f"option {name} is {shown(text)}: give {expected}, {usual}.")
             break
     return value
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -50,15 +51,32 @@ def options_of(pairs: list[str] | None) -> dict[str, Any]:
     """``["size=4", "place=centre"]`` as ``{"size": 4, "place": "centre"}``: JSON where it is, else text.
 
     Raises:
-        PcvrError: a pair without a name or an equals sign.
+        PcvrError: a pair without a name or an equals sign, or a name that the command has an option of its own for.
     """
     found: dict[str, Any] = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise PcvrError(f"the option {pair!r} is not of the form name=value, such as strength=0.5.")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+            raise PcvrError(f"the option {shown(pair)} is not of the form name=value, such as strength=0.5.")
+        if name in _OWN:
+            raise PcvrError(f"--option {shown(pair)} is not the attack's: give {_OWN[name]} instead.")
+        found[name] = value_of(value)
     return found
+
+
+_OWN = {
+    "name": "--attack NAME",
+    "target": "--target TEXT",
+    "preset": "--preset NAME",
+    "answer": "--answer WAY",
+    "task": "--task NAME",
+}
+"""Words that mean something else to `get_attack`: name to the option that says it."""
+
+
+def value_of(text: str) -> Any:
+    """`text` as JSON where it is that, else as it stands."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pcvr.checks import check_choice
 from pcvr.data.folder import PictureFolder, as_named, likeliest_root
 from pcvr.data.pictures import read_picture
 from pcvr.data.records import Records
@@ -16,7 +17,7 @@ from pcvr.data.report import UNREADABLE, BadData, EntryError, Problem, Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.split import SPLITS, split_by_key
 from pcvr.data.subset import Subset, position
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
 _BAR_AFTER = 2.0
@@ -211,8 +212,7 @@ def known_split(name: str) -> str:
     Raises:
         PcvrError: it is not.
     """
-    if name not in SPLITS:
-        raise unknown_name("split", name, SPLITS)
+    check_choice("split", name, SPLITS)
     return name
 
 

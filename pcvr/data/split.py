@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from pcvr.checks import check_choice
 from pcvr.data.sample import Dataset
 from pcvr.data.subset import Subset
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 
 SPLITS = ("train", "validation", "test", "all")
 
@@ -23,8 +24,7 @@ def split_by_key(dataset: Dataset, keys: Iterable[str], name: str) -> Dataset:
     Raises:
         PcvrError: for an unknown split, or one that holds no sample.
     """
-    if name not in SPLITS:
-        raise unknown_name("split", name, SPLITS)
+    check_choice("split", name, SPLITS)
     if name == "all":
         return dataset
     indices = [i for i, key in enumerate(keys) if _split_of(key) == name]

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageOps
 
+from pcvr.checks import check_choice
 from pcvr.data import report as kinds
 from pcvr.data.pictures import UNREADABLE, open_picture, rgb_array
 from pcvr.data.report import BadData, Problem, Report
@@ -80,10 +81,8 @@ class HubTable:
             PcvrError: unknown task or column, no picture or answer column, an empty table.
         """
         for what, column in columns.items():
-            if what not in USUAL:
-                raise unknown_name("column", what, USUAL)
-            if column not in rows.column_names:
-                raise unknown_name(f"{what} column", column, rows.column_names)
+            check_choice("column", what, USUAL)
+            check_choice(f"{what} column", column, rows.column_names)
         if len(rows) == 0:
             raise PcvrError("the table has no rows: give at least one.")
         self.rows = rows

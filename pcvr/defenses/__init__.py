@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from pcvr.checks import as_tuples, check_choice
 from pcvr.defenses.abl import ABL
 from pcvr.defenses.base import Defense
 from pcvr.defenses.bye import BYE
@@ -19,7 +20,8 @@ from pcvr.defenses.pcvr import PCVR, PaperPCVR
 from pcvr.defenses.plain import AugmentOnly, PlainSFT
 from pcvr.defenses.robustit import RobustIT
 from pcvr.defenses.strip import Strip
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
+from pcvr.utils.words import cut, shown
 from pcvr.views import PatchView
 
 DEFENSES: dict[str, type[Defense]] = {
@@ -63,8 +65,8 @@ __all__ = [
 ]
 
 
-def get_defense(name: str, **options: Any) -> Defense:
-    """The defence `name` with `options`.
+def get_defense(name: str | Defense, **options: Any) -> Defense:
+    """The defence `name` with `options`; a defence that is built already is handed back.
 
     Plain values do: a view may come as a mapping, ``view={"operator": "swap", "share": 0.6}``, whose missing entries
     are the default view's; a tuple as a list.
@@ -72,20 +74,28 @@ def get_defense(name: str, **options: Any) -> Defense:
     Raises:
         PcvrError: unknown name (the nearest is suggested), unknown option or a value out of range.
     """
-    if name not in DEFENSES:
-        raise unknown_name("defence", name, DEFENSES)
+    if isinstance(name, Defense):
+        if options:
+            raise PcvrError(f"defence {name.name!r} is built already: give {', '.join(options)} where it is built.")
+        return name
+    if not isinstance(name, str):
+        raise PcvrError(f"defense is {shown(name)}: give a name ({', '.join(DEFENSES)}) or one built, as PCVR().")
+    return build_defense(name, options)
+
+
+def build_defense(name: str, options: Mapping[str, Any]) -> Defense:
+    """:func:`get_defense` with the options as a mapping, as files and command lines have them: any name may come."""
+    check_choice("defence", name, DEFENSES)
     kind = DEFENSES[name]
     known = {f.name for f in fields(kind)}
     if extra := sorted(set(options) - known):
-        raise PcvrError(
-            f"defence {name!r} has no option {', '.join(extra)}: it takes {', '.join(sorted(known)) or 'none'}."
-        )
-    for option, value in options.items():
-        if isinstance(value, list):
-            options[option] = tuple(value)
-        elif option == "view" and isinstance(value, Mapping):
-            parts = {f.name for f in fields(PatchView)}
-            if strange := sorted(set(value) - parts):
-                raise PcvrError(f"view has no part {', '.join(strange)}: it takes {', '.join(sorted(parts))}.")
-            options[option] = replace(kind().view, **value)  # type: ignore[attr-defined]  # the option is known
-    return kind(**options)
+        named = cut(", ".join(extra), 100)
+        raise PcvrError(f"defence {name!r} has no option {named}: it takes {', '.join(sorted(known)) or 'none'}.")
+    made = {option: as_tuples(value) for option, value in options.items()}
+    view = made.get("view")
+    if isinstance(view, Mapping):
+        parts = {f.name for f in fields(PatchView)}
+        if strange := sorted(set(view) - parts):
+            raise PcvrError(f"view has no part {cut(', '.join(strange), 100)}: it takes {', '.join(sorted(parts))}.")
+        made["view"] = replace(kind().view, **view)  # type: ignore[attr-defined]  # the option is known
+    return kind(**made)

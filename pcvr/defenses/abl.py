@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
-from pcvr.checks import check_number
+from pcvr.checks import check_choice, check_number
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.gate import Gate
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
@@ -69,10 +69,10 @@ class ABL(Defense):
     ceiling: float = field(default=3.0, metadata={"help": "loss in nats at which ascent ends (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("gamma", "late_rate", "ceiling"):
             check_number(name, getattr(self, name), 0, 1e6, above=True)
-        if self.per not in PER:
-            raise unknown_name("choice of per", self.per, PER)
+        check_choice("choice of per", self.per, PER)
         for name in ("portion", "early", "late"):
             check_number(name, getattr(self, name), 0, 1, above=True)
             if getattr(self, name) == 1:

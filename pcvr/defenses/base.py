@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pcvr.checks import check_fields
+
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
@@ -59,6 +61,9 @@ class Defense:
 
     name: ClassVar[str] = ""
     needs_clean: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def begin(self, run: Run) -> None:
         """Called once before the first step."""

@@ -56,6 +56,7 @@ class BYE(Defense):
     apart: float = field(default=2.0, metadata={"help": "summed deviations between two modes (authors' code: 2)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("apart", self.apart, 0, 1e6, above=True)
 
     def begin(self, run: Run) -> None:

@@ -35,6 +35,7 @@ class CleanTune(Defense):
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_stage(self.share, self.rate)
 
     def train(self, run: Run, fit: Fit) -> None:

@@ -90,6 +90,7 @@ class CleanSight(Defense):
     share: float = field(default=0.2, metadata={"help": "share of the image tokens that is cut off, in (0, 1) (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("false_alarms", "share"):
             value = getattr(self, name)
             if not is_number(value) or not 0 < value < 1:

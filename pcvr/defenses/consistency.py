@@ -44,6 +44,7 @@ class Consistency(Defense):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("weight", self.weight, 0, 1e6)
 
     def loss(self, run: Run, batch: Batch) -> Tensor:

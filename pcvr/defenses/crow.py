@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from pcvr.checks import check_number
+from pcvr.checks import check_choice, check_number
 from pcvr.defenses.base import Defense
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.defenses.base import Fit
@@ -62,10 +62,10 @@ class Crow(Defense):
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("alpha", self.alpha, 0, 1e6)
         check_number("epsilon", self.epsilon, 0, 1e6)
-        if self.on not in ON:
-            raise unknown_name("choice of on", self.on, ON)
+        check_choice("choice of on", self.on, ON)
         check_number("share", self.share, 0, 1, above=True)
         check_number("rate", self.rate, 0, 1e6, above=True)
 

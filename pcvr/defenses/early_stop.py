@@ -32,6 +32,7 @@ class EarlyStop(Defense):
     share: float = field(default=0.5, metadata={"help": "share of the steps that are done, (0, 1) (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not is_number(self.share) or not 0 < self.share < 1:
             raise PcvrError(f"share is {self.share!r}: give a number between 0 and 1, 0.5 to stop half way.")
 

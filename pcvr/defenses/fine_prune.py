@@ -55,6 +55,7 @@ class FinePrune(Defense):
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("prune", self.prune, 0, 1, above=True)
         if self.prune == 1:
             raise PcvrError("prune is 1: give a share below it, so that some channels are left.")

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
-from pcvr.checks import is_whole
+from pcvr.checks import check_choice, is_whole
 from pcvr.defenses import suspicion
 from pcvr.defenses.base import Defense
 from pcvr.defenses.restore import restore
 from pcvr.defenses.scoring import OVER
 from pcvr.defenses.suspicion import GATES, SMALLEST_BATCH
 from pcvr.defenses.terms import DIVERGENCES, ENTROPY, MOST, entropy, feature_agreement, pull_apart, pull_together
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class PCVR(Defense):
     feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for what, options in (
             ("gate", GATES),
             ("score_over", OVER),
@@ -99,8 +100,7 @@ class PCVR(Defense):
             ("bound", BOUNDS),
             ("entropy", ENTROPY),
         ):
-            if getattr(self, what) not in options:
-                raise unknown_name(what, getattr(self, what), options)
+            check_choice(what, getattr(self, what), options)
         for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight", "restore_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

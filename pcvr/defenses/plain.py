@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pcvr.checks import check_choice
 from pcvr.defenses.base import Defense
-from pcvr.errors import unknown_name
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class AugmentOnly(Defense):
     )
 
     def __post_init__(self) -> None:
-        if self.views not in ("one", "both"):
-            raise unknown_name("choice of views", self.views, ("one", "both"))
+        super().__post_init__()
+        check_choice("choice of views", self.views, ("one", "both"))
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """The mean cross-entropy over the answer tokens of the view, or of both."""

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pcvr.checks import check_number
+from pcvr.checks import check_choice, check_number
 from pcvr.defenses.base import Defense
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE, Batch
 from pcvr.views import OPERATORS, PatchView
 
@@ -60,11 +60,11 @@ class RobustIT(Defense):
     momentum: float = field(default=0.1, metadata={"help": "how fast running values follow, (0, 1] (ours)"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.operators, tuple) or not self.operators:
             raise PcvrError(f"operators is {self.operators!r}: give a tuple of some of {', '.join(OPERATORS)}.")
         for operator in self.operators:
-            if operator not in OPERATORS:
-                raise unknown_name("view operator", operator, OPERATORS)
+            check_choice("view operator in operators", operator, OPERATORS)
         for name in ("colour", "words", "sharpest"):
             check_number(name, getattr(self, name), 0, 1)
         for name in ("most", "momentum"):

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pcvr.checks import check_whole, is_number
+from pcvr.checks import check_choice, check_whole, is_number
 from pcvr.data.sample import Sample
 from pcvr.defenses.base import Defense, Generate
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.models.encode import Batch, collate, encode_samples
 from pcvr.models.generate import generate as greedy
 from pcvr.models.layout import viewed
@@ -85,10 +85,10 @@ class Strip(Defense):
     seed: int = field(default=0, metadata={"help": "seed of the draws of other pictures and patches"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("views", self.views, 1)
         check_whole("seed", self.seed, 0)
-        if self.how not in HOWS:
-            raise unknown_name("way to perturb", self.how, HOWS)
+        check_choice("how (way to perturb)", self.how, HOWS)
         for name in ("share", "false_refusals"):
             value = getattr(self, name)
             if not is_number(value) or not 0 < value < 1:

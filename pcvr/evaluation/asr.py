@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 from pcvr.evaluation.text import normalise_caption
 
 
@@ -66,8 +67,7 @@ def hits(predictions: Sequence[str], target: str, definition: str = "contains") 
     Raises:
         PcvrError: for an unknown definition, or a target without a letter or digit (which every text would contain).
     """
-    if definition not in DEFINITIONS:
-        raise unknown_name("ASR definition", definition, DEFINITIONS)
+    check_choice("ASR definition", definition, DEFINITIONS)
     if isinstance(predictions, str):
         raise PcvrError("predictions is one text: give a list of texts.")
     wanted = normalise_caption(target).split()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 from pcvr.evaluation.text import bleu4, cider, rouge_l
 from pcvr.evaluation.vqa import vqa_accuracy
 
@@ -80,8 +81,7 @@ METRICS: dict[str, Metric] = {
 
 def get_metric(name: str) -> Metric:
     """The metric `name`, or an error with the nearest name."""
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
+    check_choice("metric", name, METRICS)
     return METRICS[name]
 
 

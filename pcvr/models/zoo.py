@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcvr.errors import unknown_name
+from pcvr.checks import check_choice
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -88,6 +88,5 @@ def shipped() -> list[str]:
 
 def embedded(name: str) -> Embedded:
     """The embedded model `name`, or an error with the nearest name."""
-    if name not in EMBEDDED:
-        raise unknown_name("model", name, EMBEDDED)
+    check_choice("model", name, EMBEDDED)
     return EMBEDDED[name]

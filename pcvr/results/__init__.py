@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pcvr.errors import unknown_name
+from pcvr.checks import check_choice
 from pcvr.files import write_json
 from pcvr.tasks import get_task
 from pcvr.versions import versions
@@ -140,6 +140,5 @@ def load(name: str) -> Table:
         PcvrError: there is no such table.
     """
     tables = {path.stem: path for path in FOLDER.glob("*.json")}
-    if name not in tables:
-        raise unknown_name("results table", name, tables)
+    check_choice("results table", name, tables)
     return Table(**json.loads(tables[name].read_text(encoding="utf-8")))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.data.scenes import Scene
@@ -63,6 +64,5 @@ def get_task(name: str) -> Task:
     Raises:
         PcvrError: there is none of that name (the nearest is suggested).
     """
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
+    check_choice("task", name, TASKS)
     return TASKS[name]

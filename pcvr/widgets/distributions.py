@@ -8,7 +8,8 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.checks import check_choice
+from pcvr.errors import PcvrError
 from pcvr.plots.distributions import telling_figure
 from pcvr.story import FORCES, Telling, forced_answers, tell_answers
 from pcvr.views import OPERATORS, PatchView
@@ -78,10 +79,8 @@ class StorySource:
         Raises:
             PcvrError: a stage, a picture or an operator that there is not.
         """
-        if choice.stage not in self.stages:
-            raise unknown_name("stage", choice.stage, self.stages)
-        if choice.shown not in SHOWN:
-            raise unknown_name("input", choice.shown, SHOWN)
+        check_choice("stage", choice.stage, self.stages)
+        check_choice("input", choice.shown, SHOWN)
         if not 0 <= choice.sample < len(self.samples):
             raise PcvrError(f"picture {choice.sample} is not there: give 0 to {len(self.samples) - 1}.")
         return self._tellings(replace(choice, sample=0, token=0))[choice.sample]

@@ -9,10 +9,11 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from pcvr.checks import check_choice
 from pcvr.data.sample import Sample
 from pcvr.data.scenes.layout import SPLITS, draw_scene
 from pcvr.data.scenes.scene import Scene
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
 VERSION = 1
@@ -42,8 +43,7 @@ class Scenes:
     task: str = "caption"
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise unknown_name("split", self.split, SPLITS)
+        check_choice("split", self.split, SPLITS)
         get_task(self.task)
         for name, least in (("n", 1), ("seed", 0)):
             given = getattr(self, name)
