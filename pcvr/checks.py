@@ -72,7 +72,7 @@ def as_tuples(value: Any) -> Any:
 
 
 def check_fields(config: Any) -> None:
-    """Refuse a dataclass one of whose fields is not of the kind that its annotation says; NaN is no number here.
+    """Refuse a dataclass one of whose fields is not of the kind that its annotation says; ranges are checked elsewhere.
 
     Raises:
         PcvrError: naming field, value and kind, and what the field is, where it has a help text.
@@ -80,7 +80,7 @@ def check_fields(config: Any) -> None:
     for name, (kind, about) in _kinds(type(config)).items():
         value = getattr(config, name)
         if not _fits(value, kind):
-            raise PcvrError(f"{name} is {shown(value)}: give {_in_words(kind)}{about and f' ({about})'}.")
+            raise PcvrError(f"{name} must be {_in_words(kind)}{about and f' ({about})'}, got {shown(value)}.")
 
 
 @cache
@@ -103,7 +103,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return is_whole(value)
     if kind is float:
-        return is_number(value) and value == value
+        return is_number(value)
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
