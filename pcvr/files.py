@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 
@@ -17,6 +19,11 @@ from pcvr.errors import PcvrError
 from pcvr.utils.words import cut, first_line
 
 _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
+
+Kind = Literal["folder", "file"]
+
+_LONG = 200
+"""Bytes of a name from which on it is shortened before something is added: file systems take 255."""
 
 
 @contextmanager
@@ -36,17 +43,20 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
         refuse_existing(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as problem:
+        scratch = Path(tempfile.mkdtemp(prefix=beside(target, "-").name, dir=target.parent))
+    except (OSError, ValueError) as problem:
         raise cannot_write(target, problem) from problem
     try:
         yield scratch
         scratch.chmod(0o755)
+        settle(scratch)
         if not replace:
             refuse_existing(target)  # it may have come up in the meantime
         _take_place(scratch, target)
     except (OSError, SafetensorError) as problem:  # a full disk has its own type where safetensors writes
         raise cannot_write(target, problem) from problem
+    except NotWritten as problem:  # of a file in the scratch folder, which means nothing to the reader
+        raise problem if problem.__cause__ is None else cannot_write(target, problem.__cause__) from problem
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -68,17 +78,32 @@ def _take_place(scratch: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_text(target: str | Path, text: str) -> None:
+def write_text(target: str | Path, text: str, *, new: bool = False) -> None:
     """Write `text` to `target` whole or not at all.
 
+    Args:
+        target: the file.
+        text: its content.
+        new: whether a file that is there already is refused; otherwise it is replaced.
+
     Raises:
-        PcvrError: the disk is full or not writable.
+        PcvrError: the disk is full or not writable, or the file exists and was to be new.
     """
+    write_bytes(target, text.encode("utf-8", "backslashreplace"), new=new)  # which JSON reads as what it was
+
+
+def write_bytes(target: str | Path, content: bytes, *, new: bool = False) -> None:
+    """Write `content` to `target` whole or not at all; arguments and errors as :func:`write_text`."""
     target = Path(target)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    scratch = beside(target, f"-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
+        with scratch.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if new:
+            refuse_existing(target, "file")
         os.replace(scratch, target)
     except OSError as problem:
         raise cannot_write(target, problem) from problem
@@ -87,9 +112,9 @@ def write_text(target: str | Path, text: str) -> None:
             scratch.unlink()
 
 
-def write_json(target: str | Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
-    write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(target: str | Path, value: Mapping[str, Any], *, new: bool = False) -> None:
+    """Write `value` as indented JSON, whole or not at all; arguments and errors as :func:`write_text`."""
+    write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n", new=new)
 
 
 def read_json(path: str | Path, what: str = "the file", kind: type = dict) -> Any:
@@ -125,19 +150,51 @@ def parse_json(text: str, what: str, kind: type = dict) -> Any:
     return value
 
 
-def cannot_write(target: Path, problem: Exception) -> PcvrError:
+def beside(target: Path, ending: str) -> Path:
+    """A hidden name beside `target`, the same each time, and short enough for a file system."""
+    name = target.name
+    if len(os.fsencode(name)) > _LONG:
+        name = f"{name[:40]}-{zlib.crc32(os.fsencode(name)):08x}"
+    return target.parent / f".{name}{ending}"
+
+
+def settle(folder: Path) -> None:
+    """Bring what was written below `folder` to the disk: after a power cut a file is whole where its name stands."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir() and sys.platform == "win32":
+            continue
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class NotWritten(PcvrError):
+    """A place could not be written to.
+
+    Attributes:
+        what: the message without its advice.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}: {advice}.")
+        self.what = what
+
+
+def cannot_write(target: Path, problem: BaseException) -> NotWritten:
     """The error to raise where writing `target` failed and nothing was left behind."""
-    return PcvrError(
-        f"{target} could not be written ({getattr(problem, 'strerror', None) or problem}): "
-        "free some disk space or choose another place; nothing was left behind."
+    return NotWritten(
+        f"{target} could not be written ({getattr(problem, 'strerror', None) or problem})",
+        "free some disk space or choose another place; nothing was left behind",
     )
 
 
-def refuse_existing(target: str | Path) -> None:
+def refuse_existing(target: str | Path, kind: Kind = "folder") -> None:
     """Say before hours of work, not after, that `target` is in the way.
 
     Raises:
-        PcvrError: `target` exists.
+        PcvrError: `target` exists, be it a link that leads nowhere.
     """
-    if Path(target).exists():
-        raise PcvrError(f"{target} exists already: choose another folder or remove it first.")
+    if os.path.lexists(target):
+        raise NotWritten(f"{target} exists already", f"choose another {kind} or remove it first")

@@ -19,7 +19,7 @@ from pcvr.attacks.base import Attack, get_attack
 from pcvr.attacks.draw import all_poisoned
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.poison import digest
-from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, TABLE, check_sums
+from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, TABLE, check_sums, holds_manifest
 from pcvr.data.llava_json import LlavaJson
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
@@ -43,9 +43,11 @@ class PoisonedFolder:
         self.manifest = manifest
         self.poisoned = all_poisoned(manifest)
         self._chosen = frozenset(self.poisoned)
-        last = max((one.altered[-1] for one in manifest.chain() if one.altered), default=-1)
-        if last >= len(self.data):
-            raise PcvrError(f"the manifest of {folder} names sample {last}, but there are {len(self.data)}.")
+        if any(one.source["samples"] != len(self.data) for one in manifest.chain()):
+            raise PcvrError(
+                f"the manifest of {folder} is of {manifest.source['samples']} samples, but there are {len(self.data)}: "
+                "make the data again."
+            )
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ def load_poisoned(folder: str | Path, verify: bool = True) -> PoisonedFolder:
         PcvrError: when files are missing, changed or strange; the message names them.
     """
     path = Path(folder)
-    if not (path / MANIFEST).is_file():
+    if not holds_manifest(path):
         raise PcvrError(f"{path} holds no {MANIFEST}: give a folder that save_poisoned wrote.")
     if verify:
         check_sums(path)

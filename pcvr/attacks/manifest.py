@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from pcvr.checks import check_number, check_whole, is_whole
 from pcvr.errors import PcvrError
+from pcvr.files import parse_json
 
 PURPOSE = "poisoned for research and teaching on defences; targets are harmless"
 
@@ -71,35 +74,72 @@ class Manifest:
         Raises:
             PcvrError: when it is no JSON, or fields are missing or strange.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise PcvrError(f"the manifest is not valid JSON ({error}).") from error
-        known = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != known:
-            given = set(values) if isinstance(values, dict) else set()
+        values = parse_json(text, "the manifest")
+        known, given = {field.name for field in fields(cls)}, set(values)
+        if given != known:
             raise PcvrError(
                 f"the manifest does not fit: missing {sorted(known - given)}, unexpected {sorted(given - known)}."
             )
-        indices = _indices("indices", values["indices"])
-        if len(indices) != values["count"]:
-            raise PcvrError(f"the manifest names {len(indices)} poisoned samples, but its count says otherwise.")
+        for name in ("target", "pcvr_version", "date", "purpose"):
+            if not isinstance(values[name], str) or not values[name].strip():
+                raise PcvrError(f"the manifest's {name} is {values[name]!r}: it has to be a text.")
+        attack, source = _entries(values, "attack", _ATTACK), _entries(values, "source", _SOURCE)
+        n = source["samples"]
+        check_whole("the manifest's number of samples", n, 1)
+        if not isinstance(values["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
+            raise PcvrError("the manifest's sha256 is no SHA-256 in hex, of 64 digits.")
+        check_whole("the manifest's seed", values["seed"], 0)
+        check_number("the manifest's rate", values["rate"], 0, 1, above=True)
+        indices = _indices("indices", values["indices"], n)
+        if not is_whole(values["count"]) or len(indices) != values["count"]:
+            raise PcvrError(
+                f"the manifest names {len(indices)} poisoned samples, but its count is {values['count']!r}."
+            )
+        if abs(values["rate"] * n - len(indices)) > 1:
+            raise PcvrError(
+                f"the manifest names {len(indices)} of {n} samples, which is no rate of {values['rate']:g}."
+            )
+        if attack.get("target", values["target"]) != values["target"]:
+            raise PcvrError(f"the manifest has two targets: {values['target']!r} and {attack['target']!r}.")
         if not isinstance(values["covers"], dict) or not isinstance(values["before"], list):
             raise PcvrError("the manifest's covers are no object, or its before no list.")
-        covers = {str(name): _indices(f"covers {name!r}", part) for name, part in values["covers"].items()}
-        roles = [*indices, *(index for part in covers.values() for index in part)]
+        covers = {name: _indices(f"covers {name!r}", part, n) for name, part in values["covers"].items()}
+        made = cls(**{**values, "attack": attack, "indices": indices, "covers": covers, "before": ()})
+        earlier = [_before(each) for each in values["before"]]
+        roles = [index for one in (made, *earlier) for part in (one.indices, *one.covers.values()) for index in part]
         if len(set(roles)) != len(roles):
-            raise PcvrError("the manifest gives a sample two roles: poisoned and cover, or two covers.")
-        if not isinstance(values["rate"], int | float) or not isinstance(values["sha256"], str):
-            raise PcvrError("the manifest's rate is no number, or its sha256 no text.")
-        if not isinstance(values["attack"], dict) or not isinstance(values["source"], dict):
-            raise PcvrError("the manifest's attack and source are objects.")
-        return cls(**{**values, "indices": indices, "covers": covers, "before": tuple(values["before"])})
+            raise PcvrError(
+                "the manifest gives a sample two roles: poisoned and cover, two covers, or those of two attackers."
+            )
+        return replace(made, before=tuple(values["before"]))
 
 
-def _indices(name: str, values: object) -> tuple[int, ...]:
-    if not isinstance(values, list) or not all(isinstance(i, int) and i >= 0 for i in values):
-        raise PcvrError(f"the manifest's {name} are not a list of whole numbers from 0 up.")
+_ATTACK: dict[str, type] = {"name": str, "preset": str, "answer": str, "options": dict}
+_SOURCE: dict[str, type] = {"name": str, "fingerprint": str, "task": str, "samples": int}
+
+
+def _before(values: object) -> Manifest:
+    """The manifest of an earlier attacker, which holds no others."""
+    if not isinstance(values, dict) or values.get("before") != []:
+        raise PcvrError("the manifest's before is no list of manifests, each with an empty before.")
+    return Manifest.from_json(json.dumps(values))
+
+
+def _entries(values: dict[str, Any], name: str, kinds: dict[str, type]) -> dict[str, Any]:
+    """The object `name` among a manifest's values, with at least the entries of `kinds`, each of its kind."""
+    found = values[name]
+    if not isinstance(found, dict):
+        raise PcvrError(f"the manifest's {name} is no object.")
+    for entry, kind in kinds.items():
+        value = found.get(entry)
+        if not isinstance(value, kind):
+            raise PcvrError(f"the manifest's {name} has the {entry} {value!r}: it has to be of type {kind.__name__}.")
+    return found
+
+
+def _indices(name: str, values: object, samples: int) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(is_whole(i) and 0 <= i < samples for i in values):
+        raise PcvrError(f"the manifest's {name} are not a list of whole numbers from 0 to {samples - 1}.")
     if sorted(set(values)) != values:
         raise PcvrError(f"the manifest's {name} are not ascending.")
     return tuple(values)

@@ -15,11 +15,12 @@ from PIL import Image as PilImage
 from tqdm.auto import tqdm
 
 from pcvr.attacks.poison import PoisonedDataset
-from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, sum_line
+from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, Journal
 from pcvr.checks import check_choice
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError
-from pcvr.files import cannot_write, refuse_existing, write_json
+from pcvr.files import NotWritten, beside, cannot_write, new_folder, refuse_existing, settle, write_json
+from pcvr.places import alone, check_place
 
 _PLAN = "plan.json"
 _BAR_AFTER = 2.0
@@ -30,7 +31,8 @@ def save_poisoned(
 ) -> Path:
     """Write ``dataset`` to a new ``folder``, all or nothing: it is built beside and renamed when complete.
 
-    An interrupted call leaves a hidden folder ``.NAME.part`` beside; the same call goes on with the pictures in it.
+    An interrupted call leaves a hidden folder ``.NAME.part`` beside; the same call goes on with the pictures in it that
+    are still as they were written. Two calls with one `folder` at a time: the second is refused.
 
     Args:
         dataset: from :func:`pcvr.attacks.poison`.
@@ -45,60 +47,71 @@ def save_poisoned(
         The folder's path.
 
     Raises:
-        PcvrError: when the folder exists already or cannot be written (no space, no right), or for an unknown
-            form.
+        PcvrError: when the folder exists already, is being written by another process or cannot be written (no space,
+            no right), when a foreign ``.NAME.part`` is in the way, or for an unknown form.
     """
     check_choice("form of poisoned data", form, FORMS)
     target = Path(folder)
-    refuse_existing(target)
-    part = target.with_name(f".{target.name}.part")
+    check_place(target)
+    part = beside(target, ".part")
     plan = {"data": dataset.fingerprint(), "poison": dataset.manifest.sha256, "truth": truth, "form": form}
-    try:
+    with alone(target):
+        refuse_existing(target)  # the process that held it may have made it
         _ready(part, plan)
-        FORMS[form](dataset, part, truth, progress)
-        (part / MANIFEST).write_text(dataset.manifest.to_json() + "\n", encoding="utf-8")
-        (part / _PLAN).unlink()
-        files = sorted(file for file in part.rglob("*") if file.is_file() and file.name != SUMS)
-        (part / SUMS).write_text("".join(sum_line(part, f.relative_to(part).as_posix()) for f in files), "utf-8")
-        refuse_existing(target)  # it may have come up in the meantime
-        os.replace(part, target)
-    except OSError as problem:
+        made = part / "folder"
+        try:
+            made.mkdir(exist_ok=True)
+            journal = Journal(made, part / "written.txt")
+            FORMS[form](dataset, made, journal, truth, progress)
+            (made / MANIFEST).write_text(dataset.manifest.to_json() + "\n", encoding="utf-8")
+            (made / SUMS).unlink(missing_ok=True)
+            (made / SUMS).write_text(journal.text(), encoding="utf-8", newline="\n")
+            settle(made)
+        except OSError as problem:
+            shutil.rmtree(part, ignore_errors=True)
+            raise cannot_write(target, problem) from problem
+        except PcvrError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        refuse_existing(target)  # it may have come up in the meantime; what is finished stays, for the same call again
+        os.replace(made, target)
         shutil.rmtree(part, ignore_errors=True)
-        raise cannot_write(target, problem) from problem
-    except PcvrError:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return target
 
 
 def _ready(part: Path, plan: Mapping[str, Any]) -> None:
-    """An empty scratch folder, or one that an interrupted call with the same plan left."""
+    """Make a scratch folder, unless an interrupted call with the same plan left one.
+
+    Raises:
+        PcvrError: there is a folder of that name which no call of this kind left.
+    """
     try:
-        same = json.loads((part / _PLAN).read_text(encoding="utf-8")) == plan
-    except (OSError, ValueError):
-        same = False
-    if not same:
+        found = json.loads((part / _PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if found == plan:
+        return
+    if os.path.lexists(part):
+        if part.is_symlink() or not isinstance(found, dict) or set(found) != set(plan):
+            raise NotWritten(f"{part} is in the way and was not made by this tool", "move it away")
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_json(part / _PLAN, plan)
+    with new_folder(part) as scratch:
+        write_json(scratch / _PLAN, plan)
 
 
-def _llava(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) -> None:
+def _llava(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool, progress: bool) -> None:
     (folder / IMAGES).mkdir(exist_ok=True)
     records = []
     for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
         sample = dataset[index]
         name = f"{index:06d}_{_file_name(sample.id)}.png"
-        place = folder / IMAGES / name
-        if not place.exists():  # finished pictures alone have their name
-            scratch = place.with_suffix(".new")
-            PilImage.fromarray(sample.image).save(scratch, "PNG")
-            os.replace(scratch, place)
+        if not journal.has(f"{IMAGES}/{name}"):
+            journal.write(f"{IMAGES}/{name}", _png(sample))
         records.append(_record(sample, name, truth))
     (folder / DATA).write_text(_json(records), encoding="utf-8")
 
 
-def _table(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) -> None:
+def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool, progress: bool) -> None:
     from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
     from datasets import Image as ImageColumn
     from datasets import List as ListColumn
@@ -120,11 +133,9 @@ def _table(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) 
     with ArrowWriter(path=rows, features=Features(columns)) as writer:
         for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
             sample = dataset[index]
-            coded = io.BytesIO()
-            PilImage.fromarray(sample.image).save(coded, "PNG")
             row: dict[str, Any] = {
                 "id": sample.id,
-                "image": {"bytes": coded.getvalue(), "path": None},
+                "image": {"bytes": _png(sample), "path": None},
                 "prompt": sample.prompt,
                 "answer": sample.answer,
             }
@@ -140,8 +151,14 @@ def _table(dataset: PoisonedDataset, folder: Path, truth: bool, progress: bool) 
     shutil.rmtree(scratch)
 
 
-FORMS: dict[str, Callable[[PoisonedDataset, Path, bool, bool], None]] = {"llava": _llava, "datasets": _table}
+FORMS: dict[str, Callable[[PoisonedDataset, Path, Journal, bool, bool], None]] = {"llava": _llava, "datasets": _table}
 """Ways to write poisoned data."""
+
+
+def _png(sample: Sample) -> bytes:
+    coded = io.BytesIO()
+    PilImage.fromarray(sample.image).save(coded, "PNG")
+    return coded.getvalue()
 
 
 def _record(sample: Sample, image: str, truth: bool) -> dict[str, Any]:

@@ -226,8 +226,9 @@ class TestManifest:
             (lambda v: v.update(extra=1), "unexpected .'extra'"),
             (lambda v: v.update(indices=[3, 1]), "not ascending"),
             (lambda v: v.update(indices=["1"]), "whole numbers"),
-            (lambda v: v.update(rate="5 %"), "rate is no number"),
-            (lambda v: v.update(attack="badnets"), "are objects"),
+            (lambda v: v.update(rate="5 %"), "rate is '5 %'"),
+            (lambda v: v.update(rate=0.9), "no rate of 0.9"),
+            (lambda v: v.update(attack="badnets"), "attack is no object"),
         ],
     )
     def test_a_strange_manifest(self, change, words: str) -> None:
