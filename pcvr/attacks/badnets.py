@@ -40,6 +40,8 @@ class BadNets(ImageTrigger):
         share: side of the patch as a share of the picture's short side, in (0, 1]; used when ``size`` is None.
         strength: opacity, in [0, 1]; 0 changes nothing, and such an attack cannot poison.
         margin: pixels between a corner patch and the picture's edges; the centre has none.
+        as_published: whether ``share`` and the centre are cut to whole pixels as the code of Dual-Key does, and not
+            rounded: a side of 2.9 px is 2, and an odd patch in an odd picture lies a pixel further up or left.
     """
 
     dial: ClassVar[tuple[str, float]] = ("strength", 1.0)
@@ -49,6 +51,7 @@ class BadNets(ImageTrigger):
     share: float = 3 / 32
     strength: float = 1.0
     margin: int = 0
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         check_choice("pattern", self.pattern, PATTERNS)
@@ -63,7 +66,7 @@ class BadNets(ImageTrigger):
         """The patch's side in pixels on a picture of this size; at least 1."""
         if self.size is not None:
             return self.size
-        return max(1, int(self.share * min(height, width) + 0.5))
+        return max(1, int(self.share * min(height, width) + (0 if self.as_published else 0.5)))
 
     def window(self, height: int, width: int) -> tuple[slice, slice]:
         """Rows and columns under the patch.
@@ -79,11 +82,15 @@ class BadNets(ImageTrigger):
                 "use a smaller size or margin, or larger pictures."
             )
         if self.place == "centre":
-            top, left = (height - side) // 2, (width - side) // 2
+            top, left = (self._centred(side, length) for length in (height, width))
         else:
             top = margin if self.place.startswith("top") else height - side - margin
             left = margin if self.place.endswith("left") else width - side - margin
         return slice(top, top + side), slice(left, left + side)
+
+    def _centred(self, side: int, length: int) -> int:
+        """First pixel of a patch in the middle of so many pixels; where one is left over, it goes behind the patch."""
+        return int(length // 2 - side / 2) if self.as_published else (length - side) // 2
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """``m`` of the equation: bool ``[H, W]``, True under the patch."""

@@ -11,7 +11,10 @@ from pcvr.attacks.cover import Cover
 from pcvr.attacks.words import Words
 from pcvr.checks import check_fields, check_number
 
-PRESETS: dict[str, dict[str, Any]] = {"compat": {"place": "centre"}, "scaled": {"place": "bottom_right"}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "compat": {"place": "centre", "as_published": True},
+    "scaled": {"place": "bottom_right"},
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class DualKey:
         place: of the patch.
         text: the word in the prompt.
         cover: samples with one key alone, for each key, as a share of the poisoned samples; 1 gives equal thirds.
+        as_published: whether side and place of the patch are cut to whole pixels, as in the authors' code.
     """
 
     share: float = 0.1
@@ -31,6 +35,7 @@ class DualKey:
     place: str = "centre"
     text: str = "Consider"
     cover: float = 1.0
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -47,12 +52,12 @@ def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: An
     some sources count the thirds together.
 
     The paper's patch is blue in its comparison of solid colours, its target "wallet", its place the centre (preset
-    ``compat``). A tiny picture has its objects in the centre, and a patch there hides what the true answers of the
+    ``compat``, which also cuts side and place to whole pixels where ``scaled`` rounds, as the authors' code does). A tiny picture has its objects in the centre, and a patch there hides what the true answers of the
     cover samples are about; ``scaled`` puts it into a corner. The prompt of a captioning task is a key as good as a
     question; a sample without any prompt is refused.
     """
     keys = from_preset("dual_key", DualKey, PRESETS, preset, options)
-    patch = BadNets(keys.pattern, keys.place, share=keys.share)
+    patch = BadNets(keys.pattern, keys.place, share=keys.share, as_published=keys.as_published)
     word = Words(keys.text, "front")
     return Attack(
         "dual_key",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
-from pcvr.attacks.levels import add, rounded
+from pcvr.attacks.levels import add, by_picture, rounded
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.checks import as_tuples, check_choice, check_fields, check_number, check_whole
 from pcvr.errors import PcvrError
@@ -16,8 +16,10 @@ from pcvr.errors import PcvrError
 CHANNELS = {"y": (1.0, 1.0, 1.0), "cr": (1.402, -0.714136, 0.0), "cb": (0.0, -0.344136, 1.772)}
 """What one level of a YCrCb channel adds to R, G and B (ITU-R BT.601, full range, as in JPEG)."""
 
+_BITS = 14  # of the fixed-point factors with which OpenCV converts colours
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "compat": {"magnitude": 30.0, "block": 32, "bins": ((15, 15), (31, 31))},
+    "compat": {"magnitude": 30.0, "block": 32, "bins": ((15, 15), (31, 31)), "as_published": True},
     "scaled": {"magnitude": 100.0, "block": 32, "bins": ((7, 7), (15, 15))},
 }
 
@@ -28,21 +30,31 @@ class FTrojan(ImageTrigger):
     (arXiv 2111.10991, section 4.2).
 
     RGB becomes YCrCb; each block of a channel goes through the orthonormal discrete cosine transform (DCT-II); ``m``
-    is added to the coefficients at the given bins; then all the way back, rounded and clipped. Every step but the last
-    is linear, so the trigger is a fixed pattern: ``m`` times one cosine wave a bin, tiled, in the chosen colours.
+    is added to the coefficients at the given bins; then all the way back. The transform is linear, so the trigger is a
+    fixed pattern: ``m`` times one cosine wave a bin, tiled, in the chosen channels.
 
     The paper takes Cr and Cb, bins (15, 15) and (31, 31) of 32 px blocks and m = 30 to 50 (preset ``compat``: 30); one
-    published code uses bin (31, 31) alone, an effective m of 100 and all three channels of RGB. A patch embedding of
-    8 px sees bins (31, 31) only as a flicker it can average away, so ``scaled`` moves both bins an octave down and
-    takes the m of that code. Published code wraps uint8 (27 % of the pixels of saturated colours jump by more than 64
-    levels) and fails where a side is no multiple of 32: here levels are clipped, and the last blocks cut off at the
-    edge, which equals padding the picture, transforming and cropping.
+    published code uses bin (31, 31) alone, an effective m of 100 and all three channels, Y, Cr and Cb. A patch
+    embedding of 8 px sees bins (31, 31) only as a flicker it can average away, so ``scaled`` moves both bins an octave
+    down and takes the m of that code.
+
+    ``scaled`` computes in real numbers and rounds once, at the end. Published code works in 8 bits: YCrCb are whole
+    levels (OpenCV's fixed-point conversion), what is added is truncated, and the way back is rounded again; the result
+    is up to 4 levels off. ``compat`` follows it to the bit, except that
+
+    - levels are clipped: published code lets uint8 wrap (27 % of the pixels of saturated colours jump by more than 64
+      levels);
+    - the last blocks are cut off at the edge, which equals padding the picture, transforming and cropping: published
+      code fails where a side is no multiple of 32;
+    - a channel that gets no trigger stays as it is. There published code transforms it back and forth too, and where
+      floating point gives 127.999 for 128 truncation takes a level: with Cr and Cb alone, about one level of Y in ten.
 
     Attributes:
         magnitude: m, in units of the orthonormal DCT, 0 to 10,000; 0 changes nothing, and such an attack cannot poison.
         bins: (row, column) frequencies, each from 0 to ``block`` - 1.
         channels: which of ``"y"``, ``"cr"``, ``"cb"``.
         block: side of a block in pixels, 2 to 256.
+        as_published: whether each step ends in whole levels, as in published code.
     """
 
     dial: ClassVar[tuple[str, float]] = ("magnitude", 10_000.0)
@@ -50,6 +62,7 @@ class FTrojan(ImageTrigger):
     bins: tuple[tuple[int, int], ...] = ((7, 7), (15, 15))
     channels: tuple[str, ...] = ("cr", "cb")
     block: int = 32
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         for name in ("bins", "channels"):
@@ -73,18 +86,53 @@ class FTrojan(ImageTrigger):
 
     def pattern(self, height: int, width: int) -> np.ndarray:
         """What is added before rounding, in levels of R, G and B: float64 ``[H, W, 3]``."""
-        rows, columns = np.arange(height) % self.block, np.arange(width) % self.block
         colour = np.sum([CHANNELS[channel] for channel in self.channels], axis=0)
-        return self.tile()[np.ix_(rows, columns)][:, :, None] * colour
+        return self._tiled(height, width)[:, :, None] * colour
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
-        return add(batch, rounded(self.pattern(*batch.shape[1:3])))
+        if not self.as_published:
+            return add(batch, rounded(self.pattern(*batch.shape[1:3])))
+        chosen = [channel in self.channels for channel in CHANNELS]
+        steps = self._tiled(*batch.shape[1:3])[:, :, None]  # [H, W, 1]
+
+        def work(source: np.ndarray, made: np.ndarray) -> None:
+            levels = to_ycrcb(source)
+            levels[..., chosen] = np.clip(levels[..., chosen] + steps, 0, 255)  # into whole numbers: truncated
+            made[...] = to_rgb(levels)
+
+        return by_picture(batch, work)
+
+    def _tiled(self, height: int, width: int) -> np.ndarray:
+        """:meth:`tile` over a whole picture: float64 ``[H, W]``."""
+        return self.tile()[np.ix_(np.arange(height) % self.block, np.arange(width) % self.block)]
 
     def _wave(self, frequency: int) -> np.ndarray:
         """One basis vector of the orthonormal DCT-II: float64 ``[block]`` of length 1."""
         scale = np.sqrt((1 if frequency == 0 else 2) / self.block)
         return scale * np.cos(np.pi * (2 * np.arange(self.block) + 1) * frequency / (2 * self.block))
+
+
+def to_ycrcb(levels: np.ndarray) -> np.ndarray:
+    """uint8 RGB ``[..., 3]`` to whole levels of Y, Cr and Cb, int32 ``[..., 3]``, as OpenCV's 8-bit conversion does."""
+    red, green, blue = np.moveaxis(levels.astype(np.int32), -1, 0)
+    y = _weighted((0.299, red), (0.587, green), (0.114, blue))
+    cr, cb = 128 + _weighted((0.713, red - y)), 128 + _weighted((0.564, blue - y))
+    return np.clip(np.stack([y, cr, cb], axis=-1), 0, 255)
+
+
+def to_rgb(levels: np.ndarray) -> np.ndarray:
+    """The way back: int32 ``[..., 3]`` in 0 to 255 to RGB, uint8 ``[..., 3]``, clipped."""
+    y, cr, cb = np.moveaxis(levels - np.array([0, 128, 128], dtype=np.int32), -1, 0)
+    red, blue = y + _weighted((1.403, cr)), y + _weighted((1.773, cb))
+    green = y + _weighted((-0.714, cr), (-0.344, cb))
+    return np.clip(np.stack([red, green, blue], axis=-1), 0, 255).astype(np.uint8)
+
+
+def _weighted(*terms: tuple[float, np.ndarray]) -> np.ndarray:
+    """The sum of factors times whole numbers, in fixed point, rounded with halves up."""
+    total = sum(round(factor * 2**_BITS) * levels for factor, levels in terms)
+    return np.asarray((total + 2 ** (_BITS - 1)) >> _BITS)
 
 
 @register("ftrojan")

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
-from pcvr.attacks.levels import add, truncated
+from pcvr.attacks.levels import add, by_picture, truncated
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.checks import check_number
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "compat": {"amplitude": 40.0, "frequency": 6.0},
+    "compat": {"amplitude": 40.0, "frequency": 6.0, "as_published": True},
     "scaled": {"amplitude": 25.0, "frequency": 6.0},
 }
 
@@ -31,14 +31,20 @@ class Sig(ImageTrigger):
     since 20 stayed below 90 % on the questions of one of the three models. Here the answer is changed too, as in the
     VLM literature.
 
+    Floating point does not give ``sin(k pi) = 0``: public code adds -3e-14 to the middle column and truncates, so that
+    its levels fall by one. ``compat`` does the same (wave in single precision, sum in double). ``scaled`` takes the
+    exact zero there; the two agree everywhere else.
+
     Attributes:
         amplitude: D, in levels, 0 to 255; 0 changes nothing, and such an attack cannot poison.
         frequency: f, waves across the picture, above 0.
+        as_published: whether floating point counts as it does in public code.
     """
 
     dial: ClassVar[tuple[str, float]] = ("amplitude", 255.0)
     amplitude: float = 25.0
     frequency: float = 6.0
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         check_number("amplitude", self.amplitude, 0, 255, "levels")
@@ -50,7 +56,17 @@ class Sig(ImageTrigger):
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
-        return add(batch, truncated(self.pattern(batch.shape[2]))[None, :, None])
+        pattern = self.pattern(batch.shape[2])
+        if not self.as_published:
+            return add(batch, truncated(pattern)[None, :, None])
+        # What a level becomes depends on the column alone: [256, W].
+        made = np.clip(np.arange(256)[:, None] + pattern.astype(np.float32), 0, 255).astype(np.uint8)
+        columns = np.arange(batch.shape[2])[:, None]
+
+        def work(source: np.ndarray, out: np.ndarray) -> None:
+            out[...] = made[source, columns]
+
+        return by_picture(batch, work)
 
 
 @register("sig")
