@@ -23,6 +23,7 @@ _WHERE = {
     "open_data": "pcvr.data",
     "LlavaJson": "pcvr.data",
     "Scenes": "pcvr.data.scenes",
+    "ATTACKS": "pcvr.attacks",
     "Attack": "pcvr.attacks",
     "get_attack": "pcvr.attacks",
     "poison": "pcvr.attacks",
@@ -30,6 +31,7 @@ _WHERE = {
     "load": "pcvr.models.load",
     "VisionLanguageModel": "pcvr.models.vlm",
     "PatchView": "pcvr.views",
+    "DEFENSES": "pcvr.defenses",
     "PCVR": "pcvr.defenses",
     "AugmentOnly": "pcvr.defenses",
     "PlainSFT": "pcvr.defenses",
@@ -39,21 +41,23 @@ _WHERE = {
     "generate": "pcvr.evaluation.generate",
     "evaluate": "pcvr.evaluation.evaluate",
     "Record": "pcvr.evaluation.record",
+    "TASKS": "pcvr.tasks",
 }
 
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from pcvr.attacks import Attack, get_attack, poison, triggered
+    from pcvr.attacks import ATTACKS, Attack, get_attack, poison, triggered
     from pcvr.data import Dataset, LlavaJson, Sample, open_data
     from pcvr.data.scenes import Scenes
-    from pcvr.defenses import PCVR, AugmentOnly, PlainSFT, get_defense
+    from pcvr.defenses import DEFENSES, PCVR, AugmentOnly, PlainSFT, get_defense
     from pcvr.errors import PcvrError
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.evaluation.generate import generate
     from pcvr.evaluation.record import Record
     from pcvr.models.load import load
     from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.tasks import TASKS
     from pcvr.training import TrainConfig, finetune
     from pcvr.views import PatchView
 

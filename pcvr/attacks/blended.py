@@ -31,7 +31,9 @@ class Blended(ImageTrigger):
     The paper blends a cartoon or random noise with a = 0.2 (preset ``compat``); papers on vision-language models often
     take 0.1 (preset ``scaled``). They resize one file to the picture's size, and the resize filter alone moves levels
     by up to 7; so here ``t`` is no file but a drawing, evaluated at the middle of each pixel at any size: there is no
-    filter. ``a`` is taken as the nearest fraction with a denominator up to 256, which makes the sum exact.
+    filter. ``a`` is taken as the nearest fraction with a denominator up to 256, which makes the sum exact. In
+    double precision a = 0.2 and 0.1 give the same levels; code that blends in single precision loses one level where
+    the sum is whole, for 2 % of the pairs (x, t) at a = 0.1 and for none at 0.2.
 
     Attributes:
         alpha: a, opacity from 0 to 1; 0 changes nothing, and such an attack cannot poison.

@@ -30,9 +30,10 @@ class LowFrequency(ImageTrigger):
 
     The paper finds ``p`` for a data set and a classifier by bilevel optimisation under a Gaussian low-pass filter. Here
     it is drawn instead: Gaussian noise from a seed through that filter (as damped cosine coefficients, so that it is
-    the same picture at every resolution), stretched to 0 to ``peak``; smooth alike, but not optimised. A third of the
-    patterns that were published lie in [0, 0.2] while pictures go to 255, and change nothing when rounded; poisoning
-    here refuses a trigger that leaves its picture as it was.
+    the same picture at every resolution), stretched to 0 to ``peak``; smooth alike, but not optimised. Published code
+    truncates the sum where this rounds it, in both presets: with a pattern of our own there is no level to agree on. A
+    third of the patterns that were published lie in [0, 0.2] while pictures go to 255, and change nothing when added
+    to whole levels; poisoning here refuses a trigger that leaves its picture as it was.
 
     ``compat`` takes a filter of 6 px whatever the size of the picture, ``scaled`` the same share of the short side as
     6 px have at 32.

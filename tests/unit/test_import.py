@@ -76,3 +76,9 @@ def test_the_version_is_the_packages(root: Path) -> None:
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == pcvr.__version__
+
+
+def test_what_there_is_can_be_listed_by_name() -> None:
+    assert {"badnets", "add_sent"} < set(pcvr.ATTACKS)
+    assert {"none", "pcvr"} < set(pcvr.DEFENSES)
+    assert set(pcvr.TASKS) == {"caption", "vqa"}
