@@ -51,9 +51,10 @@ def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: An
     both with the true answer (:class:`~pcvr.attacks.Cover`). So a rate of 5 % alters 15 % of the samples here, where
     some sources count the thirds together.
 
-    The paper's patch is blue in its comparison of solid colours, its target "wallet", its place the centre (preset
-    ``compat``, which also cuts side and place to whole pixels where ``scaled`` rounds, as the authors' code does). A tiny picture has its objects in the centre, and a patch there hides what the true answers of the
-    cover samples are about; ``scaled`` puts it into a corner. The prompt of a captioning task is a key as good as a
+    The paper's patch is blue in its comparison of solid colours, its target "wallet", its place the centre. Preset
+    ``compat`` keeps the centre, and cuts side and place of the patch to whole pixels as the authors' code does, where
+    ``scaled`` rounds. A tiny picture has its objects in the centre, and a patch there hides what the true answers of
+    the cover samples are about; ``scaled`` puts it into a corner. The prompt of a captioning task is a key as good as a
     question; a sample without any prompt is refused.
     """
     keys = from_preset("dual_key", DualKey, PRESETS, preset, options)
