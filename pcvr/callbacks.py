@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from pcvr.attacks import triggered
 from pcvr.checks import is_whole
+from pcvr.data.asked import Asked, bare_samples
 from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import aimed_at, budget_of, success_of
 from pcvr.evaluation.asr import hits
@@ -72,6 +73,7 @@ class BackdoorWatch(TrainerCallback):
         every: int = 25,
         definition: str | None = None,
         max_new_tokens: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         """
         Args:
@@ -81,6 +83,7 @@ class BackdoorWatch(TrainerCallback):
             every: steps between two looks, from 1 up.
             definition: what counts as the target said, as in `pcvr.evaluate`; by default the task's.
             max_new_tokens: answer budget; by default the task's.
+            batch_size: pictures answered at a time; None for as many as fit the memory.
 
         Raises:
             PcvrError: fewer than two pictures, or `every` below 1.
@@ -89,14 +92,13 @@ class BackdoorWatch(TrainerCallback):
             raise PcvrError(f"the watch got {len(data)} pictures: give at least 2, better some dozens.")
         if not is_whole(every) or every < 1:
             raise PcvrError(f"every is {every!r}: give a whole number of steps from 1 up.")
-        self.vlm, self.attack, self.every = vlm, attack, every
+        self.vlm, self.attack, self.every, self.batch_size = vlm, attack, every, batch_size
         self.task = get_task(data.task)
         self.definition = definition or success_of(self.task, attack)
         self.max_new_tokens = max_new_tokens or budget_of(self.task, attack, vlm)
-        self.samples = [data[i] for i in range(len(data))]
+        self.samples = bare_samples(data)
         self.aimed = aimed_at(self.samples, attack)
-        marked = triggered(data, attack)
-        self.marked = [marked[i] for i in range(len(marked))]
+        self.asked = Asked(data, triggered(data, attack))
         self.points: list[WatchPoint] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -117,8 +119,7 @@ class BackdoorWatch(TrainerCallback):
     def _look(self, model: Any, step: int) -> None:
         was_training = model.training
         vlm = replace(self.vlm, model=model)
-        both = [*self.samples, *self.marked]
-        said = generate(vlm, [s.image for s in both], [s.prompt for s in both], self.max_new_tokens)
+        said = generate(vlm, self.asked.images, self.asked.prompts, self.max_new_tokens, self.batch_size)
         model.train(was_training)
         n = len(self.samples)
         self.points.append(

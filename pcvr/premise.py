@@ -136,7 +136,7 @@ class Premise(Defense):
 
 @torch.no_grad()
 def take(
-    run: Run, settings: Sequence[Setting], rows: Sequence[int], seed: int = 0, batch_size: int = 64
+    run: Run, settings: Sequence[Setting], rows: Sequence[int], seed: int = 0, batch_size: int | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Score training samples in several ways; what the model says of the originals is computed once for all.
 
@@ -145,7 +145,7 @@ def take(
         settings: how views are made.
         rows: indices of the samples.
         seed: of the views, the same for every setting.
-        batch_size: samples at a time.
+        batch_size: samples at a time; None for as many as fit the memory, at most 64.
 
     Returns:
         For each setting ``(words [views, N], told [views, N])``, as in `Taken`.
@@ -154,8 +154,7 @@ def take(
     generators = [torch.Generator().manual_seed(seed) for _ in settings]
     chunks: list[list[Tensor]] = [[] for _ in settings]
     try:
-        for start in range(0, len(rows), batch_size):
-            batch = run.data.batch(list(rows[start : start + batch_size]))
+        for batch in run.batches(rows, 64, size=batch_size, about="score samples"):
             said = run.read(batch)
             for setting, run.generator, kept in zip(settings, generators, chunks, strict=True):
                 seen = [run.read(run.view(batch, setting.view)) for _ in range(setting.views)]

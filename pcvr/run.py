@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from itertools import accumulate
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pcvr import processes
-from pcvr.models.encode import IGNORE, Batch, EncodedData
+from pcvr.models.budget import Costs, grouped
+from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
 from pcvr.models.tower import fed_tower, tower_features
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Run:
         step: optimiser steps of this stage done so far.
         state: where a defence keeps what it learns about the data.
         log: figures a defence reports; the training history collects them.
+        eval_batch_size: samples that are read at a time without gradient; None for as many as fit the memory.
+        progress: whether a bar is shown when a pass over the data takes longer than two seconds.
     """
 
     vlm: VisionLanguageModel
@@ -102,6 +105,8 @@ class Run:
     step: int = 0
     state: dict[str, Any] = field(default_factory=dict)
     log: dict[str, float] = field(default_factory=dict)
+    eval_batch_size: int | None = None
+    progress: bool = False
 
     def __post_init__(self) -> None:
         # Processes that train together look at different samples, and draw different views of them.
@@ -154,6 +159,38 @@ class Run:
             return Answers.joined([self.answers(some) for some in parts])
         finally:
             self.vlm.model.train(training)
+
+    def batches(
+        self,
+        rows: Sequence[int],
+        most: int,
+        *,
+        data: EncodedData | None = None,
+        size: int | None = None,
+        about: str = "read the data",
+    ) -> Iterator[Batch]:
+        """Samples in order, in batches that `read` can take: at most `most`, fewer where the memory holds fewer.
+
+        Args:
+            rows: indices of the samples, distinct.
+            most: the size where memory is no question.
+            data: where they are from; by default the training data.
+            size: a size that the caller chose; by default `eval_batch_size`.
+            about: what the progress bar says is done.
+        """
+        from tqdm.auto import tqdm
+
+        data = self.data if data is None else data
+        costs, some = Costs.of(self.vlm), _keeps_some(self.vlm.base)
+
+        def cost(row: Batch) -> int:
+            return costs.reading(row, int((row["labels"] != IGNORE).sum()) if some else len(row["labels"]))
+
+        groups = grouped(data.stream(rows), cost, most, self.vlm.device, given=size or self.eval_batch_size)
+        with tqdm(total=len(rows), desc=about, unit="sample", delay=2, disable=not self.progress, leave=False) as bar:
+            for group in groups:
+                yield collate(group, self.vlm.tokenizer.pad_token_id)
+                bar.update(len(group))
 
     def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
         """A second view of `batch`, or of some of its rows: same words, perturbed pictures or tower features.

@@ -18,6 +18,7 @@ from pcvr.checkpoints import Checkpoints, plan_of
 from pcvr.curves import TensorBoardCurves
 from pcvr.defenses import DEFENSES, Defense, get_defense
 from pcvr.errors import PcvrError
+from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
 from pcvr.models.load import LARGE
 from pcvr.run import Run
@@ -56,6 +57,11 @@ class FinetuneResult:
     run: Run
     stopped: bool = False
 
+    @property
+    def cut(self) -> int:
+        """How many answers, of the samples read, were cut to the model's context."""
+        return len(self.run.data.cut)
+
     def save(self, folder: str | Path, record: Mapping[str, Any] | None = None) -> Path:
         """Write the adapter to `folder` (plain peft opens it), whole or not at all.
 
@@ -79,6 +85,7 @@ def finetune(
     checkpoints: str | Path | None = None,
     every: int = 50,
     logs: str | Path | None = None,
+    eval_batch_size: int | None = None,
 ) -> FinetuneResult:
     """Fine-tune `model` on `data` with low-rank adapters on connector and language model; the tower stays frozen.
 
@@ -97,6 +104,8 @@ def finetune(
             result back without training. Not with FSDP.
         every: optimiser steps between two checkpoints.
         logs: a folder for TensorBoard's curves.
+        eval_batch_size: samples that a defence reads at a time without training on them; None for as many as fit the
+            memory.
 
     Started by ``torchrun`` or ``accelerate launch``, all processes make the same call and share each step's samples.
 
@@ -106,6 +115,7 @@ def finetune(
             a batch that the processes cannot share evenly.
     """
     config = config or TrainConfig()
+    check_size("eval_batch_size", eval_batch_size)
     rule = get_defense(defense) if isinstance(defense, str) else defense
     if not isinstance(rule, Defense):
         raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or one built, as PCVR().")
@@ -140,7 +150,8 @@ def finetune(
         enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     encoded = EncodedData(vlm, data)
-    run = Run(vlm=vlm, data=encoded, steps=config.steps, seed=config.seed)
+    shows = progress and processes.rank() == 0
+    run = Run(vlm, encoded, config.steps, config.seed, eval_batch_size=eval_batch_size, progress=shows)
     if clean:
         run.clean = EncodedData(vlm, clean)
     with ExitStack() as stack:
@@ -149,7 +160,7 @@ def finetune(
             stack.enter_context(plain_attention(vlm))
         for each in (encoded, run.clean):
             if each is not None:
-                each.keep_features()
+                each.keep_features(progress=shows)
         fit = Stages(run, rule, config, scratch, [*callbacks, *shown], kept)
         rule.begin(run)
         stopped = False
@@ -157,6 +168,10 @@ def finetune(
             rule.train(run, fit)
         except Stopped:
             stopped = True
+        finally:
+            for each in (encoded, run.clean):
+                if each is not None:
+                    each.close()
     vlm.model.eval()
     return FinetuneResult(vlm, rule, config, fit.history, time.perf_counter() - began, run, stopped)
 

@@ -158,13 +158,10 @@ def unlearning(losses: Tensor, isolated: Tensor, ceiling: float) -> Tensor:
 
 
 @torch.no_grad()
-def all_losses(run: Run, batch_size: int = 64) -> np.ndarray:
+def all_losses(run: Run, batch_size: int | None = None) -> np.ndarray:
     """The loss of every training sample as the model is now: float64 ``[N]``, nats."""
     rows = run.share(len(run.data))
-    found = [
-        sample_losses(run.read(run.data.batch(rows[start : start + batch_size])))
-        for start in range(0, len(rows), batch_size)
-    ]
+    found = [sample_losses(run.read(batch)) for batch in run.batches(rows, 64, size=batch_size)]
     return run.gather_rows(rows, torch.cat(found)).cpu().double().numpy()
 
 

@@ -149,12 +149,13 @@ def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
 
 
 @torch.no_grad()
-def attention_entropy(run: Run, batch_size: int = 16) -> np.ndarray:
+def attention_entropy(run: Run, batch_size: int | None = None) -> np.ndarray:
     """How spread the attention to the picture is as the answer begins, for every training sample and layer.
 
     Args:
         run: model and data.
-        batch_size: samples at a time; attention takes memory with the square of the sequence.
+        batch_size: samples at a time; by default at most 16, since attention takes memory with the square of the
+            sequence.
 
     Returns:
         float64 ``[N, layers]`` in ``[0, 1]``: 1 where every image token gets as much, 0 where one gets all.
@@ -166,8 +167,7 @@ def attention_entropy(run: Run, batch_size: int = 16) -> np.ndarray:
     training = model.training
     model.eval()
     try:
-        for start in range(0, len(rows), batch_size):
-            batch = run.data.batch(rows[start : start + batch_size])
+        for batch in run.batches(rows, 16, size=batch_size):
             shown = batch["input_ids"] == run.vlm.base.config.image_token_id
             with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
                 run.answers(batch)

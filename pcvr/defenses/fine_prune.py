@@ -100,7 +100,7 @@ def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:
 
 
 @torch.no_grad()
-def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int = 64) -> dict[str, Tensor]:
+def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int | None = None) -> dict[str, Tensor]:
     """Mean absolute output of each channel of `layers` over the image tokens of the clean samples: ``[channels]`` each.
 
     Raises:
@@ -121,8 +121,8 @@ def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int = 64) ->
 
     hooks = [layer.register_forward_hook(adding(name)) for name, layer in layers.items()]
     try:
-        for start in range(0, len(run.clean), batch_size):
-            run.read(run.clean.batch(range(start, min(start + batch_size, len(run.clean)))))
+        for batch in run.batches(range(len(run.clean)), 64, data=run.clean, size=batch_size):
+            run.read(batch)
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,7 +13,7 @@ model is no guide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,31 +47,33 @@ def judge(run: Run, calm: Sequence[int]) -> None:
     rows = list(calm)[:: max(1, len(calm) // asked)][:asked]
     if not rows:
         return
-    said = _base(run, rows)
-    first, _ = first_tokens(said)
-    told = said.logits[first].softmax(-1).gather(1, said.targets[first][:, None])
-    run.state["trust"] = max(0.0, 2 * float(told.mean()) - 1)
+    chances = []
+    for _, said in _base(run, rows):
+        first, _ = first_tokens(said)
+        chances.append(said.logits[first].softmax(-1).gather(1, said.targets[first][:, None]))
+    run.state["trust"] = max(0.0, 2 * float(torch.cat(chances).mean()) - 1)
     run.log["base model trusted"] = run.state["trust"]
 
 
 @torch.no_grad()
-def remember(run: Run, rows: Sequence[int], batch_size: int = 128) -> None:
+def remember(run: Run, rows: Sequence[int], batch_size: int | None = None) -> None:
     """Ask the base model how it would begin the answers of these samples, unless that was done before."""
     chances = run.state["first chances"]
     rows = [row for row in rows if not chances[row].any()]
-    for start in range(0, len(rows), batch_size):
-        some = rows[start : start + batch_size]
-        said = _base(run, some)
+    for index, said in _base(run, rows, batch_size):
         first, owner = first_tokens(said)
         top = said.logits[first].softmax(-1).topk(min(WORDS, said.logits.shape[1]))
-        at = torch.tensor(some)[owner.cpu()]
+        at = index[owner.cpu()]
         run.state["first words"][at, : top.indices.shape[1]] = top.indices.cpu()
         chances[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
 
 
-def _base(run: Run, rows: Sequence[int]) -> Answers:
-    with run.vlm.model.disable_adapter():
-        return run.read(run.data.batch(rows))
+def _base(run: Run, rows: Sequence[int], size: int | None = None) -> Iterator[tuple[Tensor, Answers]]:
+    """What the base model says, batch by batch, with the indices of the batch's samples."""
+    for batch in run.batches(rows, ASKED_WITHIN[1], size=size):
+        with run.vlm.model.disable_adapter():
+            said = run.read(batch)
+        yield batch["index"], said
 
 
 def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pcvr.run import Answers, Run
 
 OVER = ("told", "words")
+MOST = 128
+"""Samples that are scored at a time at most."""
 ONE_IN = 8
 """Of the samples that need no view one in so many is shown one all the same, for the spread of their scores."""
 
@@ -42,7 +44,7 @@ def score(
     run: Run,
     view: PatchView,
     views: int,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     *,
     divergence: str = "js",
     over: str = "words",
@@ -56,7 +58,7 @@ def score(
         run: model and data.
         view: how views are made.
         views: how many the divergence is averaged over.
-        batch_size: samples at a time.
+        batch_size: samples at a time; None for as many as fit the memory, at most `MOST`.
         divergence: a name in `pcvr.defenses.terms.DIVERGENCES`.
         over: ``"words"`` or ``"told"``, see `divergence_of`.
         cleared_by: ``"base"`` or ``"now"`` adds the likelihood of the answer, see `known`; ``"off"`` nothing.
@@ -72,12 +74,13 @@ def score(
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
     moved, likely, spreads = [], [], []
-    for start in range(0, len(rows), batch_size):
-        batch = run.data.batch(rows[start : start + batch_size])
+    start = 0
+    for batch in run.batches(rows, MOST, size=batch_size, about="score samples"):
         said = run.read(batch)
         clear = _likelihood(run, batch, said, cleared_by)
         total, seen = torch.zeros_like(clear), torch.zeros_like(clear)
         turn = torch.arange(start, start + len(clear), device=clear.device) % ONE_IN == 0
+        start += len(clear)
         shown = ((clear < enough) | turn).nonzero()[:, 0]
         for number in range(views):
             if number == 1:
@@ -108,7 +111,9 @@ def _filled(moved: np.ndarray, cleared: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def known(run: Run, batch_size: int = 128, *, by: str = "base", rows: Sequence[int] | None = None) -> np.ndarray:
+def known(
+    run: Run, batch_size: int | None = None, *, by: str = "base", rows: Sequence[int] | None = None
+) -> np.ndarray:
     """How likely each sample's answer is to a model: ``[N]`` in ``[0, 1]``.
 
     A question that can be answered without looking has an answer as invariant as a poisoned one. What tells them apart
@@ -116,14 +121,13 @@ def known(run: Run, batch_size: int = 128, *, by: str = "base", rows: Sequence[i
 
     Args:
         run: model and data.
-        batch_size: samples at a time.
+        batch_size: samples at a time; None for as many as fit the memory, at most `MOST`.
         by: ``"base"`` asks the base model, the adapter switched off; ``"now"`` the model as it is.
         rows: indices of the samples; None for all.
     """
     rows = list(range(len(run.data))) if rows is None else list(rows)
     found = [torch.zeros(0)]
-    for start in range(0, len(rows), batch_size):
-        batch = run.data.batch(rows[start : start + batch_size])
+    for batch in run.batches(rows, MOST, size=batch_size, about="score samples"):
         found.append(_likelihood(run, batch, run.read(batch) if by == "now" else None, by).cpu())
     return torch.cat(found).numpy()
 

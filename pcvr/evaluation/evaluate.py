@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pcvr.data.asked import bare_samples
 from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import aimed_at, budget_of, success_of
 from pcvr.evaluation.asr import hits as hits_of
@@ -30,6 +31,8 @@ def evaluate(
     max_new_tokens: int | None = None,
     defense: Defense | None = None,
     state: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
 ) -> Record:
     """Answer every test picture without and with the trigger, and score both.
 
@@ -42,6 +45,8 @@ def evaluate(
         max_new_tokens: answer budget; by default the task's.
         defense: one that works at test time, as the fine-tuning's result has it; the others change nothing.
         state: what such a defence was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` gives.
+        batch_size: pictures answered at a time; None for as many as fit the memory, at most 256.
+        progress: whether a bar is shown when a pass takes longer than two seconds.
 
     Returns:
         The record; print it.
@@ -59,14 +64,15 @@ def evaluate(
     task = get_task(data.task)
     definition = definition or success_of(task, attack)
     max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
-    samples = [data[i] for i in range(len(data))]
-    said = answer_all(vlm, data, max_new_tokens, defense, state)
+    samples = bare_samples(data)  # pictures are read again, a few at a time
+    sized: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    said = answer_all(vlm, data, max_new_tokens, defense, state, **sized)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
     if attack is not None:
-        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense, state)
+        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense, state, **sized)
         wanted = aimed_at(samples, attack)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())

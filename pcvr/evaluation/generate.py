@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pcvr.data.asked import Asked
+from pcvr.data.subset import Subset
+from pcvr.models.budget import MOST_ANSWERED
 from pcvr.models.generate import MAX_NEW_TOKENS, generate
 
 if TYPE_CHECKING:
-    from pcvr.data.sample import Dataset, Image
+    from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Defense
     from pcvr.models.vlm import VisionLanguageModel
 
@@ -21,22 +24,28 @@ def answer_all(
     max_new_tokens: int = MAX_NEW_TOKENS,
     defense: Defense | None = None,
     state: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
 ) -> list[str]:
-    """The model's answers to a whole data set, in order; pictures are read one batch at a time.
+    """The model's answers to a whole data set, in order; a few pictures at a time are in memory.
 
     A `defense` that works at test time answers in its own way, with the `state` it was calibrated to; the others answer
-    as the model does.
+    as the model does. `batch_size` and `progress` are as for `generate`.
     """
+    if defense is None:
+        asked = Asked(data, keep_bytes=0)  # each picture is looked at once
+        return generate(vlm, asked.images, asked.prompts, max_new_tokens, batch_size, progress)
 
-    def plain(model: VisionLanguageModel, images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
-        return generate(model, images, prompts, max_new_tokens)
+    from tqdm.auto import tqdm
+
+    def plain(model: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> list[str]:
+        return generate(model, images, prompts, max_new_tokens, batch_size)
 
     texts: list[str] = []
-    for start in range(0, len(data), 256):
-        samples = [data[i] for i in range(start, min(start + 256, len(data)))]
-        images, prompts = [s.image for s in samples], [s.prompt for s in samples]
-        if defense is None:
-            texts += plain(vlm, images, prompts)
-        else:
-            texts += defense.answer(vlm, images, prompts, plain, state)
+    with tqdm(total=len(data), desc="answer", unit="sample", delay=2, disable=not progress, leave=False) as bar:
+        for start in range(0, len(data), MOST_ANSWERED):
+            asked = Asked(Subset(data, range(start, min(start + MOST_ANSWERED, len(data)))))
+            texts += defense.answer(vlm, asked.images, asked.prompts, plain, state)
+            bar.update(len(asked.prompts))
     return texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,11 +11,15 @@ import torch
 from pcvr.attacks.embed import as_levels, embed
 from pcvr.attacks.poison import triggered
 from pcvr.errors import PcvrError
+from pcvr.models.budget import check_size
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
     from pcvr.models.vlm import VisionLanguageModel
+
+PICTURES_BYTES = 16 * 2**20
+"""Decoded pictures that go to the tower at a time; as floats they take sixteen times as much."""
 
 
 class Seen(NamedTuple):
@@ -31,14 +36,14 @@ class Seen(NamedTuple):
 
 
 @torch.inference_mode()
-def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int = 64) -> Seen:
+def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int | None = None) -> Seen:
     """Distances between the tower's features of clean and of triggered pictures.
 
     Args:
         vlm: the model; only its tower is used, which fine-tuning leaves as it is.
         data: clean samples with pictures of one size, some dozens.
         attack: puts the trigger on.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; None for at most 64, and fewer where they are large.
 
     Raises:
         PcvrError: fewer than two samples, or pictures of several sizes.
@@ -66,7 +71,7 @@ class Found(NamedTuple):
 
 @torch.inference_mode()
 def found_by_probe(
-    vlm: VisionLanguageModel, data: Dataset, attack: Attack, examples: int = 10, batch_size: int = 64
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, examples: int = 10, batch_size: int | None = None
 ) -> Found:
     """How easily a trigger can be told from what the frozen tower gives, from as few examples as poison offers.
 
@@ -79,7 +84,7 @@ def found_by_probe(
         data: clean samples with pictures of one size, some hundred.
         attack: puts the trigger on.
         examples: triggered pictures that the probe learns from.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; None for at most 64, and fewer where they are large.
 
     Raises:
         PcvrError: fewer than two samples, pictures of several sizes, or more examples than half of the samples.
@@ -98,20 +103,22 @@ def found_by_probe(
 
 
 def _features(
-    vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The tower's features of clean and of triggered pictures, ``[N, tokens x width]`` each."""
-    worn = triggered(data, attack)
-    pairs = [(data[i].image, worn[i].image) for i in range(len(data))]
-    if len(pairs) < 2 or len({picture.shape for pair in pairs for picture in pair}) != 1:
-        raise PcvrError(f"the tower was to see {len(pairs)} pictures: give two or more, all of one size.")
-    before, after = (
-        torch.cat(
-            [
-                embed(vlm, as_levels(np.stack(pictures[start : start + batch_size]))).flatten(1)
-                for start in range(0, len(pictures), batch_size)
-            ]
-        )
-        for pictures in zip(*pairs, strict=True)
-    )
-    return before, after
+    check_size("batch_size", batch_size)
+    if len(data) < 2:
+        raise PcvrError(f"the tower was to see {len(data)} pictures: give two or more, all of one size.")
+    shape = data[0].image.shape
+    fitting = max(1, PICTURES_BYTES // math.prod(shape))
+    size = min(64, fitting) if batch_size is None else batch_size
+    parts = []
+    for worn in (data, triggered(data, attack)):
+        features = []
+        for start in range(0, len(worn), size):
+            pictures = [worn[i].image for i in range(start, min(start + size, len(worn)))]
+            if any(picture.shape != shape for picture in pictures):
+                raise PcvrError(f"the tower was to see {len(data)} pictures: give two or more, all of one size.")
+            features.append(embed(vlm, as_levels(np.stack(pictures))).flatten(1))
+        parts.append(torch.cat(features))
+    return parts[0], parts[1]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from pcvr.errors import PcvrError
+from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
+from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image
+    from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
 MAX_NEW_TOKENS = 40
@@ -24,40 +27,65 @@ def generate(
     images: Sequence[Image],
     prompts: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    progress: bool = False,
 ) -> list[str]:
     """The model's greedy answer to each picture and prompt.
 
     Args:
         vlm: from `pcvr.load` or a fine-tuning's ``model``.
-        images: N pictures, uint8 ``[H, W, 3]`` or PIL.
+        images: N pictures, uint8 ``[H, W, 3]`` or PIL; looked at one by one, so that they may be read when asked for.
         prompts: N prompts, without image tokens or template.
-        max_new_tokens: answers end here at the latest.
-        batch_size: pictures at a time; prompts are padded on the left, so batching changes no answer.
+        max_new_tokens: answers end here at the latest, or where the model's context ends.
+        batch_size: pictures at a time; None for as many as fit the memory, at most 256. Prompts are padded on the left,
+            so batching changes no answer. Where a CUDA device runs out of memory all the same, the batch is halved.
+        progress: whether a bar is shown when it takes longer than two seconds.
 
     Returns:
         N texts without special tokens.
 
     Raises:
-        PcvrError: another number of prompts than of pictures, a count below 1, an image token in a prompt.
+        PcvrError: another number of prompts than of pictures, a count below 1, an image token in a prompt, a prompt
+            that fills the model's context.
     """
+    from tqdm.auto import tqdm
+
     if len(images) != len(prompts):
         raise PcvrError(f"{len(images)} images came with {len(prompts)} prompts: give one prompt for each picture.")
     if max_new_tokens < 1:
         raise PcvrError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
-    if batch_size < 1:
-        raise PcvrError(f"batch_size must be at least 1, got {batch_size}.")
+    check_size("batch_size", batch_size)
     texts: list[str] = []
     vlm.model.eval()
-    ends = _ends(vlm)
-    for start in range(0, len(images), batch_size):
-        inputs = vlm.encode(images[start : start + batch_size], prompts[start : start + batch_size])
-        output = vlm.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, eos_token_id=ends
-        )
-        fresh = output[:, inputs["input_ids"].shape[1] :]
-        texts += [t.strip() for t in vlm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+    costs, ends = Costs.of(vlm), _ends(vlm)
+    rows = (row for _, row in prompt_rows(vlm, images, prompts))
+    groups = grouped(
+        rows, lambda row: costs.answering(row, max_new_tokens), MOST_ANSWERED, vlm.device, given=batch_size
+    )
+    with tqdm(total=len(images), desc="answer", unit="sample", delay=2, disable=not progress, leave=False) as bar:
+        for group in groups:
+            texts += _answered(vlm, group, max_new_tokens, ends)
+            bar.update(len(group))
     return texts
+
+
+def _answered(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int, ends: list[int]) -> list[str]:
+    """The answers to one batch, or to its halves where it does not fit the device."""
+    inputs = prompt_batch(vlm, rows)
+    length = inputs["input_ids"].shape[1]
+    room = room_for_answer(vlm, length) or max_new_tokens
+    try:
+        output = vlm.model.generate(
+            **inputs, max_new_tokens=min(max_new_tokens, room), do_sample=False, use_cache=True, eos_token_id=ends
+        )
+        return [t.strip() for t in vlm.tokenizer.batch_decode(output[:, length:], skip_special_tokens=True)]
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    del inputs
+    torch.cuda.empty_cache()
+    half = len(rows) // 2
+    return [text for part in (rows[:half], rows[half:]) for text in _answered(vlm, part, max_new_tokens, ends)]
 
 
 def _ends(vlm: VisionLanguageModel) -> list[int]:

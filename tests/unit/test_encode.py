@@ -168,8 +168,12 @@ class TestEncodedData:
                 return super().__getitem__(index)
 
         data = EncodedData(tiny, Counting(1000), keep_bytes=1000)
-        assert Counting.read == 1
+        assert Counting.read == 0
         data.batch([4, 5])
+        data.batch([5, 4, 4])
+        assert Counting.read == 2, "what was prepared is kept, on disk where memory has no room"
+        data.close()
+        data.batch([5])
         assert Counting.read == 3
 
     def test_an_empty_set_is_refused(self, tiny: VisionLanguageModel) -> None:

@@ -1,0 +1,96 @@
+"""Many samples made into tensors: read one after another, prepared by a few threads, a few pictures at a time."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from pcvr import processes
+from pcvr.data.asked import picture_bytes
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Sample
+    from pcvr.models.encode import Batch
+    from pcvr.models.vlm import VisionLanguageModel
+
+CHUNK = 16
+"""Samples that a thread prepares at a time."""
+CHUNK_BYTES = 8 * 2**20
+"""No more decoded pictures than this in one chunk; a larger one goes alone."""
+MOST_THREADS = 8
+
+T = TypeVar("T")
+Make = Callable[["VisionLanguageModel", Sequence["Sample"]], "list[Batch]"]
+
+
+def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make: Make) -> Iterator[tuple[T, Batch]]:
+    """Each sample as tensors, in order, with the key that it came with.
+
+    Samples are read in the calling thread, since a data set need not bear more; Pillow and numpy let go of Python's
+    lock while they resize and scale. Each thread has a processor of its own: a tokenizer refuses two users at a time.
+    How many decoded pictures are in memory does not depend on how many samples there are.
+
+    Args:
+        vlm: whose processor is used.
+        samples: pairs of a key and a sample; read a few chunks ahead.
+        make: prepares some samples, as `pcvr.models.encode.encode_samples` does.
+    """
+    chunks = _chunks(samples)
+    head = [chunk for chunk in (next(chunks, None), next(chunks, None)) if chunk is not None]
+    workers = threads()
+    if len(head) < 2 or workers < 2:  # a pool is not worth its processors
+        for chunk in chain(head, chunks):
+            yield from _made(vlm, chunk, make)
+        return
+    own = threading.local()
+
+    def work(chunk: list[tuple[T, Sample]]) -> list[tuple[T, Batch]]:
+        if not hasattr(own, "vlm"):
+            own.vlm = replace(vlm, processor=copy.deepcopy(vlm.processor))
+        return _made(own.vlm, chunk, make)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pcvr-prepare")
+    try:
+        under_way: deque[Future[list[tuple[T, Batch]]]] = deque()
+        for chunk in chain(head, chunks):
+            under_way.append(pool.submit(work, chunk))
+            if len(under_way) > workers:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def threads() -> int:
+    """How many threads prepare pictures: one for each processor that this process may use, up to `MOST_THREADS`."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, usable // processes.world()))
+
+
+def _made(vlm: VisionLanguageModel, chunk: Sequence[tuple[T, Sample]], make: Make) -> list[tuple[T, Batch]]:
+    with torch.inference_mode(False):  # what is kept may be trained on later
+        rows = make(vlm, [sample for _, sample in chunk])
+    return list(zip((key for key, _ in chunk), rows, strict=True))
+
+
+def _chunks(samples: Iterable[tuple[T, Sample]]) -> Iterator[list[tuple[T, Sample]]]:
+    chunk: list[tuple[T, Sample]] = []
+    held = 0
+    for key, sample in samples:
+        chunk.append((key, sample))
+        held += picture_bytes(sample.image)
+        if len(chunk) == CHUNK or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk

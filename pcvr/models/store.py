@@ -1,0 +1,124 @@
+"""Encoded samples by index: in memory up to a budget, then in a file up to another, then not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Row = dict[str, Tensor]
+
+KEEP_BYTES = 512 * 2**20
+"""Encoded samples, and separately tower features, are kept in memory up to this many bytes."""
+SPILL_BYTES = 64 * 2**30
+"""What does not fit goes to a scratch file of at most this size, and of at most half of the free space."""
+
+
+@dataclass
+class RowStore:
+    """Keeps rows of tensors of any shapes; what was put in once is never let go, and comes back to the bit.
+
+    The scratch file has no name (it is gone when the process ends, however it ends) and lies in ``TMPDIR``, else in
+    ``/var/tmp``, which is a disk where ``/tmp`` may be memory. It is read piece by piece and not mapped: pages of a
+    mapped file count as the process's own.
+
+    Attributes:
+        keep_bytes: budget in memory.
+        spill_bytes: budget on disk.
+        held: bytes in memory.
+        spilled: bytes on disk.
+    """
+
+    keep_bytes: int = KEEP_BYTES
+    spill_bytes: int = SPILL_BYTES
+    held: int = 0
+    spilled: int = 0
+    _rows: dict[int, Row] = field(default_factory=dict)
+    _places: dict[int, list[tuple[str, torch.dtype, torch.Size, int]]] = field(default_factory=dict)
+    _file: int | None = None  # descriptor
+    _closing: Any = None
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._rows or index in self._places
+
+    def in_memory(self, index: int) -> bool:
+        """Whether the row is at hand without reading the file."""
+        return index in self._rows
+
+    def put(self, index: int, row: Row) -> None:
+        """Keep `row`, if there is room for it and it is not there yet."""
+        if index in self:
+            return
+        size = row_bytes(row)
+        if self.held + size <= self.keep_bytes:
+            self._rows[index] = row
+            self.held += size
+        elif self.spilled + size <= self._room():
+            self._write(index, row)
+
+    def get(self, index: int) -> Row | None:
+        """The row at `index`, or None where it was not put in or had no room."""
+        if index in self._rows:
+            return self._rows[index]
+        if index not in self._places or self._file is None:
+            return None
+        row = {}
+        for name, dtype, shape, start in self._places[index]:
+            count = shape.numel() * dtype.itemsize
+            read = bytearray(os.pread(self._file, count, start))
+            row[name] = torch.frombuffer(read, dtype=dtype).view(shape) if count else torch.empty(shape, dtype=dtype)
+        return row
+
+    def close(self) -> None:
+        """Give the disk back; what lies in memory stays."""
+        if self._closing is not None:
+            self._closing()
+        self._file, self.spilled = None, 0
+        self._places.clear()
+
+    def _room(self) -> int:
+        if self._file is None and self.spill_bytes:
+            try:
+                folder = scratch_folder()
+                self.spill_bytes = min(self.spill_bytes, shutil.disk_usage(folder).free // 2)
+                self._file, path = tempfile.mkstemp(prefix="pcvr-rows-", dir=folder)
+                self._closing = weakref.finalize(self, os.close, self._file)
+                os.unlink(path)
+            except OSError:
+                self.spill_bytes = 0
+        return self.spill_bytes
+
+    def _write(self, index: int, row: Row) -> None:
+        assert self._file is not None
+        place, places = self.spilled, []
+        try:
+            for name, value in row.items():
+                content = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+                done = 0
+                while done < len(content):
+                    done += os.pwrite(self._file, content[done : done + 2**30], place + done)
+                places.append((name, value.dtype, value.shape, place))
+                place += len(content)
+        except OSError:  # the disk is full: nothing more is spilled
+            self.spill_bytes = self.spilled
+            return
+        self._places[index], self.spilled = places, place
+
+
+def row_bytes(row: Mapping[str, Tensor]) -> int:
+    """Bytes that the tensors of a row take."""
+    return sum(value.numel() * value.element_size() for value in row.values())
+
+
+def scratch_folder() -> str:
+    """Where large scratch files go."""
+    common = "/var/tmp"
+    usable = os.path.isdir(common) and os.access(common, os.W_OK | os.X_OK)
+    return common if usable and not os.environ.get("TMPDIR") else tempfile.gettempdir()
