@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
-
 from pcvr.attacks import triggered
 from pcvr.checks import is_whole
 from pcvr.data.asked import Asked, bare_samples
@@ -17,6 +15,7 @@ from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.evaluation.intervals import wilson
 from pcvr.evaluation.metrics import Scores, score
+from pcvr.models.libraries import TrainerCallback
 from pcvr.tasks import get_task
 
 if TYPE_CHECKING:

@@ -13,6 +13,9 @@ from torch import Tensor, distributed, nn
 
 from pcvr.errors import PcvrError
 
+_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers (torchrun, and those of MPI) say how many processes they started."""
+
 
 def joined() -> bool:
     """Whether this process is one of a group that `torch.distributed` has set up."""
@@ -25,8 +28,19 @@ def join(device: torch.device) -> None:
     Args:
         device: what is computed on; a CPU's processes talk by gloo. On CUDA, call this before the model is loaded: it
             makes this process's GPU the one that ``"cuda"`` means.
+
+    Raises:
+        PcvrError: ``accelerate launch`` was asked for several processes and started one.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not joined():
+    started = max((int(os.environ[name]) for name in _COUNTS if os.environ.get(name, "").isdecimal()), default=0)
+    # Without GPUs to share out, accelerate prepares a place to meet for several processes and starts a single one.
+    if not started and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys():
+        raise PcvrError(
+            "accelerate launch was asked for several processes and started only this one, as it does on a CPU and for "
+            "more processes than GPUs: use torchrun --nproc-per-node 2 -m pcvr ... (or your own script), or "
+            "accelerate launch --num_processes 1."
+        )
+    if started > 1 and not joined():
         from accelerate import PartialState
 
         PartialState(cpu=device.type == "cpu")

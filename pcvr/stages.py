@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback
 
 from pcvr.checkpoints import Checkpoints, set_random_states
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator
+from pcvr.models.libraries import TrainerCallback
 from pcvr.trainer import DefenseTrainer, arguments
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pcvr import processes
 from pcvr.checkpoints import random_states, set_random_states
 from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE
+from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 if TYPE_CHECKING:
     from pcvr.run import Run

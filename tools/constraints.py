@@ -27,9 +27,10 @@ _HEAD = """\
 
 
 def declared(root: Path = ROOT) -> list[Requirement]:
-    """Every requirement of pyproject.toml, the extras included."""
+    """Every requirement of pyproject.toml, the extras included, but for `vision`, whose build follows torch's."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "vision"]
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     return [Requirement(line) for line in lines]
 
 

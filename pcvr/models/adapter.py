@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+from os.path import isdir, isfile  # unlike Path's, they say no to names that no file can have
 from pathlib import Path
+from typing import Any
 
 from pcvr.errors import PcvrError
-from pcvr.models.quiet import first_line, quiet_loading
+from pcvr.models.adapter_config import read_adapter_config
+from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
+from pcvr.models.weights import listed, not_finite
+from pcvr.models.zoo import EMBEDDED
+from pcvr.utils.words import cut, first_line, shown
 
 ADAPTERS = Path(__file__).parent / "adapters"
 
@@ -16,28 +21,40 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
     """The model with the adapter of folder `adapter` on; `vlm` itself is changed (peft wraps it in place).
 
     Raises:
-        PcvrError: no adapter there, or one of another model.
+        PcvrError: no adapter there, one that is not plain LoRA, one of another model, or one with weights that are no
+            numbers; `vlm` is then as it was.
     """
-    from peft import PeftModel
-    from safetensors import SafetensorError
+    from peft import LoraConfig, PeftModel
 
     folder = _shipped_adapter(vlm.name, str(adapter)) or Path(adapter)
-    if not all((folder / file).is_file() for file in ("adapter_config.json", "adapter_model.safetensors")):
+    if not all(isfile(folder / file) for file in ("adapter_config.json", "adapter_model.safetensors")):
         shipped = ", ".join(shipped_adapters(vlm.name)) or "none"
         raise PcvrError(
-            f"no adapter in {str(adapter)!r}: expected a folder with adapter_config.json and safetensors weights, "
+            f"no adapter in {shown(str(adapter))}: expected a folder with adapter_config.json and safetensors weights, "
             f"or one that comes with {vlm.name} ({shipped})."
         )
-    try:
-        with quiet_loading(), warnings.catch_warnings():
-            # peft only warns where weights are missing: the model would answer as if half the adapter were not there.
-            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
-            adapted = PeftModel.from_pretrained(vlm.model, folder, torch_device=str(vlm.device))
-    except (RuntimeError, ValueError, OSError, UserWarning, SafetensorError) as problem:
-        raise PcvrError(
-            f"the adapter in {folder} does not fit model {vlm.name!r} ({first_line(problem).rstrip(' .:')}): "
-            "use the model it was trained on."
-        ) from problem
+    fields, base = read_adapter_config(folder)
+    if reason := _of_another(base, vlm):
+        raise _unfit(folder, vlm, reason)
+    with quiet_loading():
+        try:
+            config = LoraConfig(**fields, base_model_name_or_path=base, inference_mode=True)
+            adapted = PeftModel(vlm.model, config)
+        except Exception as problem:  # peft raises all kinds where a config and a model do not go together
+            raise _unfit(folder, vlm, first_line(problem)) from problem
+        try:
+            found = adapted.load_adapter(
+                str(folder),
+                "default",
+                torch_device=str(vlm.device),
+                key_mapping=getattr(vlm.model, "_checkpoint_conversion_mapping", None),
+            )
+        except Exception as problem:  # and where a file of weights is damaged
+            adapted.unload()
+            raise _unfit(folder, vlm, cut(" ".join(str(problem).split()), 250)) from problem
+    if reason := _faults(adapted, found):
+        adapted.unload()
+        raise _unfit(folder, vlm, reason)
     return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
 
 
@@ -48,3 +65,34 @@ def shipped_adapters(model: str) -> list[str]:
 
 def _shipped_adapter(model: str, name: str) -> Path | None:
     return ADAPTERS / model / name if name in shipped_adapters(model) else None
+
+
+def _unfit(folder: Path, vlm: VisionLanguageModel, reason: str) -> PcvrError:
+    return PcvrError(
+        f"the adapter in {folder} does not fit model {vlm.name!r} ({reason.rstrip(' .:')}): use the model it was "
+        "trained on, or fetch it again."
+    )
+
+
+def _of_another(base: str | None, vlm: VisionLanguageModel) -> str:
+    """Why an adapter that names `base` belongs to another model, or nothing.
+
+    A folder may be a copy of any model, so its name says nothing; then the names and shapes of weights decide.
+    """
+    known = [_model_name(name) for name in (base or "", vlm.name)]
+    return f"it was trained on {shown(base)}" if all(known) and known[0] != known[1] else ""
+
+
+def _model_name(name: str) -> str:
+    """The name of an embedded model, or of a hub id without its owner; nothing for a folder."""
+    if name in EMBEDDED:
+        return name
+    hub = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not isdir(name)
+    return name.partition("/")[2].lower() if hub else ""
+
+
+def _faults(adapted: Any, found: Any) -> str:
+    """What is wrong with the weights that were put on, or nothing."""
+    kinds = {"missing weights": found.missing_keys, "weights without a place": found.unexpected_keys}
+    kinds["NaN or infinite"] = not_finite((name, each) for name, each in adapted.named_parameters() if "lora_" in name)
+    return "; ".join(f"{what}: {listed(names)}" for what, names in kinds.items() if names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 
 def pick_device(name: str) -> torch.device:
@@ -19,10 +20,12 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as problem:
-        raise PcvrError(f"device must be auto, cpu, cuda or mps, got {name!r}.") from problem
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, True):
+    except (RuntimeError, TypeError, ValueError) as problem:
+        raise PcvrError(f"device must be auto, cpu, cuda or mps, got {shown(name)}.") from problem
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in there:
+        raise PcvrError(f"device must be auto, cpu, cuda or mps, got {shown(name)}.")
+    if (device.index or 0) >= there[device.type]:
         raise PcvrError(f"torch finds no device {name!r} on this machine: use auto or cpu, or a torch built for it.")
     return device
 

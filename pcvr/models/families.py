@@ -143,4 +143,9 @@ def family_of(model: Any) -> Family:
             "this checkpoint has an encoder-decoder language model (Flan-T5): use one with a decoder-only model, "
             "such as the OPT or Vicuna variants."
         )
+    if getattr(getattr(model.config, "vision_config", None), "model_type", None) == "pixtral":
+        raise PcvrError(
+            "this checkpoint has a Pixtral tower, which reads pictures of any size at once: use one with a CLIP or "
+            "SigLIP tower, such as llava-hf/llava-1.5-7b-hf."
+        )
     return FAMILIES[kind]

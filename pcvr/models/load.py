@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from os.path import isdir  # unlike Path's, it says no to names that no folder can have
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,21 @@ import torch
 from pcvr.errors import PcvrError, unknown_name
 from pcvr.models.adapter import put_adapter
 from pcvr.models.device import pick_device, pick_dtype
-from pcvr.models.families import family_of
+from pcvr.models.families import Family, family_of
 from pcvr.models.memory import estimate, free_memory, refuse_too_large
-from pcvr.models.quiet import first_line, quiet_loading
+from pcvr.models.processor import complete, try_out
+from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
+from pcvr.models.weights import check_loaded
 from pcvr.models.zoo import EMBEDDED
+from pcvr.utils.torchvision import check_torchvision
+from pcvr.utils.words import first_line, shown
 
 LARGE = 200_000_000
 """Models with more parameters than this say what memory they take, and are adapted in place instead of being copied."""
+
+DEEPEST = 1000
+"""Layers of a tower or a language model at most; a config with a billion of them would be built until memory ends."""
 
 
 def load(
@@ -40,71 +50,115 @@ def load(
         four_bit: load linear layers in 4 bits (nf4); needs a CUDA device and bitsandbytes.
 
     Raises:
-        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, an unusable adapter, a
-            device or dtype that there is not, a model that does not fit. Weights are safetensors; pickled ones are
-            refused.
+        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, weights that are missing, of
+            another model or no numbers, an unusable processor or adapter, a device or dtype that there is not, a model
+            that does not fit. Weights are safetensors; pickled ones are refused.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    check_torchvision()
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     where = _locate(str(name))
     target = pick_device(device)
     if four_bit:
         _check_four_bit(target)
     with quiet_loading():
-        try:
-            config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-            kind = pick_dtype(dtype, target, getattr(config, "dtype", None))
+        _refuse_adapter(where, str(name))
+        config, family = _read_config(where, str(name))
+        kind = pick_dtype(dtype, target, getattr(config, "dtype", None))
+        with _opening(str(name)):
             if where == str(name):
-                _announce(str(name), config, kind, target, four_bit)
+                _announce(where, config, kind, target, four_bit)
             processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
+            complete(processor, config)
+            model, info = AutoModelForImageTextToText.from_pretrained(
                 where,
                 dtype=kind,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by their names
                 **(_four_bit_options(kind, target) if four_bit else {}),
             )
-        except PcvrError:
-            raise
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as problem:
-            raise PcvrError(
-                f"model {str(name)!r} could not be opened as a vision language checkpoint: expected an embedded name "
-                f"({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id; "
-                f"{first_line(problem)}"
-            ) from problem
-    processor.tokenizer.padding_side = "left"
-    placed = model if four_bit else model.to(target)
-    vlm = VisionLanguageModel(str(name), placed.eval(), processor, family_of(model))
+            placed = model if four_bit else model.to(target)
+        check_loaded(str(name), placed, info)
+    vlm = VisionLanguageModel(str(name), placed.eval(), processor, family)
+    if where == str(name):
+        try_out(vlm)
     return put_adapter(vlm, adapter) if adapter is not None else vlm
 
 
 def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
     """Family and memory of a model that is not embedded, from its config alone; arguments and errors as `load`."""
-    from transformers import AutoConfig
-
+    check_torchvision()
     where, target = _locate(name), pick_device(device)
-    try:
-        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as problem:
-        raise PcvrError(
-            f"there is no config of model {name!r} to read: give a folder or a hub id; {first_line(problem)}"
-        ) from problem
-    family = family_of(_Described(config))
-    kind = pick_dtype("auto", target, getattr(config, "dtype", None))
-    needed = estimate(config, kind, four_bit)
+    with quiet_loading():
+        config, family = _read_config(where, name)
+        kind = pick_dtype("auto", target, getattr(config, "dtype", None))
+        with _opening(name):
+            needed = estimate(config, kind, four_bit, _picture_settings(where))
     free = free_memory(target)
     fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
     return f"{name}: {family.about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
 
 
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """Whatever the libraries raise at files from outside becomes one sentence: they check little and promise less."""
+    try:
+        yield
+    except PcvrError:
+        raise
+    except Exception as problem:
+        raise PcvrError(
+            f"model {shown(name)} could not be opened as a vision language checkpoint: expected an embedded name "
+            f"({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id; "
+            f"{first_line(problem)}"
+        ) from problem
+
+
+def _read_config(where: str, name: str) -> tuple[Any, Family]:
+    """The config and the family that it belongs to."""
+    from transformers import AutoConfig
+
+    with _opening(name):
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        family = family_of(_Described(config))
+        parts = [config.get_text_config(), config.vision_config]
+        deepest = max(int(getattr(part, key, 0)) for part in parts for key in ("num_hidden_layers", "depth"))
+        if deepest > DEEPEST:
+            raise PcvrError(f"the config of model {shown(name)} has {deepest} layers, and {DEEPEST} are the most here.")
+    return config, family
+
+
+def _refuse_adapter(where: str, name: str) -> None:
+    """In a model's folder transformers would follow an adapter's config to another model, without a word."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    with _opening(name):
+        found = find_adapter_config_file(where)
+    if found is not None:
+        raise PcvrError(
+            f"model {shown(name)} has an adapter_config.json beside its config: move the adapter to a folder of its "
+            "own and give that as adapter=."
+        )
+
+
 def _announce(name: str, config: Any, dtype: torch.dtype, device: torch.device, four_bit: bool) -> None:
-    """Refuse what is no model of a known family or does not fit, and say what a large one will take."""
-    family_of(_Described(config))
-    needed = estimate(config, dtype, four_bit)
+    """Refuse what does not fit, and say what a large model will take."""
+    needed = estimate(config, dtype, four_bit, _picture_settings(name))
     refuse_too_large(name, needed, device, four_bit)
     if needed.parameters > LARGE:
         sys.stderr.write(f"{name}: {needed}; {device}, {'4 bits' if four_bit else str(dtype).removeprefix('torch.')}\n")
+
+
+def _picture_settings(where: str) -> Any:
+    """The picture processor, which knows into how many tiles it cuts; None where it cannot be made here."""
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(where, trust_remote_code=False)
+    except Exception:  # opening the whole processor says why; an estimate does without
+        return None
 
 
 class _Described:
@@ -134,11 +188,13 @@ def _four_bit_options(dtype: torch.dtype, device: torch.device) -> dict[str, Any
 def _locate(name: str) -> str:
     if name in EMBEDDED:
         return str(EMBEDDED[name].folder)
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise PcvrError(f"folder {name!r} is no checkpoint (no config.json): give one in Hugging Face format.")
-        return name
+    if isdir(name):
+        folder = Path(name)
+        if (folder / "config.json").is_file():
+            return name
+        if (folder / "adapter_config.json").is_file():
+            raise PcvrError(f"folder {name!r} holds an adapter: give its model first, and the folder as adapter=.")
+        raise PcvrError(f"folder {name!r} is no checkpoint (no config.json): give one in Hugging Face format.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise unknown_name("model", name, EMBEDDED)

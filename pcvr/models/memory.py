@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pcvr.errors import PcvrError
+from pcvr.models.picture_tokens import image_tokens as image_tokens
 
 GIB = 2**30
 PROMPT_TOKENS = 128
@@ -20,7 +21,7 @@ class Estimate:
 
     Attributes:
         parameters: how many numbers the model has.
-        tokens: tokens a picture, its prompt and its answer take.
+        tokens: tokens that the largest picture, its prompt and its answer take.
         weights: bytes of the weights.
         answering: bytes while answering one picture at a time.
         training: bytes while fine-tuning an adapter, one picture at a time, with gradient checkpointing.
@@ -38,11 +39,12 @@ class Estimate:
         )
         return (
             f"{size} parameters: about {_gib(self.weights)} of weights, {_gib(self.answering)} to answer, "
-            f"{_gib(self.training)} to fine-tune an adapter (batch of 1, gradient checkpointing)"
+            f"{_gib(self.training)} to fine-tune an adapter (one picture at a time, up to {self.tokens} tokens, "
+            "gradient checkpointing)"
         )
 
 
-def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False) -> Estimate:
+def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: Any = None) -> Estimate:
     """Count a model's parameters without making them, and say what it will take.
 
     Weights: 2 or 4 bytes a parameter, or about 0.56 in 4-bit form (nf4 with double quantisation, embeddings apart).
@@ -54,6 +56,7 @@ def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False) -> Estimat
         config: the checkpoint's config (``AutoConfig``).
         dtype: of the weights.
         four_bit: whether linear layers are loaded in 4 bits.
+        images: the picture processor, which says how many tiles or patches the largest picture has.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -65,26 +68,13 @@ def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False) -> Estimat
     weights = int((count - linear) * each + 0.56 * linear)
     text = config.get_text_config()
     layers, width = text.num_hidden_layers, text.hidden_size
-    tokens = image_tokens(config) + PROMPT_TOKENS
-    cache = 2 * layers * tokens * width * each
+    heads = text.num_attention_heads
+    kept = width * (getattr(text, "num_key_value_heads", None) or heads) // heads  # several heads may share their keys
+    tokens = image_tokens(config, images) + PROMPT_TOKENS
+    cache = 2 * layers * tokens * kept * each
     inside = tokens * width * each * (layers + 17) + 8 * PROMPT_TOKENS * text.vocab_size
     adapter = int(0.01 * count * 16)
     return Estimate(count, tokens, weights, int(1.1 * weights) + cache, int(1.1 * weights) + inside + adapter)
-
-
-def image_tokens(config: Any) -> int:
-    """About how many tokens a picture takes: as the config says, or as many as the tower has patches."""
-    for name in ("num_query_tokens", "image_seq_length"):
-        if isinstance(getattr(config, name, None), int):
-            tiles = 1 + max(map(_tiles, getattr(config, "image_grid_pinpoints", None) or [[0, 0]]))
-            return int(getattr(config, name)) * (tiles if tiles > 1 else 1)
-    vision = config.vision_config
-    size, patch = getattr(vision, "image_size", 448), vision.patch_size
-    return int((size // patch // getattr(config, "scale_factor", 2)) ** 2)
-
-
-def _tiles(grid: list[int]) -> int:
-    return (grid[0] // 336) * (grid[1] // 336)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
 
 from pcvr.files import write_json
 from pcvr.models.families import family_of
 from pcvr.models.lessons import LessonCollator, Lessons
+from pcvr.models.libraries import TrainerCallback, TrainingArguments
 from pcvr.models.teacher import PretrainTrainer, WithHeads
 from pcvr.models.zoo import embedded
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer
 
 from pcvr.models.encode import IGNORE
 from pcvr.models.families import Family
 from pcvr.models.heads import Reader, truth_at
 from pcvr.models.lessons import Lessons
+from pcvr.models.libraries import Trainer
 from pcvr.models.pointing import Queries, pointing_loss, watched
 from pcvr.models.squares import NAMES
 from pcvr.models.zoo import Embedded

@@ -101,7 +101,9 @@ class VisionLanguageModel:
 
             # The base is named, not located: an absolute path of this machine would mean nothing on another.
             config = next(iter(self.model.peft_config.values()))
-            config.base_model_name_or_path = self.name
+            # A folder's name is marked as one, since "a/b" would be read as the id of a model on the hub.
+            local = self.name.count("/") == 1 and Path(self.name).is_dir() and not self.name.startswith(("/", ".", "~"))
+            config.base_model_name_or_path = f"./{self.name}" if local else self.name
             # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
             state = get_peft_model_state_dict(self.model, state_dict=weights, save_embedding_layers=False)
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 import pcvr
-from pcvr import PcvrError
+from pcvr import PcvrError, VisionLanguageModel
 from pcvr.models.device import pick_device, pick_dtype
+from pcvr.models.families import family_of
 from pcvr.models.load import describe
-from pcvr.models.memory import GIB, estimate, free_memory, image_tokens, refuse_too_large
-from tests.families import write
+from pcvr.models.memory import GIB, estimate, free_memory, refuse_too_large
+from pcvr.models.picture_tokens import image_tokens
+from tests import byte_level
+from tests.families import BUILDERS, missing_for, no_videos, write
 
 CPU = torch.device("cpu")
+BYTE_LEVEL = {name: partial(byte_level.build, name) for name in BUILDERS}
 
 
 def seven_billion() -> LlavaConfig:
@@ -64,6 +72,54 @@ def test_image_tokens_are_those_that_the_processor_sets(name: str, tokens: int, 
     ids = vlm.encode([picture], ["describe the image."])["input_ids"]
     assert (ids == vlm.tokenizer.convert_tokens_to_ids("<image>")).sum() == tokens
     assert image_tokens(AutoConfig.from_pretrained(folder)) == tokens
+
+
+LARGEST = {"llava_next": (96, 96), "idefics3 in tiles": (2000, 2000)}
+"""Pictures of which a family makes the most tokens; the others are larger than their processors keep."""
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+@pytest.mark.parametrize("make", [BUILDERS, BYTE_LEVEL], ids=["words", "bytes"])
+def test_the_estimate_holds_the_largest_picture(name: str, make: dict[str, Any]) -> None:
+    missing = missing_for(name)
+    if missing and not name.startswith("qwen"):
+        pytest.skip(f"{name} needs {missing} for the video part of its processor")
+    with no_videos() as videos:
+        model, processor = make[name](**({"videos": videos} if missing else {}))
+    vlm = VisionLanguageModel(name, model, processor, family_of(model))
+    shapes = [LARGEST.get(name, (1000, 1000)), (400, 1600), (1600, 400), (300, 500)]
+    ids = [vlm.prepare([np.zeros((*shape, 3), np.uint8)], ["what?"])["input_ids"][0] for shape in shapes]
+    counts = [int((each == model.config.image_token_id).sum()) for each in ids]
+    found = image_tokens(model.config, processor.image_processor)
+    # Not a token too few, and what is more are the marks of tiles, in the ids as well.
+    assert max(counts) <= found <= max(map(len, ids))
+    if vlm.family.layout != "tiles" or name == "llava_next":
+        assert found == max(counts)
+    assert max(map(len, ids)) < estimate(model.config, torch.float32, images=processor.image_processor).tokens
+
+
+def test_released_settings_give_the_published_numbers() -> None:
+    from transformers import Idefics3Config, LlavaNextConfig, Qwen2VLConfig
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    smolvlm = Idefics3Config(vision_config={"image_size": 512, "patch_size": 16}, scale_factor=4)
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
+    assert image_tokens(smolvlm) == 64
+    assert image_tokens(smolvlm, images) == 16 * (64 + 2) + 4 + 64 + 4  # 4 x 4 tiles and the overview
+    next_7b = LlavaNextConfig(image_grid_pinpoints=[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]])
+    assert image_tokens(next_7b) == 576 + 48 * 49
+    qwen = Qwen2VLConfig(vision_config={"patch_size": 14, "spatial_merge_size": 2})
+    bounded = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280})
+    assert 1200 < image_tokens(qwen, bounded) <= 1280
+
+
+def test_a_description_counts_tiles(tmp_path: Path) -> None:
+    tokens = [
+        int(re.search(r"up to (\d+) tokens", describe(str(write(name, tmp_path / name)), device="cpu")).group(1))  # type: ignore[union-attr]
+        for name in ("idefics3", "idefics3 in tiles")
+    ]
+    assert tokens == [4 + 128, 4 * (4 + 2) + 2 + 4 + 4 + 128]
 
 
 def test_what_does_not_fit_is_refused_with_advice() -> None:

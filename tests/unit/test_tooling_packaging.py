@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from constraints import declared
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -62,8 +63,7 @@ def test_constraints_pin_every_requirement_inside_its_range(root, project):
             (pin,) = Requirement(line).specifier
             assert pin.operator == "==", line
             pins[Requirement(line).name] = pin.version
-    declared = [*project["dependencies"], *(one for many in project["optional-dependencies"].values() for one in many)]
-    for requirement in map(Requirement, declared):
+    for requirement in declared(root):
         name = canonicalize_name(requirement.name)
         if name != "torch":  # the Makefile chooses it
             assert requirement.specifier.contains(pins.get(name, "0")), f"{requirement} is not {pins.get(name)}"
@@ -101,11 +101,11 @@ def imported(folder):
 @pytest.mark.parametrize(
     ("folder", "extras", "own"),
     [
-        ("pcvr", ["jupyter"], {"pcvr"}),
+        ("pcvr", ["jupyter", "vision"], {"pcvr"}),
         ("tools", ["jupyter"], {"pcvr", "bookkit"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
-        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "readme", "tests", "benchmarks"}),
+        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "constraints", "readme", "tests", "benchmarks"}),
     ],
 )
 def test_what_is_imported_is_declared(root, project, folder, extras, own):

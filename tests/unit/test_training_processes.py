@@ -145,6 +145,30 @@ def test_the_command_line(tiny_folder: Path, root: Path, tmp_path: Path) -> None
     assert load(tiny_folder, adapter=tmp_path / "adapter", device="cpu").adapted
 
 
+def test_accelerate_that_starts_one_of_two_is_refused(root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\nfrom pcvr import PcvrError, processes\n"
+        "try:\n    processes.join(torch.device('cpu'))\n    print('joined')\n"
+        "except PcvrError as problem:\n    print(problem)\n",
+        encoding="utf-8",
+    )
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    launcher += ["--cpu", "--num_processes", "2", str(script)]
+    without = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR")}
+    home = {"PYTHONPATH": str(root), "HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launcher, env=without | home, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "use torchrun --nproc-per-node 2" in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_a_single_process_of_accelerate_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    processes.join(torch.device("cpu"))
+    assert not processes.joined()
+
+
 def test_one_process_is_alone() -> None:
     values = torch.randn(3, 2)
     assert (processes.rank(), processes.world(), processes.joined()) == (0, 1, False)

@@ -1,0 +1,82 @@
+"""A processor that anybody may have saved: completed from the model's config, and tried before it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.models.conversation import asked, end_of_turn
+from pcvr.models.picture_tokens import class_token
+from pcvr.utils.words import first_line, shown
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
+
+_DIMS = {"picture": 4, "tiles": 5, "patches": 2}
+"""Dimensions of a batch's ``pixel_values`` by the family's layout."""
+
+
+def complete(processor: Any, config: Any) -> None:
+    """Fill in what a processor lacks and the model's config knows, as older releases of transformers left it out."""
+    vision = config.vision_config
+    known = {
+        "patch_size": getattr(vision, "patch_size", None),
+        "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
+        "num_query_tokens": getattr(config, "num_query_tokens", None),
+        "chat_template": getattr(processor.tokenizer, "chat_template", None),
+    }
+    for name, value in known.items():
+        if getattr(processor, name, value) is None:
+            setattr(processor, name, value)
+    if class_token(config) and hasattr(processor, "num_additional_image_tokens"):
+        processor.num_additional_image_tokens = 1
+    tokenizer = processor.tokenizer
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+
+
+def try_out(vlm: VisionLanguageModel) -> None:
+    """Prepare two small pictures with a question, as everything else will.
+
+    Raises:
+        PcvrError: the processor cannot, or what it makes is not what the model reads.
+    """
+    pictures = [np.full(shape, 127, np.uint8) for shape in ((40, 64, 3), (64, 40, 3))]
+    try:
+        rows = [vlm.prepare([picture], ["?"]) for picture in pictures]
+        end = end_of_turn(vlm)
+    except Exception as problem:  # templates and settings from outside fail in any way there is
+        raise PcvrError(
+            f"the processor of model {shown(vlm.name)} cannot prepare a picture with a question "
+            f"({type(problem).__name__}: {first_line(problem)}): complete its chat template and its processor's "
+            "settings, or fetch the folder again."
+        ) from problem
+    if fault := _fault(vlm, rows, end):
+        raise PcvrError(f"the processor of model {shown(vlm.name)} does not fit the model: {fault}.")
+
+
+def _fault(vlm: VisionLanguageModel, rows: list[dict[str, Any]], end: int) -> str:
+    """What is wrong with what the processor made of two pictures of different shapes, or nothing."""
+    config, tokenizer = vlm.model.config, vlm.tokenizer
+    if tokenizer.pad_token_id is None:
+        return "its tokenizer names no token that pads a batch and none that ends a text; set pad_token or eos_token"
+    if end not in {tokenizer.eos_token_id, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
+        return "neither its chat template nor its tokenizer ends an answer; set the tokenizer's eos_token"
+    pixels = [row["pixel_values"] for row in rows]
+    if any(each.dim() != _DIMS[vlm.family.layout] for each in pixels):
+        return f"pixel_values have {pixels[0].dim()} dimensions, where the family takes {_DIMS[vlm.family.layout]}"
+    if vlm.family.layout == "picture" and pixels[0].shape != pixels[1].shape:
+        return "it makes pictures of several sizes, where the family takes one"
+    counts = [int((row["input_ids"] == config.image_token_id).sum()) for row in rows]
+    if not all(counts):
+        return (
+            f"the prompt {asked(vlm, '?')!r} becomes no token {config.image_token_id}, which stands for a picture in "
+            "the model's config; give the folder the chat template and the tokenizer that the model came with"
+        )
+    size, largest = vlm.model.get_input_embeddings().num_embeddings, max(int(row["input_ids"].max()) for row in rows)
+    if max(largest, end) >= size:
+        return f"it makes the token {max(largest, end)}, and the model knows {size}; fetch the tokenizer it came with"
+    return ""

@@ -1,0 +1,55 @@
+"""Whether a model got the weights that it was made for: all of them, no others, and every one a number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
+
+_NO_WEIGHTS = {"inv_freq", "position_ids"}
+"""What older checkpoints store although it follows from the config."""
+
+
+def check_loaded(name: str, model: Any, info: Mapping[str, Any]) -> None:
+    """Raise unless a checkpoint's weights are those that the model's architecture has.
+
+    Args:
+        name: of the model, for the message.
+        model: the loaded model.
+        info: what ``from_pretrained(..., output_loading_info=True)`` says besides; tied weights are not missing there.
+
+    Raises:
+        PcvrError: weights are missing (they would be random), of another shape, unknown to the architecture, or not
+            finite.
+    """
+    computed = {key.rpartition(".")[2] for key, _ in model.named_buffers()} | _NO_WEIGHTS
+    unknown = [key for key in info["unexpected_keys"] if key.rpartition(".")[2] not in computed]
+    shapes = [key for key, *_ in info["mismatched_keys"]]
+    faults = {"missing": info["missing_keys"], "of another shape": shapes, "unknown to the architecture": unknown}
+    told = "; ".join(f"{what}: {listed(keys)}" for what, keys in faults.items() if keys)
+    if told:
+        raise PcvrError(
+            f"the weights of model {shown(name)} are not those that its config.json describes ({told}): copy or "
+            "download the whole folder again, or correct the config."
+        )
+    if broken := not_finite(model.named_parameters()):
+        raise PcvrError(
+            f"model {shown(name)} has weights that are NaN or infinite as {model.dtype} ({listed(broken)}): copy or "
+            "download the folder again, or try another dtype."
+        )
+
+
+def not_finite(weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of the weights with a value that is NaN or infinite. Reads each value once; loading costs far more."""
+    return [name for name, each in weights if each.is_floating_point() and not bool(torch.isfinite(each).all())]
+
+
+def listed(names: Collection[str]) -> str:
+    """The first three names, and how many there are."""
+    first = sorted(names)[:3]
+    return ", ".join(shown(name) for name in first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

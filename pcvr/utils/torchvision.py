@@ -1,0 +1,28 @@
+"""Whether torchvision, where it is installed, fits torch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from pcvr.errors import PcvrError
+from pcvr.utils.words import first_line
+
+
+def check_torchvision() -> None:
+    """Refuse a torchvision of another build than torch's, on which transformers and peft stumble in many places.
+
+    Raises:
+        PcvrError: it is installed and cannot be imported.
+    """
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except Exception as problem:
+        import torch
+
+        raise PcvrError(
+            f"torchvision is installed and does not work with torch {torch.__version__} ({first_line(problem)}): "
+            "install the one of torch's own build (for a CPU: pip install --force-reinstall torchvision --index-url "
+            "https://download.pytorch.org/whl/cpu), or pip uninstall torchvision, which only SmolVLM and Qwen need."
+        ) from problem
