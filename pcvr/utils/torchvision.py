@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 
 from pcvr.errors import PcvrError
@@ -17,7 +18,7 @@ def check_torchvision() -> None:
     if find_spec("torchvision") is None:
         return
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except Exception as problem:
         import torch
 

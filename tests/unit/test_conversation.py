@@ -125,7 +125,8 @@ def test_templates_of_other_habits() -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_the_embedded_models_read_what_they_read_before(name: str) -> None:
     vlm = pcvr.load(name, device="cpu")
-    texts = [sample.answer for task in ("caption", "vqa") for sample in map(pcvr.open_data("scenes", n=20, task=task).__getitem__, range(20))]
+    scenes = [pcvr.open_data("scenes", n=20, task=task) for task in ("caption", "vqa")]
+    texts = [data[i].answer for data in scenes for i in range(20)]
     texts += [" a red", "", "A.B-c", "猫 a", "a\nb", "<eos>", "a cat on. ", "Zyzzyva 42"]
     before = vlm.tokenizer([text + vlm.tokenizer.eos_token for text in texts], add_special_tokens=False)["input_ids"]
     assert answer_ids(vlm, [("what is there?", text) for text in texts]) == before
