@@ -6,6 +6,7 @@
 #             few GB of no use; PyTorch's own installation page names an index of CPU builds: PIP_ARGS='--extra-index-url ...'
 #   ARGS      arguments for the program behind the target               make workbook ARGS='--only 05 -p retrain=True'
 #                                                                       make test ARGS='tests/unit -k poison'
+#                                                                       make test ARGS='-n 0' (one after the other)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -18,6 +19,9 @@ ARGS ?=
 ifndef TORCH
 TORCH := $(shell if nvidia-smi >/dev/null 2>&1; then echo 'torch>=2.6'; else echo 'torch==2.13.0'; fi)
 endif
+
+# Threads with nothing to do sleep instead of spinning, in notebooks that import torch before pcvr too.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # The set-up is done again when the requirements change, or when the checkout has moved, and never otherwise.
 KEY := $(shell { cat pyproject.toml constraints.txt; echo '$(CURDIR)'; } | cksum | tr -d ' ')
@@ -36,7 +40,7 @@ workbook: $(READY) ## run every notebook; pages to read come to build/workbook/
 	@$(PY) tools/run_workbook.py $(ARGS)
 
 test: $(READY) ## unit, notebook and browser tests, style and types included
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n logical --maxprocesses 4 $(ARGS)
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@test -f notebooks/00_start_here.ipynb || { echo "notebooks/00_start_here.ipynb is missing: run 'make notebooks'." >&2; exit 1; }

@@ -21,11 +21,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pcvr  # before torch: it sets how waiting threads wait
+
+# isort: split
 import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-import pcvr
 from pcvr.defenses import DEFENSES, get_defense
 from pcvr.results import FOLDER, save
 

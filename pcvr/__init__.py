@@ -6,15 +6,23 @@
     result = pcvr.finetune(model, data, defense="pcvr")
     print(pcvr.evaluate(result.model, pcvr.open_data("scenes", split="test", n=512), attack))
 
-Everything below is imported when it is first used, so that ``import pcvr`` costs next to nothing.
+Everything below is imported when it is first used, so that ``import pcvr`` costs next to nothing. It changes one thing:
+where torch is not loaded yet, ``OMP_WAIT_POLICY`` becomes ``PASSIVE`` for this process and those that it starts.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# By default an OpenMP thread that has nothing to do spins, and takes the core from whoever could use it: beside other
+# work a training becomes several times slower (benchmarks/waiting.py). OpenMP reads this once, when torch is loaded.
+if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 _WHERE = {
     "PcvrError": "pcvr.errors",

@@ -56,9 +56,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--solutions", action="store_true", help="run solutions/ instead of notebooks/")
     parser.add_argument("--out", type=Path, help="folder of the results (build/workbook)")
     parser.add_argument("-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
-    parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, metavar="S", help="seconds that a cell may take")
+    parser.add_argument("--timeout", type=_seconds, default=CELL_TIMEOUT, metavar="S", help="seconds for a cell")
     parser.add_argument("--notebooks", type=Path, help="folder to take the notebooks from")
     return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of seconds from 1 up, and got {text!r}")
+    return int(text)
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:

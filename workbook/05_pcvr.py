@@ -25,10 +25,9 @@ fast = False  # True: 12 steps on 64 samples, for tests; too few for the defence
 retrain = False  # True: also train two controls here (no defence, augment only) instead of reading shipped results
 
 # %%
+import pcvr
 import numpy as np
 import torch
-
-import pcvr
 from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.lesson import lesson_data

@@ -1,21 +1,18 @@
 """Every notebook with every embedded model and every task, fast.
 
 One kernel runs all notebooks of a combination one after the other, each in a fresh namespace with its parameters set as
-papermill sets them: so the libraries, which take longer than most notebooks, are imported once. Kernels of one thread
-run side by side, one on each core: models as small as these gain nothing from a second thread.
+papermill sets them: so the libraries, which take longer than most notebooks, are imported once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from bookkit.kernels import this_kernel
+from bookkit.running import CELL_TIMEOUT, START_TIMEOUT, place, too_long
 from bookkit.source import cells_of, parameters
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -37,11 +34,12 @@ def joined(given: dict[str, Any]) -> Any:
     cells = []
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
-        known = parameters(cells_of(notebook))
+        plain = cells_of(notebook)
+        known = parameters(plain)
         notebook.metadata["papermill"] = {}
-        for number, cell in enumerate(notebook.cells, 1):
+        for number, cell in enumerate(notebook.cells):
             cell.metadata.setdefault("tags", [])  # papermill looks for them in every cell
-            cell.metadata["where"] = f"{path.stem}, cell {number}"
+            cell.metadata["where"] = f"{path.stem}, {place(plain, number)}"
         filled = parameterize_notebook(notebook, {name: value for name, value in given.items() if name in known})
         code = [cell for cell in filled.cells if cell.cell_type == "code"]
         cells += [
@@ -64,35 +62,20 @@ def run_all(given: dict[str, Any], folder: Path) -> Any:
     notebook = joined(given)
     client = NotebookClient(
         notebook,
-        timeout=300,
+        timeout=CELL_TIMEOUT,
+        startup_timeout=START_TIMEOUT,
         kernel_name="python3",
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
     try:
-        asyncio.run(client.async_execute())  # a loop of this thread's own, closed at the end
+        with this_kernel():
+            client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         begun = [cell.metadata.where for cell in notebook.cells if cell.execution_count is not None]
-        pytest.fail(f"{begun[-1] if begun else 'the kernel'} failed: {failure}", pytrace=False)
+        why = too_long(CELL_TIMEOUT) if isinstance(failure, CellTimeoutError) else f"failed: {failure}"
+        pytest.fail(f"{begun[-1] if begun else 'the kernel'} {why}", pytrace=False)
     return notebook
-
-
-@pytest.fixture(scope="module")
-def runs(request, tmp_path_factory):
-    """Case to its folder and its run under way, for the cases that are tested in this session and can be."""
-    tested = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    cases = [(spec.params["model"], spec.params["task"]) for spec in tested if spec and "model" in spec.params]
-    with this_kernel():
-        os.environ["OMP_NUM_THREADS"] = "1"  # for the kernels; this_kernel puts the environment back
-        pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        found = {}
-        for model, task in cases:
-            if (EMBEDDED[model].folder / "config.json").is_file():
-                folder = tmp_path_factory.mktemp(f"{model}-{task}")
-                given = {"model": model, "task": task, "fast": True}
-                found[model, task] = folder, pool.submit(run_all, given, folder)
-        yield found
-        pool.shutdown(cancel_futures=True)
 
 
 def shown(cell: Any) -> str:
@@ -116,14 +99,13 @@ def test_the_notebooks_take_a_model_and_a_task():
 
 @pytest.mark.notebook
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2 * CELL_TIMEOUT)
 @pytest.mark.parametrize(("model", "task"), CASES, ids=["-".join(case) for case in CASES])
-def test_every_notebook_runs(model, task, runs):
-    if (model, task) not in runs:
+def test_every_notebook_runs(model, task, tmp_path):
+    if not (EMBEDDED[model].folder / "config.json").is_file():
         pytest.skip(f"{model} is not in this checkout")
-    folder, run = runs[model, task]
-    notebook = run.result()
-    assert not any(folder.iterdir()), "a notebook left files behind"
+    notebook = run_all({"model": model, "task": task, "fast": True}, tmp_path)
+    assert not any(tmp_path.iterdir()), "a notebook left files behind"
     for cell in notebook.cells:
         said = shown(cell)
         assert "Warning" not in said, f"{cell.metadata.where}: {said}"

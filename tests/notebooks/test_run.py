@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from bookkit.editions import FOLDERS
-from bookkit.running import run_notebook
+from bookkit.running import CELL_TIMEOUT, run_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MEMORY = 1.5e9  # bytes
@@ -24,10 +24,10 @@ def check_outputs(notebook):
 
 
 @pytest.mark.notebook
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2 * CELL_TIMEOUT)  # a cell runs into its own limit first, and is named
 @pytest.mark.parametrize(("which", "path"), CASES, ids=[f"{which}-{path.stem}" for which, path in CASES])
 def test_notebook_runs(which, path, tmp_path):
-    run = run_notebook(path, tmp_path / path.name, {"fast": True}, cell_timeout=300)
+    run = run_notebook(path, tmp_path / path.name, {"fast": True})
     assert run.error is None
     executed = nbformat.read(run.executed, as_version=4)
     word = "Not done yet." if which == "student" else "Right."

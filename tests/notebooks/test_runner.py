@@ -7,9 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bookkit import running
 from bookkit.report import clock, size
-from bookkit.running import refuse_unknown, run_notebook
-from bookkit.source import SourceError
+from bookkit.running import place, refuse_unknown, run_notebook
+from bookkit.source import Cell, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.notebook
@@ -57,13 +58,35 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
 
 
 def test_a_cell_that_never_ends_is_stopped(tmp_path):
-    path = notebook(tmp_path / "01_a.ipynb", "import time\ntime.sleep(60)")
-    assert run_notebook(path, tmp_path / "out.ipynb", cell_timeout=2).error == "a cell took longer than 2 s"
+    path = notebook(tmp_path / "01_a.ipynb", "n", "import time\ntime.sleep(60)", "n")
+    error = run_notebook(path, tmp_path / "out.ipynb", cell_timeout=2).error
+    assert error == (
+        "cell 4 (under 'Small & quick', 'import time') took longer than 2 s: other work on the machine may slow it "
+        "down; give each cell longer with make workbook ARGS='--timeout 4'"
+    )
 
 
 def test_a_kernel_that_dies_is_named(tmp_path):
-    path = notebook(tmp_path / "01_a.ipynb", "import os\nos._exit(1)")
-    assert "kernel died" in (run_notebook(path, tmp_path / "out.ipynb").error or "")
+    path = notebook(tmp_path / "01_a.ipynb", "import os\nos._exit(1)", "n")
+    error = run_notebook(path, tmp_path / "out.ipynb").error or ""
+    assert "the kernel died in cell 3 (under 'Small & quick', 'import os')" in error
+
+
+def test_a_kernel_that_does_not_start_is_a_failed_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "START_TIMEOUT", 0.001)
+    error = run_notebook(notebook(tmp_path / "01_a.ipynb"), tmp_path / "out.ipynb").error or ""
+    assert error.startswith("the kernel did not start: ")
+
+
+def test_a_place_is_the_number_the_heading_and_the_first_line():
+    cells = [
+        Cell("markdown", "# Title\n## Part", (), {}),
+        Cell("code", "\n" + "x" * 100 + "\ny", (), {}),
+        Cell("code", "", (), {}),
+    ]
+    assert place(cells, 1) == f"cell 2 (under 'Part', '{'x' * 60}...')"
+    assert place(cells, 2) == "cell 3 (under 'Part', '')"
+    assert place(cells[1:], 0) == f"cell 1 ('{'x' * 60}...')"
 
 
 def test_the_workbook_runs_every_notebook_and_writes_pages_also_for_one_that_fails(tmp_path):
@@ -71,7 +94,7 @@ def test_the_workbook_runs_every_notebook_and_writes_pages_also_for_one_that_fai
     notebook(tmp_path / "in" / "01_bad.ipynb", "1 / 0")
     done = workbook("--notebooks", tmp_path / "in", "--out", tmp_path / "out", "--fast")
     assert done.returncode == 1, done.stderr
-    assert "01_bad failed: cell 4 raised ZeroDivisionError: division by zero" in done.stdout
+    assert "01_bad failed: cell 4 (under 'Small & quick', '1 / 0') raised ZeroDivisionError: division" in done.stdout
     assert "1 of 2 notebooks ran through" in done.stdout and "make lab" in done.stdout
     names = ["00_good.html", "00_good.ipynb", "01_bad.html", "01_bad.ipynb", "index.html"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -108,6 +131,14 @@ def test_wrong_arguments_get_a_sentence(tmp_path, capsys, arguments, word):
     status = main(["--notebooks", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *arguments])
     assert status == 2 and word in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "1.5", "a minute", "²", ""])
+def test_a_limit_is_a_whole_number_of_seconds(capsys, seconds):
+    main = runpy.run_path(str(ROOT / "tools" / "run_workbook.py"))["main"]
+    with pytest.raises(SystemExit):
+        main([f"--timeout={seconds}"])
+    assert "expected a whole number of seconds from 1 up" in capsys.readouterr().err
 
 
 def test_figures_read_well():

@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 import pcvr
 
 # Where the name to import is not the name to install.
-IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+IMPORTED_AS |= {"xdist": "pytest-xdist", "yaml": "pyyaml"}
 # Each comes with something declared and is used only beside it: packaging with JupyterLab, IPython with ipykernel,
 # traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers.
 COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub"}

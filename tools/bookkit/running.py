@@ -1,10 +1,10 @@
-"""Running one notebook in a kernel, with its time, its memory and the reason when it fails."""
+"""Running one notebook in a kernel, with its time, its memory and, when it fails, the cell and the reason."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from papermill.exceptions import PapermillExecutionError
 
 from bookkit.kernels import this_kernel
 from bookkit.memory import peak_of_children
-from bookkit.source import Cell, SourceError, cells_of, parameters, summary, title
+from bookkit.source import Cell, SourceError, cells_of, headings, parameters, summary, title
 
-CELL_TIMEOUT = 900  # seconds; papermill's own default is to wait for ever
+CELL_TIMEOUT = 1800  # seconds, some ten times what any cell takes; papermill's own default is to wait for ever
+START_TIMEOUT = 300  # seconds for a kernel to start
+_LINE = 60  # characters of a cell that an error quotes
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,45 @@ def run_notebook(
                 executed.resolve(),
                 parameters=given,
                 kernel_name="python3",
+                start_timeout=START_TIMEOUT,
                 execution_timeout=cell_timeout,
                 cwd=folder,
                 progress_bar={"desc": label or path.stem, "leave": False, "disable": None},
             )
         except PapermillExecutionError as failure:
-            error = f"cell {failure.cell_index + 1} raised {failure.ename}: {failure.evalue}"
+            error = f"{place(_cells(executed), failure.cell_index)} raised {failure.ename}: {failure.evalue}"
         except CellTimeoutError:
-            error = f"a cell took longer than {cell_timeout} s"
+            error = f"{_last_begun(executed)} {too_long(cell_timeout)}"
         except DeadKernelError:
-            error = "the kernel died, most likely because memory ran out"
+            error = f"the kernel died in {_last_begun(executed)}, most likely because memory ran out"
+        except RuntimeError as failure:  # of the kernel's start, which has no class of its own
+            error = f"the kernel did not start: {failure}"
     seconds = time.perf_counter() - start
     return Run(path.stem, title(cells), summary(cells), seconds, peak.bytes, executed, error)
+
+
+def place(cells: Sequence[Cell], index: int) -> str:
+    """Where a reader finds a cell: its number from 1, the heading above it and its first line."""
+    above = headings(cells[:index])
+    heading = f"under {above[-1][1]!r}, " if above else ""
+    line = next((line for line in cells[index].text.splitlines() if line.strip()), "")
+    quoted = line if len(line) <= _LINE else line[:_LINE] + "..."
+    return f"cell {index + 1} ({heading}{quoted!r})"
+
+
+def too_long(seconds: int) -> str:
+    """What is said of a cell that ran into the limit, and what to do."""
+    return (
+        f"took longer than {seconds} s: other work on the machine may slow it down; "
+        f"give each cell longer with make workbook ARGS='--timeout {2 * seconds}'"
+    )
+
+
+def _last_begun(executed: Path) -> str:
+    """The place of the last cell that papermill started."""
+    notebook = nbformat.read(executed, as_version=4)
+    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata["papermill"]["status"] != "pending"]
+    return place(cells_of(notebook), begun[-1])
 
 
 def _cells(path: Path) -> tuple[Cell, ...]:
