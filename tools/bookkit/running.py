@@ -13,6 +13,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from papermill.execute import ERROR_MARKER_TAG
 
 from bookkit.kernels import this_kernel
 from bookkit.memory import peak_of_children
@@ -101,7 +102,8 @@ def run_notebook(
                 progress_bar={"desc": label or path.stem, "leave": False, "disable": None},
             )
         except PapermillExecutionError as failure:
-            error = f"{place(_cells(executed), failure.cell_index)} raised {failure.ename}: {failure.evalue}"
+            ran = [cell for cell in _cells(executed) if ERROR_MARKER_TAG not in cell.tags]  # they come with an error
+            error = f"{place(ran, failure.cell_index)} raised {failure.ename}: {failure.evalue}"
         except CellTimeoutError:
             error = f"{_last_begun(executed)} {too_long(cell_timeout)}"
         except DeadKernelError:
@@ -132,7 +134,7 @@ def too_long(seconds: int) -> str:
 def _last_begun(executed: Path) -> str:
     """The place of the last cell that papermill started."""
     notebook = nbformat.read(executed, as_version=4)
-    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata["papermill"]["status"] != "pending"]
+    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata["papermill"]["start_time"]]
     return place(cells_of(notebook), begun[-1])
 
 
