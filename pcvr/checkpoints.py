@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from pcvr.errors import PcvrError
 from pcvr.files import new_folder, write_json
 from pcvr.models.load import LARGE
 from pcvr.packing import read_packed, write_packed
+from pcvr.places import alone, check_place
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -56,15 +58,28 @@ class Checkpoints:
         file = self.folder / PLAN
         if file.is_file():
             _compare(self.folder, file, plan)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            return
+        check_place(self.folder, own=lambda _: True)
+        if self.folder.is_dir() and not all(path.name.startswith(".") for path in self.folder.iterdir()):
             raise PcvrError(f"{self.folder} holds no checkpoints but something else: give a new folder.")
 
-    def begin(self, plan: Mapping[str, Any]) -> None:
-        """Make the folder, and clear what a killed process left half written. For one process of all."""
-        for scratch in self.folder.glob(".*-*"):
-            shutil.rmtree(scratch, ignore_errors=True)
-        if not (self.folder / PLAN).is_file():
-            write_json(self.folder / PLAN, plan)
+    @contextmanager
+    def begin(self, plan: Mapping[str, Any]) -> Iterator[None]:
+        """Make the folder, clear what a killed process left half written, and keep other processes out of the block.
+
+        For one process of all.
+
+        Raises:
+            PcvrError: another training writes there, or the folder cannot be written.
+        """
+        with alone(self.folder / PLAN):
+            for scratch in self.folder.glob(".[0-9]*-*"):
+                shutil.rmtree(scratch, ignore_errors=True)
+            if (self.folder / PLAN).is_file():
+                _compare(self.folder, self.folder / PLAN, plan)
+            else:
+                write_json(self.folder / PLAN, plan)
+            yield
 
     def end(self, stage: int) -> Path | None:
         """Where the end of stage number `stage` is kept; None where it is not over."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
+from pcvr.places import check_place
 from pcvr.stages import StageCallback
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ class TensorBoardCurves(StageCallback):
         folder: what ``tensorboard --logdir`` is given.
 
     Raises:
-        PcvrError: TensorBoard is not installed.
+        PcvrError: TensorBoard is not installed, or the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self.done = str(folder), 0
         self.open_writer = _writer()
+        check_place(folder, own=lambda _: True)
 
     def on_stage(self, run: Run, done: int) -> None:
         """Go on behind the stages before."""

@@ -95,7 +95,7 @@ class Stages:
             return
         if fresh:
             self._put_back(self.untrained)
-        config = replace(self.config, steps=run.steps, learning_rate=rate * self.config.learning_rate)
+        config = replace(self.config, steps=run.steps, learning_rate=rate * self.config.peak)
         samples: Any = run.clean if clean else run.data
         trainer = DefenseTrainer(
             self,

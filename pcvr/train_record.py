@@ -70,30 +70,36 @@ def data_facts(data: Dataset) -> dict[str, Any]:
     return facts
 
 
-def save_result(result: FinetuneResult, folder: str | Path, record: Mapping[str, Any] | None) -> Path:
+def save_result(
+    result: FinetuneResult, folder: str | Path, record: Mapping[str, Any] | None, rescue: bool = False
+) -> Path:
     """Write an adapter with its record, and with what its defence needs at test time, whole or not at all.
 
-    Without a record it is the adapter alone. All processes call this, the first one writes.
-
-    Raises:
-        PcvrError: the folder exists or cannot be written.
+    Without a record it is the adapter alone. All processes call this, the first one writes; arguments and errors as
+    `FinetuneResult.save`.
     """
     from pcvr import processes
     from pcvr.files import new_folder, write_json
     from pcvr.packing import write_packed
+    from pcvr.places import rescued
 
     folder, whole = Path(folder), processes.whole_weights(result.model.model)
-    if processes.rank() == 0 and record is None:
-        result.model.save_adapter(folder, whole)
-    elif processes.rank() == 0:
-        with new_folder(folder) as scratch:
+
+    def write(place: Path) -> None:
+        if record is None:
+            result.model.save_adapter(place, whole)
+            return
+        with new_folder(place) as scratch:
             inner = result.model.save_adapter(scratch / "adapter", whole)
             for file in inner.iterdir():
                 file.rename(scratch / file.name)
             inner.rmdir()
             if works_at_test_time(result.defense):
                 write_packed(scratch, GUARD, result.run.state)
-            write_json(scratch / RECORD, record or {})
+            write_json(scratch / RECORD, record)
+
+    if processes.rank() == 0:
+        rescued(folder, write) if rescue else write(folder)
     processes.wait()
     return folder
 

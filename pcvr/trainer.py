@@ -162,7 +162,7 @@ def arguments(config: TrainConfig, scratch: str, run: Run) -> TrainingArguments:
         per_device_train_batch_size=config.batch_size // (config.accumulation * run.world),
         gradient_accumulation_steps=config.accumulation,
         average_tokens_across_devices=True,
-        learning_rate=config.learning_rate,
+        learning_rate=config.peak,
         lr_scheduler_type="linear",
         warmup_steps=round(config.warmup * config.steps),
         weight_decay=0.0,

@@ -21,6 +21,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
 from pcvr.models.load import LARGE
+from pcvr.places import check_apart
 from pcvr.run import Run
 from pcvr.stages import Stages, Stopped
 from pcvr.train_config import TrainConfig
@@ -42,7 +43,7 @@ class FinetuneResult:
     Attributes:
         model: the model with its adapter on, ready to answer.
         defense: the defence that supplied the loss.
-        config: the training config.
+        config: the training config, with steps and learning rate as they were taken.
         history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
         seconds: wall time of encoding and training, in this call.
         run: the defence's last state (gates, scores) and the encoded data.
@@ -62,15 +63,20 @@ class FinetuneResult:
         """How many answers, of the samples read, were cut to the model's context."""
         return len(self.run.data.cut)
 
-    def save(self, folder: str | Path, record: Mapping[str, Any] | None = None) -> Path:
+    def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
         """Write the adapter to `folder` (plain peft opens it), whole or not at all.
 
         Args:
             folder: must not be there yet.
             record: from `pcvr.train_record.training_record`; goes beside the adapter as ``record.json``, together with
                 what a defence that works at test time has to know then.
+            rescue: where `folder` cannot be written, write to a new folder here or among the temporary files; the error
+                says where.
+
+        Raises:
+            PcvrError: `folder` exists or cannot be written.
         """
-        return save_result(self, folder, record)
+        return save_result(self, folder, record, rescue)
 
 
 def finetune(
@@ -94,7 +100,7 @@ def finetune(
             gradient checkpointing.
         data: samples with answers, poisoned or not.
         defense: a name (``"none"``, ``"augment"``, ``"pcvr"``) or a defence with its own options.
-        config: steps, batch size, learning rate, rank, seed.
+        config: steps or epochs, batch size, learning rate, rank, seed.
         clean: samples that the defender trusts, for the defences that need some.
         callbacks: Trainer callbacks, for live plots or a stop button.
         progress: whether a progress bar is shown.
@@ -114,8 +120,10 @@ def finetune(
             that needs clean data without any, checkpoints of another training, TensorBoard asked for and not there, or
             a batch that the processes cannot share evenly.
     """
-    config = config or TrainConfig()
     check_size("eval_batch_size", eval_batch_size)
+    check_apart(checkpoints=checkpoints, logs=logs)
+    large = sum(p.numel() for p in model.model.parameters()) > LARGE
+    config = (config or TrainConfig()).settled(len(data), large)
     rule = get_defense(defense) if isinstance(defense, str) else defense
     if not isinstance(rule, Defense):
         raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or one built, as PCVR().")
@@ -139,11 +147,7 @@ def finetune(
     if checkpoints is not None:
         plan = plan_of(model, data, clean, rule, config, processes.world())
         kept = Checkpoints(checkpoints, every, plan, rule)
-        if processes.rank() == 0:
-            kept.begin(plan)
-        processes.wait()
     torch.manual_seed(config.seed)
-    large = sum(p.numel() for p in model.model.parameters()) > LARGE
     vlm = with_adapter(model if large else model.copy(), config)
     if large if config.checkpointing is None else config.checkpointing:
         # Its name changed in transformers 5.23; the older one warns there.
@@ -155,6 +159,10 @@ def finetune(
     if clean:
         run.clean = EncodedData(vlm, clean)
     with ExitStack() as stack:
+        if kept is not None:
+            if processes.rank() == 0:
+                stack.enter_context(kept.begin(plan))
+            processes.wait()
         scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
         if vlm.device.type == "cpu" and not large:
             stack.enter_context(plain_attention(vlm))

@@ -66,12 +66,12 @@ def trusted(
     Raises:
         PcvrError: a number of samples of data that are poisoned already, or data that cannot be opened.
     """
-    from pcvr.attacks.sums import MANIFEST
+    from pcvr.attacks.sums import holds_manifest
     from pcvr.cli.options import opened
 
     if not clean.isdecimal():
         return opened(clean, "validation" if clean == "scenes" else "all", None, task, images, annotations, skip_bad)
-    if (Path(data) / MANIFEST).is_file():
+    if holds_manifest(data):
         raise PcvrError(f"--clean {clean} would take samples from {data}, which is poisoned: give clean data by name.")
     return opened(data, "validation", int(clean), task, images, annotations, skip_bad)
 

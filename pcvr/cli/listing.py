@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcvr.cli.options import Annotations, Device, FourBit, Images, SkipBad, TaskName
+from pcvr.cli.options import Annotations, Device, FourBit, Images, SkipBad, TaskName, refuse_idle
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -21,6 +21,7 @@ _USAGE = {
 
 
 def models(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="a model to describe: embedded name, folder or hub id")] = None,
     device: Device = "auto",
     four_bit: FourBit = False,
@@ -32,6 +33,8 @@ def models(
     from pcvr.models.families import FAMILIES
     from pcvr.models.zoo import EMBEDDED
 
+    if name is None or name in EMBEDDED:
+        refuse_idle(context, "device four_bit", "goes with NAME, the folder or hub id of a model: leave it out")
     if name is not None:
         _describe(name, device, four_bit)
         return
@@ -49,6 +52,7 @@ def models(
 
 
 def data(
+    context: typer.Context,
     spec: Annotated[str | None, typer.Argument(help="data to describe: scenes, an annotation file or a folder")] = None,
     images: Images = None,
     annotations: Annotations = None,
@@ -64,10 +68,14 @@ def data(
 
     from pcvr.data import check_data, open_data
     from pcvr.data.detect import FORMATS
+    from pcvr.data.report import is_report
+    from pcvr.places import check_place, rescued
     from pcvr.tasks import TASKS
 
     console = Console()
     if spec is None:
+        others = " ".join(name for name in context.params if name != "spec")
+        refuse_idle(context, others, "goes with SPEC, the data to describe: give both, or neither")
         table = Table("data", "what it is", "how to open it", title="Data")
         table.add_row("scenes", "drawn by code: two or three objects, every truth known", "pcvr data scenes")
         for name, about in FORMATS.items():
@@ -81,11 +89,20 @@ def data(
         return
     if spec == "scenes" and split == "all":
         split = "train"
-    if check and spec != "scenes":
-        report = check_data(spec, split, task=task, images=images, annotations=annotations)
-        typer.echo(str(report))
+    if not check:
+        refuse_idle(context, "out", "goes with --check, whose report it is: give both, or neither")
+    elif spec == "scenes":
+        refuse_idle(context, "check", "goes with data from outside, scenes are drawn by code: leave it out")
+    else:
+        refuse_idle(context, "skip_bad", "does not go with --check, which reports all that is bad: leave it out")
         if out is not None:
-            report.write(out)
+            check_place(out, "file", is_report)
+        report = check_data(spec, split, task=task, images=images, annotations=annotations)
+        try:  # whichever of the two fails, the other one is done
+            if out is not None:
+                rescued(out, report.write)
+        finally:
+            typer.echo(str(report))
         raise typer.Exit(1 if report else 0)
     # Only opening a picture shows that it is broken, so whoever skips what is bad has all of them opened.
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad}

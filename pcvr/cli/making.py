@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from pcvr.cli.options import (
+    ATTACKING,
     Annotations,
     Answer,
-    AttackName,
     Data,
     Device,
     FourBit,
@@ -23,7 +23,11 @@ from pcvr.cli.options import (
     TaskName,
     opened,
     options_of,
+    refuse_idle,
 )
+
+_TESTS = 512
+"""Samples that are looked at where nobody says how many."""
 
 
 def pretrain(
@@ -50,6 +54,7 @@ def pretrain(
 
 
 def evaluate(
+    context: typer.Context,
     adapter: Annotated[Path | None, typer.Argument(help="adapter folder; none for the model as it is")] = None,
     data: Data = "scenes",
     images: Images = None,
@@ -58,13 +63,13 @@ def evaluate(
     model: Model = "tiny-llava",
     device: Device = "auto",
     four_bit: FourBit = False,
-    attack: AttackName = "badnets",
+    attack: Annotated[str, typer.Option(help="attack by name; none for clean inputs only")] = "badnets",
     preset: Preset = "scaled",
     answer: Answer = None,
     option: Options = None,
     target: Target = None,
     split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "test",
-    n: Annotated[int | None, typer.Option(help="number of samples")] = 512,
+    n: Annotated[int | None, typer.Option(help="number of samples; by default up to 512")] = None,
     skip_bad: SkipBad = False,
     out: Annotated[Path | None, typer.Option(help="a JSON file for the record as well")] = None,
 ) -> None:
@@ -73,19 +78,34 @@ def evaluate(
     An adapter that pcvr train made with a defence that works at test time answers through it.
     """
     from pcvr.attacks import get_attack
+    from pcvr.data import subset
     from pcvr.evaluation.evaluate import evaluate as measure
-    from pcvr.files import refuse_existing, write_json
+    from pcvr.files import write_json
     from pcvr.models.load import load
+    from pcvr.places import check_place, rescued
     from pcvr.train_record import guard_of
 
+    if attack == "none":
+        refuse_idle(context, ATTACKING, "goes with an attack, and --attack none is given: leave one of them out")
     if out is not None:
-        refuse_existing(out)
-    tests = opened(data, split, n, task, images, annotations, skip_bad)
+        check_place(out, "file")
+    tests = opened(data, split, _TESTS if n is None and data == "scenes" else n, task, images, annotations, skip_bad)
+    if n is None and len(tests) > _TESTS:
+        typer.echo(f"{_TESTS} of {len(tests)} samples are looked at; --n {len(tests)} takes all.", err=True)
+        tests = subset(tests, _TESTS)
+    chosen = None
+    if attack != "none":
+        chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
     vlm = load(model, adapter, device=device, four_bit=four_bit)
-    chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
     rule, state = (None, None) if adapter is None else guard_of(adapter)
     record = measure(vlm, tests, chosen, defense=rule, state=state)
-    if out is not None:
-        adapted = {"adapter": None if adapter is None else str(adapter), "defense": None if rule is None else rule.name}
-        write_json(out, {**adapted, **record.to_dict(answers=True)})
-    typer.echo(str(record))
+    try:  # whichever of the two fails, the other one is done
+        if out is not None:
+            told = {
+                "adapter": None if adapter is None else str(adapter),
+                "defense": None if rule is None else rule.name,
+                **record.to_dict(answers=True),
+            }
+            rescued(out, lambda place: write_json(place, told, new=True))
+    finally:
+        typer.echo(str(record))

@@ -47,6 +47,25 @@ def opened(
     return open_data(data, split, n, task=task, check_pictures=skip_bad, **options)
 
 
+ATTACKING = "preset answer option target"
+"""Parameters that say how an attack is built."""
+
+
+def refuse_idle(context: typer.Context, names: str, needs: str) -> None:
+    """Raise for options that were given and that nothing would come of.
+
+    Args:
+        context: of the command.
+        names: of parameters, with spaces between; only those given on the command line count.
+        needs: what they go with, or what they do not go with, as the end of the sentence.
+    """
+    for name in names.split():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            flag = next(each.opts[0] for each in context.command.params if each.name == name)
+            raise PcvrError(f"{flag} {needs}.")
+
+
 def options_of(pairs: list[str] | None) -> dict[str, Any]:
     """``["size=4", "place=centre"]`` as ``{"size": 4, "place": "centre"}``: JSON where it is, else text.
 

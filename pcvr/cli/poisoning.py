@@ -20,8 +20,8 @@ from pcvr.cli.options import (
     TaskName,
     opened,
     options_of,
+    refuse_idle,
 )
-from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
     from pcvr.attacks import Manifest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def poison(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="folder to make, or with --verify to check")],
     data: Data = "scenes",
     images: Images = None,
@@ -52,17 +53,19 @@ def poison(
     """
     from pcvr.attacks import get_attack, load_poisoned, save_poisoned
     from pcvr.attacks import poison as make
-    from pcvr.attacks.sums import MANIFEST
-    from pcvr.files import refuse_existing
+    from pcvr.attacks.sums import holds_manifest
+    from pcvr.places import check_place
 
     if verify:
+        others = " ".join(name for name in context.params if name not in ("out", "verify"))
+        refuse_idle(context, others, "does not go with --verify, which checks a folder as it is: leave it out")
         for line in story(out):
             typer.echo(line)
         return
-    refuse_existing(out)
-    if (Path(data) / MANIFEST).is_file():
-        if n is not None or task is not None:
-            raise PcvrError(f"{data} is poisoned already: leave out --n and --task, its samples stay as they are.")
+    check_place(out)
+    if holds_manifest(data):
+        kept = f"does not go with {data}, which is poisoned already: leave it out, its samples stay as they are"
+        refuse_idle(context, "n task images annotations skip_bad", kept)
         source: Dataset = load_poisoned(data)
     else:
         source = opened(data, "train", n, task, images, annotations, skip_bad)
@@ -114,6 +117,7 @@ def attacks() -> None:
 
 
 def craft(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(help="vl-trojan (a patch) or issba (an encoder)")],
     out: Annotated[Path | None, typer.Option(help="file to make; by default build/crafted/...")] = None,
     model: Annotated[str, typer.Option(help="vl-trojan: the model to search against")] = "tiny-llava",
@@ -123,5 +127,7 @@ def craft(
     """Make a trained trigger: the shipped ones again, or a patch against a model of your own."""
     from pcvr.attacks.crafted import craft as make
 
+    if what == "issba":
+        refuse_idle(context, "model", "goes with vl-trojan, an encoder is trained without a model: leave it out")
     file, record = make(what, out, model=model, steps=steps, seed=seed, progress=True)
     typer.echo(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))

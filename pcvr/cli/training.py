@@ -11,6 +11,7 @@ import typer
 
 from pcvr.cli.defending import DefenseName, DefenseOptions, defense_of, trusted
 from pcvr.cli.options import (
+    ATTACKING,
     Annotations,
     Answer,
     Data,
@@ -25,11 +26,13 @@ from pcvr.cli.options import (
     TaskName,
     opened,
     options_of,
+    refuse_idle,
 )
 from pcvr.errors import PcvrError
 
 
 def train(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="folder for the adapter")],
     data: Data = "scenes",
     images: Images = None,
@@ -53,8 +56,22 @@ def train(
         int | None, typer.Option("--n", "--samples", help="number of training samples; torchrun takes --n for its own")
     ] = None,
     steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
+    epochs: Annotated[float | None, typer.Option(help="passes over the data, in place of --steps")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="peak rate; by default 4e-3, above 200 million parameters 2e-4")
+    ] = None,
+    warmup: Annotated[float, typer.Option(help="share of the steps in which the learning rate rises")] = 0.06,
+    rank: Annotated[int, typer.Option(help="LoRA rank")] = 32,
+    alpha: Annotated[int, typer.Option(help="LoRA scale is alpha / rank")] = 64,
     batch_size: Annotated[int, typer.Option(help="samples a step, of all processes together")] = 32,
     accumulation: Annotated[int, typer.Option(help="micro-batches that a step is done in: less memory")] = 1,
+    checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--checkpointing/--no-checkpointing",
+            help="gradient checkpointing: less memory, more time; by default for large models",
+        ),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
@@ -70,15 +87,37 @@ def train(
     from pcvr.attacks import check_target, get_attack
     from pcvr.attacks import poison as make
     from pcvr.cli.progress import RichBar
-    from pcvr.files import refuse_existing
     from pcvr.models.device import pick_device
     from pcvr.models.load import load
+    from pcvr.places import check_apart, check_place
     from pcvr.train_record import training_record
     from pcvr.training import TrainConfig, finetune
 
-    refuse_existing(out)
+    if attack is None:
+        refuse_idle(context, f"{ATTACKING} rate", "goes with --attack NAME: give both, or neither")
+    if checkpoints is None:
+        refuse_idle(context, "every", "goes with --checkpoints FOLDER: give both, or neither")
+    if epochs is not None:
+        refuse_idle(context, "steps", "and --epochs both say how long: give one of them")
+    check_place(out)
+    check_apart(**{"OUT": out, "--checkpoints": checkpoints, "--logs": logs})
+    for place in (checkpoints, logs):
+        if place is not None:
+            check_place(place, own=lambda _: True)
     rule = defense_of(defense, defense_option)
-    config = TrainConfig(steps=steps, batch_size=batch_size, seed=seed, accumulation=accumulation, precision=precision)
+    config = TrainConfig(
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        rank=rank,
+        alpha=alpha,
+        seed=seed,
+        checkpointing=checkpointing,
+        accumulation=accumulation,
+        precision=precision,
+    )
     if rule.needs_clean and clean is None:
         raise PcvrError(f"defence {defense!r} needs samples that it may trust: give --clean 100, or --clean DATA.")
     samples = opened(data, "train", n, task, images, annotations, skip_bad)
@@ -95,8 +134,10 @@ def train(
         shown = [RichBar()] if processes.rank() == 0 else []
         kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
         result = finetune(vlm, samples, rule, config, callbacks=shown, progress=False, **extra, **kept)
-        result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])))
+        result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])), rescue=True)
         if processes.rank() == 0:
-            typer.echo(f"{out}: {steps} steps with defence {defense} in {result.seconds:.1f} s")
+            took = result.config
+            how = f"{took.steps} steps with defence {defense} in {result.seconds:.1f} s, learning rate {took.peak:g}"
+            typer.echo(f"{out}: {how}")
     finally:
         processes.leave()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pcvr.errors import PcvrError
 from pcvr.files import write_text
+from pcvr.places import check_place
 
 SHOWN = 10
 """How many problems a message spells out."""
+_HEAD = ("kind", "where", "what")
 
 BROKEN = "broken entry"
 DUPLICATE = "duplicate id"
@@ -91,9 +93,10 @@ class Report:
         """Write all problems as a table, one a line: kind, where and what, with tabs between.
 
         Raises:
-            PcvrError: the disk is full or not writable.
+            PcvrError: the disk is full or not writable, or `target` is there and is no such table.
         """
-        rows = [("kind", "where", "what"), *((each.kind, each.where, each.what) for each in self.problems)]
+        check_place(target, "file", is_report)
+        rows = [_HEAD, *((each.kind, each.where, each.what) for each in self.problems)]
         text = "\n".join("\t".join(_one_line(cell) for cell in row) for row in rows)
         write_text(target, text + "\n")
         return Path(target)
@@ -127,6 +130,12 @@ class EntryError(PcvrError):
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)
         self.kind = kind
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file is a table that :meth:`Report.write` wrote."""
+    with file.open("rb") as stream:
+        return stream.readline(100) == "\t".join(_HEAD).encode() + b"\n"
 
 
 def _one_line(text: str) -> str:

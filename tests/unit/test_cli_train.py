@@ -116,7 +116,9 @@ class TestTrain:
         assert (code, err) == (0, "")
         assert out.startswith("adapter: 4 steps with defence pcvr in ")
         record = json.loads(Path("adapter/record.json").read_text(encoding="utf-8"))
-        assert record["config"] == asdict(TrainConfig(steps=4, batch_size=8, seed=3, accumulation=2, precision="bf16"))
+        assert record["config"] == asdict(
+            TrainConfig(steps=4, batch_size=8, seed=3, accumulation=2, precision="bf16", learning_rate=4e-3)
+        )
         assert record["defense"]["name"] == "pcvr"
         assert PCVR(**{**record["defense"]["options"], "view": PatchView("mean", 1, level="features")}).cap == 0.3
         assert record["defense"]["options"]["view"]["operator"] == "mean"

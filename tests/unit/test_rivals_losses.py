@@ -56,7 +56,7 @@ class TestEarlyStop:
         assert [{k: h[k] for k in ("step", "loss", "learning_rate")} for h in half.history] == [
             {k: h[k] for k in ("step", "loss", "learning_rate")} for h in whole.history[:3]
         ]
-        assert half.history[-1]["learning_rate"] > SIX.learning_rate / 3, "a plan of three steps would have ended at 0"
+        assert half.history[-1]["learning_rate"] > half.config.peak / 3, "a plan of three steps would have ended at 0"
         for mine, other in zip(half.model.model.parameters(), stopped.model.model.parameters(), strict=True):
             assert torch.equal(mine, other)
 
