@@ -55,11 +55,11 @@ class Checkpoints:
         check_whole("every", every, 1, what="steps")
         self.folder, self.every = Path(folder), every
         self.packages = {"pcvr", type(rule).__module__}
+        check_place(folder, own=lambda _: True)
         file = self.folder / PLAN
         if file.is_file():
             _compare(self.folder, file, plan)
             return
-        check_place(self.folder, own=lambda _: True)
         if self.folder.is_dir() and not all(path.name.startswith(".") for path in self.folder.iterdir()):
             raise PcvrError(f"{self.folder} holds no checkpoints but something else: give a new folder.")
 
@@ -72,7 +72,7 @@ class Checkpoints:
         Raises:
             PcvrError: another training writes there, or the folder cannot be written.
         """
-        with alone(self.folder / PLAN):
+        with alone(self.folder / PLAN, f"the checkpoints in {self.folder}"):
             for scratch in self.folder.glob(".[0-9]*-*"):
                 shutil.rmtree(scratch, ignore_errors=True)
             if (self.folder / PLAN).is_file():

@@ -79,11 +79,15 @@ def check_apart(**places: str | Path | None) -> None:
 
 
 @contextmanager
-def alone(target: str | Path) -> Iterator[None]:
+def alone(target: str | Path, what: str = "") -> Iterator[None]:
     """Keep other processes of this package from writing `target` while the block runs.
 
     The lock is the operating system's, on a hidden file beside `target`: a process that is killed gives it up. Windows
     has no such lock, and there nothing is kept away.
+
+    Args:
+        target: a file or folder, which need not be there yet.
+        what: the reader calls it; by default its path.
 
     Raises:
         PcvrError: another process holds it, or the folder above cannot be written.
@@ -99,7 +103,7 @@ def alone(target: str | Path) -> Iterator[None]:
     except BlockingIOError:
         stream.close()
         raise NotWritten(
-            f"another process is writing {target}", "wait until it is done, or choose another place"
+            f"another process is writing {what or target}", "wait until it is done, or choose another place"
         ) from None
     except (OSError, ValueError) as problem:
         raise cannot_write(target, problem) from problem
