@@ -12,7 +12,7 @@ from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import listed, not_finite
 from pcvr.models.zoo import EMBEDDED
-from pcvr.utils.words import cut, first_line, shown
+from pcvr.utils.words import reason, shown
 
 ADAPTERS = Path(__file__).parent / "adapters"
 
@@ -34,14 +34,14 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
             f"or one that comes with {vlm.name} ({shipped})."
         )
     fields, base = read_adapter_config(folder)
-    if reason := _of_another(base, vlm):
-        raise _unfit(folder, vlm, reason)
+    if fault := _of_another(base, vlm):
+        raise _unfit(folder, vlm, fault)
     with quiet_loading():
         try:
             config = LoraConfig(**fields, base_model_name_or_path=base, inference_mode=True)
             adapted = PeftModel(vlm.model, config)
         except Exception as problem:  # peft raises all kinds where a config and a model do not go together
-            raise _unfit(folder, vlm, first_line(problem)) from problem
+            raise _unfit(folder, vlm, reason(problem)) from problem
         try:
             found = adapted.load_adapter(
                 str(folder),
@@ -51,10 +51,10 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
             )
         except Exception as problem:  # and where a file of weights is damaged
             adapted.unload()
-            raise _unfit(folder, vlm, cut(" ".join(str(problem).split()), 250)) from problem
-    if reason := _faults(adapted, found):
+            raise _unfit(folder, vlm, reason(problem)) from problem
+    if fault := _faults(adapted, found):
         adapted.unload()
-        raise _unfit(folder, vlm, reason)
+        raise _unfit(folder, vlm, fault)
     return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
 
 
@@ -67,9 +67,9 @@ def _shipped_adapter(model: str, name: str) -> Path | None:
     return ADAPTERS / model / name if name in shipped_adapters(model) else None
 
 
-def _unfit(folder: Path, vlm: VisionLanguageModel, reason: str) -> PcvrError:
+def _unfit(folder: Path, vlm: VisionLanguageModel, fault: str) -> PcvrError:
     return PcvrError(
-        f"the adapter in {folder} does not fit model {vlm.name!r} ({reason.rstrip(' .:')}): use the model it was "
+        f"the adapter in {folder} does not fit model {vlm.name!r} ({fault}): use the model it was "
         "trained on, or fetch it again."
     )
 

@@ -23,7 +23,7 @@ from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import check_loaded
 from pcvr.models.zoo import EMBEDDED
 from pcvr.utils.torchvision import check_torchvision
-from pcvr.utils.words import first_line, shown
+from pcvr.utils.words import reason, shown
 
 LARGE = 200_000_000
 """Models with more parameters than this say what memory they take, and are adapted in place instead of being copied."""
@@ -110,9 +110,8 @@ def _opening(name: str) -> Iterator[None]:
         raise
     except Exception as problem:
         raise PcvrError(
-            f"model {shown(name)} could not be opened as a vision language checkpoint: expected an embedded name "
-            f"({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id; "
-            f"{first_line(problem)}"
+            f"model {shown(name)} could not be opened as a vision language checkpoint ({reason(problem)}): give an "
+            f"embedded name ({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id."
         ) from problem
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.models.conversation import asked, end_of_turn
 from pcvr.models.picture_tokens import class_token
-from pcvr.utils.words import first_line, shown
+from pcvr.utils.words import reason, shown
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -51,7 +51,7 @@ def try_out(vlm: VisionLanguageModel) -> None:
     except Exception as problem:  # templates and settings from outside fail in any way there is
         raise PcvrError(
             f"the processor of model {shown(vlm.name)} cannot prepare a picture with a question "
-            f"({type(problem).__name__}: {first_line(problem)}): complete its chat template and its processor's "
+            f"({reason(problem)}): complete its chat template and its processor's "
             "settings, or fetch the folder again."
         ) from problem
     if fault := _fault(vlm, rows, end):

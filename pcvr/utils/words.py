@@ -41,3 +41,9 @@ def shown(value: object, most: int = 80) -> str:
 def first_line(problem: BaseException, most: int = 200) -> str:
     """The first line of what an exception says, at most `most` characters; its name where it says nothing."""
     return cut(legible((str(problem).strip().splitlines() or [type(problem).__name__])[0]), most)
+
+
+def reason(problem: BaseException, most: int = 200) -> str:
+    """What an exception says as a part of a sentence: its kind, and its text on one line without a full stop."""
+    text = cut(" ".join(legible(str(problem)).split()), most).rstrip(" .:;")
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
