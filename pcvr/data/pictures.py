@@ -7,6 +7,7 @@ import struct
 import zlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as PilImage
@@ -14,6 +15,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -96,3 +98,18 @@ def read_picture(path: Path) -> Image:
         raise PcvrError(
             f"cannot read the picture {path} ({type(error).__name__}: {error}): replace the file or drop its record."
         ) from error
+
+
+def as_picture(image: Any) -> Any:
+    """An array or a Pillow picture as it is, and a file read; a processor would open any format, addresses too.
+
+    Raises:
+        PcvrError: it is nothing of this.
+    """
+    if isinstance(image, str | Path):
+        return read_picture(Path(image))
+    if not isinstance(image, PilImage.Image) and len(getattr(image, "shape", ())) != 3:
+        raise PcvrError(
+            f"a picture is {shown(image)}: give a uint8 array [H, W, 3], a Pillow picture, or the path of a file."
+        )
+    return image

@@ -76,9 +76,10 @@ def prompt_rows(
     vlm: VisionLanguageModel, images: Sequence[Image], prompts: Sequence[str]
 ) -> Iterator[tuple[int, Batch]]:
     """Each picture with its prompt as tensors without padding, with its place; pictures are looked at one by one."""
+    from pcvr.data.pictures import as_picture
     from pcvr.data.sample import Sample
 
-    asked = ((i, Sample(str(i), images[i], prompts[i], "")) for i in range(len(images)))
+    asked = ((i, Sample(str(i), as_picture(images[i]), prompts[i], "")) for i in range(len(images)))
 
     def make(of: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
         return [row for chunk in _together(of, samples) for row in _prompt_rows(of, chunk)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pcvr.data.pictures import as_picture
 from pcvr.errors import PcvrError
 from pcvr.models.conversation import asked
 from pcvr.models.families import Family
@@ -60,12 +61,17 @@ class VisionLanguageModel:
         return {k: v.to(self.device) for k, v in self.prepare(images, prompts).items()}
 
     def prepare(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """As `encode`, but left where it was made."""
+        """As `encode`, but left where it was made.
+
+        Raises:
+            PcvrError: a picture is none, or a prompt holds the token that stands for one.
+        """
         texts = [self.prompt(p) for p in prompts]
         begin = self.tokenizer.bos_token
         # A template that writes the beginning itself would get a second one from the tokenizer.
         twice = bool(begin) and texts[0].startswith(begin)
-        given = list(images) if self.family.layout == "picture" else [[image] for image in images]
+        pictures = [as_picture(image) for image in images]
+        given = pictures if self.family.layout == "picture" else [[picture] for picture in pictures]
         encoded = self.processor(
             images=given, text=texts, return_tensors="pt", padding=True, add_special_tokens=not twice
         )

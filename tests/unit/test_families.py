@@ -172,6 +172,23 @@ def test_the_view_reaches_the_tower(vlm: VisionLanguageModel, operator: str) -> 
         assert grid.any() and not grid.all()
 
 
+@pytest.mark.parametrize("name", ["llava", "llava_next"])
+@pytest.mark.parametrize("layers", [[-2, -1], [1, 0, 1], [-1]])
+def test_a_connector_that_reads_several_layers(name: str, layers: list[int], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, processor = BUILDERS[name]()
+    model.config.vision_feature_layer = layers
+    loud(type(model)(model.config)).save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    vlm = pcvr.load(tmp_path / "model", device="cpu")
+    data = EncodedData(vlm, pcvr.open_data("scenes", n=4))
+    with torch.inference_mode():
+        plain = answers(vlm, data.batch([2, 0, 3])).logits
+        assert data.keep_features(batch_size=2)
+        assert data[0]["features"].shape[-1] == len(layers) * model.config.vision_config.hidden_size
+        assert torch.allclose(answers(vlm, data.batch([2, 0, 3])).logits, plain, atol=1e-4)
+
+
 def test_laying_out_undoes_itself(vlm: VisionLanguageModel) -> None:
     from pcvr.models.layout import with_tiles
 

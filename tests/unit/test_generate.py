@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,20 @@ def test_pictures_of_other_kinds_and_sizes(tiny: VisionLanguageModel, images: li
     assert generate(tiny, [PilImage.fromarray(images[0])], PROMPTS[:1], 4) == expected  # type: ignore[list-item]
     sizes = [np.full(size, 80, dtype=np.uint8) for size in ((7, 90, 3), (130, 48, 3), (48, 48, 3))]
     assert len(generate(tiny, sizes, ["what?"] * 3, 2)) == 3
+
+
+def test_files_are_read_and_other_things_refused(
+    tiny: VisionLanguageModel, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    PilImage.fromarray(images[0]).save(tmp_path / "a.png")
+    expected = generate(tiny, images[:1], PROMPTS[:1], 4)
+    assert generate(tiny, [tmp_path / "a.png"], PROMPTS[:1], 4) == expected  # type: ignore[list-item]
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    for path in ("b.png", "http://localhost/a.png"):
+        with pytest.raises(PcvrError, match="cannot read the picture"):
+            generate(tiny, [str(tmp_path / path)], PROMPTS[:1], 4)  # type: ignore[list-item]
+    with pytest.raises(PcvrError, match=r"a picture is None: give a uint8 array"):
+        generate(tiny, [None], PROMPTS[:1], 4)  # type: ignore[list-item]
 
 
 def test_nothing_asked_nothing_said(tiny: VisionLanguageModel) -> None:
