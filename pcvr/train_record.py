@@ -32,7 +32,8 @@ def training_record(result: FinetuneResult, command: str | None = None) -> dict[
     Returns:
         ``model``, ``defense`` (name and options), ``config``, ``seed``, ``data`` and ``clean`` (name, task, samples,
         fingerprint, and what the manifest says where they are poisoned), ``device``, ``processes``, ``seconds``,
-        ``stopped``, ``cut`` (answers cut to the context), ``history``, ``versions``, ``date`` and ``command``.
+        ``stopped``, ``cut`` (answers cut to the context), ``notes`` (what the defence is not sure of), ``history``,
+        ``versions``, ``date`` and ``command``.
     """
     run, rule = result.run, result.defense
     return {
@@ -48,6 +49,7 @@ def training_record(result: FinetuneResult, command: str | None = None) -> dict[
         "seconds": round(result.seconds, 2),
         "stopped": result.stopped,
         "cut": result.cut,
+        "notes": list(result.notes),
         "history": result.history,
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),

@@ -63,6 +63,18 @@ class FinetuneResult:
         """How many answers, of the samples read, were cut to the model's context."""
         return len(self.run.data.cut)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the defence is not sure of, one sentence each; empty where there is nothing to say."""
+        return self.defense.notes(self.run)
+
+    def __str__(self) -> str:
+        """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""
+        last = self.history[-1] if self.history else {"step": 0}
+        loss = f", last loss {last['loss']:.3f}" if "loss" in last else ""
+        told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s{loss}"
+        return "\n".join([told, *(f"note: {note}" for note in self.notes)])
+
     def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
         """Write the adapter to `folder` (plain peft opens it), whole or not at all.
 

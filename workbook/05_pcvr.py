@@ -695,7 +695,11 @@ print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # %%
 del early, run, runs, parts, late_run  # they hold pictures as tensors; the next training makes its own
 result = pcvr.finetune(base, poisoned, defense=rule, config=config)  # about 50 seconds
-print(f"{result.seconds:.0f} s")
+print(result)
+
+# %% [markdown]
+# Steps and seconds, and a line for each thing that the gate is not sure of (`result.notes`): too few samples, groups of
+# scores that overlap, a look before any training. With the parameters as shipped it has nothing to say.
 
 # %%
 from pcvr.plots.training import history_curves

@@ -139,5 +139,7 @@ def train(
             took = result.config
             how = f"{took.steps} steps with defence {defense} in {result.seconds:.1f} s, learning rate {took.peak:g}"
             typer.echo(f"{out}: {how}")
+            for note in result.notes:
+                typer.echo(f"note: {note}", err=True)
     finally:
         processes.leave()

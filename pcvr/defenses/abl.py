@@ -116,6 +116,15 @@ class ABL(Defense):
         fit("train", share=1 - self.early - self.late, rows=kept)
         fit("unlearn", share=self.late, rate=self.late_rate, rows=kept + taken * max(1, len(kept) // len(taken)))
 
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """Whether the portion came to less than a sample."""
+        if self.portion * (count := len(run.data)) >= 1:
+            return ()
+        return (
+            f"Defence 'abl' isolated a sample although its portion, {self.portion:g} of {count} samples, is less than "
+            "one: give more data, or a larger portion.",
+        )
+
 
 def sample_losses(said: Answers) -> Tensor:
     """Mean cross-entropy of each sample's answer tokens: ``[B]``, nats.

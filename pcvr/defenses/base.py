@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -77,6 +78,10 @@ class Defense:
         """The whole training: by default one stage. What is done between or after stages goes here too."""
         fit()
 
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """What the defence is not sure of after a training, for people to read: one sentence each, by default none."""
+        return ()
+
     def answer(
         self,
         vlm: VisionLanguageModel,
@@ -95,3 +100,19 @@ class Defense:
             state: what the defence learned (``run.state``), for those that cannot do without.
         """
         return generate(vlm, images, prompts)
+
+
+def few_trusted(name: str, count: int, share: float) -> tuple[str, ...]:
+    """A note where `share` of the trusted samples is less than one, so that they cannot say which value it exceeds.
+
+    Args:
+        name: of the defence.
+        count: how many trusted samples there were.
+        share: how many of them may lie above the threshold, in (0, 1).
+    """
+    if count * share >= 1:
+        return ()
+    return (
+        f"Defence {name!r} had few trusted samples ({count}) for a threshold that a share of {share:g} may exceed, "
+        f"less than one of them: give at least {ceil(1 / share)}, or expect another rate on clean inputs.",
+    )

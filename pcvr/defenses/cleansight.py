@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from pcvr.checks import is_number
-from pcvr.defenses.base import Defense, Generate
+from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
 from pcvr.models.attending import mean_attention, without_tokens
 from pcvr.run import batches
@@ -105,6 +105,11 @@ class CleanSight(Defense):
         if run.clean is None:
             raise PcvrError(f"defence {self.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
         run.state.update(self.calibrate(run.vlm, run.clean.data))
+
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """Whether trusted samples were too few for the threshold."""
+        known = run.state.get(self.name)  # nothing, where the training was stopped
+        return () if known is None else few_trusted(self.name, len(known.distances), self.false_alarms)
 
     def calibrate(self, vlm: VisionLanguageModel, clean: Dataset) -> dict[str, Any]:
         """Set mean, spread and threshold for a model that is trained already.

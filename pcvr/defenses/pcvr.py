@@ -20,7 +20,7 @@ from pcvr.defenses import suspicion
 from pcvr.defenses.base import Defense
 from pcvr.defenses.restore import restore
 from pcvr.defenses.scoring import OVER
-from pcvr.defenses.suspicion import GATES, SMALLEST_BATCH
+from pcvr.defenses.suspicion import FIRST_LOOK, GATES, SMALLEST_BATCH
 from pcvr.defenses.terms import DIVERGENCES, ENTROPY, MOST, entropy, feature_agreement, pull_apart, pull_together
 from pcvr.errors import PcvrError
 from pcvr.views import PatchView
@@ -124,8 +124,12 @@ class PCVR(Defense):
             raise PcvrError(f"score_at must hold shares of the training in (0, 1), got {self.score_at}.")
 
     def looks(self, steps: int) -> list[int]:
-        """The steps, of `steps`, before which the gate looks; the first is also where the regulariser begins."""
-        return sorted({round(at * steps) for at in self.score_at})
+        """The steps, of `steps`, before which the gate looks; the first is also where the regulariser begins.
+
+        None comes before training has changed the model, unless there is but one step.
+        """
+        first = min(FIRST_LOOK, steps - 1)
+        return sorted({max(first, round(at * steps)) for at in self.score_at})
 
     def begin(self, run: Run) -> None:
         """No sample is suspicious before the first look."""
@@ -160,6 +164,10 @@ class PCVR(Defense):
         if len(rows) and (self.apart_weight or self.feature_weight):
             loss = loss + strength * self._apart(run, batch, said.of(rows), rows, push[rows], gate.sum())
         return loss
+
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """What the gate is not sure of: few samples, groups that overlap, a look before any training."""
+        return suspicion.notes(self, run)
 
     def _strength(self, run: Run) -> float:
         """How far the regulariser has grown: linearly over `ramp` of the training."""

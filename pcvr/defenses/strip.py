@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy
 
 from pcvr.checks import check_choice, check_whole, is_number
 from pcvr.data.sample import Sample
-from pcvr.defenses.base import Defense, Generate
+from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Batch, collate, encode_samples
 from pcvr.models.generate import generate as greedy
@@ -103,6 +103,11 @@ class Strip(Defense):
         if run.clean is None:
             raise PcvrError(f"defence {self.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
         run.state.update(self.calibrate(run.vlm, run.clean.data))
+
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """Whether trusted samples were too few for the threshold."""
+        known = run.state.get(self.name)  # nothing, where the training was stopped
+        return () if known is None else few_trusted(self.name, len(known.stability), self.false_refusals)
 
     def calibrate(self, vlm: VisionLanguageModel, clean: Dataset) -> dict[str, Any]:
         """Set the threshold of a model that is trained already.

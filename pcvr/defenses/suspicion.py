@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pcvr.defenses import restore
-from pcvr.defenses.gate import FLOOR, fit_gate
+from pcvr.defenses.gate import FLOOR, doubts, fit_gate
 from pcvr.defenses.scoring import divergence_of, known, score
 from pcvr.defenses.terms import entropy
 
@@ -27,6 +27,9 @@ KEEP = 0.7
 """Share of the old value in a running score."""
 LEAST = 0.05
 """What is less suspicious than this is left as it is."""
+FIRST_LOOK = 2
+"""No look comes before this step: with a warm-up the learning rate of step 0 is zero, so that a look before step 1
+still sees the model before fine-tuning."""
 SMALLEST_BATCH = 4
 """Fewer samples say nothing about what is usual in a batch."""
 
@@ -45,6 +48,11 @@ def look(rule: PCVR, run: Run) -> bool:
     if run.step in rule.looks(run.steps) and all(done["step"] != run.step for done in run.state["scorings"]):
         _score(rule, run)
     return bool(run.state["scorings"])
+
+
+def notes(rule: PCVR, run: Run) -> tuple[str, ...]:
+    """What the gates that fit a mixture are not sure of; the other two do not look at the data as a whole."""
+    return doubts(run.state.get("scorings", ()), FIRST_LOOK) if rule.gate in ("two_stage", "running") else ()
 
 
 def _score(rule: PCVR, run: Run) -> None:
@@ -119,6 +127,8 @@ def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
     restore.judge(run, (~suspect).nonzero()[:, 0].tolist())
     restore.remember(run, suspect.nonzero()[:, 0].tolist())
     run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
+    if found.flagged.any():
+        run.log["certainty"] = found.certainty
 
 
 def _fresh(rule: PCVR, run: Run, batch: Batch, said: Answers) -> Tensor:

@@ -133,6 +133,7 @@ def status_line(job: TrainingJob) -> str:
         return f'<div role="alert">{escape(str(job.error) or type(job.error).__name__)}</div>'
     if job.finished:
         text = f"Stopped at step {recorder.step}." if recorder.stopped else f"Done after {recorder.step} steps."
+        text = escape(" ".join([text, *job.result().notes]))
     elif job.running:
         if recorder.stopped:
             text = "Stopping after this step."

@@ -113,12 +113,14 @@ class TestTrain:
         more = ("--defense", "pcvr", "--defense-option", "view=mean:1", "--defense-option", "cap=0.3", "--clean", 6)
         how = ("--batch-size", 8, "--accumulation", 2, "--precision", "bf16", "--checkpoints", "kept", "--every", 2)
         code, out, err = pcvr("train", "adapter", *words, *more, *how)
-        assert (code, err) == (0, "")
+        assert code == 0
         assert out.startswith("adapter: 4 steps with defence pcvr in ")
         record = json.loads(Path("adapter/record.json").read_text(encoding="utf-8"))
         assert record["config"] == asdict(
             TrainConfig(steps=4, batch_size=8, seed=3, accumulation=2, precision="bf16", learning_rate=4e-3)
         )
+        assert "few scores (20)" in record["notes"][0]
+        assert err == "".join(f"note: {note}\n" for note in record["notes"])
         assert record["defense"]["name"] == "pcvr"
         assert PCVR(**{**record["defense"]["options"], "view": PatchView("mean", 1, level="features")}).cap == 0.3
         assert record["defense"]["options"]["view"]["operator"] == "mean"

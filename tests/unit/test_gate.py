@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcvr.defenses.gate import fit_gate
+from pcvr import PCVR
+from pcvr.defenses.base import few_trusted
+from pcvr.defenses.gate import CERTAIN, ENOUGH, Gate, doubts, fit_gate
 
 
 def mixture(n: int, share: float, seed: int, low: float = 0.004, high: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
@@ -83,3 +85,83 @@ def test_zeros_and_single_precision_are_taken() -> None:
     gate = fit_gate(scores.astype(np.float32))
     assert gate.found
     assert ((gate.suspicion > 0.5) == truth).mean() > 0.99
+
+
+def told(scores: np.ndarray, step: int = 5) -> tuple[str, ...]:
+    return doubts([{"step": step, "gate": fit_gate(scores)}], first=2)
+
+
+def heap(n: int, seed: int) -> np.ndarray:
+    return np.exp(np.random.default_rng(seed).normal(np.log(0.1), 0.45, n))
+
+
+class TestDoubts:
+    @pytest.mark.parametrize("n", [ENOUGH, 2000])
+    @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
+    def test_a_group_that_stands_apart_is_beyond_doubt(self, n: int, share: float) -> None:
+        for seed in range(3):
+            assert told(mixture(n, share, seed)[0]) == ()
+
+    def test_the_certainty_is_the_share_of_the_flagged_that_are_rightly_so(self) -> None:
+        for low in (0.02, 0.03):
+            scores, truth = mixture(5000, 0.1, 0, low)
+            gate = fit_gate(scores)
+            assert gate.flagged.sum() > 100
+            assert gate.certainty == pytest.approx(truth[gate.flagged].mean(), abs=0.1)
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_heaps_that_overlap(self, seed: int) -> None:
+        gate = fit_gate(mixture(2000, 0.1, seed, low=0.05)[0])
+        assert gate.found and gate.certainty < CERTAIN
+        (note,) = told(mixture(2000, 0.1, seed, low=0.05)[0])
+        assert "overlap at step 5" in note and f"of {gate.flagged.sum()} flagged" in note
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_of_one_heap_hardly_any_sample_is_flagged_and_never_with_certainty(self, seed: int) -> None:
+        scores = heap(1000, seed)
+        (note,) = told(scores)
+        assert "no sample was held back: that is right if none is poisoned" in note or "overlap" in note
+        assert fit_gate(scores).flagged.mean() <= 0.05
+
+    @pytest.mark.parametrize("n", [4, 50, ENOUGH - 1])
+    def test_few_scores(self, n: int) -> None:
+        scores, _ = mixture(n, 0.25, 0)
+        assert f"few scores ({n})" in told(scores)[0] and f"fewer than {ENOUGH}" in told(scores)[0]
+
+    def test_the_bound_is_where_one_heap_no_longer_passes_for_two(self) -> None:
+        """The simulation behind `ENOUGH`, with fewer draws."""
+        sure = {n: sum(sure_of_some(heap(n, seed)) for seed in range(60)) for n in (20, ENOUGH)}
+        assert sure[ENOUGH] <= 1 < 6 <= sure[20]
+
+    @pytest.mark.parametrize(("step", "said"), [(0, True), (1, True), (2, False)])
+    def test_a_look_before_any_training(self, step: int, said: bool) -> None:
+        notes = told(mixture(500, 0.05, 0)[0], step)
+        assert [f"before any training (step {step})" in note for note in notes] == [True] * said
+
+    def test_the_least_certain_look_counts_since_what_it_flags_stays_flagged(self) -> None:
+        sure, unsure = (Gate(np.array([p] * 9 + [0.0] * 300), 4.0, 0.03, True) for p in (0.99, 0.7))
+        looks = [{"step": 5, "gate": unsure}, {"step": 50, "gate": sure}]
+        (note,) = doubts(looks, first=2)
+        assert "at step 5: of 9 flagged samples it expects 30 %" in note
+        assert doubts(looks[1:], first=2) == ()
+
+    def test_no_look_and_equal_scores(self) -> None:
+        assert "has not looked" in doubts([], first=2)[0]
+        assert "no sample was held back" in told(np.full(500, 0.1))[0]
+
+
+def sure_of_some(scores: np.ndarray) -> bool:
+    gate = fit_gate(scores)
+    return bool(gate.flagged.any() and gate.certainty >= CERTAIN)
+
+
+def test_no_look_comes_before_training_has_changed_the_model() -> None:
+    looks = {steps: PCVR().looks(steps) for steps in (1, 2, 3, 40, 119, 120, 200, 400, 2000)}
+    assert looks == {1: [0], 2: [1], 3: [2], 40: [2], 119: [2], 120: [2], 200: [2], 400: [5], 2000: [25]}
+    assert PCVR(score_at=(0.01, 0.02, 0.5)).looks(40) == [2, 20]
+
+
+def test_few_trusted_samples() -> None:
+    assert few_trusted("strip", 100, 0.01) == few_trusted("strip", 4, 0.5) == ()
+    (note,) = few_trusted("strip", 99, 0.01)
+    assert "'strip' had few trusted samples (99)" in note and "at least 100" in note

@@ -64,10 +64,11 @@ def test_in_a_running_loop_it_follows_by_itself(tiny: VisionLanguageModel) -> No
 
 
 def test_done_and_wrong(tiny: VisionLanguageModel) -> None:
-    _, controls = live_training(tiny, Numbers(8), config=TrainConfig(steps=2, batch_size=4))
+    _, controls = live_training(tiny, Numbers(8), "pcvr", TrainConfig(steps=2, batch_size=4))
     controls.start.click()
     assert not controls.result(timeout=60).stopped
     assert "Done after 2 steps." in controls.status.value
+    assert "The gate had few scores (8)" in controls.status.value
     _, controls = live_training(tiny, Numbers(8), "no such <defence>")
     controls.start.click()
     with pytest.raises(ValueError, match="unknown defence"):
