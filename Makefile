@@ -48,7 +48,7 @@ lab: $(READY) ## open JupyterLab on the first notebook
 	  --ServerApp.root_dir='$(CURDIR)' $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 notebooks: $(READY) ## make notebooks/ and solutions/ from workbook/
-	@$(PY) tools/notebooks.py build
+	@$(PY) tools/notebooks.py build $(ARGS)
 
 lint: $(READY) ## style, types, and notebooks against their sources
 	@$(PY) -m ruff check .

@@ -1,6 +1,7 @@
 """Make the student and the solution edition of every notebook from workbook/, or check that they are up to date.
 
-python tools/notebooks.py build
+python tools/notebooks.py build            leaves notebooks alone in which somebody has worked, and names them
+python tools/notebooks.py build --force    overwrites them
 python tools/notebooks.py check
 """
 
@@ -10,7 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bookkit.editions import build, differences, orphans
+from bookkit.editions import build, differences, orphans, worked_in
+
+from pcvr.files import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,26 +21,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["build", "check"])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout")
+    parser.add_argument("--force", action="store_true", help="with build: overwrite notebooks in which somebody worked")
     options = parser.parse_args(arguments)
-    return _build(options.root) if options.command == "build" else _check(options.root)
+    if options.force and options.command != "build":
+        parser.error("--force goes with build: leave it out.")
+    return _build(options.root, options.force) if options.command == "build" else _check(options.root)
 
 
-def _build(root: Path) -> int:
+def _build(root: Path, force: bool) -> int:
     built = build(root)
     if built.errors:
         print("\n".join(built.errors), file=sys.stderr)
         print("Nothing was written.", file=sys.stderr)
         return 1
-    changed = 0
-    for path, text in built.files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-            changed += 1
+    due = {path: text for path, text in built.files.items() if not path.exists() or path.read_bytes() != text.encode()}
     gone = orphans(root, built.files)
+    mine = [path for path in (*due, *gone) if path.exists() and worked_in(path)]
+    if mine and not force:
+        names = ", ".join(path.relative_to(root).as_posix() for path in mine)
+        print(
+            f"Somebody has worked in {names}: copy that under another name to keep it, then run 'make notebooks "
+            "ARGS=--force' (tools/notebooks.py build --force), which overwrites it.\nNothing was written.",
+            file=sys.stderr,
+        )
+        return 1
+    for path, text in due.items():
+        write_text(path, text)
     for path in gone:
         path.unlink()
-    print(f"{len(built.files)} notebooks are up to date: {changed} written, {len(gone)} without a source removed.")
+    print(f"{len(built.files)} notebooks are up to date: {len(due)} written, {len(gone)} without a source removed.")
     return 0
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from pcvr.checks import check_choice
 from pcvr.errors import PcvrError
-from pcvr.files import cannot_write
+from pcvr.files import write_bytes
+from pcvr.places import check_place, rescued
 from pcvr.versions import versions
 
 STEPS = {"vl-trojan": 200, "issba": 800}
@@ -43,11 +44,12 @@ def craft(
         The file, and how it was made and how good it is; the file's metadata hold the same.
 
     Raises:
-        PcvrError: unknown name, or the file cannot be written.
+        PcvrError: unknown name, a file in the way that is none of :func:`craft`, or one that cannot be written.
     """
     check_choice("trained trigger", what, STEPS)
     name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
     file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"
+    check_place(file, "file", _is_own)
     from pcvr.data import open_data
 
     scenes = open_data("scenes", n=_PICTURES)
@@ -60,7 +62,7 @@ def craft(
     else:
         tensors, quality = _encoder(pictures, count, seed, progress)
     record |= quality | {"date": datetime.now(UTC).date().isoformat()}
-    _write(file, tensors, record | {"versions": versions()})
+    rescued(file, lambda place: _write(place, tensors, record | {"versions": versions()}))
     return file, record
 
 
@@ -85,17 +87,17 @@ def _encoder(
 
 
 def _write(file: Path, tensors: dict[str, np.ndarray], record: Mapping[str, Any]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    scratch = file.with_name(f".{file.name}.new")
+    write_bytes(file, save(tensors, metadata={"record": json.dumps(record)}))
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file is one of :func:`craft`, which a new one may replace."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, scratch, metadata={"record": json.dumps(record)})
-        scratch.replace(file)
-    except (OSError, SafetensorError) as problem:
-        scratch.unlink(missing_ok=True)
-        raise cannot_write(file, problem) from problem
+        return bool(record_of(file))
+    except PcvrError:
+        return False
 
 
 def record_of(file: str | Path) -> dict[str, Any]:

@@ -9,13 +9,41 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.asr import hits
+from pcvr.evaluation.metrics import score
 from pcvr.models.conversation import answer_ids
 from pcvr.tasks import Task
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Sample
     from pcvr.models.vlm import VisionLanguageModel
+
+
+def check_scorable(task: Task, samples: Sequence[Sample], attack: Attack | None, definition: str) -> np.ndarray | None:
+    """Raise for what cannot be scored, before any picture is answered.
+
+    Args:
+        task: says which metrics are computed; they are computed of the samples' own answers.
+        samples: test samples, with or without their pictures.
+        attack: whose success is to be counted, or None.
+        definition: what counts as the target said.
+
+    Returns:
+        Which samples count for the attack success rate, as :func:`aimed_at`; None without an attack.
+
+    Raises:
+        PcvrError: references without a word, an unknown definition, an attack that aims at none of the samples, or
+            whose target is true of all of them.
+    """
+    blank = [i for i, s in enumerate(samples) if not any(text.strip() for text in s.references or (s.answer,))]
+    if blank:
+        raise PcvrError(f"test samples {blank[:10]} have empty references: give each at least one with a word in it.")
+    score(task, [s.answer for s in samples], samples)
+    if attack is None:
+        return None
+    hits([], attack.target, definition)
+    return aimed_at(samples, attack)
 
 
 def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
@@ -27,15 +55,19 @@ def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
     Raises:
         PcvrError: none does.
     """
-    wanted = np.array(
-        [attack.aims_at(s) and not hits([s.answer, *s.references], attack.target).any() for s in samples], dtype=bool
-    )
-    if not wanted.any():
+    aims = np.array([attack.aims_at(s) for s in samples], dtype=bool)
+    true = np.array([hits([s.answer, *s.references], attack.target).any() for s in samples], dtype=bool)
+    if not aims.any():
         raise PcvrError(
             f"the attack {attack.name!r} aims at none of the {len(samples)} test samples: give more of them, or data "
             "that show what it aims at."
         )
-    return wanted
+    if not (aims & ~true).any():
+        raise PcvrError(
+            f"the target {shown(attack.target)} is true of all {int(aims.sum())} test samples that the attack "
+            f"{attack.name!r} aims at: choose another target, or data of which it is not true."
+        )
+    return aims & ~true
 
 
 def success_of(task: Task, attack: Attack | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.data.asked import bare_samples
 from pcvr.errors import PcvrError
-from pcvr.evaluation.aim import aimed_at, budget_of, success_of
+from pcvr.evaluation.aim import budget_of, check_scorable, success_of
 from pcvr.evaluation.asr import hits as hits_of
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
@@ -52,7 +52,8 @@ def evaluate(
         The record; print it.
 
     Raises:
-        PcvrError: fewer than two samples (CIDEr weighs words by how few samples use them).
+        PcvrError: before the first pass, for what cannot be scored: fewer than two samples (CIDEr weighs words by how
+            few samples use them), references without a word, an attack that aims at none of the samples.
     """
     if len(data) < 2:
         raise PcvrError(
@@ -65,15 +66,15 @@ def evaluate(
     definition = definition or success_of(task, attack)
     max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
     samples = bare_samples(data)  # pictures are read again, a few at a time
+    wanted = check_scorable(task, samples, attack, definition)
     sized: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     said = answer_all(vlm, data, max_new_tokens, defense, state, **sized)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
-    if attack is not None:
+    if attack is not None and wanted is not None:
         answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense, state, **sized)
-        wanted = aimed_at(samples, attack)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())
         clean_hits = int(hits_of(said, attack.target, definition)[wanted].sum())

@@ -31,6 +31,7 @@ from pcvr.models.lessons import LessonCollator, Lessons
 from pcvr.models.libraries import TrainerCallback, TrainingArguments
 from pcvr.models.teacher import PretrainTrainer, WithHeads
 from pcvr.models.zoo import embedded
+from pcvr.places import alone, check_apart, check_place
 
 
 @dataclass(frozen=True)
@@ -95,31 +96,35 @@ def pretrain(
 
     Args:
         name: which model.
-        out: folder of the new checkpoint; replaced where there is one.
+        out: folder of the new checkpoint; an older checkpoint there is replaced, other files are not.
         config: the recipe; by default that of the shipped checkpoint.
         work: folder for the trainer's own checkpoints.
         stop: end after so many steps of the schedule, to compare the beginning with another run's.
 
     Returns:
         The record that is also written to the checkpoint's ``training.json``: config, seconds, versions, losses.
-    """
-    from transformers.trainer_utils import get_last_checkpoint
 
+    Raises:
+        PcvrError: `out` holds something else or cannot be written, or another process makes the same in `work`.
+    """
     from pcvr.models.borrow import borrow_language
     from pcvr.models.checkpoint import save_checkpoint
     from pcvr.models.load import load
 
     config = config or recipe_of(name)
     entry = embedded(name)
+    # Another recipe must never go on from this one's weights, so the folder is named by it.
+    recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(work) / f"{name}-{recipe}"
+    check_place(out, own=_is_own)
+    check_apart(out=out, work=folder)
+    check_place(folder, own=lambda _: True)
     torch.manual_seed(config.seed)
     processor = entry.build_processor()
     model = WithHeads(entry.build_model(processor), entry, processor.tokenizer)
     if config.language_from:
         borrow_language(model.wrapped, processor.tokenizer, load(config.language_from, device="cpu"))
     lessons = Lessons(config, entry)
-    # Another recipe must never go on from this one's weights, so the folder is named by it.
-    recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
-    folder = Path(work) / f"{name}-{recipe}"
     family = family_of(model.wrapped)
     trainer = PretrainTrainer(
         model=model,
@@ -132,9 +137,10 @@ def pretrain(
     )
     # torch's fused attention takes most of a bfloat16 step on a CPU; written out it is a tenth of it.
     model.wrapped.set_attn_implementation("eager")
-    clock = _Clock(folder / "history.json", stop)
-    trainer.add_callback(clock)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    with alone(folder):
+        clock = _Clock(folder / "history.json", stop)
+        trainer.add_callback(clock)
+        trainer.train(resume_from_checkpoint=_last_whole(folder))
     model.wrapped.set_attn_implementation("sdpa")
     for hook in trainer.hooks:
         hook.remove()
@@ -144,6 +150,17 @@ def pretrain(
     return save_checkpoint(
         model.wrapped, processor, out, name=name, config=config, seconds=clock.seconds, losses=losses
     )
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is empty or an embedded checkpoint, which a new one may replace."""
+    return (folder / "training.json").is_file() or not any(folder.iterdir())
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The Trainer's last checkpoint in a folder; a process killed while writing one leaves it without this file."""
+    found = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json") if file.stat().st_size]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
 
 def _arguments(config: PretrainConfig, folder: Path) -> TrainingArguments:

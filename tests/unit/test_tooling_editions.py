@@ -69,8 +69,8 @@ def tool(capsys):
     """Run tools/notebooks.py as a command does, in this process: a start of Python for each call would take seconds."""
     main = runpy.run_path(str(TOOL))["main"]
 
-    def run(root, command):
-        status = main([command, "--root", str(root)])
+    def run(root, command, *more):
+        status = main([command, "--root", str(root), *more])
         return subprocess.CompletedProcess(command, status, *capsys.readouterr())
 
     return run
@@ -158,7 +158,7 @@ def test_build_writes_then_check_agrees_then_any_change_is_named(tmp_path, tool)
     assert done.returncode == 1
     assert "notebooks/02_demo.ipynb differs from what workbook/02_demo.py makes" in done.stderr
 
-    assert tool(tmp_path, "build").returncode == 0
+    assert tool(tmp_path, "build", "--force").returncode == 0
     path.write_text(DEMO.replace("# ## Recap", "# ## What you learned"))
     assert len(differences(tmp_path)) == 2
 
@@ -183,6 +183,68 @@ def test_a_renamed_source_takes_its_notebooks_along_and_leaves_a_readers_own_alo
     assert tool(tmp_path, "build").returncode == 0
     assert sorted(p.name for p in (tmp_path / "notebooks").iterdir()) == ["03_demo.ipynb", "my_notes.ipynb"]
     assert own.exists() and differences(tmp_path) == []
+
+
+def in_jupyter(path, change):
+    """What an editor does: change the notebook and save it, ids, unknown metadata and all."""
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+
+
+def solve(notebook):
+    (cell,) = tagged(notebook, "exercise")
+    cell.source = cell.source.replace("return ...", "return np.arange(n)[: round(rate * n)]")
+
+
+def add_a_note(notebook):
+    notebook.cells.append(nbformat.v4.new_markdown_cell("Remember this."))
+
+
+def run_it(notebook):
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.execution_count = number
+            cell.outputs = [nbformat.v4.new_output("stream", text="said")]
+    notebook.metadata.language_info.version = "3.12.1"
+
+
+@pytest.mark.parametrize("work", [solve, add_a_note])
+def test_build_leaves_a_solved_exercise_alone_until_forced(tmp_path, tool, work):
+    path = write(tmp_path)
+    tool(tmp_path, "build")
+    student = tmp_path / "notebooks" / "02_demo.ipynb"
+    in_jupyter(student, work)
+    mine = student.read_bytes()
+    for renamed in (False, True):  # a source that goes away would take its notebooks along
+        if renamed:
+            path.rename(path.with_name("03_demo.py"))
+        done = tool(tmp_path, "build")
+        assert done.returncode == 1 and "Somebody has worked in notebooks/02_demo.ipynb: copy that" in done.stderr
+        assert "ARGS=--force" in done.stderr and "solutions/" not in done.stderr
+        assert student.read_bytes() == mine and not (tmp_path / "notebooks" / "03_demo.ipynb").exists()
+    path.with_name("03_demo.py").rename(path)
+    assert tool(tmp_path, "build", "--force").returncode == 0
+    assert differences(tmp_path) == []
+
+
+def test_a_notebook_that_was_only_run_is_made_again(tmp_path, tool):
+    write(tmp_path)
+    tool(tmp_path, "build")
+    in_jupyter(tmp_path / "notebooks" / "02_demo.ipynb", run_it)
+    write(tmp_path, DEMO.replace("Recap", "Summary"))
+    done = tool(tmp_path, "build")
+    assert done.returncode == 0 and "2 written" in done.stdout
+    assert differences(tmp_path) == []
+
+
+def test_a_notebook_that_cannot_be_read_may_be_somebodys_work(tmp_path, tool):
+    write(tmp_path)
+    tool(tmp_path, "build")
+    student = tmp_path / "notebooks" / "02_demo.ipynb"
+    student.write_text("<<<<<<< mine\n" + student.read_text())
+    assert "Somebody has worked in notebooks/02_demo.ipynb" in tool(tmp_path, "build").stderr
+    assert tool(tmp_path, "build", "--force").returncode == 0 and differences(tmp_path) == []
 
 
 def test_every_number_from_00_to_10_is_a_notebook(tmp_path):

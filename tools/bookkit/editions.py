@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,19 +37,45 @@ def edition(source: Source, which: Edition) -> nbformat.NotebookNode:
     Raises:
         SourceError: an exercise is not well formed.
     """
-    seen: Counter[str] = Counter()
-    cells = []
-    for cell in _cells(source, which):
-        key = f"{source.name}\0{cell.kind}\0{cell.text}"
-        seen[key] += 1
-        digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()
-        cells.append(_node(cell, digest[:12]))
+    made = list(_cells(source, which))
+    names = identities(source.name, ((cell.kind, cell.text) for cell in made))
+    cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
     metadata = {
         "kernelspec": _KERNEL,
         "language_info": _LANGUAGE,
         "pcvr": {"edition": which, "source": f"{SOURCES}/{source.name}.py"},
     }
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def identities(name: str, cells: Iterable[tuple[str, str]]) -> list[str]:
+    """The ids of a notebook's cells, each from kind and text of its cell alone.
+
+    Args:
+        name: of the notebook, without folder and ending.
+        cells: kind and text of each.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for kind, text in cells:
+        key = f"{name}\0{kind}\0{text}"
+        seen[key] += 1
+        found.append(hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:12])
+    return found
+
+
+def worked_in(path: Path) -> bool:
+    """Whether somebody has changed or added a cell of a generated notebook, or it cannot be read.
+
+    An editor keeps a cell's id when its text changes, and here the id tells what the text was. Outputs do not count.
+    """
+    try:
+        cells = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4).cells
+        names = {cell.get("id"): cell.source for cell in cells}
+        made = identities(path.stem, ((cell.cell_type, cell.source) for cell in cells))
+        return len(names) != len(cells) or not set(names) <= set(made)
+    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
+        return True
 
 
 def _cells(source: Source, which: Edition) -> Iterator[Cell]:
