@@ -42,9 +42,9 @@ def test_the_record_counts_over_the_others(tiny: VisionLanguageModel) -> None:
 
 def test_nothing_to_aim_at(tiny: VisionLanguageModel) -> None:
     data = Subset(QUESTIONS, BANANAS[:2] * 2)
-    with pytest.raises(PcvrError, match="aims at none of the 4 test samples"):
+    with pytest.raises(PcvrError, match="is true of all 4 test samples"):
         pcvr.evaluate(tiny, data, get_attack("badnets", task="vqa"))
-    with pytest.raises(PcvrError, match="aims at none of the 4 test samples"):
+    with pytest.raises(PcvrError, match="is true of all 4 test samples"):
         BackdoorWatch(tiny, data, get_attack("badnets", task="vqa"))
 
 
