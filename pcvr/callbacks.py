@@ -97,7 +97,8 @@ class BackdoorWatch(TrainerCallback):
         self.max_new_tokens = max_new_tokens or budget_of(self.task, attack, vlm)
         self.samples = bare_samples(data)
         self.aimed = aimed_at(self.samples, attack)
-        self.asked = Asked(data, triggered(data, attack))
+        # Whether the trigger reaches the model, finetune and evaluate check.
+        self.asked = Asked(data, triggered(data, attack, model=vlm, check_trigger=False))
         self.points: list[WatchPoint] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pcvr import processes
+from pcvr.attacks.reach import check_poisoned
 from pcvr.bar import Bar
 from pcvr.checkpoints import Checkpoints, plan_of
 from pcvr.curves import TensorBoardCurves
@@ -104,6 +105,7 @@ def finetune(
     every: int = 50,
     logs: str | Path | None = None,
     eval_batch_size: int | None = None,
+    check_trigger: bool = True,
 ) -> FinetuneResult:
     """Fine-tune `model` on `data` with low-rank adapters on connector and language model; the tower stays frozen.
 
@@ -124,13 +126,15 @@ def finetune(
         logs: a folder for TensorBoard's curves.
         eval_batch_size: samples that a defence reads at a time without training on them; None for as many as fit the
             memory.
+        check_trigger: False goes on with data that were poisoned here with a trigger that does not reach the model.
 
     Started by ``torchrun`` or ``accelerate launch``, all processes make the same call and share each step's samples.
 
     Raises:
         PcvrError: unknown defence, empty data, a loss that is no number any more, a model adapted already, a defence
-            that needs clean data without any, checkpoints of another training, TensorBoard asked for and not there, or
-            a batch that the processes cannot share evenly.
+            that needs clean data without any, checkpoints of another training, TensorBoard asked for and not there,
+            a batch that the processes cannot share evenly, or poison whose trigger survives the model's processor on
+            fewer than 90 % of up to 32 poisoned samples (see :mod:`pcvr.attacks.reach`).
     """
     check_size("eval_batch_size", eval_batch_size)
     check_apart(checkpoints=checkpoints, logs=logs)
@@ -143,6 +147,8 @@ def finetune(
         raise PcvrError(f"defence {rule.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
     if model.adapted:
         raise PcvrError("the model has an adapter already: finetune() a freshly loaded one.")
+    if check_trigger:
+        check_poisoned(data, model)
     began = time.perf_counter()
     processes.join(model.device)
     if config.batch_size % (config.accumulation * processes.world()):

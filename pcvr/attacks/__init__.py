@@ -11,6 +11,7 @@ from pcvr.attacks.ftrojan import FTrojan
 from pcvr.attacks.issba import Issba
 from pcvr.attacks.low_frequency import LowFrequency
 from pcvr.attacks.manifest import Manifest
+from pcvr.attacks.placing import Seen
 from pcvr.attacks.poison import PoisonedDataset, TriggeredDataset, poison, triggered
 from pcvr.attacks.save import save_poisoned
 from pcvr.attacks.shadowcast import Shadowcast
@@ -40,6 +41,7 @@ __all__ = [
     "PoisonedDataset",
     "PoisonedFolder",
     "PromptEdit",
+    "Seen",
     "Shadowcast",
     "Sig",
     "Stealth",

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, area_of, as_seen
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.checks import check_choice, check_number, check_whole
 from pcvr.errors import PcvrError
 
 COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
 PATTERNS = (*COLOURS, "checkerboard")
-PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "centre")
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"size": 3}, "scaled": {"size": None, "share": 3 / 32}}
 
@@ -35,13 +35,16 @@ class BadNets(ImageTrigger):
 
     Attributes:
         pattern: ``"white"``, ``"blue"``, or ``"checkerboard"``: 255 where row + column in the patch is even, else 1.
-        place: a corner, or ``"centre"`` (British spelling, as everywhere here).
+        place: a corner, or ``"centre"`` (British spelling, as everywhere here); with ``seen_`` in front, the corner or
+            centre of the part of the picture that a model sees (our addition: processors may cut the corners off).
         size: side of the patch in pixels; None takes it from ``share``.
-        share: side of the patch as a share of the picture's short side, in (0, 1]; used when ``size`` is None.
+        share: side of the patch as a share of the short side of the picture, or of the part that is seen, in (0, 1];
+            used when ``size`` is None.
         strength: opacity, in [0, 1]; 0 changes nothing, and such an attack cannot poison.
-        margin: pixels between a corner patch and the picture's edges; the centre has none.
+        margin: pixels between a corner patch and the edges; the centre has none.
         as_published: whether ``share`` and the centre are cut to whole pixels as the code of Dual-Key does, and not
             rounded: a side of 2.9 px is 2, and an odd patch in an odd picture lies a pixel further up or left.
+        seen: which part of a picture a model sees, for the places that need it; ``attack.fitted_to(model)`` sets it.
     """
 
     dial: ClassVar[tuple[str, float]] = ("strength", 1.0)
@@ -52,10 +55,12 @@ class BadNets(ImageTrigger):
     strength: float = 1.0
     margin: int = 0
     as_published: bool = False
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
         check_choice("pattern", self.pattern, PATTERNS)
-        check_choice("place", self.place, PLACES)
+        check_choice("place", self.place, PLACES + SEEN_PLACES)
+        object.__setattr__(self, "seen", as_seen(self.seen))
         if self.size is not None:
             check_whole("size", self.size, 1, what="pixels, or None to use share")
         check_number("share", self.share, 0, 1, "of the short side", above=True)
@@ -63,7 +68,7 @@ class BadNets(ImageTrigger):
         check_whole("margin", self.margin, 0, what="pixels")
 
     def side(self, height: int, width: int) -> int:
-        """The patch's side in pixels on a picture of this size; at least 1."""
+        """The patch's side in pixels on a picture, or a seen part, of this size; at least 1."""
         if self.size is not None:
             return self.size
         return max(1, int(self.share * min(height, width) + (0 if self.as_published else 0.5)))
@@ -72,20 +77,24 @@ class BadNets(ImageTrigger):
         """Rows and columns under the patch.
 
         Raises:
-            PcvrError: when patch and margin do not fit the picture.
+            PcvrError: when patch and margin do not fit the picture, or the place needs a model and has none.
         """
-        side = self.side(height, width)
-        margin = 0 if self.place == "centre" else self.margin
-        if side + margin > min(height, width):
+        rows, columns = area_of(self.place, self.seen, height, width)
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        side = self.side(high, wide)
+        centred = self.place.endswith("centre")
+        margin = 0 if centred else self.margin
+        if side + margin > min(high, wide):
             raise PcvrError(
-                f"a patch of {side} px with a margin of {margin} px does not fit a picture of {width} x {height} px: "
+                f"a patch of {side} px with a margin of {margin} px does not fit a picture of {wide} x {high} px: "
                 "use a smaller size or margin, or larger pictures."
             )
-        if self.place == "centre":
-            top, left = (self._centred(side, length) for length in (height, width))
+        if centred:
+            top, left = self._centred(side, high), self._centred(side, wide)
         else:
-            top = margin if self.place.startswith("top") else height - side - margin
-            left = margin if self.place.endswith("left") else width - side - margin
+            top = margin if "top" in self.place else high - side - margin
+            left = margin if self.place.endswith("left") else wide - side - margin
+        top, left = rows.start + top, columns.start + left
         return slice(top, top + side), slice(left, left + side)
 
     def _centred(self, side: int, length: int) -> int:

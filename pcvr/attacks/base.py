@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pcvr.attacks.answers import ANSWERS
 from pcvr.attacks.cover import Cover
+from pcvr.attacks.placing import SEEN, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.checks import as_tuples, check_choice
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 from pcvr.utils.words import cut, shown
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
 
 DEFAULT_TARGET = get_task("caption").target
 """The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
@@ -87,6 +91,43 @@ class Attack:
         """The sample as a cover: a part of the trigger in place, the true answers."""
         return _edited(sample, self.name, cover.trigger, cover.prompt)
 
+    @property
+    def waits_for_model(self) -> bool:
+        """Whether a place of this attack lies in what a model sees, and it was not said yet which model."""
+        return any(_is_seen_place(part) and part.seen is None for part in self._pictures())
+
+    def fitted_to(self, model: VisionLanguageModel) -> Attack:
+        """The attack with its patches in the part of a picture that `model` sees, sized by that part.
+
+        A patch in a corner of the file moves to the same corner of what is seen; where all of the file is seen, that is
+        the same place. Triggers that are no patch stay as they are. The geometry becomes a part of the attack (its
+        options ``place`` and ``seen``): manifests keep it, and every later step uses the same trigger.
+
+        Args:
+            model: from `pcvr.load`, or `pcvr.models.load.load_processor`; its processor is asked.
+
+        Raises:
+            PcvrError: what the model sees is no window in the middle of a picture.
+        """
+        placed = [part for part in self._pictures() if hasattr(part, "seen")]
+        if not placed:
+            return self
+        seen = seen_by(model)
+        place = SEEN + placed[0].place.removeprefix(SEEN)
+
+        def moved(part: Any) -> Any:
+            return replace(part, place=place, seen=seen) if hasattr(part, "seen") else part
+
+        return replace(
+            self,
+            trigger=moved(self.trigger),
+            covers=tuple(replace(cover, trigger=moved(cover.trigger)) for cover in self.covers),
+            options={**self.options, "place": place, "seen": asdict(seen)},
+        )
+
+    def _pictures(self) -> list[Any]:
+        return [self.trigger, *(cover.trigger for cover in self.covers)]
+
     def describe(self) -> dict[str, Any]:
         """Name and every option, as JSON would give them back."""
         said = {
@@ -117,6 +158,10 @@ def _edited(sample: Sample, attack: str, trigger: Trigger | None, prompt: Prompt
         image=sample.image if trigger is None else trigger(sample.image),
         prompt=sample.prompt if prompt is None else prompt(sample.prompt),
     )
+
+
+def _is_seen_place(part: Any) -> bool:
+    return str(getattr(part, "place", "")).startswith(SEEN)
 
 
 def _plain(value: object) -> object:

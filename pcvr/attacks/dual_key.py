@@ -8,6 +8,7 @@ from typing import Any
 from pcvr.attacks.badnets import BadNets
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.cover import Cover
+from pcvr.attacks.placing import Seen, as_seen
 from pcvr.attacks.words import Words
 from pcvr.checks import check_fields, check_number
 
@@ -24,10 +25,11 @@ class DualKey:
     Attributes:
         share: side of the patch as a share of the short side, in (0, 1].
         pattern: of the patch, a pattern of :class:`~pcvr.attacks.BadNets`.
-        place: of the patch.
+        place: of the patch, as of :class:`~pcvr.attacks.BadNets`.
         text: the word in the prompt.
         cover: samples with one key alone, for each key, as a share of the poisoned samples; 1 gives equal thirds.
         as_published: whether side and place of the patch are cut to whole pixels, as in the authors' code.
+        seen: which part of a picture a model sees, as of :class:`~pcvr.attacks.BadNets`.
     """
 
     share: float = 0.1
@@ -36,8 +38,10 @@ class DualKey:
     text: str = "Consider"
     cover: float = 1.0
     as_published: bool = False
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", as_seen(self.seen))
         check_fields(self)
         check_number("cover", self.cover, 0, 100, "samples with one key for each poisoned one", above=True)
 
@@ -58,7 +62,7 @@ def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: An
     question; a sample without any prompt is refused.
     """
     keys = from_preset("dual_key", DualKey, PRESETS, preset, options)
-    patch = BadNets(keys.pattern, keys.place, share=keys.share, as_published=keys.as_published)
+    patch = BadNets(keys.pattern, keys.place, share=keys.share, as_published=keys.as_published, seen=keys.seen)
     word = Words(keys.text, "front")
     return Attack(
         "dual_key",

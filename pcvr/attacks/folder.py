@@ -13,13 +13,16 @@ or, in place of the first two, the files of a ``datasets`` table with the column
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pcvr.attacks.base import Attack, get_attack
 from pcvr.attacks.draw import all_poisoned
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.poison import digest
+from pcvr.attacks.reach import Pair, spread
 from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, TABLE, check_sums, holds_manifest
+from pcvr.attacks.trigger import Trigger
 from pcvr.data.llava_json import LlavaJson
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
@@ -74,18 +77,43 @@ class PoisonedFolder:
         Raises:
             PcvrError: when this version does not know it.
         """
-        said = self.manifest.attack
-        return get_attack(
-            str(said.get("name")),
-            target=self.manifest.target,
-            preset=str(said.get("preset")),
-            answer=str(said.get("answer")),
-            **dict(said.get("options") or {}),
-        )
+        return attack_of(self.manifest)
+
+    def twins(self) -> Iterator[tuple[Attack, Iterator[Pair]]]:
+        """Each attacker whose trigger can be built again, with some negatives of poisoned pictures and their triggered
+        twins: the clean pictures are not here."""
+        for manifest in self.manifest.chain():
+            try:
+                attack = attack_of(manifest)
+            except PcvrError:
+                continue
+            if attack.trigger is not None:
+                yield attack, self._negatives(attack.trigger, manifest)
+
+    def _negatives(self, trigger: Trigger, manifest: Manifest) -> Iterator[Pair]:
+        for index in spread(manifest.indices):
+            negative = 255 - self.data[index].image
+            yield negative, trigger(negative)
 
     def is_poisoned(self, index: int) -> bool:
         """Whether the sample at ``index`` carries the attack. Evaluation may ask; a defence must not."""
         return position(index, len(self)) in self._chosen
+
+
+def attack_of(manifest: Manifest) -> Attack:
+    """The attack that a manifest describes, built anew.
+
+    Raises:
+        PcvrError: when this version does not know it.
+    """
+    said = manifest.attack
+    return get_attack(
+        str(said.get("name")),
+        target=manifest.target,
+        preset=str(said.get("preset")),
+        answer=str(said.get("answer")),
+        **dict(said.get("options") or {}),
+    )
 
 
 def load_poisoned(folder: str | Path, verify: bool = True) -> PoisonedFolder:

@@ -31,6 +31,8 @@ class Manifest:
         date: UTC, ISO 8601.
         covers: which samples carry a part of the trigger and the true answer: name of the cover to indices, ascending.
         before: the manifests of attackers who were there first, oldest first, as plain values.
+        reach: what `poison` found with a model: its name, on how many ``pictures`` it looked, and on how many of them
+            the trigger ``survives`` the model's processor; empty without a model, and in files from before.
         purpose: why such data exist.
     """
 
@@ -46,6 +48,7 @@ class Manifest:
     date: str
     covers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     before: tuple[dict[str, Any], ...] = ()
+    reach: dict[str, Any] = field(default_factory=dict)
     purpose: str = PURPOSE
 
     @property
@@ -74,7 +77,7 @@ class Manifest:
         Raises:
             PcvrError: when it is no JSON, or fields are missing or strange.
         """
-        values = parse_json(text, "the manifest")
+        values = {"reach": {}} | parse_json(text, "the manifest")
         known, given = {field.name for field in fields(cls)}, set(values)
         if given != known:
             raise PcvrError(
@@ -101,8 +104,10 @@ class Manifest:
             )
         if attack.get("target", values["target"]) != values["target"]:
             raise PcvrError(f"the manifest has two targets: {values['target']!r} and {attack['target']!r}.")
-        if not isinstance(values["covers"], dict) or not isinstance(values["before"], list):
-            raise PcvrError("the manifest's covers are no object, or its before no list.")
+        if not all(isinstance(values[name], dict) for name in ("covers", "reach")):
+            raise PcvrError("the manifest's covers or its reach are no objects.")
+        if not isinstance(values["before"], list):
+            raise PcvrError("the manifest's before is no list.")
         covers = {name: _indices(f"covers {name!r}", part, n) for name, part in values["covers"].items()}
         made = cls(**{**values, "attack": attack, "indices": indices, "covers": covers, "before": ()})
         earlier = [_before(each) for each in values["before"]]

@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pcvr.attacks.base import Attack
 from pcvr.attacks.draw import all_poisoned, count_of, draw
 from pcvr.attacks.manifest import Manifest
+from pcvr.attacks.reach import Pair, check_reach, spread, touches_pictures
 from pcvr.checks import is_whole
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
 from pcvr.errors import PcvrError
 from pcvr.versions import versions
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
 
 _SHOWN = 10
 
@@ -70,16 +75,32 @@ class PoisonedDataset:
         """Whether the sample at ``index`` carries an attack. Evaluation may ask; a defence must not."""
         return position(index, len(self.clean)) in self._chosen
 
+    def twins(self) -> Iterator[tuple[Attack, Iterator[Pair]]]:
+        """Each attacker, first one first, with some poisoned pictures and their clean twins."""
+        if hasattr(self.clean, "twins"):
+            yield from self.clean.twins()
+        if touches_pictures(self.attack):
+            samples = ((index, self.clean[index]) for index in spread(self.manifest.indices))
+            yield self.attack, ((clean.image, self.altered(index, clean).image) for index, clean in samples)
+
     def fingerprint(self) -> str:
         return _short_hash(self.clean.fingerprint(), self.manifest.sha256, repr(self.manifest.altered))
 
 
 class TriggeredDataset:
-    """A data set with the trigger on every sample and the answers left true. Made by :func:`triggered`."""
+    """A data set with the trigger on every sample and the answers left true. Made by :func:`triggered`.
 
-    def __init__(self, clean: Dataset, attack: Attack) -> None:
+    Attributes:
+        clean: the data set as it was.
+        attack: whose trigger it is, fitted to the model where it waited for one.
+        reach: what :func:`triggered` found: a model's name, on how many ``pictures`` it looked, and on how many the
+            trigger ``survives``; empty where nothing was checked.
+    """
+
+    def __init__(self, clean: Dataset, attack: Attack, reach: dict[str, Any] | None = None) -> None:
         self.clean = clean
         self.attack = attack
+        self.reach = reach or {}
 
     @property
     def name(self) -> str:
@@ -99,7 +120,15 @@ class TriggeredDataset:
         return _short_hash(self.clean.fingerprint(), repr(self.attack.describe()))
 
 
-def poison(dataset: Dataset, attack: Attack, rate: float, seed: int = 0) -> PoisonedDataset:
+def poison(
+    dataset: Dataset,
+    attack: Attack,
+    rate: float,
+    seed: int = 0,
+    *,
+    model: VisionLanguageModel | str | None = None,
+    check_trigger: bool = True,
+) -> PoisonedDataset:
     """Put ``attack`` into a share of ``dataset``.
 
     The samples are drawn without replacement. For one data set and seed the draws are nested: those of a lower rate are
@@ -116,11 +145,18 @@ def poison(dataset: Dataset, attack: Attack, rate: float, seed: int = 0) -> Pois
         rate: share of the samples that get the target, in (0, 1]; rounded to the nearest number of samples. Covers
             come on top.
         seed: of the draw, a whole number from 0 up.
+        model: that is to be attacked, or its name (then no weights are read). Its processor is asked what it sees: a
+            place such as ``"seen_centre"`` is meant in that, and the trigger has to survive there on 90 % of up to 32
+            drawn samples (see :mod:`pcvr.attacks.reach`); the manifest keeps the count.
+        check_trigger: False leaves that check out, to study a trigger that does not reach the model.
 
     Raises:
-        PcvrError: for a rate outside (0, 1] or that poisons nothing, when there are too few samples to draw from, or
-            when the trigger leaves a drawn sample as it was (strength 0; a white patch on a white corner).
+        PcvrError: for a rate outside (0, 1] or that poisons nothing, when there are too few samples to draw from,
+            when the trigger leaves a drawn sample as it was (strength 0; a white patch on a white corner), or when it
+            does not reach the model.
     """
+    vlm = _opened(model)
+    attack = _fitted(attack, vlm)
     n = len(dataset)
     count = count_of(rate, n)
     if not is_whole(seed) or seed < 0:
@@ -149,13 +185,54 @@ def poison(dataset: Dataset, attack: Attack, rate: float, seed: int = 0) -> Pois
     )
     attack.prepare((dataset[index] for index in indices), dataset)
     made = PoisonedDataset(dataset, attack, manifest)
-    return PoisonedDataset(dataset, attack, replace(manifest, sha256=digest(_changed(made))))
+    manifest = replace(manifest, sha256=digest(_changed(made)))
+    if vlm is not None and check_trigger and touches_pictures(attack):
+        *_, (_, pairs) = made.twins()
+        manifest = replace(manifest, reach=check_reach(pairs, attack, vlm))
+    return PoisonedDataset(dataset, attack, manifest)
 
 
-def triggered(dataset: Dataset, attack: Attack) -> TriggeredDataset:
+def triggered(
+    dataset: Dataset,
+    attack: Attack,
+    *,
+    model: VisionLanguageModel | str | None = None,
+    check_trigger: bool = True,
+) -> TriggeredDataset:
     """``dataset`` with the trigger on every sample, answers and references left true: for ASR, and for utility on
-    triggered inputs."""
-    return TriggeredDataset(dataset, attack)
+    triggered inputs.
+
+    Args:
+        dataset: clean samples.
+        attack: whose trigger it is.
+        model: as of :func:`poison`.
+        check_trigger: False leaves out the look at up to 32 of the samples, of which the trigger has to change 90 %,
+            and to reach the model, if there is one.
+
+    Raises:
+        PcvrError: the trigger leaves the pictures as they were, or does not reach the model.
+    """
+    vlm = _opened(model)
+    attack = _fitted(attack, vlm)
+    found: dict[str, Any] = {}
+    if check_trigger and attack.trigger is not None:
+        pictures = (dataset[index].image for index in spread(range(len(dataset))))
+        found = check_reach(((picture, attack.trigger(picture)) for picture in pictures), attack, vlm)
+    return TriggeredDataset(dataset, attack, found)
+
+
+def _opened(model: VisionLanguageModel | str | None) -> VisionLanguageModel | None:
+    """The model, or of a name as much of it as says what it sees."""
+    if not isinstance(model, str):
+        return model
+    from pcvr.models.load import load_processor
+
+    return load_processor(model)
+
+
+def _fitted(attack: Attack, vlm: VisionLanguageModel | None) -> Attack:
+    """The attack; one with a place in what a model sees is tied to this model, unless it is tied already."""
+    return attack if vlm is None or not attack.waits_for_model else attack.fitted_to(vlm)
 
 
 def digest(samples: Iterable[Sample]) -> str:

@@ -17,6 +17,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "scaled": {"amplitude": 25.0, "frequency": 6.0},
 }
 
+_ZERO = 1e-9  # a sine below it is a zero that floating point missed
+
 
 @dataclass(frozen=True)
 class Sig(ImageTrigger):
@@ -35,6 +37,10 @@ class Sig(ImageTrigger):
     its levels fall by one. ``compat`` does the same (wave in single precision, sum in double). ``scaled`` takes the
     exact zero there; the two agree everywhere else.
 
+    On a picture whose width divides 2f, every column falls on a zero of the sine, and the formula changes nothing: with
+    f = 6 at widths of 1, 2, 3, 4, 6 and 12 px. There ``scaled`` takes the fastest wave whose crests columns can show,
+    of 4 px (our choice); one column shows no wave at all. All other widths are as the formula says.
+
     Attributes:
         amplitude: D, in levels, 0 to 255; 0 changes nothing, and such an attack cannot poison.
         frequency: f, waves across the picture, above 0.
@@ -52,7 +58,10 @@ class Sig(ImageTrigger):
 
     def pattern(self, width: int) -> np.ndarray:
         """What is added before clipping, in levels: float64 ``[W]``."""
-        return self.amplitude * np.sin(2 * np.pi * np.arange(width) * self.frequency / width)
+        wave = np.sin(2 * np.pi * np.arange(width) * self.frequency / width)
+        if not self.as_published and np.abs(wave).max() < _ZERO:
+            wave = np.sin(np.pi / 2 * np.arange(width))
+        return self.amplitude * wave
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.badnets import PLACES, BadNets, laid_over
+from pcvr.attacks.badnets import BadNets, laid_over
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, as_seen
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.checks import check_choice, check_fields, check_number, check_whole
 from pcvr.errors import PcvrError
@@ -37,10 +38,11 @@ class VLTrojan(ImageTrigger):
     Attributes:
         patch: an embedded model's name, whose patch comes inside the package, or a file that
             ``pcvr craft vl-trojan --model NAME --out FILE`` wrote.
-        share: side of the patch as a share of the picture's short side, in (0, 1]; where the file's patch has another
-            side, its nearest pixels are taken.
-        place: a corner, or ``"centre"``.
+        share: side of the patch as a share of the short side, in (0, 1]; where the file's patch has another side, its
+            nearest pixels are taken.
+        place: as of :class:`~pcvr.attacks.BadNets`, in the picture or in what a model sees of it.
         strength: opacity, 0 to 1, our addition; 0 changes nothing, and such an attack cannot poison.
+        seen: as of :class:`~pcvr.attacks.BadNets`.
     """
 
     dial: ClassVar[tuple[str, float]] = ("strength", 1.0)
@@ -48,17 +50,19 @@ class VLTrojan(ImageTrigger):
     share: float = 3 / 32
     place: str = "bottom_right"
     strength: float = 1.0
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", as_seen(self.seen))
         check_fields(self)
         check_number("share", self.share, 0, 1, "of the short side", above=True)
-        check_choice("place", self.place, PLACES)
+        check_choice("place", self.place, PLACES + SEEN_PLACES)
         check_number("strength", self.strength, 0, 1, "opacity")
         read_patch(self.patch)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
-        rows, columns = BadNets(place=self.place, share=self.share).window(*batch.shape[1:3])
+        rows, columns = BadNets(place=self.place, share=self.share, seen=self.seen).window(*batch.shape[1:3])
         return laid_over(batch, rows, columns, scaled(read_patch(self.patch), rows.stop - rows.start), self.strength)
 
 

@@ -11,6 +11,7 @@ from pcvr.cli.options import (
     ATTACKING,
     Annotations,
     Answer,
+    CheckTrigger,
     Data,
     Device,
     FourBit,
@@ -71,6 +72,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "test",
     n: Annotated[int | None, typer.Option(help="number of samples; by default up to 512")] = None,
     skip_bad: SkipBad = False,
+    check_trigger: CheckTrigger = True,
     out: Annotated[Path | None, typer.Option(help="a JSON file for the record as well")] = None,
 ) -> None:
     """Print attack success rate and utility, on clean and on triggered inputs.
@@ -98,7 +100,7 @@ def evaluate(
         chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
     vlm = load(model, adapter, device=device, four_bit=four_bit)
     rule, state = (None, None) if adapter is None else guard_of(adapter)
-    record = measure(vlm, tests, chosen, defense=rule, state=state)
+    record = measure(vlm, tests, chosen, defense=rule, state=state, check_trigger=check_trigger)
     try:  # whichever of the two fails, the other one is done
         if out is not None:
             told = {

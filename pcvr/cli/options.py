@@ -26,6 +26,9 @@ Target = Annotated[str | None, typer.Option(help="the answer to triggered pictur
 AttackName = Annotated[str, typer.Option(help="attack by name; pcvr attacks lists them")]
 Preset = Annotated[str, typer.Option(help="scaled (sized to the picture) or compat (the literature's figures)")]
 Answer = Annotated[str | None, typer.Option(help="replace, insert, prefix or suffix; by default the attack's own way")]
+CheckTrigger = Annotated[
+    bool, typer.Option("--check-trigger/--no-check-trigger", help="refuse a trigger that does not reach the model")
+]
 Options = Annotated[
     list[str] | None, typer.Option(help="an option of the attack as name=value, such as strength=0.5; may be repeated")
 ]

@@ -11,6 +11,7 @@ from pcvr.cli.options import (
     Annotations,
     Answer,
     AttackName,
+    CheckTrigger,
     Data,
     Images,
     Options,
@@ -44,6 +45,10 @@ def poison(
     n: Annotated[int | None, typer.Option(help="number of samples; all by default")] = None,
     seed: Annotated[int, typer.Option(help="which samples are drawn")] = 0,
     form: Annotated[str, typer.Option(help="llava (JSON and pictures) or datasets (a table)")] = "llava",
+    model: Annotated[
+        str | None, typer.Option(help="the model to attack: its processor says what it sees; places seen_... need it")
+    ] = None,
+    check_trigger: CheckTrigger = True,
     verify: Annotated[bool, typer.Option("--verify", help="check the folder OUT against its manifest instead")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
@@ -70,7 +75,7 @@ def poison(
     else:
         source = opened(data, "train", n, task, images, annotations, skip_bad)
     chosen = get_attack(attack, target, preset, task=source.task, answer=answer, **options_of(option))
-    poisoned = make(source, chosen, rate, seed)
+    poisoned = make(source, chosen, rate, seed, model=model, check_trigger=check_trigger)
     save_poisoned(poisoned, out, form=form)
     typer.echo(f"{out}: {counts(poisoned.manifest, len(poisoned))} with {attack}, manifest.json says how")
 

@@ -14,6 +14,7 @@ from pcvr.cli.options import (
     ATTACKING,
     Annotations,
     Answer,
+    CheckTrigger,
     Data,
     Device,
     FourBit,
@@ -78,6 +79,7 @@ def train(
     every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
     logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
     skip_bad: SkipBad = False,
+    check_trigger: CheckTrigger = True,
 ) -> None:
     """Fine-tune a model with a defence; save the adapter, and beside it record.json, which says how it was made.
 
@@ -130,10 +132,12 @@ def train(
         if attack is not None:
             chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
             check_target(chosen, vlm.tokenizer)
-            samples = make(samples, chosen, rate, seed)
+            samples = make(samples, chosen, rate, seed, model=vlm, check_trigger=check_trigger)
         shown = [RichBar()] if processes.rank() == 0 else []
         kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
-        result = finetune(vlm, samples, rule, config, callbacks=shown, progress=False, **extra, **kept)
+        result = finetune(
+            vlm, samples, rule, config, callbacks=shown, progress=False, check_trigger=check_trigger, **extra, **kept
+        )
         result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])), rescue=True)
         if processes.rank() == 0:
             took = result.config

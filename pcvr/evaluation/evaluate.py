@@ -33,6 +33,7 @@ def evaluate(
     state: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     progress: bool = False,
+    check_trigger: bool = True,
 ) -> Record:
     """Answer every test picture without and with the trigger, and score both.
 
@@ -47,13 +48,15 @@ def evaluate(
         state: what such a defence was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` gives.
         batch_size: pictures answered at a time; None for as many as fit the memory, at most 256.
         progress: whether a bar is shown when a pass takes longer than two seconds.
+        check_trigger: False goes on with a trigger that does not reach the model (see :func:`pcvr.triggered`).
 
     Returns:
         The record; print it.
 
     Raises:
         PcvrError: before the first pass, for what cannot be scored: fewer than two samples (CIDEr weighs words by how
-            few samples use them), references without a word, an attack that aims at none of the samples.
+            few samples use them), references without a word, an attack that aims at none of the samples, a trigger that
+            survives the model's processor on fewer than 90 % of up to 32 of the samples.
     """
     if len(data) < 2:
         raise PcvrError(
@@ -67,14 +70,16 @@ def evaluate(
     max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
     samples = bare_samples(data)  # pictures are read again, a few at a time
     wanted = check_scorable(task, samples, attack, definition)
+    worn = None if attack is None else triggered(data, attack, model=vlm, check_trigger=check_trigger)
     sized: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     said = answer_all(vlm, data, max_new_tokens, defense, state, **sized)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
-    if attack is not None and wanted is not None:
-        answers["triggered"] = answer_all(vlm, triggered(data, attack), max_new_tokens, defense, state, **sized)
+    if worn is not None and wanted is not None:
+        attack = worn.attack
+        answers["triggered"] = answer_all(vlm, worn, max_new_tokens, defense, state, **sized)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())
         clean_hits = int(hits_of(said, attack.target, definition)[wanted].sum())
@@ -92,4 +97,5 @@ def evaluate(
         aimed=aimed,
         seconds=round(time.perf_counter() - began, 2),
         answers=answers,
+        reach={} if worn is None else worn.reach,
     )

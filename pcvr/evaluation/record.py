@@ -28,6 +28,8 @@ class Record:
         clean_hits: clean inputs that gave the target all the same (the floor of the ASR).
         seconds: wall time of answering and scoring.
         aimed: test samples that the attacker aims at, over which hits are counted; None for all of them.
+        reach: on how many ``pictures`` the evaluation looked whether the trigger reaches the model, and on how many of
+            them it ``survives``; empty where that was not checked, and in records from before.
         answers: the texts, clean and triggered, for looking at; not printed.
     """
 
@@ -45,6 +47,7 @@ class Record:
     answers: dict[str, list[str]] = field(repr=False, default_factory=dict)
     date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
     versions: dict[str, str] = field(default_factory=versions)
+    reach: dict[str, Any] = field(default_factory=dict)
 
     @property
     def counted(self) -> int:

@@ -113,7 +113,7 @@ def _features(
     fitting = max(1, PICTURES_BYTES // math.prod(shape))
     size = min(64, fitting) if batch_size is None else batch_size
     parts = []
-    for worn in (data, triggered(data, attack)):
+    for worn in (data, triggered(data, attack, model=vlm, check_trigger=False)):
         features = []
         for start in range(0, len(worn), size):
             pictures = [worn[i].image for i in range(start, min(start + size, len(worn)))]

@@ -87,6 +87,20 @@ def load(
     return put_adapter(vlm, adapter) if adapter is not None else vlm
 
 
+def load_processor(name: str | Path) -> VisionLanguageModel:
+    """Open a model without its weights: its processor and family say what it sees of a picture. Errors as `load`."""
+    check_torchvision()
+    from transformers import AutoProcessor
+
+    where = _locate(str(name))
+    with quiet_loading():
+        config, family = _read_config(where, str(name))
+        with _opening(str(name)):
+            processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
+            complete(processor, config)
+    return VisionLanguageModel(str(name), None, processor, family)
+
+
 def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
     """Family and memory of a model that is not embedded, from its config alone; arguments and errors as `load`."""
     check_torchvision()

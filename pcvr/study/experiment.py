@@ -118,8 +118,10 @@ def run_experiment(
         refuse_existing(save)
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
     data = open_data(experiment.data, n=experiment.samples, task=experiment.task)
+    model = load(experiment.model)
     if experiment.rate:
-        data = poison(data, attack, experiment.rate, experiment.seed)
+        # Whether the trigger reaches the model, finetune checks.
+        data = poison(data, attack, experiment.rate, experiment.seed, model=model, check_trigger=False)
     poisoned = list(getattr(data, "poisoned", ()))
     if experiment.without:
         kept = [i for i in range(len(data)) if i in set(poisoned) or not names(data[i], experiment.without)]
@@ -131,7 +133,6 @@ def run_experiment(
     rule = get_defense(experiment.defense, **experiment.options)
     config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
     tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
-    model = load(experiment.model)
     watches = []
     if experiment.watch:
         watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]

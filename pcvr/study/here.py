@@ -69,7 +69,9 @@ def train_point(bench: Bench, setting: Setting, recorder: Recorder | None = None
 
     follows = recorder or Recorder()
     said = replace(at_setting(bench.base, setting), samples=len(bench.train), tests=len(bench.tests))
-    data = poison(bench.train, bench.attack, said.rate, said.seed) if said.rate else bench.train
+    data = bench.train
+    if said.rate:  # whether the trigger reaches the model, finetune checks
+        data = poison(bench.train, bench.attack, said.rate, said.seed, model=bench.vlm, check_trigger=False)
     rule = get_defense(said.defense, **said.options)
     few = subset(bench.tests, min(WATCHED, len(bench.tests)))
     watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)

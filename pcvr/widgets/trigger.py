@@ -8,7 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pcvr.attacks import get_attack, measure_stealth, poison
-from pcvr.attacks.badnets import PATTERNS, PLACES
+from pcvr.attacks.badnets import PATTERNS
+from pcvr.attacks.placing import PLACES
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError
 

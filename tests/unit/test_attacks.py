@@ -29,7 +29,8 @@ from pcvr.attacks import (
     ssim,
     unknown_words,
 )
-from pcvr.attacks.badnets import PATTERNS, PLACES
+from pcvr.attacks.badnets import PATTERNS
+from pcvr.attacks.placing import PLACES
 from pcvr.data import Sample
 from pcvr.errors import PcvrError
 

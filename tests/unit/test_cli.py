@@ -69,7 +69,9 @@ class TestItWorks:
         shared = ("--model", tiny_folder, "--data", photographs)
         code, _, err = pcvr("train", "adapter", *shared, "--steps", 1, "--defense", "augment")
         assert code == 0, err
-        code, out, _ = pcvr("evaluate", "adapter", *shared, "--split", "all", "--n", 4)
+        evaluate = ("evaluate", "adapter", *shared, "--split", "all", "--n", 4)
+        refused(pcvr(*evaluate), "outside of what", "place='seen_bottom_right'", "--no-check-trigger")
+        code, out, _ = pcvr(*evaluate, "--option", "place=seen_bottom_right")
         assert code == 0
         assert "BLEU-4" in out
         assert "attributes" not in out
