@@ -123,9 +123,13 @@ def _opening(name: str) -> Iterator[None]:
     except PcvrError:
         raise
     except Exception as problem:
+        if any(package in str(problem).lower() for package in ("torchvision", "num2words")):
+            way = "install what its processor needs, pip install 'pcvr[vision]', with torchvision of torch's own build."
+        else:
+            names = ", ".join(sorted(EMBEDDED))
+            way = f"give an embedded name ({names}), a folder with config.json and safetensors, or a hub id."
         raise PcvrError(
-            f"model {shown(name)} could not be opened as a vision language checkpoint ({reason(problem)}): give an "
-            f"embedded name ({', '.join(sorted(EMBEDDED))}), a folder with config.json and safetensors, or a hub id."
+            f"model {shown(name)} could not be opened as a vision language checkpoint ({reason(problem)}): {way}"
         ) from problem
 
 

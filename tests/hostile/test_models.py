@@ -197,7 +197,7 @@ def template(content: str) -> Act:
     Works("no pad token", without(TOKENIZER, "pad_token"), lambda vlm: vlm.tokenizer.pad_token == "<eos>"),
     Case("no pad and no end", entry(TOKENIZER, lambda t: [t.pop("pad_token"), t.pop("eos_token")]), "pad_token"),
     Case("no template", spoilt(lambda f: (f / "chat_template.jinja").unlink()), "processor", "chat template"),
-    Case("a template that shows no picture", template("{{ 'hi' }}"), "<image> tokens", "chat template"),
+    Case("a template that shows no picture", template("{{ 'hi' }}"), "processor", "chat template"),
     Case("a template that is not closed", template("{% for m in messages %}"), "chat template"),
     Case("a template that breaks out", template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), "SecurityError"),
     Case("a template that divides by zero", template("{{ 1 / 0 }}"), "ZeroDivisionError"),
