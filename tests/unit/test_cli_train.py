@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, open_data
 from pcvr.cli.defending import defense_of
 from pcvr.cli.progress import RichBar, figures
-from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop
+from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense
 from pcvr.defenses.base import Generate
 from pcvr.models.adapter import ADAPTERS
 from pcvr.run import Run
@@ -122,7 +122,9 @@ class TestTrain:
         assert "few scores (20)" in record["notes"][0]
         assert err == "".join(f"note: {note}\n" for note in record["notes"])
         assert record["defense"]["name"] == "pcvr"
-        assert PCVR(**{**record["defense"]["options"], "view": PatchView("mean", 1, level="features")}).cap == 0.3
+        assert get_defense("pcvr", **record["defense"]["options"]) == PCVR(
+            view=PatchView("mean", 1, level="features"), cap=0.3
+        )
         assert record["defense"]["options"]["view"]["operator"] == "mean"
         assert record["data"]["samples"] == 20 and record["clean"]["samples"] == 6
         assert record["data"]["manifest"]["count"] == 4 and record["data"]["manifest"]["target"]
