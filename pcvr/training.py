@@ -71,9 +71,10 @@ class FinetuneResult:
 
     def __str__(self) -> str:
         """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""
-        last = self.history[-1] if self.history else {"step": 0}
-        loss = f", last loss {last['loss']:.3f}" if "loss" in last else ""
-        told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s{loss}"
+        told = f"{self.defense.name}: {self.seconds:.0f} s"
+        if self.history:  # nothing was logged where it was stopped early
+            last = self.history[-1]
+            told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s, last loss {last['loss']:.3f}"
         return "\n".join([told, *(f"note: {note}" for note in self.notes)])
 
     def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:

@@ -103,8 +103,8 @@ answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_wh
 # attack: the model is tiny.)
 #
 # If *defended* describes the triggered picture truthfully, the defence has done what it is for, although its training
-# data still held every poisoned sample. With `task = "vqa"` do not expect that of it: one-word answers look invariant
-# without being poisoned, so the defence cannot tell them apart yet, which is what notebook 08 is about.
+# data still held every poisoned sample. Set `task = "vqa"` at the top to see the same for questions: one-word answers
+# look invariant without being poisoned, so the defence has to score them by the told word (notebooks 04 and 05).
 #
 # </details>
 #
@@ -151,6 +151,20 @@ summary(table)
 # Read its row twice: once for the bar, once for what became of the clean captions.
 #
 # </details>
+#
+# The same for each model that comes with the package, and for both tasks: captions and one-word answers to questions.
+#
+# **Predict before you run.** A model that answers in one word gives a defence less to look at. Will it hold there?
+
+# %%
+from pcvr.plots.results import families
+
+families(results.load("families"))
+
+# %% [markdown]
+# On the left the attack success rate of each copy with its confidence interval; on the right its right answers, to
+# clean pictures (full marks) and to triggered ones (hollow). Copies that were never defended give up the right answers
+# to triggered pictures; the defended ones keep most of them.
 #
 # A bar pools its seeds, and that can hide something. Here is the attack without any defence (*plain SFT*), run by
 # run.
@@ -204,12 +218,12 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | --- | --- | --- | --- |
 # | 00 | Start here | what is a backdoor? | you are here |
 # | 01 | [Meet the model](01_meet_the_model.ipynb) | what is inside a vision language model? | 50 minutes |
-# | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 20 minutes |
+# | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 40 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
-# | 04 | The invariance premise | why do patches tell triggered pictures from clean ones? | *coming* |
-# | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 40 minutes |
-# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 25 minutes |
-# | 07 | Hyperparameter explorer | which knob matters? | *coming* |
+# | 04 | [The premise](04_the_premise.ipynb) | do patches tell triggered pictures from clean ones? | 40 minutes |
+# | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 50 minutes |
+# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 30 minutes |
+# | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which knob matters? | 35 minutes |
 # | 08 | Defences compared | what else is there, and what does it cost? | *coming* |
 # | 09 | Breaking the defence | what does an attacker do who knows it? | *coming* |
 # | 10 | Your own model and data | does it carry over? | *coming* |
@@ -266,4 +280,4 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 # - On clean pictures a backdoored model behaves; testing on clean pictures cannot find it.
 # - A defence has to be judged twice: does the backdoor still fire, and are the answers still right?
 #
-# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker for twenty minutes.
+# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker.

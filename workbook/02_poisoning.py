@@ -9,7 +9,7 @@
 # - write down the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each see of it and each miss;
 # - poison a share of any data set, reproducibly, with a manifest that says so;
 # - name three ways to make an "attack" that attacks nothing, and the check that catches each;
-# - tell twelve attacks apart by what they change, and say which vanish at which resolution.
+# - tell the attacks apart by what they change, and say which vanish at which resolution.
 #
 # **Time and hardware:** 40 minutes with the exercise; half a minute to run on two CPU cores. No GPU.
 
@@ -348,10 +348,10 @@ explorer
 # </details>
 
 # %% [markdown]
-# ## Twelve attacks on one picture
+# ## All attacks on one picture
 #
 # The patch is the oldest trigger. Others spread over the whole picture, bend it, hide in its frequencies or in the
-# prompt. The package has twelve attacks; each is one file with its paper and its formula.
+# prompt. These are the attacks of the package (`pcvr.ATTACKS`), each with its paper:
 #
 # | attack | arXiv | what it does |
 # | --- | --- | --- |
@@ -368,8 +368,8 @@ explorer
 # | VL-Trojan style | 2402.13851 | a patch searched against the tower |
 # | Shadowcast style | 2402.06659 | true answers; pictures that look like others to the tower |
 #
-# (Rare word and AddSent are the two text attacks, counted as one.) Each has two presets: `compat` has the figures of
-# the papers, `scaled` is sized to the picture.
+# (Rare word and AddSent are two attacks of one kind.) Each has two presets: `compat` has the figures of the papers,
+# `scaled` is sized to the picture.
 
 # %%
 from pcvr.widgets.lab import lab_explorer, lab_view

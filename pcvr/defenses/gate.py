@@ -123,7 +123,7 @@ def doubts(scorings: Sequence[Mapping[str, Any]], first: int) -> tuple[str, ...]
     if (certainty := least["gate"].certainty) < CERTAIN:
         found.append(
             f"The groups of the gate overlap at step {least['step']}: of {int(least['gate'].flagged.sum())} flagged "
-            f"samples it expects {100 * (1 - certainty):.0f} % to be false alarms itself, as it does on data without "
-            "poison: check them by eye, or give more data."
+            f"samples {100 * (1 - certainty):.0f} % or more are false alarms by its own account, as on data without "
+            "poison; check them by eye, or give more data."
         )
     return tuple(found)

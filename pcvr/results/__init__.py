@@ -132,7 +132,7 @@ def load(name: str) -> Table:
     """The shipped table `name`.
 
     ``"spine"``: BadNets on scene captions, three seeds, the defences side by side. ``"families"``: three models, two
-    tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: twelve attacks, several poison rates. ``"defenses"``:
+    tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: all attacks, several poison rates. ``"defenses"``:
     PCVR and its rivals against the headline attacks. ``"cost"``: what each of them costs; its runs are rows of
     `benchmarks/cost.py`. ``"premise"``, ``"distributions"``, ``"grid"``: behind notebooks 04, 06 and 07.
 

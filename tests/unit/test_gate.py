@@ -142,7 +142,7 @@ class TestDoubts:
         sure, unsure = (Gate(np.array([p] * 9 + [0.0] * 300), 4.0, 0.03, True) for p in (0.99, 0.7))
         looks = [{"step": 5, "gate": unsure}, {"step": 50, "gate": sure}]
         (note,) = doubts(looks, first=2)
-        assert "at step 5: of 9 flagged samples it expects 30 %" in note
+        assert "at step 5: of 9 flagged samples 30 % or more" in note
         assert doubts(looks[1:], first=2) == ()
 
     def test_no_look_and_equal_scores(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
 import readme
 
 import pcvr.results
 from benchmarks.attacks import FURTHER, HEADLINE, MAIN
 from benchmarks.families import PLANS
+from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
 from pcvr.evaluation.intervals import wilson
 from pcvr.models.zoo import EMBEDDED
@@ -17,6 +20,41 @@ from pcvr.plots.lab import TAKES, lowest_rates
 from pcvr.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
+NUMBERS = {"three": 3, "two": 2, "six": 6}
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "count"),
+    [
+        ("README.md", r"(\d+) attacks, each", len(ATTACKS)),
+        ("README.md", r"(\w+) tiny models", len(EMBEDDED)),
+        ("README.md", r"on\s(\w+) tasks", len(TASKS)),
+        ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
+        ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
+        ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
+        ("workbook/06_output_distributions.py", r"(\w+) attacks side by side", len(HEADLINE)),
+    ],
+)
+def test_what_is_counted_in_words_is_there_as_often(file: str, pattern: str, count: int) -> None:
+    found = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"))
+    assert [NUMBERS.get(word.lower()) or int(word) for word in found] == [count] * max(1, len(found))
+
+
+def test_every_attack_and_defence_is_listed() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")}
+    assert {*ATTACKS, *DEFENSES} <= rows
+    told = (ROOT / "workbook/02_poisoning.py").read_text(encoding="utf-8").lower().replace("-", "_").replace(" ", "_")
+    assert not [name for name in ATTACKS if name.replace("_", "") not in told.replace("_", "")]
+
+
+def test_the_first_notebook_lists_the_others_with_their_own_times() -> None:
+    text = (ROOT / "workbook/00_start_here.py").read_text(encoding="utf-8")
+    for source in sorted((ROOT / "workbook").glob("*.py"))[1:]:
+        minutes = re.search(r"hardware:\*\* (\d+) minutes", source.read_text(encoding="utf-8"))
+        row = re.search(rf"# \| {source.name[:2]} \| \[.*\]\({source.stem}\.ipynb\) \|.*\| (\d+) minutes \|", text)
+        assert minutes and row and row[1] == minutes[1], source.name
+    assert text.count("*coming*") == 11 - len(list((ROOT / "workbook").glob("*.py")))
 
 
 def test_the_table_is_the_shipped_one() -> None:
