@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import cos, floor, pi, sqrt
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,7 @@ from pcvr.attacks import BadNets, FTrojan, ImageTrigger, get_attack
 from pcvr.attacks.ftrojan import to_rgb, to_ycrcb
 
 
-def compat(name: str, **options: object) -> ImageTrigger:
+def compat(name: str, **options: Any) -> ImageTrigger:
     trigger = get_attack(name, preset="compat", **options).trigger
     assert isinstance(trigger, ImageTrigger)
     return trigger
@@ -50,7 +51,7 @@ def sig_by_hand(image: np.ndarray, depth: float, waves: float) -> np.ndarray:
     pattern = np.zeros_like(np.float32(image))
     for i, j in product(range(height), range(width)):
         pattern[i, j] = depth * np.sin(2 * np.pi * j * waves / width)
-    return np.uint8(np.clip(np.uint32(image) + pattern, 0, 255))
+    return np.asarray(np.clip(np.uint32(image) + pattern, 0, 255)).astype(np.uint8)
 
 
 class TestSig:
@@ -100,7 +101,7 @@ class TestFTrojan:
         "options",
         [{}, {"channels": ("y", "cr", "cb"), "bins": ((31, 31),), "magnitude": 100.0}, {"block": 8, "bins": ((0, 3),)}],
     )
-    def test_every_level_is_that_of_eight_bit_arithmetic(self, options: dict[str, object]) -> None:
+    def test_every_level_is_that_of_eight_bit_arithmetic(self, options: dict[str, Any]) -> None:
         trigger = compat("ftrojan", **options)
         assert isinstance(trigger, FTrojan)
         saturated = np.zeros((9, 40, 3), np.uint8) + np.eye(3, dtype=np.uint8)[np.arange(9) % 3][:, None] * 255
