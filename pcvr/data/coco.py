@@ -23,6 +23,7 @@ from pcvr.data.records import Members, Records, identity
 from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, STRAY, UNANSWERED, EntryError, Report
 from pcvr.data.slots import UNKNOWN, Slots
 from pcvr.data.stream import JsonFile
+from pcvr.data.wording import clean_answer
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
@@ -83,6 +84,7 @@ class CocoCaptions(Photographs):
         *,
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -92,6 +94,7 @@ class CocoCaptions(Photographs):
             task: what is asked; one with a prompt of its own.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: naming everything that cannot be used (the first ten in words, and how many in all).
@@ -101,7 +104,8 @@ class CocoCaptions(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "image")
         digest = _Reading(records).read(path)
-        super().__init__(path, task, records, digest, images, skip_bad=skip_bad, check_pictures=check_pictures)
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        super().__init__(path, task, records, digest, images, **options)
 
 
 class _Reading:
@@ -157,9 +161,7 @@ class _Reading:
                 if own in self.seen:
                     raise EntryError(DUPLICATE, f"the id {own!r} stands more than once")
                 self.seen.add(own)
-            if not isinstance(caption, str):
-                raise EntryError(BROKEN, f"caption is a {type(caption).__name__}, not a text")
-            caption = caption.strip()
+            caption = clean_answer(caption, "caption")
             if not caption:
                 raise EntryError(EMPTY, f"the caption of image {image!r} is empty")
             self.records.references.append(self.slots.of(image)[0], caption)

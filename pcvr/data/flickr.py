@@ -25,10 +25,12 @@ import numpy as np
 
 from pcvr.data.coco import captions_for
 from pcvr.data.karpathy import caption_places, captioned
-from pcvr.data.photographs import Photographs, known_split
+from pcvr.data.photographs import Photographs
 from pcvr.data.records import Records
 from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, UNANSWERED, EntryError, Report
+from pcvr.data.split import known_split
 from pcvr.data.stream import byte_lines
+from pcvr.data.wording import clean_answer
 from pcvr.errors import PcvrError
 
 # The published results.csv lacks the second bar in one line ("2199200615.jpg| 4   A dog runs across the grass ."): wide
@@ -57,6 +59,7 @@ class Flickr30k(Photographs):
         *,
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -65,6 +68,7 @@ class Flickr30k(Photographs):
             task: what is asked; one with a prompt of its own.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: naming everything that cannot be used (the first ten in words, and how many in all).
@@ -74,7 +78,8 @@ class Flickr30k(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "line")
         digest = _read_lines(path, records)
-        super().__init__(path, task, records, digest, images, skip_bad=skip_bad, check_pictures=check_pictures)
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        super().__init__(path, task, records, digest, images, **options)
 
 
 class FlickrAnnotations(Photographs):
@@ -92,6 +97,7 @@ class FlickrAnnotations(Photographs):
         *,
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -101,6 +107,7 @@ class FlickrAnnotations(Photographs):
             split: ``"train"``, ``"validation"``, ``"test"`` or ``"all"``; the pictures of the others need not be there.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: naming everything that cannot be used (the first ten in words, and how many in all).
@@ -110,9 +117,8 @@ class FlickrAnnotations(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "row")
         digest = _read_table(path, records, known_split(split))
-        super().__init__(
-            path, task, records, digest, images, split=split, skip_bad=skip_bad, check_pictures=check_pictures
-        )
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        super().__init__(path, task, records, digest, images, split=known_split(split), **options)
 
 
 def _read_lines(path: Path, records: Records) -> str:
@@ -137,9 +143,10 @@ def _read_lines(path: Path, records: Records) -> str:
             if key in seen:
                 raise EntryError(DUPLICATE, f"caption {key[1]} of {name!r} stands more than once")
             seen.add(key)
-            if not match["caption"].strip():
+            caption = clean_answer(match["caption"], "caption")
+            if not caption:
                 raise EntryError(EMPTY, f"caption {key[1]} of {name!r} is empty")
-            records.references.append(rows[name], match["caption"].strip())
+            records.references.append(rows[name], caption)
         except EntryError as error:
             records.report.add(error.kind, f"line {number}", str(error))
     if not records.report.looked["lines"]:

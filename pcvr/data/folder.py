@@ -31,23 +31,25 @@ class _Listing:
 
 
 class PictureFolder:
-    """Finds pictures by name. Nothing outside the folder is ever found, links to it included.
+    """Finds pictures by name. Nothing outside the folder is found, through links neither unless they may be followed.
 
     Each folder is listed when the first picture in it is looked for, and kept until :meth:`forget`.
     """
 
-    def __init__(self, root: Path, places: Places = as_named) -> None:
+    def __init__(self, root: Path, places: Places = as_named, follow_links: bool = False) -> None:
         """
         Args:
             root: the folder; it may itself be a link.
             places: where else a picture may lie.
+            follow_links: whether links in the folder may lead out of it.
         """
         self.root = root.resolve()
         self._places = places
+        self._follow = follow_links
         self._listings: dict[str, _Listing] = {}
 
     def find(self, name: Any) -> str:
-        """The path of a picture relative to the folder, links followed, with ``/`` between its parts.
+        """The path of a picture relative to the folder, with ``/`` between its parts; links inside it are followed.
 
         Raises:
             EntryError: `name` is no path, leaves the folder, or is no file there.
@@ -61,8 +63,8 @@ class PictureFolder:
             if file in listing.files:
                 return listing.prefix + file
             if file in listing.links:
-                return self._resolve(place).relative_to(self.root).as_posix()
-        return self._search(name).relative_to(self.root).as_posix()
+                return self._relative(place)
+        return self._search(name)
 
     def path(self, name: str) -> Path:
         """The file behind a `name` that :meth:`find` gave, looked at again: links may have changed since.
@@ -76,37 +78,50 @@ class PictureFolder:
         """Let go of the listings, which take a hundred bytes a file."""
         self._listings.clear()
 
-    def _search(self, name: str) -> Path:
+    def _relative(self, place: str) -> str:
+        target = self._resolve(place)
+        return target.relative_to(self.root).as_posix() if target.is_relative_to(self.root) else place
+
+    def _search(self, name: str) -> str:
         """What no listing has, asked of the file system: it may not tell capitals apart, and it knows why not."""
         outside: EntryError | None = None
         for place in self._places(name):
             if not os.path.exists(f"{self.root}/{place}"):  # saves most of the time where a whole folder is missing
                 continue
             try:
-                return self._resolve(place)
+                return self._relative(place)
             except EntryError as error:
                 if error.kind == OUTSIDE:
                     outside = outside or error
-        raise outside or _missing(name, self.root)
+        raise outside or self._missing(name)
 
     def _resolve(self, place: str) -> Path:
         try:
             target = (self.root / place).resolve()
             found = target.is_file()
         except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name of a file
-            raise _missing(place, self.root) from None
+            raise self._missing(place) from None
         if not found:
-            raise _missing(place, self.root)
-        if not target.is_relative_to(self.root):
-            raise EntryError(OUTSIDE, f"image {place!r} is a link that leaves the image folder")
+            raise self._missing(place)
+        if not self._follow and not target.is_relative_to(self.root):
+            raise EntryError(
+                OUTSIDE,
+                f"image {place!r} is a link that leaves the image folder, or lies in one: copy it there, or give "
+                "follow_links=True (--follow-links) if you trust the links",
+            )
         return target
+
+    def _missing(self, name: str) -> EntryError:
+        link = "is a link whose target " if os.path.islink(f"{self.root}/{name}") else ""
+        return EntryError(MISSING, f"image {name!r} {link}is not a file in {self.root}")
 
     def _list(self, folder: str) -> _Listing:
         files, links = [], []
         prefix = ""
         try:
             resolved = (self.root / folder).resolve()
-            relative = resolved.relative_to(self.root).as_posix()
+            inside = not self._follow or resolved.is_relative_to(self.root)
+            relative = resolved.relative_to(self.root).as_posix() if inside else folder
             prefix = "" if relative == "." else f"{relative}/"
             with os.scandir(resolved) as entries:
                 for entry in entries:
@@ -153,7 +168,3 @@ def _has(folder: Path, name: str, places: Places) -> bool:
         return any((folder / place).is_file() for place in places(name))
     except (OSError, ValueError):  # a name no file can have: the check of the records will say so
         return False
-
-
-def _missing(name: str, root: Path) -> EntryError:
-    return EntryError(MISSING, f"image {name!r} is not a file in {root}")

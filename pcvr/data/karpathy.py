@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pcvr.data.coco import captions_for, coco_places, near_coco
-from pcvr.data.photographs import Photographs, known_split
+from pcvr.data.photographs import Photographs
 from pcvr.data.records import Members, Records
 from pcvr.data.report import BROKEN, EMPTY, UNANSWERED, EntryError, Report
+from pcvr.data.split import SPLITS, SYNONYMS, known_split, label
 from pcvr.data.stream import JsonFile
+from pcvr.data.wording import clean_answer
 from pcvr.errors import PcvrError
-
-SPLIT_NAMES = {"train": "train", "restval": "train", "val": "validation", "validation": "validation", "test": "test"}
-"""What splits are called in files, and what they are called here."""
 
 _FLICKR_FOLDERS = ("flickr30k-images", "flickr30k_images")
 _ENTRY = Members("filename", "split", "sentences")
@@ -58,6 +57,7 @@ class Karpathy(Photographs):
         *,
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -68,6 +68,7 @@ class Karpathy(Photographs):
             split: ``"train"``, ``"validation"``, ``"test"`` or ``"all"``; the pictures of the others need not be there.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: naming everything that cannot be used (the first ten in words, and how many in all).
@@ -77,9 +78,8 @@ class Karpathy(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "image")
         digest = _read(path, records, known_split(split))
-        super().__init__(
-            path, task, records, digest, images, split=split, skip_bad=skip_bad, check_pictures=check_pictures
-        )
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        super().__init__(path, task, records, digest, images, split=known_split(split), **options)
 
 
 def captioned(
@@ -96,22 +96,21 @@ def captioned(
         wanted: which split is read, or ``"all"``.
         captions: its captions, which may be anything.
     """
-    if not isinstance(split, str) or split not in SPLIT_NAMES:
-        raise EntryError(BROKEN, f"split is {split!r}, not one of {', '.join(SPLIT_NAMES)}")
-    if wanted not in ("all", SPLIT_NAMES[split]):
+    said = label(split)
+    if said not in SPLITS or said == "all":
+        raise EntryError(BROKEN, f"split is {split!r}, not one of {', '.join(SYNONYMS)}, restval")
+    if wanted not in ("all", said):
         return
     records.report.looked[f"{records.noun}s"] += 1
     identity = records.identity(given)
     texts = []
     for place, caption in enumerate(captions):
-        if not isinstance(caption, str):
-            raise EntryError(BROKEN, f"caption {place} is a {type(caption).__name__}, not a text")
-        if caption.strip():
-            texts.append(caption.strip())
+        if text := clean_answer(caption, f"caption {place}"):
+            texts.append(text)
         else:
             records.report.add(EMPTY, records.label(number, identity), f"caption {place} is empty")
     row = records.add(number, identity, name, references=texts)
-    records.splits.append(SPLIT_NAMES[split])
+    records.splits.append(said)
     if not texts:
         records.problem(row, UNANSWERED, "no caption belongs to it")
 

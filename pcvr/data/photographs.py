@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,7 @@ from pcvr.data.pictures import read_picture
 from pcvr.data.records import Records
 from pcvr.data.report import UNREADABLE, BadData, EntryError, Problem, Report
 from pcvr.data.sample import Dataset, Sample
-from pcvr.data.split import SPLITS, split_by_key
+from pcvr.data.split import canonical, own_splits, split_by_key
 from pcvr.data.subset import Subset, position
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
@@ -48,6 +49,7 @@ class Photographs:
         split: str = "all",
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -59,6 +61,7 @@ class Photographs:
             split: which split of a file that has splits `records` are.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: something cannot be used and `skip_bad` is off, or nothing can be used.
@@ -70,11 +73,12 @@ class Photographs:
         self._task, self._split, self._records = task, split, records
         if not len(records) and not self.report:
             what = "no samples" if split == "all" else f"no samples in its {split} split"
-            raise PcvrError(f"{path} holds {what}: give another file or split.")
+            noted = f" ({records.report.noted()})" if records.report.notes else ""
+            raise PcvrError(f"{path} holds {what}{noted}: give another file or split.")
         self.image_folder = self._folder_of_pictures(images)
         if not self.image_folder.is_dir():
             raise PcvrError(f"the image folder {self.image_folder} of {path} is not a folder: give the right one.")
-        self._pictures = PictureFolder(self.image_folder, self.places)
+        self._pictures = PictureFolder(self.image_folder, self.places, follow_links)
         self._find_pictures()
         if check_pictures:
             self._decode_pictures()
@@ -99,6 +103,12 @@ class Photographs:
     def problems(self) -> list[Problem]:
         """What was left out and why, after ``skip_bad=True``."""
         return self.report.problems
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """The splits that the file gives its samples, and how many each has; empty where it gives none."""
+        labels = self._records.splits
+        return dict(Counter(label for row in self._rows if (label := labels[row]))) if labels else {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -134,15 +144,12 @@ class Photographs:
         Raises:
             PcvrError: for an unknown split, or one that holds no sample.
         """
-        labels = self._records.splits
-        if not labels or name == "all":
+        labels, held = self._records.splits, self.splits
+        if not held or name == "all":
             return split_by_key(self, (self._records.pictures[row].rpartition("/")[2] for row in self._rows), name)
-        known_split(name)
-        indices = [index for index, row in enumerate(self._rows) if labels[row] == name]
-        if not indices:
-            held = ", ".join(sorted({labels[row] for row in self._rows}))
-            raise PcvrError(f"the {name} split of {self.name} holds no sample: choose one of {held}, or split='all'.")
-        return Subset(self, indices, label=name)
+        wanted = own_splits(name, held, self.name)
+        indices = [index for index, row in enumerate(self._rows) if labels[row] in wanted]
+        return Subset(self, indices, label=canonical(name))
 
     @staticmethod
     def places(name: str) -> Iterable[str]:
@@ -204,16 +211,6 @@ class Photographs:
                 f"{self._records.label_of(row)} of {self.path}: {str(error).rstrip('.')}. Open the data with "
                 "check_pictures=True to find every such picture at once, and with skip_bad=True to go on without them."
             ) from error
-
-
-def known_split(name: str) -> str:
-    """`name`, if it is one of a split.
-
-    Raises:
-        PcvrError: it is not.
-    """
-    check_choice("split", name, SPLITS)
-    return name
 
 
 def _hash(digest: str, split: str, rows: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.data.report import BROKEN, DUPLICATE, EntryError, Report
+from pcvr.data.report import BROKEN, DUPLICATE, REPEATED, UNSPLIT, EntryError, Report
 from pcvr.data.texts import Groups, Texts, encoded
 
 
@@ -37,7 +37,7 @@ class Records:
         self._ids, self._prompts, self._answers, self._facts = Texts(), Texts(), Texts(), Texts()
         self._numbers = array("Q")
         self._bad = bytearray()
-        self._seen: set[str] = set()
+        self._unique = Unique()
 
     def __len__(self) -> int:
         return len(self._bad)
@@ -56,9 +56,16 @@ class Records:
             EntryError: it is neither text nor a whole number, or stands more than once.
         """
         name = identity(given)
-        if name in self._seen:
+        if name in self._unique.seen:
             raise EntryError(DUPLICATE, f"the id {name!r} stands more than once")
-        self._seen.add(name)
+        self._unique.seen.add(name)
+        return name
+
+    def unique(self, given: str) -> str:
+        """`given`, or ``given~2`` and so on where an entry before has it: it is noted, and both entries stay."""
+        name = self._unique(given)
+        if name != given:
+            self.report.note(REPEATED)
         return name
 
     def add(
@@ -126,9 +133,18 @@ class Records:
     def _columns(self) -> tuple[Texts, ...]:
         return self._ids, self.pictures, self._prompts, self._answers, self._facts
 
+    def sort(self) -> None:
+        """Make the rows ready to be read, after the last one; where no row has a split, there are none."""
+        self.references.sort(len(self))
+        without = self.splits.count("")
+        if without == len(self.splits):
+            self.splits.clear()
+        elif without:
+            self.report.note(UNSPLIT, without)
+
     def done(self) -> None:
         """Let go of what only reading needed."""
-        self._seen.clear()
+        self._unique = Unique()
 
     def texts(self, row: int) -> tuple[str, str, str, tuple[str, ...]]:
         """Id, prompt, answer and references of a row, as stored."""
@@ -151,6 +167,29 @@ def identity(given: Any) -> str:
     if not isinstance(given, str) or not given:
         raise EntryError(BROKEN, f"id is {given!r}, not a text or a whole number")
     return given
+
+
+class Unique:
+    """Makes ids unique in the order they come: ``a``, ``a~2``, ``a~3``; the same ids always come out the same.
+
+    Attributes:
+        seen: the ids given out.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._next: dict[str, int] = {}  # so that a thousand records of one id are not a million tries
+
+    def __call__(self, given: str) -> str:
+        """`given` itself the first time."""
+        name = given
+        if given in self.seen:
+            number = self._next.get(given, 2)
+            while (name := f"{given}~{number}") in self.seen:
+                number += 1
+            self._next[given] = number + 1
+        self.seen.add(name)
+        return name
 
 
 class Members:

@@ -1,4 +1,8 @@
-"""What is wrong with data that came from outside: every problem at once, counted by kind, to read or to write down."""
+"""What is wrong with data that came from outside: every problem at once, counted by kind, to read or to write down.
+
+Beside problems there are notes: what was left out or changed as it should be (a record without a picture, an id that
+stands twice), so that nothing is dropped in silence. They are only counted.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,16 @@ EMPTY = "empty text"
 OUTSIDE = "path leaves the folder"
 MISSING = "missing picture"
 UNREADABLE = "unreadable picture"
+TOKEN = "image token in a text"
+SEVERAL = "several pictures"
+
+# Kinds of notes.
+REPEATED = "repeated id made unique"
+TEXT_ONLY = "record without a picture left out"
+UNPAIRED = "turn without a partner left out"
+OTHER_TURN = "system or tool message left out"
+BLANK = "empty caption left out"
+UNSPLIT = "entry without a split, found in 'all' only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +64,29 @@ class Report:
         source: what was read.
         problems: all of them.
         looked: how many entries of each sort were looked at: ``{"records": 6}``.
+        notes: what was left out or changed without being wrong, by kind: ``{"repeated id made unique": 2}``.
     """
 
     source: str
     problems: list[Problem] = field(default_factory=list)
     looked: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, where: str, what: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(kind, where, what))
 
+    def note(self, kind: str, count: int = 1) -> None:
+        """Count something that was left out or changed, and is no problem."""
+        self.notes[kind] += count
+
     def __len__(self) -> int:
+        """How many problems there are; notes are none."""
         return len(self.problems)
+
+    def noted(self) -> str:
+        """The notes in words: ``"2 x repeated id made unique"``; empty where there are none."""
+        return ", ".join(f"{count} x {kind}" for kind, count in self.notes.most_common() if count)
 
     def counts(self) -> dict[str, int]:
         """Kind of problem to how many there are of it, the most frequent first."""
@@ -78,10 +103,11 @@ class Report:
             advice: what to do about it, half a sentence.
         """
         looked = " and ".join(f"{count} {noun}" for noun, count in self.looked.items()) or "no entries"
+        noted = f"; noted: {self.noted()}" if self.noted() else ""
         if not self.problems:
-            return f"{self.source}: no problems in {looked}"
+            return f"{self.source}: no problems in {looked}{noted}"
         kinds = ", ".join(f"{kind}: {count}" for kind, count in self.counts().items())
-        head = f"{self.source} has {len(self)} problem(s) in {looked} ({kinds})"
+        head = f"{self.source} has {len(self)} problem(s) in {looked} ({kinds}){noted}"
         then = f"; {advice}" if advice else ""
         if len(self) == 1:
             return f"{head}: {str(self.problems[0]).rstrip('.')}{then}."
@@ -90,13 +116,14 @@ class Report:
         return f"{head}{then}:\n{shown}{more}"
 
     def write(self, target: str | Path) -> Path:
-        """Write all problems as a table, one a line: kind, where and what, with tabs between.
+        """Write all problems as a table, one a line: kind, where and what, with tabs between; then the notes.
 
         Raises:
             PcvrError: the disk is full or not writable, or `target` is there and is no such table.
         """
         check_place(target, "file", is_report)
         rows = [_HEAD, *((each.kind, each.where, each.what) for each in self.problems)]
+        rows += [(kind, "", f"{count} in all") for kind, count in self.notes.most_common() if count]
         text = "\n".join("\t".join(_one_line(cell) for cell in row) for row in rows)
         write_text(target, text + "\n")
         return Path(target)

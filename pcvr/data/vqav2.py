@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +27,8 @@ from pcvr.data.records import Members, Records
 from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, STRAY, UNANSWERED, EntryError, Report
 from pcvr.data.slots import UNKNOWN, Slots
 from pcvr.data.stream import JsonFile
-from pcvr.data.texts import Texts, encoded
+from pcvr.data.texts import Texts
+from pcvr.data.wording import clean_answer, clean_prompt, most_common
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
@@ -58,6 +58,7 @@ class VQAv2(Photographs):
         *,
         skip_bad: bool = False,
         check_pictures: bool = False,
+        follow_links: bool = False,
     ) -> None:
         """
         Args:
@@ -68,6 +69,7 @@ class VQAv2(Photographs):
             task: what is asked; one where the data bring the questions.
             skip_bad: leave out what cannot be used, and keep the report.
             check_pictures: decode every picture now.
+            follow_links: whether links may lead out of the folder of pictures.
 
         Raises:
             BadData: naming everything that cannot be used (the first ten in words, and how many in all).
@@ -79,7 +81,8 @@ class VQAv2(Photographs):
         self.annotations = answers_of(path) if annotations is None else Path(annotations).expanduser()
         records = Records(Report(str(path)), "question")
         digest = _Reading(records).read(path, self.annotations)
-        super().__init__(path, task, records, digest, images, skip_bad=skip_bad, check_pictures=check_pictures)
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        super().__init__(path, task, records, digest, images, **options)
 
 
 def answers_of(questions: Path) -> Path:
@@ -175,9 +178,8 @@ class _Reading:
 
     def add(self, number: int, given: int | str, image: int, question: Any, slot: int) -> int:
         """Make a row of a question; returns its index."""
-        if not isinstance(question, str):
-            raise EntryError(BROKEN, f"question is a {type(question).__name__}, not a text")
-        if not question.strip():
+        prompt = clean_prompt(question)
+        if not prompt:
             raise EntryError(EMPTY, "the question is empty")
         known = slot < self.answered
         if known and self.images[slot] not in (_ANY, image):
@@ -187,7 +189,7 @@ class _Reading:
             number,
             str(given),
             file,
-            prompt=question.strip(),
+            prompt=prompt,
             answer=self.most[slot] if known else "",
             bad=slot in self.unusable,
         )
@@ -206,19 +208,11 @@ def _texts(answers: Any) -> list[str]:
     if not isinstance(answers, list) or not answers:
         raise EntryError(BROKEN, "answers is not a list of at least one answer")
     texts = [each.get("answer") if isinstance(each, dict) else None for each in answers]
-    said = [text.strip() for text in texts if isinstance(text, str)]
-    if len(said) < len(texts):
+    if not all(isinstance(text, str) for text in texts):
         raise EntryError(BROKEN, "answers is not a list of objects with a text 'answer'")
-    for text in said:
-        encoded(text)
-    return said
+    return [clean_answer(text) for text in texts]
 
 
 def _most(said: Any, texts: list[str]) -> str:
     """The most common answer: what the file says it is, or the one that is."""
-    if isinstance(said, str) and said.strip():
-        encoded(said)
-        return said.strip()
-    if not any(texts):
-        raise EntryError(EMPTY, "all the answers are empty")
-    return Counter(filter(None, texts)).most_common(1)[0][0]
+    return (clean_answer(said) if isinstance(said, str) else "") or most_common(texts)

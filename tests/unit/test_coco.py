@@ -95,7 +95,7 @@ class TestCoco:
         parts = [open_data(path, split=name) for name in ("train", "test")]
         ids = [part[i].id for part in parts for i in range(len(part))]
         assert len(set(ids)) == len(ids) == 11
-        assert parts[0].name == "coco:captions_val2014:train"
+        assert parts[0].name == "coco:captions_val2014:train (80 % by hash)"
 
     def test_everything_that_is_wrong_in_one_report(self, tmp_path: Path) -> None:
         content = coco(6)
@@ -236,7 +236,7 @@ class TestKarpathy:
     def test_everything_that_is_wrong(self, tmp_path: Path) -> None:
         content = karpathy(8)
         images = content["images"]
-        images[0]["split"] = "dev"
+        images[0]["split"] = "fold 1"
         images[1]["sentences"][2]["raw"] = ""
         images[2]["sentences"] = []
         images[3]["cocoid"] = images[4]["cocoid"]

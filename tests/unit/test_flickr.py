@@ -107,7 +107,7 @@ class TestTable:
     def test_everything_that_is_wrong(self, tmp_path: Path) -> None:
         path = write_flickr_hf(tmp_path, 4)
         rows = ["not json,[0],train,a.jpg,9", '"{""a"": 1}",[0],train,b.jpg,9', '"[""a"", 3]",[0],train,c.jpg,9']
-        rows += ['"[""a""]",[0],dev,d.jpg,9', '"[""a""]",[0],train,,9', "x", '"[]",[0],test,e.jpg,9']
+        rows += ['"[""a""]",[0],fold1,d.jpg,9', '"[""a""]",[0],train,,9', "x", '"[]",[0],test,e.jpg,9']
         rows += [f'"[""a""]",[0],test,{flickr_name(0)},9', '"[""a"", "" ""]",[0],test,link.jpg,9']
         path.write_text(path.read_text() + "\n".join(rows) + "\n")
         (tmp_path / "flickr30k-images" / "link.jpg").symlink_to(flickr_name(1))

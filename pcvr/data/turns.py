@@ -1,0 +1,111 @@
+"""Conversations in the forms that published data have: who says what, and which turns make a question with its answer.
+
+::
+
+    [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "a cat."}]
+    [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "a cat."}]
+    [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}, ...]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pcvr.data.report import BROKEN, OTHER_TURN, UNPAIRED, EntryError
+
+KEYS = ("conversations", "messages")
+"""What a record calls its conversation."""
+
+_ASKING = frozenset(("human", "user"))
+_ANSWERING = frozenset(("gpt", "assistant", "model", "chatgpt", "bot"))
+_PICTURE = "<image>"
+_PATHS = ("image", "path", "url")
+
+
+@dataclass
+class Conversation:
+    """What was said.
+
+    Attributes:
+        pairs: each question with its answer, as they stand; a part that is a picture is ``<image>``.
+        left_out: turns that are in no pair, by kind of note.
+        pictures: paths of pictures that stand in the turns themselves.
+    """
+
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    pictures: list[str] = field(default_factory=list)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a question shows a picture."""
+        return bool(self.pictures) or any(_PICTURE in asked for asked, _ in self.pairs)
+
+
+def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
+    """Pair each question with the answer that follows it.
+
+    Args:
+        turns: what stands under `key`.
+        key: what an error calls it.
+
+    Raises:
+        EntryError: it is not a list of turns, or has no question that is followed by an answer.
+    """
+    if isinstance(turns, Mapping) and all(isinstance(column, list) for column in turns.values()):
+        # How some releases of datasets give a list of mappings.
+        turns = [dict(zip(turns, row, strict=False)) for row in zip(*turns.values(), strict=False)]
+    if not isinstance(turns, list | tuple):
+        raise EntryError(BROKEN, f"{key} is not a list of turns with a text 'from' and a text 'value'")
+    found = Conversation()
+    asked: str | None = None
+    for turn in turns:
+        role, said = _turn(turn, key, found.pictures)
+        if role in _ANSWERING and asked is not None:
+            found.pairs.append((asked, said))
+            asked = None
+        elif role in _ASKING:
+            found.left_out[UNPAIRED] += asked is not None
+            asked = said
+        else:
+            found.left_out[UNPAIRED if role in _ANSWERING else OTHER_TURN] += 1
+    found.left_out[UNPAIRED] += asked is not None
+    if not found.pairs:
+        raise EntryError(BROKEN, f"{key} has no human turn followed by a gpt turn")
+    return found
+
+
+def _turn(turn: Any, key: str, pictures: list[str]) -> tuple[str, str]:
+    """Who speaks, in lower case, and what is said."""
+    given = turn if isinstance(turn, Mapping) else {}
+    role = _first(given, "from", "role")
+    said = _first(given, "value", "content", "text")
+    if isinstance(said, list | tuple):
+        said = "\n".join(_part(part, key, pictures) for part in said)
+    if not isinstance(role, str) or not isinstance(said, str):
+        raise EntryError(BROKEN, f"{key} is not a list of turns with a text 'from' and a text 'value'")
+    return role.strip().lower(), said
+
+
+def _part(part: Any, key: str, pictures: list[str]) -> str:
+    """One part of what is said: a text, or a picture."""
+    if isinstance(part, str):
+        return part
+    given = part if isinstance(part, Mapping) else {}
+    kind = str(given.get("type") or ("text" if isinstance(given.get("text"), str) else "image"))
+    text = given.get("text")
+    if "text" in kind and isinstance(text, str):
+        return text
+    if "image" not in kind or not given:
+        raise EntryError(BROKEN, f"{key} has a part of type {kind[:20]!r}: texts and pictures are read")
+    path = _first(given, *_PATHS)
+    if isinstance(path, str):
+        pictures.append(path)
+    return _PICTURE
+
+
+def _first(given: Mapping[str, Any], *names: str) -> Any:
+    return next((given[name] for name in names if given.get(name) is not None), None)
