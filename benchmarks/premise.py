@@ -75,7 +75,7 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
 
     said = experiment
     attack = get_attack(said.attack, preset=said.preset, task=said.task, **said.attack_options)
-    data = poison(open_data(said.data, n=said.samples, task=said.task), attack, said.rate, said.seed)
+    data = poison(open_data(said.data, split="train", n=said.samples, task=said.task), attack, said.rate, said.seed)
     tests = open_data(said.data, split="test", n=said.tests, task=said.task)
     clean = [i for i in range(len(data)) if not data.is_poisoned(i)][:CLEAN]
     rows = (*data.poisoned, *clean)

@@ -26,7 +26,7 @@ from pcvr.attacks.trigger import Trigger
 from pcvr.data.llava_json import LlavaJson
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
-from pcvr.data.table import open_table
+from pcvr.data.tables import open_table
 from pcvr.errors import PcvrError
 
 

@@ -104,7 +104,7 @@ class CocoCaptions(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "image")
         digest = _Reading(records).read(path)
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, images, **options)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pcvr.data.flickr import HEADER
 from pcvr.data.llava_json import LINES
-from pcvr.data.stream import JsonFile, cannot_read
+from pcvr.data.stream import JsonFile, cannot_read, refuse_pointer
+from pcvr.data.turns import KEYS
 from pcvr.errors import PcvrError
 
 FORMATS: Mapping[str, str] = {
@@ -38,9 +39,11 @@ def recognise(path: Path) -> str | None:
     """
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD).decode("utf-8-sig", "replace").lstrip()
+            content = stream.read(_HEAD)
     except (OSError, ValueError) as error:
         raise cannot_read(path, error) from error
+    refuse_pointer(path, content)
+    head = content.decode("utf-8-sig", "replace").lstrip()
     if path.suffix.lower() in LINES:
         return "llava-lines"
     if head.startswith("["):
@@ -62,7 +65,7 @@ def _of_object(path: Path) -> str | None:
     try:
         with JsonFile(path) as file:
             for key, number, value in file:
-                if key in ("conversations", "image"):
+                if key in (*KEYS, "image") or (key == "images" and isinstance(value, str)):
                     return "llava-lines"  # a record where a document was expected
                 if key in _SIGNS and number == 0 and isinstance(value, dict) and (found := _SIGNS[key](value)):
                     return found

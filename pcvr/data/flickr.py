@@ -78,7 +78,7 @@ class Flickr30k(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "line")
         digest = _read_lines(path, records)
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, images, **options)
 
 
@@ -117,7 +117,7 @@ class FlickrAnnotations(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "row")
         digest = _read_table(path, records, known_split(split))
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, images, split=known_split(split), **options)
 
 

@@ -78,7 +78,7 @@ class Karpathy(Photographs):
         captions_for(task, path)
         records = Records(Report(str(path)), "image")
         digest = _read(path, records, known_split(split))
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, images, split=known_split(split), **options)
 
 

@@ -84,7 +84,7 @@ class LlavaJson(Photographs):
         in_lines = path.suffix.lower() in LINES if lines is None else lines
         records = Records(Report(str(path)), "line" if in_lines else "record")
         digest = (_read_lines if in_lines else _read_list)(path, _Reading(records, asks))
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, image_folder, **options)
 
 
@@ -180,7 +180,7 @@ class _Reading:
         for place, pair in enumerate(talk.pairs):
             name = self.records.unique(f"{base}#{place + 1}") if place else base
             prompt, answer, usable = self.texts(number, name, *pair)
-            said = {"prompt": prompt, "answer": answer, "references": () if place else references}
+            said: dict[str, Any] = {"prompt": prompt, "answer": answer, "references": () if place else references}
             self.records.add(number, name, image, **said, facts=facts, bad=not usable)
         self.records.splits += self.records.splits[-1:] * (len(talk.pairs) - 1)
         self.report.notes.update(talk.left_out)

@@ -15,8 +15,9 @@ from pcvr.data.llava_json import LINES, LlavaJson
 from pcvr.data.photographs import Photographs
 from pcvr.data.report import BadData, Report
 from pcvr.data.sample import Dataset
+from pcvr.data.split import canonical
 from pcvr.data.subset import subset
-from pcvr.data.table import is_table, open_table
+from pcvr.data.tables import is_table, open_table
 from pcvr.data.vqav2 import VQAv2
 from pcvr.errors import PcvrError, unknown_name
 
@@ -38,7 +39,7 @@ _PLAIN: dict[str, Callable[..., Photographs]] = {"coco": CocoCaptions, "flickr30
 
 def open_data(
     spec: str | Path | Dataset | datasets.Dataset | datasets.DatasetDict,
-    split: str = "train",
+    split: str | None = None,
     n: int | None = None,
     seed: int = 0,
     task: str | None = None,
@@ -47,6 +48,8 @@ def open_data(
     annotations: str | Path | None = None,
     skip_bad: bool = False,
     check_pictures: bool = False,
+    follow_links: bool = False,
+    prefer: str = "train",
 ) -> Dataset:
     """Open a data set by name, by path, or hand back one that is already open.
 
@@ -55,9 +58,11 @@ def open_data(
             or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder that holds exactly
             one (pictures beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or a folder that
             its ``save_to_disk`` wrote; or a data set of this package.
-        split: ``"train"``, ``"validation"`` or ``"test"``; for files also ``"all"``. Karpathy splits are in their
-            file; other files are split by a hash of the picture's name. A data set already open keeps the split it was
-            made with.
+        split: ``"train"``, ``"validation"`` or ``"test"`` (``"val"`` and ``"dev"`` are understood), ``"all"`` but for
+            scenes, or another name that the data use. Without it, data that come with splits (scenes, Karpathy splits,
+            dictionaries of tables, a column or key ``split``) give `prefer`, and others are used whole. Asked for a
+            split, data without any are split by a hash of the picture's file name: about 80, 10 and 10 %; the data
+            set's name says so. A data set already open keeps the split it was made with.
         n: how many samples; by default all of them (for ``scenes``, its own default).
         seed: for ``scenes`` which pictures are drawn, else which ``n`` samples are picked.
         task: what is asked; by default what the data are: questions for VQAv2 and for tables with people's answers,
@@ -66,6 +71,8 @@ def open_data(
         annotations: for VQAv2's questions, the file of their answers; by default the one of the official name.
         skip_bad: leave out what cannot be used, and keep what was wrong as the data set's ``report``.
         check_pictures: decode every picture now; otherwise only their being there is checked.
+        follow_links: whether links may lead out of the folder of pictures: give it if you trust who made them.
+        prefer: the split that is taken where `split` is not given and the data come with splits.
 
     Raises:
         BadData: listing everything in the file that cannot be used, unless `skip_bad`.
@@ -76,16 +83,17 @@ def open_data(
         from pcvr.data.scenes import Scenes
 
         _no_files(spec, images, annotations)
-        options = {"split": split, "seed": seed, "n": n, "task": task}
+        options = {"split": canonical(split or prefer), "seed": seed, "n": n, "task": task}
         return Scenes(**{name: value for name, value in options.items() if value is not None})
     dataset: Dataset
     place = Path(spec).expanduser() if isinstance(spec, str | Path) else spec
     if is_table(place):
         _no_files("a table", images, annotations)
-        dataset = open_table(place, split, task, skip_bad=skip_bad, check_pictures=check_pictures)
+        dataset = open_table(place, split, task, prefer=prefer, skip_bad=skip_bad, check_pictures=check_pictures)
     elif isinstance(spec, str | Path):
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures} | ({} if task is None else {"task": task})
-        dataset = _open_file(_file_of(spec), split, images, annotations, options)
+        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options |= {} if task is None else {"task": task}
+        dataset = _open_file(_file_of(spec), split, prefer, images, annotations, options)
     elif isinstance(spec, Dataset):
         _no_files("a data set already open", images, annotations)
         if task not in (None, spec.task):
@@ -104,6 +112,7 @@ def check_data(
     images: str | Path | None = None,
     annotations: str | Path | None = None,
     check_pictures: bool = True,
+    follow_links: bool = False,
 ) -> Report:
     """Everything that is wrong with data from outside, pictures cut short included; an empty report where nothing is.
 
@@ -122,6 +131,7 @@ def check_data(
             annotations=annotations,
             skip_bad=True,
             check_pictures=check_pictures,
+            follow_links=follow_links,
         )
     except BadData as error:  # nothing usable is left
         return error.report
@@ -130,23 +140,30 @@ def check_data(
 
 
 def _open_file(
-    path: Path, split: str, images: str | Path | None, annotations: str | Path | None, options: dict[str, Any]
+    path: Path,
+    split: str | None,
+    prefer: str,
+    images: str | Path | None,
+    annotations: str | Path | None,
+    options: dict[str, Any],
 ) -> Dataset:
     kind = recognise(path)
-    if kind == "vqav2":
-        return VQAv2(path, annotations, images, **options).split(split)
     if kind == "vqav2-answers":
         raise PcvrError(f"{path} holds VQAv2's answers: give the file of questions, and this one as annotations=.")
-    if annotations is not None:
+    if annotations is not None and kind != "vqav2":
         raise PcvrError(f"annotations={str(annotations)!r} goes with VQAv2's questions, not with {path}: leave it out.")
     if kind in _WITH_SPLITS:
-        return _WITH_SPLITS[kind](path, images, split=split, **options)
-    if kind in _PLAIN:
-        return _PLAIN[kind](path, images, **options).split(split)
-    if kind is None and path.suffix.lower() != ".json":
+        return _WITH_SPLITS[kind](path, images, split=split or prefer, **options)
+    found: Photographs
+    if kind == "vqav2":
+        found = VQAv2(path, annotations, images, **options)
+    elif kind in _PLAIN:
+        found = _PLAIN[kind](path, images, **options)
+    elif kind is None and path.suffix.lower() != ".json":
         raise PcvrError(f"{path} has none of the known formats: give {', '.join(FORMATS.values())}.")
-    lines = kind == "llava-lines"
-    return LlavaJson(path, images, lines=lines, **options).split(split)  # what is wrong with it, it says itself
+    else:
+        found = LlavaJson(path, images, lines=kind == "llava-lines", **options)  # what is wrong with it, it says itself
+    return found.split(split or (prefer if found.splits else "all"))
 
 
 def _file_of(spec: str | Path) -> Path:
@@ -169,9 +186,16 @@ def _candidates(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_SUFFIXES) and entry.is_file())
     files = [folder / name for name in names if name != _NOT_DATA and not name.startswith(".")]
-    kinds = [recognise(file) for file in files]
+    kinds = [_kind(file) for file in files]
     known = [file for file, kind in zip(files, kinds, strict=True) if kind not in (None, "vqav2-answers")]
     return known or [file for file in files if file.suffix.lower() in (".json", *LINES)]
+
+
+def _kind(file: Path) -> str | None:
+    try:
+        return recognise(file)
+    except PcvrError:  # it is said when that very file is opened
+        return None
 
 
 def _no_files(what: str, images: object, annotations: object) -> None:

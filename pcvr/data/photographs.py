@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from pcvr.checks import check_choice
 from pcvr.data.folder import PictureFolder, as_named, likeliest_root
 from pcvr.data.pictures import read_picture
 from pcvr.data.records import Records

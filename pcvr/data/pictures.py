@@ -18,6 +18,8 @@ from pcvr.errors import PcvrError
 from pcvr.utils.words import shown
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the small text begins that git-lfs leaves in place of a file that it has not fetched."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are decoded. Pillow knows more, some of which start a program (PostScript starts Ghostscript)."""
 UNREADABLE = (
@@ -68,13 +70,25 @@ def open_picture(source: str | Path | bytes) -> PilImage.Image:
 
     Raises:
         UNREADABLE: when it is missing, broken or in none of :data:`FORMATS`; say so under the name the caller knows.
+        PcvrError: when it is a git-lfs pointer.
     """
     try:
         with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
             opened.load()
             return ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
+        if _begins(source).startswith(LFS_POINTER):
+            told = "it is a git-lfs pointer and not the picture: run `git lfs pull` in its repository"
+            raise PcvrError(told) from error
         raise UnidentifiedImageError(f"the content is in none of the formats {', '.join(FORMATS)}") from error
+
+
+def _begins(source: str | Path | bytes) -> bytes:
+    """The beginning of a picture that is none."""
+    if isinstance(source, bytes):
+        return source
+    with open(source, "rb") as stream:
+        return stream.read(len(LFS_POINTER))
 
 
 @cache

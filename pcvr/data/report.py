@@ -13,10 +13,12 @@ from pathlib import Path
 from pcvr.errors import PcvrError
 from pcvr.files import write_text
 from pcvr.places import check_place
+from pcvr.utils.words import cut, legible
 
 SHOWN = 10
 """How many problems a message spells out."""
 _HEAD = ("kind", "where", "what")
+_LINE, _ALONE = 200, 350  # characters of each, and of one alone
 
 BROKEN = "broken entry"
 DUPLICATE = "duplicate id"
@@ -78,7 +80,8 @@ class Report:
 
     def note(self, kind: str, count: int = 1) -> None:
         """Count something that was left out or changed, and is no problem."""
-        self.notes[kind] += count
+        if count:
+            self.notes[kind] += count
 
     def __len__(self) -> int:
         """How many problems there are; notes are none."""
@@ -110,8 +113,8 @@ class Report:
         head = f"{self.source} has {len(self)} problem(s) in {looked} ({kinds}){noted}"
         then = f"; {advice}" if advice else ""
         if len(self) == 1:
-            return f"{head}: {str(self.problems[0]).rstrip('.')}{then}."
-        shown = "\n".join(f"  - {problem}" for problem in self.problems[:SHOWN])
+            return f"{head}: {cut(str(self.problems[0]), _ALONE).rstrip('.')}{then}."
+        shown = "\n".join(f"  - {cut(str(problem), _LINE)}" for problem in self.problems[:SHOWN])
         more = f"\n  ... and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
         return f"{head}{then}:\n{shown}{more}"
 
@@ -142,7 +145,8 @@ class BadData(PcvrError):
             report: what was found.
             advice: what to do about it, half a sentence.
         """
-        super().__init__(report.said(advice))
+        super().__init__()
+        self.args = (legible(report.said(advice)),)  # a list of ten, which is longer than a sentence may be
         self.report = report
 
     @property

@@ -67,7 +67,9 @@ def own_splits(name: object, held: Mapping[str, int], what: str) -> set[str]:
         return found
     there = ", ".join(f"{each} ({count})" for each, count in list(held.items())[:_SHOWN])
     more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
-    raise PcvrError(f"{what} has no split {shown(name)}: it has {cut(there, 200)}{more}; give one of these, or split='all'.")
+    raise PcvrError(
+        f"{what} has no split {shown(name)}: it has {cut(there, 200)}{more}; give one of these, or split='all'."
+    )
 
 
 def split_by_key(dataset: Dataset, keys: Iterable[str], name: str) -> Dataset:

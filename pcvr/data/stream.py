@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pcvr.data.pictures import LFS_POINTER
 from pcvr.errors import PcvrError
 
 _CHUNK = 1 << 20
@@ -46,6 +47,7 @@ class JsonFile:
             raise cannot_read(path, error) from error
         try:
             self.top = self._peek()
+            refuse_pointer(path, self._buffer[: len(LFS_POINTER)].encode("utf-8", "replace"))
         except PcvrError:
             self._stream.close()
             raise
@@ -215,8 +217,12 @@ def byte_lines(path: Path, digest: Any) -> Iterator[bytes]:
     try:
         with path.open("rb") as stream:
             for number, line in enumerate(stream):
+                if number == 0:
+                    refuse_pointer(path, line)
                 digest.update(line)
                 yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
+    except PcvrError:
+        raise
     except (OSError, ValueError) as error:
         raise cannot_read(path, error) from error
 
@@ -225,3 +231,13 @@ def cannot_read(path: Path, error: Exception) -> PcvrError:
     """The error for a file that cannot be opened or read."""
     said = getattr(error, "strerror", None) or error
     return PcvrError(f"cannot read the file {path}: {said}; give the path of a file that is there.")
+
+
+def refuse_pointer(path: Path, content: bytes) -> None:
+    """Name a file that is only git-lfs's pointer to it.
+
+    Raises:
+        PcvrError: `content`, the file's beginning, says so.
+    """
+    if content.startswith(LFS_POINTER):
+        raise PcvrError(f"{path} is a git-lfs pointer and not the file itself: run `git lfs pull` in its repository.")

@@ -81,7 +81,7 @@ class VQAv2(Photographs):
         self.annotations = answers_of(path) if annotations is None else Path(annotations).expanduser()
         records = Records(Report(str(path)), "question")
         digest = _Reading(records).read(path, self.annotations)
-        options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
+        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         super().__init__(path, task, records, digest, images, **options)
 
 

@@ -117,7 +117,7 @@ def run_experiment(
     if save is not None:
         refuse_existing(save)
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
-    data = open_data(experiment.data, n=experiment.samples, task=experiment.task)
+    data = open_data(experiment.data, split="train", n=experiment.samples, task=experiment.task)
     model = load(experiment.model)
     if experiment.rate:
         # Whether the trigger reaches the model, finetune checks.

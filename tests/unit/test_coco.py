@@ -214,9 +214,10 @@ class TestKarpathy:
         part = whole.split("validation")
         assert [part[i].id for i in range(3)] == [str(image_id(i)) for i in (2, 6, 10)]
         assert whole.split("all") is whole
-        with pytest.raises(PcvrError, match="did you mean 'validation'"):
-            whole.split("valid")
-        with pytest.raises(PcvrError, match=r"the test split of .* holds no sample: choose one of validation"):
+        assert len(whole.split("val")) == 3 and whole.splits == {"train": 6, "validation": 3, "test": 3}
+        with pytest.raises(PcvrError, match=r"has no split 'nonsense': it has train \(6\), validation \(3\), test"):
+            whole.split("nonsense")
+        with pytest.raises(PcvrError, match=r"has no split 'test': it has validation \(3\)"):
             Karpathy(whole.path, split="validation").split("test")
 
     def test_pictures_of_other_splits_need_not_be_there(self, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class TestSplitsAndSubsets:
         assert 0.7 < len(ids["train"]) / 240 < 0.9
         assert 0.04 < len(ids["test"]) / 240 < 0.17
         assert len({part.fingerprint() for part in parts.values()}) == 3
-        assert parts["test"].name == "llava-json:photographs:test"
+        assert parts["test"].name == "llava-json:photographs:test (10 % by hash)"
         assert len(open_data(str(photographs.path), split="all")) == 240
 
     def test_all_questions_about_a_picture_are_in_one_split(self, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ class TestSplitsAndSubsets:
 
     def test_unknown_split(self, photographs: LlavaJson) -> None:
         with pytest.raises(PcvrError, match="did you mean 'validation'"):
-            open_data(photographs.path, split="valid")
+            open_data(photographs.path, split="validate")
 
     def test_subset(self, photographs: LlavaJson) -> None:
         part = subset(photographs, 5, seed=1)

@@ -1,0 +1,78 @@
+"""The pictures of a table: read as they are stored, and decoded as those of files are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from pcvr.data.pictures import open_picture, rgb_array
+from pcvr.data.sample import Image
+from pcvr.errors import PcvrError
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Rows
+
+
+class TablePictures:
+    """The column of pictures, or of lists of one picture each.
+
+    ``datasets`` would open any format that Pillow knows, PostScript among them, so the stored bytes are asked for.
+    """
+
+    def __init__(self, rows: Rows, column: str) -> None:
+        """
+        Args:
+            rows: the table.
+            column: where its pictures are.
+        """
+        feature = rows.features[column]
+        self._column = column
+        self._stored = rows.select_columns([column]).with_format("arrow")
+        self._mode: str | None = getattr(getattr(feature, "feature", feature), "mode", None)
+
+    def __getitem__(self, row: int) -> Image:
+        """The picture of a row, uint8 ``[H, W, 3]``.
+
+        Raises:
+            PcvrError: it is none.
+            UNREADABLE: it cannot be decoded.
+        """
+        value = self._stored[int(row)].column(self._column)[0].as_py()
+        picture = _decoded(value[0] if isinstance(value, list) and len(value) == 1 else value)
+        return rgb_array(picture.convert(self._mode) if self._mode not in (None, picture.mode) else picture)
+
+    def counts(self) -> np.ndarray:
+        """How many pictures each row has, int64 ``[rows]``; none is read for it."""
+        rows = self._stored
+        column = rows.data.column(self._column)
+        kind = str(column.type)
+        if kind.startswith(("list", "large_list")):
+            found = np.concatenate(
+                [part.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for part in column.chunks]
+            ).astype(np.int64)
+        else:
+            # A picture is null as a whole, or has neither bytes nor a path.
+            parts = column.flatten() if kind.startswith("struct") else [column]
+            found = np.any([part.is_valid().to_numpy() for part in parts], axis=0).astype(np.int64)
+        if rows._indices is not None:  # a selection of rows, not written out
+            found = found[rows._indices.column(0).to_numpy()]
+        return found
+
+
+def _decoded(value: Any) -> PilImage.Image:
+    if isinstance(value, bytes):
+        return open_picture(value)
+    if isinstance(value, Mapping) and {"bytes", "path"} <= {*value}:
+        return open_picture(_content(value["path"]) if value["bytes"] is None else value["bytes"])
+    raise PcvrError(f"a {type(value).__name__} where a picture belongs: cast the column to datasets.Image().")
+
+
+def _content(path: str) -> bytes:
+    """A file's content; its path may lead into an archive, in the notation of `datasets` (``zip://a.png::b.zip``)."""
+    from datasets.utils.file_utils import xopen
+
+    with xopen(path, "rb") as stream:
+        return bytes(stream.read())

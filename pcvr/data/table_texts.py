@@ -1,0 +1,110 @@
+"""What the rows of a table ask and answer, after the one rule for texts from outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcvr.data.columns import named, texts_of
+from pcvr.data.report import BLANK, EMPTY, EntryError
+from pcvr.data.turns import conversation
+from pcvr.data.wording import clean_answer, clean_prompt, most_common
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Rows
+
+
+class Said(NamedTuple):
+    """One question with its answer; an empty prompt stands for the task's own."""
+
+    prompt: str
+    answer: str
+    references: tuple[str, ...]
+
+
+class RowTexts(NamedTuple):
+    """What a row says.
+
+    Attributes:
+        said: its samples, in order; in place of one that cannot be used, what is wrong with it.
+        notes: what was left out, by kind.
+        pictured: whether it says that there is a picture; only a conversation can say that there is none.
+    """
+
+    said: list[Said | EntryError]
+    notes: Counter[str]
+    pictured: bool = True
+
+
+class TableTexts:
+    """The texts of a table: columns of prompts and answers, or one of conversations."""
+
+    def __init__(self, rows: Rows, columns: Mapping[str, str | None], asks: bool) -> None:
+        """
+        Args:
+            rows: the table.
+            columns: which column is what.
+            asks: whether the table has to bring the questions; the most common answer is the label then.
+        """
+        self._columns, self._asks = columns, asks
+        wanted = [name for what in ("answers", "label", "prompt", "conversations") if (name := columns[what])]
+        self._rows = rows.select_columns(wanted)
+        self._named = {name: named(rows.features[name]) for name in wanted}
+
+    def __getitem__(self, row: int) -> RowTexts:
+        """What a row says."""
+        return self._read(row, self._rows[row])
+
+    def batch(self, start: int, count: int) -> list[RowTexts]:
+        """What the rows from `start` on say, `count` of them at most: faster than one by one."""
+        columns = self._rows[start : start + count]
+        rows = zip(*columns.values(), strict=True)
+        return [self._read(start + i, dict(zip(columns, row, strict=True))) for i, row in enumerate(rows)]
+
+    def _read(self, row: int, values: Mapping[str, Any]) -> RowTexts:
+        notes: Counter[str] = Counter()
+        key = self._columns["conversations"]
+        try:
+            if not key:
+                return RowTexts([self._plain(row, values, notes)], notes)
+            talk = conversation(self._named[key](values[key]), key)
+        except EntryError as error:
+            return RowTexts([error], notes)
+        return RowTexts([self._turn(*pair) for pair in talk.pairs], talk.left_out, talk.pictured)
+
+    def _turn(self, asked: str, answered: str) -> Said | EntryError:
+        try:
+            return self._said(clean_prompt(asked), clean_answer(answered))
+        except EntryError as error:
+            return error
+
+    def _plain(self, row: int, values: Mapping[str, Any], notes: Counter[str]) -> Said:
+        prompt = clean_prompt(self._value("prompt", values) or "")
+        label = clean_answer(self._value("label", values) or "")
+        references = tuple(clean_answer(text) for text in texts_of(self._value("answers", values)))
+        kept = tuple(filter(None, references))
+        if not self._asks and kept:  # of people's answers all stay: VQA accuracy counts the ten
+            notes[BLANK] += len(references) - len(kept)
+            references = kept
+        if not kept:
+            references = (label,) if label else ()
+        if not references:
+            raise EntryError(EMPTY, "it has no answer")
+        # Of captions one in turn, as the files of the same data give them.
+        return self._said(prompt, label or (most_common if self._asks else _in_turn(row))(references), references)
+
+    def _said(self, prompt: str, answer: str, references: tuple[str, ...] = ()) -> Said:
+        if self._asks and not prompt:
+            raise EntryError(EMPTY, "the question is empty")
+        if not answer:
+            raise EntryError(EMPTY, "it has no answer")
+        return Said(prompt, answer, references or (answer,))
+
+    def _value(self, what: str, values: Mapping[str, Any]) -> Any:
+        column = self._columns[what]
+        return self._named[column](values[column]) if column else None
+
+
+def _in_turn(row: int) -> Any:
+    return lambda references: references[row % len(references)]
