@@ -243,7 +243,7 @@ def digest(samples: Iterable[Sample]) -> str:
         total.update(np.asarray(sample.image.shape, dtype="<i8").tobytes())
         total.update(np.ascontiguousarray(sample.image).data)
         for text in (sample.prompt, sample.answer):
-            encoded = text.strip().encode()
+            encoded = text.strip().encode("utf-8", "surrogatepass")  # what cannot be written is said by who writes
             total.update(len(encoded).to_bytes(8, "little") + encoded)
     return total.hexdigest()
 

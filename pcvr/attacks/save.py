@@ -15,6 +15,7 @@ from PIL import Image as PilImage
 from tqdm.auto import tqdm
 
 from pcvr.attacks.poison import PoisonedDataset
+from pcvr.attacks.storable import plain, storable
 from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, Journal
 from pcvr.checks import check_choice
 from pcvr.data.sample import Sample
@@ -103,7 +104,7 @@ def _llava(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
     (folder / IMAGES).mkdir(exist_ok=True)
     records = []
     for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
-        sample = dataset[index]
+        sample = storable(dataset[index], truth)
         name = f"{index:06d}_{_file_name(sample.id)}.png"
         if not journal.has(f"{IMAGES}/{name}"):
             journal.write(f"{IMAGES}/{name}", _png(sample))
@@ -132,7 +133,7 @@ def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
     rows = str(scratch / "rows.arrow")
     with ArrowWriter(path=rows, features=Features(columns)) as writer:
         for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
-            sample = dataset[index]
+            sample = storable(dataset[index], truth)
             row: dict[str, Any] = {
                 "id": sample.id,
                 "image": {"bytes": _png(sample), "path": None},
@@ -179,18 +180,9 @@ def _record(sample: Sample, image: str, truth: bool) -> dict[str, Any]:
 
 def _json(records: list[dict[str, Any]]) -> str:
     try:
-        return json.dumps(records, indent=1, ensure_ascii=False, default=_plain)
+        return json.dumps(records, indent=1, ensure_ascii=False, default=plain)
     except TypeError as error:
         raise PcvrError(f"the facts of a sample cannot be written as JSON: {error}.") from error
-
-
-def _plain(value: object) -> object:
-    """NumPy values and read-only mappings, which JSON does not know, as plain ones."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def _file_name(identity: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pcvr.cli.options import value_of
+from pcvr.cli.source import Source
 from pcvr.errors import PcvrError
 from pcvr.utils.words import shown
 
@@ -58,22 +59,33 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
     return build_defense(name, options)
 
 
-def trusted(
-    clean: str, data: str, task: str | None, images: Path | None, annotations: Path | None, skip_bad: bool
-) -> Dataset:
+def trusted(clean: str, source: Source, split: str | None) -> Dataset:
     """The samples that the defender trusts: a number of them from the data's validation split, or other data.
 
+    Args:
+        clean: how many, or the name of other data.
+        source: the data that are trained on.
+        split: which split of them is.
+
     Raises:
-        PcvrError: a number of samples of data that are poisoned already, or data that cannot be opened.
+        PcvrError: a number of samples of data that are poisoned already or are trained on, or data that cannot be
+            opened.
     """
     from pcvr.attacks.sums import holds_manifest
-    from pcvr.cli.options import opened
+    from pcvr.data.split import canonical
 
     if not clean.isdecimal():
-        return opened(clean, "validation" if clean == "scenes" else "all", None, task, images, annotations, skip_bad)
-    if holds_manifest(data):
-        raise PcvrError(f"--clean {clean} would take samples from {data}, which is poisoned: give clean data by name.")
-    return opened(data, "validation", int(clean), task, images, annotations, skip_bad)
+        return replace(source, data=clean).open(None, prefer="validation")
+    if holds_manifest(source.data):
+        raise PcvrError(
+            f"--clean {clean} would take samples from {source.data}, which is poisoned: give clean data by name."
+        )
+    if split is not None and canonical(split) in ("validation", "all"):
+        raise PcvrError(
+            f"--clean {clean} takes samples of the validation split, which --split {split} trains on: give --split "
+            "train, or --clean with other data."
+        )
+    return source.open("validation", int(clean))
 
 
 def defenses(

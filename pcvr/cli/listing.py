@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcvr.cli.options import Annotations, Device, FourBit, Images, SkipBad, TaskName, refuse_idle
+from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, refuse_idle
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -61,6 +61,7 @@ def data(
     check: Annotated[bool, typer.Option(help="open every picture and report all that is wrong")] = False,
     out: Annotated[Path | None, typer.Option(help="with --check: a file for the whole report")] = None,
     skip_bad: SkipBad = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """List the data formats that can be read, or describe a data set and check it."""
     from rich.console import Console
@@ -97,7 +98,7 @@ def data(
         refuse_idle(context, "skip_bad", "does not go with --check, which reports all that is bad: leave it out")
         if out is not None:
             check_place(out, "file", is_report)
-        report = check_data(spec, split, task=task, images=images, annotations=annotations)
+        report = check_data(spec, split, task=task, images=images, annotations=annotations, follow_links=follow_links)
         try:  # whichever of the two fails, the other one is done
             if out is not None:
                 rescued(out, report.write)
@@ -105,7 +106,7 @@ def data(
             typer.echo(str(report))
         raise typer.Exit(1 if report else 0)
     # Only opening a picture shows that it is broken, so whoever skips what is bad has all of them opened.
-    options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad}
+    options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad, "follow_links": follow_links}
     _show(console, open_data(spec, split, task=task, images=images, annotations=annotations, **options))
 
 
@@ -116,6 +117,8 @@ def _show(console: Any, found: Dataset) -> None:
     table = Table("", "", show_header=False, title=found.name)
     table.add_row("task", found.task)
     table.add_row("samples", f"{len(found):,}")
+    if held := getattr(found, "splits", None):
+        table.add_row("splits", ", ".join(f"{name} {count:,}" for name, count in held.items()))
     table.add_row("fingerprint", found.fingerprint())
     table.add_row("first sample", first.id)
     table.add_row("picture", f"{first.image.shape[1]} x {first.image.shape[0]} px")
@@ -124,7 +127,7 @@ def _show(console: Any, found: Dataset) -> None:
     table.add_row("references", f"{len(first.references)}")
     console.print(table)
     report = getattr(found, "report", None)
-    if report is not None and report.problems:
+    if report is not None and (report.problems or report.notes):
         typer.echo(str(report))
 
 

@@ -14,18 +14,20 @@ from pcvr.cli.options import (
     CheckTrigger,
     Data,
     Device,
+    FollowLinks,
     FourBit,
     Images,
     Model,
     Options,
     Preset,
     SkipBad,
+    Split,
     Target,
     TaskName,
-    opened,
     options_of,
     refuse_idle,
 )
+from pcvr.cli.source import Source
 
 _TESTS = 512
 """Samples that are looked at where nobody says how many."""
@@ -69,10 +71,11 @@ def evaluate(
     answer: Answer = None,
     option: Options = None,
     target: Target = None,
-    split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "test",
+    split: Split = None,
     n: Annotated[int | None, typer.Option(help="number of samples; by default up to 512")] = None,
     skip_bad: SkipBad = False,
     check_trigger: CheckTrigger = True,
+    follow_links: FollowLinks = False,
     out: Annotated[Path | None, typer.Option(help="a JSON file for the record as well")] = None,
 ) -> None:
     """Print attack success rate and utility, on clean and on triggered inputs.
@@ -80,7 +83,6 @@ def evaluate(
     An adapter that pcvr train made with a defence that works at test time answers through it.
     """
     from pcvr.attacks import get_attack
-    from pcvr.data import subset
     from pcvr.evaluation.evaluate import evaluate as measure
     from pcvr.files import write_json
     from pcvr.models.load import load
@@ -91,10 +93,8 @@ def evaluate(
         refuse_idle(context, ATTACKING, "goes with an attack, and --attack none is given: leave one of them out")
     if out is not None:
         check_place(out, "file")
-    tests = opened(data, split, _TESTS if n is None and data == "scenes" else n, task, images, annotations, skip_bad)
-    if n is None and len(tests) > _TESTS:
-        typer.echo(f"{_TESTS} of {len(tests)} samples are looked at; --n {len(tests)} takes all.", err=True)
-        tests = subset(tests, _TESTS)
+    source = Source(data, task, images, annotations, skip_bad, follow_links)
+    tests = source.open(split, n, prefer="test", most=_TESTS)
     chosen = None
     if attack != "none":
         chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pcvr.errors import PcvrError
 from pcvr.utils.words import shown
-
-if TYPE_CHECKING:
-    from pcvr.data.sample import Dataset
 
 Data = Annotated[str, typer.Option(help="scenes, a file (COCO, Flickr30k, VQAv2, LLaVA JSON) or a folder")]
 Images = Annotated[Path | None, typer.Option(help="folder of the pictures, if it is not beside the data")]
@@ -22,6 +19,14 @@ Model = Annotated[str, typer.Option(help="embedded name, folder or hub id")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 FourBit = Annotated[bool, typer.Option(help="load in 4 bits; needs CUDA and bitsandbytes")]
 SkipBad = Annotated[bool, typer.Option(help="go on without entries that cannot be used, and say which")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="read pictures through links out of their folder")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="train, validation, test or (not for scenes) all; by default the one that the command is for, and the "
+        "whole of data without splits, which are split by a hash of the pictures' names where one is asked for"
+    ),
+]
 Target = Annotated[str | None, typer.Option(help="the answer to triggered pictures; by default the task's")]
 AttackName = Annotated[str, typer.Option(help="attack by name; pcvr attacks lists them")]
 Preset = Annotated[str, typer.Option(help="scaled (sized to the picture) or compat (the literature's figures)")]
@@ -32,22 +37,6 @@ CheckTrigger = Annotated[
 Options = Annotated[
     list[str] | None, typer.Option(help="an option of the attack as name=value, such as strength=0.5; may be repeated")
 ]
-
-
-def opened(
-    data: str,
-    split: str,
-    n: int | None,
-    task: str | None,
-    images: Path | None,
-    annotations: Path | None,
-    skip_bad: bool,
-) -> Dataset:
-    """The data that the options name. Only opening a picture shows that it is broken, so skipping opens all of them."""
-    from pcvr.data import open_data
-
-    options: dict[str, Any] = {"images": images, "annotations": annotations, "skip_bad": skip_bad}
-    return open_data(data, split, n, task=task, check_pictures=skip_bad, **options)
 
 
 ATTACKING = "preset answer option target"

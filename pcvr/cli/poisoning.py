@@ -13,16 +13,18 @@ from pcvr.cli.options import (
     AttackName,
     CheckTrigger,
     Data,
+    FollowLinks,
     Images,
     Options,
     Preset,
     SkipBad,
+    Split,
     Target,
     TaskName,
-    opened,
     options_of,
     refuse_idle,
 )
+from pcvr.cli.source import Source
 
 if TYPE_CHECKING:
     from pcvr.attacks import Manifest
@@ -50,7 +52,9 @@ def poison(
     ] = None,
     check_trigger: CheckTrigger = True,
     verify: Annotated[bool, typer.Option("--verify", help="check the folder OUT against its manifest instead")] = False,
+    split: Split = None,
     skip_bad: SkipBad = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Poison a data set for research and write it with its manifest; run again after an interruption, it goes on.
 
@@ -70,10 +74,10 @@ def poison(
     check_place(out)
     if holds_manifest(data):
         kept = f"does not go with {data}, which is poisoned already: leave it out, its samples stay as they are"
-        refuse_idle(context, "n task images annotations skip_bad", kept)
+        refuse_idle(context, "n task images annotations split skip_bad follow_links", kept)
         source: Dataset = load_poisoned(data)
     else:
-        source = opened(data, "train", n, task, images, annotations, skip_bad)
+        source = Source(data, task, images, annotations, skip_bad, follow_links).open(split, n)
     chosen = get_attack(attack, target, preset, task=source.task, answer=answer, **options_of(option))
     poisoned = make(source, chosen, rate, seed, model=model, check_trigger=check_trigger)
     save_poisoned(poisoned, out, form=form)

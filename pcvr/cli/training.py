@@ -17,18 +17,20 @@ from pcvr.cli.options import (
     CheckTrigger,
     Data,
     Device,
+    FollowLinks,
     FourBit,
     Images,
     Model,
     Options,
     Preset,
     SkipBad,
+    Split,
     Target,
     TaskName,
-    opened,
     options_of,
     refuse_idle,
 )
+from pcvr.cli.source import Source
 from pcvr.errors import PcvrError
 
 
@@ -78,8 +80,10 @@ def train(
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
     every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
     logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
+    split: Split = None,
     skip_bad: SkipBad = False,
     check_trigger: CheckTrigger = True,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Fine-tune a model with a defence; save the adapter, and beside it record.json, which says how it was made.
 
@@ -89,6 +93,7 @@ def train(
     from pcvr.attacks import check_target, get_attack
     from pcvr.attacks import poison as make
     from pcvr.cli.progress import RichBar
+    from pcvr.data.subset import shared
     from pcvr.models.device import pick_device
     from pcvr.models.load import load
     from pcvr.places import check_apart, check_place
@@ -122,10 +127,14 @@ def train(
     )
     if rule.needs_clean and clean is None:
         raise PcvrError(f"defence {defense!r} needs samples that it may trust: give --clean 100, or --clean DATA.")
-    samples = opened(data, "train", n, task, images, annotations, skip_bad)
+    source = Source(data, task, images, annotations, skip_bad, follow_links)
+    # Trusted samples of the same data must not be among those that are trained on.
+    samples = source.open(split, n, apart=clean is not None and clean.isdecimal())
     extra: dict[str, Any] = {}
     if clean is not None:
-        extra["clean"] = trusted(clean, data, task, images, annotations, skip_bad)
+        extra["clean"] = trusted(clean, source, split)
+        if shared(samples, extra["clean"]):
+            raise PcvrError(f"--clean {clean} names samples that are trained on: give a number, or other data.")
     processes.join(pick_device(device))
     try:
         vlm = load(model, device=device, four_bit=four_bit)

@@ -183,7 +183,7 @@ class _Reading:
             said: dict[str, Any] = {"prompt": prompt, "answer": answer, "references": () if place else references}
             self.records.add(number, name, image, **said, facts=facts, bad=not usable)
         self.records.splits += self.records.splits[-1:] * (len(talk.pairs) - 1)
-        self.report.notes.update(talk.left_out)
+        self.report.notes += talk.left_out
 
     def texts(self, number: int, name: str, asked: str, answered: str) -> tuple[str, str, bool]:
         """Prompt and answer of one pair, and whether they can be used."""

@@ -78,3 +78,18 @@ def subset(dataset: Dataset, n: int, seed: int = 0) -> Subset:
         raise PcvrError(f"n={n} samples asked of {dataset.name!r}, which has {len(dataset)}: give 1 to {len(dataset)}.")
     drawn = np.random.default_rng(seed).permutation(len(dataset))[:n]
     return Subset(dataset, sorted(drawn.tolist()), label=f"{n}")
+
+
+def shared(one: Dataset, other: Dataset) -> int:
+    """How many samples two parts of the same data have in common; 0 where they come from different data."""
+    (root, these), (other_root, those) = _traced(one), _traced(other)
+    return len(these & those) if root.fingerprint() == other_root.fingerprint() else 0
+
+
+def _traced(dataset: Dataset) -> tuple[Dataset, set[int]]:
+    """The data set at the bottom, and the indices in it."""
+    indices: Sequence[int] = range(len(dataset))
+    while isinstance(dataset, Subset):
+        indices = [dataset.indices[index] for index in indices]
+        dataset = dataset.dataset
+    return dataset, set(indices)

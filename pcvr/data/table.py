@@ -184,7 +184,7 @@ class HubTable:
                     continue
                 name = unique(ids[row])
                 self.report.note(kinds.REPEATED, name != ids[row])
-                self.report.notes.update(texts.notes)
+                self.report.notes += texts.notes
                 where = f"row {row} ({name!r})" if self.columns["id"] else f"row {row}"
                 for turn, said in enumerate(texts.said):
                     if isinstance(said, EntryError):

@@ -21,7 +21,7 @@ _NUMBERS = dict(
 )
 _ARTICLES = frozenset(("a", "an", "the"))
 
-_MARKS = frozenset(";/[]\"{}()=+\\_-><@`,?!")
+_MARKS = frozenset(';/[]"{}()=+\\_-><@`,?!')
 """What the official script takes for punctuation; ``# $ % & ' * : ^ | ~`` belong to an answer."""
 _THOUSANDS = re.compile(r"\d,\d")
 _STOP = re.compile(r"\.(?!\d)")

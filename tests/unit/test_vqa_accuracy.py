@@ -48,13 +48,49 @@ def test_fewer_or_more_answers_want_an_exact_match(said: str, references: list[s
         ("red, white", "red white"),
         ("t-shirt", "t shirt"),
         ("  left ", "left"),
+        ("Left\nside", "left side"),
+        ("u.s.", "us"),
+        ("3.", "3"),
+        ("an apple", "apple"),
+        ("(red)", "red"),
+        ("black/white", "black white"),
+        ("ten", "10"),
+        ("couldn'tve", "couldn't've"),
+        ("YALL", "y'all"),
+        ("red , white", "red white"),
+        ("1,000 t-shirts", "1000 tshirts"),
     ],
 )
 def test_answers_that_are_the_same(one: str, other: str) -> None:
     assert normalise_answer(one) == normalise_answer(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("red", "redder"), ("3.5", "35"), ("10:30", "1030"), ("yes", "no")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("red", "redder"),
+        ("3.5", "35"),
+        ("10:30", "1030"),
+        ("yes", "no"),
+        ("he'll", "hell"),
+        ("she's", "shes"),
+        ("we're", "were"),
+        (".5", "5"),
+        ("#1", "1"),
+        ("$5", "5"),
+        ("50%", "50"),
+        ("a", "the"),
+        ("A", "an"),
+        ("?", ""),
+        ("?", "!"),
+        ("the", ""),
+        ("t-shirt", "tshirt"),
+        ("eleven", "11"),
+        ("dogs'", "dogs"),
+        ("r&b", "r b"),
+        ("2*3", "2 3"),
+    ],
+)
 def test_answers_that_are_not(one: str, other: str) -> None:
     assert normalise_answer(one) != normalise_answer(other)
 

@@ -1,0 +1,175 @@
+"""Conversations: every turn is a sample or counted, in whichever form they come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcvr.data import LlavaJson, check_data, open_data
+from pcvr.data.report import EntryError
+from pcvr.data.turns import conversation
+from tests import formats
+
+
+def said(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
+    return [{"from": role, "value": text} for role, text in turns]
+
+
+def write(folder: Path, *records: Any, name: str = "data.json") -> Path:
+    for picture in "ab":
+        formats.grey(folder / f"{picture}.png")
+    if name.endswith("l"):
+        (folder / name).write_text("\n".join(map(json.dumps, records)))
+        return folder / name
+    return formats.write_json(folder / name, list(records))
+
+
+THREE = said(
+    ("human", "<image>\nWhat is it?"),
+    ("gpt", "a cat."),
+    ("human", "Which colour?"),
+    ("gpt", " ginger. "),
+    ("human", "Sure?\n<image>"),
+    ("gpt", "yes."),
+)
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_every_pair_of_turns_is_a_sample(tmp_path: Path, name: str) -> None:
+    record = {
+        "id": "cat",
+        "image": "a.png",
+        "conversations": THREE,
+        "references": ["a cat.", "a tom."],
+        "facts": {"n": 1},
+    }
+    data = LlavaJson(write(tmp_path, record, {**record, "id": "b"}, name=name))
+    assert [data[i].id for i in range(6)] == ["cat", "cat#2", "cat#3", "b", "b#2", "b#3"]
+    assert [data[i].prompt for i in range(3)] == ["What is it?", "Which colour?", "Sure?"]
+    assert [data[i].answer for i in range(3)] == ["a cat.", "ginger.", "yes."]
+    assert [len(data[i].references) for i in range(3)] == [2, 1, 1]
+    assert all(data[i].facts == {"n": 1} for i in range(6))
+    assert not data.report and not data.report.notes
+
+
+def test_turns_without_a_partner_are_counted() -> None:
+    turns = said(
+        ("system", "s"), ("gpt", "hi"), ("human", "x"), ("human", "q"), ("gpt", "a"), ("gpt", "b"), ("human", "z")
+    )
+    found = conversation(turns)
+    assert found.pairs == [("q", "a")]
+    assert found.left_out == {"turn without a partner left out": 4, "system or tool message left out": 1}
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "user", "content": "<image>\nq"}, {"role": "assistant", "content": "a"}],
+        [{"role": "USER", "content": "q\n<image>"}, {"role": "Assistant", "content": "a"}],
+        [{"from": "user", "value": "q"}, {"from": "assistant", "value": "a"}],
+        [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "a"}]},
+        ],
+        [
+            {"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image", "image": "a.png"}]},
+            {"role": "assistant", "content": ["a"]},
+        ],
+        # As a table gives it: every part has every key.
+        [
+            {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "q"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "a"}]},
+        ],
+    ],
+)
+@pytest.mark.parametrize("key", ["conversations", "messages"])
+@pytest.mark.parametrize("picture", [{"image": "a.png"}, {"images": ["a.png"]}, {"image": ["a.png"], "id": "x"}])
+def test_forms(tmp_path: Path, turns: Any, key: str, picture: dict[str, Any]) -> None:
+    for name in ("data.json", "data.jsonl"):
+        data = open_data(write(tmp_path, {**picture, key: turns}, name=name))
+        assert (len(data), data[0].prompt, data[0].answer) == (1, "q", "a")
+        (tmp_path / name).unlink()
+
+
+def test_a_picture_that_stands_in_a_turn(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "image", "image": "b.png"}, {"type": "text", "text": "q"}]},
+        {"role": "assistant", "content": "a"},
+    ]
+    assert len(LlavaJson(write(tmp_path, {"messages": turns}))) == 1
+    report = check_data(
+        write(tmp_path, {"messages": [*turns, {**turns[0], "content": [{"type": "image", "path": "c"}]}]})
+    )
+    assert report.counts() == {"several pictures": 1}
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"),
+    [
+        ("hello", "not a list of turns"),
+        ([{"from": "human"}], "not a list of turns"),
+        ([3], "not a list of turns"),
+        ([{"role": "user", "content": [{"type": "video"}]}], "part of type 'video'"),
+        ([{"role": "user", "content": [3]}], "part of type"),
+        ([], "no human turn followed by a gpt turn"),
+    ],
+)
+def test_what_is_no_conversation(turns: Any, said: str) -> None:
+    with pytest.raises(EntryError, match=said):
+        conversation(turns)
+
+
+def test_a_bad_turn_leaves_the_others(tmp_path: Path) -> None:
+    turns = said(("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", " "), ("human", "s"), ("gpt", "b"))
+    path = write(tmp_path, {"id": "x", "image": "a.png", "conversations": turns})
+    report = check_data(path)
+    assert [(problem.kind, problem.where) for problem in report.problems] == [("empty text", "record 0 ('x#2')")]
+    data = LlavaJson(path, skip_bad=True)
+    assert [data[i].id for i in range(len(data))] == ["x", "x#3"]
+
+
+def test_a_question_has_to_be_there_where_the_task_has_none(tmp_path: Path) -> None:
+    path = write(tmp_path, {"image": "a.png", "conversations": said(("human", "<image>"), ("gpt", "a"))})
+    assert LlavaJson(path)[0].prompt == "describe the image."
+    assert check_data(path, task="vqa").counts() == {"empty text": 1}
+
+
+def test_records_without_a_picture_are_counted(tmp_path: Path) -> None:
+    words = said(("human", "who?"), ("gpt", "me"))
+    lacking = [{"conversations": words}, {"conversations": words, "image": None}, {"messages": words, "images": []}]
+    path = write(tmp_path, {"image": "a.png", "conversations": words}, *lacking)
+    data = LlavaJson(path)
+    assert len(data) == 1 and data.report.notes == {"record without a picture left out": 3}
+    assert "noted: 3 x record without a picture left out" in str(data.report)
+    shown = check_data(write(tmp_path, {"conversations": THREE}, {"image": "a.png", "conversations": words}))
+    assert shown.counts() == {"broken entry": 1}, "its prompt shows a picture that is not named"
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_ids_are_made_unique_and_always_the_same(tmp_path: Path, name: str) -> None:
+    turns = said(("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", "b"))
+    records = [
+        {"id": given, "image": "a.png", "conversations": turns} for given in ("a", "a", "a~2", "a#2", "a", 7, "7")
+    ]
+    records += [
+        {"image": "b.png", "conversations": turns[:2]},
+        {"id": None, "image": "b.png", "conversations": turns[:2]},
+    ]
+    path = write(tmp_path, *records, name=name)
+    data, again = LlavaJson(path), LlavaJson(path)
+    ids = [data[i].id for i in range(len(data))]
+    assert len(set(ids)) == len(ids) == 16
+    assert ids[:4] == ["a", "a#2", "a~2", "a~2#2"]
+    assert ids == [again[i].id for i in range(len(again))]
+    assert data.report.notes["repeated id made unique"] >= 4 and not data.report
+
+
+def test_a_quarter_of_a_million_records_of_one_id_take_little(tmp_path: Path) -> None:
+    from pcvr.data.records import Unique
+
+    unique = Unique()
+    names = [unique("same") for _ in range(250_000)]  # quadratic work would not come to an end
+    assert len(set(names)) == 250_000 and names[-1] == "same~250000"
