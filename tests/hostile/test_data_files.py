@@ -1,4 +1,4 @@
-"""Files and folders that are strange: git-lfs pointers, links, splits that are not there, samples trusted and trained on."""
+"""Files and folders that are strange: git-lfs pointers, links, splits that are not there, trusted samples trained on."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class TestWithoutSplits:
         for spec in (rows, tmp_path / "rows"):
             assert len(open_data(spec)) == len(open_data(spec, prefer="test")) == 40
             parts = {name: open_data(spec, name) for name in ("train", "val", "test")}
-            assert sorted(sum(map(ids, parts.values()), [])) == sorted(ids(open_data(spec)))
+            assert sorted(name for part in parts.values() for name in ids(part)) == sorted(ids(open_data(spec)))
             assert parts["train"].name == "table:rows:train (80 % by hash)"
             with pytest.raises(PcvrError, match="unknown split 'nonsense'"):
                 open_data(spec, "nonsense")
