@@ -1,4 +1,4 @@
-"""Files and folders that are strange: git-lfs pointers, links, splits that are not there, trusted samples trained on."""
+"""Files and folders that are strange: git-lfs pointers, links, missing splits, trusted samples that are trained on."""
 
 from __future__ import annotations
 

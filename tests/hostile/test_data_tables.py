@@ -51,14 +51,14 @@ LISTS = {"images": datasets.List(datasets.Image())}
 
 @every(
     Case("a stream", lambda work: open_data(table().to_iterable_dataset()), "streams", "streaming=True"),
-    Case("a stream, directly", lambda work: HubTable(table().to_iterable_dataset()), "IterableDataset"),  # type: ignore[arg-type]
+    Case("a stream, directly", lambda work: HubTable(table().to_iterable_dataset()), "IterableDataset"),
     Case(
         "streams by split",
         lambda work: open_data(datasets.IterableDatasetDict(train=table().to_iterable_dataset())),
         "IterableDatasetDict",
     ),
     Case("a transform", lambda work: open_data(table().with_transform(lambda rows: rows)), "transform", "map"),
-    Case("a table of a dictionary, directly", lambda work: HubTable(datasets.DatasetDict()), "DatasetDict"),  # type: ignore[arg-type]
+    Case("a table of a dictionary, directly", lambda work: HubTable(datasets.DatasetDict()), "DatasetDict"),
     Works("torch", lambda work: answers(table().with_format("torch")), lambda got: got == ["a cat", "a dog"]),
     Works("numpy", lambda work: answers(table().with_format("numpy")), lambda got: got == ["a cat", "a dog"]),
     Works("pandas", lambda work: answers(table().with_format("pandas")), lambda got: got == ["a cat", "a dog"]),

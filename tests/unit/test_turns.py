@@ -101,7 +101,7 @@ def test_a_picture_that_stands_in_a_turn(tmp_path: Path) -> None:
     ]
     assert len(LlavaJson(write(tmp_path, {"messages": turns}))) == 1
     report = check_data(
-        write(tmp_path, {"messages": [*turns, {**turns[0], "content": [{"type": "image", "path": "c"}]}]})
+        write(tmp_path, {"messages": [*turns, {"role": "user", "content": [{"type": "image", "path": "c"}]}]})
     )
     assert report.counts() == {"several pictures": 1}
 
@@ -151,7 +151,7 @@ def test_records_without_a_picture_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
 def test_ids_are_made_unique_and_always_the_same(tmp_path: Path, name: str) -> None:
     turns = said(("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", "b"))
-    records = [
+    records: list[dict[str, Any]] = [
         {"id": given, "image": "a.png", "conversations": turns} for given in ("a", "a", "a~2", "a#2", "a", 7, "7")
     ]
     records += [
