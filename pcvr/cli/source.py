@@ -1,4 +1,4 @@
-"""The data that a command's options name, and a line on the error stream that says what was taken of them."""
+"""The data that a command's options name, and a line that says what was taken of them."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ class Source:
         if apart and split is None and whole(found):
             found = found.split(prefer)
         if int(os.environ.get("RANK", "0")) == 0:  # of the processes of torchrun the first alone speaks
-            typer.echo(told(found, asked=split is not None), err=True)
+            typer.echo(told(found, asked=split is not None))
         if n is None and most is not None and len(found) > most:
+            typer.echo(f"{most} of them are looked at; --n {len(found)} takes all.")
             n = most
         return found if n is None else subset(found, n)
 

@@ -18,7 +18,7 @@ from pcvr.utils.words import cut, legible
 SHOWN = 10
 """How many problems a message spells out."""
 _HEAD = ("kind", "where", "what")
-_LINE, _ALONE = 200, 350  # characters of each, and of one alone
+_LONGEST = 400  # characters of each
 
 BROKEN = "broken entry"
 DUPLICATE = "duplicate id"
@@ -113,8 +113,8 @@ class Report:
         head = f"{self.source} has {len(self)} problem(s) in {looked} ({kinds}){noted}"
         then = f"; {advice}" if advice else ""
         if len(self) == 1:
-            return f"{head}: {cut(str(self.problems[0]), _ALONE).rstrip('.')}{then}."
-        shown = "\n".join(f"  - {cut(str(problem), _LINE)}" for problem in self.problems[:SHOWN])
+            return f"{head}: {cut(str(self.problems[0]), _LONGEST).rstrip('.')}{then}."
+        shown = "\n".join(f"  - {cut(str(problem), _LONGEST)}" for problem in self.problems[:SHOWN])
         more = f"\n  ... and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
         return f"{head}{then}:\n{shown}{more}"
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.data.columns import plain_rows, split_labels
+from pcvr.data.pictures import LFS_POINTER
 from pcvr.data.sample import Dataset
 from pcvr.data.split import canonical, own_splits
+from pcvr.data.stream import refuse_pointer
 from pcvr.data.table import HubTable
 from pcvr.errors import PcvrError
 
@@ -77,6 +79,9 @@ def _tables(spec: Any) -> Mapping[str, Rows]:
         try:
             spec = load_from_disk(str(spec))
         except (OSError, ValueError, KeyError) as error:
+            for file in filter(Path.is_file, spec.rglob("*")):
+                with file.open("rb") as stream:
+                    refuse_pointer(file, stream.read(len(LFS_POINTER)))
             raise PcvrError(f"{spec} is no folder that datasets' save_to_disk wrote ({error}).") from error
     if not isinstance(spec, DatasetDict):
         return {"": plain_rows(spec)}

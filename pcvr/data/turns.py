@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +54,7 @@ def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
     Raises:
         EntryError: it is not a list of turns, or has no question that is followed by an answer.
     """
-    if isinstance(turns, Mapping) and all(isinstance(column, list) for column in turns.values()):
+    if isinstance(turns, dict) and all(isinstance(column, list) for column in turns.values()):
         # How some releases of datasets give a list of mappings.
         turns = [dict(zip(turns, row, strict=False)) for row in zip(*turns.values(), strict=False)]
     if not isinstance(turns, list | tuple):
@@ -80,9 +79,9 @@ def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
 
 def _turn(turn: Any, key: str, pictures: list[str]) -> tuple[str, str]:
     """Who speaks, in lower case, and what is said."""
-    given = turn if isinstance(turn, Mapping) else {}
-    role = _first(given, "from", "role")
-    said = _first(given, "value", "content", "text")
+    given: dict[str, Any] = turn if isinstance(turn, dict) else {}
+    role = given.get("from") or given.get("role")
+    said = given["value"] if isinstance(given.get("value"), str) else _first(given, "value", "content", "text")
     if isinstance(said, list | tuple):
         said = "\n".join(_part(part, key, pictures) for part in said)
     if not isinstance(role, str) or not isinstance(said, str):
@@ -94,7 +93,7 @@ def _part(part: Any, key: str, pictures: list[str]) -> str:
     """One part of what is said: a text, or a picture."""
     if isinstance(part, str):
         return part
-    given = part if isinstance(part, Mapping) else {}
+    given: dict[str, Any] = part if isinstance(part, dict) else {}
     kind = str(given.get("type") or ("text" if isinstance(given.get("text"), str) else "image"))
     text = given.get("text")
     if "text" in kind and isinstance(text, str):
@@ -107,5 +106,5 @@ def _part(part: Any, key: str, pictures: list[str]) -> str:
     return _PICTURE
 
 
-def _first(given: Mapping[str, Any], *names: str) -> Any:
+def _first(given: dict[str, Any], *names: str) -> Any:
     return next((given[name] for name in names if given.get(name) is not None), None)

@@ -134,6 +134,7 @@ LISTS = {"images": datasets.List(datasets.Image())}
         lambda got: got == ["a", "a~2"],
     ),
     Works("an id that is null", lambda work: open_data(table(id=[None, "a"]))[0].id, lambda got: got == "0"),
+    Case("a folder with a git-lfs pointer", lambda work: open_data(_fetched_in_part(work)), ".arrow", "git lfs pull"),
     Works(
         "a picture that is a git-lfs pointer",
         lambda work: str(check_data(_pointer())),
@@ -142,6 +143,12 @@ LISTS = {"images": datasets.List(datasets.Image())}
 )
 def test_tables(case: Case | Works, tmp_path: Path) -> None:
     case.hold(tmp_path)
+
+
+def _fetched_in_part(work: Path) -> Path:
+    table().save_to_disk(str(work / "rows"))
+    next((work / "rows").glob("*.arrow")).write_bytes(POINTER)
+    return work / "rows"
 
 
 def _pointer() -> datasets.Dataset:

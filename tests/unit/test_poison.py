@@ -320,7 +320,7 @@ class TestFolder:
         assert list(tmp_path.iterdir()) == []
 
     def test_facts_that_json_cannot_hold(self, tmp_path: Path) -> None:
-        with pytest.raises(PcvrError, match="cannot be written as JSON"):
+        with pytest.raises(PcvrError, match="cannot be written: a fact is a object"):
             save_poisoned(poison(Random(3, facts={"a": object()}), BADNETS, 1), tmp_path / "poisoned", truth=True)
         assert list(tmp_path.iterdir()) == []
 
