@@ -122,9 +122,14 @@ class HubTable:
 
     @property
     def splits(self) -> dict[str, int]:
-        """The splits that the table's own column gives, and how many samples each has; empty where it has none."""
+        """The splits of the samples and how many each has: by the table's own column, else the one that the table is.
+
+        Empty where there are none.
+        """
         labels = self._labels
-        return dict(Counter(label for row in self._places if (label := labels[row]))) if labels else {}
+        if labels:
+            return dict(Counter(label for row in self._places if (label := labels[row])))
+        return {} if self._split == "all" else {self._split: len(self)}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -154,8 +159,11 @@ class HubTable:
         Raises:
             PcvrError: for an unknown split, or one that holds no row.
         """
-        if self._labels and name != "all":
-            wanted = own_splits(name, self.splits, self.name)
+        held = self.splits
+        if held and name != "all":
+            wanted = own_splits(name, held, self.name)
+            if not self._labels:
+                return self
             indices = [place for place, row in enumerate(self._places) if self._labels[row] in wanted]
             return Subset(self, indices, label=canonical(name))
         column = next((each for each in OF_PICTURES if each in self.rows.column_names), None)

@@ -14,7 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pcvr.cli.app import app
+from pcvr.cli.defending import trusted
+from pcvr.cli.source import Source
 from pcvr.data import Dataset, check_data, open_data
+from pcvr.data.subset import shared
 from pcvr.errors import PcvrError
 from tests import formats
 from tests.photographs import write_llava_photographs
@@ -175,6 +178,24 @@ class TestCommandLine:
         flickr(10).save_to_disk(str(tmp_path / "rows"))
         said = self.run("poison", tmp_path / "out", "--data", tmp_path / "rows", "--rate", 0.5)
         assert "data: table:rows:train, 6 samples" in said
+
+    def test_a_dictionary_has_splits(self, tmp_path: Path) -> None:
+        rows = flickr(10).remove_columns("split")
+        tables = datasets.DatasetDict(train=rows.select(range(6)), val=rows.select(range(6, 10)))
+        tables.save_to_disk(str(tmp_path / "rows"))
+        said = self.run("poison", tmp_path / "out", "--data", tmp_path / "rows", "--rate", 0.5)
+        assert "data: table:rows:train, 6 samples" in said and "without splits" not in said
+        part = open_data(tables, "val")
+        assert part.splits == {"validation": 4}  # type: ignore[attr-defined]
+        with pytest.raises(PcvrError, match=r"it has validation \(4\)"):
+            part.split("train")  # type: ignore[attr-defined]
+
+    def test_trusted_samples_are_set_apart(self, tmp_path: Path) -> None:
+        source = Source(str(write_llava_photographs(tmp_path, copies=4, side=8)))
+        whole = source.open(None)
+        trained, clean = source.open(None, apart=True), trusted("2", source, None)
+        assert len(whole) == 48 and shared(whole, clean) == 2 == len(clean)
+        assert len(trained) > 30 and not shared(trained, clean)
 
     def test_a_check_counts_without_complaint(self, tmp_path: Path) -> None:
         formats.grey(tmp_path / "a.png")
