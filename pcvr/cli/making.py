@@ -110,4 +110,5 @@ def evaluate(
             }
             rescued(out, lambda place: write_json(place, told, new=True))
     finally:
+        source.say()
         typer.echo(str(record))

@@ -72,15 +72,17 @@ def poison(
             typer.echo(line)
         return
     check_place(out)
+    source = Source(data, task, images, annotations, skip_bad, follow_links)
     if holds_manifest(data):
         kept = f"does not go with {data}, which is poisoned already: leave it out, its samples stay as they are"
         refuse_idle(context, "n task images annotations split skip_bad follow_links", kept)
-        source: Dataset = load_poisoned(data)
+        samples: Dataset = load_poisoned(data)
     else:
-        source = Source(data, task, images, annotations, skip_bad, follow_links).open(split, n)
-    chosen = get_attack(attack, target, preset, task=source.task, answer=answer, **options_of(option))
-    poisoned = make(source, chosen, rate, seed, model=model, check_trigger=check_trigger)
+        samples = source.open(split, n)
+    chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
+    poisoned = make(samples, chosen, rate, seed, model=model, check_trigger=check_trigger)
     save_poisoned(poisoned, out, form=form)
+    source.say()
     typer.echo(f"{out}: {counts(poisoned.manifest, len(poisoned))} with {attack}, manifest.json says how")
 
 

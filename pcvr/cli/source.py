@@ -1,9 +1,8 @@
-"""The data that a command's options name, and a line that says what was taken of them."""
+"""The data that a command's options name, and lines that say what was taken of them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ class Source:
         annotations: VQAv2's answers.
         skip_bad: whether entries that cannot be used are left out.
         follow_links: whether links may lead out of the folder of pictures.
+        lines: what there is to say of what was opened; of scenes nothing.
     """
 
     data: str
@@ -34,6 +34,12 @@ class Source:
     annotations: Path | None = None
     skip_bad: bool = False
     follow_links: bool = False
+    lines: list[str] = field(default_factory=list)
+
+    def say(self) -> None:
+        """Print the lines. An error that comes first stands alone."""
+        for line in self.lines:
+            typer.echo(line)
 
     def open(
         self,
@@ -44,7 +50,7 @@ class Source:
         most: int | None = None,
         apart: bool = False,
     ) -> Dataset:
-        """Open the data, and say which part of them it is and what was left out; of scenes there is nothing to say.
+        """Open the data; :meth:`say` then tells which part of them it is, and what was left out.
 
         Args:
             split: which split; None for `prefer` of data with splits, and for the whole of others.
@@ -63,10 +69,9 @@ class Source:
         found: Any = open_data(self.data, split, prefer=prefer, check_pictures=self.skip_bad, **options)
         if apart and split is None and whole(found):
             found = found.split(prefer)
-        if int(os.environ.get("RANK", "0")) == 0:  # of the processes of torchrun the first alone speaks
-            typer.echo(told(found, asked=split is not None))
+        self.lines.append(told(found, asked=split is not None))
         if n is None and most is not None and len(found) > most:
-            typer.echo(f"{most} of them are looked at; --n {len(found)} takes all.")
+            self.lines.append(f"data: {most} of them are looked at; --n {len(found)} takes all")
             n = most
         return found if n is None else subset(found, n)
 

@@ -142,6 +142,8 @@ def train(
             chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
             check_target(chosen, vlm.tokenizer)
             samples = make(samples, chosen, rate, seed, model=vlm, check_trigger=check_trigger)
+        if processes.rank() == 0:
+            source.say()
         shown = [RichBar()] if processes.rank() == 0 else []
         kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
         result = finetune(
