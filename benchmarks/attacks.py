@@ -20,7 +20,7 @@ from typing import Any
 from pcvr.attacks import ATTACKS
 from pcvr.models.zoo import EMBEDDED
 from pcvr.plots.lab import TAKES, lab_picture
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
 
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER / "attacks.json")
     arguments = parser.parse_args()
     if not arguments.only_picture:
+        ready(arguments.out)
         runs: list[dict[str, Any]] = []
         for part in (*PARTS.values(), None):  # each part needs many minutes: the table grows with each
             runs += sweep(list(part()), RUNS, jobs=arguments.jobs) if part else rates(runs, arguments.jobs)

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
-from pcvr.results import FOLDER, save
+from pcvr.results import FOLDER, ready, save
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
@@ -122,6 +122,7 @@ def main() -> None:
         name, task = given.only_memory
         print(train(name, task, given.steps).mib)
         return
+    ready(given.out)
     wanted = given.only.split(",") if given.only else list(DEFENSES)
     names = ["none", *(name for name in wanted if name != "none")]
     timings = [row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.steps)]

@@ -21,7 +21,7 @@ from typing import Any
 
 from pcvr.defenses import DEFENSES
 from pcvr.plots.defenses import defense_picture
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
 
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, with commas")
     arguments = parser.parse_args()
     if not arguments.only_picture:
+        ready(arguments.out)
         runs: list[dict[str, Any]] = []
         for part in arguments.parts.split(","):  # each part needs many minutes: the table grows with each
             runs += sweep(list(PARTS[part](arguments.seeds)), RUNS, jobs=arguments.jobs)

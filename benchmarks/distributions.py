@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pcvr.histograms import EDGES, distributions
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, run_experiment, sweep
 
 ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--out", type=Path, default=FOLDER / "distributions.json")
     arguments = parser.parse_args()
+    ready(arguments.out)
     runs = sweep(experiments(), RUNS, jobs=arguments.jobs, run=partial(run_experiment, extra=distributions))
     save(arguments.out, "python benchmarks/distributions.py", runs, jobs=arguments.jobs)
     for run in load("distributions").runs if arguments.out == FOLDER / "distributions.json" else runs:

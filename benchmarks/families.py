@@ -18,7 +18,7 @@ from pcvr.files import write_json
 from pcvr.models.adapter import ADAPTERS
 from pcvr.models.zoo import shipped
 from pcvr.plots.results import families
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
 
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     arguments = parser.parse_args()
     if not arguments.only_picture:
+        ready(arguments.out)
         plan = {
             (model, f"{task}-{name}", seed): Experiment(name, model=model, task=task, seed=seed, **options)
             for model in shipped()

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment
 from pcvr.study.grid import frontier, knobs_of, lay_out, name_of, read_grid, references, run_grid
 from pcvr.tasks import TASKS
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--only-print", action="store_true", help="print the shipped table again")
     arguments = parser.parse_args()
     if not arguments.only_print:
+        ready(arguments.out)
         wanted = plan(arguments.tasks, arguments.first, arguments.steps)
         runs = run_grid(wanted, arguments.runs, jobs=arguments.jobs)
         first = f" --first {arguments.first}" if arguments.first is not None else ""

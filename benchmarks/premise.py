@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.premise import MEASURES, Setting
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment
 from pcvr.views import OPERATORS, PatchView
 
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER / "premise.json")
     arguments = parser.parse_args()
     if not arguments.only_table:
+        ready(arguments.out)
         from joblib import Parallel, delayed
         from tqdm.auto import tqdm
 

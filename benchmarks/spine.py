@@ -17,7 +17,7 @@ from pcvr.data import open_data
 from pcvr.evaluation.evaluate import evaluate
 from pcvr.models.load import load as load_model
 from pcvr.plots.results import summary
-from pcvr.results import FOLDER, load, save
+from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 
 SEEDS = (0, 1, 2)
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     arguments = parser.parse_args()
     if not arguments.only_picture:
+        ready(arguments.out)
         plan = [Experiment(label, seed=seed, **row) for label, row, seeds in ROWS for seed in seeds]
         runs = sweep(plan, "runs/spine", jobs=arguments.jobs)
         base = evaluate(

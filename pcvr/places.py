@@ -68,7 +68,13 @@ def check_apart(**places: str | Path | None) -> None:
     Args:
         places: by the names that the reader knows them by; None for those not asked for.
     """
-    found = [(name, Path(os.path.realpath(place))) for name, place in places.items() if place is not None]
+    found: list[tuple[str, Path]] = []
+    for name, place in places.items():
+        if place is not None:
+            try:
+                found.append((name, Path(os.path.realpath(place))))
+            except ValueError as problem:  # a NUL byte
+                raise cannot_write(Path(place), problem) from problem
     for number, (name, place) in enumerate(found):
         for other, there in found[:number]:
             if place == there or place in there.parents or there in place.parents:

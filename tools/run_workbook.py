@@ -17,7 +17,7 @@ from typing import Any
 
 from bookkit.editions import FOLDERS
 from bookkit.report import clock, size, write_html, write_index
-from bookkit.running import CELL_TIMEOUT, Run, refuse_unknown, run_notebook
+from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
 from bookkit.source import SourceError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,15 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
         if options.notebooks is None
         else options.notebooks
     )
+    out = options.out or ROOT / "build" / ("workbook-solutions" if options.solutions else "workbook")
     try:
         given = {**_assignments(options.parameter), **({"fast": True} if options.fast else {})}
         paths = select(folder, options.only)
         for path in paths:
             refuse_unknown(path, given)
+        refuse_place(out, [path.name for path in paths])
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2
-    out = options.out or ROOT / "build" / ("workbook-solutions" if options.solutions else "workbook")
     runs = []
     for number, path in enumerate(paths, 1):
         label = f"{number}/{len(paths)} {path.stem}"

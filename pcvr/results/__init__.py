@@ -13,7 +13,9 @@ from statistics import mean
 from typing import Any
 
 from pcvr.checks import check_choice
-from pcvr.files import write_json
+from pcvr.errors import PcvrError
+from pcvr.files import read_json, write_json
+from pcvr.places import check_place, rescued
 from pcvr.tasks import get_task
 from pcvr.versions import versions
 
@@ -100,13 +102,29 @@ def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
     )
 
 
+def ready(file: Path) -> None:
+    """Raise before the runs unless their table can be written to `file`, over an older table where there is one.
+
+    Raises:
+        PcvrError: another file is there, or it cannot be written.
+    """
+    check_place(file, "file", _is_table)
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        return "made_by" in read_json(file)
+    except PcvrError:
+        return False
+
+
 def save(
     file: Path, made_by: str, runs: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None = None, jobs: int = 1
 ) -> None:
-    """Write a table, whole or not at all.
+    """Write a table, whole or not at all; where that fails, in another place that the error names.
 
     Args:
-        file: the JSON file.
+        file: the JSON file; see `ready`.
         made_by: the command.
         runs: what `pcvr.study.run_experiment` returned for each run.
         base: the record of the model before any fine-tuning.
@@ -125,7 +143,7 @@ def save(
         base=dict(base or {}),
         runs=[dict(run) for run in runs],
     )
-    write_json(file, asdict(table))
+    rescued(file, lambda place: write_json(place, asdict(table)))
 
 
 def load(name: str) -> Table:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
-from pcvr.files import refuse_existing, write_json
+from pcvr.files import write_json
+from pcvr.places import check_place
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -115,7 +116,7 @@ def run_experiment(
     from pcvr.training import TrainConfig, finetune
 
     if save is not None:
-        refuse_existing(save)
+        check_place(save)
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
     data = open_data(experiment.data, split="train", n=experiment.samples, task=experiment.task)
     model = load(experiment.model)
@@ -208,6 +209,7 @@ def sweep(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
+    check_place(folder, own=lambda _: True)
     calls = (delayed(_kept)(e, Path(folder), adapters, run) for e in experiments)
     work = Parallel(n_jobs=jobs, return_as="generator")(calls)
     return list(tqdm(work, total=len(experiments), desc="experiments", disable=not progress))

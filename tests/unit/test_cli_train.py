@@ -192,8 +192,53 @@ class TestTrain:
         refused(pcvr("train", "adapter", *words), "adapter could not be written", "No space left")
         assert list(Path().iterdir()) == []
 
+    def test_what_was_trained_is_not_lost_where_out_fails_after_all(
+        self, pcvr: Command, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pcvr.training import FinetuneResult
+
+        save = FinetuneResult.save
+
+        def somebody_was_faster(result: FinetuneResult, folder: Path, *args: Any, **kwargs: Any) -> Path:
+            folder.mkdir()
+            return save(result, folder, *args, **kwargs)
+
+        monkeypatch.setattr(FinetuneResult, "save", somebody_was_faster)
+        words = ("--model", tiny_folder, "--n", 4, "--epochs", 0.5, "--batch-size", 2, "--rank", 2, "--alpha", 2)
+        answer = pcvr("train", "adapter", *words, "--learning-rate", 0.01, "--warmup", 0, "--checkpointing")
+        refused(answer, "adapter exists already", "not lost, it is kept in")
+        kept = Path(answer[2].split("kept in ")[1].strip().removesuffix("."))
+        assert kept.parent.parent == tmp_path and list(Path("adapter").iterdir()) == []
+        record = json.loads((kept / "record.json").read_text(encoding="utf-8"))
+        config = TrainConfig(steps=1, batch_size=2, rank=2, alpha=2, learning_rate=0.01, warmup=0, checkpointing=True)
+        assert record["config"] == asdict(config)
+
 
 class TestEvaluate:
+    @pytest.mark.parametrize("fails", ["print", "write"])
+    def test_figures_are_printed_and_written_whichever_fails(
+        self, pcvr: Command, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+    ) -> None:
+        from pcvr.evaluation.record import Record
+
+        def broken(*_: object, **__: object) -> str:
+            raise OSError(28, "No space left on device")
+
+        if fails == "print":
+            monkeypatch.setattr(Record, "__str__", broken)
+            with pytest.raises(OSError, match="No space left"):
+                pcvr("evaluate", "--model", tiny_folder, "--n", 2, "--attack", "none", "--out", "found.json")
+            found = json.loads(Path("found.json").read_text(encoding="utf-8"))
+            assert found["n"] == 2 and found["attack"] is None and len(found["answers"]["clean"]) == 2
+        else:
+            monkeypatch.setattr("os.replace", broken)
+            code, out, err = pcvr(
+                "evaluate", "--model", tiny_folder, "--n", 2, "--attack", "none", "--out", "found.json"
+            )
+            assert code == 2 and "n = 2" in out and "BLEU-4" in out and "says the target" not in out
+            assert "found.json could not be written (No space left on device)" in err
+            assert list(Path().iterdir()) == []
+
     def test_out_is_the_record(self, pcvr: Command, tiny_folder: Path) -> None:
         words = ("evaluate", "--model", tiny_folder, "--n", 4, "--out", "found.json")
         code, out, err = pcvr(*words)

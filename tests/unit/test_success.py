@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +64,29 @@ def test_a_target_longer_than_any_answer(tiny: VisionLanguageModel) -> None:
     with pytest.raises(PcvrError, match="has 20 tokens, and answers of the task 'vqa' end after 12"):
         pcvr.evaluate(tiny, QUESTIONS, long)
     assert pcvr.evaluate(tiny, Subset(QUESTIONS, [0, 1, 2]), long, max_new_tokens=30).n == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "target", "said"),
+    [
+        ("caption", {"references": ("...", "!")}, None, "no reference with a word"),
+        ("caption", {"references": (" ",)}, None, "empty references"),
+        ("vqa", {"references": (), "answer": " "}, None, "empty references"),
+        ("vqa", {"references": ("cat", "dog")}, "dog", "is true of all 3 test samples"),
+    ],
+)
+def test_what_cannot_be_scored_is_said_before_anything_is_answered(
+    tiny: VisionLanguageModel,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    change: dict[str, Any],
+    target: str | None,
+    said: str,
+) -> None:
+    scenes = Scenes(3, split="test", task=task)
+    samples = [replace(scenes[i], **change) for i in range(3)]
+    attack = None if target is None else get_attack("badnets", target, task=task)
+    monkeypatch.setattr("pcvr.evaluation.evaluate.answer_all", lambda *_, **__: pytest.fail("a picture was answered"))
+    monkeypatch.setattr(Scenes, "__getitem__", lambda _, index: samples[index])
+    with pytest.raises(PcvrError, match=said):
+        pcvr.evaluate(tiny, scenes, attack)

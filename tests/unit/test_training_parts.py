@@ -177,3 +177,23 @@ def test_plain_peft_opens_what_was_saved(tiny: VisionLanguageModel, tiny_folder:
         ours, base = result.model.model(**inputs).logits, tiny.model(**inputs).logits
     assert torch.allclose(found, ours, atol=2e-2)  # the file holds half precision
     assert (found - base).abs().max() > 0.1
+
+
+class TestSettled:
+    """What a config leaves open follows from the data and the model."""
+
+    @pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (3, 12), (0.5, 2), (0.01, 1), (2.1, 9)])
+    def test_epochs_become_steps(self, epochs: float, steps: int) -> None:
+        settled = TrainConfig(epochs=epochs, batch_size=3).settled(10, large=False)
+        assert (settled.steps, settled.epochs) == (steps, None)
+
+    def test_the_learning_rate_follows_the_size_where_none_is_given(self) -> None:
+        assert TrainConfig().settled(10, large=False).peak == 4e-3
+        assert TrainConfig().settled(10, large=True).peak == 2e-4
+        assert TrainConfig(learning_rate=1e-3).settled(10, large=True).peak == 1e-3
+        assert TrainConfig(steps=7).settled(10, large=True).steps == 7
+
+    @pytest.mark.parametrize("values", [{"epochs": 0}, {"epochs": True}, {"epochs": 1e9}, {"epochs": 1, "steps": 5}])
+    def test_what_is_refused(self, values: dict[str, Any]) -> None:
+        with pytest.raises(PcvrError, match="epochs"):
+            TrainConfig(**values)

@@ -18,6 +18,8 @@ from papermill.execute import ERROR_MARKER_TAG
 from bookkit.kernels import this_kernel
 from bookkit.memory import peak_of_children
 from bookkit.source import Cell, SourceError, cells_of, headings, parameters, summary, title
+from pcvr.errors import PcvrError
+from pcvr.places import check_place
 
 CELL_TIMEOUT = 1800  # seconds, some ten times what any cell takes; papermill's own default is to wait for ever
 START_TIMEOUT = 300  # seconds for a kernel to start
@@ -45,6 +47,32 @@ class Run:
     peak_bytes: int
     executed: Path
     error: str | None
+
+
+def refuse_place(out: Path, names: Sequence[str]) -> None:
+    """Stop before running unless the results can be written to `out`, over nothing but older results.
+
+    Args:
+        out: folder of the results.
+        names: of the notebooks' files.
+
+    Raises:
+        SourceError: what is in the way.
+    """
+    try:
+        check_place(out, own=lambda _: True)
+    except PcvrError as problem:
+        raise SourceError(str(problem)) from None
+    for name in names:
+        if (out / name).exists() and not _is_result(out / name):
+            raise SourceError(f"{out / name} is no result of an earlier run: give --out another folder.")
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return "papermill" in nbformat.read(path, as_version=4).metadata
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
 
 
 def refuse_unknown(path: Path, given: Mapping[str, Any]) -> None:
