@@ -90,7 +90,8 @@ def evaluate(
     from pcvr.train_record import guard_of
 
     if attack == "none":
-        refuse_idle(context, ATTACKING, "goes with an attack, and --attack none is given: leave one of them out")
+        idle = "goes with an attack, and --attack none is given: leave one of them out"
+        refuse_idle(context, f"{ATTACKING} check_trigger", idle)
     if out is not None:
         check_place(out, "file")
     source = Source(data, task, images, annotations, skip_bad, follow_links)

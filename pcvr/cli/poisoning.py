@@ -71,6 +71,8 @@ def poison(
         for line in story(out):
             typer.echo(line)
         return
+    if model is None:
+        refuse_idle(context, "check_trigger", "goes with --model NAME, which it is to reach: give both, or neither")
     check_place(out)
     source = Source(data, task, images, annotations, skip_bad, follow_links)
     if holds_manifest(data):

@@ -66,6 +66,8 @@ def beside(name: str, line: str, *words: str) -> Case:
     refused("craft to /proc", "craft issba --out /proc/o", "/proc/o", "could not be written"),
     refused("pretrain to /proc", "pretrain tiny-llava --steps 1 --out /proc", "/proc/tiny-llava", "written"),
     refused("attack options without attack", "evaluate --attack none --preset compat", "--preset", "--attack none"),
+    refused("a check of no attack", "evaluate --attack none --no-check-trigger", "--check-trigger", "--attack none"),
+    refused("a check for no model", "poison @a --no-check-trigger", "--check-trigger", "--model"),
     refused("verify and rate", "poison @a --verify --rate 0.1", "--rate", "--verify"),
     refused("verify and data", "poison @a --verify --data scenes", "--data", "--verify"),
     refused("an encoder of a model", "craft issba --model tiny-blip2", "--model", "vl-trojan"),

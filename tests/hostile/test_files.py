@@ -11,6 +11,7 @@ from pcvr.attacks import save_poisoned
 from pcvr.attacks.crafted import craft
 from pcvr.data.report import Report
 from pcvr.models.pretrain import pretrain, recipe_of
+from pcvr.places import alone
 from pcvr.results import ready
 from pcvr.study import sweep
 from tests.hostile.catalogue import Case, Works, every
@@ -94,3 +95,12 @@ def test_places_of_a_training(tiny: VisionLanguageModel, tmp_path: Path) -> None
         work = tmp_path / str(number)
         work.mkdir()
         Case(name, training(tiny, places)).hold(work)
+
+
+def test_one_training_at_a_time_writes_checkpoints(tiny: VisionLanguageModel, tmp_path: Path) -> None:
+    def act(work: Path) -> None:
+        with alone(work / "kept" / "plan.json"):
+            training(tiny, {"checkpoints": "kept"})(work)
+
+    Case("two at once", act, "another process is writing the checkpoints in").hold(tmp_path)
+    assert list((tmp_path / "kept").iterdir()) == []
