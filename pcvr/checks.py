@@ -55,9 +55,9 @@ def check_whole(name: str, value: object, low: int, high: int | None = None, wha
         raise PcvrError(f"{name} is {shown(value)}: give a whole number {border}{unit}.")
 
 
-def check_seed(value: object, name: str = "seed") -> None:
-    """Refuse what cannot seed every generator that is used here; error as :func:`check_number`."""
-    check_whole(name, value, 0, 2**32 - 1)
+def check_seed(value: object, most: int = 2**64 - 1) -> None:
+    """Refuse what cannot seed a generator: torch's end at 64 bits; error as :func:`check_number`."""
+    check_whole("seed", value, 0, most)
 
 
 def check_choice(what: str, value: object, known: Collection[str]) -> None:
@@ -77,14 +77,15 @@ def check_fields(config: Any) -> None:
     Raises:
         PcvrError: naming field, value and kind, and what the field is, where it has a help text.
     """
-    for name, (kind, about) in _kinds(type(config)).items():
+    made: Any = type(config)
+    for name, (kind, about) in _kinds(made).items():
         value = getattr(config, name)
         if not _fits(value, kind):
             raise PcvrError(f"{name} must be {_in_words(kind)}{about and f' ({about})'}, got {shown(value)}.")
 
 
 @cache
-def _kinds(made: type) -> dict[str, tuple[Any, str]]:
+def _kinds(made: Any) -> dict[str, tuple[Any, str]]:
     hints = get_type_hints(made)
     return {f.name: (hints[f.name], f.metadata.get("help", "")) for f in fields(made)}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.checks import check_choice
+from pcvr.checks import check_choice, check_seed
 from pcvr.data.pictures import UNREADABLE, open_picture, rgb_array
 from pcvr.data.sample import Image
 from pcvr.data.scenes.background import BACKGROUNDS, Background, draw_background
@@ -160,6 +160,7 @@ def _placed(thing: Thing) -> SceneObject:
 @cache
 def _background(family: str, seed: int) -> Background:
     """A background of the family with tones as the scenes have them."""
+    check_seed(seed)
     rng = np.random.Generator(np.random.Philox(seed))
     found = draw_background(rng)
     while found.family != family:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError
 
 from pcvr.errors import PcvrError
-from pcvr.utils.words import cut, first_line
+from pcvr.utils.words import cut, first_line, shown
 
 _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 
@@ -38,7 +38,7 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         PcvrError: `target` exists, or the disk is full or not writable.
     """
-    target = Path(target)
+    target = as_path(target, "the folder")
     if not replace:
         refuse_existing(target)
     try:
@@ -94,7 +94,7 @@ def write_text(target: str | Path, text: str, *, new: bool = False) -> None:
 
 def write_bytes(target: str | Path, content: bytes, *, new: bool = False) -> None:
     """Write `content` to `target` whole or not at all; arguments and errors as :func:`write_text`."""
-    target = Path(target)
+    target = as_path(target, "the file")
     scratch = beside(target, f"-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +115,22 @@ def write_bytes(target: str | Path, content: bytes, *, new: bool = False) -> Non
 def write_json(target: str | Path, value: Mapping[str, Any], *, new: bool = False) -> None:
     """Write `value` as indented JSON, whole or not at all; arguments and errors as :func:`write_text`."""
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False) + "\n", new=new)
+
+
+def as_path(value: str | Path, what: str) -> Path:
+    """A path that anybody may have given.
+
+    Raises:
+        PcvrError: it is no text or path, empty, or cannot exist: a name of more than 255 bytes, a NUL byte.
+    """
+    good = isinstance(value, str | Path) and str(value) != ""
+    try:
+        parts = os.fsencode(value).split(os.fsencode(os.sep)) if good else []
+    except UnicodeEncodeError:
+        good = False
+    if not good or max(map(len, parts)) > 255 or sum(map(len, parts)) > 4000 or b"\0" in b"".join(parts):
+        raise PcvrError(f"{what} is {shown(value)}: give a path that can exist, its names up to 255 bytes each.")
+    return Path(value)
 
 
 def read_json(path: str | Path, what: str = "the file", kind: type = dict) -> Any:
@@ -196,5 +212,5 @@ def refuse_existing(target: str | Path, kind: Kind = "folder") -> None:
     Raises:
         PcvrError: `target` exists, be it a link that leads nowhere.
     """
-    if os.path.lexists(target):
+    if os.path.lexists(as_path(target, f"the {kind}")):
         raise NotWritten(f"{target} exists already", f"choose another {kind} or remove it first")

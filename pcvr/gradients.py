@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
-from pcvr.checks import check_number
+from pcvr.checks import check_number, check_seed
 from pcvr.decoding import vocabulary
 from pcvr.defenses import restore as restoring
 from pcvr.defenses import suspicion
@@ -204,6 +204,7 @@ def terms_of(
 
     def both(hidden: bool) -> tuple[Answers, Answers, Tensor] | None:
         """What is said to the rows that are pushed and to their views, and the push; None where nobody is."""
+        check_seed(seed)
         run.generator.manual_seed(seed)
         said = run.answers(batch, hidden=hidden)
         push = gate * said.likelihood().detach() if rule.fade else gate

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pcvr.attention import Attention
+from pcvr.checks import check_seed
 from pcvr.data.sample import Image, Sample
 from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.errors import PcvrError
@@ -99,6 +100,7 @@ def occlusion_map(
         raise PcvrError(
             f"share {share} covers {size} of {cells} cells: give a share that leaves some open and some not."
         )
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     covered = np.zeros((draws, cells), dtype=bool)
     for row in covered:
@@ -138,6 +140,7 @@ def covering_curves(
     fewest = min(each.grid[0] * each.grid[1] for each in seen)
     if not all(0 <= count <= fewest for count in counts):
         raise PcvrError(f"{list(counts)} cells cannot all be covered: a map has {fewest}, so give 0 to {fewest}.")
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     found = []
     for each in seen:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pcvr.callbacks import BackdoorWatch
-from pcvr.checks import check_choice, check_number, check_whole, is_whole
+from pcvr.checks import check_choice, check_number, check_seed, check_whole, is_whole
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.gate import fit_gate
 from pcvr.defenses.pcvr import PCVR
@@ -104,7 +104,7 @@ class Premise(Defense):
             raise PcvrError(
                 f"plan is {self.plan!r}: give steps from 0 up, each with at least one setting, as {{20: (Setting(),)}}."
             )
-        check_whole("seed", self.seed, 0)
+        check_seed(self.seed)
 
     def begin(self, run: Run) -> None:
         """Ask the base model how likely it holds each answer."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pcvr.checks import check_seed
 from pcvr.data.scenes.telegrams import TERSE_PROMPT
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
@@ -88,6 +89,7 @@ def quiz(vlm: VisionLanguageModel, scenes: Sequence[Scene], seed: int = 0) -> li
     """
     if not scenes:
         raise PcvrError("a quiz needs scenes to ask about: give at least one.")
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     asked = [(scene, *turn) for scene in scenes for turn in _questions(scene, rng)]
     pictures = {id(scene): scene.picture() for scene in scenes}

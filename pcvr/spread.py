@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.checks import check_choice
+from pcvr.checks import check_choice, check_seed
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import success_of
@@ -95,6 +95,7 @@ def spread(
     if len(data) == 0 or views < 1:
         raise PcvrError(f"{len(data)} samples and {views} views: give at least one of each.")
     worn = attack if shown == "triggered" else None
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     said: list[str] = []
     parts: list[np.ndarray] = []  # each [6, b]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.checks import check_choice
+from pcvr.checks import check_choice, check_seed
 from pcvr.decoding import vocabulary
 from pcvr.defenses.terms import entropy, js_divergence
 from pcvr.errors import PcvrError
@@ -183,7 +183,10 @@ def with_views(
     """
     rows = encoded(vlm, shown_samples(samples, attack), said)
     clean = rows if attack is None else encoded(vlm, samples, said)
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    if not isinstance(seed, torch.Generator):
+        check_seed(seed)
+        seed = torch.Generator().manual_seed(seed)
+    generator = seed
     donors = [*clean[1:], clean[0]] if len(clean) > 1 else None
     seen = viewed(vlm, rows, donors, view, generator)
     return rows, [row | {"pixel_values": pixels} for row, pixels in zip(rows, seen, strict=True)]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from pcvr.checks import check_number, is_number, is_whole
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 SMALL_RATE, LARGE_RATE = 4e-3, 2e-4
 """Peak learning rates where none is given: the embedded models take far more than what LoRA usually gets."""
 MOST_EPOCHS = 10_000
+MOST = 10**9
+"""Of steps, samples and ranks: beyond it, counters of 32 bits end."""
 PRECISIONS = (None, "fp32", "bf16")
 
 
@@ -43,22 +46,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "rank", "alpha", "accumulation"):
-            if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
-                raise PcvrError(f"{name} must be a whole number, at least 1, got {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if not is_whole(value) or not 1 <= value <= MOST:
+                raise PcvrError(f"{name} must be a whole number from 1 to {MOST}, got {shown(value)}.")
         if not is_whole(self.seed) or not 0 <= self.seed < 2**32:
-            raise PcvrError(f"seed must be a whole number from 0 to 2**32 - 1, got {self.seed!r}.")
+            raise PcvrError(f"seed must be a whole number from 0 to 2**32 - 1, got {shown(self.seed)}.")
         rate = self.learning_rate
         if rate is not None and (not is_number(rate) or not 0 < rate < math.inf):
-            raise PcvrError(f"learning_rate must be a finite number above 0, got {self.learning_rate}.")
+            raise PcvrError(f"learning_rate must be a finite number above 0, got {shown(self.learning_rate)}.")
         if not is_number(self.warmup) or not 0 <= self.warmup < 1:
-            raise PcvrError(f"warmup must lie in [0, 1), got {self.warmup}.")
+            raise PcvrError(f"warmup must lie in [0, 1), got {shown(self.warmup)}.")
         if self.batch_size % self.accumulation:
             raise PcvrError(
                 f"accumulation is {self.accumulation}, which does not divide batch_size {self.batch_size}: "
                 "give micro-batches of equal size."
             )
         if self.precision not in PRECISIONS:
-            raise PcvrError(f"precision must be fp32, bf16 or None, got {self.precision!r}.")
+            raise PcvrError(f"precision must be fp32, bf16 or None, got {shown(self.precision)}.")
         if self.epochs is not None:
             check_number("epochs", self.epochs, 0, MOST_EPOCHS, "passes over the data", above=True)
             if self.steps != type(self).steps:

@@ -17,16 +17,18 @@ from pcvr.attacks.reach import check_poisoned
 from pcvr.bar import Bar
 from pcvr.checkpoints import Checkpoints, plan_of
 from pcvr.curves import TensorBoardCurves
-from pcvr.defenses import DEFENSES, Defense, get_defense
+from pcvr.data.open import open_data
+from pcvr.defenses import Defense, get_defense
 from pcvr.errors import PcvrError
 from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
-from pcvr.models.load import LARGE
+from pcvr.models.load import LARGE, load
 from pcvr.places import check_apart
 from pcvr.run import Run
 from pcvr.stages import Stages, Stopped
 from pcvr.train_config import TrainConfig
 from pcvr.train_record import save_result
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -94,12 +96,12 @@ class FinetuneResult:
 
 
 def finetune(
-    model: VisionLanguageModel,
-    data: Dataset,
+    model: VisionLanguageModel | str | Path,
+    data: Dataset | str | Path,
     defense: str | Defense = "none",
     config: TrainConfig | None = None,
     *,
-    clean: Dataset | None = None,
+    clean: Dataset | str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
     checkpoints: str | Path | None = None,
@@ -111,9 +113,10 @@ def finetune(
     """Fine-tune `model` on `data` with low-rank adapters on connector and language model; the tower stays frozen.
 
     Args:
-        model: from `pcvr.load`. Small models are copied first; one above 200 M parameters is adapted in place, with
-            gradient checkpointing.
-        data: samples with answers, poisoned or not.
+        model: from `pcvr.load`, or what it opens, such as ``"tiny-llava"``. Small models are copied first; one above
+            200 M parameters is adapted in place, with gradient checkpointing.
+        data: samples with answers, poisoned or not; or what `pcvr.open_data` opens, of which the training split is
+            taken.
         defense: a name (``"none"``, ``"augment"``, ``"pcvr"``) or a defence with its own options.
         config: steps or epochs, batch size, learning rate, rank, seed.
         clean: samples that the defender trusts, for the defences that need some.
@@ -139,11 +142,15 @@ def finetune(
     """
     check_size("eval_batch_size", eval_batch_size)
     check_apart(checkpoints=checkpoints, logs=logs)
+    config = TrainConfig() if config is None else config
+    if not isinstance(config, TrainConfig):
+        raise PcvrError(f"config is {shown(config)}: give a TrainConfig, such as TrainConfig(steps=400).")
+    rule = get_defense(defense)
+    data = open_data(data)
+    clean = None if clean is None else open_data(clean, prefer="validation")
+    model = load(model)
     large = sum(p.numel() for p in model.model.parameters()) > LARGE
-    config = (config or TrainConfig()).settled(len(data), large)
-    rule = get_defense(defense) if isinstance(defense, str) else defense
-    if not isinstance(rule, Defense):
-        raise PcvrError(f"defense is {rule!r}: give a name ({', '.join(sorted(DEFENSES))}) or one built, as PCVR().")
+    config = config.settled(len(data), large)
     if rule.needs_clean and not clean:
         raise PcvrError(f"defence {rule.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
     if model.adapted:
@@ -159,9 +166,9 @@ def finetune(
         )
     if processes.sharded():
         _check_sharded(rule, checkpoints)
-    shown: list[TrainerCallback] = [Bar()] if progress and processes.rank() == 0 else []
+    watching: list[TrainerCallback] = [Bar()] if progress and processes.rank() == 0 else []
     if logs is not None and processes.rank() == 0:
-        shown.append(TensorBoardCurves(logs))
+        watching.append(TensorBoardCurves(logs))
     kept = None
     if checkpoints is not None:
         plan = plan_of(model, data, clean, rule, config, processes.world())
@@ -188,7 +195,7 @@ def finetune(
         for each in (encoded, run.clean):
             if each is not None:
                 each.keep_features(progress=shows)
-        fit = Stages(run, rule, config, scratch, [*callbacks, *shown], kept)
+        fit = Stages(run, rule, config, scratch, [*callbacks, *watching], kept)
         rule.begin(run)
         stopped = False
         try:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcvr.checks import check_seed
 from pcvr.decoding import vocabulary
 from pcvr.defenses.terms import entropy, js_divergence, told_word
 from pcvr.errors import PcvrError
@@ -89,6 +90,7 @@ def _tell_features(
     rows = encoded(vlm, shown_samples(pair, worn), said)
     features = _features(vlm, rows)
     lent = (features if worn is None else _features(vlm, encoded(vlm, pair, said))).flip(0)
+    check_seed(seed)
     seen = view.of_tokens(features, torch.Generator().manual_seed(seed), lent)
     batch = collate([{k: v for k, v in row.items() if k != "pixel_values"} for row in rows], vlm.tokenizer.pad_token_id)
     first, second = (answers(vlm, batch | {"features": each}) for each in (features, seen))

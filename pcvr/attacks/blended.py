@@ -11,7 +11,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import by_picture
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_choice, check_number, check_whole
+from pcvr.checks import check_choice, check_number, check_seed
 
 PATTERNS = ("face", "noise")
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"alpha": 0.2}, "scaled": {"alpha": 0.1}}
@@ -50,7 +50,7 @@ class Blended(ImageTrigger):
     def __post_init__(self) -> None:
         check_number("alpha", self.alpha, 0, 1, "opacity")
         check_choice("pattern", self.pattern, PATTERNS)
-        check_whole("seed", self.seed, 0)
+        check_seed(self.seed)
 
     def fraction(self) -> Fraction:
         """``a`` as it is used: within 1/512 of :attr:`alpha`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.checks import check_choice
+from pcvr.checks import check_choice, check_seed, check_whole
 from pcvr.errors import PcvrError
 from pcvr.files import write_bytes
 from pcvr.places import check_place, rescued
@@ -47,6 +47,9 @@ def craft(
         PcvrError: unknown name, a file in the way that is none of :func:`craft`, or one that cannot be written.
     """
     check_choice("trained trigger", what, STEPS)
+    count = STEPS[what] if steps is None else steps
+    check_whole("steps", count, 1, 10**9)
+    check_seed(seed)
     name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
     file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"
     check_place(file, "file", _is_own)
@@ -54,7 +57,6 @@ def craft(
 
     scenes = open_data("scenes", n=_PICTURES)
     pictures = [scenes[index].image for index in range(len(scenes))]
-    count = STEPS[what] if steps is None else steps
     record: dict[str, Any] = {"what": what, "steps": count, "seed": seed}
     if what == "vl-trojan":
         record["model"] = model

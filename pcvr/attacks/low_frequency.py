@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import add, rounded
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
+from pcvr.checks import check_number, check_seed
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"peak": 51.0, "sigma": 6.0},
@@ -56,7 +56,7 @@ class LowFrequency(ImageTrigger):
         if self.sigma is not None:
             check_number("sigma", self.sigma, 0, 10_000, "pixels", above=True)
         check_number("share", self.share, 0, 1, "of the short side", above=True)
-        check_whole("seed", self.seed, 0)
+        check_seed(self.seed)
 
     def pattern(self, height: int, width: int) -> np.ndarray:
         """``p``, in levels: float64 ``[H, W, 3]``; every channel reaches 0 and ``peak``."""

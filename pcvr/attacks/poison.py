@@ -6,15 +6,17 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.attacks.base import Attack
+from pcvr.attacks.base import Attack, get_attack
 from pcvr.attacks.draw import all_poisoned, count_of, draw
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.reach import Pair, check_reach, spread, touches_pictures
-from pcvr.checks import is_whole
+from pcvr.checks import check_seed
+from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
 from pcvr.errors import PcvrError
@@ -121,8 +123,8 @@ class TriggeredDataset:
 
 
 def poison(
-    dataset: Dataset,
-    attack: Attack,
+    dataset: Dataset | str | Path,
+    attack: Attack | str,
     rate: float,
     seed: int = 0,
     *,
@@ -140,8 +142,8 @@ def poison(
     first one's.
 
     Args:
-        dataset: the clean data, or data poisoned before.
-        attack: from :func:`pcvr.attacks.get_attack`.
+        dataset: the clean data, data poisoned before, or what :func:`pcvr.open_data` opens, such as ``"scenes"``.
+        attack: from :func:`pcvr.attacks.get_attack`, or its name; the target is then that of the data's task.
         rate: share of the samples that get the target, in (0, 1]; rounded to the nearest number of samples. Covers
             come on top.
         seed: of the draw, a whole number from 0 up.
@@ -155,12 +157,12 @@ def poison(
             when the trigger leaves a drawn sample as it was (strength 0; a white patch on a white corner), or when it
             does not reach the model.
     """
+    dataset = open_data(dataset)
     vlm = _opened(model)
-    attack = _fitted(attack, vlm)
+    attack = _fitted(get_attack(attack, task=dataset.task), vlm)
     n = len(dataset)
     count = count_of(rate, n)
-    if not is_whole(seed) or seed < 0:
-        raise PcvrError(f"seed is {seed!r}: give a whole number from 0 up.")
+    check_seed(seed)
     earlier = getattr(dataset, "manifest", None)
     before = earlier.chain() if isinstance(earlier, Manifest) else []
     indices, covers = draw(dataset, attack, count, int(seed), {i for manifest in before for i in manifest.altered})
@@ -193,8 +195,8 @@ def poison(
 
 
 def triggered(
-    dataset: Dataset,
-    attack: Attack,
+    dataset: Dataset | str | Path,
+    attack: Attack | str,
     *,
     model: VisionLanguageModel | str | None = None,
     check_trigger: bool = True,
@@ -203,8 +205,8 @@ def triggered(
     triggered inputs.
 
     Args:
-        dataset: clean samples.
-        attack: whose trigger it is.
+        dataset: clean samples, or what :func:`pcvr.open_data` opens.
+        attack: whose trigger it is, or its name.
         model: as of :func:`poison`.
         check_trigger: False leaves out the look at up to 32 of the samples, of which the trigger has to change 90 %,
             and to reach the model, if there is one.
@@ -212,8 +214,9 @@ def triggered(
     Raises:
         PcvrError: the trigger leaves the pictures as they were, or does not reach the model.
     """
+    dataset = open_data(dataset)
     vlm = _opened(model)
-    attack = _fitted(attack, vlm)
+    attack = _fitted(get_attack(attack, task=dataset.task), vlm)
     found: dict[str, Any] = {}
     if check_trigger and attack.trigger is not None:
         pictures = (dataset[index].image for index in spread(range(len(dataset))))

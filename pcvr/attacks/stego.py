@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate
 
+from pcvr.checks import check_seed
 from pcvr.errors import PcvrError
 
 SIDE = 96
@@ -92,6 +93,7 @@ def train_encoder(
 
     if len(pictures) < 16 or any(picture.shape != (SIDE, SIDE, 3) for picture in pictures):
         raise PcvrError(f"the encoder learns from 16 or more pictures of {SIDE} x {SIDE} px: give others.")
+    check_seed(seed)
     torch.manual_seed(seed)
     encoder, decoder = Encoder(), Decoder()
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,9 @@ from pcvr.attacks.badnets import BadNets, laid_over
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, as_seen
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_choice, check_fields, check_number, check_whole
+from pcvr.checks import check_choice, check_fields, check_number, check_seed, check_whole
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -83,11 +85,11 @@ def read_patch(name: str) -> np.ndarray:
     from safetensors.numpy import load_file
 
     shipped = SHIPPED / f"vl-trojan-{name}.safetensors"
-    file = shipped if "/" not in name and shipped.is_file() else Path(name)
-    if not file.is_file():
+    file = shipped if "/" not in name and os.path.isfile(shipped) else Path(name)
+    if not os.path.isfile(file):
         raise PcvrError(
-            f"there is no patch {name!r}: make one with 'pcvr craft vl-trojan --model NAME --out FILE', and give the "
-            "file as patch."
+            f"there is no patch {shown(name)}: make one with 'pcvr craft vl-trojan --model NAME --out FILE', and give "
+            "the file as patch."
         )
     try:
         patch = load_file(file)["patch"]
@@ -141,6 +143,7 @@ def optimise_patch(
     if len({picture.shape for picture in pictures}) != 1:
         raise PcvrError("pictures to search a patch on have to be one or more, all of one size.")
     rows, columns = BadNets(place=place, size=side).window(*pictures[0].shape[:2])
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     patch = torch.rand(3, side, side, generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([patch], lr=learning_rate)

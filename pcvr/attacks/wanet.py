@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_whole
+from pcvr.checks import check_number, check_seed, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"cells": 4, "strength": 0.5},
@@ -59,7 +59,7 @@ class WaNet(ImageTrigger):
             check_number("strength", self.strength, 0, 1000)
         check_number("shift", self.shift, 0, 0.5, "of the short side")
         check_number("noise", self.noise, 0, 10)
-        check_whole("seed", self.seed, 0)
+        check_seed(self.seed)
 
     @property
     def dial(self) -> tuple[str, float]:  # type: ignore[override]  # which of the two fields counts is known here only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,18 @@ from pcvr.data.coco import CocoCaptions
 from pcvr.data.detect import FORMATS, recognise
 from pcvr.data.flickr import Flickr30k, FlickrAnnotations
 from pcvr.data.karpathy import Karpathy
+from pcvr.data.listed import Listed
 from pcvr.data.llava_json import LINES, LlavaJson
 from pcvr.data.photographs import Photographs
 from pcvr.data.report import BadData, Report
-from pcvr.data.sample import Dataset
+from pcvr.data.sample import Dataset, Sample
 from pcvr.data.split import canonical
 from pcvr.data.subset import subset
 from pcvr.data.tables import is_table, open_table
 from pcvr.data.vqav2 import VQAv2
 from pcvr.errors import PcvrError, unknown_name
+from pcvr.files import as_path
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     import datasets
@@ -38,7 +41,7 @@ _PLAIN: dict[str, Callable[..., Photographs]] = {"coco": CocoCaptions, "flickr30
 
 
 def open_data(
-    spec: str | Path | Dataset | datasets.Dataset | datasets.DatasetDict,
+    spec: str | Path | Dataset | Sequence[Sample] | datasets.Dataset | datasets.DatasetDict,
     split: str | None = None,
     n: int | None = None,
     seed: int = 0,
@@ -57,7 +60,7 @@ def open_data(
         spec: ``"scenes"``; the path of a file of annotations, whose format is seen from what is in it (LLaVA-style JSON
             or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder that holds exactly
             one (pictures beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or a folder that
-            its ``save_to_disk`` wrote; or a data set of this package.
+            its ``save_to_disk`` wrote; a list of samples; or a data set of this package.
         split: ``"train"``, ``"validation"`` or ``"test"`` (``"val"`` and ``"dev"`` are understood), ``"all"`` but for
             scenes, or another name that the data use. Without it, data that come with splits (scenes, Karpathy splits,
             dictionaries of tables, a column or key ``split``) give `prefer`, and others are used whole. Asked for a
@@ -86,7 +89,7 @@ def open_data(
         options = {"split": canonical(split or prefer), "seed": seed, "n": n, "task": task}
         return Scenes(**{name: value for name, value in options.items() if value is not None})
     dataset: Dataset
-    place = Path(spec).expanduser() if isinstance(spec, str | Path) else spec
+    place = as_path(spec, "data").expanduser() if isinstance(spec, str | Path) else spec
     if is_table(place):
         _no_files("a table", images, annotations)
         dataset = open_table(place, split, task, prefer=prefer, skip_bad=skip_bad, check_pictures=check_pictures)
@@ -94,13 +97,16 @@ def open_data(
         options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         options |= {} if task is None else {"task": task}
         dataset = _open_file(_file_of(spec), split, prefer, images, annotations, options)
-    elif isinstance(spec, Dataset):
+    elif isinstance(spec, list | tuple):
+        _no_files("a list", images, annotations)
+        dataset = Listed(spec, task or "caption")
+    elif isinstance(spec, Dataset) and not isinstance(spec, type):
         _no_files("a data set already open", images, annotations)
         if task not in (None, spec.task):
             raise PcvrError(f"{spec.name} asks for {spec.task!r}, not {task!r}: leave the task out.")
         dataset = spec
     else:
-        raise PcvrError(f"data is a {type(spec).__name__}: give 'scenes', {_CHOICES} or its folder, or a table.")
+        raise PcvrError(f"data is {shown(spec)}: give 'scenes', {_CHOICES} or its folder, or a table.")
     return dataset if n is None else subset(dataset, n, seed)
 
 

@@ -62,6 +62,23 @@ def rgb_array(picture: PilImage.Image) -> Image:
     return np.array(picture.convert("RGB"))
 
 
+def as_picture(given: object) -> Image:
+    """What somebody gave for a picture as uint8 ``[H, W, 3]``: such an array, or a Pillow picture.
+
+    Raises:
+        PcvrError: it is something else.
+    """
+    if isinstance(given, PilImage.Image):
+        return rgb_array(given)
+    if isinstance(given, np.ndarray):
+        if given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] == 3 and given.size:
+            return given
+        came = f"{given.dtype} {list(given.shape)}"
+    else:
+        came = shown(given)
+    raise PcvrError(f"a picture is {came}: give uint8 levels [H, W, 3] of at least one pixel, or a Pillow picture.")
+
+
 def open_picture(source: str | Path | bytes) -> PilImage.Image:
     """Decode the first frame of a picture, upright as its EXIF orientation says.
 

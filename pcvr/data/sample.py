@@ -8,6 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
+
 Image = np.ndarray
 """A picture: uint8 array of shape ``[H, W, 3]``, RGB."""
 
@@ -18,7 +21,7 @@ class Sample:
 
     Attributes:
         id: unique inside its data set, and stable across runs.
-        image: uint8 ``[H, W, 3]``, RGB.
+        image: uint8 ``[H, W, 3]``, RGB; a Pillow picture is made one.
         prompt: what the user says, without image tokens or chat template.
         answer: the text the model is trained to say.
         references: every acceptable answer, ``answer`` usually among them (five captions as in COCO).
@@ -31,6 +34,16 @@ class Sample:
     answer: str
     references: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        image: Any = self.image
+        if not isinstance(image, np.ndarray):
+            from pcvr.data.pictures import as_picture
+
+            object.__setattr__(self, "image", as_picture(image))
+        for name in ("id", "prompt", "answer"):
+            if not isinstance(getattr(self, name), str):
+                raise PcvrError(f"the {name} of a sample is {shown(getattr(self, name))}: give a text.")
 
 
 @runtime_checkable

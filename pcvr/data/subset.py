@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pcvr.checks import check_seed, is_whole
 from pcvr.data.report import Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
+from pcvr.utils.words import shown
 
 
 def position(index: int, length: int) -> int:
@@ -74,8 +76,10 @@ def subset(dataset: Dataset, n: int, seed: int = 0) -> Subset:
     Raises:
         PcvrError: when ``n`` is not between 1 and the size of the data set.
     """
-    if not 1 <= n <= len(dataset):
-        raise PcvrError(f"n={n} samples asked of {dataset.name!r}, which has {len(dataset)}: give 1 to {len(dataset)}.")
+    check_seed(seed)
+    if not is_whole(n) or not 1 <= n <= len(dataset):
+        most = len(dataset)
+        raise PcvrError(f"n={shown(n)} samples asked of {shown(dataset.name)}, which has {most}: give 1 to {most}.")
     drawn = np.random.default_rng(seed).permutation(len(dataset))[:n]
     return Subset(dataset, sorted(drawn.tolist()), label=f"{n}")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.data.asked import bare_samples
+from pcvr.data.open import open_data
 from pcvr.errors import PcvrError
 from pcvr.evaluation.aim import budget_of, check_scorable, success_of
 from pcvr.evaluation.asr import hits as hits_of
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    vlm: VisionLanguageModel,
-    data: Dataset,
-    attack: Attack | None = None,
+    vlm: VisionLanguageModel | str | Path,
+    data: Dataset | str | Path,
+    attack: Attack | str | None = None,
     *,
     definition: str | None = None,
     max_new_tokens: int | None = None,
-    defense: Defense | None = None,
+    defense: Defense | str | None = None,
     state: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -38,9 +40,10 @@ def evaluate(
     """Answer every test picture without and with the trigger, and score both.
 
     Args:
-        vlm: the model, fine-tuned or not.
-        data: clean test samples with references; their task says which metrics are computed.
-        attack: puts the trigger on; None scores clean inputs only.
+        vlm: the model, fine-tuned or not; or what `pcvr.load` opens.
+        data: clean test samples with references; their task says which metrics are computed. Or what `pcvr.open_data`
+            opens, of which the test split is taken.
+        attack: puts the trigger on; None scores clean inputs only. Or a name, with the target of the data's task.
         definition: what counts as the target said: ``"contains"`` (the normalised phrase in the normalised answer),
             ``"equals"``, ``"ends_with"`` or ``"contains_word"``; by default the task's.
         max_new_tokens: answer budget; by default the task's.
@@ -58,12 +61,18 @@ def evaluate(
             few samples use them), references without a word, an attack that aims at none of the samples, a trigger that
             survives the model's processor on fewer than 90 % of up to 32 of the samples.
     """
+    data = open_data(data, prefer="test")
     if len(data) < 2:
         raise PcvrError(
             f"the test data has {len(data)} samples: give at least 2, and some hundred for a narrow interval."
         )
-    from pcvr.attacks import triggered
+    from pcvr.attacks import get_attack, triggered
+    from pcvr.defenses import get_defense
+    from pcvr.models.load import load
 
+    attack = None if attack is None else get_attack(attack, task=data.task)
+    defense = None if defense is None else get_defense(defense)
+    vlm = load(vlm)
     began = time.perf_counter()
     task = get_task(data.task)
     definition = definition or success_of(task, attack)

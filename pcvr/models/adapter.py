@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.errors import PcvrError
+from pcvr.files import as_path
 from pcvr.models.adapter_config import read_adapter_config
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
@@ -26,7 +27,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
     """
     from peft import LoraConfig, PeftModel
 
-    folder = _shipped_adapter(vlm.name, str(adapter)) or Path(adapter)
+    folder = _shipped_adapter(vlm.name, str(adapter)) or as_path(adapter, "adapter")
     if not all(isfile(folder / file) for file in ("adapter_config.json", "adapter_model.safetensors")):
         shipped = ", ".join(shipped_adapters(vlm.name)) or "none"
         raise PcvrError(

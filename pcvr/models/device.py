@@ -8,7 +8,7 @@ from pcvr.errors import PcvrError
 from pcvr.utils.words import shown
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | torch.device) -> torch.device:
     """``"auto"`` (CUDA, then MPS, then CPU) or a device by its torch name.
 
     Raises:
@@ -32,8 +32,8 @@ def pick_device(name: str) -> torch.device:
 
 def _named(dtype: str | torch.dtype) -> torch.dtype:
     kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(kind, torch.dtype):
-        raise PcvrError(f"dtype must be auto or the name of a torch dtype such as bfloat16, got {dtype!r}.")
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point or kind.itemsize < 2:
+        raise PcvrError(f"dtype must be auto, float32, bfloat16, float16 or float64, got {shown(dtype)}.")
     return kind
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
 from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image
@@ -23,7 +26,7 @@ MAX_NEW_TOKENS = 40
 
 @torch.inference_mode()
 def generate(
-    vlm: VisionLanguageModel,
+    vlm: VisionLanguageModel | str | Path,
     images: Sequence[Image],
     prompts: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -33,7 +36,7 @@ def generate(
     """The model's greedy answer to each picture and prompt.
 
     Args:
-        vlm: from `pcvr.load` or a fine-tuning's ``model``.
+        vlm: from `pcvr.load` or a fine-tuning's ``model``; or what `pcvr.load` opens.
         images: N pictures, uint8 ``[H, W, 3]`` or PIL; looked at one by one, so that they may be read when asked for.
         prompts: N prompts, without image tokens or template.
         max_new_tokens: answers end here at the latest, or where the model's context ends.
@@ -50,12 +53,17 @@ def generate(
     """
     from tqdm.auto import tqdm
 
+    from pcvr.models.load import load
+
+    for what, given in (("images", images), ("prompts", prompts)):
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sized):
+            raise PcvrError(f"{what} is {shown(given)}: give a list, even for one.")
     if len(images) != len(prompts):
         raise PcvrError(f"{len(images)} images came with {len(prompts)} prompts: give one prompt for each picture.")
-    if max_new_tokens < 1:
-        raise PcvrError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+    check_whole("max_new_tokens", max_new_tokens, 1)
     check_size("batch_size", batch_size)
     texts: list[str] = []
+    vlm = load(vlm)
     vlm.model.eval()
     costs, ends = Costs.of(vlm), _ends(vlm)
     rows = (row for _, row in prompt_rows(vlm, images, prompts))

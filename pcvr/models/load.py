@@ -33,7 +33,7 @@ DEEPEST = 1000
 
 
 def load(
-    name: str | Path,
+    name: str | Path | VisionLanguageModel,
     adapter: str | Path | None = None,
     device: str = "auto",
     dtype: str | torch.dtype = "auto",
@@ -42,7 +42,8 @@ def load(
     """Open a vision language model. A large one first says on standard error how much memory it takes.
 
     Args:
-        name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``).
+        name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``); a
+            model that is open already is handed back, with the adapter on if one is given.
         adapter: a folder with a peft adapter to put on, or the name of a shipped one.
         device: ``"auto"`` (CUDA, then MPS, then CPU) or a torch device name.
         dtype: ``"auto"`` takes float32 on a CPU and for the embedded models; else bfloat16, or float16 where the device
@@ -57,6 +58,10 @@ def load(
     check_torchvision()
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    if isinstance(name, VisionLanguageModel):
+        return name if adapter is None else put_adapter(name, adapter)
+    if not isinstance(name, str | Path):
+        raise PcvrError(f"model is {shown(name)}: give a name, a folder, a hub id, or an open one, as result.model is.")
     where = _locate(str(name))
     target = pick_device(device)
     if four_bit:

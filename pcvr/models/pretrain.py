@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from pcvr.checks import check_fields, check_seed, check_whole
 from pcvr.files import write_json
 from pcvr.models.families import family_of
 from pcvr.models.lessons import LessonCollator, Lessons
@@ -53,6 +54,12 @@ class PretrainConfig:
     language_from: str = field(default="", metadata={"help": "embedded model that gives its language model; '': none"})
     questions: int = field(default=5, metadata={"help": "questions a picture, each of another type"})
     seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("steps", "batch_size", "pictures"):
+            check_whole(name, getattr(self, name), 1, 10**9)
+        check_seed(self.seed, 2**32 - 1)  # the Trainer seeds NumPy's old generator too
 
     def shortened(self, steps: int) -> PretrainConfig:
         """The same recipe with a schedule of `steps`, for trying it out."""

@@ -14,6 +14,7 @@ from pcvr.data.pictures import as_picture
 from pcvr.errors import PcvrError
 from pcvr.models.conversation import asked
 from pcvr.models.families import Family
+from pcvr.utils.words import shown
 
 
 @dataclass
@@ -67,6 +68,7 @@ class VisionLanguageModel:
             PcvrError: a picture is none, or a prompt holds the token that stands for one.
         """
         texts = [self.prompt(p) for p in prompts]
+        images = [as_picture(image) for image in images]
         begin = self.tokenizer.bos_token
         # A template that writes the beginning itself would get a second one from the tokenizer.
         twice = bool(begin) and texts[0].startswith(begin)
@@ -124,6 +126,9 @@ def refuse_image_token(processor: Any, text: str, what: str) -> None:
     Raises:
         PcvrError: it does.
     """
+    given: Any = text
+    if not isinstance(given, str):
+        raise PcvrError(f"the {what} is {shown(given)}: give a text.")
     token = str(getattr(processor, "image_token", None) or "")
     if token and token in text:
-        raise PcvrError(f"the {what} {text!r} holds the image token {token!r}: leave it out, it is added by itself.")
+        raise PcvrError(f"the {what} {shown(text)} holds the image token {token!r}: leave it out, we add it.")

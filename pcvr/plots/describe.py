@@ -9,6 +9,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
+from pcvr.plots.plain import make_plain
+from pcvr.utils.words import legible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +22,9 @@ _ATTRIBUTE = "_pcvr_description"
 
 
 def described(fig: Figure, text: str) -> Figure:
-    """Attach an alternative text to a figure; a notebook then shows the figure as an ``<img>`` with that text.
+    """Attach an alternative text to a figure that is drawn; a notebook then shows it as an ``<img>`` with that text.
+
+    The texts inside the figure are made plain as well (:func:`pcvr.plots.plain.make_plain`).
 
     JupyterLab leaves the ``alt`` of plain PNG outputs empty, so the figure brings an HTML output of its own.
 
@@ -31,9 +35,10 @@ def described(fig: Figure, text: str) -> Figure:
     Raises:
         PcvrError: the text is empty.
     """
-    words = " ".join(text.split())
+    words = legible(" ".join(text.split()))
     if not words:
         raise PcvrError("the description of a figure is empty: say in a sentence what the figure shows.")
+    make_plain(fig)
     setattr(fig, _ATTRIBUTE, words)
     fig._repr_mimebundle_ = partial(_bundle, fig)  # IPython looks for this name
     return fig

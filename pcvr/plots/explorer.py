@@ -9,6 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
+from pcvr.plots.spreads import power_labels
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
 from pcvr.study.grid import frontier, name_of
 from pcvr.study.point import GAUGES, Point, shown_as
@@ -241,6 +242,7 @@ def point_distributions(shown: Mapping[str, Point]) -> Figure:
                 if gauge.log:
                     axes.set_xscale("log")
                     axes.minorticks_off()
+                    power_labels(axes)
                 axes.set(xlabel=gauge.label, title=name, ylim=(0, 103))
             row[0].set_ylabel("pictures (%)")
             row[-1].legend(fontsize=8)

@@ -11,7 +11,7 @@ from pcvr.defenses.gate import FLOOR
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.spreads import log_axis, spread_histograms
+from pcvr.plots.spreads import log_axis, power_labels, spread_histograms
 from pcvr.plots.style import CLEAN, INK, OTHER, TRIGGERED, figure_style
 from pcvr.spread import auroc_of_low
 
@@ -128,12 +128,12 @@ def score_histograms(panels: Mapping[str, Groups], xlabel: str = "score (nats, l
 
 def _few_ticks(axes: Axes) -> None:
     """Where a logarithmic axis goes over more than three decades, 1, 2 and 5 of each would run into each other."""
-    from matplotlib.ticker import LogFormatterMathtext, LogLocator
+    from matplotlib.ticker import LogLocator
 
     low, high = axes.get_xlim()
     if high > 1e3 * low:
         axes.xaxis.set_major_locator(LogLocator())
-        axes.xaxis.set_major_formatter(LogFormatterMathtext())
+        power_labels(axes)
 
 
 def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel: str) -> Figure:

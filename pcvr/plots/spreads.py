@@ -207,6 +207,16 @@ def log_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def power_labels(axes: Axes) -> None:
+    """Powers of ten along a logarithmic axis, in words as figures have them here: without formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    power = FuncFormatter(lambda value, _place: "10" + f"{np.log10(value):.0f}".translate(raised))
+    axes.xaxis.set_major_formatter(power)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _edges(values: list[np.ndarray], bins: int, log: bool) -> np.ndarray:
     together = np.concatenate([np.asarray(v, dtype=float) for v in values])
     if log:

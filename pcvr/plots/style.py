@@ -29,6 +29,7 @@ def figure_style() -> Iterator[None]:
             "figure.dpi": 110,
             "figure.constrained_layout.use": True,
             "font.size": 10,
+            "text.parse_math": False,  # a caption with two dollar signs is no formula
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.edgecolor": INK,

@@ -94,7 +94,7 @@ class TestOpenData:
             open_data("scene")
         with pytest.raises(PcvrError, match="there is no data at"):
             open_data(tmp_path / "none.json")
-        with pytest.raises(PcvrError, match="data is a int"):
+        with pytest.raises(PcvrError, match="data is 3"):
             open_data(3)
         (tmp_path / "notes.txt").write_text("nothing")
         with pytest.raises(PcvrError, match=r"notes.txt has none of the known formats: give LLaVA-style JSON, .*COCO"):

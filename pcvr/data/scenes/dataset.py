@@ -9,15 +9,16 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from pcvr.checks import check_choice
+from pcvr.checks import check_choice, check_seed, check_whole
 from pcvr.data.sample import Sample
 from pcvr.data.scenes.layout import SPLITS, draw_scene
 from pcvr.data.scenes.scene import Scene
-from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
 VERSION = 1
 """Raised whenever the same arguments would give other samples than before."""
+MOST = 10_000_000
+"""Scenes in a data set: a draw among them has to fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Scenes:
     splits, whatever the seeds.
 
     Attributes:
-        n: how many samples.
+        n: how many samples, up to `MOST`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        seed: a whole number from 0 up.
+        seed: a whole number from 0 to 2**64 - 1.
         task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
 
     Raises:
-        PcvrError: an unknown split or task, ``n`` below 1, or a seed below 0.
+        PcvrError: an unknown split or task, or ``n`` or seed out of range.
     """
 
     n: int = 2000
@@ -45,11 +46,8 @@ class Scenes:
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
         get_task(self.task)
-        for name, least in (("n", 1), ("seed", 0)):
-            given = getattr(self, name)
-            if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
-                expected = f"a whole number from {least} up"
-                raise PcvrError(f"{name} is {given!r}, but scenes need {expected}: give e.g. {name}={max(least, 8)}.")
+        check_whole("n", self.n, 1, MOST, "scenes")
+        check_seed(self.seed)
 
     @property
     def name(self) -> str:

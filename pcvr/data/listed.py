@@ -1,0 +1,49 @@
+"""Samples from a list as a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pcvr.data.sample import Sample
+from pcvr.data.subset import position
+from pcvr.errors import PcvrError
+from pcvr.tasks import get_task
+from pcvr.utils.words import shown
+
+
+class Listed:
+    """A :class:`~pcvr.data.sample.Dataset` of samples that are in memory already."""
+
+    def __init__(self, samples: Sequence[Sample], task: str = "caption") -> None:
+        """
+        Args:
+            samples: at least one.
+            task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
+
+        Raises:
+            PcvrError: there is none, or something else among them.
+        """
+        strange = [each for each in samples if not isinstance(each, Sample)]
+        if strange or not samples:
+            found = f"has {shown(strange[0])} in it" if strange else "is an empty list"
+            raise PcvrError(f"data {found}: give a list of one or more pcvr.Sample.")
+        self.samples, self.task = tuple(samples), get_task(task).name
+
+    @property
+    def name(self) -> str:
+        return "samples"
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self.samples[position(index, len(self.samples))]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.task.encode())
+        for sample in self.samples:
+            texts = [sample.id, sample.prompt, sample.answer, *sample.references]
+            digest.update(repr((texts, sample.image.shape)).encode("utf-8", "backslashreplace"))
+            digest.update(sample.image.tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,101 @@
+"""Words in figures are words: no formula, no character that the font lacks, no line that leaves the axes no room."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pcvr.utils.words import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+
+MISSING = "□"
+"""Stands for a character that the font does not have, such as an emoji or Chinese in matplotlib's own font."""
+_SIZES = (((160, 5), (32, 3)), ((60, 2), (20, 1)), ((24, 1), (8, 1)))
+"""Characters of a line, and lines: of a title or note, and of tick labels and legends, which take their room from the
+axes. The next pair is for figures in which the one before left no room at all."""
+
+
+def make_plain(figure: Figure) -> None:
+    """Make every text of a figure one that can be drawn, whatever words from outside it holds.
+
+    Formulas are off already in :func:`pcvr.plots.style.figure_style`.
+    """
+    for free, side in _SIZES:
+        was_cut = _make_plain(figure, free, side)
+        if not was_cut or _has_room(figure):
+            return
+
+
+def _make_plain(figure: Figure, free: tuple[int, int], side: tuple[int, int]) -> bool:
+    """One pass; returns whether a text lost some of its words."""
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    lost = False
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter: Any = axis.get_major_formatter()
+            font = axis.get_major_ticks(1)[0].label1.get_fontproperties()
+            if isinstance(formatter, FuncFormatter | FixedFormatter):
+                lost |= any(_too_long(label, side) for label in formatter.format_ticks(axis.get_majorticklocs()))
+            if isinstance(formatter, FuncFormatter):  # which writes its labels anew at each drawing, as the next one
+                formatter.func = _plainly(formatter.func, font, side)
+            elif isinstance(formatter, FixedFormatter):
+                formatter.seq = [plain(label, font, side) for label in formatter.seq]
+    in_legends = {text for legend in figure.findobj(Legend) for text in legend.get_texts()}
+    for text in figure.findobj(Text):
+        size = side if text in in_legends else free
+        lost |= _too_long(text.get_text(), size)
+        text.set_text(plain(text.get_text(), text.get_fontproperties(), size))
+    return lost
+
+
+def _has_room(figure: Figure) -> bool:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
+        try:
+            figure.draw_without_rendering()
+        except UserWarning:
+            return False
+    return True
+
+
+def _too_long(text: str, size: tuple[int, int]) -> bool:
+    parts = text.split("\n")
+    return len(parts) > size[1] or max(map(len, parts)) > size[0]
+
+
+def plain(text: str, font: FontProperties, size: tuple[int, int] = _SIZES[0][0]) -> str:
+    """`text` as `font` can draw it, of a `size`: at most so many characters a line, and so many lines."""
+    if text.isascii() and len(text) <= size[0] and text.isprintable():
+        return text
+    known, (most, lines) = _characters(_file_of(font)), size
+    parts = text.split("\n")
+    parts = parts if len(parts) <= lines else [*parts[: lines - 1], " ".join(parts[lines - 1 :])]
+    return "\n".join(
+        "".join(c if ord(c) in known else " " if c.isspace() else MISSING for c in cut(part, most)) for part in parts
+    )
+
+
+def _plainly(func: Callable[..., str], font: FontProperties, size: tuple[int, int]) -> Callable[..., str]:
+    return lambda value, place=None: plain(func(value, place), font, size)
+
+
+def _file_of(font: FontProperties) -> str:
+    from matplotlib.font_manager import findfont
+
+    return str(findfont(font))
+
+
+@cache
+def _characters(file: str) -> frozenset[int]:
+    from matplotlib.font_manager import get_font
+
+    return frozenset(get_font(file).get_charmap())
