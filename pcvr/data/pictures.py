@@ -62,23 +62,6 @@ def rgb_array(picture: PilImage.Image) -> Image:
     return np.array(picture.convert("RGB"))
 
 
-def as_picture(given: object) -> Image:
-    """What somebody gave for a picture as uint8 ``[H, W, 3]``: such an array, or a Pillow picture.
-
-    Raises:
-        PcvrError: it is something else.
-    """
-    if isinstance(given, PilImage.Image):
-        return rgb_array(given)
-    if isinstance(given, np.ndarray):
-        if given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] == 3 and given.size:
-            return given
-        came = f"{given.dtype} {list(given.shape)}"
-    else:
-        came = shown(given)
-    raise PcvrError(f"a picture is {came}: give uint8 levels [H, W, 3] of at least one pixel, or a Pillow picture.")
-
-
 def open_picture(source: str | Path | bytes) -> PilImage.Image:
     """Decode the first frame of a picture, upright as its EXIF orientation says.
 
@@ -131,16 +114,21 @@ def read_picture(path: Path) -> Image:
         ) from error
 
 
-def as_picture(image: Any) -> Any:
-    """An array or a Pillow picture as it is, and a file read; a processor would open any format, addresses too.
+def as_picture(image: Any) -> Image:
+    """What somebody gave for a picture as uint8 ``[H, W, 3]``: such an array, a Pillow picture, or the path of a file.
+
+    A processor would open any format, and addresses too.
 
     Raises:
         PcvrError: it is nothing of this.
     """
     if isinstance(image, str | Path):
         return read_picture(Path(image))
-    if not isinstance(image, PilImage.Image) and len(getattr(image, "shape", ())) != 3:
-        raise PcvrError(
-            f"a picture is {shown(image)}: give a uint8 array [H, W, 3], a Pillow picture, or the path of a file."
-        )
-    return image
+    if isinstance(image, PilImage.Image):
+        return rgb_array(image)
+    came = shown(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return image
+        came = f"{image.dtype} {list(image.shape)}"
+    raise PcvrError(f"a picture is {came}: give a uint8 array [H, W, 3], a Pillow picture, or the path of a file.")

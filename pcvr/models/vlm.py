@@ -68,7 +68,6 @@ class VisionLanguageModel:
             PcvrError: a picture is none, or a prompt holds the token that stands for one.
         """
         texts = [self.prompt(p) for p in prompts]
-        images = [as_picture(image) for image in images]
         begin = self.tokenizer.bos_token
         # A template that writes the beginning itself would get a second one from the tokenizer.
         twice = bool(begin) and texts[0].startswith(begin)
