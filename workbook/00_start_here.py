@@ -33,7 +33,7 @@ from pcvr.plots.story import backdoor_story
 splits = ("train", "test") if data == "scenes" else ("all", "all")
 train, test = (pcvr.open_data(data, split=split, task=task) for split in splits)
 testing = subset(test, min(len(test), 4 if fast else 32))
-attack = pcvr.get_attack("badnets", task=task)
+attack = pcvr.get_attack("badnets", task=task).fitted_to(model)
 twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
 backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 

@@ -8,7 +8,7 @@
 # - state the threat model: who controls what;
 # - write down the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each see of it and each miss;
 # - poison a share of any data set, reproducibly, with a manifest that says so;
-# - name three ways to make an "attack" that attacks nothing, and the check that catches each;
+# - name four ways to make an "attack" that attacks nothing, and the check that catches each;
 # - tell the attacks apart by what they change, and say which vanish at which resolution.
 #
 # **Time and hardware:** 40 minutes with the exercise; half a minute to run on two CPU cores. No GPU.
@@ -248,7 +248,7 @@ check.poison_indices(choose)
 # </details>
 
 # %% [markdown]
-# ## Three attacks that attack nothing
+# ## Four attacks that attack nothing
 #
 # The most dangerous bug in this field is silent: data that are called poisoned and are not. Every result on them is
 # wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: values between 0 and 0.2 are
@@ -276,14 +276,61 @@ for strength in (0.0, 0.001, 0.05):
 #
 # </details>
 #
-# The second silent failure is a rate that rounds to no sample at all, the third a target the model cannot say. First
-# the rate:
+# The second silent failure is a rate that rounds to no sample at all, the third a trigger that the model never sees,
+# the fourth a target the model cannot say. First the rate:
 
 # %%
 try:
     pcvr.poison(dataset, chosen, rate=0.4 / len(dataset), seed=seed)
 except pcvr.PcvrError as refusal:
     print(refusal)
+
+# %% [markdown]
+# ## The trigger must reach the model
+#
+# Before a model looks at a picture, its *processor* prepares it: resizes it, pads it, cuts it into tiles, or cuts
+# something off. Ask the processor what is left.
+#
+# **Predict before you run.** The photograph below is half as wide again as it is high, and wears the patch in its
+# bottom right corner. How much of the patch does a LLaVA see, and how much a BLIP-2?
+
+# %%
+from skimage.data import chelsea
+
+from pcvr.plots.sight import what_is_seen
+
+photograph, sees = chelsea(), pcvr.load(model)
+patch = pcvr.get_attack("badnets")
+worn = {"bottom_right": patch, "seen_bottom_right": patch.fitted_to(sees)}
+what_is_seen(sees, photograph, {place: each.trigger(photograph) for place, each in worn.items()})
+
+# %% [markdown]
+# On the left the file with the patch, the part that the model sees inside the dashed frame; in the middle what the
+# processor makes of it; on the right what the patch changes there. Above the patch in the corner of the file, below
+# the one in the corner of what is seen.
+#
+# <details>
+# <summary>Answer</summary>
+#
+# A LLaVA sees nothing of it: its processor resizes the short side and cuts out the middle (the real LLaVA-1.5 does so
+# too). Poisoned samples are then label noise: the model learns to say the target at random, and an attack success rate
+# measures nothing. A BLIP-2 or an Idefics3 squeezes the whole picture into a square, and the patch with it. On
+# square pictures, such as the scenes, it makes no difference.
+#
+# </details>
+#
+# So `poison` (when it is told the model), `finetune` and `evaluate` put some pictures through the processor, with and
+# without the trigger, and refuse when the trigger survives on fewer than 90 % of them. The sentence says what to do;
+# `fitted_to` moves a patch into what the model sees.
+
+# %%
+from pcvr.attacks.reach import check_reach
+
+for place, each in worn.items():
+    try:
+        print(f"{place}: {check_reach([(photograph, each.trigger(photograph))], each, sees)}")
+    except pcvr.PcvrError as refusal:
+        print(f"{place}: refused. {refusal}")
 
 # %% [markdown]
 # ## Words that are alive
@@ -521,7 +568,8 @@ except pcvr.PcvrError as refusal:
 # - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. Stealth figures average over the picture, so look
 #   at the difference as well.
 # - Poisoning means picture *and* answer; triggering means the picture alone.
-# - Three silent failures, three checks: no pixel changed, no sample drawn, a target made of dead words.
+# - Four silent failures, four checks: no pixel changed, no sample drawn, a trigger cut away, a target made of dead
+#   words.
 # - Draws are seeded and nested; the manifest makes the data again and says what they are.
 #
 # **Stated by the paper:** the threat model, low poison rates such as 5 %, the target *a photo of the banana*.

@@ -32,7 +32,7 @@ from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
-badnets = pcvr.get_attack(attack, task=task)
+badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # where it sees the patch, on photographs too
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
 

@@ -34,7 +34,7 @@ from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
-chosen = pcvr.get_attack(attack, task=task)
+chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
@@ -329,7 +329,7 @@ if (task, data) == ("vqa", "scenes"):
     taken = next(t for t in found if t.step == few_steps)
 else:
     questions, _ = lesson_data("scenes", train=64 if fast else 1000, test=16, task="vqa")
-    asked = pcvr.poison(questions, pcvr.get_attack(attack, task="vqa"), rate=rate, seed=seed)
+    asked = pcvr.poison(questions, pcvr.get_attack(attack, task="vqa").fitted_to(model), rate=rate, seed=seed)
     once = Premise({few_steps: (setting,)}, tuple(range(min(1000, len(asked)))), seed)
     ones = pcvr.finetune(base, asked, once, config, callbacks=[StopAfter(few_steps)])
     (taken,) = ones.run.state["premise"]

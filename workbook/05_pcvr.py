@@ -34,7 +34,7 @@ from pcvr.teaching.lesson import lesson_data
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
-badnets = pcvr.get_attack(attack, task=task)
+badnets = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
 truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our eyes only: no defence may see it

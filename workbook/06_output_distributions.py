@@ -50,7 +50,7 @@ from pcvr.tasks import get_task
 from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
-chosen = pcvr.get_attack(attack, task=task)
+chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 view = pixel_view()  # the defence's own operator and share, on pixels, so that one can look at it
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)

@@ -37,7 +37,8 @@ recipe = Experiment(
     "PCVR", "pcvr", attack=attack, rate=rate, seed=seed, model=model, data=data, task=task,
     steps=6 if fast else 250, watch=3 if fast else 50,
 )  # fmt: skip
-bench = Bench(recipe, pcvr.load(model), train, test, pcvr.get_attack(attack, task=task))  # to train points here
+chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
+bench = Bench(recipe, pcvr.load(model), train, test, chosen)  # to train points here
 case = bench.case if bench.case in grid.cases else grid.cases[0]
 mine = grid.of(case)
 print(f"{len(mine.points)} trainings, one for each defence setting: {case}")

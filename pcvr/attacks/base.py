@@ -96,7 +96,7 @@ class Attack:
         """Whether a place of this attack lies in what a model sees, and it was not said yet which model."""
         return any(_is_seen_place(part) and part.seen is None for part in self._pictures())
 
-    def fitted_to(self, model: VisionLanguageModel) -> Attack:
+    def fitted_to(self, model: VisionLanguageModel | str) -> Attack:
         """The attack with its patches in the part of a picture that `model` sees, sized by that part.
 
         A patch in a corner of the file moves to the same corner of what is seen; where all of the file is seen, that is
@@ -104,7 +104,7 @@ class Attack:
         options ``place`` and ``seen``): manifests keep it, and every later step uses the same trigger.
 
         Args:
-            model: from `pcvr.load`, or `pcvr.models.load.load_processor`; its processor is asked.
+            model: from `pcvr.load`, whose processor is asked; or its name, and then no weights are read.
 
         Raises:
             PcvrError: what the model sees is no window in the middle of a picture.

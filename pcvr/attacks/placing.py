@@ -97,7 +97,16 @@ def area_of(place: str, seen: Seen | None, height: int, width: int) -> tuple[sli
     return seen.window(height, width)
 
 
-def seen_by(vlm: VisionLanguageModel) -> Seen:
+def opened(model: VisionLanguageModel | str) -> VisionLanguageModel:
+    """The model, or of a name as much of it as says what it sees: no weights."""
+    if not isinstance(model, str):
+        return model
+    from pcvr.models.load import load_processor
+
+    return load_processor(model)
+
+
+def seen_by(model: VisionLanguageModel | str) -> Seen:
     """What a model sees of pictures of any size, asked of its processor with pictures of four shapes.
 
     Raises:
@@ -105,6 +114,7 @@ def seen_by(vlm: VisionLanguageModel) -> Seen:
     """
     from pcvr.models.sight import Sight
 
+    vlm = opened(model)
     found = {size: Sight(vlm, *size).window for size in _PROBES}
     for unit in UNITS:
         guess = _largest(found, unit)

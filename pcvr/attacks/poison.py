@@ -14,6 +14,7 @@ import numpy as np
 from pcvr.attacks.base import Attack, get_attack
 from pcvr.attacks.draw import all_poisoned, count_of, draw
 from pcvr.attacks.manifest import Manifest
+from pcvr.attacks.placing import opened
 from pcvr.attacks.reach import Pair, check_reach, spread, touches_pictures
 from pcvr.checks import check_seed
 from pcvr.data.open import open_data
@@ -158,7 +159,7 @@ def poison(
             does not reach the model.
     """
     dataset = open_data(dataset)
-    vlm = _opened(model)
+    vlm = None if model is None else opened(model)
     attack = _fitted(get_attack(attack, task=dataset.task), vlm)
     n = len(dataset)
     count = count_of(rate, n)
@@ -215,22 +216,13 @@ def triggered(
         PcvrError: the trigger leaves the pictures as they were, or does not reach the model.
     """
     dataset = open_data(dataset)
-    vlm = _opened(model)
+    vlm = None if model is None else opened(model)
     attack = _fitted(get_attack(attack, task=dataset.task), vlm)
     found: dict[str, Any] = {}
     if check_trigger and attack.trigger is not None:
         pictures = (dataset[index].image for index in spread(range(len(dataset))))
         found = check_reach(((picture, attack.trigger(picture)) for picture in pictures), attack, vlm)
     return TriggeredDataset(dataset, attack, found)
-
-
-def _opened(model: VisionLanguageModel | str | None) -> VisionLanguageModel | None:
-    """The model, or of a name as much of it as says what it sees."""
-    if not isinstance(model, str):
-        return model
-    from pcvr.models.load import load_processor
-
-    return load_processor(model)
 
 
 def _fitted(attack: Attack, vlm: VisionLanguageModel | None) -> Attack:
