@@ -25,6 +25,7 @@ from pcvr.places import alone, check_place
 
 _PLAN = "plan.json"
 _BAR_AFTER = 2.0
+_ROWS = 8  # of a table that are in memory before they are written: with a thousand, memory grows with the data
 
 
 def save_poisoned(
@@ -131,7 +132,7 @@ def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     rows = str(scratch / "rows.arrow")
-    with ArrowWriter(path=rows, features=Features(columns)) as writer:
+    with ArrowWriter(path=rows, features=Features(columns), writer_batch_size=_ROWS) as writer:
         for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
             sample = storable(dataset[index], truth)
             row: dict[str, Any] = {

@@ -22,8 +22,8 @@ cannot see: a trigger whose effect on the answer does not go through more attent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,18 +31,22 @@ import torch
 from torch import Tensor
 
 from pcvr.checks import is_number
+from pcvr.data.asked import Asked, picked
 from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
-from pcvr.models.attending import mean_attention, without_tokens
-from pcvr.run import batches
+from pcvr.models.attending import SplitBatch, mean_attention, without_tokens
+from pcvr.models.budget import Costs, grouped
+from pcvr.models.encode import prompt_batch, prompt_rows
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Fit
+    from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.run import Run
 
-_BATCH = 64
+MOST = 64
+"""Inputs that are looked at together at most."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ class CleanSight(Defense):
             raise PcvrError(
                 f"clean has {len(clean)} samples: a spread needs at least 2, and some hundred to be of use."
             )
-        samples = [clean[i] for i in range(len(clean))]
-        ratios = self._ratios(vlm, [s.image for s in samples], [s.prompt for s in samples])
+        asked = Asked(clean, keep_bytes=0)
+        ratios = self._ratios(vlm, asked.images, asked.prompts)
         mean, spread = ratios.mean(0), np.maximum(ratios.std(0), 1e-6)
         found = whitened_distance(ratios, mean, spread)
         return {self.name: Calibration(mean, spread, float(np.quantile(found, 1 - self.false_alarms)), found)}
@@ -150,13 +154,25 @@ class CleanSight(Defense):
         known = self._known(state)
         suspect = np.flatnonzero(self.distances(vlm, images, prompts, state) > known.threshold).tolist()
         plain = sorted(set(range(len(images))) - set(suspect))
-        said = dict(zip(plain, generate(vlm, [images[i] for i in plain], [prompts[i] for i in plain]), strict=True))
-        for part in batches(len(suspect), _BATCH):
-            chosen = [suspect[k] for k in part]
-            some, asked = [images[i] for i in chosen], [prompts[i] for i in chosen]
-            with without_tokens(vlm, self.look(vlm, some, asked).pruned):
-                said |= dict(zip(chosen, generate(vlm, some, asked), strict=True))
+        said = dict(zip(plain, generate(vlm, picked(images, plain), picked(prompts, plain)), strict=True))
+        for group in self._groups(vlm, picked(images, suspect), picked(prompts, suspect)):
+            chosen = [suspect[k] for k, _ in group]
+            texts = self._pruned(vlm, picked(images, chosen), picked(prompts, chosen), generate)
+            said |= dict(zip(chosen, texts, strict=True))
         return [said[i] for i in range(len(images))]
+
+    def _pruned(
+        self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str], generate: Generate
+    ) -> list[str]:
+        """Answers without the most attended image tokens; in halves where `generate` takes fewer at a time."""
+        try:
+            with without_tokens(vlm, self.look(vlm, images, prompts).pruned):
+                return generate(vlm, images, prompts)
+        except SplitBatch:
+            if len(images) == 1:
+                raise
+        halves = (range(len(images) // 2), range(len(images) // 2, len(images)))
+        return [t for h in halves for t in self._pruned(vlm, picked(images, h), picked(prompts, h), generate)]
 
     def distances(
         self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str], state: Mapping[str, Any] | None
@@ -175,15 +191,18 @@ class CleanSight(Defense):
             )
         return whitened_distance(ratios, known.mean, known.spread)
 
-    @torch.inference_mode()
     def look(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> Look:
         """Read what the text behind the pictures attends to; all N inputs in one batch.
 
         Raises:
             PcvrError: the language model hands out no attention.
         """
+        return self._look(vlm, [row for _, row in prompt_rows(vlm, images, prompts)])
+
+    @torch.inference_mode()
+    def _look(self, vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Look:
         vlm.model.eval()
-        inputs = vlm.encode(images, prompts)
+        inputs = prompt_batch(vlm, rows)
         image = inputs["input_ids"] == vlm.base.config.image_token_id
         text = (inputs["attention_mask"] > 0) & ~image
         behind = text & (image.cumsum(1) == image.sum(1, keepdim=True))
@@ -195,10 +214,16 @@ class CleanSight(Defense):
         return Look(attention_ratios(weights, image, text), most_attended(weights, image, self.share))
 
     def _ratios(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> np.ndarray:
-        found = []
-        for part in batches(len(images), _BATCH):
-            found.append(self.look(vlm, [images[i] for i in part], [prompts[i] for i in part]).ratios)
+        found = [self._look(vlm, [row for _, row in group]).ratios for group in self._groups(vlm, images, prompts)]
         return np.concatenate(found) if found else np.zeros((0, 1))
+
+    def _groups(
+        self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]
+    ) -> Iterator[list[tuple[int, Batch]]]:
+        """Places and encoded prompts, as many at a time as the memory holds with written-out attention."""
+        costs = replace(Costs.of(vlm), eager=True)
+        rows = prompt_rows(vlm, images, prompts)
+        return grouped(rows, lambda each: costs.reading(each[1], len(each[1]["input_ids"])), MOST, vlm.device)
 
     def _known(self, state: Mapping[str, Any] | None) -> Calibration:
         known = None if state is None else state.get(self.name)

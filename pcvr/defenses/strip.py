@@ -29,13 +29,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pcvr.checks import check_choice, check_whole, is_number
+from pcvr.data.asked import Asked
 from pcvr.data.sample import Sample
 from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
+from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import Batch, collate, encode_samples
 from pcvr.models.generate import generate as greedy
 from pcvr.models.layout import viewed
-from pcvr.run import answers, batches
+from pcvr.models.preparing import prepared
+from pcvr.run import answers
 from pcvr.tasks import get_task
 from pcvr.views import PatchView
 
@@ -48,7 +51,8 @@ if TYPE_CHECKING:
 HOWS = ("blend", "swap")
 DONORS = 32
 """Trusted pictures that are kept to be laid over others."""
-_BATCH = 64
+MOST = 64
+"""Pictures whose views are read together at most."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,14 @@ class Strip(Defense):
         """
         if len(clean) < 2:
             raise PcvrError(f"clean has {len(clean)} samples: give at least 2, one picture to be laid over another.")
-        samples = [clean[i] for i in range(len(clean))]
-        images, prompts = [s.image for s in samples], [s.prompt for s in samples]
-        pool = np.random.default_rng(self.seed).permutation(len(samples))[:DONORS].tolist()
+        pool = np.random.default_rng(self.seed).permutation(len(clean))[:DONORS].tolist()
         kept = ("pixel_values", "image_grid_thw")
-        rows = [encode_samples(vlm, [samples[i]])[0] for i in pool]
+        rows = [encode_samples(vlm, [clean[i]])[0] for i in pool]
         donors = tuple({k: v for k, v in row.items() if k in kept} for row in rows)
-        own = [pool.index(i) if i in pool else -1 for i in range(len(samples))]
-        said = greedy(vlm, images, prompts, get_task(clean.task).max_new_tokens)
-        found = self._stability(vlm, images, prompts, said, donors, own)
+        own = [pool.index(i) if i in pool else -1 for i in range(len(clean))]
+        asked = Asked(clean)
+        said = greedy(vlm, asked.images, asked.prompts, get_task(clean.task).max_new_tokens)
+        found = self._stability(vlm, asked.images, asked.prompts, said, donors, own)
         return {self.name: Calibration(float(np.quantile(found, 1 - self.false_refusals)), found, donors)}
 
     def answer(
@@ -194,10 +197,11 @@ class Strip(Defense):
         vlm.model.eval()
         view = _Superimposed("swap", self.share) if self.how == "blend" else PatchView("swap", self.share, self.patch)
         generator = torch.Generator().manual_seed(self.seed)
-        asked = [Sample("asked", *each) for each in zip(images, prompts, said, strict=True)]
-        found = []
-        for part in batches(len(asked), _BATCH):
-            rows = encode_samples(vlm, [asked[i] for i in part])
+        asked = ((i, Sample("asked", images[i], prompts[i], text)) for i, text in enumerate(said))
+        costs, found = Costs.of(vlm), []
+        encoded = prepared(vlm, asked, encode_samples)
+        for group in grouped(encoded, lambda each: costs.reading(each[1], len(each[1]["labels"])), MOST, vlm.device):
+            part, rows = [i for i, _ in group], [row for _, row in group]
             total = torch.zeros(len(rows), dtype=torch.float64)
             for _ in range(self.views):
                 drawn = torch.randint(len(donors), (len(rows),), generator=generator).tolist()

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
+class SplitBatch(PcvrError):
+    """`without_tokens` was given other prompts than the model is called with."""
+
+
 @contextmanager
 def mean_attention(vlm: VisionLanguageModel, between: tuple[float, float], looking: Tensor) -> Iterator[list[Tensor]]:
     """Collects what some tokens attend to, on average: ``[N, heads, T]`` for each middle layer, as the model runs once.
@@ -54,7 +58,8 @@ def without_tokens(vlm: VisionLanguageModel, pruned: Tensor) -> Iterator[None]:
         pruned: bool ``[N, T]`` over the left-padded prompts.
 
     Raises:
-        PcvrError: it is called with another batch, or its language model takes no mask of tokens.
+        SplitBatch: it is called with another batch.
+        PcvrError: its language model takes no mask of tokens.
     """
     speaker = vlm.family.part(vlm.model, "language_model")
 
@@ -63,7 +68,7 @@ def without_tokens(vlm: VisionLanguageModel, pruned: Tensor) -> Iterator[None]:
         if given.dim() != 2:
             raise PcvrError(f"the language model of {vlm.name!r} takes no mask of tokens, so none can be cut off.")
         if len(given) != len(pruned) or given.shape[1] < pruned.shape[1]:
-            raise PcvrError(
+            raise SplitBatch(
                 f"{len(pruned)} prompts of {pruned.shape[1]} tokens were looked at and {tuple(given.shape)} came: "
                 "generate must take them in one batch."
             )
