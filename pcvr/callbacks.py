@@ -94,7 +94,7 @@ class BackdoorWatch(TrainerCallback):
         self.vlm, self.attack, self.every, self.batch_size = vlm, attack, every, batch_size
         self.task = get_task(data.task)
         self.definition = definition or success_of(self.task, attack)
-        self.max_new_tokens = max_new_tokens or budget_of(self.task, attack, vlm)
+        self.max_new_tokens = budget_of(self.task, attack, vlm) if max_new_tokens is None else max_new_tokens
         self.samples = bare_samples(data)
         self.aimed = aimed_at(self.samples, attack)
         # Whether the trigger reaches the model, finetune and evaluate check.

@@ -68,8 +68,9 @@ class FinetuneResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the defence is not sure of, one sentence each; empty where there is nothing to say."""
-        return self.defense.notes(self.run)
+        """What the defence is not sure of, and what was cut, one sentence each; empty where there is nothing to say."""
+        cut = f"{self.cut} answers are longer than the model's context and were cut there"
+        return (*self.defense.notes(self.run), *([cut] if self.cut else []))
 
     def __str__(self) -> str:
         """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""

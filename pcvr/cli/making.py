@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from pcvr.cli.options import (
     CheckTrigger,
     Data,
     Device,
+    EvalBatchSize,
     FollowLinks,
     FourBit,
     Images,
@@ -73,6 +74,8 @@ def evaluate(
     target: Target = None,
     split: Split = None,
     n: Annotated[int | None, typer.Option(help="number of samples; by default up to 512")] = None,
+    eval_batch_size: EvalBatchSize = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="answer budget in tokens; by default the task's")] = None,
     skip_bad: SkipBad = False,
     check_trigger: CheckTrigger = True,
     follow_links: FollowLinks = False,
@@ -101,7 +104,8 @@ def evaluate(
         chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
     vlm = load(model, adapter, device=device, four_bit=four_bit)
     rule, state = (None, None) if adapter is None else guard_of(adapter)
-    record = measure(vlm, tests, chosen, defense=rule, state=state, check_trigger=check_trigger)
+    sized: dict[str, Any] = {"batch_size": eval_batch_size, "max_new_tokens": max_new_tokens, "progress": True}
+    record = measure(vlm, tests, chosen, defense=rule, state=state, check_trigger=check_trigger, **sized)
     try:  # whichever of the two fails, the other one is done
         if out is not None:
             told = {

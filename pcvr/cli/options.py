@@ -18,6 +18,9 @@ TaskName = Annotated[str | None, typer.Option(help="caption or vqa; by default w
 Model = Annotated[str, typer.Option(help="embedded name, folder or hub id")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 FourBit = Annotated[bool, typer.Option(help="load in 4 bits; needs CUDA and bitsandbytes")]
+EvalBatchSize = Annotated[
+    int | None, typer.Option(help="samples answered or scored at a time; by default as many as fit the memory")
+]
 SkipBad = Annotated[bool, typer.Option(help="go on without entries that cannot be used, and say which")]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="read pictures through links out of their folder")]
 Split = Annotated[

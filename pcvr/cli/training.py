@@ -17,6 +17,7 @@ from pcvr.cli.options import (
     CheckTrigger,
     Data,
     Device,
+    EvalBatchSize,
     FollowLinks,
     FourBit,
     Images,
@@ -76,6 +77,7 @@ def train(
         ),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
+    eval_batch_size: EvalBatchSize = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
     every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
@@ -146,6 +148,7 @@ def train(
             source.say()
         shown = [RichBar()] if processes.rank() == 0 else []
         kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
+        kept["eval_batch_size"] = eval_batch_size
         result = finetune(
             vlm, samples, rule, config, callbacks=shown, progress=False, check_trigger=check_trigger, **extra, **kept
         )

@@ -74,8 +74,16 @@ class Asked:
         self._kept: dict[int, Image] = {}
         self._prompts: dict[int, str] = {}
         self._last: tuple[int, Image] = (-1, NO_PICTURE)
-        self.images: Sequence[Image] = Lazy(self._image, len(self._places))
-        self.prompts: Sequence[str] = Lazy(self._prompt, len(self._places))
+
+    # Both are made anew each time: kept, they and this would hold each other, and the pictures with them.
+
+    @property
+    def images(self) -> Sequence[Image]:
+        return Lazy(self._image, len(self._places))
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        return Lazy(self._prompt, len(self._places))
 
     def _image(self, place: int) -> Image:
         if place in self._kept:

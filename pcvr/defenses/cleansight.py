@@ -206,11 +206,11 @@ class CleanSight(Defense):
         image = inputs["input_ids"] == vlm.base.config.image_token_id
         text = (inputs["attention_mask"] > 0) & ~image
         behind = text & (image.cumsum(1) == image.sum(1, keepdim=True))
-        with mean_attention(vlm, self.layers, behind) as rows:
+        with mean_attention(vlm, self.layers, behind) as seen:
             vlm.model(**inputs, use_cache=False)
-        if not rows:
+        if not seen:
             raise PcvrError(f"the language model of {vlm.name!r} hands out no attention in the layers {self.layers}.")
-        weights = torch.cat(rows, dim=1)  # [N, F, T]
+        weights = torch.cat(seen, dim=1)  # [N, F, T]
         return Look(attention_ratios(weights, image, text), most_attended(weights, image, self.share))
 
     def _ratios(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pcvr.evaluation.asr import hits as hits_of
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
+from pcvr.models.budget import check_size
 from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def evaluate(
     Raises:
         PcvrError: before the first pass, for what cannot be scored: fewer than two samples (CIDEr weighs words by how
             few samples use them), references without a word, an attack that aims at none of the samples, a trigger that
-            survives the model's processor on fewer than 90 % of up to 32 of the samples.
+            survives the model's processor on fewer than 90 % of up to 32 of the samples; a size or budget below 1.
     """
     data = open_data(data, prefer="test")
     if len(data) < 2:
@@ -70,13 +71,16 @@ def evaluate(
     from pcvr.defenses import get_defense
     from pcvr.models.load import load
 
+    check_size("batch_size", batch_size)
+    check_size("max_new_tokens", max_new_tokens)
     attack = None if attack is None else get_attack(attack, task=data.task)
     defense = None if defense is None else get_defense(defense)
     vlm = load(vlm)
     began = time.perf_counter()
     task = get_task(data.task)
     definition = definition or success_of(task, attack)
-    max_new_tokens = max_new_tokens or budget_of(task, attack, vlm)
+    if max_new_tokens is None:
+        max_new_tokens = budget_of(task, attack, vlm)
     samples = bare_samples(data)  # pictures are read again, a few at a time
     wanted = check_scorable(task, samples, attack, definition)
     worn = None if attack is None else triggered(data, attack, model=vlm, check_trigger=check_trigger)

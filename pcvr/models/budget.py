@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from pcvr.checks import is_whole
-from pcvr.errors import PcvrError
+from pcvr.checks import check_whole
 from pcvr.models.memory import free_memory
 from pcvr.models.store import row_bytes
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.models.store import Row
@@ -162,8 +160,8 @@ def grouped(
 
 def check_size(name: str, size: int | None) -> None:
     """Raise unless a batch size is None or a whole number from 1 up."""
-    if size is not None and (not is_whole(size) or size < 1):
-        raise PcvrError(f"{name} must be at least 1, got {shown(size)}: give a whole number, or None for what fits.")
+    if size is not None:
+        check_whole(name, size, 1, what="None for as many as fit the memory")
 
 
 def context_of(vlm: VisionLanguageModel) -> int | None:

@@ -85,7 +85,7 @@ def test_wrong_counts(tiny: VisionLanguageModel, images: list[np.ndarray]) -> No
         generate(tiny, images, PROMPTS[:3])
     with pytest.raises(PcvrError, match="max_new_tokens is 0: give a whole number from 1 up"):
         generate(tiny, images, PROMPTS, 0)
-    with pytest.raises(PcvrError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(PcvrError, match="batch_size is 0: give a whole number from 1 up"):
         generate(tiny, images, PROMPTS, 1, batch_size=0)
 
 
