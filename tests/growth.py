@@ -18,6 +18,7 @@ import pcvr
 from pcvr import Sample, TrainConfig, finetune
 from pcvr.attacks.save import save_poisoned
 from pcvr.callbacks import BackdoorWatch
+from pcvr.defenses.strip import Strip
 from pcvr.evaluation.evaluate import evaluate
 from pcvr.evaluation.seen import seen_by_tower
 from tests.tiny import Numbers
@@ -48,7 +49,7 @@ def tasks(model: str, folder: Path) -> dict[str, Callable[[int], object]]:
     """What is measured, each for a number of samples."""
     vlm, attack = pcvr.load(model), pcvr.get_attack("badnets", size=60)
     config = TrainConfig(steps=2, batch_size=4)
-    strip = pcvr.get_defense("strip", views=1)
+    strip = Strip(views=1)
 
     def save(n: int, form: str) -> object:
         return save_poisoned(pcvr.poison(Large(n), attack, 0.5), folder / f"{form}-{n}", form=form, progress=False)
