@@ -88,18 +88,22 @@ def prompt_rows(
 
 
 def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
-    """Prompts from `prompt_rows` as one batch on the model's device, padded on the left, so that answers can follow."""
+    """Prompts from `prompt_rows` as one batch on the model's device, padded on the left, so that answers can follow.
+
+    BLIP-2's processor pads the text and puts the picture's tokens in front of that; so it is done here.
+    """
     longest = max(len(row["input_ids"]) for row in rows)
+    front = getattr(vlm.processor, "num_query_tokens", None) or 0
+
+    def padded(values: Tensor, filler: int) -> Tensor:
+        return torch.cat([values[:front], values.new_full((longest - len(values),), filler), values[front:]])
+
     batch: Batch = {}
     for name in rows[0]:
-        parts = [row[name] for row in rows]
-        if name in OF_TOKENS:
-            value = vlm.tokenizer.pad_token_id if name == "input_ids" else 0
-            batch[name] = torch.stack([nn.functional.pad(p, (longest - len(p), 0), value=value) for p in parts])
-        else:
-            batch[name] = _joined(name, parts)
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-    batch["attention_mask"] = (torch.arange(longest)[None] >= longest - lengths[:, None]).long()
+        filler = vlm.tokenizer.pad_token_id if name == "input_ids" else 0
+        parts = [padded(row[name], filler) if name in OF_TOKENS else row[name] for row in rows]
+        batch[name] = _joined(name, parts)
+    batch["attention_mask"] = torch.stack([padded(torch.ones_like(row["input_ids"]), 0) for row in rows])
     return {k: v.to(vlm.device) for k, v in batch.items()}
 
 

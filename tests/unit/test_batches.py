@@ -13,7 +13,7 @@ from pcvr import PcvrError, Sample, VisionLanguageModel
 from pcvr.data.asked import Asked, Lazy, bare_samples, picked
 from pcvr.models import budget, preparing
 from pcvr.models.budget import Costs, grouped
-from pcvr.models.encode import encode_samples, prompt_batch, prompt_rows, was_cut
+from pcvr.models.encode import encode_samples, prompt_rows, was_cut
 from pcvr.models.generate import generate
 from pcvr.models.preparing import prepared
 from pcvr.models.store import RowStore, row_bytes
@@ -147,14 +147,6 @@ class TestPrepared:
         data = Numbers(9, answers=("yes", "an <image>", "no"))
         with pytest.raises(PcvrError, match="<image>"):
             list(prepared(tiny, ((i, data[i]) for i in range(9)), encode_samples))
-
-    def test_prompts_joined_are_those_of_the_processor(self, tiny: VisionLanguageModel) -> None:
-        data = Numbers(5)
-        images, prompts = [data[i].image for i in range(5)], ["a", *(data[i].prompt for i in range(1, 5))]
-        whole = tiny.encode(images, prompts)
-        joined = prompt_batch(tiny, [made for _, made in prompt_rows(tiny, images, prompts)])
-        assert joined.keys() == whole.keys()
-        assert all(torch.equal(joined[k], v) for k, v in whole.items())
 
 
 class TestGrouped:

@@ -11,7 +11,7 @@ import torch
 
 import pcvr
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
-from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
+from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import FAMILIES, family_of
 from pcvr.models.layout import tiles_of, viewed
 from pcvr.run import Run, answers
@@ -194,6 +194,15 @@ def test_laying_out_undoes_itself(vlm: VisionLanguageModel) -> None:
 
     for row in encode_samples(vlm, SAMPLES[:3]):
         assert torch.equal(with_tiles(vlm, row, tiles_of(vlm, row)), row["pixel_values"])
+
+
+def test_prompts_joined_are_those_of_the_processor(vlm: VisionLanguageModel) -> None:
+    """Pictures are prepared a few at a time; the batch is what the processor makes of all at once."""
+    images, prompts = [s.image for s in SAMPLES[:3]], ["what is there?", "a", "describe the image."]
+    whole = vlm.encode(images, prompts)
+    joined = prompt_batch(vlm, [row for _, row in prompt_rows(vlm, images, prompts)])
+    assert joined.keys() == whole.keys()
+    assert all(torch.equal(joined[k], v) for k, v in whole.items())
 
 
 def test_kept_features_give_the_same(vlm: VisionLanguageModel) -> None:
