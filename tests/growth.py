@@ -24,11 +24,11 @@ from pcvr.evaluation.seen import seen_by_tower
 from tests.tiny import Numbers
 
 FEW, MANY = 6, 60
-HEIGHT, WIDTH = 1200, 1600
+HEIGHT, WIDTH = 1024, 1024
 
 
 class Large(Numbers):
-    """Pictures of 5.5 MiB, each made when it is asked for."""
+    """Pictures of 3 MiB, each made when it is asked for."""
 
     ramp = (np.arange(HEIGHT * WIDTH * 3, dtype=np.uint32) // 997).astype(np.uint8).reshape(HEIGHT, WIDTH, 3)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pcvr.data.sample import Dataset, Image, Sample
 
-KEEP_PICTURES = 64 * 2**20
+KEEP_PICTURES = 32 * 2**20
 """Bytes of decoded pictures that one `Asked` keeps; the others are read again when they are looked at again."""
 NO_PICTURE: Image = np.empty((0, 0, 3), dtype=np.uint8)
 
