@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from pcvr.models.squares import object_squares, overlay_squares, under_squares
 from pcvr.models.vocabulary import sentence
 
 if TYPE_CHECKING:
+    from pcvr.data.scenes.questions import Question
+    from pcvr.data.scenes.scene import Scene
+    from pcvr.data.scenes.telegrams import Turn
     from pcvr.models.families import Family
     from pcvr.models.pretrain import PretrainConfig
     from pcvr.models.zoo import Embedded
@@ -31,26 +36,54 @@ Draw = tuple[int, list[tuple[str, str]], int]
 """Picture index, turns of prompt and answer (none while tower and connector learn alone), seed of the corruption."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """One picture and what is true of it.
+
+    Attributes:
+        image: uint8 ``[H, W, 3]``.
+        scene: what was drawn.
+        telegrams: wordings of the list, prompt and answer.
+        questions: prompt and answer, by type.
+        under: names under each square, ``[P, names]``, on each grid of `Lessons.grids`.
+        kinds: kind of each object.
+        places: squares of each object on the image tokens' grid, ``[objects, P]``.
+    """
+
+    image: np.ndarray
+    scene: Scene
+    telegrams: tuple[Turn, ...]
+    questions: tuple[tuple[Question, ...], ...]
+    under: dict[str, torch.Tensor]
+    kinds: list[str]
+    places: np.ndarray
+
+
 class Lessons(torch.utils.data.Dataset[Draw]):
-    """Pictures with turns about each: two lists of what is there, questions of each type, sentences to repeat."""
+    """Pictures with turns about each: two lists of what is there, questions of each type, sentences to repeat.
+
+    A picture is drawn when it is first asked for, and kept.
+    """
 
     def __init__(self, config: PretrainConfig, entry: Embedded) -> None:
-        scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
-        self.images = np.stack([scenes[i].image for i in range(len(scenes))])  # [N, H, W, 3]
-        truths = [scenes.scene(i) for i in range(len(scenes))]
-        self.scenes = truths
-        self.telegrams = [s.telegrams() for s in truths]
-        self.questions = [s.questions() for s in truths]
+        self.config = config
         # Places of the tower's tokens and of the image tokens, squares of the picture along a side.
         self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // entry.cell}
-        facts = [s.facts() for s in truths]
-        self.under = {
-            end: torch.from_numpy(np.stack([under_squares(each, grid) for each in facts]))  # [N, P, names]
-            for end, grid in self.grids.items()
-        }
-        self.kinds = [[o["kind"] for o in each["objects"]] for each in facts]
-        self.places = [object_squares(each, self.grids["_cells"]) for each in facts]  # [objects, P] each
-        self.config = config
+        self.picture = cache(self._picture)
+        self._scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
+
+    def _picture(self, index: int) -> Picture:
+        scene = self._scenes.scene(index)
+        facts = scene.facts()
+        return Picture(
+            self._scenes[index].image,
+            scene,
+            scene.telegrams(),
+            scene.questions(),
+            {end: torch.from_numpy(under_squares(facts, grid)) for end, grid in self.grids.items()},
+            [o["kind"] for o in facts["objects"]],
+            object_squares(facts, self.grids["_cells"]),
+        )
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch_size
@@ -58,12 +91,13 @@ class Lessons(torch.utils.data.Dataset[Draw]):
     def __getitem__(self, number: int) -> Draw:
         """Draw `number`, the same whenever it is asked."""
         rng = np.random.default_rng((self.config.seed, number))
-        index = int(rng.integers(len(self.images)))
+        index = int(rng.integers(self.config.pictures))
         if number < self.config.seeing * self.config.steps * self.config.batch_size:
             return index, [], int(rng.integers(2**31))
-        told, groups = self.telegrams[index], self.questions[index]
+        picture = self.picture(index)
+        told, groups = picture.telegrams, picture.questions
         turns = [
-            (CAPTION_PROMPT, self.scenes[index].described(int(rng.integers(2**31)))),
+            (CAPTION_PROMPT, picture.scene.described(int(rng.integers(2**31)))),
             told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))],
         ]
         for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
@@ -93,10 +127,11 @@ class LessonCollator:
     def __call__(self, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
         recipe = self.lessons.config
         rng = np.random.default_rng(draws[0][2])
-        images, overlays = corrupt(self.lessons.images[[d[0] for d in draws]], rng, recipe.corrupted)
+        pictures = [self.lessons.picture(index) for index, _, _ in draws]
+        images, overlays = corrupt(np.stack([each.image for each in pictures]), rng, recipe.corrupted)
         places = {
             "pixel_values": self._pixels(images),
-            **{f"under{end}": under[[d[0] for d in draws]] for end, under in self.lessons.under.items()},
+            **{f"under{end}": torch.stack([each.under[end] for each in pictures]) for end in self.lessons.grids},
             **{
                 f"over{end}": torch.from_numpy(np.stack([overlay_squares(seen, grid) for seen in overlays]))
                 for end, grid in self.lessons.grids.items()
@@ -109,16 +144,18 @@ class LessonCollator:
             if rng.random() < recipe.ask_overlays:
                 said = " and ".join(each.words for each in seen) or "no"
                 turns[int(rng.integers(TOLD, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
-        return places | self._text([d[0] for d in draws], conversations)
+        return places | self._text(pictures, conversations)
 
-    def _text(self, indices: Sequence[int], conversations: Sequence[list[tuple[str, str]]]) -> dict[str, torch.Tensor]:
+    def _text(
+        self, pictures: Sequence[Picture], conversations: Sequence[list[tuple[str, str]]]
+    ) -> dict[str, torch.Tensor]:
         """The part of a batch that is about words."""
         tokenizer = self.processor.tokenizer
         texts = [text for turns in conversations for prompt, answer in turns for text in (prompt, answer + "<eos>")]
         pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
         rows = [
-            self._row([(next(pieces), next(pieces)) for _ in turns], index)
-            for index, turns in zip(indices, conversations, strict=True)
+            self._row([(next(pieces), next(pieces)) for _ in turns], picture)
+            for picture, turns in zip(pictures, conversations, strict=True)
         ]
         pad = nn.utils.rnn.pad_sequence
         ids, labels, positions, owners, weights, points = (
@@ -139,11 +176,11 @@ class LessonCollator:
         found = pixels(images, self.processor.image_processor)
         return found[:, None] if self.family.layout == "tiles" else found
 
-    def _row(self, turns: Sequence[tuple[list[int], list[int]]], index: int) -> tuple[torch.Tensor, ...]:
+    def _row(self, turns: Sequence[tuple[list[int], list[int]]], picture: Picture) -> tuple[torch.Tensor, ...]:
         """Tokens, labels, positions, turn numbers (0 for the picture), weights and places of one picture."""
         ids, told = list(self.prefix), [IGNORE] * len(self.prefix)
         positions, owners, weights = list(range(len(ids))), [0] * len(ids), [0.0] * len(ids)
-        places = self.lessons.places[index]
+        places = picture.places
         points = [np.zeros((len(ids), places.shape[1]), np.float32)]
         words = self.processor.tokenizer.convert_ids_to_tokens
         for number, (prompt, answer) in enumerate(turns, 1):
@@ -154,7 +191,7 @@ class LessonCollator:
             owners += [number] * len(fresh)
             # In a plain mean over tokens the one word that answers a question would hardly count beside the lists.
             weights += [len(answer) ** -0.5] * len(fresh)
-            looked = spoken_of(words(prompt), words(answer), self.lessons.kinds[index])
+            looked = spoken_of(words(prompt), words(answer), picture.kinds)
             at = np.zeros((len(fresh), places.shape[1]), np.float32)
             for place, each in enumerate(looked, len(fresh) - len(answer)):
                 at[place] = places[each].max(0, initial=0)

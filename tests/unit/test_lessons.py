@@ -54,7 +54,7 @@ def test_a_turn_among_others_is_learned_as_if_asked_alone(vlm: VisionLanguageMod
     with torch.inference_mode():
         packed = vlm.model(**inputs, use_cache=False).logits
         for row, (index, turns, _) in enumerate(draws):
-            image = lessons.images[index]
+            image = lessons.picture(index).image
             samples = [Sample("x", image, prompt, answer) for prompt, answer in turns]
             alone = answers(vlm, collate(encode_samples(vlm, samples), vlm.tokenizer.pad_token_id))
             told = batch["labels"][row, 1:] != IGNORE
