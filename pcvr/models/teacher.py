@@ -51,7 +51,7 @@ class PretrainTrainer(Trainer):
         if "input_ids" in inputs:
             told = self._tell(model, inputs)
         else:
-            with torch.autocast(model.wrapped.device.type, torch.bfloat16):
+            with _mixed(model.wrapped.device):
                 model.wrapped.get_image_features(inputs["pixel_values"])
             told, self._parts = torch.zeros(()), {}
         if self.queries.hooks:
@@ -60,7 +60,7 @@ class PretrainTrainer(Trainer):
             self._parts["queries placed"] = placed.item()
         # While only eyes learn, a language model that speaks already must keep what its words mean.
         words = model.names().detach() if self.recipe.language_from and "input_ids" not in inputs else model.names()
-        with torch.autocast(model.wrapped.device.type, torch.bfloat16):
+        with _mixed(model.wrapped.device):
             losses = self._read(model, inputs["pixel_values"], truths, words)
         self._parts |= {k: v.item() for k, v in losses.items()}
         recipe = self.recipe
@@ -77,7 +77,7 @@ class PretrainTrainer(Trainer):
         at = labels != IGNORE
         head = model.wrapped.get_output_embeddings()
         decoder = getattr(self.language_model, "model", self.language_model)
-        with torch.autocast(labels.device.type, torch.bfloat16), _only_at(head, at), watched(decoder) as glance:
+        with _mixed(labels.device), _only_at(head, at), watched(decoder) as glance:
             said = model.wrapped(**inputs, use_cache=False).logits
         each = nn.functional.cross_entropy(said.float(), labels[at], reduction="none")
         told = (each * weights[at]).sum() / weights[at].sum()
@@ -104,6 +104,12 @@ class PretrainTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | {k: round(v, 4) for k, v in self._parts.items()}, start_time)
+
+
+def _mixed(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device computes in it; a CPU without AVX-512 emulates it, at three times float32's cost."""
+    computes = device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes)
 
 
 @contextmanager

@@ -4,17 +4,19 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.driver import ROOT, Lab, running_lab
+from tests.browser.driver import PATIENCE, ROOT, Lab, running_lab
 
+expect.set_options(timeout=PATIENCE * 1000)
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/browser/" in item.path.as_posix():
-            item.add_marker(pytest.mark.browser)
+            for mark in (pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1800)):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,7 @@ def page(browser: Browser):
     """A page with a fresh profile."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page: Page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE * 1000)
     yield page
     context.close()
 

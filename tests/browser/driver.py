@@ -25,8 +25,10 @@ from playwright.sync_api import Locator, Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-_START = 60  # seconds for the server
-_PAGE = 60_000  # milliseconds for the page and its kernel
+# Limits for what hangs: beside other work everything takes many times as long as alone.
+PATIENCE = 120  # seconds until a page shows what an action leads to
+_START = 300  # seconds for the server, and for the page and its kernel
+_RUN = 900  # seconds for all cells
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,14 @@ def _wait_until_up(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None
 def open_notebook(page: Page, lab: Lab, name: str) -> None:
     """Open a notebook of the served folder in a fresh workspace and wait until its kernel is ready."""
     page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
-    expect(page.locator(".jp-NotebookPanel .jp-Notebook .jp-Cell").first).to_be_visible(timeout=_PAGE)
-    page.wait_for_function(f"{_PANEL}?.sessionContext.session?.kernel?.status === 'idle'", timeout=_PAGE)
+    expect(page.locator(".jp-NotebookPanel .jp-Notebook .jp-Cell").first).to_be_visible(timeout=_START * 1000)
+    page.wait_for_function(f"{_PANEL}?.sessionContext.session?.kernel?.status === 'idle'", timeout=_START * 1000)
 
 
 _PANEL = "window.jupyterapp.shell.currentWidget"
 
 
-def run_all(page: Page, timeout: float = 120) -> None:
+def run_all(page: Page, timeout: float = _RUN) -> None:
     """Choose Run All Cells in the menu, and wait until every cell has run.
 
     Args:
@@ -150,7 +152,7 @@ def run_all(page: Page, timeout: float = 120) -> None:
     assert not cell_errors(page), "\n".join(cell_errors(page))
 
 
-def wait_idle(page: Page, timeout: float = 60) -> None:
+def wait_idle(page: Page, timeout: float = PATIENCE) -> None:
     """Wait until the kernel has nothing to do."""
     page.wait_for_function(f"{_PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=timeout * 1000)
 
@@ -205,7 +207,7 @@ def source_of(image: Locator) -> str:
     return found
 
 
-def wait_for_change(image: Locator, before: str, timeout: float = 30) -> None:
+def wait_for_change(image: Locator, before: str, timeout: float = PATIENCE) -> None:
     """Wait until a picture is another one than ``before`` (from :func:`source_of`)."""
     expect(image).not_to_have_attribute("src", before, timeout=timeout * 1000)
 

@@ -4,7 +4,6 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image as PilImage
 from playwright.sync_api import expect
 
@@ -21,10 +20,9 @@ from tests.browser.driver import (
 )
 
 
-@pytest.mark.timeout(400)
 def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "01_meet_the_model.ipynb", fast=True))
-    run_all(page, timeout=300)
+    run_all(page)
 
     # The explorer of attention stands first, then the drawing and the reply.
     images = page.locator("img.widget-image")

@@ -1,6 +1,5 @@
 """Notebook 06 in a real JupyterLab: it runs through, and the distributions follow the controls."""
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.driver import (
@@ -16,10 +15,9 @@ from tests.browser.driver import (
 )
 
 
-@pytest.mark.timeout(400)
 def test_the_distributions_follow_their_controls(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "06_output_distributions.ipynb", fast=True))
-    run_all(page, timeout=300)
+    run_all(page)
 
     image = page.locator("img.widget-image")
     expect(image).to_have_count(1)

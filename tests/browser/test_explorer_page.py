@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.driver import (
@@ -16,14 +15,12 @@ from tests.browser.driver import (
     wait_for_change,
 )
 
-_TRAIN = 300_000  # milliseconds for six steps and what is measured after them, on a busy machine
-_DRAW = 60_000  # for three figures, or for the kernel to take a click after them
+_TRAIN = 600_000  # milliseconds for six steps and what is measured after them, on a busy machine
 
 
-@pytest.mark.timeout(900)
 def test_the_grid_follows_its_sliders_and_a_point_is_trained_beside_it(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "07_explorer.ipynb", fast=True))
-    run_all(page, timeout=400)
+    run_all(page)
 
     figure_texts(page, 5)
 
@@ -39,27 +36,27 @@ def test_the_grid_follows_its_sliders_and_a_point_is_trained_beside_it(page, lab
     handle = slider(page, "Share of patches").locator(".noUi-handle")
     handle.focus()
     handle.press("Home")
-    expect(words).to_contain_text("Share of patches 0.3", timeout=_DRAW)
-    wait_for_change(scatter, before, timeout=_DRAW / 1000)
+    expect(words).to_contain_text("Share of patches 0.3")
+    wait_for_change(scatter, before)
     assert words.inner_text() != said
 
     progress = page.locator(".widget-html [role]").nth(1)
-    expect(progress).to_contain_text("6 steps on 64 samples", timeout=_DRAW)
+    expect(progress).to_contain_text("6 steps on 64 samples")
     train, cancel = (page.get_by_role("button", name=name, exact=True) for name in ("Train here", "Cancel"))
-    expect(cancel).to_be_disabled(timeout=_DRAW)
+    expect(cancel).to_be_disabled()
     train.click()
-    expect(train).to_be_disabled(timeout=_DRAW)
-    expect(cancel).to_be_enabled(timeout=_DRAW)
+    expect(train).to_be_disabled()
+    expect(cancel).to_be_enabled()
     before = source_of(scatter)
     expect(progress).to_contain_text("Done in", timeout=_TRAIN)
-    expect(words).to_contain_text("trained here: ", timeout=_DRAW)
-    wait_for_change(scatter, before, timeout=_DRAW / 1000)
-    expect(scatter).to_have_attribute("title", re.compile("trained here: attack success"), timeout=_DRAW)
-    expect(train).to_be_enabled(timeout=_DRAW)
+    expect(words).to_contain_text("trained here: ")
+    wait_for_change(scatter, before)
+    expect(scatter).to_have_attribute("title", re.compile("trained here: attack success"))
+    expect(train).to_be_enabled()
     screenshot(page, "explorer-trained")
 
     train.click()
     cancel.click()
     expect(progress).to_contain_text("Called off: nothing was added", timeout=_TRAIN)
-    expect(train).to_be_enabled(timeout=_DRAW)
+    expect(train).to_be_enabled()
     assert not page.locator(".widget-html [role=alert]").count()

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.driver import (
@@ -18,10 +17,9 @@ from tests.browser.driver import (
 )
 
 
-@pytest.mark.timeout(300)
 def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "02_poisoning.ipynb", fast=True))
-    run_all(page, timeout=180)
+    run_all(page)
 
     figure_texts(page, 6)
 
@@ -57,5 +55,5 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
     choose(page, "Preset", "compat")
     wait_for_change(everything, before)
     set_slider(page, "Factor", 0)
-    expect(everything).to_have_attribute("title", re.compile("wanet: picture unchanged"), timeout=20_000)
+    expect(everything).to_have_attribute("title", re.compile("wanet: picture unchanged"))
     screenshot(page, "lab")

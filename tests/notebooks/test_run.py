@@ -24,6 +24,7 @@ def check_outputs(notebook):
 
 
 @pytest.mark.notebook
+@pytest.mark.slow
 @pytest.mark.timeout(2 * CELL_TIMEOUT)  # a cell runs into its own limit first, and is named
 @pytest.mark.parametrize(("which", "path"), CASES, ids=[f"{which}-{path.stem}" for which, path in CASES])
 def test_notebook_runs(which, path, tmp_path):
