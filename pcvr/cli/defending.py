@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcvr.cli.options import value_of
+from pcvr.cli.screen import Screen
 from pcvr.cli.source import Source
 from pcvr.errors import PcvrError
 from pcvr.utils.words import shown
@@ -91,14 +92,14 @@ def defenses(
     name: Annotated[str | None, typer.Argument(help="only this defence")] = None,
 ) -> None:
     """List the defences with what they need and their options."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from pcvr.defenses import DEFENSES, Defense, get_defense
 
     if name is not None:
         get_defense(name)
-    console = Console()
+    console = Screen()
     for known, kind in DEFENSES.items():
         if name not in (None, known):
             continue
@@ -108,7 +109,8 @@ def defenses(
         table = Table("option", "default", "what it is", title=known, title_justify="left", caption_justify="left")
         for option in fields(kind):
             table.add_row(option.name, _shown(_default(option)), str(option.metadata.get("help", "")))
-        console.print(f"[bold]{known}[/bold]: {about}" + (f" Needs {' and '.join(needs)}." if needs else ""))
+        told = f": {about}" + (f" Needs {' and '.join(needs)}." if needs else "")
+        console.print(Text.assemble((known, "bold"), told))
         if table.row_count:
             table.title = None
             console.print(table)

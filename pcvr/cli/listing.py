@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, refuse_idle
+from pcvr.cli.screen import Screen, say
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -27,7 +28,6 @@ def models(
     four_bit: FourBit = False,
 ) -> None:
     """List the embedded models and the families that can be opened, or describe one model and what memory it takes."""
-    from rich.console import Console
     from rich.table import Table
 
     from pcvr.models.families import FAMILIES
@@ -45,7 +45,7 @@ def models(
     theirs = Table("model type", "what it is", "for example", title="By hub id or folder")
     for family in FAMILIES.values():
         theirs.add_row(family.model_type, family.about, "\n".join(family.examples))
-    console = Console()
+    console = Screen()
     console.print(ours)
     console.print(theirs)
     console.print("pcvr models NAME says more about one of them, and what memory it takes.")
@@ -64,7 +64,6 @@ def data(
     follow_links: FollowLinks = False,
 ) -> None:
     """List the data formats that can be read, or describe a data set and check it."""
-    from rich.console import Console
     from rich.table import Table
 
     from pcvr.data import check_data, open_data
@@ -73,7 +72,7 @@ def data(
     from pcvr.places import check_place, rescued
     from pcvr.tasks import TASKS
 
-    console = Console()
+    console = Screen()
     if spec is None:
         others = " ".join(name for name in context.params if name != "spec")
         refuse_idle(context, others, "goes with SPEC, the data to describe: give both, or neither")
@@ -103,7 +102,7 @@ def data(
             if out is not None:
                 rescued(out, report.write)
         finally:
-            typer.echo(str(report))
+            say(str(report))
         raise typer.Exit(1 if report else 0)
     # Only opening a picture shows that it is broken, so whoever skips what is bad has all of them opened.
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad, "follow_links": follow_links}
@@ -128,7 +127,7 @@ def _show(console: Any, found: Dataset) -> None:
     console.print(table)
     report = getattr(found, "report", None)
     if report is not None and (report.problems or report.notes):
-        typer.echo(str(report))
+        say(str(report))
 
 
 def _describe(name: str, device: str, four_bit: bool) -> None:
@@ -137,12 +136,12 @@ def _describe(name: str, device: str, four_bit: bool) -> None:
 
     if name in EMBEDDED:
         file = EMBEDDED[name].folder / "README.md"
-        typer.echo(file.read_text(encoding="utf-8").split("---", 2)[-1].strip() if file.is_file() else name)
-        typer.echo(f"\nadapters: {', '.join(shipped_adapters(name)) or 'none'}")
+        say(file.read_text(encoding="utf-8").split("---", 2)[-1].strip() if file.is_file() else name)
+        say(f"\nadapters: {', '.join(shipped_adapters(name)) or 'none'}")
         return
     from pcvr.models.load import describe
 
-    typer.echo(describe(name, device, four_bit))
+    say(describe(name, device, four_bit))
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pcvr.cli.options import (
     options_of,
     refuse_idle,
 )
+from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
 
 _TESTS = 512
@@ -41,7 +42,6 @@ def pretrain(
     work: Annotated[Path, typer.Option(help="folder for intermediate states, to resume from")] = Path("runs/pretrain"),
 ) -> None:
     """Make an embedded checkpoint again, and compare it with the shipped one; interrupted, it goes on where it was."""
-    from rich.console import Console
     from rich.table import Table
 
     from pcvr.models.pretrain import recipe_of
@@ -54,7 +54,7 @@ def pretrain(
     table = Table("", "made again", "shipped", title=f"{out / name}")
     for row in against_shipped(record):
         table.add_row(*row)
-    Console().print(table)
+    Screen().print(table)
 
 
 def evaluate(
@@ -116,4 +116,4 @@ def evaluate(
             rescued(out, lambda place: write_json(place, told, new=True))
     finally:
         source.say()
-        typer.echo(str(record))
+        say(str(record))

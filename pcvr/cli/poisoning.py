@@ -24,6 +24,7 @@ from pcvr.cli.options import (
     options_of,
     refuse_idle,
 )
+from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def poison(
         others = " ".join(name for name in context.params if name not in ("out", "verify"))
         refuse_idle(context, others, "does not go with --verify, which checks a folder as it is: leave it out")
         for line in story(out):
-            typer.echo(line)
+            say(line)
         return
     if model is None:
         refuse_idle(context, "check_trigger", "goes with --model NAME, which it is to reach: give both, or neither")
@@ -85,7 +86,7 @@ def poison(
     poisoned = make(samples, chosen, rate, seed, model=model, check_trigger=check_trigger)
     save_poisoned(poisoned, out, form=form)
     source.say()
-    typer.echo(f"{out}: {counts(poisoned.manifest, len(poisoned))} with {attack}, manifest.json says how")
+    say(f"{out}: {counts(poisoned.manifest, len(poisoned))} with {attack}, manifest.json says how")
 
 
 def story(folder: Path) -> list[str]:
@@ -115,7 +116,6 @@ def counts(manifest: Manifest, n: int) -> str:
 
 def attacks() -> None:
     """List the attacks."""
-    from rich.console import Console
     from rich.table import Table
 
     from pcvr.attacks import ATTACKS, get_attack
@@ -126,7 +126,7 @@ def attacks() -> None:
         changed = [w for w, part in (("picture", attack.trigger), ("prompt", attack.prompt)) if part is not None]
         about = (builder.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         table.add_row(name, " and ".join(changed) or "training pictures", attack.answer, " ".join(about.split()))
-    Console().print(table)
+    Screen().print(table)
 
 
 def craft(
@@ -143,4 +143,4 @@ def craft(
     if what == "issba":
         refuse_idle(context, "model", "goes with vl-trojan, an encoder is trained without a model: leave it out")
     file, record = make(what, out, model=model, steps=steps, seed=seed, progress=True)
-    typer.echo(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))
+    say(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))

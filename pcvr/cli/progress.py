@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pcvr.cli.screen import Screen
 from pcvr.live import TRAINERS
 from pcvr.stages import StageCallback
 
@@ -18,7 +19,7 @@ class RichBar(StageCallback):
     """One line for each stage of a defence; shown in a terminal only."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Screen(stderr=True)
         self.name = "train"
 
     def on_stage(self, run: Run, done: int) -> None:
@@ -28,11 +29,11 @@ class RichBar(StageCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show the line, as far as an earlier call came."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
         )
         self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step, figures="")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from pcvr.cli.screen import say
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -39,7 +39,7 @@ class Source:
     def say(self) -> None:
         """Print the lines. An error that comes first stands alone."""
         for line in self.lines:
-            typer.echo(line)
+            say(line)
 
     def open(
         self,

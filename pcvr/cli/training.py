@@ -31,6 +31,7 @@ from pcvr.cli.options import (
     options_of,
     refuse_idle,
 )
+from pcvr.cli.screen import say
 from pcvr.cli.source import Source
 from pcvr.errors import PcvrError
 
@@ -156,8 +157,8 @@ def train(
         if processes.rank() == 0:
             took = result.config
             how = f"{took.steps} steps with defence {defense} in {result.seconds:.1f} s, learning rate {took.peak:g}"
-            typer.echo(f"{out}: {how}")
+            say(f"{out}: {how}")
             for note in result.notes:
-                typer.echo(f"note: {note}", err=True)
+                say(f"note: {note}", err=True)
     finally:
         processes.leave()

@@ -1,0 +1,27 @@
+"""Where commands print: words from outside are shown as they are, never obeyed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pcvr.utils.words import legible
+
+
+class Screen(Console):
+    """A console to which ``[red]``, ``:cat:`` and control characters are text, in tables and bars as in lines."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]  # every string goes through here
+        """The string as rich's text."""
+        return super().render_str(legible(text), **options)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a line, or several, to the output or to the error stream."""
+    typer.echo(legible(text), err=err)
