@@ -17,8 +17,8 @@ class Screen(Console):
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]  # every string goes through here
-        """The string as rich's text."""
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The string as rich's text; every string that is printed comes here."""
         return super().render_str(legible(text), **options)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pcvr.attention import Attention, attend
 from pcvr.drawing import Drawing, Thing, compose
@@ -14,6 +12,7 @@ from pcvr.errors import PcvrError
 from pcvr.quiz import plain
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
+from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -144,7 +143,7 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     controls.question.options = suggestions(start)
 
     def redraw(_: object = None) -> None:
-        with _explained(controls.message):
+        with explained(controls.message, controls.preview, controls.image):
             drawing = controls.drawing()
             show_in(controls.preview, preview_figure(drawing))
             controls.question.options = suggestions(drawing)
@@ -153,7 +152,7 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     def answer(_: object = None) -> None:
         controls.button.disabled = True
         try:
-            with _explained(controls.message):
+            with explained(controls.message, controls.image):
                 reply = ask(vlm, controls.drawing(), controls.question.value)
                 show_in(controls.image, reply_figure(reply))
                 controls.message.value = reply_line(reply)
@@ -190,16 +189,6 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     controls.upload.observe(take_file, "value")
     controls.button.on_click(answer)
     return make_box(controls), controls
-
-
-@contextmanager
-def _explained(message: Any) -> Iterator[None]:
-    """What goes wrong inside the block stands in `message`: an exception in a callback would vanish unseen."""
-    try:
-        yield
-    except PcvrError as problem:
-        look = "line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em"
-        message.value = f'<div role="alert" style="{look}">{escape(str(problem))}</div>'
 
 
 def _cut(text: str, most: int = 70) -> str:

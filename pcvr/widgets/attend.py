@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pcvr.attention import HOWS, Attention
 from pcvr.errors import PcvrError
 from pcvr.plots.attention import one_word
+from pcvr.widgets.explained import explained
 from pcvr.widgets.picture import figure_image, show_in
 
 if TYPE_CHECKING:
@@ -101,14 +102,12 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     controls.picture.max = max(1, len(seen))
 
     def redraw(_: object = None) -> None:
-        try:
+        with explained(controls.message, controls.image):
             one = seen[controls.picture.value - 1]
             controls.token.max = len(one.steps.tokens)
             controls.layer.disabled = controls.head.disabled = controls.how.value == "rollout"
             show_in(controls.image, attention_view(seen, controls.choice()))
             controls.message.value = _status(one)
-        except PcvrError as error:  # an exception in a callback would vanish unseen
-            controls.message.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
 
     moved = (controls.picture, controls.token, controls.layer, controls.head, controls.how)
     for control in moved:

@@ -13,6 +13,7 @@ from pcvr.errors import PcvrError
 from pcvr.plots.distributions import telling_figure
 from pcvr.story import FORCES, Telling, forced_answers, tell_answers
 from pcvr.views import OPERATORS, PatchView
+from pcvr.widgets.explained import explained
 from pcvr.widgets.picture import figure_image, show_in
 
 if TYPE_CHECKING:
@@ -198,12 +199,11 @@ def _wire(source: StorySource, controls: Controls) -> None:
             return
         drawing = True
         try:
-            controls.token.max = len(source.telling(controls.choice()).tokens)
-            choice = controls.choice()
-            show_in(controls.image, explore(source, choice))
-            controls.message.value = caption(source, choice)
-        except PcvrError as error:  # an exception in a callback would vanish unseen
-            controls.message.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
+            with explained(controls.message, controls.image):
+                controls.token.max = len(source.telling(controls.choice()).tokens)
+                choice = controls.choice()
+                show_in(controls.image, explore(source, choice))
+                controls.message.value = caption(source, choice)
         finally:
             drawing = False
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pcvr.background import Background
-from pcvr.errors import PcvrError
 from pcvr.live import Recorder
 from pcvr.study.grid import name_of
+from pcvr.widgets.explained import explained
 from pcvr.widgets.explorer_source import (
     Choice,
     GridSource,
@@ -97,8 +97,8 @@ class Controls:
 
     def redraw(self, _: object = None) -> None:
         """Show the choice."""
-        choice = self.choice()
-        try:
+        with explained(self.caption, self.scatter, self.curves, self.distributions):
+            choice = self.choice()
             self.caption.value = caption(self.source, choice)
             for image, draw in (
                 (self.scatter, trade_off_of),
@@ -106,14 +106,17 @@ class Controls:
                 (self.distributions, distributions_of),
             ):
                 figure = draw(self.source, choice)
-                image.layout.display = "none" if figure is None else None
-                if figure is not None:
+                if figure is None:
+                    image.layout.display = "none"
+                else:
                     show_in(image, figure)
-        except PcvrError as error:  # an exception in a callback would vanish unseen
-            self.caption.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
 
     def refresh(self) -> None:
         """Show how far the training is, and its point once it is there. In a notebook this is done by itself."""
+        with explained(self.progress):
+            self._refresh()
+
+    def _refresh(self) -> None:
         attempt = self.attempt
         if attempt is None or attempt.shown:
             return
@@ -125,15 +128,16 @@ class Controls:
         attempt.shown = True
         self.train.disabled, self.cancel.disabled = False, True
         self.bar.layout.visibility = "hidden"
+        from pcvr.study.here import Cancelled
+
         try:
             self._add(attempt, attempt.job.result())
-        except Exception as error:  # of whatever kind: the reader has no other place to see it
-            self.say(*_what_ended(error))
+        except Cancelled:
+            self.say("Called off: nothing was added.")
 
-    def say(self, text: str, role: str = "status") -> None:
+    def say(self, text: str) -> None:
         """Say how a training goes; screen readers announce it."""
-        body = escape(text)
-        self.progress.value = f'<div role="{role}">{f"<strong>{body}</strong>" if role == "alert" else body}</div>'
+        self.progress.value = f'<div role="status">{escape(text)}</div>'
 
     def _add(self, attempt: Attempt, point: Point) -> None:
         self.source.fresh.append(point)
@@ -194,8 +198,8 @@ def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
     if source.bench is not None:
         bench = source.bench
         controls.say(shortened(source))
-        controls.train.on_click(lambda _: _begin(controls, bench))
-        controls.cancel.on_click(lambda _: _call_off(controls))
+        controls.train.on_click(lambda _: _clicked(controls, lambda: _begin(controls, bench)))
+        controls.cancel.on_click(lambda _: _clicked(controls, lambda: _call_off(controls)))
         rows += [train, controls.progress]
     return w.VBox([*rows, controls.curves, controls.distributions]), controls
 
@@ -209,6 +213,11 @@ def _empty_image() -> Image:
     from matplotlib.figure import Figure
 
     return figure_image(Figure(figsize=(0.1, 0.1)))
+
+
+def _clicked(controls: Controls, act: Callable[[], None]) -> None:
+    with explained(controls.progress):
+        act()
 
 
 def _begin(controls: Controls, bench: Bench) -> None:
@@ -248,13 +257,3 @@ def _under_way(attempt: Attempt) -> str:
     left = (now - then) / done * (recorder.steps - recorder.step) if done else 0.0
     soon = f", some {left:.0f} s left." if done > 2 and left >= 1 else "."
     return f"Step {recorder.step} of {recorder.steps}{soon}"
-
-
-def _what_ended(error: Exception) -> tuple[str, str]:
-    """What is said of an error, and the role that it is said in."""
-    from pcvr.study.here import Cancelled
-
-    if isinstance(error, Cancelled):
-        return "Called off: nothing was added.", "status"
-    what = str(error) if isinstance(error, PcvrError) else f"{type(error).__name__}: {error}"
-    return f"The training failed. {what}", "alert"

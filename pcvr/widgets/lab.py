@@ -13,8 +13,8 @@ from pcvr.attacks import ATTACKS, get_attack, measure_stealth
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.checks import check_whole
 from pcvr.data.sample import Dataset, Image
-from pcvr.errors import PcvrError
 from pcvr.plots.side_by_side import Worn, side_by_side
+from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -123,13 +123,10 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
     )
 
     def redraw(change: object = None) -> None:
-        try:
+        with explained(controls.status, controls.picture):
             figure, figures = lab_view(dataset, **controls.values())
-        except PcvrError as problem:  # the last picture stays, and the reason stands below it
-            controls.status.value = f'<div role="alert">{escape(str(problem))}</div>'
-            return
-        show_in(controls.picture, figure)
-        controls.status.value = status_line(figures)
+            show_in(controls.picture, figure)
+            controls.status.value = status_line(figures)
 
     moved = (controls.sample, controls.side, controls.strength, controls.preset)
     for control in moved:
@@ -145,8 +142,6 @@ def status_line(figures: dict[str, float]) -> str:
         return '<div role="status">No attack changes this picture: such poison would be refused.</div>'
     order = sorted(seen, key=seen.__getitem__)
     same = [name for name in figures if name not in seen]
-    tail = f" Unchanged: {', '.join(same)}." if same else ""
-    return (
-        f'<div role="status" style="line-height:1.5">Changed most: <b>{order[0]}</b> ({seen[order[0]]:.1f} dB); '
-        f"least: <b>{order[-1]}</b> ({seen[order[-1]]:.1f} dB).{tail}</div>"
-    )
+    tail = f" Unchanged: {escape(', '.join(same))}." if same else ""
+    most, least = (f"<b>{escape(name)}</b> ({seen[name]:.1f} dB)" for name in (order[0], order[-1]))
+    return f'<div role="status" style="line-height:1.5">Changed most: {most}; least: {least}.{tail}</div>'

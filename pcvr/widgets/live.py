@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.live import TrainingJob
 from pcvr.plots.live import live_curves
+from pcvr.widgets.explained import alert, explained
 from pcvr.widgets.follow import follow
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class LiveControls:
 
     def refresh(self) -> None:
         """Show how far the training is. In a notebook this is done by itself."""
+        with explained(self.status, self.picture):
+            self._refresh()
+
+    def _refresh(self) -> None:
         from pcvr.widgets.picture import show_in
 
         job, recorder = self.job, self.job.recorder
@@ -111,14 +116,16 @@ def live_training(
     )
 
     def begin(_: object = None) -> None:
-        if not (job.running or job.finished):
-            job.start()
-            follow(controls.refresh, lambda: job.running, seconds)
-        controls.refresh()
+        with explained(controls.status):
+            if not (job.running or job.finished):
+                job.start()
+                follow(controls.refresh, lambda: job.running, seconds)
+            controls.refresh()
 
     def end(_: object = None) -> None:
-        job.stop()
-        controls.refresh()
+        with explained(controls.status):
+            job.stop()
+            controls.refresh()
 
     controls.start.on_click(begin)
     controls.stop.on_click(end)
@@ -130,7 +137,7 @@ def status_line(job: TrainingJob) -> str:
     """HTML with where the training stands; screen readers announce it when it changes."""
     recorder = job.recorder
     if job.error is not None:
-        return f'<div role="alert">{escape(str(job.error) or type(job.error).__name__)}</div>'
+        return alert(job.error)
     if job.finished:
         text = f"Stopped at step {recorder.step}." if recorder.stopped else f"Done after {recorder.step} steps."
         text = escape(" ".join([text, *job.result().notes]))

@@ -30,6 +30,7 @@ def figure_image(fig: Figure) -> Image:
 
 def show_in(image: Image, fig: Figure) -> None:
     """Exchange what ``image`` (from :func:`figure_image`) shows for ``fig``, text included."""
+    image.layout.display = None  # it may have vanished with an answer that failed
     image.layout.width = f"{round(fig.get_figwidth() * fig.dpi)}px"
     image.tooltip = description(fig) or None
     image.value = png(fig)

@@ -12,6 +12,7 @@ from pcvr.errors import PcvrError
 from pcvr.plots.premise import flipbook
 from pcvr.twins import told_divergence, twins
 from pcvr.views import LEVELS, OPERATORS, PatchView
+from pcvr.widgets.explained import explained
 from pcvr.widgets.picture import figure_image, show_in
 
 if TYPE_CHECKING:
@@ -130,12 +131,10 @@ def premise_explorer(source: TwinSource, start: Choice | None = None) -> tuple[V
     )
 
     def redraw(_: object = None) -> None:
-        try:
+        with explained(controls.message, controls.image):
             choice = controls.choice()
             show_in(controls.image, explore(source, choice))
             controls.message.value = caption(source, choice)
-        except PcvrError as error:  # an exception in a callback would vanish unseen
-            controls.message.value = f'<div role="alert"><strong>{escape(str(error))}</strong></div>'
 
     for name in ("sample", "operator", "share", "level", "seed"):
         getattr(controls, name).observe(redraw, "value")

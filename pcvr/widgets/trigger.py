@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pcvr.attacks import get_attack, measure_stealth, poison
@@ -12,6 +11,7 @@ from pcvr.attacks.badnets import PATTERNS
 from pcvr.attacks.placing import PLACES
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError
+from pcvr.widgets.explained import alert, explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -147,13 +147,10 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
     )
 
     def redraw(change: object = None) -> None:
-        try:
+        with explained(controls.status, controls.picture):
             figure, figures = trigger_view(dataset, **controls.values())
-        except PcvrError as problem:  # the last picture stays, and the reason stands below it
-            controls.status.value = _alert(str(problem))
-            return
-        show_in(controls.picture, figure)
-        controls.status.value = status_line(figures)
+            show_in(controls.picture, figure)
+            controls.status.value = status_line(figures)
 
     moved = (
         controls.sample,
@@ -173,7 +170,7 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
 def status_line(figures: dict[str, Any]) -> str:
     """HTML with the figures of :func:`trigger_view` in words; screen readers announce it when it changes."""
     if figures["problem"]:
-        return _alert(f"poison() refuses: {figures['problem']}")
+        return alert(PcvrError(f"poison() refuses: {figures['problem']}"))
     db = "infinite" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.1f} dB"
     count = len(figures["poisoned"])
     drawn = "is one of them" if figures["drawn"] else "stays clean"
@@ -182,11 +179,6 @@ def status_line(figures: dict[str, Any]) -> str:
         f"L∞ <b>{figures['linf']}</b> levels, <b>{100 * figures['changed']:.2g} %</b> of the pixels changed. "
         f"<b>{count}</b> of {figures['n']} samples are poisoned; the one shown {drawn}.</div>"
     )
-
-
-def _alert(text: str) -> str:
-    look = "line-height:1.5;border-left:4px solid #D55E00;padding-left:.6em"
-    return f'<div role="alert" style="{look}">{escape(text)}</div>'
 
 
 def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -> Figure:
