@@ -23,6 +23,7 @@ from pcvr.plots.lab import TAKES, lab_picture
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
+from pcvr.utils.terminal import run_command
 
 HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
 FURTHER = tuple(name for name in ATTACKS if name not in HEADLINE)
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -30,6 +30,7 @@ from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
 from pcvr.results import FOLDER, ready, save
+from pcvr.utils.terminal import run_command
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,6 +24,7 @@ from pcvr.plots.defenses import defense_picture
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
+from pcvr.utils.terminal import run_command
 
 HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
 CHOSEN_ON = ("badnets", "sig")
@@ -93,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

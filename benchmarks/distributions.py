@@ -19,6 +19,7 @@ import numpy as np
 from pcvr.histograms import EDGES, distributions
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, run_experiment, sweep
+from pcvr.utils.terminal import run_command
 
 ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
 TASKS = ("caption", "vqa")
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,6 +21,7 @@ from pcvr.plots.results import families
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
+from pcvr.utils.terminal import run_command
 
 RUNS = Path("runs/families")
 PICTURE = Path("docs/families.png")
@@ -76,4 +77,4 @@ def ship(made: Path, target: Path, run: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

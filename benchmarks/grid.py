@@ -21,6 +21,7 @@ from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment
 from pcvr.study.grid import frontier, knobs_of, lay_out, name_of, read_grid, references, run_grid
 from pcvr.tasks import TASKS
+from pcvr.utils.terminal import run_command
 
 BASE = Experiment("PCVR", defense="pcvr", tests=256, watch=50)
 RUNS = Path("runs/grid")
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,6 +21,7 @@ from typing import Any
 from pcvr.premise import MEASURES, Setting
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment
+from pcvr.utils.terminal import run_command
 from pcvr.views import OPERATORS, PatchView
 
 ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.files import write_json
+from pcvr.utils.terminal import run_command
 from pcvr.versions import versions
 
 CAPTIONS = 5
@@ -142,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

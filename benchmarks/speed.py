@@ -25,6 +25,7 @@ import pcvr
 from pcvr.files import write_json
 from pcvr.models.encode import EncodedData
 from pcvr.run import READ_ON_CPU, Run, batches
+from pcvr.utils.terminal import run_command
 from pcvr.versions import versions
 
 SAMPLES, TESTS, STEPS = 2000, 512, 400
@@ -118,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,6 +19,7 @@ from pcvr.models.load import load as load_model
 from pcvr.plots.results import summary
 from pcvr.results import FOLDER, load, ready, save
 from pcvr.study import Experiment, sweep
+from pcvr.utils.terminal import run_command
 
 SEEDS = (0, 1, 2)
 DROP = {"apart_weight": 0.0, "feature_weight": 0.0}
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.plain_triggers import FORMS, plain
 from pcvr.attacks import ATTACKS, ImageTrigger, get_attack
+from pcvr.utils.terminal import run_command
 
 
 def main() -> None:
@@ -54,4 +55,4 @@ def measure(trigger: ImageTrigger, batch: np.ndarray, rounds: int) -> tuple[floa
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,6 +22,7 @@ from statistics import median
 import torch  # noqa: F401  # before pcvr, which then leaves the policy as it is
 
 import pcvr
+from pcvr.utils.terminal import run_command
 
 POLICIES: dict[str, dict[str, str]] = {
     "default": {},
@@ -80,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
-from pcvr.files import new_folder, write_json
+from pcvr.files import new_folder, read_json, write_json
 from pcvr.models.load import LARGE
 from pcvr.packing import read_packed, write_packed
 from pcvr.places import alone, check_place
+from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -156,9 +157,9 @@ def _weights_sum(vlm: VisionLanguageModel) -> str:
 
 def _compare(folder: Path, file: Path, plan: Mapping[str, Any]) -> None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise PcvrError(f"{file} cannot be read ({problem}): give a new folder, or remove this one.") from None
+        found = read_json(file, "the plan")
+    except PcvrError as problem:
+        raise PcvrError(f"{str(problem).rstrip('.')}, or give a new folder, or remove this one.") from problem
     if differences := _differences(found, plan):
         raise PcvrError(
             f"the checkpoints in {folder} are of another training ({'; '.join(differences[:3])}): "
@@ -170,7 +171,7 @@ def _differences(found: Any, asked: Any, where: str = "") -> list[str]:
     if isinstance(found, Mapping) and isinstance(asked, Mapping):
         names = [*asked, *(n for n in found if n not in asked)]
         return [d for n in names for d in _differences(found.get(n), asked.get(n), f"{where}.{n}" if where else n)]
-    return [] if found == asked else [f"{where} was {found!r}, is {asked!r}"]
+    return [] if found == asked else [f"{where} was {shown(found)}, is {shown(asked)}"]
 
 
 def random_states(run: Run) -> dict[str, Tensor]:

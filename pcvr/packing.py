@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcvr.errors import PcvrError
+from pcvr.utils.words import cut, first_line
 
 _MARK = "@"
 """Key of a JSON object that stands for something else; the value says what."""
@@ -49,12 +51,25 @@ def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), 
     Raises:
         PcvrError: files that are missing, damaged or name a class of another package.
     """
-    try:
+    with undamaged(folder / name):
         tree = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / f"{name}.safetensors")
-        return _unpack(tree, tensors, packages, device)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
-        raise PcvrError(f"{folder / name} cannot be read ({problem}): the checkpoint is damaged, remove it.") from None
+        return _unpack(tree, load_file(folder / f"{name}.safetensors"), packages, device)
+
+
+@contextmanager
+def undamaged(path: str | Path) -> Iterator[None]:
+    """Inside the block packed content is read and put where it belongs; what does not go says that it is damaged.
+
+    Raises:
+        PcvrError: naming the path.
+    """
+    try:
+        yield
+    except PcvrError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as problem:
+        place, reason = cut(str(path), 200), first_line(problem)
+        raise PcvrError(f"{place} cannot be read ({reason}): the checkpoint is damaged, remove it.") from None
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], where: str) -> Any:

@@ -15,6 +15,7 @@ from pcvr.checkpoints import Checkpoints, set_random_states
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator
 from pcvr.models.libraries import TrainerCallback
+from pcvr.packing import undamaged
 from pcvr.trainer import DefenseTrainer, arguments
 
 if TYPE_CHECKING:
@@ -126,10 +127,11 @@ class Stages:
         """Put everything where it was at the end of a stage that is over."""
         assert self.kept is not None
         found = self.kept.read(end, self.run.vlm.device.type)
-        self.restore(found, end)
-        set_random_states(self.run, found["random"])
-        self.history += [entry | {"step": entry["step"] + self.done} for entry in found["history"]]
-        self.done += found["done"]
+        with undamaged(end):
+            self.restore(found, end)
+            set_random_states(self.run, found["random"])
+            self.history += [entry | {"step": entry["step"] + self.done} for entry in found["history"]]
+            self.done += found["done"]
 
     def restore(self, found: dict[str, Any], path: Path) -> None:
         """Weights and the defence's state as they were in a checkpoint.

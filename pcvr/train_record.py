@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -119,17 +118,17 @@ def guard_of(folder: str | Path) -> tuple[Defense | None, Mapping[str, Any] | No
     Raises:
         PcvrError: the record beside the adapter cannot be read.
     """
-    from pcvr.defenses import get_defense
+    from pcvr.defenses import build_defense
+    from pcvr.files import as_path, read_json
     from pcvr.packing import read_packed
 
-    folder = Path(folder)
+    folder = as_path(folder, "adapter")
     if not (folder / f"{GUARD}.json").is_file():
         return None, None
-    try:
-        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))["defense"]
-        rule = get_defense(told["name"], **told["options"])
-    except (OSError, KeyError, TypeError) as problem:
-        raise PcvrError(f"{folder / RECORD} cannot be read ({problem}): it goes with the files {GUARD}.*.") from None
-    except json.JSONDecodeError as problem:
-        raise PcvrError(f"{folder / RECORD} is not valid JSON ({problem}).") from None
-    return rule, read_packed(folder, GUARD)
+    told = read_json(folder / RECORD, "the record").get("defense")
+    if not isinstance(told, dict) or not isinstance(told.get("options"), dict):
+        raise PcvrError(f"{folder / RECORD} names no defence: it goes with the files {GUARD}.*, so train again.")
+    state = read_packed(folder, GUARD)
+    if not isinstance(state, dict):
+        raise PcvrError(f"{folder / GUARD}.json holds a {type(state).__name__}: it is damaged, so train again.")
+    return build_defense(told.get("name"), told["options"]), state

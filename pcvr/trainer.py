@@ -15,6 +15,7 @@ from pcvr.checkpoints import random_states, set_random_states
 from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE
 from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from pcvr.packing import undamaged
 
 if TYPE_CHECKING:
     from pcvr.run import Run
@@ -121,9 +122,10 @@ class DefenseTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         assert self.stages.kept is not None
         self.found = self.stages.kept.read(resume_from_checkpoint, self.run.vlm.device.type)
-        self.stages.restore(self.found, Path(resume_from_checkpoint))
-        self.history = list(self.found["history"])
-        self.lost, self.logged_at = float(self.found["lost"][self.run.rank]), self.found["logged_at"]
+        with undamaged(resume_from_checkpoint):
+            self.stages.restore(self.found, Path(resume_from_checkpoint))
+            self.history = list(self.found["history"])
+            self.lost, self.logged_at = float(self.found["lost"][self.run.rank]), self.found["logged_at"]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

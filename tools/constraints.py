@@ -8,7 +8,6 @@ torch is left out, with what only its CUDA builds bring: the Makefile chooses it
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from pcvr.utils.terminal import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = "3.11.0"
@@ -71,4 +72,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 from bookkit.editions import build, differences, orphans, worked_in
 
 from pcvr.files import write_text
+from pcvr.utils.terminal import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,4 +64,4 @@ def _check(root: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -13,6 +13,7 @@ from pcvr.files import write_text
 from pcvr.plots.defenses import UNDEFENDED, side_by_side
 from pcvr.plots.lab import takes_in_words
 from pcvr.results import Table, load
+from pcvr.utils.terminal import run_command
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -166,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,6 +20,8 @@ from bookkit.report import clock, size, write_html, write_index
 from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
 from bookkit.source import SourceError
 
+from pcvr.utils.terminal import run_command
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -121,4 +123,4 @@ def _conclude(runs: Sequence[Run], index: Path, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

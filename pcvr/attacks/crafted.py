@@ -14,6 +14,7 @@ from pcvr.checks import check_choice, check_seed, check_whole
 from pcvr.errors import PcvrError
 from pcvr.files import write_bytes
 from pcvr.places import check_place, rescued
+from pcvr.utils.words import first_line
 from pcvr.versions import versions
 
 STEPS = {"vl-trojan": 200, "issba": 800}
@@ -113,6 +114,6 @@ def record_of(file: str | Path) -> dict[str, Any]:
     try:
         with safe_open(file, framework="numpy") as opened:
             found: dict[str, Any] = json.loads((opened.metadata() or {})["record"])
-    except (OSError, SafetensorError, KeyError, ValueError) as problem:
-        raise PcvrError(f"{file} is no file of 'pcvr craft' ({problem}): make it again.") from problem
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as problem:
+        raise PcvrError(f"{file} is no file of 'pcvr craft' ({first_line(problem)}): make it again.") from problem
     return found

@@ -5,12 +5,12 @@ This module imports next to nothing, so that an interruption finds `main` at wor
 
 from __future__ import annotations
 
-from pcvr.utils.terminal import run
+from pcvr.utils.terminal import run_command
 
 
 def main() -> None:
     """Run the command line as a process."""
-    run(_commands, "pcvr")
+    run_command(_commands, "pcvr")
 
 
 def _commands() -> None:

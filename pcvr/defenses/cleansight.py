@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.checks import is_number
+from pcvr.checks import check_fields, is_number
 from pcvr.data.asked import Asked, picked
 from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
@@ -64,6 +64,9 @@ class Calibration:
     spread: np.ndarray
     threshold: float
     distances: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pcvr.checks import check_choice, check_whole, is_number
+from pcvr.checks import check_choice, check_fields, check_whole, is_number
 from pcvr.data.asked import Asked
 from pcvr.data.sample import Sample
 from pcvr.defenses.base import Defense, Generate, few_trusted
@@ -68,6 +68,9 @@ class Calibration:
     threshold: float
     stability: np.ndarray
     donors: tuple[Batch, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from pcvr.checks import check_fields, check_seed, check_whole
-from pcvr.files import write_json
+from pcvr.files import read_json, write_json
 from pcvr.models.families import family_of
 from pcvr.models.lessons import LessonCollator, Lessons
 from pcvr.models.libraries import TrainerCallback, TrainingArguments
@@ -76,7 +76,7 @@ class _Clock(TrainerCallback):
 
     def __init__(self, file: Path, stop: int | None) -> None:
         self.file, self.stop = file, stop
-        self.before: float = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else 0.0
+        self.before = float(read_json(file, "the clock").get("seconds", 0)) if file.is_file() else 0.0
 
     @property
     def seconds(self) -> float:

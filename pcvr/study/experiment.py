@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.checks import check_whole
 from pcvr.errors import PcvrError
-from pcvr.files import write_json
+from pcvr.files import read_json, write_json
 from pcvr.places import check_place
 
 if TYPE_CHECKING:
@@ -222,5 +222,5 @@ def _kept(
     if not file.is_file() or (adapters and not adapter.is_dir()):
         shutil.rmtree(adapter, ignore_errors=True)  # of a run that did not come to its end
         write_json(file, (run or run_experiment)(experiment, save=adapter if adapters else None))
-    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    kept: dict[str, Any] = read_json(file, "the result")
     return kept

@@ -14,7 +14,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 
-def run(main: Callable[[], object], name: str = "") -> NoReturn:
+def run_command(main: Callable[[], object], name: str = "") -> NoReturn:
     """Run a command as a process: `main` reads its arguments, and imports what is heavy.
 
     Characters that the terminal's encoding does not have are written as escapes; what the user can put right is one
