@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, area_of, as_seen
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_choice, check_number, check_whole
+from pcvr.checks import check_choice, check_fields, check_number, check_whole
 from pcvr.errors import PcvrError
 
 COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
@@ -58,6 +58,7 @@ class BadNets(ImageTrigger):
     seen: Seen | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_choice("pattern", self.pattern, PATTERNS)
         check_choice("place", self.place, PLACES + SEEN_PLACES)
         object.__setattr__(self, "seen", as_seen(self.seen))

@@ -11,7 +11,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import by_picture
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_choice, check_number, check_seed
+from pcvr.checks import check_choice, check_fields, check_number, check_seed
 
 PATTERNS = ("face", "noise")
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"alpha": 0.2}, "scaled": {"alpha": 0.1}}
@@ -48,6 +48,7 @@ class Blended(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_number("alpha", self.alpha, 0, 1, "opacity")
         check_choice("pattern", self.pattern, PATTERNS)
         check_seed(self.seed)

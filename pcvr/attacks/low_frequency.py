@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import add, rounded
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_seed
+from pcvr.checks import check_fields, check_number, check_seed
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"peak": 51.0, "sigma": 6.0},
@@ -52,6 +52,7 @@ class LowFrequency(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_number("peak", self.peak, 0, 255, "levels")
         if self.sigma is not None:
             check_number("sigma", self.sigma, 0, 10_000, "pixels", above=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.levels import add, by_picture, truncated
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number
+from pcvr.checks import check_fields, check_number
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"amplitude": 40.0, "frequency": 6.0, "as_published": True},
@@ -53,6 +53,7 @@ class Sig(ImageTrigger):
     as_published: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_number("amplitude", self.amplitude, 0, 255, "levels")
         check_number("frequency", self.frequency, 0, 10_000, "waves across the picture", above=True)
 

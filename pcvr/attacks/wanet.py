@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.trigger import ImageTrigger
-from pcvr.checks import check_number, check_seed, check_whole
+from pcvr.checks import check_fields, check_number, check_seed, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"cells": 4, "strength": 0.5},
@@ -54,6 +54,7 @@ class WaNet(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_whole("cells", self.cells, 2, 64, "points along a side")
         if self.strength is not None:
             check_number("strength", self.strength, 0, 1000)

@@ -86,7 +86,7 @@ def open_data(
         from pcvr.data.scenes import Scenes
 
         _no_files(spec, images, annotations)
-        options = {"split": canonical(split or prefer), "seed": seed, "n": n, "task": task}
+        options = {"split": canonical(prefer if split is None else split), "seed": seed, "n": n, "task": task}
         return Scenes(**{name: value for name, value in options.items() if value is not None})
     dataset: Dataset
     place = as_path(spec, "data").expanduser() if isinstance(spec, str | Path) else spec
