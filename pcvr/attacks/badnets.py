@@ -58,7 +58,6 @@ class BadNets(ImageTrigger):
     seen: Seen | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_choice("pattern", self.pattern, PATTERNS)
         check_choice("place", self.place, PLACES + SEEN_PLACES)
         object.__setattr__(self, "seen", as_seen(self.seen))
@@ -67,6 +66,7 @@ class BadNets(ImageTrigger):
         check_number("share", self.share, 0, 1, "of the short side", above=True)
         check_number("strength", self.strength, 0, 1, "opacity")
         check_whole("margin", self.margin, 0, what="pixels")
+        check_fields(self)
 
     def side(self, height: int, width: int) -> int:
         """The patch's side in pixels on a picture, or a seen part, of this size; at least 1."""

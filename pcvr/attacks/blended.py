@@ -48,10 +48,10 @@ class Blended(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_number("alpha", self.alpha, 0, 1, "opacity")
         check_choice("pattern", self.pattern, PATTERNS)
         check_seed(self.seed)
+        check_fields(self)
 
     def fraction(self) -> Fraction:
         """``a`` as it is used: within 1/512 of :attr:`alpha`."""

@@ -52,12 +52,12 @@ class LowFrequency(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_number("peak", self.peak, 0, 255, "levels")
         if self.sigma is not None:
             check_number("sigma", self.sigma, 0, 10_000, "pixels", above=True)
         check_number("share", self.share, 0, 1, "of the short side", above=True)
         check_seed(self.seed)
+        check_fields(self)
 
     def pattern(self, height: int, width: int) -> np.ndarray:
         """``p``, in levels: float64 ``[H, W, 3]``; every channel reaches 0 and ``peak``."""

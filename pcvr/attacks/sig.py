@@ -53,9 +53,9 @@ class Sig(ImageTrigger):
     as_published: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_number("amplitude", self.amplitude, 0, 255, "levels")
         check_number("frequency", self.frequency, 0, 10_000, "waves across the picture", above=True)
+        check_fields(self)
 
     def pattern(self, width: int) -> np.ndarray:
         """What is added before clipping, in levels: float64 ``[W]``."""

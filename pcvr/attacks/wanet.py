@@ -54,13 +54,13 @@ class WaNet(ImageTrigger):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_whole("cells", self.cells, 2, 64, "points along a side")
         if self.strength is not None:
             check_number("strength", self.strength, 0, 1000)
         check_number("shift", self.shift, 0, 0.5, "of the short side")
         check_number("noise", self.noise, 0, 10)
         check_seed(self.seed)
+        check_fields(self)
 
     @property
     def dial(self) -> tuple[str, float]:  # type: ignore[override]  # which of the two fields counts is known here only
