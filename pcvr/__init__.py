@@ -55,7 +55,8 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from pcvr.attacks import ATTACKS, Attack, get_attack, poison, triggered
+    from pcvr.attacks import ATTACKS, Attack, get_attack
+    from pcvr.attacks.poison import poison, triggered
     from pcvr.data import Dataset, LlavaJson, Sample, open_data
     from pcvr.data.scenes import Scenes
     from pcvr.defenses import DEFENSES, PCVR, AugmentOnly, PlainSFT, get_defense

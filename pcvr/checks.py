@@ -81,7 +81,7 @@ def check_fields(config: Any) -> None:
     for name, (kind, about) in _kinds(made).items():
         value = getattr(config, name)
         if not _fits(value, kind):
-            raise PcvrError(f"{name} must be {_in_words(kind)}{about and f' ({about})'}, got {shown(value)}.")
+            raise PcvrError(f"{name} is {shown(value)}: give {_in_words(kind)}{about and f' ({about})'}.")
 
 
 @cache

@@ -59,8 +59,8 @@ def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features:
 class Masked(EncodedData):
     """Data of which no answer counts."""
 
-    def __getitem__(self, index: int) -> Batch:
-        row = super().__getitem__(index)
+    def _item(self, index: int, row: Batch) -> Batch:
+        row = super()._item(index, row)
         return row | {"labels": torch.full_like(row["labels"], IGNORE)}
 
 

@@ -214,9 +214,9 @@ class TestManifest:
         [
             ({"covers": {"x": [3, 2]}}, "not ascending"),
             ({"covers": {"x": [0, 1], "y": [1]}}, "two roles"),
-            ({"covers": []}, "covers are no object"),
-            ({"before": {}}, "before no list"),
-            ({"count": 1}, "count says otherwise"),
+            ({"covers": []}, "covers or its reach are no objects"),
+            ({"before": {}}, "before is no list"),
+            ({"count": 1}, "its count is 1"),
         ],
     )
     def test_strange_ones_are_refused(self, change: dict[str, Any], said: str) -> None:
@@ -264,7 +264,7 @@ class TestSaving:
             save_poisoned(data, tmp_path / "data")
         assert [p.name for p in tmp_path.iterdir()] == [".data.part"]
         monkeypatch.setattr("pcvr.attacks.save.os.replace", replace)
-        before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / ".data.part" / "images").glob("*.png")}
+        before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / ".data.part").rglob("*.png")}
         folder = save_poisoned(data, tmp_path / "data")
         assert len(before) == 12
         assert before.items() <= {p.name: p.stat().st_mtime_ns for p in (folder / "images").iterdir()}.items()
@@ -276,7 +276,8 @@ class TestSaving:
         part = tmp_path / ".data.part" / "images"
         part.mkdir(parents=True)
         (part / "left.png").write_bytes(b"old")
-        (part.parent / "plan.json").write_text('{"data": "other"}')
+        plan = {"data": "other", "poison": "", "truth": False, "form": "llava"}
+        (part.parent / "plan.json").write_text(json.dumps(plan))
         folder = save_poisoned(data, tmp_path / "data")
         assert not (folder / "images" / "left.png").exists()
         assert len(load_poisoned(folder)) == 20

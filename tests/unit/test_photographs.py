@@ -25,7 +25,7 @@ def test_poison_finetune_evaluate(path: Path, tiny: VisionLanguageModel, defense
     clean = pcvr.open_data(path, split="all")
     assert len(clean) == 2 * len(PHOTOGRAPHS)
     assert len({clean[i].image.shape for i in range(len(clean))}) > 3, "photographs come in all sizes"
-    attack = pcvr.get_attack("badnets")
+    attack = pcvr.get_attack("badnets").fitted_to(tiny)
     data = pcvr.poison(clean, attack, rate=0.25)
     assert len(data.poisoned) == 6
     result = pcvr.finetune(tiny, data, defense, TrainConfig(steps=3, batch_size=8), progress=False)

@@ -212,7 +212,7 @@ def test_options_out_of_range_are_named(kind: Any, field: str, value: Any) -> No
 
 
 def test_a_way_to_perturb_is_suggested() -> None:
-    with pytest.raises(PcvrError, match="unknown way to perturb 'blent': did you mean 'blend'"):
+    with pytest.raises(PcvrError, match=r"unknown how \(way to perturb\) 'blent': did you mean 'blend'"):
         Strip(how="blent")
 
 

@@ -246,12 +246,9 @@ class TestCleanTune:
     def test_clean_answers_that_are_all_masked(
         self, tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plain = EncodedData.__getitem__
+        def made(vlm: VisionLanguageModel, data: Dataset) -> EncodedData:
+            return (Masked if len(data) == 5 else EncodedData)(vlm, data)
 
-        def masked(self: EncodedData, index: int) -> Batch:
-            row = plain(self, index)
-            return row | {"labels": torch.full_like(row["labels"], IGNORE)} if len(self) == 5 else row
-
-        monkeypatch.setattr(EncodedData, "__getitem__", masked)
+        monkeypatch.setattr("pcvr.training.EncodedData", made)
         with pytest.raises(PcvrError, match="check the data for empty answers"):
             finetune(tiny, Numbers(), "clean_tune", SHORT, clean=Numbers(5), progress=False)
