@@ -25,6 +25,7 @@ from pcvr.models.encode import IGNORE, EncodedData
 from pcvr.run import Answers, Run
 from pcvr.training import with_adapter
 from tests.families import blip2, loud, write
+from tests.rivals import Masked
 from tests.tiny import Numbers
 
 RULES = ("early_stop", "consistency", "robustit", "crow")

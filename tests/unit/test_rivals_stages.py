@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import pcvr
-from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, generate, get_defense
+from pcvr import Dataset, PcvrError, TrainConfig, VisionLanguageModel, finetune, generate, get_defense
 from pcvr.defenses import abl
 from pcvr.defenses.abl import ABL
 from pcvr.defenses.bye import BYE
