@@ -27,24 +27,25 @@ def make_plain(figure: Figure) -> None:
     Formulas are off already in :func:`pcvr.plots.style.figure_style`.
     """
     for free, side in _SIZES:
-        was_cut = _make_plain(figure, free, side)
-        if not was_cut or _has_room(figure):
+        changed = _make_plain(figure, free, side)
+        if not changed or _has_room(figure):
             return
 
 
 def _make_plain(figure: Figure, free: tuple[int, int], side: tuple[int, int]) -> bool:
-    """One pass; returns whether a text lost some of its words."""
+    """One pass; returns whether it changed a text."""
     from matplotlib.legend import Legend
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-    lost = False
+    changed = False
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             formatter: Any = axis.get_major_formatter()
             font = axis.get_major_ticks(1)[0].label1.get_fontproperties()
             if isinstance(formatter, FuncFormatter | FixedFormatter):
-                lost |= any(_too_long(label, side) for label in formatter.format_ticks(axis.get_majorticklocs()))
+                labels = formatter.format_ticks(axis.get_majorticklocs())
+                changed |= any(plain(label, font, side) != label for label in labels)
             if isinstance(formatter, FuncFormatter):  # which writes its labels anew at each drawing, as the next one
                 formatter.func = _plainly(formatter.func, font, side)
             elif isinstance(formatter, FixedFormatter):
@@ -52,9 +53,10 @@ def _make_plain(figure: Figure, free: tuple[int, int], side: tuple[int, int]) ->
     in_legends = {text for legend in figure.findobj(Legend) for text in legend.get_texts()}
     for text in figure.findobj(Text):
         size = side if text in in_legends else free
-        lost |= _too_long(text.get_text(), size)
-        text.set_text(plain(text.get_text(), text.get_fontproperties(), size))
-    return lost
+        before = text.get_text()
+        text.set_text(plain(before, text.get_fontproperties(), size))
+        changed |= text.get_text() != before
+    return changed
 
 
 def _has_room(figure: Figure) -> bool:
@@ -64,12 +66,8 @@ def _has_room(figure: Figure) -> bool:
             figure.draw_without_rendering()
         except UserWarning:
             return False
-    return True
-
-
-def _too_long(text: str, size: tuple[int, int]) -> bool:
-    parts = text.split("\n")
-    return len(parts) > size[1] or max(map(len, parts)) > size[0]
+    sides = [axes.get_position().size for axes in figure.axes]  # shares of the figure; a colour bar is 0.02 wide
+    return all(min(each) > 0.01 and max(each) > 0.05 for each in sides)
 
 
 def plain(text: str, font: FontProperties, size: tuple[int, int] = _SIZES[0][0]) -> str:
