@@ -223,13 +223,13 @@ def test_processors(case: Case | Works, tmp_path: Path, llava: Path) -> None:
     Case("300 characters of a folder", lambda work: load("/" + "x" * 300), "unknown model"),
     Case("a NUL", lambda work: load("a\0b"), "unknown model"),
     Case("nothing", lambda work: load(""), "unknown model"),
-    Case("a number", lambda work: load(3), "unknown model"),  # type: ignore[arg-type]
+    Case("a number", lambda work: load(3), "model is 3", "hub id"),  # type: ignore[arg-type]
     Case("a hub id of 300 characters", lambda work: describe("org/" + "x" * 300), "model"),
     Case("meta as a device", lambda work: load("tiny-llava", device="meta"), "device", "'meta'"),
     Case("the 99th GPU", lambda work: load("tiny-llava", device="cuda:99"), "'cuda:99'"),
     Case("no device", lambda work: load("tiny-llava", device=None), "device", "None"),  # type: ignore[arg-type]
     Case("a whole dtype", lambda work: load(_FOLDER[-1], device="cpu", dtype="int8"), "dtype"),
-    Case("an adapter of 300 characters", lambda work: load("tiny-llava", adapter="x" * 300), "no adapter"),
+    Case("an adapter of 300 characters", lambda work: load("tiny-llava", adapter="x" * 300), "adapter is", "255 bytes"),
 )
 def test_names(case: Case | Works, tmp_path: Path, llava: Path) -> None:
     case.hold(tmp_path)

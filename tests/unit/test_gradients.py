@@ -136,8 +136,8 @@ def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
         values = {name: (weight, float(loss())) for name, (weight, loss) in parts.items()}
     rule.begin(run)
     restore.remember(run, [1, 2, 3])
-    run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 1}], "trust": 0.5}
-    run.step = 2
+    run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 2}], "trust": 0.5}
+    run.step = 3
     run.generator.manual_seed(7)
     with torch.no_grad():
         whole, alike = float(rule.loss(run, batch)), float(plain(run))
