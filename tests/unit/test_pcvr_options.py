@@ -275,7 +275,7 @@ def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> 
         ({"divergence": "tv", "cap": 1.5}, r"cap must lie in \(0, 1\] for 'tv', got 1.5: it has no unit"),
         ({"ramp": 1.0}, "ramp must lie"),
         ({"apart_views": 0}, "apart_views must be a whole number, at least 1, got 0"),
-        ({"refit": 0.5}, "refit must be a whole number"),
+        ({"refit": 0.5}, "refit is 0.5: give a whole number"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
