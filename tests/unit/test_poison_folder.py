@@ -105,7 +105,7 @@ from tests.unit.test_poison import BADNETS, Random
 write = Journal.write
 def slow(self, name, content):
     write(self, name, content)
-    time.sleep(0.01)
+    time.sleep(float(sys.argv[1]))
 Journal.write = slow
 data = poison(Random(20), BADNETS, 0.5)
 print("ready", flush=True)
@@ -118,11 +118,11 @@ for line in sys.stdin:
 
 
 class Poisoner:
-    """A process that poisons slowly, into the folders that it is told."""
+    """A process that poisons slowly, into the folders that it is told; it rests `pause` seconds after each file."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pause: float = 0.01) -> None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=root, text=True, **pipes)
+        self.process = subprocess.Popen([sys.executable, "-c", SLOW, str(pause)], cwd=root, text=True, **pipes)
 
     def tell(self, target: object) -> None:
         assert self.process.stdin is not None
@@ -156,7 +156,7 @@ def test_two_processes_and_one_folder(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_leaves_what_can_be_gone_on_with(root: Path, tmp_path: Path, how: signal.Signals) -> None:
-    poisoner = Poisoner(root)
+    poisoner = Poisoner(root, pause=0.3)  # so that a busy machine still hits it half-way
     assert poisoner.said() == "ready"
     poisoner.tell(tmp_path / "poisoned")
     journal = tmp_path / ".poisoned.part" / "written.txt"
