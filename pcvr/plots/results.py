@@ -98,4 +98,4 @@ def families(table: Table) -> Figure:
         f"{100 * c.triggered_right:.1f} % triggered"
         for (task, model, label), c in cells.items()
     )
-    return described(figure, f"Dots of attack success and of right answers for three models and two tasks. {said}.")
+    return described(figure, f"Dots of attack success and of right answers for each model and task. {said}.")

@@ -95,6 +95,8 @@ def running_lab(work: Path, notebooks: Path) -> Iterator[Lab]:
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    # Kernels of closed pages go: each holds some hundred megabytes, which the tests after the pages need.
+    command += ["--MappingKernelManager.cull_idle_timeout=30", "--MappingKernelManager.cull_interval=15"]
     log = work / "lab.log"
     with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=folder) as server:
         try:
