@@ -131,4 +131,4 @@ def guard_of(folder: str | Path) -> tuple[Defense | None, Mapping[str, Any] | No
     state = read_packed(folder, GUARD)
     if not isinstance(state, dict):
         raise PcvrError(f"{folder / GUARD}.json holds a {type(state).__name__}: it is damaged, so train again.")
-    return build_defense(told.get("name"), told["options"]), state
+    return build_defense(str(told.get("name")), told["options"]), state

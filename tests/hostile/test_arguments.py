@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def anyhow(name: str) -> Any:
 poison, triggered, open_data, generate, evaluate, finetune, load, get_attack, get_defense = map(
     anyhow, "poison triggered open_data generate evaluate finetune load get_attack get_defense".split()
 )
+
+
+def opened(work: Path, **options: Any) -> Any:
+    """An embedded model, opened with options."""
+    return load("tiny-llava", **options)
+
+
+def called(call: Callable[[str], Any], name: str, work: Path) -> Any:
+    """A call with a name."""
+    return call(name)
+
+
+def with_option(name: str, work: Path) -> Any:
+    """The option `name` on the command line."""
+    return options_of([f"{name}=x"])
+
+
 Sample, TrainConfig = anyhow("Sample"), anyhow("TrainConfig")
 
 @every(
@@ -87,11 +105,11 @@ def pcvr_recipe(steps: int) -> Any:
 
 @every(
     *(
-        Case(f"{what} of {kind}", lambda _, do=do, name=name: do(name), *words)
+        Case(f"{what} of {kind}", partial(called, do, name), word)
         for what, do, word in (
             ("model", load, "model"),
             ("data", open_data, "data"),
-            ("adapter", lambda name: load("tiny-llava", name), "adapter"),
+            ("adapter", partial(load, "tiny-llava"), "adapter"),
             ("attack", get_attack, "attack"),
             ("defence", get_defense, "defence"),
         )
@@ -103,7 +121,6 @@ def pcvr_recipe(steps: int) -> Any:
             ("half a surrogate pair", "\ud800"),
             ("another's markup", "[/stop]"),
         )
-        for words in ((word,),)
     )
 )
 def test_names(case: Case | Works, tmp_path: Path) -> None:
@@ -111,9 +128,9 @@ def test_names(case: Case | Works, tmp_path: Path) -> None:
 
 
 @every(
-    *(Case(f"device {name!r}", lambda _, name=name: load("tiny-llava", device=name), "device") for name in
+    *(Case(f"device {name!r}", partial(opened, device=name), "device") for name in
       ("meta", "cuda:99", "cuda:-1", "cpu:7", "xla", "", "cpu:x", None, 3)),
-    *(Case(f"dtype {name!r}", lambda _, name=name: load("tiny-llava", dtype=name), "dtype") for name in
+    *(Case(f"dtype {name!r}", partial(opened, dtype=name), "dtype") for name in
       ("int8", "bool", "complex64", "float8_e4m3fn", "x", "dtype", None, 3)),
 )  # fmt: skip
 def test_devices(case: Case | Works, tmp_path: Path) -> None:
@@ -121,7 +138,7 @@ def test_devices(case: Case | Works, tmp_path: Path) -> None:
 
 
 @every(
-    *(Case(f"--option {name}", lambda _, name=name: options_of([f"{name}=x"]), name, f"--{option}") for name, option in
+    *(Case(f"--option {name}", partial(with_option, name), name, f"--{option}") for name, option in
       (("target", "target"), ("name", "attack"), ("preset", "preset"), ("answer", "answer"), ("task", "task"))),
     Case("--option without a value", lambda _: options_of(["[/x]"]), "[/x]", "name=value"),
     Case("--option of 5000 characters", lambda _: options_of(["x" * 5000]), "name=value"),
@@ -134,7 +151,9 @@ def test_options_as_words(case: Case | Works, tmp_path: Path) -> None:
     case.hold(tmp_path)
 
 
-VALUES = (None, True, "x", "", [], {}, [[1]], [None], float("inf"), -1, float("nan"), 10**400, 2**70, "x" * 5000)
+VALUES: tuple[Any, ...] = (
+    None, True, "x", "", [], {}, [[1]], [None], float("inf"), -1, float("nan"), 10**400, 2**70, "x" * 5000,
+)  # fmt: skip
 
 
 def options() -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,15 @@ CONTENTS: dict[str, bytes | None] = {
 }
 
 
-def written(work: Path, content: bytes) -> Path:
-    """A file with this content."""
+def read_back(content: bytes, work: Path) -> Any:
+    """A file with this content, read as JSON."""
     (work / "a.json").write_bytes(content)
-    return work / "a.json"
+    return read_json(work / "a.json")
 
 
 @every(
     *(
-        Case(f"JSON that is {name}", lambda work, content=content: read_json(written(work, content)), "the file")
+        Case(f"JSON that is {name}", partial(read_back, content), "the file")
         for name, content in CONTENTS.items()
         if content is not None and not content.endswith(b"}")
     ),
@@ -78,9 +79,10 @@ def kept(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def each_content(file: Path, use: Callable[[], Any]) -> None:
     """Use what goes with `file` after each content took its place: it is refused in a sentence, or is good."""
     whole = file.read_bytes()
+    tried = {k: v for k, v in CONTENTS.items() if file.suffix == ".json" or k in ("binary", "empty", "cut in the middle")}
     refused = 0
     try:
-        for name, content in CONTENTS.items():
+        for name, content in tried.items():
             file.write_bytes(whole[: len(whole) // 2] if content is None else content)
             try:
                 use()
@@ -90,7 +92,7 @@ def each_content(file: Path, use: Callable[[], Any]) -> None:
                 assert len(said) <= LONGEST and said.endswith("."), (name, said)
     finally:
         file.write_bytes(whole)
-    assert refused > len(CONTENTS) // 2
+    assert refused > len(tried) // 2
     use()
 
 
