@@ -24,6 +24,6 @@ def check_torchvision() -> None:
 
         raise PcvrError(
             f"torchvision is installed and does not work with torch {torch.__version__} ({first_line(problem)}): "
-            "install the one of torch's own build (for a CPU: pip install --force-reinstall torchvision --index-url "
-            "https://download.pytorch.org/whl/cpu), or pip uninstall torchvision, which only SmolVLM and Qwen need."
+            "install the one of torch's own build, from the index that PyTorch's installation page names for it, or "
+            "pip uninstall torchvision, which only SmolVLM and Qwen need."
         ) from problem
