@@ -89,7 +89,7 @@ def test_bf16_computes_in_bf16_and_leaves_the_model_as_it_was(tiny: VisionLangua
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"accumulation": 0}, "accumulation must be a whole number, at least 1, got 0"),
+        ({"accumulation": 0}, "accumulation must be a whole number from 1 to 1000000000, got 0"),
         ({"accumulation": 3}, "accumulation is 3, which does not divide batch_size 32"),
         ({"precision": "fp16"}, "precision must be fp32, bf16 or None, got 'fp16'"),
         ({"learning_rate": "high"}, "learning_rate must be a finite number"),
