@@ -1,8 +1,10 @@
 """Running the workbook: time, memory, failures in a sentence, pages to read. On small notebooks written here."""
 
+import json
 import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -73,7 +75,13 @@ def test_a_kernel_that_dies_is_named(tmp_path):
 
 
 def test_a_kernel_that_does_not_start_is_a_failed_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "START_TIMEOUT", 0)
+    folder = tmp_path / "broken" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    kernel = {"argv": [sys.executable, "-c", "raise SystemExit(1)"], "display_name": "3", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(kernel))
+    monkeypatch.setattr(running, "this_kernel", nullcontext)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "broken"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     error = run_notebook(notebook(tmp_path / "01_a.ipynb"), tmp_path / "out.ipynb").error or ""
     assert error.startswith("the kernel did not start: ") and (tmp_path / "out.ipynb").exists()
 
