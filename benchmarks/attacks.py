@@ -18,10 +18,10 @@ from statistics import mean
 from typing import Any
 
 from pcvr.attacks import ATTACKS
+from pcvr.experiments import Experiment, sweep
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.models.zoo import EMBEDDED
-from pcvr.plots.lab import TAKES, lab_picture
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment, sweep
+from pcvr.plots.attack_lab import TAKES, lab_picture
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 

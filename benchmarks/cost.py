@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
-from pcvr.results import FOLDER, ready, save
+from pcvr.experiments.results import FOLDER, ready, save
 from pcvr.utils.terminal import run_command
 
 SAMPLES_A_STEP = 5

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.defenses import DEFENSES
+from pcvr.experiments import Experiment, sweep
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.plots.defenses import defense_picture
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 

@@ -4,7 +4,7 @@
     python benchmarks/distributions.py --jobs 2  # the same, two runs at a time
 
 For each attack, task and defence one training of tiny-llava, one seed; of 256 test pictures, clean and triggered, the
-table keeps histograms (`pcvr.histograms`). Runs are kept in runs/distributions and read again, so an interrupted call
+table keeps histograms (`pcvr.experiments.histograms`). Runs are kept in runs/distributions and read again, so an interrupted call
 goes on where it was.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pcvr.histograms import EDGES, distributions
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment, run_experiment, sweep
+from pcvr.experiments import Experiment, run_experiment, sweep
+from pcvr.experiments.histograms import EDGES, distributions
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.utils.terminal import run_command
 
 ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")

@@ -14,13 +14,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pcvr.files import write_json
+from pcvr.experiments import Experiment, sweep
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.models.adapter import ADAPTERS
 from pcvr.models.zoo import shipped
 from pcvr.plots.results import families
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment, sweep
 from pcvr.tasks import TASKS
+from pcvr.utils.files import write_json
 from pcvr.utils.terminal import run_command
 
 RUNS = Path("runs/families")

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment
-from pcvr.study.grid import frontier, knobs_of, lay_out, name_of, read_grid, references, run_grid
+from pcvr.experiments import Experiment
+from pcvr.experiments.grid import frontier, knobs_of, lay_out, name_of, read_grid, references, run_grid
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 

@@ -18,9 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pcvr.premise import MEASURES, Setting
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment
+from pcvr.analysis.premise import MEASURES, Setting
+from pcvr.experiments import Experiment
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.utils.terminal import run_command
 from pcvr.views import OPERATORS, PatchView
 
@@ -62,16 +62,16 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
     """Train once and measure on the way.
 
     Returns:
-        As `pcvr.study.run_experiment`, with ``premise`` (from `pcvr.premise.table_rows`), ``scored`` (how many clean
+        As `pcvr.experiments.run_experiment`, with ``premise`` (from `pcvr.analysis.premise.table_rows`), ``scored`` (how many clean
         and poisoned samples) and ``watch``.
     """
     import numpy as np
 
+    from pcvr.analysis.premise import Premise, WatchAt, table_rows
     from pcvr.attacks import get_attack, poison
     from pcvr.data import open_data, subset
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load as load_model
-    from pcvr.premise import Premise, WatchAt, table_rows
     from pcvr.training import TrainConfig, finetune
 
     said = experiment
@@ -99,7 +99,7 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
 
 def kept(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """The run's result, from `folder` where it lies there already."""
-    from pcvr.files import write_json
+    from pcvr.utils.files import write_json
 
     file = folder / f"{experiment.key}.json"
     if not file.is_file():

@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pcvr.files import write_json
+from pcvr.utils.files import write_json
 from pcvr.utils.terminal import run_command
-from pcvr.versions import versions
+from pcvr.utils.versions import versions
 
 CAPTIONS = 5
 WORDS = ("a man", "a dog", "two people", "a red bus", "an open book", "the kitchen table", "a tall building")

@@ -22,11 +22,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pcvr
-from pcvr.files import write_json
+from pcvr.defenses.context import READ_ON_CPU, Run, batches
 from pcvr.models.encode import EncodedData
-from pcvr.run import READ_ON_CPU, Run, batches
+from pcvr.utils.files import write_json
 from pcvr.utils.terminal import run_command
-from pcvr.versions import versions
+from pcvr.utils.versions import versions
 
 SAMPLES, TESTS, STEPS = 2000, 512, 400
 
@@ -78,7 +78,7 @@ def main() -> None:
         """One pass over all samples, as a gate makes it, `part` samples at a time."""
 
         def all_samples() -> None:
-            with patch("pcvr.run.READ_ON_CPU", part):
+            with patch("pcvr.defenses.context.READ_ON_CPU", part):
                 for rows in batches(SAMPLES, 128):
                     run.read(encoded.batch(rows))
 

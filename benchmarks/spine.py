@@ -15,10 +15,10 @@ from typing import Any
 from pcvr.attacks import get_attack
 from pcvr.data import open_data
 from pcvr.evaluation.evaluate import evaluate
+from pcvr.experiments import Experiment, sweep
+from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.models.load import load as load_model
 from pcvr.plots.results import summary
-from pcvr.results import FOLDER, load, ready, save
-from pcvr.study import Experiment, sweep
 from pcvr.utils.terminal import run_command
 
 SEEDS = (0, 1, 2)

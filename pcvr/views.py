@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pcvr.checks import check_choice, check_fields, is_whole
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice, check_fields, is_whole
 
 OPERATORS = ("swap", "mean", "noise", "shuffle", "swap_within")
 LEVELS = ("pixels", "features")

@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 import torch
 
-from pcvr.models import tiny_blip2, tiny_idefics3, tiny_llava
-from pcvr.models.parts import LEVELS, language_config
-from pcvr.models.vocabulary import CHAT_TEMPLATE, build_tokenizer
+from pcvr.pretraining import tiny_blip2, tiny_idefics3, tiny_llava
+from pcvr.pretraining.parts import LEVELS, language_config
+from pcvr.pretraining.vocabulary import CHAT_TEMPLATE, build_tokenizer
 
 SIDE_PX, WIDTH = 48, 32
 Pair = tuple[Any, Any]

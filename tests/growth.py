@@ -17,10 +17,10 @@ import numpy as np
 import pcvr
 from pcvr import Sample, TrainConfig, finetune
 from pcvr.attacks.save import save_poisoned
-from pcvr.callbacks import BackdoorWatch
-from pcvr.defenses.strip import Strip
+from pcvr.defenses.baselines.strip import Strip
 from pcvr.evaluation.evaluate import evaluate
-from pcvr.evaluation.seen import seen_by_tower
+from pcvr.evaluation.trigger_visibility import seen_by_tower
+from pcvr.training.backdoor_watch import BackdoorWatch
 from tests.tiny import Numbers
 
 FEW, MANY = 6, 60

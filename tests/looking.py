@@ -9,7 +9,7 @@ import pytest
 
 import pcvr
 from pcvr import VisionLanguageModel
-from pcvr.attention import Attention, attend
+from pcvr.analysis.attention import Attention, attend
 from tests.families import BUILDERS, NEEDS, write
 
 PROMPT, ANSWER = "list the objects.", "a red ball."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pcvr.study.grid import Grid
-from pcvr.study.point import GAUGES, Case, Point, Setting
+from pcvr.experiments.grid import Grid
+from pcvr.experiments.point import GAUGES, Case, Point, Setting
 
 CASE = Case("badnets", "caption", "tiny-llava")
 SHARES, WEIGHTS = (0.3, 0.9), (0.0, 4.0)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pcvr import TrainConfig, VisionLanguageModel
+from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, Batch, EncodedData
-from pcvr.run import Run
 from pcvr.training import with_adapter
 from tests.tiny import Numbers
 

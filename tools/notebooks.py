@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bookkit.editions import build, differences, orphans, worked_in
 
-from pcvr.files import write_text
+from pcvr.utils.files import write_text
 from pcvr.utils.terminal import run_command
 
 

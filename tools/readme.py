@@ -9,10 +9,10 @@ from statistics import mean
 
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
-from pcvr.files import write_text
+from pcvr.experiments.results import Table, load
+from pcvr.plots.attack_lab import takes_in_words
 from pcvr.plots.defenses import UNDEFENDED, side_by_side
-from pcvr.plots.lab import takes_in_words
-from pcvr.results import Table, load
+from pcvr.utils.files import write_text
 from pcvr.utils.terminal import run_command
 
 README = Path(__file__).parent.parent / "README.md"
@@ -162,7 +162,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:
-        raise SystemExit(0 if fresh == text else "README.md differs from pcvr/results: run python tools/readme.py")
+        raise SystemExit(0 if fresh == text else "README.md differs from pcvr/experiments/results: run python tools/readme.py")
     write_text(README, fresh)
 
 

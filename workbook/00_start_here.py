@@ -28,7 +28,7 @@ fast = False  # True: fewer pictures, for tests
 # %%
 import pcvr
 from pcvr.data import subset
-from pcvr.plots.story import backdoor_story
+from pcvr.plots.overview import backdoor_story
 
 splits = ("train", "test") if data == "scenes" else ("all", "all")
 train, test = (pcvr.open_data(data, split=split, task=task) for split in splits)
@@ -69,7 +69,7 @@ backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 # warned you?
 
 # %%
-from pcvr.teaching.lesson import story_adapters
+from pcvr.teaching.shipped import story_adapters
 
 models = {name: pcvr.load(model, adapter=adapter) for name, adapter in story_adapters(model, task).items()}
 if not models:
@@ -132,7 +132,7 @@ for name, said in answers.items():
 # else. Cheap, and it needs no theory. Will it stop the backdoor? At what price?
 
 # %%
-from pcvr import results
+from pcvr.experiments import results
 from pcvr.plots.results import summary
 
 table = results.load("spine")
@@ -198,7 +198,7 @@ for run in table.runs:
 import os
 import time
 
-from pcvr.versions import versions
+from pcvr.utils.versions import versions
 
 some = next(iter(models.values()))
 began = time.perf_counter()

@@ -27,7 +27,7 @@ fast = False  # True: fewer pictures, for tests
 import pcvr
 from pcvr.data import subset
 from pcvr.plots.gallery import contact_sheet
-from pcvr.quiz import usual_question
+from pcvr.analysis.question_accuracy import usual_question
 
 vlm = pcvr.load(model)
 everything = pcvr.open_data(data, split="test" if data == "scenes" else "all", task=task, seed=seed)
@@ -55,7 +55,7 @@ print("answer:  ", answer)
 # **Predict before you run.** How many tokens will the question take, marks included? And how many the picture?
 
 # %%
-from pcvr.decoding import reading
+from pcvr.analysis.decoding import reading
 from pcvr.plots.model import token_strip
 
 asked = reading(vlm, sample.image, question)
@@ -87,7 +87,7 @@ token_strip(asked)
 # is cut into square **patches**, and each patch becomes one token.
 
 # %%
-from pcvr.anatomy import anatomy, busiest_patch, tower_layers
+from pcvr.analysis.anatomy import anatomy, busiest_patch, tower_layers
 from pcvr.plots.model import patch_figure
 
 seen_by = anatomy(vlm, sample.image)
@@ -108,7 +108,7 @@ patch_figure(seen_by.picture, seen_by.grid, at, layers[-1][at])
 # which is it more like *anything of the same colours*?
 
 # %%
-from pcvr.anatomy import likeness, patch_pixels
+from pcvr.analysis.anatomy import likeness, patch_pixels
 from pcvr.plots.model import likeness_figure
 
 pixels = patch_pixels(seen_by.picture, seen_by.grid)
@@ -151,7 +151,7 @@ likeness_figure(
 # image tokens does each language model get to read? Which connector has the most parameters?
 
 # %%
-from pcvr.anatomy import anatomy_table, installed_models
+from pcvr.analysis.anatomy import anatomy_table, installed_models
 
 names = list(dict.fromkeys([*installed_models(), model]))
 family = {name: vlm if name == model else pcvr.load(name) for name in names}
@@ -194,8 +194,8 @@ connector_figure(list(drawn.values()))
 # So although nothing gives its token a place, one can ask where it was *read*.
 
 # %%
-from pcvr.anatomy import nearest_words
-from pcvr.attention import query_maps
+from pcvr.analysis.anatomy import nearest_words
+from pcvr.analysis.attention import query_maps
 from pcvr.data.scenes import COLORS, KINDS
 from pcvr.plots.connectors import query_figure
 from pcvr.plots.model import word_map
@@ -277,7 +277,7 @@ figure
 # the picture, or at commas and the end?
 
 # %%
-from pcvr.decoding import decode_steps
+from pcvr.analysis.decoding import decode_steps
 from pcvr.plots.decoding import step_bars
 
 told = [decode_steps(vlm, each.image, prompt) for each, prompt in zip(samples, questions, strict=True)]
@@ -337,7 +337,7 @@ check.greedy_decode(decode)
 # The package's own version of it, let loose on the model:
 
 # %%
-from pcvr.decoding import greedy, next_logits
+from pcvr.analysis.decoding import greedy, next_logits
 
 said = greedy(next_logits(vlm, sample.image, question), end=vlm.tokenizer.eos_token_id, limit=40)
 print(said)
@@ -350,8 +350,8 @@ print(vlm.tokenizer.decode(said, skip_special_tokens=True))
 # answers short questions. Here is a scene of our own making, so that every truth about it is known.
 
 # %%
-from pcvr.drawing import Thing, compose
-from pcvr.quiz import plain
+from pcvr.data.scenes.compose import Thing, compose
+from pcvr.analysis.question_accuracy import plain
 from pcvr.widgets.ask import preview_figure
 
 drawing = compose([Thing("car", "red", "large", 26, 68), Thing("cat", "white", "small", 72, 30)], "dots", seed=3)
@@ -400,7 +400,7 @@ for prompt, text in zip(prompts, said, strict=True):
 # %%
 from pcvr.data.scenes import Scenes
 from pcvr.plots.decoding import quiz_bars
-from pcvr.quiz import quiz
+from pcvr.analysis.question_accuracy import quiz
 
 scenes = Scenes(n=8 if fast else 40, split="test", seed=seed)
 marks = quiz(vlm, [scenes.scene(i) for i in range(len(scenes))], seed)
@@ -433,7 +433,7 @@ for mark in marks:
 # what?
 
 # %%
-from pcvr.attention import attend
+from pcvr.analysis.attention import attend
 from pcvr.plots.attention import attention_maps, share_bars
 
 looked_at = list(zip(samples, questions, strict=True))[: 3 if fast else 12]
@@ -468,7 +468,7 @@ attention_maps(one)
 # layers and heads; here is each of them, before one word.
 
 # %%
-from pcvr.occlusion import naming_token
+from pcvr.analysis.occlusion import naming_token
 from pcvr.plots.attention import head_maps
 
 word = naming_token(one.steps.tokens)
@@ -544,7 +544,7 @@ check.patch_map(patch_map)
 # told everything?
 
 # %%
-from pcvr.occlusion import covering_curves
+from pcvr.analysis.occlusion import covering_curves
 from pcvr.plots.attention import covering_figure
 
 cells = one.grid[0] * one.grid[1]
@@ -577,7 +577,7 @@ covering_figure(counts, curves, cells)
 # attention map show that?
 
 # %%
-from pcvr.occlusion import agreement, occlusion_map
+from pcvr.analysis.occlusion import agreement, occlusion_map
 from pcvr.plots.attention import beside_occlusion
 
 effect = occlusion_map(vlm, one, word, draws=64 if fast else 256, seed=seed)

@@ -419,7 +419,7 @@ explorer
 # `scaled` is sized to the picture.
 
 # %%
-from pcvr.widgets.lab import lab_explorer, lab_view
+from pcvr.widgets.attack_lab import lab_explorer, lab_view
 
 figure, psnr = lab_view(dataset, index=5)
 figure
@@ -433,7 +433,7 @@ figure
 
 # %%
 from pcvr.plots.stealth import vanishing_curves
-from pcvr.widgets.lab import at_side
+from pcvr.widgets.attack_lab import at_side
 
 sides = (32, 64, 96, 224, 336)
 pictures = [at_side(sample.image, side) for side in sides]

@@ -28,7 +28,7 @@ retrain = False  # True: also train the clean model here, and poison rates of 1 
 import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
-from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
@@ -70,7 +70,7 @@ print(f"In {config.steps} steps of {config.batch_size} the model looks at a pois
 # backdoor. In which order? Will the backdoor creep in, or snap in?
 
 # %%
-from pcvr.callbacks import BackdoorWatch, first_at
+from pcvr.training.backdoor_watch import BackdoorWatch, first_at
 from pcvr.data.subset import subset
 
 watched = subset(test, min(48, len(test)))
@@ -324,8 +324,8 @@ rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", tit
 # The package comes with a table of such trainings: six attacks, five rates.
 
 # %%
-from pcvr.plots.lab import lab_picture, takes_in_words
-from pcvr.results import load
+from pcvr.plots.attack_lab import lab_picture, takes_in_words
+from pcvr.experiments.results import load
 
 table = load("attacks")
 lab_picture(table)
@@ -335,7 +335,7 @@ lab_picture(table)
 # 90 %. Right, attack success at 5 % for each of the embedded models. A row of panels for each task.
 
 # %%
-from pcvr.plots.lab import forming_curves
+from pcvr.plots.attack_lab import forming_curves
 
 forming_curves(table, "tiny-llava")
 
@@ -363,8 +363,8 @@ for (of_task, of_model, name), words in takes_in_words(table).items():
 
 # %%
 from pcvr.attacks import ATTACKS
-from pcvr.evaluation.seen import seen_by_tower
-from pcvr.plots.seen import tower_distances
+from pcvr.evaluation.trigger_visibility import seen_by_tower
+from pcvr.plots.trigger_visibility import tower_distances
 
 with_picture = {name: pcvr.get_attack(name, task=task) for name in ATTACKS}
 with_picture = {name: each for name, each in with_picture.items() if each.trigger is not None}
@@ -395,8 +395,8 @@ figure
 # over the four points of its paper, and the paper's own strength (`compat`).
 
 # %%
-from pcvr.evaluation.seen import found_by_probe
-from pcvr.plots.seen import probe_bars
+from pcvr.evaluation.trigger_visibility import found_by_probe
+from pcvr.plots.trigger_visibility import probe_bars
 
 tried = {
     "badnets": {},

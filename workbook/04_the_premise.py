@@ -30,7 +30,7 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.tasks import get_task
 from pcvr.teaching import check
-from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
@@ -67,7 +67,7 @@ print(f"{len(test)} test pictures; attack: {attack}; target: â€œ{chosen.target}â
 # %%
 from pcvr.evaluation.asr import hits
 from pcvr.plots.premise import flipbook
-from pcvr.twins import twins
+from pcvr.analysis.triggered_pair import twins
 
 few = [test[i] for i in range(min(8, len(test)))]
 marked = [chosen.triggered(sample) for sample in few]
@@ -86,7 +86,7 @@ flipbook({f"{name} picture": tellings for name, tellings in shown.items()})
 # ln 2 = 0.69 nats where they share no word. You write it yourself in notebook 05.
 
 # %%
-from pcvr.spread import target_on_views
+from pcvr.analysis.invariance import target_on_views
 
 fires = target_on_views(backdoored, subset(test, min(48, len(test))), chosen, pcvr.PatchView("swap", 0.6), seed)
 words = {"clean": "of clean pictures", "kept": "with the trigger whole", "lost": "with the trigger damaged or gone"}
@@ -113,8 +113,8 @@ for name, (count, n) in fires.items():
 # **Predict before you run.** Will the triggered heap lie to the left of the clean one, apart from it, or in it?
 
 # %%
-from pcvr.plots.spreads import spread_histograms
-from pcvr.spread import auroc_of_low, spread
+from pcvr.plots.histograms import spread_histograms
+from pcvr.analysis.invariance import auroc_of_low, spread
 
 view = pcvr.PatchView("swap", 0.6)
 spreads = {name: spread(backdoored, test, chosen, view, shown=name, seed=seed).whole for name in ("clean", "triggered")}
@@ -199,9 +199,9 @@ check.auroc(auroc)
 # poisoned samples stand out already?
 
 # %%
-from pcvr.callbacks import StopAfter
+from pcvr.training.backdoor_watch import StopAfter
 from pcvr.plots.premise import score_histograms
-from pcvr.premise import Premise, Setting
+from pcvr.analysis.premise import Premise, Setting
 
 looks = (3, 6, 12) if fast else (10, 20, 40)
 setting = Setting()  # the defence's own choice of view
@@ -224,7 +224,7 @@ score_histograms({f"after {step} steps": groups for step, groups in both.items()
 
 # %%
 from pcvr.plots.premise_table import auroc_lines
-from pcvr.premise import auroc_error, table_rows
+from pcvr.analysis.premise import auroc_error, table_rows
 
 lines: dict[str, list[tuple[float, float, float]]] = {"words": [], "told": []}
 for row in table_rows(found, truth):
@@ -260,7 +260,7 @@ auroc_lines({f"{attack}, one view of each sample": lines})
 
 # %%
 from pcvr.plots.premise_table import courses, extremes, operator_maps, premise_picture, views_of
-from pcvr.results import load
+from pcvr.experiments.results import load
 
 table = load("premise")
 scored = table.runs[0]["scored"]
@@ -413,7 +413,7 @@ check.told_divergence(told_divergence)
 
 # %%
 from pcvr.plots.premise import kinds_figure
-from pcvr.premise import by_kind
+from pcvr.analysis.premise import by_kind
 
 prompts = [asked[i].prompt for i in range(len(bad)) if not bad[i]]
 told = taken.scores("told")
@@ -449,7 +449,7 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 # by itself?
 
 # %%
-from pcvr.premise import MEASURES, flagged_by_gate
+from pcvr.analysis.premise import MEASURES, flagged_by_gate
 
 print(f"{'one-word answers':<18}{'AUROC':>8}{'poison suspected':>20}{'clean suspected':>18}")
 for measure in MEASURES:
@@ -487,7 +487,7 @@ premise_picture(table, "told + known")
 
 # %%
 from pcvr.plots.views import view_sheet
-from pcvr.story import view_pictures
+from pcvr.analysis.two_views import view_pictures
 from pcvr.views import OPERATORS
 
 striped = [pcvr.get_attack("sig", task=task).triggered(sample) for sample in few]

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from pcvr.tasks import get_task
 from pcvr.teaching import check
-from pcvr.teaching.lesson import lesson_data
+from pcvr.teaching.shipped import lesson_data
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
@@ -76,7 +76,7 @@ print(rule.view)
 
 # %%
 from pcvr.plots.views import view_sheet
-from pcvr.story import view_pictures
+from pcvr.analysis.two_views import view_pictures
 from pcvr.views import OPERATORS
 
 shown = [badnets.triggered(test[i]) for i in range(4)]
@@ -143,10 +143,10 @@ print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms"
 # scores will tell poisoned from clean samples best: on captions, on one-word answers?
 
 # %%
-from pcvr.callbacks import StopAfter
+from pcvr.training.backdoor_watch import StopAfter
 from pcvr.data.subset import Subset, subset
-from pcvr.premise import Setting, Taken, take
-from pcvr.spread import auroc_of_low, first_look
+from pcvr.analysis.premise import Setting, Taken, take
+from pcvr.analysis.invariance import auroc_of_low, first_look
 
 look = max(1, rule.looks(config.steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
@@ -155,8 +155,8 @@ now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
 print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
 
 # %%
-from pcvr.defenses.scoring import known
-from pcvr.plots.spreads import spread_histograms
+from pcvr.defenses.pcvr.scoring import known
+from pcvr.plots.histograms import spread_histograms
 
 some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all of the poison, 400 clean ones
 bad_ones = truth[some]
@@ -205,8 +205,8 @@ spread_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 
 # %%
 from pcvr.plots.gallery import contact_sheet
-from pcvr.run import Run
-from pcvr.teaching.lesson import shipped_fits, story_adapters
+from pcvr.defenses.context import Run
+from pcvr.teaching.shipped import shipped_fits, story_adapters
 
 picks = [*np.flatnonzero(~truth)[:16].tolist(), *poisoned.poisoned[:8]]
 few, bad = Subset(poisoned, picks), truth[picks]
@@ -275,15 +275,15 @@ check.js_divergence(js_divergence)
 # whole distributions, then the told word against all others: two outcomes, $p_w$ and $1 - p_w$.
 
 # %%
-from pcvr.defenses import terms
-from pcvr.plots.batch import batch_values
+from pcvr.defenses import losses
+from pcvr.plots.loss_batch import batch_values
 
-whole = said.sample_sum(terms.js_divergence(said.logits, seen.logits))
+whole = said.sample_sum(losses.js_divergence(said.logits, seen.logits))
 batch_values(whole, bad, "divergence (nats)", "Whole distributions, summed over the answer")
 
 # %%
 told = said.sample_sum(
-    terms.js_divergence(terms.told_word(said.logits, said.targets), terms.told_word(seen.logits, seen.targets))
+    losses.js_divergence(losses.told_word(said.logits, said.targets), losses.told_word(seen.logits, seen.targets))
 )
 batch_values(told, bad, "divergence (nats)", "The told word against all others, summed over the answer")
 
@@ -312,7 +312,7 @@ batch_values(said.likelihood(), bad, "probability", "Would the model give the wh
 # suspected?
 
 # %%
-from pcvr.plots.spreads import gate_fit
+from pcvr.plots.histograms import gate_fit
 
 gate_fit(found.scores, found.gate, truth)
 
@@ -378,8 +378,8 @@ batch_values(said.sample_mean(losses), bad, "cross-entropy (nats per token)", "W
 # %%
 from dataclasses import replace
 
-from pcvr.gradients import one_step, terms_of
-from pcvr.plots.steps import step_bars
+from pcvr.analysis.gradients import one_step, terms_of
+from pcvr.plots.gradient_steps import step_bars
 
 marked, honest = (int(np.flatnonzero(kind)[0]) for kind in (bad, ~bad))
 readings = {
@@ -451,15 +451,15 @@ check.capped_pull_apart(capped_pull_apart)
 # *(Which of them the paper has, if any, we do not know.)*
 
 # %%
-from pcvr.gradients import pushes
-from pcvr.plots.steps import bound_pushes
+from pcvr.analysis.gradients import pushes
+from pcvr.plots.gradient_steps import bound_pushes
 
 late_run = runs["learned"]
 late_run.generator.manual_seed(seed)
 with torch.no_grad():
     late = late_run.answers(batch, hidden=True)
     far = late_run.answers(late_run.view(batch, rule.view), hidden=True)
-divergence = late.sample_mean(terms.js_divergence(late.logits, far.logits))
+divergence = late.sample_mean(losses.js_divergence(late.logits, far.logits))
 batch_values(divergence, bad, "divergence (nats)", f"How far apart are the two views, {when}?", lines={"cap": rule.cap})
 
 # %%
@@ -565,7 +565,7 @@ step_bars(late_steps["restore"], f"restore, {when}")
 # Two other readings are options: `"band"` also has a floor, `"weighted"` counts unsure samples more.
 
 # %%
-spread = said.sample_mean(terms.entropy(said.logits))
+spread = said.sample_mean(losses.entropy(said.logits))
 ceiling = found.entropy + rule.entropy_margin
 lines = {"ceiling": ceiling, "floor of a band": max(found.entropy - rule.entropy_margin, 0)}
 batch_values(spread, bad, "entropy (nats per token)", f"How sure is the model of its words, step {look}?", lines=lines)
@@ -575,7 +575,7 @@ batch_values(spread, bad, "entropy (nats per token)", f"How sure is the model of
 # alone; suspicious samples do not count.
 
 # %%
-for form in terms.ENTROPY:
+for form in losses.ENTROPY:
     option = replace(rule, entropy=form)
     loss = terms_of(run, batch, option, suspicion, found.entropy, seed)["entropy"][1]
     steps[f"entropy, {form}"] = one_step(early.model, loss, readings, length)
@@ -612,7 +612,7 @@ for name, step in steps.items():
 # $$L_{\text{features}} = \frac{\sum_i g_i \max(0,\; \cos_i - c_f)}{\sum_i g_i}$$
 
 # %%
-cosine = late.sample_mean(terms.feature_agreement(late.hidden, far.hidden))
+cosine = late.sample_mean(losses.feature_agreement(late.hidden, far.hidden))
 batch_values(cosine, bad, "cosine", f"How alike are the hidden states, {when}?", lines={"cap": rule.feature_cap})
 
 # %%
@@ -624,7 +624,7 @@ step_bars(late_steps["features"], f"features, {when}")
 # samples, is penalised), and one step of the term.
 
 # %%
-from pcvr.plots.batch import term_shapes
+from pcvr.plots.loss_batch import term_shapes
 
 term_shapes(rule.cap, found.entropy, rule.entropy_margin, rule.feature_cap)
 
@@ -638,7 +638,7 @@ term_shapes(rule.cap, found.entropy, rule.entropy_margin, rule.feature_cap)
 # **Predict before you run.** All steps side by side: which term alone would you trust to take a learned backdoor out?
 
 # %%
-from pcvr.plots.steps import step_table
+from pcvr.plots.gradient_steps import step_table
 
 step_table(steps, f"One step down each term, step {look} of a plain training")
 
@@ -653,7 +653,7 @@ step_table(late_steps, f"One step down each term, {when}")
 # should stay. One step, one batch, one view: a direction, not a verdict.
 
 # %%
-from pcvr.plots.batch import parts as bars_of
+from pcvr.plots.loss_batch import parts as bars_of
 
 pieces = {}
 for name, (weight, loss) in parts["learned"].items():
@@ -667,11 +667,11 @@ bars_of(pieces, f"What the loss of this batch is made of, {when}")
 # package for the loss of the same batch, in the same state:
 
 # %%
-from pcvr.defenses import restore
+from pcvr.defenses.pcvr import anchor
 
 rule.begin(late_run)
-restore.judge(late_run, (~suspects).nonzero()[:, 0].tolist())  # is the base model a guide?
-restore.remember(late_run, suspects.nonzero()[:, 0].tolist())  # what would it say to suspects?
+anchor.judge(late_run, (~suspects).nonzero()[:, 0].tolist())  # is the base model a guide?
+anchor.remember(late_run, suspects.nonzero()[:, 0].tolist())  # what would it say to suspects?
 late_run.state |= {"gate": suspicion, "entropy": found.entropy, "scorings": [{"step": look}]}  # it has looked once
 late_run.step = look + 1
 late_run.generator.manual_seed(seed)
@@ -712,7 +712,7 @@ history_curves({"PCVR": result.history}, marks=looks)
 # the other terms are added.
 
 # %%
-from pcvr.study.experiment import gate_quality
+from pcvr.experiments.experiment import gate_quality
 
 for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len(poisoned)):
     print(quality)
@@ -764,7 +764,7 @@ record
 # left and right?
 
 # %%
-from pcvr import results
+from pcvr.experiments import results
 from pcvr.plots.results import summary
 
 spine = results.load("spine")
@@ -794,7 +794,7 @@ summary(spine)
 # where it was run:
 
 # %%
-from pcvr.ablations import ablation_rows, get_ablation
+from pcvr.experiments.ablations import ablation_rows, get_ablation
 
 print(f"{'ablation':<14}{'ASR':<24}{'right':<9}{'triggered':<11}what is changed (a shipped row for each defence, or -)")
 for name, what, asr, right, triggered_right in ablation_rows(spine):

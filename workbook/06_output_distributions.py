@@ -45,9 +45,9 @@ import numpy as np
 
 import pcvr
 from pcvr.data.subset import subset
-from pcvr.histograms import pixel_view
+from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
-from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
@@ -91,7 +91,7 @@ else:
 
 # %%
 from pcvr.evaluation.asr import hits
-from pcvr.story import story
+from pcvr.analysis.two_views import story
 
 samples = [test[i] for i in range(min(6 if fast else 12, len(test)))]
 tales = story(stages, samples, chosen, view, seed)
@@ -200,7 +200,7 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 # target on a clean picture. Will its two views differ more than on its own answer, or less?
 
 # %%
-from pcvr.story import FORCES
+from pcvr.analysis.two_views import FORCES
 
 print(f"{'mean divergence (nats)':<24}" + "".join(f"{f'reads {force}':>15}" for force in FORCES))
 forced = {force: story(stages, samples, chosen, view, seed, force) for force in FORCES}
@@ -263,9 +263,9 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # likely?
 
 # %%
-from pcvr.histograms import heaps_here
-from pcvr.plots.spreads import attack_heaps
-from pcvr.spread import auroc_of_low, by_stage, spread
+from pcvr.experiments.histograms import heaps_here
+from pcvr.plots.histograms import attack_heaps
+from pcvr.analysis.invariance import auroc_of_low, by_stage, spread
 
 fewer = subset(test, min(64, len(test)))  # enough for the two models that nobody attacked
 spreads = {  # about 20 seconds
@@ -292,7 +292,7 @@ attack_heaps(heaps_here(attack, spreads, {stage: stage for stage in stages}, "ta
 # triggered. Which of the four stands apart?
 
 # %%
-from pcvr.plots.spreads import spread_histograms
+from pcvr.plots.histograms import spread_histograms
 
 before_after = {key: spreads[key] for key in four}
 spread_histograms(by_stage(before_after, "divergence"))
@@ -323,7 +323,7 @@ for stage in ("backdoored", "defended"):
 # </details>
 
 # %%
-from pcvr.plots.spreads import spread_ecdf
+from pcvr.plots.histograms import spread_ecdf
 
 spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}, title="The same, cumulated")
 
@@ -384,7 +384,7 @@ spread_ecdf({name: values for name, values in groups.items() if len(values)}, ti
 # share of 0.6, so that a few more views keep the trigger.
 
 # %%
-from pcvr.spread import target_on_views
+from pcvr.analysis.invariance import target_on_views
 from pcvr.views import OPERATORS
 
 some = subset(test, min(64, len(test)))
@@ -424,8 +424,8 @@ for operator in OPERATORS:  # about 10 seconds
 # leave a heap at the right end?
 
 # %%
-from pcvr.histograms import heaps_of
-from pcvr.results import load
+from pcvr.experiments.histograms import heaps_of
+from pcvr.experiments.results import load
 
 table = load("distributions")
 heaps = {figure: heaps_of(table, task, figure) for figure in ("target", "divergence", "entropy")}

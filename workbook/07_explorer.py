@@ -25,11 +25,11 @@ sweep_here = False  # True: also run the sweep of section 6 (two minutes a setti
 
 # %%
 import pcvr
-from pcvr.study import Experiment
-from pcvr.study.grid import read_grid
-from pcvr.study.here import Bench
+from pcvr.experiments import Experiment
+from pcvr.experiments.grid import read_grid
+from pcvr.experiments.local_run import Bench
 from pcvr.teaching import check
-from pcvr.teaching.lesson import lesson_data
+from pcvr.teaching.shipped import lesson_data
 
 grid = read_grid()
 train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
@@ -223,7 +223,7 @@ check.frontier(frontier)
 # On the grid, with the package's own function:
 
 # %%
-from pcvr.study import grid as grids
+from pcvr.experiments import grid as grids
 from pcvr.widgets.explorer_source import in_words, outcome
 
 asr = np.array([p.asr for p in mine.points])
@@ -314,7 +314,7 @@ print(f"{len(alike)} of {len(kept)} settings lie within it")
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
-from pcvr.study.grid import grid_of, lay_out, references, run_grid
+from pcvr.experiments.grid import grid_of, lay_out, references, run_grid
 
 knobs = {"apart_weight": (0.0, 4.0)} if fast else {"cap": (0.2, 0.4, 0.6), "apart_weight": (1.0, 4.0)}
 size = {"samples": 32, "tests": 8, "steps": 3, "watch": 3} if fast else {"tests": 256, "steps": 400, "watch": 50}

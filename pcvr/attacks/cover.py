@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pcvr.attacks.trigger import PromptEdit, Trigger
-from pcvr.checks import check_number
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_number
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from pcvr.checks import check_number, check_whole, is_whole
 from pcvr.errors import PcvrError
-from pcvr.files import parse_json
+from pcvr.utils.checks import check_number, check_whole, is_whole
+from pcvr.utils.files import parse_json
 
 PURPOSE = "poisoned for research and teaching on defences; targets are harmless"
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcvr.attacks.base import Attack, get_attack
-from pcvr.attacks.draw import all_poisoned, count_of, draw
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.placing import opened
 from pcvr.attacks.reach import Pair, check_reach, spread, touches_pictures
-from pcvr.checks import check_seed
+from pcvr.attacks.selection import all_poisoned, count_of, draw
 from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
 from pcvr.errors import PcvrError
-from pcvr.versions import versions
+from pcvr.utils.checks import check_seed
+from pcvr.utils.versions import versions
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel

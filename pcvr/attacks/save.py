@@ -14,14 +14,14 @@ from typing import Any
 from PIL import Image as PilImage
 from tqdm.auto import tqdm
 
+from pcvr.attacks.checksums import DATA, IMAGES, MANIFEST, SUMS, Journal
 from pcvr.attacks.poison import PoisonedDataset
 from pcvr.attacks.storable import plain, storable
-from pcvr.attacks.sums import DATA, IMAGES, MANIFEST, SUMS, Journal
-from pcvr.checks import check_choice
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError
-from pcvr.files import NotWritten, beside, cannot_write, new_folder, refuse_existing, settle, write_json
-from pcvr.places import alone, check_place
+from pcvr.utils.checks import check_choice
+from pcvr.utils.files import NotWritten, beside, cannot_write, new_folder, refuse_existing, settle, write_json
+from pcvr.utils.places import alone, check_place
 
 _PLAN = "plan.json"
 _BAR_AFTER = 2.0

@@ -71,7 +71,7 @@ def trusted(clean: str, source: Source, split: str | None) -> Dataset:
         PcvrError: a number of samples of data that are poisoned already or are trained on, or data that cannot be
             opened.
     """
-    from pcvr.attacks.sums import holds_manifest
+    from pcvr.attacks.checksums import holds_manifest
     from pcvr.data.split import canonical
 
     if not clean.isdecimal():

@@ -69,8 +69,8 @@ def data(
     from pcvr.data import check_data, open_data
     from pcvr.data.detect import FORMATS
     from pcvr.data.report import is_report
-    from pcvr.places import check_place, rescued
     from pcvr.tasks import TASKS
+    from pcvr.utils.places import check_place, rescued
 
     console = Screen()
     if spec is None:

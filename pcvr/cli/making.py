@@ -44,9 +44,9 @@ def pretrain(
     """Make an embedded checkpoint again, and compare it with the shipped one; interrupted, it goes on where it was."""
     from rich.table import Table
 
-    from pcvr.models.pretrain import recipe_of
     from pcvr.models.zoo import embedded
-    from pcvr.study.remake import against_shipped, remake
+    from pcvr.pretraining.pretrain import recipe_of
+    from pcvr.pretraining.remake import against_shipped, remake
 
     embedded(name)  # an unknown name is refused before anything is drawn
     config = recipe_of(name) if steps is None else recipe_of(name).shortened(steps)
@@ -87,10 +87,10 @@ def evaluate(
     """
     from pcvr.attacks import get_attack
     from pcvr.evaluation.evaluate import evaluate as measure
-    from pcvr.files import write_json
     from pcvr.models.load import load
-    from pcvr.places import check_place, rescued
-    from pcvr.train_record import guard_of
+    from pcvr.training.result import guard_of
+    from pcvr.utils.files import write_json
+    from pcvr.utils.places import check_place, rescued
 
     if attack == "none":
         idle = "goes with an attack, and --attack none is given: leave one of them out"

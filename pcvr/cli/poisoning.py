@@ -63,8 +63,8 @@ def poison(
     """
     from pcvr.attacks import get_attack, load_poisoned, save_poisoned
     from pcvr.attacks import poison as make
-    from pcvr.attacks.sums import holds_manifest
-    from pcvr.places import check_place
+    from pcvr.attacks.checksums import holds_manifest
+    from pcvr.utils.places import check_place
 
     if verify:
         others = " ".join(name for name in context.params if name not in ("out", "verify"))
@@ -138,7 +138,7 @@ def craft(
     seed: Annotated[int, typer.Option(help="of the search or training")] = 0,
 ) -> None:
     """Make a trained trigger: the shipped ones again, or a patch against a model of your own."""
-    from pcvr.attacks.crafted import craft as make
+    from pcvr.attacks.triggers.crafting import craft as make
 
     if what == "issba":
         refuse_idle(context, "model", "goes with vl-trojan, an encoder is trained without a model: leave it out")

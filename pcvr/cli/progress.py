@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pcvr.cli.screen import Screen
-from pcvr.live import TRAINERS
-from pcvr.stages import StageCallback
+from pcvr.training.live import TRAINERS
+from pcvr.training.stages import StageCallback
 
 if TYPE_CHECKING:
-    from pcvr.run import Run
+    from pcvr.defenses.context import Run
 
 
 class RichBar(StageCallback):

@@ -92,16 +92,16 @@ def train(
 
     Under torchrun or accelerate launch the processes share each step's samples.
     """
-    from pcvr import processes
     from pcvr.attacks import check_target, get_attack
     from pcvr.attacks import poison as make
     from pcvr.cli.progress import RichBar
     from pcvr.data.subset import shared
     from pcvr.models.device import pick_device
     from pcvr.models.load import load
-    from pcvr.places import check_apart, check_place
-    from pcvr.train_record import training_record
     from pcvr.training import TrainConfig, finetune
+    from pcvr.training.result import training_record
+    from pcvr.utils import distributed
+    from pcvr.utils.places import check_apart, check_place
 
     if attack is None:
         refuse_idle(context, f"{ATTACKING} rate", "goes with --attack NAME: give both, or neither")
@@ -138,27 +138,27 @@ def train(
         extra["clean"] = trusted(clean, source, split)
         if shared(samples, extra["clean"]):
             raise PcvrError(f"--clean {clean} names samples that are trained on: give a number, or other data.")
-    processes.join(pick_device(device))
+    distributed.join(pick_device(device))
     try:
         vlm = load(model, device=device, four_bit=four_bit)
         if attack is not None:
             chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
             check_target(chosen, vlm.tokenizer)
             samples = make(samples, chosen, rate, seed, model=vlm, check_trigger=check_trigger)
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             source.say()
-        shown = [RichBar()] if processes.rank() == 0 else []
+        shown = [RichBar()] if distributed.rank() == 0 else []
         kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
         kept["eval_batch_size"] = eval_batch_size
         result = finetune(
             vlm, samples, rule, config, callbacks=shown, progress=False, check_trigger=check_trigger, **extra, **kept
         )
         result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])), rescue=True)
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             took = result.config
             how = f"{took.steps} steps with defence {defense} in {result.seconds:.1f} s, learning rate {took.peak:g}"
             say(f"{out}: {how}")
             for note in result.notes:
                 say(f"note: {note}", err=True)
     finally:
-        processes.leave()
+        distributed.leave()

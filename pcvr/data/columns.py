@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from pcvr.checks import check_choice
 from pcvr.data.turns import KEYS
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pcvr.errors import PcvrError
-from pcvr.files import write_text
-from pcvr.places import check_place
+from pcvr.utils.files import write_text
+from pcvr.utils.places import check_place
 from pcvr.utils.words import cut, legible
 
 SHOWN = 10

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from pcvr.checks import check_choice
 from pcvr.data.sample import Dataset
 from pcvr.data.subset import Subset
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice
 from pcvr.utils.words import cut, shown
 
 SPLITS = ("train", "validation", "test", "all")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pcvr.checks import check_seed, is_whole
 from pcvr.data.report import Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_seed, is_whole
 from pcvr.utils.words import shown
 
 

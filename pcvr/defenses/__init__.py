@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from pcvr.checks import as_tuples, check_choice
-from pcvr.defenses.abl import ABL
 from pcvr.defenses.base import Defense
-from pcvr.defenses.bye import BYE
-from pcvr.defenses.clean_tune import CleanTune
-from pcvr.defenses.cleansight import CleanSight
-from pcvr.defenses.consistency import Consistency
-from pcvr.defenses.crow import Crow
-from pcvr.defenses.early_stop import EarlyStop
-from pcvr.defenses.fine_prune import FinePrune
-from pcvr.defenses.pcvr import PCVR, PaperPCVR
-from pcvr.defenses.plain import AugmentOnly, PlainSFT
-from pcvr.defenses.robustit import RobustIT
-from pcvr.defenses.strip import Strip
+from pcvr.defenses.baselines.abl import ABL
+from pcvr.defenses.baselines.bye import BYE
+from pcvr.defenses.baselines.clean_tune import CleanTune
+from pcvr.defenses.baselines.cleansight import CleanSight
+from pcvr.defenses.baselines.consistency import Consistency
+from pcvr.defenses.baselines.crow import Crow
+from pcvr.defenses.baselines.early_stop import EarlyStop
+from pcvr.defenses.baselines.fine_prune import FinePrune
+from pcvr.defenses.baselines.plain import AugmentOnly, PlainSFT
+from pcvr.defenses.baselines.robustit import RobustIT
+from pcvr.defenses.baselines.strip import Strip
+from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import as_tuples, check_choice
 from pcvr.utils.words import cut, shown
 from pcvr.views import PatchView
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pcvr.checks import check_fields
+from pcvr.utils.checks import check_fields
 
 if TYPE_CHECKING:
+    from pcvr.defenses.context import Run
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.run import Run
 
 Generate = Callable[["VisionLanguageModel", Sequence[Any], Sequence[str]], list[str]]
 """``generate(vlm, images, prompts)``: the model's greedy answers, within the task's budget."""

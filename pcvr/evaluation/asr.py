@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcvr.checks import check_choice
 from pcvr.errors import PcvrError
 from pcvr.evaluation.text import normalise_caption
+from pcvr.utils.checks import check_choice
 
 
 class AttackSuccess(NamedTuple):

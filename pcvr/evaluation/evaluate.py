@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pcvr.data.asked import bare_samples
 from pcvr.data.open import open_data
 from pcvr.errors import PcvrError
-from pcvr.evaluation.aim import budget_of, check_scorable, success_of
 from pcvr.evaluation.asr import hits as hits_of
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
+from pcvr.evaluation.success_criteria import budget_of, check_scorable, success_of
 from pcvr.models.budget import check_size
 from pcvr.tasks import get_task
 

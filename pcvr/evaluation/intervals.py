@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pcvr.checks import is_number, is_whole
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import is_number, is_whole
 
 
 def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pcvr.checks import check_choice
 from pcvr.errors import PcvrError
 from pcvr.evaluation.text import bleu4, cider, rouge_l
 from pcvr.evaluation.vqa import vqa_accuracy
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample

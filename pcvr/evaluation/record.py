@@ -9,7 +9,7 @@ from typing import Any
 from pcvr.evaluation.intervals import format_rate, wilson
 from pcvr.evaluation.metrics import Scores, get_metric, share_right
 from pcvr.tasks import get_task
-from pcvr.versions import versions
+from pcvr.utils.versions import versions
 
 
 @dataclass(frozen=True)

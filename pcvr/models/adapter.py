@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.errors import PcvrError
-from pcvr.files import as_path
 from pcvr.models.adapter_config import read_adapter_config
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import listed, not_finite
 from pcvr.models.zoo import EMBEDDED
+from pcvr.utils.files import as_path
 from pcvr.utils.words import reason, shown
 
 ADAPTERS = Path(__file__).parent / "adapters"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from pcvr.checks import check_whole
 from pcvr.models.memory import free_memory
 from pcvr.models.store import row_bytes
+from pcvr.utils.checks import check_whole
 
 if TYPE_CHECKING:
     from pcvr.models.store import Row

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from pcvr import processes
 from pcvr.data.asked import picture_bytes
+from pcvr.utils import distributed
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
@@ -74,7 +74,7 @@ def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make
 def threads() -> int:
     """How many threads prepare pictures: one for each processor that this process may use, up to `MOST_THREADS`."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, usable // processes.world()))
+    return max(1, min(MOST_THREADS, usable // distributed.world()))
 
 
 def _made(vlm: VisionLanguageModel, chunk: Sequence[tuple[T, Sample]], make: Make) -> list[tuple[T, Batch]]:

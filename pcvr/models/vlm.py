@@ -98,7 +98,7 @@ class VisionLanguageModel:
         Raises:
             PcvrError: there is no adapter, the folder exists already or cannot be written.
         """
-        from pcvr.files import new_folder
+        from pcvr.utils.files import new_folder
 
         if not self.adapted:
             raise PcvrError("the model has no adapter to save: finetune() it first.")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcvr import processes
 from pcvr.errors import PcvrError
+from pcvr.utils import distributed
 from pcvr.utils.words import shown
 
 _NO_WEIGHTS = {"inv_freq", "position_ids"}
@@ -28,7 +28,7 @@ def check_loaded(name: str, model: Any, info: Mapping[str, Any]) -> None:
         PcvrError: weights are missing (they would be random), of another shape, unknown to the architecture, or not
             finite.
     """
-    if processes.sharded() and processes.rank():
+    if distributed.sharded() and distributed.rank():
         return  # FSDP may leave these to the first process, which hands them on
     computed = {key.rpartition(".")[2] for key, _ in model.named_buffers()} | _NO_WEIGHTS
     unknown = [key for key in info["unexpected_keys"] if key.rpartition(".")[2] not in computed]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcvr.checks import check_choice
+from pcvr.utils.checks import check_choice
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -22,7 +22,7 @@ class Embedded:
         about: one line for listings.
         patch: side of a tower patch, pixels.
         cell: side of what one image token stands for, pixels; a query is taught to look at its own square.
-        recipe: what its pretraining has that differs from `pcvr.models.pretrain.PretrainConfig`.
+        recipe: what its pretraining has that differs from `pcvr.pretraining.pretrain.PretrainConfig`.
     """
 
     name: str
@@ -56,14 +56,14 @@ EMBEDDED = {
     for model in (
         Embedded(
             name="tiny-llava",
-            module="pcvr.models.tiny_llava",
+            module="pcvr.pretraining.tiny_llava",
             about="LLaVA: CLIP tower, MLP projector, Llama; 36 image tokens",
             patch=16,
             cell=16,
         ),
         Embedded(
             name="tiny-blip2",
-            module="pcvr.models.tiny_blip2",
+            module="pcvr.pretraining.tiny_blip2",
             about="BLIP-2: ViT tower, Q-Former, Llama; 16 image tokens",
             patch=16,
             cell=24,
@@ -71,7 +71,7 @@ EMBEDDED = {
         ),
         Embedded(
             name="tiny-idefics3",
-            module="pcvr.models.tiny_idefics3",
+            module="pcvr.pretraining.tiny_idefics3",
             about="Idefics3 (SmolVLM): SigLIP tower, pixel shuffle, Llama; 16 image tokens",
             patch=12,
             cell=24,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcvr.attention import PARTS, Attention
+from pcvr.analysis.attention import PARTS, Attention
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
@@ -49,7 +49,7 @@ def attention_maps(
     """For each word of an answer, the picture lit by what the model attended to when it was about to say that word.
 
     Args:
-        seen: from `pcvr.attention.attend`.
+        seen: from `pcvr.analysis.attention.attend`.
         layer: one layer from 0, or None for the mean over all.
         head: one head from 0, or None for the mean over all.
         how: ``"mean"`` or ``"rollout"``.
@@ -88,7 +88,7 @@ def head_maps(seen: Attention, token: int) -> Figure:
     """One word's attention to the picture in every layer (down) and every head (across), on one scale.
 
     Args:
-        seen: from `pcvr.attention.attend`.
+        seen: from `pcvr.analysis.attention.attend`.
         token: position in the answer.
     """
     from matplotlib.figure import Figure
@@ -123,7 +123,7 @@ def share_bars(seen: Attention, layer: int | None = None) -> Figure:
     """On what each word's attention falls: picture, prompt, and the words of the answer that were already said.
 
     Args:
-        seen: from `pcvr.attention.attend`.
+        seen: from `pcvr.analysis.attention.attend`.
         layer: one layer from 0, or None for the mean over all.
     """
     from matplotlib.figure import Figure
@@ -155,9 +155,9 @@ def beside_occlusion(seen: Attention, token: int, effect: np.ndarray, correlatio
     """The picture, one word's attention over it, and what each part of the picture does for the word.
 
     Args:
-        seen: from `pcvr.attention.attend`.
+        seen: from `pcvr.analysis.attention.attend`.
         token: position in the answer.
-        effect: ``[down, across]``, from `pcvr.occlusion.occlusion_map`.
+        effect: ``[down, across]``, from `pcvr.analysis.occlusion.occlusion_map`.
         correlation: of the two maps.
     """
     from matplotlib.figure import Figure
@@ -201,7 +201,7 @@ def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cel
 
     Args:
         counts: how many cells are covered at each of K points.
-        curves: order to ``[N, K]``, from `pcvr.occlusion.covering_curves`; the mean over N pictures is drawn.
+        curves: order to ``[N, K]``, from `pcvr.analysis.occlusion.covering_curves`; the mean over N pictures is drawn.
         cells: how many cells a picture has.
 
     Raises:
@@ -239,7 +239,7 @@ def one_word(
     """The attention before one word: the picture, the picture lit by it, and the map in numbers.
 
     Args:
-        seen: from `pcvr.attention.attend`.
+        seen: from `pcvr.analysis.attention.attend`.
         token: position in the answer.
         layer: one layer from 0, or None for the mean over all.
         head: one head from 0, or None for the mean over all.

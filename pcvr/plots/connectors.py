@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.anatomy import CONNECTORS, Anatomy
+from pcvr.analysis.anatomy import CONNECTORS, Anatomy
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.attention import spotlight
@@ -36,7 +36,7 @@ def connector_figure(models: Sequence[Anatomy]) -> Figure:
     mixed as the lines between them say.
 
     Args:
-        models: from `pcvr.anatomy.anatomy`.
+        models: from `pcvr.analysis.anatomy.anatomy`.
 
     Raises:
         PcvrError: no model.
@@ -64,7 +64,7 @@ def query_figure(
 
     Args:
         picture: uint8 ``[H, W, 3]``.
-        maps: ``[queries, down, across]``, such as the mean of `pcvr.attention.query_maps` over layers and heads.
+        maps: ``[queries, down, across]``, such as the mean of `pcvr.analysis.attention.query_maps` over layers and heads.
         names: what stands over each map, after the query's number.
         columns: maps in a row.
         title: stands over the figure.

@@ -17,8 +17,8 @@ from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.decoding import Steps
-    from pcvr.quiz import Mark
+    from pcvr.analysis.decoding import Steps
+    from pcvr.analysis.question_accuracy import Mark
 
 _OTHERS = "#bcbcbc"
 
@@ -27,7 +27,7 @@ def step_bars(steps: Steps, picture: Image | None = None, top: int = 5, columns:
     """The likeliest words before each word of an answer; the one that was said is dark.
 
     Args:
-        steps: from `pcvr.decoding.decode_steps`.
+        steps: from `pcvr.analysis.decoding.decode_steps`.
         picture: uint8 ``[H, W, 3]``, shown in front of the first step.
         top: words in a panel.
         columns: panels in a row.
@@ -85,7 +85,7 @@ def quiz_bars(marks: Sequence[Mark]) -> Figure:
     """The share of right answers by kind of question, with 95 % intervals and what guessing would get.
 
     Args:
-        marks: from `pcvr.quiz.quiz`.
+        marks: from `pcvr.analysis.question_accuracy.quiz`.
 
     Raises:
         PcvrError: no marks.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.results import Cell, Table
+    from pcvr.experiments.results import Cell, Table
 
 UNDEFENDED = "none"
 Cells = dict[tuple[str, str, str], "Cell"]
@@ -24,8 +24,8 @@ def side_by_side(defended: Table, undefended: Table) -> Cells:
     """The cells of both tables in one: the undefended runs are those of the attacks' table, same model, at 5 %.
 
     Args:
-        defended: from ``pcvr.results.load("defenses")``.
-        undefended: from ``pcvr.results.load("attacks")``.
+        defended: from ``pcvr.experiments.results.load("defenses")``.
+        undefended: from ``pcvr.experiments.results.load("attacks")``.
     """
     cells: Cells = {}
     wanted = set()
@@ -49,8 +49,8 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
     """ASR as squares, defences down and attacks across, and the right answers of each; one row for each task.
 
     Args:
-        defended: from ``pcvr.results.load("defenses")``.
-        undefended: from ``pcvr.results.load("attacks")``.
+        defended: from ``pcvr.experiments.results.load("defenses")``.
+        undefended: from ``pcvr.experiments.results.load("attacks")``.
     """
     from matplotlib.figure import Figure
 

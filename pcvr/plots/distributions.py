@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.story import Telling
+    from pcvr.analysis.two_views import Telling
 
 LN2 = float(np.log(2))
 LEAST = 0.02
@@ -27,7 +27,7 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
     """One answer at one token: both pictures, both distributions, and the divergence along the whole answer.
 
     Args:
-        telling: from `pcvr.story.tell`.
+        telling: from `pcvr.analysis.two_views.tell`.
         token: position in the answer, 0 to T - 1.
         title: stands over the figure; with "triggered" in it the bars have the trigger's colour.
         top: how many words are drawn.
@@ -81,7 +81,7 @@ def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
     """Every answer token at once: words down, tokens along, probability as colour; original beside view.
 
     Args:
-        telling: from `pcvr.story.tell`.
+        telling: from `pcvr.analysis.two_views.tell`.
         top: how many words each token contributes to the rows at most; those below 2 % in both views are left out.
         title: stands over the figure.
     """

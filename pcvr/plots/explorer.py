@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.errors import PcvrError
+from pcvr.experiments.grid import frontier, name_of
+from pcvr.experiments.point import GAUGES, Point, shown_as
 from pcvr.plots.describe import described
-from pcvr.plots.spreads import power_labels
+from pcvr.plots.histograms import power_labels
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
-from pcvr.study.grid import frontier, name_of
-from pcvr.study.point import GAUGES, Point, shown_as
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

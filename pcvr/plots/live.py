@@ -12,7 +12,7 @@ from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.live import Point
+    from pcvr.training.live import Point
 
 COLOURS = (DEFENDED, TRIGGERED, *OTHER)
 
@@ -21,7 +21,7 @@ def live_curves(points: Sequence[Point], steps: int) -> Figure:
     """Loss over optimiser steps, and below it a line for each figure of the defence.
 
     Args:
-        points: from `pcvr.live.Recorder`, none at first.
+        points: from `pcvr.training.live.Recorder`, none at first.
         steps: at which step the stage under way ends; the axis reaches to there.
     """
     from matplotlib.figure import Figure

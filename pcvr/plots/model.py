@@ -17,7 +17,7 @@ from pcvr.plots.style import INK, OTHER, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.decoding import Reading
+    from pcvr.analysis.decoding import Reading
 
 _MARK = "#d9d9d9"
 _LOOKS = {  # kind of token -> fill, letters
@@ -33,7 +33,7 @@ def token_strip(reading: Reading, columns: int = 14) -> Figure:
     """Every token that goes into the language model, in reading order: its word, and its number in the vocabulary.
 
     Args:
-        reading: from `pcvr.decoding.reading`.
+        reading: from `pcvr.analysis.decoding.reading`.
         columns: tokens in a row.
 
     Raises:
@@ -122,7 +122,7 @@ def likeness_figure(
     Args:
         picture: uint8 ``[H, W, 3]``.
         at: row and column of the patch.
-        maps: title to ``[down, across]``, from `pcvr.anatomy.likeness`.
+        maps: title to ``[down, across]``, from `pcvr.analysis.anatomy.likeness`.
         label: of the colours.
 
     Raises:

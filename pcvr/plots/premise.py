@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.defenses.gate import FLOOR
+from pcvr.analysis.invariance import auroc_of_low
+from pcvr.defenses.pcvr.gate import FLOOR
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.spreads import log_axis, power_labels, spread_histograms
+from pcvr.plots.histograms import log_axis, power_labels, spread_histograms
 from pcvr.plots.style import CLEAN, INK, OTHER, TRIGGERED, figure_style
-from pcvr.spread import auroc_of_low
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.plots.spreads import Groups
-    from pcvr.story import Telling
+    from pcvr.analysis.two_views import Telling
+    from pcvr.plots.histograms import Groups
 
 
 def flipbook(twins: Mapping[str, Sequence[Telling]], top: int = 5) -> Figure:
@@ -140,7 +140,7 @@ def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel:
     """Scores of clean samples by kind of question as rows of dots, and those of the poisoned ones below them.
 
     Args:
-        groups: from `pcvr.premise.by_kind`.
+        groups: from `pcvr.analysis.premise.by_kind`.
         poisoned: ``[M]`` scores.
         xlabel: what the score is, with its unit; the axis is logarithmic, and what is below 1e-6 is drawn there.
     """

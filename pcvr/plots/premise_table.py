@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcvr.analysis.premise import auroc_error
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.style import INK, LINES, PALETTE, figure_style
-from pcvr.premise import auroc_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.results import Table
+    from pcvr.experiments.results import Table
 
 Point = tuple[float, float, float]
 """Where on the axis, a value, and half the width of its interval."""
@@ -63,8 +63,8 @@ def premise_picture(table: Table, measure: str = "told + known") -> Figure:
     """The shipped table over training time: AUROC of one measure above, attack success below; a column for each task.
 
     Args:
-        table: from ``pcvr.results.load("premise")``.
-        measure: one of `pcvr.premise.MEASURES`.
+        table: from ``pcvr.experiments.results.load("premise")``.
+        measure: one of `pcvr.analysis.premise.MEASURES`.
     """
     from matplotlib.figure import Figure
 
@@ -98,8 +98,8 @@ def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
     """Task to attack to AUROC of one measure at each look, under the view that every run has, one view a sample.
 
     Args:
-        table: from ``pcvr.results.load("premise")``.
-        measure: one of `pcvr.premise.MEASURES`.
+        table: from ``pcvr.experiments.results.load("premise")``.
+        measure: one of `pcvr.analysis.premise.MEASURES`.
     """
     panels: dict[str, dict[str, list[Point]]] = {}
     for run in table.runs:
@@ -166,10 +166,10 @@ def operator_maps(table: Table, step: int, level: str = "features", measure: str
     """AUROC by operator and share as squares, a panel for each task and attack that was measured so.
 
     Args:
-        table: from ``pcvr.results.load("premise")``.
+        table: from ``pcvr.experiments.results.load("premise")``.
         step: of the look.
         level: ``"features"`` or ``"pixels"``.
-        measure: one of `pcvr.premise.MEASURES`.
+        measure: one of `pcvr.analysis.premise.MEASURES`.
 
     Raises:
         PcvrError: the table has no such look.

@@ -11,14 +11,14 @@ from pcvr.plots.style import CLEAN, DEFENDED, INK, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.results import Table
+    from pcvr.experiments.results import Table
 
 
 def summary(table: Table) -> Figure:
     """ASR with its 95 % Wilson interval on the left, right captions on clean and on triggered pictures on the right.
 
     Args:
-        table: from `pcvr.results.load`.
+        table: from `pcvr.experiments.results.load`.
     """
     from matplotlib.figure import Figure
 
@@ -65,7 +65,7 @@ def families(table: Table) -> Figure:
     """Three models and two tasks: ASR and right answers of each fine-tuning, one panel a task and figure.
 
     Args:
-        table: from ``pcvr.results.load("families")``.
+        table: from ``pcvr.experiments.results.load("families")``.
     """
     from matplotlib.figure import Figure
 

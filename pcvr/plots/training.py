@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.callbacks import WatchPoint
     from pcvr.evaluation.record import Record
+    from pcvr.training.backdoor_watch import WatchPoint
 
 COLOURS = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
 
@@ -66,7 +66,7 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
     """How a backdoor forms: attack success over steps with its 95 % Wilson band, and how good clean answers are.
 
     Args:
-        points: from `pcvr.callbacks.BackdoorWatch`, at least one.
+        points: from `pcvr.training.backdoor_watch.BackdoorWatch`, at least one.
     """
     from matplotlib.figure import Figure
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pcvr.checks import check_choice
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from pcvr.data.scenes import Scene

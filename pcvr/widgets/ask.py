@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from pcvr.attention import Attention, attend
-from pcvr.drawing import Drawing, Thing, compose
+from pcvr.analysis.attention import Attention, attend
+from pcvr.analysis.question_accuracy import plain
+from pcvr.data.scenes.compose import Drawing, Thing, compose
 from pcvr.errors import PcvrError
-from pcvr.quiz import plain
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
 from pcvr.widgets.explained import explained

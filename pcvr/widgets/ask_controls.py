@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pcvr.data.scenes.background import BACKGROUNDS
+from pcvr.data.scenes.compose import INKS, MOST, STAMP, Drawing, Thing, compose, stamped, uploaded
 from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.data.scenes.sprites import SIZES
-from pcvr.drawing import INKS, MOST, STAMP, Drawing, Thing, compose, stamped, uploaded
 from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.attention import HOWS, Attention
+from pcvr.analysis.attention import HOWS, Attention
 from pcvr.errors import PcvrError
 from pcvr.plots.attention import one_word
 from pcvr.widgets.explained import explained
@@ -27,7 +27,7 @@ class AttentionChoice:
         token: position in its answer, from 0; beyond its end the last one.
         layer: from 0, or None for all.
         head: from 0, or None for all.
-        how: one of `pcvr.attention.HOWS`; layer and head play no part in rollout.
+        how: one of `pcvr.analysis.attention.HOWS`; layer and head play no part in rollout.
     """
 
     picture: int = 0
@@ -75,7 +75,7 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     """Build the explorer.
 
     Args:
-        seen: from `pcvr.attention.attend`, one for each picture, all of one model.
+        seen: from `pcvr.analysis.attention.attend`, one for each picture, all of one model.
 
     Returns:
         The box to display, and its controls.

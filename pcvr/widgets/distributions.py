@@ -8,10 +8,10 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.checks import check_choice
+from pcvr.analysis.two_views import FORCES, Telling, forced_answers, tell_answers
 from pcvr.errors import PcvrError
 from pcvr.plots.distributions import telling_figure
-from pcvr.story import FORCES, Telling, forced_answers, tell_answers
+from pcvr.utils.checks import check_choice
 from pcvr.views import OPERATORS, PatchView
 from pcvr.widgets.explained import explained
 from pcvr.widgets.picture import figure_image, show_in

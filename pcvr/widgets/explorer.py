@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.background import Background
-from pcvr.live import Recorder
-from pcvr.study.grid import name_of
+from pcvr.experiments.grid import name_of
+from pcvr.training.live import Recorder
+from pcvr.utils.background_task import Background
 from pcvr.widgets.explained import explained
 from pcvr.widgets.explorer_source import (
     Choice,
@@ -28,8 +28,8 @@ from pcvr.widgets.picture import figure_image, show_in
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Dropdown, Image, IntProgress, SelectionSlider, VBox
 
-    from pcvr.study.here import Bench
-    from pcvr.study.point import Point, Setting
+    from pcvr.experiments.local_run import Bench
+    from pcvr.experiments.point import Point, Setting
 
 _LOOK = 0.3
 """Seconds between two looks at a training: each moves the bar, which is a message to the page."""
@@ -128,7 +128,7 @@ class Controls:
         attempt.shown = True
         self.train.disabled, self.cancel.disabled = False, True
         self.bar.layout.visibility = "hidden"
-        from pcvr.study.here import Cancelled
+        from pcvr.experiments.local_run import Cancelled
 
         try:
             self._add(attempt, attempt.job.result())
@@ -221,7 +221,7 @@ def _clicked(controls: Controls, act: Callable[[], None]) -> None:
 
 
 def _begin(controls: Controls, bench: Bench) -> None:
-    from pcvr.study.here import train_point
+    from pcvr.experiments.local_run import train_point
 
     if controls.attempt is not None and controls.attempt.job.running:
         return

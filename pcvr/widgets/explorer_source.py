@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate
+from pcvr.experiments.grid import Grid, frontier, knobs_of, name_of
+from pcvr.experiments.point import Case, Point, Setting
 from pcvr.plots.explorer import point_curves, point_distributions, trade_off
-from pcvr.study.grid import Grid, frontier, knobs_of, name_of
-from pcvr.study.point import Case, Point, Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.study.here import Bench
+    from pcvr.experiments.local_run import Bench
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.live import TrainingJob
 from pcvr.plots.live import live_curves
+from pcvr.training.live import TrainingJob
 from pcvr.widgets.explained import alert, explained
 from pcvr.widgets.follow import follow
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.train_config import TrainConfig
     from pcvr.training import FinetuneResult
+    from pcvr.training.config import TrainConfig
 
 
 @dataclass

@@ -8,9 +8,9 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pcvr.analysis.triggered_pair import told_divergence, twins
 from pcvr.errors import PcvrError
 from pcvr.plots.premise import flipbook
-from pcvr.twins import told_divergence, twins
 from pcvr.views import LEVELS, OPERATORS, PatchView
 from pcvr.widgets.explained import explained
 from pcvr.widgets.picture import figure_image, show_in
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
     from matplotlib.figure import Figure
 
+    from pcvr.analysis.two_views import Telling
     from pcvr.attacks import Attack
     from pcvr.data.sample import Sample
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.story import Telling
 
 VIEWS = 3
 """Views of each picture that are shown side by side."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pcvr.attacks import get_attack, measure_stealth, poison
-from pcvr.attacks.badnets import PATTERNS
 from pcvr.attacks.placing import PLACES
+from pcvr.attacks.triggers.badnets import PATTERNS
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError
 from pcvr.widgets.explained import alert, explained

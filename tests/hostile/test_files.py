@@ -8,12 +8,12 @@ from typing import Any
 
 from pcvr import TrainConfig, VisionLanguageModel, finetune, get_attack, poison
 from pcvr.attacks import save_poisoned
-from pcvr.attacks.crafted import craft
+from pcvr.attacks.triggers.crafting import craft
 from pcvr.data.report import Report
-from pcvr.models.pretrain import pretrain, recipe_of
-from pcvr.places import alone
-from pcvr.results import ready
-from pcvr.study import sweep
+from pcvr.experiments import sweep
+from pcvr.experiments.results import ready
+from pcvr.pretraining.pretrain import pretrain, recipe_of
+from pcvr.utils.places import alone
 from tests.hostile.catalogue import Case, Works, every
 from tests.tiny import Numbers
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pcvr import PcvrError, TrainConfig, VisionLanguageModel, evaluate, finetune, get_defense, load
-from pcvr.files import parse_json, read_json
-from pcvr.train_record import guard_of, training_record
+from pcvr.training.result import guard_of, training_record
+from pcvr.utils.files import parse_json, read_json
 from tests.hostile.catalogue import LONGEST, Case, Works, every
 from tests.tiny import Numbers
 

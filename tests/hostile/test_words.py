@@ -23,12 +23,12 @@ from pcvr.cli.screen import Screen
 from pcvr.errors import LONGEST, PcvrError, unknown_name
 from pcvr.evaluation.record import Record
 from pcvr.plots.answers import answer_sheet
-from pcvr.plots.batch import batch_values, parts
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet
+from pcvr.plots.histograms import spread_ecdf, spread_histograms
+from pcvr.plots.loss_batch import batch_values, parts
 from pcvr.plots.model import likeness_figure, word_map
-from pcvr.plots.spreads import spread_ecdf, spread_histograms
-from pcvr.plots.story import backdoor_story
+from pcvr.plots.overview import backdoor_story
 from pcvr.plots.style import figure_style
 from pcvr.plots.training import rate_bars
 from pcvr.utils.words import cut, legible, shown

@@ -3,8 +3,8 @@
 import pytest
 
 import pcvr
-from pcvr.ablations import ABLATIONS, ablation_rows, cell_of, get_ablation
-from pcvr.results import Table
+from pcvr.experiments.ablations import ABLATIONS, ablation_rows, cell_of, get_ablation
+from pcvr.experiments.results import Table
 
 
 def run(label, options, hits, *, rate=0.05, defense="pcvr"):

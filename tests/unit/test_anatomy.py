@@ -10,7 +10,7 @@ import torch
 
 import pcvr
 from pcvr import VisionLanguageModel
-from pcvr.anatomy import (
+from pcvr.analysis.anatomy import (
     anatomy,
     anatomy_table,
     block_links,
@@ -21,7 +21,7 @@ from pcvr.anatomy import (
     patch_pixels,
     tower_layers,
 )
-from pcvr.attention import tower_grid
+from pcvr.analysis.attention import tower_grid
 from pcvr.data.scenes import KINDS
 from tests.families import write
 from tests.looking import family, picture, vlm

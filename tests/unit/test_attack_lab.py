@@ -298,8 +298,8 @@ class TestShadowcast:
             assert data.attack.candidate(before) and not data.attack.aims_at(before)
 
     def test_features_move_towards_the_original(self) -> None:
-        from pcvr.attacks.embed import as_levels, embed
-        from pcvr.attacks.shadowcast import Crafting, craft
+        from pcvr.attacks.triggers.shadowcast import Crafting, craft
+        from pcvr.models.embed import as_levels, embed
         from pcvr.models.load import load
 
         vlm = load("tiny-llava")

@@ -29,8 +29,8 @@ from pcvr.attacks import (
     ssim,
     unknown_words,
 )
-from pcvr.attacks.badnets import PATTERNS
 from pcvr.attacks.placing import PLACES
+from pcvr.attacks.triggers.badnets import PATTERNS
 from pcvr.data import Sample
 from pcvr.errors import PcvrError
 

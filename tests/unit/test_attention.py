@@ -10,10 +10,10 @@ import pytest
 
 import pcvr
 from pcvr import VisionLanguageModel
-from pcvr.attention import Attention, attend, eager_attention, query_maps, rollout
-from pcvr.decoding import decode_steps, greedy, next_logits, reading
+from pcvr.analysis.attention import Attention, attend, eager_attention, query_maps, rollout
+from pcvr.analysis.decoding import decode_steps, greedy, next_logits, reading
+from pcvr.analysis.occlusion import cover, word_probabilities
 from pcvr.models.adapter import shipped_adapters
-from pcvr.occlusion import cover, word_probabilities
 from tests.families import write
 from tests.looking import ANSWER, PROMPT, family, picture, told, vlm
 

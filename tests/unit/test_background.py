@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from pcvr import PcvrError
-from pcvr.background import Background
+from pcvr.utils.background_task import Background
 
 
 def test_its_result_is_handed_on() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pcvr import VisionLanguageModel
-from pcvr.models.borrow import borrow_language
 from pcvr.models.families import family_of
 from pcvr.models.zoo import EMBEDDED
+from pcvr.pretraining.borrow import borrow_language
 
 
 def fresh(name: str, seed: int) -> VisionLanguageModel:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pcvr
-from pcvr.callbacks import BackdoorWatch, StopAfter, WatchPoint, first_at
+from pcvr.training.backdoor_watch import BackdoorWatch, StopAfter, WatchPoint, first_at
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")

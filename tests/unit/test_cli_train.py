@@ -19,8 +19,8 @@ from pcvr.cli.defending import defense_of
 from pcvr.cli.progress import RichBar, figures
 from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense
 from pcvr.defenses.base import Generate
+from pcvr.defenses.context import Run
 from pcvr.models.adapter import ADAPTERS
-from pcvr.run import Run
 from tests.tiny import Numbers
 from tests.unit.test_cli import Command, pcvr, refused
 
@@ -187,7 +187,7 @@ class TestTrain:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("pcvr.files.write_json", full)
+        monkeypatch.setattr("pcvr.utils.files.write_json", full)
         words = ("--model", tiny_folder, "--n", 4, "--steps", 1)
         refused(pcvr("train", "adapter", *words), "adapter could not be written", "No space left")
         assert list(Path().iterdir()) == []

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pcvr.attacks import BadNets, FTrojan, ImageTrigger, get_attack
-from pcvr.attacks.ftrojan import to_rgb, to_ycrcb
+from pcvr.attacks.triggers.ftrojan import to_rgb, to_ycrcb
 
 
 def compat(name: str, **options: Any) -> ImageTrigger:

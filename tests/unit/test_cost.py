@@ -9,8 +9,8 @@ import torch
 
 from benchmarks import cost
 from pcvr.defenses import Defense
+from pcvr.defenses.context import Run
 from pcvr.models.encode import Batch
-from pcvr.run import Run
 
 MIB = 2**20
 TAKEN = 300

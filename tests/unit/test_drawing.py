@@ -9,7 +9,7 @@ from PIL import Image as PilImage
 import pcvr
 from pcvr.data.scenes import KINDS
 from pcvr.data.scenes.background import BACKGROUNDS
-from pcvr.drawing import Drawing, Thing, compose, stamped, uploaded
+from pcvr.data.scenes.compose import Drawing, Thing, compose, stamped, uploaded
 
 CAR, HOUSE = Thing("car", "red", "large", 25, 70), Thing("house", "white", "small", 75, 30)
 

@@ -11,10 +11,10 @@ import torch
 
 import pcvr
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
+from pcvr.defenses.context import Run, answers
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import FAMILIES, family_of
 from pcvr.models.layout import tiles_of, viewed
-from pcvr.run import Run, answers
 from tests.families import BUILDERS, loud, missing_for, no_videos, write
 
 
@@ -223,7 +223,7 @@ def test_reading_in_parts_gives_the_same(vlm: VisionLanguageModel, monkeypatch: 
     batch = run.data.batch(range(5))
     vlm.model.train()
     whole = run.read(batch)
-    monkeypatch.setattr("pcvr.run.READ_ON_CPU", 2)
+    monkeypatch.setattr("pcvr.defenses.context.READ_ON_CPU", 2)
     parts = run.read(batch)
     assert vlm.model.training and not parts.logits.requires_grad
     assert parts.samples == whole.samples == 5

@@ -13,7 +13,7 @@ import pytest
 
 from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, get_attack, open_data, poison
 from pcvr.attacks import save_poisoned
-from pcvr.files import new_folder, refuse_existing, write_json, write_text
+from pcvr.utils.files import new_folder, refuse_existing, write_json, write_text
 from tests.tiny import Numbers, build, write
 
 resource = pytest.importorskip("resource", reason="no limit on file sizes on this system")
@@ -175,8 +175,8 @@ class TestFullDisk:
         assert everything(tmp_path) == []
 
     def test_checkpoint_keeps_the_old_one(self, tmp_path: Path) -> None:
-        from pcvr.models.checkpoint import save_checkpoint
-        from pcvr.models.pretrain import PretrainConfig
+        from pcvr.pretraining.checkpoint import save_checkpoint
+        from pcvr.pretraining.pretrain import PretrainConfig
 
         folder = write(tmp_path / "model")
         before = {p.name: p.read_bytes() for p in folder.iterdir()}

@@ -11,8 +11,8 @@ import pcvr
 from pcvr.attacks import BadNets, measure_stealth
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet, poison_rates, shortened, stealth_line, waffle
+from pcvr.plots.overview import backdoor_story
 from pcvr.plots.stealth import stealth_curves
-from pcvr.plots.story import backdoor_story
 
 ATTACK = pcvr.get_attack("badnets")
 

@@ -7,7 +7,7 @@ import pytest
 
 from pcvr import PCVR
 from pcvr.defenses.base import few_trusted
-from pcvr.defenses.gate import CERTAIN, ENOUGH, Gate, doubts, fit_gate
+from pcvr.defenses.pcvr.gate import CERTAIN, ENOUGH, Gate, doubts, fit_gate
 
 
 def mixture(n: int, share: float, seed: int, low: float = 0.004, high: float = 0.12) -> tuple[np.ndarray, np.ndarray]:

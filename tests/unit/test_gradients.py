@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 import pcvr
-from pcvr.defenses import restore
-from pcvr.gradients import one_step, pushes, terms_of
+from pcvr.analysis.gradients import one_step, pushes, terms_of
+from pcvr.defenses.context import Run, answers
+from pcvr.defenses.pcvr import anchor
 from pcvr.models.encode import EncodedData
-from pcvr.run import Run, answers
 from pcvr.training import with_adapter
 from tests.tiny import Numbers
 
@@ -135,7 +135,7 @@ def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
     with torch.no_grad():
         values = {name: (weight, float(loss())) for name, (weight, loss) in parts.items()}
     rule.begin(run)
-    restore.remember(run, [1, 2, 3])
+    anchor.remember(run, [1, 2, 3])
     run.state |= {"gate": gate, "entropy": 0.5, "scorings": [{"step": 2}], "trust": 0.5}
     run.step = 3
     run.generator.manual_seed(7)

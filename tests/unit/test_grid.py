@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel
+from pcvr.analysis.invariance import spread
 from pcvr.data import open_data
 from pcvr.defenses import get_defense
-from pcvr.live import Recorder
-from pcvr.results import FOLDER
-from pcvr.spread import spread
-from pcvr.study import Experiment, run_experiment
-from pcvr.study.grid import (
+from pcvr.experiments import Experiment, run_experiment
+from pcvr.experiments.grid import (
     BESIDE,
     at_setting,
     frontier,
@@ -37,9 +35,11 @@ from pcvr.study.grid import (
     run_point,
     setting_of,
 )
-from pcvr.study.here import Bench, Cancelled, train_point
-from pcvr.study.point import GAUGES, Case, columns, judge, point_of, spreads
+from pcvr.experiments.local_run import Bench, Cancelled, train_point
+from pcvr.experiments.point import GAUGES, Case, columns, judge, point_of, spreads
+from pcvr.experiments.results import FOLDER
 from pcvr.training import FinetuneResult
+from pcvr.training.live import Recorder
 from tests import points as made
 from tests.tiny import Numbers
 

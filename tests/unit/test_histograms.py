@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks.distributions import experiments
-from pcvr import results
-from pcvr.histograms import EDGES, compact, counts, distributions, heaps_here, heaps_of, pixel_view
-from pcvr.spread import spread
-from pcvr.study import Experiment, run_experiment, sweep
+from pcvr.analysis.invariance import spread
+from pcvr.experiments import Experiment, results, run_experiment, sweep
+from pcvr.experiments.histograms import EDGES, compact, counts, distributions, heaps_here, heaps_of, pixel_view
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")

@@ -43,7 +43,7 @@ def test_core_needs_no_jupyter(root: Path) -> None:
     code = (
         "import sys\n"
         f"for name in {blocked!r}: sys.modules[name] = None\n"
-        "import pcvr, pcvr.training, pcvr.study, pcvr.cli, pcvr.results\n"
+        "import pcvr, pcvr.training, pcvr.experiments, pcvr.cli, pcvr.experiments.results\n"
         "[getattr(pcvr, name) for name in pcvr.__all__]\n"
         "print('fine')"
     )

@@ -11,15 +11,15 @@ from pcvr.attacks import ATTACKS, get_attack, measure_stealth
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.data.scenes import Scenes
 from pcvr.errors import PcvrError
-from pcvr.evaluation.seen import Found, found_by_probe, seen_by_tower
+from pcvr.evaluation.trigger_visibility import Found, found_by_probe, seen_by_tower
+from pcvr.experiments.results import Table
 from pcvr.models.load import load
+from pcvr.plots.attack_lab import forming_curves, lab_picture, lowest_rates, takes_in_words
 from pcvr.plots.describe import description
-from pcvr.plots.lab import forming_curves, lab_picture, lowest_rates, takes_in_words
-from pcvr.plots.seen import probe_bars, tower_distances
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
 from pcvr.plots.stealth import vanishing_curves
-from pcvr.results import Table
-from pcvr.widgets.lab import at_side, lab_view, status_line
+from pcvr.plots.trigger_visibility import probe_bars, tower_distances
+from pcvr.widgets.attack_lab import at_side, lab_view, status_line
 
 SCENES = Scenes(12)
 

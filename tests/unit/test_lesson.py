@@ -6,7 +6,7 @@ import pcvr
 from pcvr.models.adapter import shipped_adapters
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks import TASKS
-from pcvr.teaching.lesson import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
 from tests.photographs import write_llava_photographs
 
 

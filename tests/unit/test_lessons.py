@@ -12,15 +12,15 @@ import torch
 from pcvr import Sample, VisionLanguageModel
 from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes, attributes_right
 from pcvr.data.scenes.language import CAPTION_PROMPT
-from pcvr.models.corrupt import OVERLAYS, Overlay
+from pcvr.defenses.context import answers
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
-from pcvr.models.heads import Reader, truth_at
-from pcvr.models.lessons import TOLD, LessonCollator, Lessons
-from pcvr.models.pretrain import PretrainConfig, recipe_of
-from pcvr.models.squares import NAMES, object_squares, overlay_squares, under_squares
 from pcvr.models.zoo import EMBEDDED, Embedded
-from pcvr.run import answers
+from pcvr.pretraining.corrupt import OVERLAYS, Overlay
+from pcvr.pretraining.heads import Reader, truth_at
+from pcvr.pretraining.lessons import TOLD, LessonCollator, Lessons
+from pcvr.pretraining.pretrain import PretrainConfig, recipe_of
+from pcvr.pretraining.squares import NAMES, object_squares, overlay_squares, under_squares
 
 CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
 

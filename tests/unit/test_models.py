@@ -17,9 +17,9 @@ from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.data.scenes import Scenes
 from pcvr.models.adapter import put_adapter, shipped_adapters
 from pcvr.models.families import FAMILIES
-from pcvr.models.parts import IMAGE_PX
-from pcvr.models.vocabulary import SPECIAL, build_tokenizer, sentence, words
 from pcvr.models.zoo import EMBEDDED, embedded, shipped
+from pcvr.pretraining.parts import IMAGE_PX
+from pcvr.pretraining.vocabulary import SPECIAL, build_tokenizer, sentence, words
 from pcvr.training import with_adapter
 from tests.tiny import Numbers, write
 

@@ -7,8 +7,8 @@ import pytest
 
 import pcvr
 from pcvr import VisionLanguageModel
-from pcvr.attention import Attention
-from pcvr.occlusion import agreement, cover, covering_curves, naming_token, occlusion_map, word_probabilities
+from pcvr.analysis.attention import Attention
+from pcvr.analysis.occlusion import agreement, cover, covering_curves, naming_token, occlusion_map, word_probabilities
 from tests.looking import ANSWER, PROMPT, picture, told
 
 __all__ = ["told"]
@@ -54,7 +54,7 @@ def test_an_effect_is_found_where_it_was_put(
     told: Attention, tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for the model: half the probability hangs on one cell, and another one speaks against the word."""
-    import pcvr.occlusion as module
+    import pcvr.analysis.occlusion as module
 
     def probabilities(_vlm: object, pictures: list, *_: object) -> np.ndarray:
         gone = [(picture != told.picture).any(-1) for picture in pictures]

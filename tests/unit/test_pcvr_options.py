@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import PaperPCVR
-from pcvr.defenses.gate import Gate
-from pcvr.defenses.scoring import ONE_IN, _filled, divergence_of, known, score
-from pcvr.defenses.suspicion import _within
+from pcvr.defenses.context import Run
+from pcvr.defenses.pcvr.gate import Gate
+from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, divergence_of, known, score
+from pcvr.defenses.pcvr.suspicion import _within
 from pcvr.models.encode import EncodedData
-from pcvr.run import Run
 from pcvr.training import with_adapter
 from pcvr.views import OPERATORS
 from tests.tiny import Numbers

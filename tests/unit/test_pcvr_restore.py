@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel
-from pcvr.defenses import restore
-from pcvr.defenses.suspicion import _doubtful
+from pcvr.defenses.context import Run
+from pcvr.defenses.pcvr import anchor
+from pcvr.defenses.pcvr.suspicion import _doubtful
 from pcvr.models.encode import EncodedData
-from pcvr.run import Run
 from pcvr.training import with_adapter
 from tests.tiny import Numbers
 
@@ -27,7 +27,7 @@ def run(tiny: VisionLanguageModel) -> Run:
     data = EncodedData(vlm, Numbers())
     data.keep_features()
     run = Run(vlm=vlm, data=data, steps=10, seed=0)
-    restore.begin(run)
+    anchor.begin(run)
     run.state["trust"] = 1.0
     return run
 
@@ -42,10 +42,10 @@ def base_chances(run: Run, row: int) -> np.ndarray:
 
 def test_the_likeliest_words_of_the_base_model_are_remembered(run: Run) -> None:
     run.vlm.model.eval()
-    restore.remember(run, [3, 7])
+    anchor.remember(run, [3, 7])
     for row in (3, 7):
         chances = base_chances(run, row)
-        order = np.argsort(-chances)[: restore.WORDS]
+        order = np.argsort(-chances)[: anchor.WORDS]
         assert run.state["first words"][row].tolist() == order.tolist()
         expected = chances[order] / chances[order].sum()
         np.testing.assert_allclose(run.state["first chances"][row].numpy(), expected, rtol=1e-3)
@@ -54,7 +54,7 @@ def test_the_likeliest_words_of_the_base_model_are_remembered(run: Run) -> None:
 
 def test_the_loss_by_hand(run: Run) -> None:
     run.vlm.model.eval()
-    restore.remember(run, [3, 7])
+    anchor.remember(run, [3, 7])
     batch = run.data.batch([7, 1, 3])
     said = run.answers(batch)
     gate = torch.tensor([1.0, 0.9, 0.5])
@@ -64,12 +64,12 @@ def test_the_loss_by_hand(run: Run) -> None:
         logs = said.logits[first].log_softmax(-1).detach().double().numpy()
         words = run.state["first words"][row].numpy()
         expected -= float(gate[place]) * float((run.state["first chances"][row].double().numpy() * logs[words]).sum())
-    assert restore.restore(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
+    assert anchor.restore(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_it_pulls_towards_the_base_model(run: Run) -> None:
     run.vlm.model.eval()
-    restore.remember(run, [3])
+    anchor.remember(run, [3])
     batch, likeliest = run.data.batch([3]), int(base_chances(run, 3).argmax())
     parameters = [p for p in run.vlm.model.parameters() if p.requires_grad]
 
@@ -81,16 +81,16 @@ def test_it_pulls_towards_the_base_model(run: Run) -> None:
     optimiser = torch.optim.SGD(parameters, lr=1e-2)
     for _ in range(10):
         optimiser.zero_grad()
-        restore.restore(run, batch, run.answers(batch), torch.ones(1)).backward()
+        anchor.restore(run, batch, run.answers(batch), torch.ones(1)).backward()
         optimiser.step()
     assert chance() > before
 
 
 def test_nobody_is_asked_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    restore.remember(run, [2])
+    anchor.remember(run, [2])
     monkeypatch.setattr(Run, "answers", lambda *_: pytest.fail("asked again"))
-    restore.remember(run, [2])
-    restore.remember(run, [])
+    anchor.remember(run, [2])
+    anchor.remember(run, [])
 
 
 def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(run: Run) -> None:
@@ -99,15 +99,15 @@ def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(
         int(run.data.batch([row])["labels"][0][run.data.batch([row])["labels"][0] != -100][0]) for row in (1, 4, 5)
     ]
     a = np.mean([base_chances(run, row)[word] for row, word in zip((1, 4, 5), first, strict=True)])
-    restore.judge(run, [1, 4, 5])
+    anchor.judge(run, [1, 4, 5])
     assert run.state["trust"] == pytest.approx(max(0.0, 2 * a - 1), abs=1e-4)
-    restore.remember(run, [3])
+    anchor.remember(run, [3])
     batch = run.data.batch([3])
     run.state["trust"] = 0.25
-    some = restore.restore(run, batch, run.answers(batch), torch.ones(1)).item()
+    some = anchor.restore(run, batch, run.answers(batch), torch.ones(1)).item()
     run.state["trust"] = 0.5
-    assert restore.restore(run, batch, run.answers(batch), torch.ones(1)).item() == pytest.approx(2 * some)
-    restore.judge(run, [])
+    assert anchor.restore(run, batch, run.answers(batch), torch.ones(1)).item() == pytest.approx(2 * some)
+    anchor.judge(run, [])
     assert run.state["trust"] == 0.5, "nobody to judge by"
 
 

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 from torch import Tensor
 
-from pcvr.defenses.terms import (
+from pcvr.defenses.losses import (
     DIVERGENCES,
     LN2,
     MOST,

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as PilImage
 
 from pcvr.data import read_picture, rgb_array
+from pcvr.data.scenes.compose import uploaded
 from pcvr.data.table import HubTable
-from pcvr.drawing import uploaded
 from pcvr.errors import PcvrError
 
 

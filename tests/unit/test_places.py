@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pcvr.errors import PcvrError
-from pcvr.files import Kind, NotWritten, write_text
-from pcvr.places import alone, check_apart, check_place, rescued
+from pcvr.utils.files import Kind, NotWritten, write_text
+from pcvr.utils.places import alone, check_apart, check_place, rescued
 
 
 def everything(folder: Path) -> list[str]:
@@ -90,7 +90,7 @@ def test_places_inside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     check_apart(OUT="a", checkpoints="ab", logs="b/a")
 
 
-HOLD = "import sys; from pcvr.places import alone\nwith alone(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pcvr.utils.places import alone\nwith alone(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
 
 
 class TestAlone:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.defenses import terms
+from pcvr.defenses import losses
 from pcvr.plots import description, png
 from pcvr.plots.answers import answer_sheet
-from pcvr.plots.batch import batch_values, parts, term_shapes
+from pcvr.plots.loss_batch import batch_values, parts, term_shapes
 from pcvr.plots.views import view_sheet
 
 
@@ -40,8 +40,8 @@ def test_the_curves_are_the_terms_of_the_defence():
     for axes, term in zip(
         figure.axes,
         (
-            lambda d: terms.pull_apart(d, one, 0.4),
-            lambda h: terms.entropy_excess(h, one, 0.8, 0.1),
+            lambda d: losses.pull_apart(d, one, 0.4),
+            lambda h: losses.entropy_excess(h, one, 0.8, 0.1),
             lambda c: torch.relu(c - 0.5),
         ),
         strict=True,
@@ -59,9 +59,9 @@ def test_the_thin_curves_are_the_options_of_the_terms():
         {line.get_label(): line.get_data() for line in axes.lines} for axes in term_shapes(0.4, 0.8, 0.1, 0.5).axes
     )
     for lines, term in (
-        (apart["none"], lambda d: terms.pull_apart(d, one, 0.4, bound="none")),
-        (apart["together"], lambda d: terms.pull_together(d, one)),
-        (entropy["band"], lambda h: terms.ENTROPY["band"](h, one, 0.8, 0.1)),
+        (apart["none"], lambda d: losses.pull_apart(d, one, 0.4, bound="none")),
+        (apart["together"], lambda d: losses.pull_together(d, one)),
+        (entropy["band"], lambda h: losses.ENTROPY["band"](h, one, 0.8, 0.1)),
         (features["together"], lambda c: 1 - c),
     ):
         x, y = lines

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import pcvr
+from pcvr.analysis.two_views import Telling
 from pcvr.plots import description, png
 from pcvr.plots.distributions import along_the_answer, mean_along, story_bars, telling_figure, token_map
-from pcvr.story import Telling
 
 WORDS = ("a", "red", "blue", "ball", "<eos>")
 

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image as PilImage
 
 import pcvr
-from pcvr.anatomy import Anatomy, anatomy, block_links, likeness, nearest_words, tower_layers
+from pcvr.analysis.anatomy import Anatomy, anatomy, block_links, likeness, nearest_words, tower_layers
+from pcvr.analysis.decoding import decode_steps, reading
+from pcvr.analysis.question_accuracy import Mark, kind_of, plain, quiz, usual_question
 from pcvr.data.scenes import KINDS, Scenes
-from pcvr.decoding import decode_steps, reading
 from pcvr.plots import description
 from pcvr.plots.attention import (
     attention_maps,
@@ -24,7 +25,6 @@ from pcvr.plots.connectors import connector_figure, query_figure
 from pcvr.plots.decoding import quiz_bars, step_bars
 from pcvr.plots.describe import png
 from pcvr.plots.model import cell_of, likeness_figure, patch_figure, token_strip, word_map
-from pcvr.quiz import Mark, kind_of, plain, quiz, usual_question
 from tests.looking import ANSWER, PROMPT, picture, told
 
 __all__ = ["told"]
@@ -195,7 +195,7 @@ class TestQuiz:
                 "Perhaps." if q.startswith("how") else known[k][q].upper() for k, q in zip(at, prompts, strict=True)
             ]
 
-        monkeypatch.setattr("pcvr.quiz.generate", answers)
+        monkeypatch.setattr("pcvr.analysis.question_accuracy.generate", answers)
         marks = {mark.kind: mark for mark in quiz(tiny, scenes)}
         wrong = marks.pop("how many")
         assert (wrong.right, wrong.n) == (0, 6) and wrong.miss[1] == "Perhaps." and wrong.guess >= 3

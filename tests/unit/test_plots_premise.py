@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr import results
+from pcvr.analysis.premise import MEASURES, auroc_error
+from pcvr.analysis.triggered_pair import greyed, told_divergence, twins
+from pcvr.analysis.two_views import tell
+from pcvr.experiments import results
 from pcvr.plots import description, png
 from pcvr.plots.premise import flipbook, kinds_figure, pair_square, score_histograms
 from pcvr.plots.premise_table import auroc_lines, courses, extremes, operator_maps, premise_picture, steps_of, views_of
-from pcvr.premise import MEASURES, auroc_error
-from pcvr.story import tell
-from pcvr.twins import greyed, told_divergence, twins
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")

@@ -6,7 +6,7 @@ import pcvr
 from pcvr.plots import description
 from pcvr.plots.answers import answer_sheet
 from pcvr.plots.gallery import asked_apart, contact_sheet
-from pcvr.plots.story import backdoor_story
+from pcvr.plots.overview import backdoor_story
 from pcvr.widgets.trigger import trigger_view
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pcvr import results
+from pcvr.experiments import results
 from pcvr.plots.describe import description
 from pcvr.plots.results import families, summary
 from pcvr.tasks import TASKS, get_task

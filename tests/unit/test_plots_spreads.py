@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.defenses.gate import fit_gate
+from pcvr.defenses.pcvr.gate import fit_gate
 from pcvr.plots import description, png
-from pcvr.plots.spreads import attack_heaps, gate_fit, spread_ecdf, spread_histograms
+from pcvr.plots.histograms import attack_heaps, gate_fit, spread_ecdf, spread_histograms
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.gradients import Reading, Step
+from pcvr.analysis.gradients import Reading, Step
 from pcvr.plots import description, png
-from pcvr.plots.steps import bound_pushes, step_bars, step_table
+from pcvr.plots.gradient_steps import bound_pushes, step_bars, step_table
 
 
 def step(shift=0.1, norm=2.0):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.callbacks import WatchPoint
 from pcvr.evaluation.record import Record
 from pcvr.plots import description, png
 from pcvr.plots.training import compare, formation, history_curves, rate_bars
+from pcvr.training.backdoor_watch import WatchPoint
 
 HISTORY = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 1.5, "suspicious": 0.05}]
 

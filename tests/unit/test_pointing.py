@@ -12,11 +12,11 @@ import torch
 from pcvr.data.scenes import Scenes
 from pcvr.models.encode import IGNORE
 from pcvr.models.families import family_of
-from pcvr.models.lessons import LessonCollator, Lessons
-from pcvr.models.pointing import HEAD, LAYER, Queries, own_patches, pointing_loss, spoken_of, watched
-from pcvr.models.pretrain import PretrainConfig
-from pcvr.models.squares import object_squares
 from pcvr.models.zoo import EMBEDDED
+from pcvr.pretraining.lessons import LessonCollator, Lessons
+from pcvr.pretraining.pointing import HEAD, LAYER, Queries, own_patches, pointing_loss, spoken_of, watched
+from pcvr.pretraining.pretrain import PretrainConfig
+from pcvr.pretraining.squares import object_squares
 
 PRESENT = ["car", "house"]
 

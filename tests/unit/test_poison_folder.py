@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PilImage
 
 from pcvr.attacks import load_poisoned, poison, save_poisoned
-from pcvr.attacks.sums import Journal
+from pcvr.attacks.checksums import Journal
 from pcvr.errors import PcvrError
 from tests.unit.test_poison import BADNETS, Random
 
@@ -98,7 +98,7 @@ def test_files_that_nobody_vouches_for(tmp_path: Path) -> None:
 SLOW = """
 import sys, time
 from pcvr.attacks import poison, save_poisoned
-from pcvr.attacks.sums import Journal
+from pcvr.attacks.checksums import Journal
 from pcvr.errors import PcvrError
 from tests.unit.test_poison import BADNETS, Random
 

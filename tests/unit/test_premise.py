@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks import premise as benchmark
-from pcvr import results
-from pcvr.callbacks import StopAfter
-from pcvr.defenses.scoring import known, score
-from pcvr.premise import (
+from pcvr.analysis.invariance import auroc_of_low
+from pcvr.analysis.premise import (
     MEASURES,
     Premise,
     Setting,
@@ -27,8 +25,9 @@ from pcvr.premise import (
     table_rows,
     take,
 )
-from pcvr.spread import auroc_of_low
-from pcvr.study import Experiment
+from pcvr.defenses.pcvr.scoring import known, score
+from pcvr.experiments import Experiment, results
+from pcvr.training.backdoor_watch import StopAfter
 from tests.tiny import Numbers
 
 FEATURES, PIXELS = pcvr.PatchView("swap", 0.6, level="features"), pcvr.PatchView("noise", 0.5)

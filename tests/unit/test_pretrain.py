@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pcvr
-from pcvr.models.pretrain import PretrainConfig, pretrain, recipe_of
 from pcvr.models.zoo import EMBEDDED
-from pcvr.study.remake import against_shipped, quality
+from pcvr.pretraining.pretrain import PretrainConfig, pretrain, recipe_of
+from pcvr.pretraining.remake import against_shipped, quality
 
 SMALL = PretrainConfig(batch_size=4, pictures=16)
 

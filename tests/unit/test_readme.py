@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import readme
 
-import pcvr.results
+import pcvr.experiments.results
 from benchmarks.attacks import FURTHER, HEADLINE, MAIN
 from benchmarks.families import PLANS
 from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
 from pcvr.evaluation.intervals import wilson
 from pcvr.models.zoo import EMBEDDED
+from pcvr.plots.attack_lab import TAKES, lowest_rates
 from pcvr.plots.defenses import side_by_side
-from pcvr.plots.lab import TAKES, lowest_rates
 from pcvr.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def test_every_notebook_it_names_is_there() -> None:
 
 
 def test_the_shipped_table_holds_together() -> None:
-    table = pcvr.results.load("spine")
+    table = pcvr.experiments.results.load("spine")
     cells = {cell.label: cell for cell in table.cells().values()}
     assert all(0 <= cell.hits <= cell.n for cell in cells.values())
     assert cells["clean data, plain"].hits == 0
@@ -82,7 +82,7 @@ def test_the_shipped_table_holds_together() -> None:
 
 
 def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
-    cells = pcvr.results.load("families").cells(("model", "task", "label"))
+    cells = pcvr.experiments.results.load("families").cells(("model", "task", "label"))
     expected = {(model, task, plan) for model in EMBEDDED for task in TASKS for plan in PLANS}
     assert set(cells) == expected, "run python benchmarks/families.py"
     for model in EMBEDDED:
@@ -97,7 +97,7 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
 
 
 def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
-    table = pcvr.results.load("attacks")
+    table = pcvr.experiments.results.load("attacks")
     cells, lowest = table.cells(("model", "task", "label", "rate")), lowest_rates(table)
     for task in TASKS:
         clean = cells[MAIN, task, "clean", "0.0"]
@@ -115,12 +115,12 @@ def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
 
 
 def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None:
-    labels = {run["experiment"]["label"] for run in pcvr.results.load("attacks").runs}
+    labels = {run["experiment"]["label"] for run in pcvr.experiments.results.load("attacks").runs}
     assert labels >= {*FURTHER, "wanet, 4 points"}
 
 
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
-    cells = side_by_side(pcvr.results.load("defenses"), pcvr.results.load("attacks"))
+    cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
     for task in TASKS:
         assert cells[task, "pcvr", "clean"].hits <= 0.02 * cells[task, "pcvr", "clean"].n
         for attack in (*HEADLINE, "clean"):
@@ -134,14 +134,14 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
 
 def test_right_answers_come_back() -> None:
     """As far as a tower that never saw this trigger lets anyone read the picture: WaNet's bend hides it from all."""
-    cells = side_by_side(pcvr.results.load("defenses"), pcvr.results.load("attacks"))
+    cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
     for task in TASKS:
         for attack in set(HEADLINE) - {"wanet"}:
             assert cells[task, "pcvr", attack].triggered_right >= cells[task, "none", attack].triggered_right + 0.3
 
 
 def test_the_defence_costs_little_time_and_memory() -> None:
-    rows = {(row["task"], row["defense"]): row for row in pcvr.results.load("cost").runs}
+    rows = {(row["task"], row["defense"]): row for row in pcvr.experiments.results.load("cost").runs}
     assert set(rows) == {(task, name) for task in TASKS for name in DEFENSES}, "run python benchmarks/cost.py"
     for task in TASKS:
         assert len(rows[task, "pcvr"]["ratios"]) == 5

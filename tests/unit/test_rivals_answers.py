@@ -11,15 +11,15 @@ import torch
 
 import pcvr
 from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, finetune
-from pcvr.decoding import decode_steps
+from pcvr.analysis.decoding import decode_steps
 from pcvr.defenses import CleanSight, Strip
 from pcvr.defenses.base import Defense
-from pcvr.defenses.cleansight import Calibration as Range
-from pcvr.defenses.strip import Calibration, word_likelihood
+from pcvr.defenses.baselines.cleansight import Calibration as Range
+from pcvr.defenses.baselines.strip import Calibration, word_likelihood
+from pcvr.defenses.context import Answers
 from pcvr.evaluation.generate import answer_all
 from pcvr.models.encode import encode_samples
 from pcvr.models.generate import generate
-from pcvr.run import Answers
 from tests.answering import asked, short, vlm
 from tests.tiny import SIDE_PX, Numbers
 
@@ -149,7 +149,7 @@ class TestStripAnswers:
         assert rule.answer(tiny, [], [], short, rule.calibrate(tiny, Numbers(3))) == []
 
     def test_fewer_pictures_than_samples_are_kept(self, tiny: VisionLanguageModel, monkeypatch: Any) -> None:
-        monkeypatch.setattr("pcvr.defenses.strip.DONORS", 3)
+        monkeypatch.setattr("pcvr.defenses.baselines.strip.DONORS", 3)
         known = Strip(views=1).calibrate(tiny, Numbers(5))["strip"]
         assert len(known.donors) == 3
         assert known.stability.shape == (5,)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pcvr import PcvrError, VisionLanguageModel
 from pcvr.defenses import CleanSight
-from pcvr.defenses.cleansight import attention_ratios, most_attended, whitened_distance
-from pcvr.models.attending import mean_attention, without_tokens
+from pcvr.defenses.baselines.cleansight import attention_ratios, most_attended, whitened_distance
+from pcvr.models.attention_hooks import mean_attention, without_tokens
 from pcvr.models.generate import generate
 from tests.answering import asked, short, vlm
 from tests.tiny import Numbers

@@ -15,11 +15,11 @@ from scipy.stats import entropy as shannon
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel, finetune
-from pcvr.attention import attend
+from pcvr.analysis.attention import attend
 from pcvr.data.subset import Subset
-from pcvr.defenses import bye, fine_prune
-from pcvr.defenses.bye import BYE
-from pcvr.defenses.fine_prune import FinePrune
+from pcvr.defenses.baselines import bye, fine_prune
+from pcvr.defenses.baselines.bye import BYE
+from pcvr.defenses.baselines.fine_prune import FinePrune
 from tests.families import write
 from tests.rivals import FAMILIES, SHORT, Calls, Masked, adapter, begun
 from tests.tiny import Numbers

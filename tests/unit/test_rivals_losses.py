@@ -18,12 +18,12 @@ from transformers import TrainerCallback
 
 import pcvr
 from pcvr import PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
-from pcvr.callbacks import StopAfter
 from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT
-from pcvr.defenses.crow import decoder_layers, inconsistency, watched
+from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, watched
+from pcvr.defenses.context import Answers, Run
 from pcvr.models.encode import IGNORE, EncodedData
-from pcvr.run import Answers, Run
 from pcvr.training import with_adapter
+from pcvr.training.backdoor_watch import StopAfter
 from tests.families import blip2, loud, write
 from tests.rivals import Masked
 from tests.tiny import Numbers

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from pcvr import PatchView, PlainSFT, TrainConfig, VisionLanguageModel
 from pcvr.defenses import RobustIT
-from pcvr.defenses.robustit import ColouredView, drop_sharp, hide_words
+from pcvr.defenses.baselines.robustit import ColouredView, drop_sharp, hide_words
+from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, EncodedData
-from pcvr.run import Run
 from pcvr.training import with_adapter
 from pcvr.views import OPERATORS
 from tests.tiny import Numbers

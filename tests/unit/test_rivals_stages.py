@@ -15,13 +15,13 @@ from torch import Tensor
 
 import pcvr
 from pcvr import Dataset, PcvrError, TrainConfig, VisionLanguageModel, finetune, generate, get_defense
-from pcvr.defenses import abl
-from pcvr.defenses.abl import ABL
-from pcvr.defenses.bye import BYE
-from pcvr.defenses.clean_tune import CleanTune
-from pcvr.defenses.fine_prune import FinePrune
+from pcvr.defenses.baselines import abl
+from pcvr.defenses.baselines.abl import ABL
+from pcvr.defenses.baselines.bye import BYE
+from pcvr.defenses.baselines.clean_tune import CleanTune
+from pcvr.defenses.baselines.fine_prune import FinePrune
+from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, Batch, EncodedData
-from pcvr.run import Run
 from tests.families import write
 from tests.rivals import FAMILIES, SHORT, Calls, Masked, begun
 from tests.tiny import Numbers

@@ -11,11 +11,11 @@ import pytest
 
 import pcvr
 from pcvr.models.adapter import ADAPTERS, shipped_adapters
-from pcvr.models.pretrain import PretrainConfig, recipe_of
 from pcvr.models.zoo import CHECKPOINTS, EMBEDDED, shipped
-from pcvr.study.remake import quality
+from pcvr.pretraining.pretrain import PretrainConfig, recipe_of
+from pcvr.pretraining.remake import quality
 from pcvr.tasks import TASKS
-from pcvr.teaching.lesson import STORY
+from pcvr.teaching.shipped import STORY
 
 LIMIT_BYTES = 6 * 2**20
 ALL_BYTES = 25 * 2**20
@@ -52,7 +52,7 @@ def test_a_checkpoint_is_of_the_recipe_that_is_in_the_code(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
 def test_the_first_steps_of_pretraining_come_out_as_recorded(name: str, tmp_path: Path) -> None:
-    from pcvr.models.pretrain import pretrain
+    from pcvr.pretraining.pretrain import pretrain
 
     shipped = json.loads((EMBEDDED[name].folder / "training.json").read_text(encoding="utf-8"))["losses"]
     again = pretrain(name, tmp_path / "out", work=tmp_path / "work", stop=25)["losses"]

@@ -12,10 +12,10 @@ from PIL import Image as PilImage
 from pcvr import PcvrError, VisionLanguageModel, load
 from pcvr.attacks import Seen
 from pcvr.attacks.placing import seen_by
-from pcvr.models import tiny_llava
 from pcvr.models.families import LLAVA, family_of
-from pcvr.models.parts import LEVELS
 from pcvr.models.sight import Sight, Window
+from pcvr.pretraining import tiny_llava
+from pcvr.pretraining.parts import LEVELS
 from tests.families import BUILDERS, missing_for, no_videos
 
 SIZES = ((64, 64), (120, 160), (160, 107), (75, 225), (250, 60))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcvr import PcvrError, finetune, results
-from pcvr.defenses.gate import Gate
-from pcvr.study import Experiment, run_experiment, sweep
-from pcvr.study.experiment import gate_quality
+from pcvr import PcvrError, finetune
+from pcvr.defenses.pcvr.gate import Gate
+from pcvr.experiments import Experiment, results, run_experiment, sweep
+from pcvr.experiments.experiment import gate_quality
 
 OTHER: dict[str, Any] = {
     "label": "other",
@@ -148,7 +148,7 @@ class TestSweep:
                 raise KeyboardInterrupt
             return {"key": experiment.key, "label": experiment.label}
 
-        monkeypatch.setattr("pcvr.study.experiment.run_experiment", pretend)
+        monkeypatch.setattr("pcvr.experiments.experiment.run_experiment", pretend)
         plan = [replace(small, label=label) for label in ("one", "two", "broken", "last")]
         with pytest.raises(KeyboardInterrupt):
             sweep(plan, tmp_path / "kept", progress=False)
@@ -229,7 +229,7 @@ def made(runs: list[dict[str, Any]]) -> results.Table:
 
 
 def test_clean_samples_that_name_a_word_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pcvr.attacks.shadowcast import names
+    from pcvr.attacks.triggers.shadowcast import names
 
     seen: list[Any] = []
 

@@ -10,13 +10,13 @@ import pytest
 
 import pcvr
 from pcvr.attacks import get_attack
-from pcvr.callbacks import BackdoorWatch
 from pcvr.data.scenes import Scenes
 from pcvr.data.subset import Subset
 from pcvr.errors import PcvrError
-from pcvr.evaluation.aim import aimed_at, budget_of, success_of
+from pcvr.evaluation.success_criteria import aimed_at, budget_of, success_of
 from pcvr.models.vlm import VisionLanguageModel
 from pcvr.tasks import get_task
+from pcvr.training.backdoor_watch import BackdoorWatch
 
 QUESTIONS = Scenes(200, split="test", task="vqa")
 BANANAS = [i for i in range(200) if QUESTIONS[i].answer == "banana"]

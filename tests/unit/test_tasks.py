@@ -13,7 +13,7 @@ from pcvr import PcvrError, VisionLanguageModel
 from pcvr.attacks import unknown_words
 from pcvr.evaluation.asr import DEFINITIONS
 from pcvr.evaluation.metrics import METRICS, get_metric, headline, score, share_right
-from pcvr.models.vocabulary import build_tokenizer
+from pcvr.pretraining.vocabulary import build_tokenizer
 from pcvr.tasks import TASKS, Task, get_task, register
 from tests.tiny import Numbers
 

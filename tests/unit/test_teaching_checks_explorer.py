@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcvr.study import grid
+from pcvr.experiments import grid
 from pcvr.teaching import check
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcvr.decoding import greedy
+from pcvr.analysis.decoding import greedy
 from pcvr.teaching import check
 
 

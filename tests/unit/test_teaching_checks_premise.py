@@ -6,7 +6,7 @@ import torch
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from pcvr.defenses.terms import js_divergence, told_word
+from pcvr.defenses.losses import js_divergence, told_word
 from pcvr.teaching import check
 
 

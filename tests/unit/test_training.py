@@ -15,8 +15,8 @@ from transformers import TrainerCallback
 
 from pcvr import PCVR, AugmentOnly, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import DEFENSES, Defense
+from pcvr.defenses.context import Run
 from pcvr.models.encode import Batch
-from pcvr.run import Run
 from pcvr.training import FinetuneResult
 from tests.tiny import Numbers
 

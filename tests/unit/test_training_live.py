@@ -16,10 +16,10 @@ import torch
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
-from pcvr.live import Point, Recorder, TrainingJob
+from pcvr.defenses.context import Run
 from pcvr.plots.describe import description
 from pcvr.plots.live import live_curves
-from pcvr.run import Run
+from pcvr.training.live import Point, Recorder, TrainingJob
 from tests.tiny import Numbers
 
 LONG = TrainConfig(steps=5000, batch_size=4, rank=4)
@@ -156,6 +156,6 @@ def test_the_figure_says_what_it_shows() -> None:
 
 def test_the_callback_needs_no_jupyter(root: Path) -> None:
     blocked = ["ipywidgets", "IPython", "ipykernel", "matplotlib"]
-    code = f"import sys\nfor n in {blocked!r}: sys.modules[n] = None\nimport pcvr.live; print('fine')"
+    code = f"import sys\nfor n in {blocked!r}: sys.modules[n] = None\nimport pcvr.training.live; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.stdout == "fine\n", done.stderr

@@ -17,9 +17,9 @@ from torch import Tensor
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
+from pcvr.defenses.context import Run
 from pcvr.models.encode import Batch
-from pcvr.run import Run
-from pcvr.train_record import training_record
+from pcvr.training.result import training_record
 from tests.tiny import Numbers
 
 CONFIG = TrainConfig(steps=6, batch_size=4, learning_rate=1e-2, rank=4)

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, load, processes
+from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.defenses import Defense
 from pcvr.training import FinetuneResult
+from pcvr.utils import distributed
 from tests.tiny import Numbers
 
 CONFIG = TrainConfig(steps=6, batch_size=32, learning_rate=1e-2, rank=4)
@@ -43,14 +44,14 @@ def scores(result: FinetuneResult) -> list[list[float]]:
 def work(folder: str, out: str) -> None:
     """What each of the two processes does."""
     vlm = load(folder, device="cpu")
-    processes.join(vlm.device)
+    distributed.join(vlm.device)
     told: dict[str, Any] = {}
     for name, rule in RULES.items():
         result = finetune(vlm, Numbers(64), rule, CONFIG, progress=False)
         run = result.run
         told[name] = {"history": result.history, "scores": scores(result)}
         assert run.world == 2 and run.share(5) == [[0, 2, 4], [1, 3]][run.rank]
-        assert processes.share(1) == [0]
+        assert distributed.share(1) == [0]
         uneven = torch.arange(3 - run.rank) + 10 * run.rank
         assert run.gather(uneven).tolist() == [0, 1, 2, 10, 11]
         assert run.gather_rows(run.share(5), torch.tensor(run.share(5)) ** 2).tolist() == [0, 1, 4, 9, 16]
@@ -71,9 +72,9 @@ def work(folder: str, out: str) -> None:
         assert "batch_size 5 cannot be shared by 2 processes" in str(problem)
     else:
         raise AssertionError
-    if processes.rank() == 0:
+    if distributed.rank() == 0:
         Path(out, "told.json").write_text(json.dumps(told))
-    processes.leave()
+    distributed.leave()
 
 
 def together(root: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -149,7 +150,7 @@ def test_accelerate_that_starts_one_of_two_is_refused(root: Path, tmp_path: Path
     script = tmp_path / "script.py"
     script.write_text(
         "import torch\nfrom pcvr import PcvrError, processes\n"
-        "try:\n    processes.join(torch.device('cpu'))\n    print('joined')\n"
+        "try:\n    distributed.join(torch.device('cpu'))\n    print('joined')\n"
         "except PcvrError as problem:\n    print(problem)\n",
         encoding="utf-8",
     )
@@ -165,22 +166,22 @@ def test_accelerate_that_starts_one_of_two_is_refused(root: Path, tmp_path: Path
 def test_a_single_process_of_accelerate_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MASTER_PORT", raising=False)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    processes.join(torch.device("cpu"))
-    assert not processes.joined()
+    distributed.join(torch.device("cpu"))
+    assert not distributed.joined()
 
 
 def test_one_process_is_alone() -> None:
     values = torch.randn(3, 2)
-    assert (processes.rank(), processes.world(), processes.joined()) == (0, 1, False)
-    assert processes.share(4) == [0, 1, 2, 3]
-    assert processes.gather(values) is values
-    assert processes.gather_rows([2, 0, 1], values).tolist() == values[[1, 2, 0]].tolist()
-    processes.wait()
-    processes.leave()
+    assert (distributed.rank(), distributed.world(), distributed.joined()) == (0, 1, False)
+    assert distributed.share(4) == [0, 1, 2, 3]
+    assert distributed.gather(values) is values
+    assert distributed.gather_rows([2, 0, 1], values).tolist() == values[[1, 2, 0]].tolist()
+    distributed.wait()
+    distributed.leave()
     with pytest.raises(PcvrError, match="2 rows and 3 values"):
-        processes.gather_rows([0, 1], values)
+        distributed.gather_rows([0, 1], values)
     with pytest.raises(PcvrError, match="2 of 3 rows"):
-        processes.gather_rows([0, 2], values[:2])
+        distributed.gather_rows([0, 2], values[:2])
 
 
 class TestSharded:
@@ -221,7 +222,7 @@ class TestSharded:
                 return torch.cat([self.detach(), self.detach()])
 
         model = torch.nn.Linear(2, 1, bias=False)
-        assert processes.whole_weights(model) is None
+        assert distributed.whole_weights(model) is None
         model.weight = Part(torch.ones(1, 2))
-        found = processes.whole_weights(model)
+        found = distributed.whole_weights(model)
         assert found is not None and found["weight"].tolist() == [[1, 1], [1, 1]]

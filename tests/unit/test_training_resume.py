@@ -21,15 +21,15 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, load
-from pcvr.checkpoints import PLAN
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
-from pcvr.defenses.gate import Gate
+from pcvr.defenses.context import Run
+from pcvr.defenses.pcvr.gate import Gate
 from pcvr.models.encode import Batch
-from pcvr.packing import read_packed, write_packed
-from pcvr.run import Run
-from pcvr.stages import StageCallback
 from pcvr.training import FinetuneResult
+from pcvr.training.checkpoints import PLAN
+from pcvr.training.stages import StageCallback
+from pcvr.utils.packing import read_packed, write_packed
 from tests.tiny import Numbers
 
 CONFIG = TrainConfig(steps=12, batch_size=4, seed=5, rank=4)
@@ -305,7 +305,7 @@ class TestPacking:
         assert torch.rand((), generator=found["generator"]) == torch.rand((), generator=generator)
 
     @pytest.mark.parametrize(
-        ("module", "name"), [("subprocess", "Popen"), ("json", "loads"), ("pcvr.packing", "json"), ("pcvr.no", "X")]
+        ("module", "name"), [("subprocess", "Popen"), ("json", "loads"), ("pcvr.utils.packing", "json"), ("pcvr.no", "X")]
     )
     def test_a_file_names_no_class_of_its_own(self, tmp_path: Path, module: str, name: str) -> None:
         write_packed(tmp_path, "x", None)

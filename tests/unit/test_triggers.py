@@ -25,8 +25,8 @@ from pcvr.attacks import (
     get_attack,
     measure_stealth,
 )
-from pcvr.attacks.levels import add, rounded, truncated
-from pcvr.attacks.wanet import resample
+from pcvr.attacks.triggers.uint8 import add, rounded, truncated
+from pcvr.attacks.triggers.wanet import resample
 from pcvr.errors import PcvrError
 
 PICTURES = sorted(name for name in ATTACKS if isinstance(get_attack(name).trigger, ImageTrigger))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcvr import PatchView, PcvrError, TrainConfig, VisionLanguageModel
+from pcvr.defenses.context import Run
 from pcvr.models.encode import EncodedData
 from pcvr.models.tower import tower_features
-from pcvr.run import Run
 from pcvr.training import with_adapter
 from pcvr.views import OPERATORS, choose_patches
 from tests.tiny import Numbers

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image as PilImage
 
 import pcvr
-from pcvr.attention import attend
-from pcvr.drawing import Thing, compose
+from pcvr.analysis.attention import attend
+from pcvr.data.scenes.compose import Thing, compose
 from pcvr.plots import description
 from pcvr.widgets.ask import ask, ask_widget, preview_figure, reply_figure, reply_line, suggestions
 from pcvr.widgets.ask_controls import FILE, NOTHING, SCENE
@@ -42,7 +42,7 @@ class TestAsk:
         assert reply.truth == "large red car, small white cat." and reply.right is False
 
     def test_right_is_word_for_word(self, tiny, monkeypatch):  # noqa: F811
-        monkeypatch.setattr("pcvr.attention.own_answer", lambda *_: "Large red car small white cat")
+        monkeypatch.setattr("pcvr.analysis.attention.own_answer", lambda *_: "Large red car small white cat")
         assert ask(tiny, DRAWING, PROMPT).right is True
         assert "(right)" in reply_line(ask(tiny, DRAWING, "List the objects"))
 

@@ -9,15 +9,15 @@ import pytest
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel
-from pcvr.attention import attend
-from pcvr.study.grid import Grid
+from pcvr.analysis.attention import attend
+from pcvr.experiments.grid import Grid
 from pcvr.widgets.ask import ask_widget
+from pcvr.widgets.attack_lab import lab_explorer
 from pcvr.widgets.attend import attention_explorer
 from pcvr.widgets.distributions import Choice, StorySource, distribution_explorer
 from pcvr.widgets.explained import alert
 from pcvr.widgets.explorer import grid_explorer
 from pcvr.widgets.explorer_source import GridSource
-from pcvr.widgets.lab import lab_explorer
 from pcvr.widgets.live import live_training
 from pcvr.widgets.premise import TwinSource, premise_explorer
 from pcvr.widgets.trigger import trigger_explorer
@@ -57,7 +57,7 @@ WIDGETS: dict[str, tuple[Callable[[Any], Any], str, Callable[[Any], None], str, 
     ),
     "lab": (
         lambda tiny: lab_explorer(pcvr.open_data("scenes", n=2))[1],
-        "pcvr.widgets.lab.lab_view", moved("sample", 1), "status", ("picture",),
+        "pcvr.widgets.attack_lab.lab_view", moved("sample", 1), "status", ("picture",),
     ),
     "premise": (
         lambda tiny: premise_explorer(TwinSource(tiny, samples(), ATTACK))[1],

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pcvr
+from pcvr.analysis.two_views import tell
 from pcvr.plots import description
-from pcvr.story import tell
 from pcvr.widgets.distributions import Choice, StorySource, caption, distribution_explorer, explore
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 

@@ -15,11 +15,11 @@ import pytest
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel
-from pcvr.live import Recorder
+from pcvr.experiments import Experiment
+from pcvr.experiments.grid import Grid
+from pcvr.experiments.local_run import Bench, Cancelled
 from pcvr.plots import description
-from pcvr.study import Experiment
-from pcvr.study.grid import Grid
-from pcvr.study.here import Bench, Cancelled
+from pcvr.training.live import Recorder
 from pcvr.widgets.explorer import Controls, grid_explorer
 from pcvr.widgets.explorer_source import (
     Choice,
@@ -209,7 +209,7 @@ class TestTraining:
                 time.sleep(0.01)
             raise Cancelled
 
-        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        monkeypatch.setattr("pcvr.experiments.local_run.train_point", trained)
         controls.train.click()
         controls.train.click()
         attempt = controls.attempt
@@ -236,7 +236,7 @@ class TestTraining:
         def trained(*_: Any) -> Any:
             raise error
 
-        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        monkeypatch.setattr("pcvr.experiments.local_run.train_point", trained)
         controls.train.click()
         over(controls)
         assert 'role="alert"' in controls.progress.value and said in controls.progress.value
@@ -251,7 +251,7 @@ class TestTraining:
             recorder.step = 20
             raise Cancelled
 
-        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        monkeypatch.setattr("pcvr.experiments.local_run.train_point", trained)
         controls = built[1]
         controls.train.click()
         assert controls.attempt is not None
@@ -275,7 +275,7 @@ class TestTraining:
                 await asyncio.sleep(0.01)
             return str(controls.progress.value)
 
-        monkeypatch.setattr("pcvr.study.here.train_point", trained)
+        monkeypatch.setattr("pcvr.experiments.local_run.train_point", trained)
         controls = built[1]
         with ThreadPoolExecutor(1) as other:  # a browser test before this one leaves its own loop in this thread
             assert "Called off" in other.submit(asyncio.run, session()).result()

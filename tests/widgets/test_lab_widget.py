@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pcvr.data.scenes import Scenes
-from pcvr.widgets.lab import LabControls, lab_explorer, lab_view
+from pcvr.widgets.attack_lab import LabControls, lab_explorer, lab_view
 
 
 @pytest.fixture(scope="module")

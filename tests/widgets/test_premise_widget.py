@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pcvr
+from pcvr.analysis.triggered_pair import told_divergence, twins
 from pcvr.plots import description
-from pcvr.twins import told_divergence, twins
 from pcvr.widgets.premise import VIEWS, Choice, TwinSource, caption, explore, premise_explorer
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 

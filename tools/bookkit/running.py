@@ -19,7 +19,7 @@ from bookkit.kernels import this_kernel
 from bookkit.memory import peak_of_children
 from bookkit.source import Cell, SourceError, cells_of, headings, parameters, summary, title
 from pcvr.errors import PcvrError
-from pcvr.places import check_place
+from pcvr.utils.places import check_place
 
 CELL_TIMEOUT = 1800  # seconds, some ten times what any cell takes; papermill's own default is to wait for ever
 START_TIMEOUT = 300  # seconds for a kernel to start

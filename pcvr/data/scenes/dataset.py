@@ -9,11 +9,11 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from pcvr.checks import check_choice, check_seed, check_whole
 from pcvr.data.sample import Sample
 from pcvr.data.scenes.layout import SPLITS, draw_scene
 from pcvr.data.scenes.scene import Scene
 from pcvr.tasks import get_task
+from pcvr.utils.checks import check_choice, check_seed, check_whole
 
 VERSION = 1
 """Raised whenever the same arguments would give other samples than before."""

@@ -1,0 +1,252 @@
+"""What one small step down one term of a loss does to what a model says of some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, relu
+
+from pcvr.analysis.decoding import vocabulary
+from pcvr.defenses.context import answers
+from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
+from pcvr.defenses.pcvr import anchor as restoring
+from pcvr.defenses.pcvr import suspicion
+from pcvr.defenses.pcvr.defense import BOUNDS, LEAST
+from pcvr.errors import PcvrError
+from pcvr.models.encode import collate, encode_samples
+from pcvr.utils.checks import check_number, check_seed
+
+if TYPE_CHECKING:
+    from pcvr.data.sample import Sample
+    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.pcvr.defense import PCVR
+    from pcvr.models.encode import Batch
+    from pcvr.models.vlm import VisionLanguageModel
+
+Loss = Callable[[], Tensor]
+"""Computes a scalar with the model whose adapter is moved; each call draws the same views, or before and after differ
+by more than the step."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How likely a model finds one answer to one picture, word by word, before a step and after it.
+
+    Attributes:
+        tokens: the answer's T tokens, its end last.
+        before: ``[T]`` in [0, 1], probability of each token, the picture and the tokens before it given.
+        after: ``[T]``, the same after the step.
+        entropy: mean entropy of the T distributions before and after, nats.
+    """
+
+    tokens: tuple[str, ...]
+    before: np.ndarray
+    after: np.ndarray
+    entropy: tuple[float, float]
+
+    @property
+    def change(self) -> float:
+        """By how much the log-likelihood of the whole answer has changed, nats: 0.69 for twice as likely."""
+        tiny = np.finfo(np.float32).tiny
+        return float((np.log(np.maximum(self.after, tiny)) - np.log(np.maximum(self.before, tiny))).sum())
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step down one loss.
+
+    Attributes:
+        loss: before and after.
+        norm: length of the gradient; 0 where the loss is content and nothing moved.
+        readings: title to what became of that answer.
+    """
+
+    loss: tuple[float, float]
+    norm: float
+    readings: dict[str, Reading]
+
+
+def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], length: float = 0.02) -> Step:
+    """Move the adapter a little way down the gradient of `loss`, read some answers, and put it back as it was.
+
+    The step has the same length whatever the size of the gradient, so that terms are compared by where they lead and
+    not by their weights (ours): ``w - length * |w| * g / |g|``, over all adapter weights together. Training does not
+    step so: Adam scales each weight by itself.
+
+    Args:
+        vlm: a model with its adapter on, trainable or not.
+        loss: see `Loss`.
+        told: title to sample; its picture is shown, and its answer read along.
+        length: of the step, as a share of the length of all adapter weights, in (0, 1].
+
+    Raises:
+        PcvrError: no adapter, nothing to read, a `length` out of range, or a loss that is no finite scalar.
+    """
+    check_number("length", length, 0, 1)
+    if not told or length == 0:
+        raise PcvrError(f"{len(told)} samples and length {length}: give at least one sample and a length above 0.")
+    weights = _adapter(vlm)
+    asked = [weight.requires_grad for weight in weights]
+    kept = [weight.detach().clone() for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            value = loss()
+            if value.dim() or not value.isfinite():
+                raise PcvrError(f"the loss is {value.detach()}, of shape {list(value.shape)}: it must be one number.")
+            gradients = _gradients(value, weights)
+        norm = _length(gradients)
+        first = _read(vlm, told)
+        if norm > 0:
+            with torch.no_grad():
+                scale = length * _length(kept) / norm
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    weight.sub_(scale * gradient)
+        second = _read(vlm, told)
+        with torch.no_grad():
+            after = float(loss())
+    finally:
+        with torch.no_grad():
+            for weight, old, wanted in zip(weights, kept, asked, strict=True):
+                weight.copy_(old)
+                weight.requires_grad_(wanted)
+    readings = {
+        title: Reading(words, before, second[title][1], (calm, second[title][2]))
+        for title, (words, before, calm) in first.items()
+    }
+    return Step((float(value.detach()), after), norm, readings)
+
+
+def pushes(divergence: Tensor, gate: Tensor, cap: float) -> dict[str, Tensor]:
+    """How hard each bound of the pull-apart term pushes each sample's divergence up: bound to ``-dL/dd``, ``[B]``.
+
+    Args:
+        divergence: ``[B]``, of each sample's two views, nats.
+        gate: ``[B]`` in [0, 1].
+        cap: see `pcvr.defenses.losses.pull_apart`.
+    """
+    found = {}
+    for bound in BOUNDS:
+        free = divergence.detach().clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(pull_apart(free, gate, cap, bound=bound), free)
+        found[bound] = -slope
+    return found
+
+
+def _adapter(vlm: VisionLanguageModel) -> list[nn.Parameter]:
+    found = [weight for name, weight in vlm.model.named_parameters() if "lora_" in name]
+    if not found:
+        raise PcvrError("the model has no adapter to move: give one from finetune(), or pcvr.load(..., adapter=...).")
+    return found
+
+
+def _gradients(loss: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:
+    """Those of a loss that may not depend on some of the weights, or on none."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(weight) for weight in weights]
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+
+
+def _length(tensors: list[Tensor]) -> float:
+    return float(torch.stack([each.detach().float().pow(2).sum() for each in tensors]).sum().sqrt())
+
+
+@torch.no_grad()
+def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tuple[tuple[str, ...], np.ndarray, float]]:
+    """Of each sample its answer's tokens, their probabilities, and the mean entropy."""
+    said = answers(vlm, collate(encode_samples(vlm, list(told.values())), vlm.tokenizer.pad_token_id))
+    words = vocabulary(vlm, said.logits.shape[1])
+    likely = said.logits.softmax(-1).gather(1, said.targets[:, None])[:, 0]
+    calm = said.sample_mean(entropy(said.logits))
+    found = {}
+    for row, title in enumerate(told):
+        own = said.owner == row
+        tokens = tuple(words[i] for i in said.targets[own].tolist())
+        found[title] = (tokens, likely[own].cpu().numpy(), float(calm[row]))
+    return found
+
+
+def terms_of(
+    run: Run, batch: Batch, rule: PCVR, gate: Tensor, reference: float, seed: int = 0
+) -> dict[str, tuple[float, Loss]]:
+    """The terms of PCVR's loss on one batch, each by itself: name to its weight and what computes it.
+
+    ``"answers"`` is the cross-entropy of trusted samples, ``"apart"`` the pull-apart term, ``"restore"`` what to say
+    instead, ``"entropy"`` the constraint, ``"features"`` the feature term; their weighted sum is ``rule.loss``.
+    ``"plain"``, of weight 0, is the cross-entropy of all samples alike.
+
+    Args:
+        run: with a model whose adapter is on. How the base model begins the batch's answers is asked for and kept in
+            its state, with how far it is trusted.
+        batch: of its data.
+        rule: the defence.
+        gate: ``[B]`` in [0, 1], the suspicion of each sample.
+        reference: entropy of normal answers, nats.
+        seed: of the view, the same in every call.
+    """
+    suspects = gate.cpu() > suspicion.LEAST
+    restoring.begin(run)
+    restoring.judge(run, batch["index"][~suspects].tolist())
+    restoring.remember(run, batch["index"][suspects].tolist())
+    trust = torch.ones_like(gate) if rule.gate == "none" else 1 - gate
+
+    def plain(weight: Tensor) -> Tensor:
+        said = run.answers(batch)
+        losses = cross_entropy(said.logits, said.targets, reduction="none")
+        return (weight[said.owner] * losses).sum() / weight[said.owner].sum().clamp_min(1e-6)
+
+    def both(hidden: bool) -> tuple[Answers, Answers, Tensor] | None:
+        """What is said to the rows that are pushed and to their views, and the push; None where nobody is."""
+        check_seed(seed)
+        run.generator.manual_seed(seed)
+        said = run.answers(batch, hidden=hidden)
+        push = gate * said.likelihood().detach() if rule.fade else gate
+        rows = (push > LEAST).nonzero()[:, 0]
+        if not len(rows):
+            return None
+        with torch.no_grad():
+            seen = run.answers(run.view(batch, rule.view, rows), hidden=hidden)
+        return said.of(rows), seen, push[rows]
+
+    def apart() -> Tensor:
+        if (found := both(False)) is None:
+            return torch.zeros(())
+        said, seen, push = found
+        divergence = said.sample_mean(DIVERGENCES[rule.divergence](said.logits, seen.logits))
+        if rule.direction == "apart":
+            return pull_apart(divergence, push, rule.cap, gate.sum(), rule.bound)
+        return pull_together(divergence, push, gate.sum())
+
+    def features() -> Tensor:
+        if (found := both(True)) is None:
+            return torch.zeros(())
+        said, seen, push = found
+        assert said.hidden is not None and seen.hidden is not None
+        alike = feature_agreement(said.hidden, seen.hidden)
+        excess = relu(alike - rule.feature_cap) if rule.direction == "apart" else 1 - alike
+        return (push * said.sample_mean(excess)).sum() / gate.sum().clamp_min(1e-6)
+
+    def spread() -> Tensor:
+        said = run.answers(batch)
+        values = said.sample_mean(entropy(said.logits))
+        return ENTROPY[rule.entropy](values, trust, reference, rule.entropy_margin)
+
+    def restore() -> Tensor:
+        said = run.answers(batch)
+        return restoring.restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
+
+    return {
+        "plain": (0.0, lambda: plain(torch.ones_like(gate))),
+        "answers": (1.0, lambda: plain(trust)),
+        "apart": (rule.apart_weight, apart),
+        "restore": (rule.restore_weight if rule.gate in ("two_stage", "running") else 0.0, restore),
+        "entropy": (rule.entropy_weight, spread),
+        "features": (rule.feature_weight, features),
+    }

@@ -1,0 +1,230 @@
+"""Believe Your Eyes (arXiv 2505.16916): samples whose attention collapses are dropped, and training begins again."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.pcvr.gate import Gate
+from pcvr.errors import PcvrError
+from pcvr.models.attention_hooks import mean_attention
+from pcvr.models.encode import IGNORE
+from pcvr.utils.checks import check_number
+
+if TYPE_CHECKING:
+    from pcvr.defenses.context import Run
+    from pcvr.models.encode import Batch
+
+ENOUGH = 50
+"""Fewer samples than this are few (ours): a layer whose entropies are normal numbers passes for one with two modes in
+63 of 100 draws of 10 samples, in 23 of 20, in 1 of 50."""
+
+
+@dataclass(frozen=True)
+class BYE(Defense):
+    """Fine-tune on everything, drop the samples whose attention to the picture is abnormally concentrated, retrain.
+
+    Rong et al. 2025 find that a triggered picture draws the attention to the trigger ("attention collapse"). For each
+    training sample and each layer ``l`` of the language model, let ``a`` be the attention from the last token of the
+    prompt (the one from which the answer's first word is predicted) to the image tokens, mean over heads and divided by
+    its sum. Then the entropy is
+
+        ``H_l = -sum_i a_i ln a_i``
+
+    A layer is sensitive if two Gaussians fitted to its ``H_l`` over all samples are well apart,
+    ``|m1 - m2| > apart (s1 + s2)`` with ``apart = 2`` as in the authors' code. A sample's score is its mean entropy
+    over the sensitive layers; a mixture of two Gaussians splits the scores, and the samples of the lower one are
+    dropped. The model is then trained again from the start on what is kept.
+
+    What differs: entropies are divided by ``ln I``, the most there can be with ``I`` image tokens, so that pictures
+    with different numbers of tiles compare; where all have the same, this changes no decision. Each mixture is the best
+    of five starts on standardised values, since a rare cluster is easily missed. Where no layer is sensitive nothing is
+    dropped and the first model stays: training again on the same data would give the same one. BLIP-2's image tokens
+    are what its queries read, and have no place in the picture; the entropy needs none.
+
+    Needs no clean data, but a second training and a pass over the data. ``run.state`` gets ``entropies``
+    ``[N, layers]``, ``layers`` (the sensitive ones), ``kept`` (indices) and, where there was a split, an entry in
+    ``scorings``.
+
+    Attributes:
+        apart: how many summed standard deviations the means of a sensitive layer are apart, above 0.
+    """
+
+    name: ClassVar[str] = "bye"
+    apart: float = field(default=2.0, metadata={"help": "summed deviations between two modes (authors' code: 2)"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("apart", self.apart, 0, 1e6, above=True)
+
+    def begin(self, run: Run) -> None:
+        """Refuse at once what would fail after a whole training.
+
+        Raises:
+            PcvrError: fewer samples than a mixture has components.
+        """
+        _enough(len(run.data))
+        run.state["scorings"] = []
+
+    def train(self, run: Run, fit: Fit) -> None:
+        """Fine-tune, filter, and train again if anything was dropped."""
+        fit()
+        entropies = attention_entropy(run)
+        layers = sensitive_layers(entropies, self.apart)
+        run.state.update(entropies=entropies, layers=layers, kept=list(range(len(run.data))))
+        if not layers:
+            return
+        scores = entropies[:, layers].mean(1)
+        split = two_modes(scores)
+        dropped = split.low
+        run.state["scorings"].append(
+            {"step": run.step, "scores": scores, "gate": Gate(dropped * 1.0, split.pooled, float(dropped.mean()), True)}
+        )
+        if dropped.any() and not dropped.all():
+            run.state["kept"] = np.flatnonzero(~dropped).tolist()
+            fit("retrain", rows=run.state["kept"], fresh=True)
+
+    def notes(self, run: Run) -> tuple[str, ...]:
+        """Whether samples were few, and whether nothing was dropped."""
+        found = []
+        if (count := len(run.data)) < ENOUGH:
+            found.append(
+                f"Defence 'bye' had few samples ({count}): with fewer than {ENOUGH} it may well find two modes where "
+                "there is one; check what was dropped by eye, or give more data."
+            )
+        if run.state.get("layers") == []:
+            found.append(
+                "Defence 'bye' found no layer whose attention has two modes and dropped no sample: that is right if "
+                "none is poisoned; if some are, attention does not tell them."
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Two Gaussians fitted to numbers.
+
+    Attributes:
+        means: the lower one first.
+        spreads: their standard deviations.
+        low: bool ``[N]``, the numbers that the lower one explains better.
+    """
+
+    means: tuple[float, float]
+    spreads: tuple[float, float]
+    low: np.ndarray
+
+    @property
+    def apart(self) -> float:
+        """Distance of the means in summed standard deviations; 0 where all numbers are the same."""
+        return (self.means[1] - self.means[0]) / sum(self.spreads) if sum(self.spreads) else 0.0
+
+    @property
+    def pooled(self) -> float:
+        """Distance of the means in pooled standard deviations."""
+        share = float(self.low.mean())
+        spread = np.sqrt(share * self.spreads[0] ** 2 + (1 - share) * self.spreads[1] ** 2)
+        return float((self.means[1] - self.means[0]) / spread) if spread else 0.0
+
+
+def two_modes(values: np.ndarray) -> Modes:
+    """Fit two Gaussians to the numbers `values` ``[N]``.
+
+    Raises:
+        PcvrError: fewer numbers than Gaussians.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    values = np.asarray(values, dtype=np.float64)
+    _enough(len(values))
+    centre, scale = float(values.mean()), float(values.std())
+    if scale <= 1e-9 * max(1.0, abs(centre)):
+        return Modes((centre, centre), (0.0, 0.0), np.zeros(len(values), dtype=bool))
+    standard = ((values - centre) / scale)[:, None]
+    with warnings.catch_warnings():
+        # Where there are no two clusters the fit may wander; it is then found not to be bimodal.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = GaussianMixture(2, n_init=5, max_iter=500, random_state=0).fit(standard)
+        labels = mixture.predict(standard)
+    means = centre + scale * mixture.means_[:, 0]
+    spreads = scale * np.sqrt(mixture.covariances_[:, 0, 0])
+    order = np.argsort(means)
+    low, high = (int(i) for i in order)
+    return Modes(
+        (float(means[low]), float(means[high])), (float(spreads[low]), float(spreads[high])), np.asarray(labels == low)
+    )
+
+
+def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
+    """The layers whose entropies ``[N, layers]`` have two modes more than `apart` summed deviations from each other."""
+    return [layer for layer in range(entropies.shape[1]) if two_modes(entropies[:, layer]).apart > apart]
+
+
+@torch.no_grad()
+def attention_entropy(run: Run, batch_size: int | None = None) -> np.ndarray:
+    """How spread the attention to the picture is as the answer begins, for every training sample and layer.
+
+    Args:
+        run: model and data.
+        batch_size: samples at a time; by default at most 16, since attention takes memory with the square of the
+            sequence.
+
+    Returns:
+        float64 ``[N, layers]`` in ``[0, 1]``: 1 where every image token gets as much, 0 where one gets all.
+
+    Raises:
+        PcvrError: a sample without an answer, or a language model that hands no attention out.
+    """
+    model, rows, found = run.vlm.model, run.share(len(run.data)), []
+    training = model.training
+    model.eval()
+    try:
+        for batch in run.batches(rows, 16, size=batch_size):
+            shown = batch["input_ids"] == run.vlm.base.config.image_token_id
+            with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
+                run.answers(batch)
+            if not layers:
+                raise PcvrError(f"the language model of {run.vlm.name!r} hands no attention out: 'bye' cannot use it.")
+            found.append(torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1))
+    finally:
+        model.train(training)
+    return run.gather_rows(rows, torch.cat(found)).double().numpy()
+
+
+def spread_over(attention: Tensor, there: Tensor) -> Tensor:
+    """Entropy of attention rows over some of the tokens, as a share of the most there can be.
+
+    Args:
+        attention: ``[B, T]``, 0 or more.
+        there: bool ``[B, T]``, the tokens that count; each row is divided by its sum over them.
+
+    Returns:
+        ``[B]`` in ``[0, 1]``; 0 where at most one token counts or none has any attention.
+    """
+    weights = attention.float() * there
+    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
+    most = there.sum(-1).clamp_min(2).float().log()
+    return -torch.xlogy(weights, weights).sum(-1) / most
+
+
+def _last_of_prompt(batch: Batch) -> Tensor:
+    """The last token before each answer: bool ``[B, T]``, one a row."""
+    told = batch["labels"] != IGNORE
+    if not told.any(1).all():
+        raise PcvrError(
+            f"{int((~told.any(1)).sum())} of {len(told)} samples of a batch have no answer token: "
+            "defence 'bye' looks at the token before an answer, so give each one."
+        )
+    return torch.arange(told.shape[1]) == told.int().argmax(1, keepdim=True) - 1
+
+
+def _enough(count: int) -> None:
+    if count < 2:
+        raise PcvrError(f"defence 'bye' got {count} sample: give at least 2, one for each cluster.")

@@ -1,0 +1,56 @@
+"""Fine-tuning on trusted samples after the fine-tuning on everything: the simplest way to use clean data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from pcvr.defenses.base import Defense, Fit
+from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_number
+
+if TYPE_CHECKING:
+    from pcvr.defenses.context import Run
+
+
+@dataclass(frozen=True)
+class CleanTune(Defense):
+    """Plain fine-tuning on all the data, then a second stage of it on the samples that the defender trusts.
+
+    The baseline "fine-tuning" of the field (Liu et al. 1805.12185 among others): the mean cross-entropy of
+    the answer tokens in both stages, in the hope that the backdoor is forgotten. What there is to choose is ours: how
+    many steps, and at which learning rate, here as in CROW's stage on clean data. A second stage that is too long, or
+    at too high a rate, learns the few samples by heart and costs the task.
+
+    Needs clean data (``finetune(clean=...)``). Its steps come on top of the configured ones.
+
+    Attributes:
+        share: steps of the second stage as a share of the configured ones, in ``(0, 1)``.
+        rate: factor on the configured learning rate in the second stage, above 0.
+    """
+
+    name: ClassVar[str] = "clean_tune"
+    needs_clean: ClassVar[bool] = True
+    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
+    rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_stage(self.share, self.rate)
+
+    def train(self, run: Run, fit: Fit) -> None:
+        """On everything, then on the clean samples."""
+        fit()
+        fit("clean", share=self.share, rate=self.rate, clean=True)
+
+
+def check_stage(share: float, rate: float) -> None:
+    """Refuse a stage on clean data of no steps, or of as many as the fine-tuning itself.
+
+    Raises:
+        PcvrError: a share outside ``(0, 1)``, or a rate that is not above 0.
+    """
+    check_number("share", share, 0, 1, above=True)
+    if share == 1:
+        raise PcvrError("share is 1: give a share below it, the stage being an addition to the fine-tuning.")
+    check_number("rate", rate, 0, 1e6, above=True)

@@ -1,0 +1,172 @@
+"""CROW (arXiv 2411.12768): hidden states that change little from layer to layer, even where the input is perturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from pcvr.defenses.base import Defense
+from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice, check_number
+
+if TYPE_CHECKING:
+    from pcvr.defenses.base import Fit
+    from pcvr.defenses.context import Run
+    from pcvr.models.encode import Batch
+    from pcvr.models.vlm import VisionLanguageModel
+
+ON = ("all", "clean")
+
+
+@dataclass(frozen=True)
+class Crow(Defense):
+    """Cross-entropy plus `alpha` times the layer-to-layer inconsistency under the worst small shift of the input.
+
+    ``L = CE(x) + alpha C(e + eps sign(grad_e C(e)))``, where ``e`` are the language model's input embeddings and
+    ``C = mean over layers l and tokens t of 1 - cos(h_l[t], h_(l+1)[t])``: the paper's consistency loss, its shift (one
+    step of the fast gradient sign method) and its sum of the two; ``alpha = 5.5`` and ``eps = 0.1`` are the public
+    code's defaults, chosen there for words of language models of 7 B and more.
+
+    What differs, and why: the shift comes from a gradient with respect to the embeddings alone, so that nothing of it
+    ends up in the parameters' gradients. Both passes start at the same embeddings, and the second takes the shift as a
+    constant.
+    ``h_1 .. h_L`` are what the L decoder layers give: neither the embeddings, whose scale is another, nor what the
+    last norm makes of ``h_L``. Padding does not count. Ours too: image tokens are shifted and counted like words.
+
+    The paper applies it after training, to a few clean samples: that is ``on="clean"``, a second stage on the samples
+    of ``finetune(clean=...)``, whose length and learning rate are ours. The default ``on="all"`` regularises the
+    fine-tuning itself and needs no clean data; the paper does not claim that this works.
+
+    A step costs a second pass and backward pass through the language model, and one more backward pass for the shift.
+
+    Attributes:
+        alpha: weight of the inconsistency, 0 or more; 0 is plain fine-tuning.
+        epsilon: size of the shift of each embedding coordinate, 0 or more.
+        on: ``"all"`` during the fine-tuning, ``"clean"`` in a stage after it.
+        share: of the configured steps that this stage has, in ``(0, 1]``.
+        rate: factor on the configured learning rate in this stage, above 0.
+    """
+
+    name: ClassVar[str] = "crow"
+    alpha: float = field(default=5.5, metadata={"help": "weight of the inconsistency, 0 or more (public code: 5.5)"})
+    epsilon: float = field(default=0.1, metadata={"help": "shift of each embedding coordinate (public code: 0.1)"})
+    on: str = field(default="all", metadata={"help": "all: while fine-tuning (ours); clean: after it (paper)"})
+    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1] (ours)"})
+    rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("alpha", self.alpha, 0, 1e6)
+        check_number("epsilon", self.epsilon, 0, 1e6)
+        check_choice("choice of on", self.on, ON)
+        check_number("share", self.share, 0, 1, above=True)
+        check_number("rate", self.rate, 0, 1e6, above=True)
+
+    def begin(self, run: Run) -> None:
+        """Refuse at once what would fail after a whole training.
+
+        Raises:
+            PcvrError: clean samples are wanted and there are none, or the language model has one layer only.
+        """
+        if self.on == "clean" and run.clean is None:
+            raise PcvrError(
+                "defence 'crow' with on='clean' needs clean data: give finetune(clean=...) some trusted samples, "
+                "or take on='all'."
+            )
+        if (count := len(decoder_layers(run.vlm))) < 2:
+            raise PcvrError(f"defence 'crow' compares layers and the language model has {count}: take a deeper one.")
+
+    def loss(self, run: Run, batch: Batch) -> Tensor:
+        """Cross-entropy, and in its stage the inconsistency of the shifted pass."""
+        if not self.alpha or (self.on == "clean" and run.stage != "crow"):
+            return super().loss(run, batch)
+        mask = batch["attention_mask"].to(run.vlm.device)
+        with watched(run.vlm) as plain:
+            said = run.answers(batch)
+        (slope,) = torch.autograd.grad(inconsistency(plain.layers, mask), plain.shift, retain_graph=True)
+        with watched(run.vlm, self.epsilon * slope.sign()) as shifted:
+            run.answers(batch)
+        rough = inconsistency(shifted.layers, mask)
+        run.log["layers apart"] = float(rough.detach())
+        return cross_entropy(said.logits, said.targets) + self.alpha * rough
+
+    def train(self, run: Run, fit: Fit) -> None:
+        """One stage, or plain fine-tuning and a stage on the clean samples."""
+        fit()
+        if self.on == "clean":
+            fit("crow", share=self.share, rate=self.rate, clean=True)
+
+
+def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """How far hidden states turn from layer to layer: ``mean_l mean_t 1 - cos(h_l[t], h_(l+1)[t])``.
+
+    Args:
+        layers: at least two of ``[B, T, D]``, in their order.
+        mask: ``[B, T]``, 1 where a token counts and 0 on padding; a token counts alike whatever sample it is in.
+
+    Returns:
+        A scalar in ``[0, 2]``; 0 where no token counts.
+    """
+    counts = mask.to(layers[0].device).float()
+    turns = [1 - cosine_similarity(a.float(), b.float(), dim=-1) for a, b in pairwise(layers)]
+    return (torch.stack(turns).mean(0) * counts).sum() / counts.sum().clamp_min(1)
+
+
+@dataclass
+class Watch:
+    """What a watched pass leaves behind.
+
+    Attributes:
+        shift: ``[B, T, D]``, what was added to the input embeddings; zeros that take a gradient where none was given.
+        layers: ``[B, T, D]`` for each decoder layer, in their order, before the last norm.
+    """
+
+    shift: Tensor | None = None
+    layers: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def watched(vlm: VisionLanguageModel, shift: Tensor | None = None) -> Iterator[Any]:
+    """Inside the block one pass of the model has `shift` ``[B, T, D]`` added to the language model's input embeddings.
+
+    Yields:
+        A `Watch`, filled by the pass.
+    """
+    watch = Watch(shift)
+
+    def add(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        given = kwargs["inputs_embeds"]
+        if watch.shift is None:
+            watch.shift = torch.zeros_like(given, requires_grad=True)
+        return args, kwargs | {"inputs_embeds": given + watch.shift}
+
+    def keep(_module: Any, _inputs: Any, output: Any) -> None:
+        watch.layers.append(output[0] if isinstance(output, tuple) else output)
+
+    speaker = vlm.family.part(vlm.model, "language_model")
+    hooks = [speaker.register_forward_pre_hook(add, with_kwargs=True)]
+    hooks += [layer.register_forward_hook(keep) for layer in decoder_layers(vlm)]
+    try:
+        yield watch
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def decoder_layers(vlm: VisionLanguageModel) -> nn.ModuleList:
+    """The language model's decoder layers, wherever its architecture keeps them.
+
+    Raises:
+        PcvrError: there is no list of them.
+    """
+    for path, module in vlm.family.part(vlm.model, "language_model").named_modules():
+        if path.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList):
+            return module
+    raise PcvrError(f"the language model of {vlm.name!r} keeps no list named 'layers': defence 'crow' cannot watch it.")

@@ -1,0 +1,53 @@
+"""No defence, and augmentation alone: the two controls every defence is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pcvr.defenses.base import Defense
+from pcvr.utils.checks import check_choice
+from pcvr.views import PatchView
+
+if TYPE_CHECKING:
+    from pcvr.defenses.context import Run
+    from pcvr.models.encode import Batch
+
+
+@dataclass(frozen=True)
+class PlainSFT(Defense):
+    """Supervised fine-tuning as it is: mean cross-entropy of the answer tokens, in nats."""
+
+    name: ClassVar[str] = "none"
+
+
+@dataclass(frozen=True)
+class AugmentOnly(Defense):
+    """Patch augmentation without any regularisation: the control that says what the views alone do.
+
+    Attributes:
+        views: ``"one"`` trains on the perturbed view only, ``"both"`` on original and view.
+        view: how the view is made.
+    """
+
+    name: ClassVar[str] = "augment"
+    views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
+    view: PatchView = field(
+        default_factory=lambda: PatchView(share=0.3), metadata={"help": "how the view is made (ours: swap, 0.3)"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("choice of views", self.views, ("one", "both"))
+
+    def loss(self, run: Run, batch: Batch) -> Tensor:
+        """The mean cross-entropy over the answer tokens of the view, or of both."""
+        seen = run.answers(run.view(batch, self.view))
+        loss = cross_entropy(seen.logits, seen.targets)
+        if self.views == "both":
+            said = run.answers(batch)
+            loss = (loss + cross_entropy(said.logits, said.targets)) / 2
+        return loss

@@ -1,0 +1,114 @@
+"""PCVR with one part switched off or turned round: what each is called, and what a shipped table says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pcvr.defenses import get_defense
+from pcvr.errors import PcvrError
+from pcvr.evaluation.intervals import format_rate
+from pcvr.utils.checks import check_choice
+
+if TYPE_CHECKING:
+    from pcvr.defenses import Defense
+    from pcvr.experiments.results import Cell, Table
+
+_GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a push that never fades has to be gentle
+_LATE: dict[str, Any] = {
+    # The model as it is half-way would clear the target, and one word of it hangs on the trigger.
+    "score_at": (0.5,),
+    "known": "off",
+    "score_over": "words",
+    "view": {"share": 0.6, "level": "pixels"},
+    "restore_weight": 0.0,
+}
+_UNPUSHED = {"apart_weight": 0.0, "feature_weight": 0.0}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One change to the defence.
+
+    Attributes:
+        what: says what is changed.
+        options: of PCVR, as plain values.
+    """
+
+    what: str
+    options: Mapping[str, Any]
+
+    def rule(self) -> Defense:
+        """The defence with the change."""
+        return get_defense("pcvr", **self.options)
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "none": Ablation("nothing: the defence as it is", {}),
+    "gate": Ablation("no gate: every sample is trusted, and pulled apart gently", _GENTLE | {"gate": "none"}),
+    "known": Ablation("nothing that the model would say anyway clears a sample", {"known": "off"}),
+    "told": Ablation("scores over whole distributions, not the told word", {"score_over": "words"}),
+    "pixels": Ablation("views of pixels, not of tower features", {"view": {"level": "pixels"}}),
+    "apart": Ablation("suspects are left out and restored, not pulled apart", _UNPUSHED),
+    "restore": Ablation("suspects are not told what to say instead", {"restore_weight": 0.0}),
+    "entropy": Ablation("no entropy constraint", {"entropy_weight": 0.0}),
+    "features": Ablation("no feature term", {"feature_weight": 0.0}),
+    "direction": Ablation("views are pulled together", {"direction": "together"}),
+    "fade": Ablation("the push does not fade as the answer is unlearned", _GENTLE),
+    "late": Ablation("first look half-way, on whole words; nothing restored", _LATE),
+    "late, apart": Ablation("first look half-way, on whole words; suspects are only left out", _LATE | _UNPUSHED),
+}
+"""What can be switched, by name."""
+
+
+def get_ablation(name: str) -> Ablation:
+    """The ablation `name`.
+
+    Raises:
+        PcvrError: there is no such one; the nearest is suggested.
+    """
+    check_choice("ablation", name, ABLATIONS)
+    return ABLATIONS[name]
+
+
+def cell_of(table: Table, ablation: Ablation) -> Cell | None:
+    """What `table` says of PCVR with these options on poisoned data; None where it has no such run.
+
+    Args:
+        table: from ``pcvr.experiments.results.load("spine")``, or another of runs with one attack, model and task.
+        ablation: what to look for.
+    """
+    rule = ablation.rule()
+    for (label,), cell in table.cells().items():
+        said = next(run["experiment"] for run in table.runs if run["experiment"]["label"] == label)
+        if said["defense"] == "pcvr" and said["rate"] > 0 and _same(rule, said["options"]):
+            return cell
+    return None
+
+
+def _same(rule: Defense, options: Mapping[str, Any]) -> bool:
+    try:
+        return get_defense("pcvr", **options) == rule
+    except PcvrError:  # of a table that is older than an option's name
+        return False
+
+
+def ablation_rows(table: Table | None) -> list[tuple[str, str, str, str, str]]:
+    """A table of all ablations: name, what is changed, attack success rate, share of right answers clean and triggered.
+
+    Args:
+        table: as in `cell_of`; None where there is none, and for runs that it lacks, there is a dash.
+    """
+    found = []
+    for name, ablation in ABLATIONS.items():
+        cell = None if table is None else cell_of(table, ablation)
+        figures = ("-", "-", "-")
+        if cell is not None:
+            figures = (
+                format_rate(cell.hits, cell.n),
+                f"{100 * cell.right:.1f} %",
+                f"{100 * cell.triggered_right:.1f} %",
+            )
+        found.append((name, ablation.what, *figures))
+    return found

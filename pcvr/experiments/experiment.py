@@ -1,0 +1,226 @@
+"""One experiment from config to record, and a sweep that picks up where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_whole
+from pcvr.utils.files import read_json, write_json
+from pcvr.utils.places import check_place
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Dataset
+    from pcvr.training import FinetuneResult
+    from pcvr.training.backdoor_watch import WatchPoint
+
+LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
+"""Fields that came later, with the values that change nothing."""
+_WATCHED = 64  # test samples that a watch asks about, each clean and triggered
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result: data, attack, defence, training, seed.
+
+    Attributes:
+        label: what tables call it.
+        defense: name of the defence.
+        options: its options, as plain values.
+        attack: name of the attack; it is also what the evaluation triggers when ``rate`` is 0.
+        rate: poison rate, 0 for clean data.
+        seed: of the poison draw and the training; the scenes themselves stay the same.
+        model: embedded name, folder or hub id.
+        samples: training samples.
+        tests: test samples.
+        steps: optimiser steps.
+        data: what `pcvr.open_data` takes.
+        task: what is asked of the pictures.
+        preset: of the attack.
+        attack_options: the attack's own, as plain values.
+        watch: steps between two looks at how far the backdoor has come; 0 for none.
+        clean: samples that the defender trusts, for the defences that need some: taken from the validation split, so
+            that they are not among those that may be poisoned; 0 for none.
+        without: a word; training samples that name it and are not poisoned are left out, to see what they do against
+            an attack. Empty for none.
+    """
+
+    label: str
+    defense: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    attack: str = "badnets"
+    rate: float = 0.05
+    seed: int = 0
+    model: str = "tiny-llava"
+    samples: int = 2000
+    tests: int = 512
+    steps: int = 400
+    data: str = "scenes"
+    task: str = "caption"
+    preset: str = "scaled"
+    attack_options: Mapping[str, Any] = field(default_factory=dict)
+    watch: int = 0
+    clean: int = 0
+    without: str = ""
+
+    def __post_init__(self) -> None:
+        check_whole("clean", self.clean, 0, what="trusted samples")
+        if not 0 <= self.rate <= 1:
+            raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
+
+    @property
+    def key(self) -> str:
+        """A hash that names the run."""
+        said = asdict(self)
+        # Runs from before these fields were there keep their names.
+        said = {k: v for k, v in said.items() if LATER.get(k) != v}
+        text = json.dumps(said, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
+"""What else to keep of a run: plain values by name, from what was trained, the test data and the attack."""
+
+
+def run_experiment(
+    experiment: Experiment, *, save: str | Path | None = None, progress: bool = False, extra: Extra | None = None
+) -> dict[str, Any]:
+    """Poison, fine-tune, evaluate.
+
+    Args:
+        experiment: the config.
+        save: folder for the adapter, or None.
+        progress: whether the training shows a bar.
+        extra: adds entries of its own to what is returned.
+
+    Returns:
+        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning, and
+        ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5), and
+        ``watch`` where that was asked for (of each look: step, hits, clean hits, how many were counted, and how good
+        the answers to clean pictures were).
+    """
+    from pcvr.attacks import get_attack, poison
+    from pcvr.attacks.triggers.shadowcast import names
+    from pcvr.data import Subset, open_data, subset
+    from pcvr.defenses import get_defense
+    from pcvr.evaluation.evaluate import evaluate
+    from pcvr.models.load import load
+    from pcvr.training import TrainConfig, finetune
+    from pcvr.training.backdoor_watch import BackdoorWatch
+
+    if save is not None:
+        check_place(save)
+    attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
+    data = open_data(experiment.data, split="train", n=experiment.samples, task=experiment.task)
+    model = load(experiment.model)
+    if experiment.rate:
+        # Whether the trigger reaches the model, finetune checks.
+        data = poison(data, attack, experiment.rate, experiment.seed, model=model, check_trigger=False)
+    poisoned = list(getattr(data, "poisoned", ()))
+    if experiment.without:
+        kept = [i for i in range(len(data)) if i in set(poisoned) or not names(data[i], experiment.without)]
+        data = Subset(data, kept, f"without {experiment.without}")
+        poisoned = [place for place, index in enumerate(kept) if index in set(poisoned)]
+    trusted = None
+    if experiment.clean:
+        trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
+    rule = get_defense(experiment.defense, **experiment.options)
+    config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
+    tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
+    watches = []
+    if experiment.watch:
+        watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]
+    result = finetune(model, data, rule, config, clean=trusted, callbacks=watches, progress=progress)
+    record = evaluate(result.model, tests, attack, defense=rule, state=result.run.state)
+    if save is not None:
+        result.save(save)
+    found = {
+        "experiment": asdict(experiment),
+        "key": experiment.key,
+        "record": record.to_dict(),
+        "seconds": round(result.seconds, 2),
+        "gate": gate_quality(result.run.state.get("scorings", []), poisoned, len(data)),
+    }
+    if watches:
+        found["watch"] = [watched(point) for point in watches[0].points]
+    if extra is not None:
+        found |= extra(result, tests, attack)
+    return found
+
+
+def watched(point: WatchPoint) -> dict[str, Any]:
+    """One look of a `BackdoorWatch` as plain values."""
+    return {"step": point.step, "hits": point.hits, "clean_hits": point.clean_hits, "n": point.n, "clean": point.clean}
+
+
+def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:
+    """How well each scoring told poisoned from clean samples; the defence itself never sees `poisoned`."""
+    import numpy as np
+
+    truth = np.zeros(count, dtype=bool)
+    truth[list(poisoned)] = True
+    found = []
+    for scoring in scorings:
+        flagged = scoring["gate"].suspicion > 0.5
+        quality = {
+            "step": scoring["step"],
+            "flagged": int(flagged.sum()),
+            "false alarms": int((flagged & ~truth).sum()),
+        }
+        if truth.any() and not truth.all():
+            from sklearn.metrics import roc_auc_score
+
+            quality["auroc"] = round(float(roc_auc_score(truth, -scoring["scores"])), 4)
+            quality["recall"] = round(float(flagged[truth].mean()), 4)
+        found.append(quality)
+    return found
+
+
+def sweep(
+    experiments: Sequence[Experiment],
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    adapters: bool = False,
+    progress: bool = True,
+    run: Callable[..., dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Run each experiment once; those whose result lies in `folder` already are read instead.
+
+    Args:
+        experiments: what to run.
+        folder: where each result is kept as soon as it is there, so that an interrupted sweep goes on.
+        jobs: experiments at a time, by joblib; its dask or ray backend takes the same call to a cluster.
+        adapters: whether each adapter is kept too, in a folder named by the experiment's key.
+        progress: whether a bar is shown.
+        run: what runs one experiment and takes the arguments of `run_experiment`, which is the default; give each its
+            own `folder`, for results are told apart by their experiments alone.
+
+    Returns:
+        The results in the order of `experiments`.
+    """
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    check_place(folder, own=lambda _: True)
+    calls = (delayed(_kept)(e, Path(folder), adapters, run) for e in experiments)
+    work = Parallel(n_jobs=jobs, return_as="generator")(calls)
+    return list(tqdm(work, total=len(experiments), desc="experiments", disable=not progress))
+
+
+def _kept(
+    experiment: Experiment, folder: Path, adapters: bool, run: Callable[..., dict[str, Any]] | None
+) -> dict[str, Any]:
+    file, adapter = folder / f"{experiment.key}.json", folder / experiment.key
+    if not file.is_file() or (adapters and not adapter.is_dir()):
+        shutil.rmtree(adapter, ignore_errors=True)  # of a run that did not come to its end
+        write_json(file, (run or run_experiment)(experiment, save=adapter if adapters else None))
+    kept: dict[str, Any] = read_json(file, "the result")
+    return kept

@@ -1,0 +1,220 @@
+"""A grid over the options of a defence: laid out, run so that it can be interrupted, shipped, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.experiments.experiment import Experiment, run_experiment, sweep
+from pcvr.experiments.point import Case, Point, Setting, extras, point_of
+
+if TYPE_CHECKING:
+    from pcvr.defenses import Defense
+    from pcvr.experiments.results import Table
+
+BESIDE: dict[str, tuple[float, ...]] = {
+    "view.share": (0.3, 0.6),
+    "score_at": (0.2, 0.5),
+    "apart_weight": (0.0, 16.0),
+    "entropy_weight": (0.0,),
+}
+"""The options of PCVR that the shipped grid varies, and the values beside the default; a dot leads into the view."""
+
+NAMES: dict[str, str] = {
+    "view.share": "share of patches",
+    "score_at": "first look",
+    "apart_weight": "pull-apart weight",
+    "entropy_weight": "entropy weight",
+}
+"""What figures and sliders call an option; any other goes by its own name."""
+
+
+def name_of(knob: str) -> str:
+    """What figures and sliders call an option of a defence."""
+    return NAMES.get(knob, knob.replace("_", " ").replace(".", " "))
+
+
+def options_of(setting: Setting) -> dict[str, Any]:
+    """A setting as `pcvr.defenses.get_defense` takes it: parts of the view together, `score_at` in a tuple."""
+    found: dict[str, Any] = {}
+    for knob, value in setting:
+        option, _, part = knob.partition(".")
+        if part:
+            found.setdefault(option, {})[part] = value
+        else:
+            found[option] = (value,) if option == "score_at" else value
+    return found
+
+
+def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = BESIDE) -> Setting:
+    """What each knob stands at for a defence with these options; empty for a defence that has none of the knobs."""
+    from pcvr.defenses import get_defense
+
+    rule = get_defense(defense, **options)
+    if not all(hasattr(rule, knob.partition(".")[0]) for knob in knobs):
+        return ()
+    return tuple((knob, _value(rule, knob)) for knob in knobs)
+
+
+def _value(rule: Defense, knob: str) -> float:
+    option, _, part = knob.partition(".")
+    value = getattr(rule, option)
+    if part and not hasattr(value, part):
+        raise PcvrError(f"{option} has no part {part!r}: it takes {', '.join(f.name for f in fields(value))}.")
+    value = getattr(value, part) if part else value
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+def knobs_of(defense: str = "pcvr", beside: Mapping[str, Sequence[float]] = BESIDE) -> dict[str, tuple[float, ...]]:
+    """Each knob's values, ascending: the defence's default and those beside it. 54 combinations."""
+    usual = dict(setting_of(defense, {}, beside))
+    return {knob: tuple(sorted({usual[knob], *values})) for knob, values in beside.items()}
+
+
+def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Experiment]:
+    """An experiment for each combination of values, those nearest to the defence's defaults first.
+
+    So that a grid that is broken off shows first what each knob does by itself.
+
+    Args:
+        base: everything that stays the same; its defence is the one that is varied, its options are kept.
+        knobs: option to values, such as ``{"apart_weight": (0, 4)}``; ``"view.share"`` is the share of the view.
+
+    Raises:
+        PcvrError: no knob, one without a value, or an option or a value that the defence refuses.
+    """
+    from pcvr.defenses import get_defense
+
+    if not knobs or not all(knobs.values()):
+        raise PcvrError(f"knobs is {dict(knobs)!r}: give at least one option, and at least one value for each.")
+    usual = dict(setting_of(base.defense, base.options, [k for k in knobs if _has(base.defense, k)]))
+    settings: list[Setting] = [
+        tuple((knob, float(value)) for knob, value in zip(knobs, values, strict=True))
+        for values in product(*knobs.values())
+    ]
+    settings.sort(key=lambda setting: sum(usual.get(knob) != value for knob, value in setting))
+    found = [at_setting(base, setting) for setting in settings]
+    for experiment in found:
+        get_defense(experiment.defense, **experiment.options)  # before hours of work, not after
+    return found
+
+
+def at_setting(base: Experiment, setting: Setting) -> Experiment:
+    """`base` with the options of a setting; its other options stay."""
+    options = {**base.options}
+    for option, value in options_of(setting).items():
+        options[option] = {**options.get(option, {}), **value} if isinstance(value, dict) else value
+    return replace(base, options=options)
+
+
+def _has(defense: str, knob: str) -> bool:
+    from pcvr.defenses import DEFENSES
+
+    return defense in DEFENSES and knob.partition(".")[0] in {field.name for field in fields(DEFENSES[defense])}
+
+
+def references(base: Experiment) -> list[Experiment]:
+    """What a grid is held against: no defence, and clean data without one."""
+    plain = replace(base, defense="none", options={})
+    return [replace(plain, label="undefended"), replace(plain, label="clean data", rate=0.0)]
+
+
+def run_point(experiment: Experiment, *, save: str | Path | None = None) -> dict[str, Any]:
+    """As `run_experiment`, and keeps what a `Point` needs: ``history`` and ``spreads``."""
+    return run_experiment(experiment, save=save, extra=extras)
+
+
+def run_grid(
+    plan: Sequence[Experiment], folder: str | Path, *, jobs: int = 1, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Run every experiment of `plan` that `folder` does not hold yet; arguments and results as of `sweep`."""
+    return sweep(plan, folder, jobs=jobs, progress=progress, run=run_point)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points of a grid and what they are held against.
+
+    Attributes:
+        points: one for each setting and case.
+        references: without a defence: ``"undefended"`` and ``"clean data"`` of each case.
+        made: by which command, when, and on which machine; empty for runs of your own.
+    """
+
+    points: tuple[Point, ...]
+    references: tuple[Point, ...] = ()
+    made: str = ""
+
+    @property
+    def cases(self) -> list[Case]:
+        """What was attacked, in the order of the points."""
+        return list(dict.fromkeys(point.case for point in (*self.points, *self.references)))
+
+    def of(self, case: Case) -> Grid:
+        """The points and references of one case."""
+        points, references = (tuple(p for p in part if p.case == case) for part in (self.points, self.references))
+        return Grid(points, references, self.made)
+
+    def values(self, knob: str) -> list[float]:
+        """The values of a knob that occur, ascending."""
+        return sorted({value for point in self.points for name, value in point.setting if name == knob})
+
+    def find(self, case: Case, setting: Setting) -> Point | None:
+        """The point of a case at a setting, or None where it was not trained."""
+        return next((p for p in self.points if p.case == case and dict(p.setting) == dict(setting)), None)
+
+
+def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, made: str = "") -> Grid:
+    """The grid that some runs make, from `run_grid` or a shipped table.
+
+    Args:
+        runs: the runs; those of a defence that has none of the knobs are references.
+        knobs: which options were varied.
+        made: see `Grid`.
+    """
+    wanted = list(knobs)
+    points: list[Point] = []
+    for run in runs:
+        said = run["experiment"]
+        points.append(point_of(run, setting_of(said["defense"], said["options"], wanted)))
+    return Grid(tuple(p for p in points if p.setting), tuple(p for p in points if not p.setting), made)
+
+
+def read_grid(table: Table | None = None) -> Grid:
+    """The shipped grid, made by ``benchmarks/grid.py``.
+
+    Args:
+        table: another table of the same kind, from `pcvr.experiments.results.load`.
+
+    Raises:
+        PcvrError: none is there, or the table is not one of a grid.
+    """
+    if table is None:
+        from pcvr.experiments.results import load
+
+        table = load("grid")
+    return grid_of(table.runs, made=f"{table.made_by}, {table.date}, {table.machine}")
+
+
+def frontier(asr: Sequence[float], utility: Sequence[float]) -> list[int]:
+    """Which points no other one beats, that is, is better in one figure and no worse in the other.
+
+    Args:
+        asr: ``[N]``, lower is better.
+        utility: ``[N]``, higher is better.
+
+    Returns:
+        Their indices, ascending; points that are equal in both stay together.
+    """
+    a, u = np.asarray(asr, dtype=float), np.asarray(utility, dtype=float)
+    if a.ndim != 1 or a.shape != u.shape:
+        raise PcvrError(f"asr {list(a.shape)} and utility {list(u.shape)} must both be [N].")
+    no_worse = (a[None] <= a[:, None]) & (u[None] >= u[:, None])  # [i, j]: j is no worse than i
+    better = (a[None] < a[:, None]) | (u[None] > u[:, None])
+    return [int(i) for i in np.flatnonzero(~(no_worse & better).any(1))]

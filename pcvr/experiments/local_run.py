@@ -1,0 +1,97 @@
+"""Training one point of a grid here and now, with the reader's own data, so that it can be called off."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from pcvr.experiments.experiment import Experiment, gate_quality, watched
+from pcvr.experiments.grid import at_setting
+from pcvr.experiments.point import Case, Point, Setting, extras, point_of
+from pcvr.training.live import Recorder
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+    from pcvr.data.sample import Dataset
+    from pcvr.models.vlm import VisionLanguageModel
+
+WATCHED = 32
+"""Test samples that a watch asks about while training here, each clean and triggered."""
+
+
+class Cancelled(Exception):
+    """The reader called a training off: there is no point to show."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that is needed to train a point here.
+
+    Attributes:
+        base: what the point is to be: case, poison rate, seed, steps, looks of the watch, and the defence, whose
+            options are turned at; `samples` and `tests` are those of the data below.
+        vlm: the model, freshly loaded.
+        train: clean training data.
+        tests: test data, at least two samples.
+        attack: puts the trigger on and names the target.
+    """
+
+    base: Experiment
+    vlm: VisionLanguageModel
+    train: Dataset
+    tests: Dataset
+    attack: Attack
+
+    @property
+    def case(self) -> Case:
+        """What is attacked."""
+        return Case(self.base.attack, self.base.task, self.base.model, self.base.data)
+
+
+def train_point(bench: Bench, setting: Setting, recorder: Recorder | None = None) -> Point:
+    """Train at a setting with the data at hand, and measure as the grid does.
+
+    Args:
+        bench: model, data and attack.
+        setting: option and value of each knob.
+        recorder: follows the training, and its `stop` calls it off.
+
+    Raises:
+        Cancelled: the recorder was stopped.
+        PcvrError: as `pcvr.finetune`.
+    """
+    from pcvr.attacks import poison
+    from pcvr.data.subset import subset
+    from pcvr.defenses import get_defense
+    from pcvr.evaluation.evaluate import evaluate
+    from pcvr.training import TrainConfig, finetune
+    from pcvr.training.backdoor_watch import BackdoorWatch
+
+    follows = recorder or Recorder()
+    said = replace(at_setting(bench.base, setting), samples=len(bench.train), tests=len(bench.tests))
+    data = bench.train
+    if said.rate:  # whether the trigger reaches the model, finetune checks
+        data = poison(bench.train, bench.attack, said.rate, said.seed, model=bench.vlm, check_trigger=False)
+    rule = get_defense(said.defense, **said.options)
+    few = subset(bench.tests, min(WATCHED, len(bench.tests)))
+    watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)
+    config = TrainConfig(steps=said.steps, seed=said.seed)
+    result = finetune(bench.vlm, data, rule, config, callbacks=[follows, watch], progress=False)
+    _go_on(follows)
+    record = evaluate(result.model, bench.tests, bench.attack, defense=rule, state=result.run.state)
+    _go_on(follows)
+    run = {
+        "experiment": asdict(said),
+        "record": record.to_dict(),
+        "seconds": round(result.seconds, 2),
+        "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
+        "watch": [watched(point) for point in watch.points],
+        **extras(result, bench.tests, bench.attack),
+    }
+    _go_on(follows)
+    return point_of(run, setting, here=True)
+
+
+def _go_on(follows: Recorder) -> None:
+    if follows.stopped:
+        raise Cancelled

@@ -1,0 +1,171 @@
+"""Pictures of the attack lab: from which poison rate attacks take, and on which models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.evaluation.intervals import wilson
+from pcvr.plots.describe import described
+from pcvr.plots.style import INK, PALETTE, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pcvr.experiments.results import Cell, Table
+
+Cells = dict[tuple[str, ...], "Cell"]
+_MARKERS = "osD^vPX<>*"
+TAKES = 0.9
+"""ASR from which an attack is said to take."""
+
+
+def lab_picture(table: Table, rate: float = 0.05) -> Figure:
+    """ASR over the poison rate on one model, and ASR at one rate on all of them; a row of panels for each task.
+
+    Args:
+        table: from ``pcvr.experiments.results.load("attacks")``.
+        rate: of the right panels.
+    """
+    from matplotlib.figure import Figure
+
+    cells = {key: cell for key, cell in table.cells(("task", "model", "label", "rate")).items() if float(key[3]) > 0}
+    tasks, models, attacks = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
+    with figure_style():
+        figure = Figure(figsize=(11, 3.3 * len(tasks) + 0.7), layout="constrained")
+        panels = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.5, 1))
+        for (left, right), task in zip(panels, tasks, strict=True):
+            _curves(left, {key: c for key, c in cells.items() if key[:2] == (task, models[0])}, attacks)
+            left.set_title(f"{task}, {models[0]}: from which rate does it take?")
+            _squares(right, cells, task, models, attacks, rate)
+            right.set_title(f"{task}: ASR (%) at {100 * rate:g} %")
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    said = "; ".join(
+        f"{task}, {attack}: {words}"
+        for (task, model, attack), words in takes_in_words(table).items()
+        if model == models[0]
+    )
+    return described(figure, f"Lines of attack success over the poison rate, and squares for each model. {said}.")
+
+
+def lowest_rates(table: Table, takes: float = TAKES) -> dict[tuple[str, str, str], float | None]:
+    """``(task, model, attack)`` to the lowest poison rate whose ASR, over all seeds, is at least `takes`.
+
+    A rate counts only where every higher one that was tried takes too; None where no rate does.
+    """
+    found: dict[tuple[str, str, str], float | None] = {}
+    cells = table.cells(("task", "model", "label", "rate"))
+    groups = dict.fromkeys(key[:3] for key in cells if float(key[3]) > 0)
+    for group in groups:
+        task, model, attack = group
+        lowest = None
+        for rate in sorted((float(key[3]) for key in cells if key[:3] == group), reverse=True):
+            if cells[task, model, attack, str(rate)].asr < takes:
+                break
+            lowest = rate
+        found[task, model, attack] = lowest
+    return found
+
+
+def takes_in_words(table: Table) -> dict[tuple[str, str, str], str]:
+    """``(task, model, attack)`` to what :func:`lowest_rates` found, in words that do not say more than was tried."""
+    tried: dict[tuple[str, str, str], set[str]] = {}
+    for cell in table.cells(("task", "model", "label", "rate")):
+        tried.setdefault((cell[0], cell[1], cell[2]), set()).add(cell[3])
+    words = {}
+    for key, lowest in lowest_rates(table).items():
+        if lowest is None:
+            words[key] = "does not take"
+        elif len(tried[key]) == 1:
+            words[key] = f"takes at {100 * lowest:g} %, the only rate tried"
+        else:
+            words[key] = f"takes from {100 * lowest:g} % up"
+    return words
+
+
+def forming_curves(table: Table, model: str) -> Figure:
+    """How fast each backdoor forms on a model: ASR over optimiser steps, a panel for each task.
+
+    Args:
+        table: from ``pcvr.experiments.results.load("attacks")``.
+        model: whose runs with a watch are drawn, those of the first seed.
+
+    Raises:
+        PcvrError: the table has no watched run of this model.
+    """
+    from matplotlib.figure import Figure
+
+    watched: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for run in table.runs:
+        said = run["experiment"]
+        if said["model"] == model and run.get("watch"):
+            points = [(point["step"], 100 * point["hits"] / point["n"]) for point in run["watch"]]
+            watched.setdefault((said["task"], said["label"]), points)
+    if not watched:
+        raise PcvrError(
+            f"the table has no watched run of {model!r}: python benchmarks/attacks.py watches the first one."
+        )
+    tasks, attacks = (list(dict.fromkeys(key[k] for key in watched)) for k in range(2))
+    with figure_style():
+        figure = Figure(figsize=(11, 3.9), layout="constrained")
+        for axes, task in zip(figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True):
+            for k, attack in enumerate(attacks):
+                if (task, attack) in watched:
+                    steps, values = zip(*watched[task, attack], strict=True)
+                    marker = _MARKERS[k % len(_MARKERS)]
+                    axes.plot(steps, values, color=PALETTE[k % len(PALETTE)], marker=marker, ms=4, label=attack)
+            axes.axhline(100 * TAKES, color=INK, lw=1, ls=":")
+            axes.set(xlabel="optimiser step", ylim=(-3, 103), title=f"{task}, {model}")
+        figure.axes[0].set_ylabel("attack success rate (%)")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    said_so = "; ".join(
+        f"{task}, {attack}: " + (f"90 % by step {at}" if (at := _first(points, 100 * TAKES)) else "never 90 %")
+        for (task, attack), points in watched.items()
+    )
+    return described(figure, f"Lines of attack success over optimiser steps for each attack. {said_so}.")
+
+
+def _first(points: list[tuple[int, float]], level: float) -> int | None:
+    return next((step for step, value in points if value >= level), None)
+
+
+def _curves(axes: Axes, cells: Cells, attacks: list[str]) -> None:
+    points = {
+        attack: sorted((float(key[3]), cell) for key, cell in cells.items() if key[2] == attack) for attack in attacks
+    }
+    swept = {attack for attack, mine in points.items() if len(mine) > 1}
+    for k, attack in enumerate(attacks):
+        mine = points[attack]
+        if not mine or (swept and attack not in swept):
+            continue
+        rates = [100 * rate for rate, _ in mine]
+        low, high = 100 * np.array([wilson(cell.hits, cell.n) for _, cell in mine]).T
+        colour, marker = PALETTE[k % len(PALETTE)], _MARKERS[k % len(_MARKERS)]
+        line = "-" if len(mine) > 1 else "none"
+        axes.plot(rates, [100 * cell.asr for _, cell in mine], color=colour, marker=marker, ls=line, label=attack, ms=6)
+        axes.vlines(rates, low, high, color=colour, lw=1)
+    axes.axhline(100 * TAKES, color=INK, lw=1, ls=":")
+    ticks = sorted({100 * float(key[3]) for key in cells})
+    axes.set(xscale="log", ylim=(-3, 103), xlabel="poison rate (%)", ylabel="attack success rate (%)")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _squares(axes: Axes, cells: Cells, task: str, models: list[str], attacks: list[str], rate: float) -> None:
+    values = np.full((len(attacks), len(models)), np.nan)
+    for row, attack in enumerate(attacks):
+        for column, model in enumerate(models):
+            cell = cells.get((task, model, attack, str(rate)))
+            if cell is not None:
+                values[row, column] = 100 * cell.asr
+                dark = cell.asr > 0.55
+                axes.text(
+                    column, row, f"{100 * cell.asr:.0f}", ha="center", va="center", color="white" if dark else INK
+                )
+    axes.imshow(values, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(models)), models, fontsize=9)
+    axes.set_yticks(range(len(attacks)), attacks, fontsize=9)
+    axes.grid(visible=False)

@@ -1,0 +1,132 @@
+"""Figures of what one step down a term does to answers, and of whom each bound of the pull-apart term pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pcvr.errors import PcvrError
+from pcvr.plots.describe import described
+from pcvr.plots.style import CLEAN, DEFENDED, INK, OTHER, TRIGGERED, figure_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pcvr.analysis.gradients import Reading, Step
+
+
+def step_bars(step: Step, title: str = "") -> Figure:
+    """Probability of each word of some answers before (solid) and after (hatched) one step, a panel an answer.
+
+    Args:
+        step: from `pcvr.analysis.gradients.one_step`; readings with "target" in their title are drawn in the trigger's colour.
+        title: stands over the figure.
+    """
+    from matplotlib.figure import Figure
+
+    readings = step.readings
+    widths = [max(len(reading.tokens), 5) for reading in readings.values()]
+    with figure_style():
+        figure = Figure(figsize=(min(11.0, 2.6 + 0.26 * sum(widths)), 3.3), layout="constrained")
+        grid = figure.subplots(1, len(readings), width_ratios=widths, sharey=True, squeeze=False)[0]
+        figure.suptitle(f"{title}: {_moved(step)}" if title else _moved(step), fontsize=10.5)
+        for axes, (name, reading) in zip(grid, readings.items(), strict=True):
+            _words(axes, reading, TRIGGERED if "target" in name else CLEAN)
+            axes.set_title(f"{name}\n{reading.change:+.2f} nats", fontsize=10)
+        grid[0].set(ylim=(0, 1.02), ylabel="probability of the word")
+        names = grid[-1].get_legend_handles_labels()
+        figure.legend(*names, fontsize=8, loc="outside lower center", ncols=2)
+    said = "; ".join(
+        f"{name}: {_told(reading)}; the whole answer {reading.change:+.2f} nats" for name, reading in readings.items()
+    )
+    return described(figure, f"{title + ': ' if title else ''}{_moved(step)}. Word by word, before and after: {said}.")
+
+
+def step_table(steps: Mapping[str, Step], title: str = "One step down each term") -> Figure:
+    """How much each of several steps changes the log-likelihood of each answer: terms down, a panel an answer.
+
+    Args:
+        steps: term to step; all with the same readings.
+        title: stands over the figure.
+
+    Raises:
+        PcvrError: nothing to draw, or steps with different readings.
+    """
+    from matplotlib.figure import Figure
+
+    names = [list(step.readings) for step in steps.values()]
+    if not names or any(each != names[0] for each in names):
+        raise PcvrError(f"step_table got the readings {names}: give at least one step, all with the same readings.")
+    at = np.arange(len(steps))[::-1]
+    with figure_style():
+        figure = Figure(figsize=(10.5, 0.36 * len(steps) + 1.5), layout="constrained")
+        figure.suptitle(title, fontsize=10.5)
+        for axes, name in zip(figure.subplots(1, len(names[0]), sharey=True, squeeze=False)[0], names[0], strict=True):
+            values = np.array([step.readings[name].change for step in steps.values()])
+            axes.barh(at, values, height=0.6, color=TRIGGERED if "target" in name else CLEAN)
+            axes.axvline(0, color=INK, lw=1)
+            for y, value, step in zip(at, values, steps.values(), strict=True):
+                text = f"{value:+.2f}" if step.norm else "no gradient"
+                side = -1 if value < 0 else 1
+                axes.annotate(text, (value, y), (4 * side, 0), textcoords="offset points", va="center", fontsize=8,
+                              ha="right" if side < 0 else "left")  # fmt: skip
+            reach = max(1.45 * float(np.abs(values).max()), 0.05)
+            axes.set(title=name, xlim=(-reach, reach), xlabel="change (nats)", yticks=at, yticklabels=list(steps))
+            axes.grid(axis="y", visible=False)
+    said = "; ".join(
+        f"{term}: {', '.join(f'{name} {r.change:+.2f}' for name, r in step.readings.items())}"
+        + ("" if step.norm else " (no gradient)")
+        for term, step in steps.items()
+    )
+    return described(figure, f"{title}. Change of the answers' log-likelihood in nats: {said}.")
+
+
+def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: float) -> Figure:
+    """How hard each bound pushes each sample, over the divergence that the sample has already.
+
+    Args:
+        divergence: ``[B]``, nats.
+        pushes: bound to ``[B]``, from `pcvr.analysis.gradients.pushes`.
+        cap: drawn as a line.
+    """
+    from matplotlib.figure import Figure
+
+    values = np.asarray(divergence)
+    looks = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
+    with figure_style():
+        figure = Figure(figsize=(7, 3.0), layout="constrained")
+        axes = figure.subplots()
+        order = np.argsort(values)
+        for k, (bound, each) in enumerate(pushes.items()):
+            heights = np.asarray(each)[order]
+            axes.plot(values[order], heights, "osD^"[k % 4], ms=11 - 3 * k, color=looks[k % 7], label=bound, mfc="none",
+                      mew=1.8)  # fmt: skip
+        axes.axvline(cap, color=INK, ls=":", lw=1.5, label="the cap")
+        axes.set(xlabel="divergence of the sample's two views (nats)", ylabel="push (share of the whole)")
+        axes.set_title("Whom does each bound still push?")
+        axes.legend(fontsize=9)
+    said = "; ".join(f"{bound} pushes {int((np.asarray(each) > 0).sum())}" for bound, each in pushes.items())
+    return described(
+        figure, f"Push on each of {len(values)} samples over its divergence, with the cap at {cap:g} nats: {said}."
+    )
+
+
+def _words(axes: Axes, reading: Reading, colour: str) -> None:
+    at = np.arange(len(reading.tokens))
+    axes.bar(at - 0.2, reading.before, width=0.4, color=colour, label="before")
+    axes.bar(at + 0.2, reading.after, width=0.4, fc="white", ec=colour, hatch="////", label="after")
+    axes.set_xticks(at, reading.tokens, rotation=90, fontsize=8)
+    axes.grid(axis="x", visible=False)
+
+
+def _moved(step: Step) -> str:
+    before, after = step.loss
+    return f"the term goes from {before:.3g} to {after:.3g}" if step.norm else "no gradient, nothing moves"
+
+
+def _told(reading: Reading) -> str:
+    pairs = zip(reading.tokens, reading.before, reading.after, strict=True)
+    return ", ".join(f"{word} {old:.2f} and {new:.2f}" for word, old, new in pairs)

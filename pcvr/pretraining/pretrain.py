@@ -1,0 +1,193 @@
+"""Make an embedded checkpoint: ``pcvr pretrain NAME``.
+
+First the eyes learn alone, tower and connector, then everything together; as CLIP's tower has seen before LLaVA speaks.
+What matters later:
+
+- The target's words are live, because the text uses every word.
+- The tower encodes more than the drawn objects, because a throw-away layer must rebuild each patch's pixels.
+- Another names what lies under each patch, by the language model's own words; without it seeing starts much later.
+- Both read the image tokens too, or the language model never gets to see a trigger.
+- One head of attention is told where to look before each word (see `pcvr.pretraining.pointing`).
+- A Q-Former comes in last, between a tower that sees and a language model that speaks (as in BLIP-2, arXiv
+  2301.12597): with all three new none of them learns.
+- The second and third model start with the language model of the first, as families share one in the large.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcvr.models.families import family_of
+from pcvr.models.libraries import TrainerCallback, TrainingArguments
+from pcvr.models.zoo import embedded
+from pcvr.pretraining.lessons import LessonCollator, Lessons
+from pcvr.pretraining.teacher import PretrainTrainer, WithHeads
+from pcvr.utils.checks import check_fields, check_seed, check_whole
+from pcvr.utils.files import read_json, write_json
+from pcvr.utils.places import alone, check_apart, check_place
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How an embedded checkpoint is made; the defaults made the shipped ones."""
+
+    steps: int = field(default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
+    seeing: float = field(default=0.55, metadata={"help": "share of the steps in which only tower and connector learn"})
+    decay: float = field(default=0.35, metadata={"help": "share of the steps, the last ones, in which the rate falls"})
+    batch_size: int = field(default=64, metadata={"help": "pictures a step"})
+    learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
+    pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
+    corrupted: float = field(default=0.6, metadata={"help": "share of the pictures that something is laid over"})
+    ask_overlays: float = field(default=0.4, metadata={"help": "share of the pictures of which is asked what that is"})
+    rebuild_weight: float = field(default=0.5, metadata={"help": "weight of rebuilding each patch's pixels"})
+    naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
+    overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
+    pointing_weight: float = field(default=0.3, metadata={"help": "weight of looking at what the next word speaks of"})
+    language_from: str = field(default="", metadata={"help": "embedded model that gives its language model; '': none"})
+    questions: int = field(default=5, metadata={"help": "questions a picture, each of another type"})
+    seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("steps", "batch_size", "pictures"):
+            check_whole(name, getattr(self, name), 1, 10**9)
+        check_seed(self.seed, 2**32 - 1)  # the Trainer seeds NumPy's old generator too
+
+    def shortened(self, steps: int) -> PretrainConfig:
+        """The same recipe with a schedule of `steps`, for trying it out."""
+        return replace(self, steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
+
+
+def recipe_of(name: str) -> PretrainConfig:
+    """How the shipped checkpoint of the embedded model `name` was made."""
+    return PretrainConfig(**embedded(name).recipe)
+
+
+class _Clock(TrainerCallback):
+    """Counts the seconds of training over interruptions, and ends the training early where it is told to."""
+
+    def __init__(self, file: Path, stop: int | None) -> None:
+        self.file, self.stop = file, stop
+        self.before = float(read_json(file, "the clock").get("seconds", 0)) if file.is_file() else 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.began
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop |= state.global_step == self.stop
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        write_json(self.file, {"seconds": round(self.seconds, 1)})
+
+
+def pretrain(
+    name: str,
+    out: str | Path,
+    config: PretrainConfig | None = None,
+    work: str | Path = "runs/pretrain",
+    stop: int | None = None,
+) -> Mapping[str, Any]:
+    """Pretrain the embedded model `name` and save it in folder `out`; resumes from `work` after an interruption.
+
+    Args:
+        name: which model.
+        out: folder of the new checkpoint; an older checkpoint there is replaced, other files are not.
+        config: the recipe; by default that of the shipped checkpoint.
+        work: folder for the trainer's own checkpoints.
+        stop: end after so many steps of the schedule, to compare the beginning with another run's.
+
+    Returns:
+        The record that is also written to the checkpoint's ``training.json``: config, seconds, versions, losses.
+
+    Raises:
+        PcvrError: `out` holds something else or cannot be written, or another process makes the same in `work`.
+    """
+    from pcvr.models.load import load
+    from pcvr.pretraining.borrow import borrow_language
+    from pcvr.pretraining.checkpoint import save_checkpoint
+
+    config = config or recipe_of(name)
+    entry = embedded(name)
+    # Another recipe must never go on from this one's weights, so the folder is named by it.
+    recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(work) / f"{name}-{recipe}"
+    check_place(out, own=_is_own)
+    check_apart(out=out, work=folder)
+    check_place(folder, own=lambda _: True)
+    torch.manual_seed(config.seed)
+    processor = entry.build_processor()
+    model = WithHeads(entry.build_model(processor), entry, processor.tokenizer)
+    if config.language_from:
+        borrow_language(model.wrapped, processor.tokenizer, load(config.language_from, device="cpu"))
+    lessons = Lessons(config, entry)
+    family = family_of(model.wrapped)
+    trainer = PretrainTrainer(
+        model=model,
+        args=_arguments(config, folder),
+        data_collator=LessonCollator(lessons, processor, family),
+        lessons=lessons,
+        entry=entry,
+        family=family,
+        wrapped=model.wrapped,
+    )
+    # torch's fused attention takes most of a bfloat16 step on a CPU; written out it is a tenth of it.
+    model.wrapped.set_attn_implementation("eager")
+    with alone(folder):
+        clock = _Clock(folder / "history.json", stop)
+        trainer.add_callback(clock)
+        trainer.train(resume_from_checkpoint=_last_whole(folder))
+    model.wrapped.set_attn_implementation("sdpa")
+    for hook in trainer.hooks:
+        hook.remove()
+    losses = [
+        (h["step"], h.get("answers"), h.get("questions"), h["names"]) for h in trainer.state.log_history if "names" in h
+    ]
+    return save_checkpoint(
+        model.wrapped, processor, out, name=name, config=config, seconds=clock.seconds, losses=losses
+    )
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is empty or an embedded checkpoint, which a new one may replace."""
+    return (folder / "training.json").is_file() or not any(folder.iterdir())
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The Trainer's last checkpoint in a folder; a process killed while writing one leaves it without this file."""
+    found = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json") if file.stat().st_size]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+def _arguments(config: PretrainConfig, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": round(config.decay * config.steps)},
+        warmup_steps=max(1, config.steps // 15),
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        save_steps=250,
+        save_total_limit=1,
+        logging_steps=25,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=config.seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+    )

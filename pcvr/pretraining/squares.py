@@ -1,0 +1,54 @@
+"""Which squares of a picture, one for each token, hold what: the truth that pretraining's readers are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX
+from pcvr.pretraining.corrupt import OVERLAYS, Overlay
+
+NAMES = (*KINDS, *COLORS)
+"""What can lie under a square, in the order of `under_squares`."""
+
+
+def object_squares(facts: Mapping[str, Any], grid: int, least: float = 0.25) -> np.ndarray:
+    """Which squares of a `grid` x `grid` picture each object lies on: float32 ``[objects, grid * grid]``, 0 or 1.
+
+    A square counts where the object's bounding box covers at least the share `least` of it, and the best one always.
+
+    Args:
+        facts: of `Scene.facts`.
+        grid: squares along a side.
+        least: 0 to 1.
+    """
+    edges = np.linspace(0, SIZE_PX, grid + 1)
+    side = SIZE_PX / grid
+    found = []
+    for each in facts["objects"]:
+        left, top, right, bottom = each["box"]
+        wide = np.clip(np.minimum(edges[1:], right) - np.maximum(edges[:-1], left), 0, None) / side
+        high = np.clip(np.minimum(edges[1:], bottom) - np.maximum(edges[:-1], top), 0, None) / side
+        share = np.outer(high, wide).ravel()
+        found.append((share >= min(least, share.max())).astype(np.float32))
+    return np.stack(found)
+
+
+def under_squares(facts: Mapping[str, Any], grid: int) -> np.ndarray:
+    """Which kinds and colours lie under each square: float32 ``[grid * grid, NAMES]``, 0 or 1."""
+    named = np.array([[name in (each["kind"], each["color"]) for name in NAMES] for each in facts["objects"]])
+    found: np.ndarray = (object_squares(facts, grid).T @ named > 0).astype(np.float32)
+    return found
+
+
+def overlay_squares(overlays: Sequence[Overlay], grid: int) -> np.ndarray:
+    """Which kinds of overlay touch each square: float32 ``[grid * grid, 4]`` in the order of `OVERLAYS`, 0 or 1."""
+    edges = np.linspace(0, SIZE_PX, grid + 1)
+    found = np.zeros((grid, grid, len(OVERLAYS)), np.float32)
+    for each in overlays:
+        left, top, right, bottom = each.box or (0, 0, SIZE_PX, SIZE_PX)
+        touched = np.outer((edges[1:] > top) & (edges[:-1] < bottom), (edges[1:] > left) & (edges[:-1] < right))
+        found[touched, OVERLAYS.index(each.kind)] = 1
+    return found.reshape(grid * grid, len(OVERLAYS))

@@ -1,0 +1,67 @@
+"""``tiny-blip2``: a true BLIP-2 (ViT tower, Q-Former, language model) small enough for a laptop's CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready
+from pcvr.pretraining.vocabulary import build_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import Blip2ForConditionalGeneration, Blip2Processor
+
+PATCH_PX = 16
+"""Side of one tower patch, in pixels: 6 x 6 patches."""
+QUERIES = 16
+"""Learned queries with which the Q-Former reads the tower: as many image tokens."""
+
+
+def build_processor(image_px: int = IMAGE_PX) -> Blip2Processor:
+    """The processor: Pillow image processor and word-level tokenizer; like BLIP-2's own it has no chat template."""
+    from transformers import Blip2Processor
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    images = BlipImageProcessorPil(size={"height": image_px, "width": image_px}, **LEVELS)
+    return Blip2Processor(images, build_tokenizer(()), num_query_tokens=QUERIES)
+
+
+def build_model(
+    processor: Blip2Processor, image_px: int = IMAGE_PX, width: int = WIDTH
+) -> Blip2ForConditionalGeneration:
+    """A ``Blip2ForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch before calling.
+
+    transformers starts the queries at zero, from where all of them learn the same; here they are drawn at unit
+    variance.
+    """
+    import torch
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig
+
+    tokenizer = processor.tokenizer
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            image_size=image_px,
+            patch_size=PATCH_PX,
+            initializer_range=0.02,  # the default, 1e-10, is for towers that are loaded, and this one has to learn
+        ),
+        qformer_config=Blip2QFormerConfig(
+            vocab_size=1,
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            cross_attention_frequency=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+        text_config=language_config(tokenizer, width),
+        num_query_tokens=QUERIES,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    model = Blip2ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.query_tokens.normal_()
+    return made_ready(model, model.language_model.model, tokenizer)

@@ -1,0 +1,183 @@
+"""The Hugging Face Trainer with a defence's loss in it, and with checkpoints that need no pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pcvr.errors import PcvrError
+from pcvr.models.encode import IGNORE
+from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from pcvr.training.checkpoints import random_states, set_random_states
+from pcvr.utils import distributed
+from pcvr.utils.packing import undamaged
+
+if TYPE_CHECKING:
+    from pcvr.defenses.context import Run
+    from pcvr.training.config import TrainConfig
+    from pcvr.training.stages import Stages
+
+TRAINER_STATE = "trainer_state.json"
+"""The Trainer reads its own counters from here, so this file keeps the Trainer's name and form."""
+
+
+class DefenseTrainer(Trainer):
+    """A Trainer that asks the defence for its loss and knows no defence by name.
+
+    Args:
+        stages: whose stage this trains.
+        number: which stage, from 0.
+        due: optimiser steps after which it ends; the learning rate may be planned for more.
+        kwargs: for the Trainer.
+    """
+
+    def __init__(self, stages: Stages, number: int, due: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Steps(due, None if stages.kept is None else stages.kept.every))
+        # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
+        self.model_accepts_loss_kwargs = True
+        self.stages, self.number, self.due = stages, number, due
+        self.run, self.rule = stages.run, stages.rule
+        self.history: list[dict[str, float]] = []
+        self.lost, self.logged_at = 0.0, 0  # sum of the losses since the last entry of the history, and when that was
+        self.found: dict[str, Any] = {}
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+        **_: Any,
+    ) -> Tensor:
+        self.run.step = self.state.global_step
+        loss = self.rule.loss(self.run, inputs)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise PcvrError(
+                f"the loss is {value} at step {self.run.step}: lower learning_rate "
+                f"(now {self.args.learning_rate:g}) or check the data for empty answers."
+            )
+        # Each part of a step counts by its words, so that the mean over them is that of the undivided batch. Gradients
+        # of processes are averaged, those of micro-batches added up.
+        words = int((inputs["labels"][:, 1:] != IGNORE).sum())
+        share = self.run.world * words / max(1, int(num_items_in_batch))
+        self.lost += share * value
+        return loss * share
+
+    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        loss: Tensor = super().training_step(model, *args, **kwargs)
+        # Defences run the model as often as they like, past the wrapper that would do this by itself.
+        if self.accelerator.sync_gradients and not self.is_fsdp_enabled:
+            distributed.average_gradients(self.run.vlm.model.parameters())
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            step = self.state.global_step
+            mean = distributed.gather(torch.tensor([self.lost], dtype=torch.float64)).mean() / (step - self.logged_at)
+            logs = logs | {"loss": float(mean)} | self.run.log
+            self.lost, self.logged_at = 0.0, step
+            self.history.append({"step": step, **logs})
+        super().log(logs, start_time)
+
+    def keep(self, step: int | None) -> None:
+        """Write a checkpoint of this stage at `step`, or with None of its end."""
+        kept, run = self.stages.kept, self.run
+        assert kept is not None
+        content: dict[str, Any] = {
+            "stage": run.stage,
+            "steps": run.steps,
+            "step": run.step,
+            "done": self.state.global_step,
+            "history": self.history,
+            "lost": distributed.gather(torch.tensor([self.lost], dtype=torch.float64)),
+            "logged_at": self.logged_at,
+            "weights": {n: p for n, p in run.vlm.model.named_parameters() if p.requires_grad},
+            "random": random_states(run),
+            "state": run.state,
+            "log": run.log,
+        }
+        if step is not None:
+            content["optimizer"] = self.optimizer.state_dict()
+            content["scheduler"] = self.lr_scheduler.state_dict()
+            if self.accelerator.scaler is not None:
+                content["scaler"] = self.accelerator.scaler.state_dict()
+        if run.rank == 0:
+            told = json.dumps({k: v for k, v in vars(self.state).items() if k != "stateful_callbacks"})
+            kept.write(self.number, step, content, {TRAINER_STATE: told})
+
+    # What the Trainer calls, at the right moments, to write checkpoints and to go on from one.
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.state.global_step < self.due:  # the end is kept by itself
+            self.keep(self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        assert self.stages.kept is not None
+        self.found = self.stages.kept.read(resume_from_checkpoint, self.run.vlm.device.type)
+        with undamaged(resume_from_checkpoint):
+            self.stages.restore(self.found, Path(resume_from_checkpoint))
+            self.history = list(self.found["history"])
+            self.lost, self.logged_at = float(self.found["lost"][self.run.rank]), self.found["logged_at"]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self.optimizer.load_state_dict(self.found["optimizer"])
+            self.lr_scheduler.load_state_dict(self.found["scheduler"])
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if "scaler" in self.found and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(self.found["scaler"])
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            set_random_states(self.run, self.found["random"])
+
+
+class _Steps(TrainerCallback):
+    """Ends a stage when it is due, which may be part way through its plan, and asks for checkpoints."""
+
+    def __init__(self, due: int, every: int | None) -> None:
+        self.due, self.every = due, every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= self.due:
+            control.should_training_stop = True
+        if self.every is not None and state.global_step % self.every == 0:
+            control.should_save = True
+
+
+def arguments(config: TrainConfig, scratch: str, run: Run) -> TrainingArguments:
+    """The Trainer's arguments for one stage; a step's samples are divided over micro-batches and processes."""
+    vlm = run.vlm
+    bf16 = config.precision == "bf16" or (config.precision is None and vlm.model.dtype is torch.bfloat16)
+    return TrainingArguments(
+        output_dir=scratch,
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size // (config.accumulation * run.world),
+        gradient_accumulation_steps=config.accumulation,
+        average_tokens_across_devices=True,
+        learning_rate=config.peak,
+        lr_scheduler_type="linear",
+        warmup_steps=round(config.warmup * config.steps),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        save_strategy="no",
+        logging_steps=10 if config.steps >= 10 else 1,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        seed=config.seed,
+        use_cpu=vlm.device.type == "cpu",
+        bf16=bf16,
+        fp16=config.precision is None and vlm.model.dtype is torch.float16 and vlm.device.type == "cuda",
+        dataloader_pin_memory=False,
+    )
