@@ -67,12 +67,14 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
     """
     import numpy as np
 
-    from pcvr.analysis.premise import Premise, WatchAt, table_rows
+    from pcvr.analysis.premise import Premise, table_rows
     from pcvr.attacks import get_attack, poison
     from pcvr.data import open_data, subset
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load as load_model
-    from pcvr.training import TrainConfig, finetune
+    from pcvr.training.backdoor_watch import WatchAt
+    from pcvr.training.config import TrainConfig
+    from pcvr.training.finetune import finetune
 
     said = experiment
     attack = get_attack(said.attack, preset=said.preset, task=said.task, **said.attack_options)

@@ -22,8 +22,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pcvr
-from pcvr.defenses.context import READ_ON_CPU, Run, batches
+from pcvr.defenses.context import READ_ON_CPU, Run
 from pcvr.models.encode import EncodedData
+from pcvr.models.forward import batches
 from pcvr.utils.files import write_json
 from pcvr.utils.terminal import run_command
 from pcvr.utils.versions import versions

@@ -12,7 +12,7 @@ from torch import Tensor
 from pcvr import TrainConfig, VisionLanguageModel
 from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, Batch, EncodedData
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 FAMILIES = ("llava", "blip-2", "idefics3")

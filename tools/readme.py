@@ -162,7 +162,9 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:
-        raise SystemExit(0 if fresh == text else "README.md differs from pcvr/experiments/results: run python tools/readme.py")
+        raise SystemExit(
+            0 if fresh == text else "README.md differs from pcvr/experiments/results: run python tools/readme.py"
+        )
     write_text(README, fresh)
 
 

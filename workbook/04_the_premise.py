@@ -114,7 +114,8 @@ for name, (count, n) in fires.items():
 
 # %%
 from pcvr.plots.histograms import spread_histograms
-from pcvr.analysis.invariance import auroc_of_low, spread
+from pcvr.analysis.invariance import spread
+from pcvr.evaluation.detection import auroc_of_low
 
 view = pcvr.PatchView("swap", 0.6)
 spreads = {name: spread(backdoored, test, chosen, view, shown=name, seed=seed).whole for name in ("clean", "triggered")}
@@ -224,7 +225,8 @@ score_histograms({f"after {step} steps": groups for step, groups in both.items()
 
 # %%
 from pcvr.plots.premise_table import auroc_lines
-from pcvr.analysis.premise import auroc_error, table_rows
+from pcvr.analysis.premise import table_rows
+from pcvr.evaluation.detection import auroc_error
 
 lines: dict[str, list[tuple[float, float, float]]] = {"words": [], "told": []}
 for row in table_rows(found, truth):
@@ -413,7 +415,7 @@ check.told_divergence(told_divergence)
 
 # %%
 from pcvr.plots.premise import kinds_figure
-from pcvr.analysis.premise import by_kind
+from pcvr.analysis.question_kinds import by_kind
 
 prompts = [asked[i].prompt for i in range(len(bad)) if not bad[i]]
 told = taken.scores("told")
@@ -449,7 +451,8 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 # by itself?
 
 # %%
-from pcvr.analysis.premise import MEASURES, flagged_by_gate
+from pcvr.analysis.premise import MEASURES
+from pcvr.evaluation.detection import flagged_by_gate
 
 print(f"{'one-word answers':<18}{'AUROC':>8}{'poison suspected':>20}{'clean suspected':>18}")
 for measure in MEASURES:

@@ -146,7 +146,8 @@ print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms"
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.data.subset import Subset, subset
 from pcvr.analysis.premise import Setting, Taken, take
-from pcvr.analysis.invariance import auroc_of_low, first_look
+from pcvr.analysis.invariance import first_look
+from pcvr.evaluation.detection import auroc_of_low
 
 look = max(1, rule.looks(config.steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds

@@ -265,7 +265,8 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # %%
 from pcvr.experiments.histograms import heaps_here
 from pcvr.plots.histograms import attack_heaps
-from pcvr.analysis.invariance import auroc_of_low, by_stage, spread
+from pcvr.analysis.invariance import by_stage, spread
+from pcvr.evaluation.detection import auroc_of_low
 
 fewer = subset(test, min(64, len(test)))  # enough for the two models that nobody attacked
 spreads = {  # about 20 seconds

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pcvr.analysis.attention import query_maps, tower_grid
+from pcvr.analysis.attention import query_maps
 from pcvr.analysis.decoding import read_along
-from pcvr.analysis.two_views import to_pictures
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
+from pcvr.models.attention_hooks import tower_grid
+from pcvr.models.pictures import to_pictures
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 

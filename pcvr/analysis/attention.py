@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.decoding import Steps, is_image, own_answer, read_along, steps_of
-from pcvr.analysis.two_views import to_pictures
+from pcvr.analysis.decoding import Steps, own_answer, read_along, steps_of
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
+from pcvr.models.attention_hooks import eager_attention, tower_grid
 from pcvr.models.encode import IGNORE, Batch, collate
+from pcvr.models.pictures import to_pictures
+from pcvr.models.vocab import is_image
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.utils.checks import check_choice
 
@@ -121,7 +123,7 @@ def attend(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | No
     row = read_along(vlm, image, prompt, text)
     batch = collate([row], vlm.tokenizer.pad_token_id)
     inputs = {k: v.to(vlm.device) for k, v in batch.items() if k != "labels"}
-    with torch.inference_mode(), eager_attention(vlm), _cross_attention(vlm) as crossed:
+    with torch.inference_mode(), eager_attention(vlm.base), _cross_attention(vlm) as crossed:
         output = vlm.model(**inputs, output_attentions=True, use_cache=False)
     layers = torch.stack([each[0].float() for each in _attentions(output)])  # [L, H, T, T]
     told = row["labels"] != IGNORE
@@ -170,40 +172,13 @@ def query_maps(vlm: VisionLanguageModel, image: Image, prompt: str = CAPTION_PRO
         PcvrError: the model has no Q-Former.
     """
     inputs = vlm.encode([image], [prompt])
-    with torch.inference_mode(), eager_attention(vlm), _cross_attention(vlm) as crossed:
+    with torch.inference_mode(), eager_attention(vlm.base), _cross_attention(vlm) as crossed:
         vlm.model(**inputs, use_cache=False)
     if not crossed:
         raise PcvrError(f"{vlm.name!r} ({vlm.family.model_type}) has no Q-Former: query_maps is for BLIP-2's kind.")
     down, across = tower_grid(vlm)
     stacked = torch.stack(crossed)[..., -down * across :]
     return stacked.reshape(*stacked.shape[:-1], down, across).cpu().numpy()
-
-
-def tower_grid(vlm: VisionLanguageModel) -> tuple[int, int]:
-    """Patches that the tower cuts a picture into, down and across.
-
-    Raises:
-        PcvrError: the tower takes pictures of any size, so that the number depends on the picture.
-    """
-    vision = vlm.base.config.vision_config
-    if not hasattr(vision, "image_size"):
-        raise PcvrError(f"the tower of {vlm.name!r} has no fixed grid: take a model whose pictures have one size.")
-    return (vision.image_size // vision.patch_size,) * 2
-
-
-@contextmanager
-def eager_attention(vlm: VisionLanguageModel) -> Iterator[None]:
-    """Inside the block the model computes attention step by step, so that it can be looked at; the fused kernel that
-    models are loaded with hands none out. Afterwards everything is as it was."""
-    config = vlm.base.config
-    parts = {key: getattr(config, key, None) for key in config.sub_configs}
-    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
-    before[""] = config._attn_implementation
-    vlm.base.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        vlm.base.set_attn_implementation(before)
 
 
 @contextmanager

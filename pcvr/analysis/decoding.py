@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from pcvr.data.sample import Image, Sample
-from pcvr.defenses.context import answers
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import IGNORE, Batch, collate, encode_samples
+from pcvr.models.forward import answers
+from pcvr.models.vocab import is_image, vocabulary
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -92,13 +93,6 @@ def read_along(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str)
     return encode_samples(vlm, [Sample("asked", image, prompt, answer)])[0]
 
 
-def vocabulary(vlm: VisionLanguageModel, size: int) -> tuple[str, ...]:
-    """The first `size` words of the vocabulary; output rows beyond the tokenizer are numbered."""
-    known = min(size, len(vlm.tokenizer))
-    words = vlm.tokenizer.convert_ids_to_tokens(list(range(known)))
-    return (*(str(word) for word in words), *(f"#{i}" for i in range(known, size)))
-
-
 @dataclass(frozen=True)
 class Reading:
     """What goes into the language model for one question: the prompt in its template, picture included.
@@ -120,11 +114,6 @@ def reading(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | N
     ids = row["input_ids"] if answer is not None else row["input_ids"][row["labels"] == IGNORE]
     numbers = tuple(ids.tolist())
     return Reading(tuple(vlm.tokenizer.convert_ids_to_tokens(list(numbers))), numbers, is_image(vlm, ids))
-
-
-def is_image(vlm: VisionLanguageModel, ids: torch.Tensor) -> np.ndarray:
-    """Which of the token numbers ``[T]`` stand for the picture: bool ``[T]``."""
-    return np.asarray((ids == vlm.base.config.image_token_id).cpu().numpy())
 
 
 def greedy(next_logits: Callable[[list[int]], Any], end: int, limit: int) -> list[int]:

@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
-from pcvr.analysis.decoding import vocabulary
-from pcvr.defenses.context import answers
 from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
 from pcvr.defenses.pcvr import anchor as restoring
 from pcvr.defenses.pcvr import suspicion
 from pcvr.defenses.pcvr.defense import BOUNDS, LEAST
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
+from pcvr.models.forward import answers
+from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_number, check_seed
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.defenses.pcvr.defense import PCVR
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
     from pcvr.models.vlm import VisionLanguageModel
 
 Loss = Callable[[], Tensor]

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.two_views import encoded, forced_answers, overview, shown_samples, to_pictures, with_views
-from pcvr.defenses.context import answers
+from pcvr.analysis.two_views import forced_answers, shown_samples, with_views
 from pcvr.defenses.losses import entropy, js_divergence
 from pcvr.errors import PcvrError
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.evaluation.success_criteria import success_of
 from pcvr.models.encode import Batch, collate
+from pcvr.models.forward import answers
+from pcvr.models.pictures import encoded, overview, to_pictures
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice, check_seed
 
@@ -216,27 +217,6 @@ def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
     touched = (clean != marked).any(1)
     kept = touched & (view == marked).all(1)
     return kept.sum((1, 2)) / touched.sum((1, 2))
-
-
-def auroc_of_low(clean: np.ndarray, suspect: np.ndarray) -> float:
-    """How well a *low* value tells suspects: the chance that a suspect lies below a clean one (ties count half).
-
-    Args:
-        clean: ``[N]`` values of clean samples.
-        suspect: ``[M]`` values of triggered or poisoned samples.
-
-    Returns:
-        0.5 for no telling apart, 1 where every suspect lies below every clean one.
-
-    Raises:
-        PcvrError: one of the two groups is empty.
-    """
-    if not len(clean) or not len(suspect):
-        raise PcvrError(f"{len(clean)} clean and {len(suspect)} suspect values: AUROC needs at least one of each.")
-    order = np.sort(np.asarray(clean))
-    above = len(order) - np.searchsorted(order, suspect, side="right")
-    level = np.searchsorted(order, suspect, side="right") - np.searchsorted(order, suspect, side="left")
-    return float((above + level / 2).mean() / len(order))
 
 
 @dataclass(frozen=True)

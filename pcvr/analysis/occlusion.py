@@ -14,9 +14,9 @@ import torch
 from pcvr.analysis.attention import Attention
 from pcvr.data.sample import Image, Sample
 from pcvr.data.scenes.kinds import COLORS, KINDS
-from pcvr.defenses.context import answers, batches
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
+from pcvr.models.forward import answers, batches
 from pcvr.utils.checks import check_seed
 
 if TYPE_CHECKING:

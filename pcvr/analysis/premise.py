@@ -6,7 +6,6 @@ fine-tuning is interrupted to score its training samples in several ways; nothin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.invariance import auroc_of_low
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.pcvr.defense import PCVR
-from pcvr.defenses.pcvr.gate import fit_gate
 from pcvr.defenses.pcvr.scoring import OVER, divergence_of, known
 from pcvr.errors import PcvrError
-from pcvr.training.backdoor_watch import BackdoorWatch
-from pcvr.utils.checks import check_choice, check_number, check_seed, check_whole, is_whole
+from pcvr.evaluation.detection import auroc_of_low
+from pcvr.utils.checks import check_choice, check_seed, check_whole, is_whole
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
@@ -190,92 +187,3 @@ def table_rows(taken: Iterable[Taken], poisoned: np.ndarray) -> Iterator[dict[st
                 "views": 2**power,
                 "auroc": {m: round(auroc_of_low(s[~truth], s[truth]), 4) for m, s in scores.items()},
             }
-
-
-def flagged_by_gate(scores: np.ndarray, poisoned: np.ndarray) -> tuple[float, float]:
-    """What the defence's gate makes of scores: the share of the poison that it suspects, and of the clean samples.
-
-    Args:
-        scores: ``[N]``, low is suspicious.
-        poisoned: ``[N]`` bool, the truth; some are and some are not.
-
-    Returns:
-        Recall and rate of false alarms, both 0 to 1; both 0 where the gate finds no low cluster.
-    """
-    truth = np.asarray(poisoned, dtype=bool)
-    if truth.all() or not truth.any():
-        raise PcvrError(f"{truth.sum()} of {len(truth)} samples are poisoned: give some of each kind.")
-    flagged = fit_gate(scores).suspicion > 0.5
-    return float(flagged[truth].mean()), float(flagged[~truth].mean())
-
-
-def auroc_error(auroc: float, clean: int, suspects: int) -> float:
-    """Half the width of an AUROC's 95 % interval, by the formula of Hanley and McNeil (Radiology 143, 1982).
-
-    It takes both groups for samples of exponential scores; near 0 and 1 it is too sure of itself.
-
-    Args:
-        auroc: 0 to 1.
-        clean: how many clean values there were, from 1 up.
-        suspects: how many suspect ones.
-    """
-    check_number("auroc", auroc, 0, 1)
-    check_whole("clean", clean, 1)
-    check_whole("suspects", suspects, 1)
-    two_suspects = auroc / (2 - auroc)  # the chance that two random suspects both lie below one random clean value
-    two_clean = 2 * auroc**2 / (1 + auroc)
-    variance = auroc * (1 - auroc) + (suspects - 1) * (two_suspects - auroc**2) + (clean - 1) * (two_clean - auroc**2)
-    return 1.96 * math.sqrt(max(variance, 0.0) / (clean * suspects))
-
-
-def question_kind(prompt: str, words: int = 2) -> str:
-    """The first words of a question, by which VQA data sort their questions: ``"how many"``, ``"what colour"``."""
-    return " ".join(prompt.lower().split()[:words])
-
-
-def by_kind(prompts: Sequence[str], scores: np.ndarray, least: int = 5) -> dict[str, np.ndarray]:
-    """Scores sorted by the kind of question, the kind with the lowest median first.
-
-    Args:
-        prompts: N questions.
-        scores: ``[N]``.
-        least: kinds with fewer questions are put together as ``"other"``, the last.
-
-    Raises:
-        PcvrError: there are not as many scores as questions.
-    """
-    if len(prompts) != len(scores):
-        raise PcvrError(f"{len(prompts)} questions and {len(scores)} scores: give one score for each question.")
-    groups: dict[str, list[float]] = {}
-    for prompt, score in zip(prompts, scores, strict=True):
-        groups.setdefault(question_kind(prompt), []).append(float(score))
-    rare = [kind for kind, values in groups.items() if len(values) < least]
-    other = [value for kind in rare for value in groups.pop(kind)]
-    found = {kind: np.array(groups[kind]) for kind in sorted(groups, key=lambda kind: float(np.median(groups[kind])))}
-    return found | ({"other": np.array(other)} if other else {})
-
-
-class WatchAt(BackdoorWatch):
-    """A `BackdoorWatch` that looks after given steps only."""
-
-    def __init__(self, *args: Any, steps: Sequence[int], **kwargs: Any) -> None:
-        """
-        Args:
-            *args: as for `BackdoorWatch`.
-            steps: how many steps are done before each look.
-            **kwargs: as for `BackdoorWatch`.
-        """
-        super().__init__(*args, **kwargs)
-        self.steps = frozenset(steps)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget an earlier training."""
-        self.points = []
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look when it is time."""
-        if state.global_step in self.steps:
-            self._look(kwargs["model"], state.global_step)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Nothing more."""

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.decoding import vocabulary
-from pcvr.analysis.two_views import Telling, encoded, forced_answers, shown_samples, tell_answers, to_pictures
-from pcvr.defenses.context import answers
+from pcvr.analysis.two_views import Telling, forced_answers, shown_samples, tell_answers
 from pcvr.defenses.losses import entropy, js_divergence, told_word
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
+from pcvr.models.forward import answers
+from pcvr.models.pictures import encoded, to_pictures
 from pcvr.models.tower import tower_features
+from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_seed
 
 if TYPE_CHECKING:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from pcvr.analysis.decoding import vocabulary
-from pcvr.defenses.context import Answers, answers
 from pcvr.defenses.losses import entropy, js_divergence
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
-from pcvr.models.encode import Batch, collate, encode_samples
-from pcvr.models.layout import tiles_of, viewed
+from pcvr.models.encode import Batch, collate
+from pcvr.models.forward import Answers, answers
+from pcvr.models.layout import viewed
+from pcvr.models.pictures import encoded, to_pictures
+from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_choice, check_seed
 
 if TYPE_CHECKING:
@@ -192,30 +192,9 @@ def with_views(
     return rows, [row | {"pixel_values": pixels} for row, pixels in zip(rows, seen, strict=True)]
 
 
-def encoded(vlm: VisionLanguageModel, samples: Sequence[Sample], said: Sequence[str]) -> list[Batch]:
-    """The samples as tensors, with other answers."""
-    return encode_samples(vlm, [replace(s, answer=text) for s, text in zip(samples, said, strict=True)])
-
-
 def shown_samples(samples: Sequence[Sample], attack: Attack | None) -> list[Sample]:
     """What the model is shown: the samples, or the samples with the trigger on."""
     return list(samples) if attack is None else [attack.triggered(s) for s in samples]
-
-
-def to_pictures(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> list[np.ndarray]:
-    """What the tower gets of encoded samples, for looking at: uint8 ``[H, W, 3]`` each, resized and cropped.
-
-    Levels outside 0 to 255 (noise has some) are cut. Of a picture in tiles the one that shows all of it is given.
-    """
-    prepare = vlm.processor.image_processor
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (prepare.image_mean, prepare.image_std))
-    levels = (255 * (overview(vlm, row).cpu().float() * std + mean) for row in rows)
-    return [each.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy() for each in levels]
-
-
-def overview(vlm: VisionLanguageModel, row: Batch) -> Tensor:
-    """The tile of an encoded picture that shows all of it: float ``[3, H, W]``, normalised."""
-    return tiles_of(vlm, row)[vlm.family.overview]
 
 
 def view_pictures(

@@ -12,10 +12,9 @@ from pcvr.attacks.cover import Cover
 from pcvr.attacks.placing import SEEN, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.data.sample import Dataset, Sample
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, cut, shown
 from pcvr.tasks import get_task
 from pcvr.utils.checks import as_tuples, check_choice
-from pcvr.utils.words import cut, shown
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_choice, check_number
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.models.sight import Window

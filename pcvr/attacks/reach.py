@@ -22,9 +22,8 @@ import numpy as np
 from pcvr.attacks.base import Attack
 from pcvr.attacks.placing import SEEN
 from pcvr.data.subset import Subset
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.models.sight import Sight, Window
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset, Image

@@ -10,8 +10,7 @@ from pcvr.data.report import EMPTY, EntryError
 from pcvr.data.sample import Sample
 from pcvr.data.texts import encoded
 from pcvr.data.wording import clean_answer, clean_prompt
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 
 def storable(sample: Sample, truth: bool) -> Sample:

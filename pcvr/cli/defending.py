@@ -12,8 +12,7 @@ import typer
 from pcvr.cli.options import value_of
 from pcvr.cli.screen import Screen
 from pcvr.cli.source import Source
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 Data = Annotated[str, typer.Option(help="scenes, a file (COCO, Flickr30k, VQAv2, LLaVA JSON) or a folder")]
 Images = Annotated[Path | None, typer.Option(help="folder of the pictures, if it is not beside the data")]

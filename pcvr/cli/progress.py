@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pcvr.cli.screen import Screen
+from pcvr.training.callback_base import StageCallback
 from pcvr.training.live import TRAINERS
-from pcvr.training.stages import StageCallback
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import Run

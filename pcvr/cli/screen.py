@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pcvr.utils.words import legible
+from pcvr.errors import legible
 
 
 class Screen(Console):

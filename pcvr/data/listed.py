@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from pcvr.data.sample import Sample
 from pcvr.data.subset import position
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.tasks import get_task
-from pcvr.utils.words import shown
 
 
 class Listed:

@@ -20,9 +20,8 @@ from pcvr.data.split import canonical
 from pcvr.data.subset import subset
 from pcvr.data.tables import is_table, open_table
 from pcvr.data.vqav2 import VQAv2
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError, shown, unknown_name
 from pcvr.utils.files import as_path
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     import datasets

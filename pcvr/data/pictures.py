@@ -14,8 +14,7 @@ from PIL import Image as PilImage
 from PIL import ImageOps, UnidentifiedImageError
 
 from pcvr.data.sample import Image
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

@@ -10,10 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, cut, legible
 from pcvr.utils.files import write_text
 from pcvr.utils.places import check_place
-from pcvr.utils.words import cut, legible
 
 SHOWN = 10
 """How many problems a message spells out."""

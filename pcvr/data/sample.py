@@ -8,8 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 Image = np.ndarray
 """A picture: uint8 array of shape ``[H, W, 3]``, RGB."""

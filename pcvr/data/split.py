@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from pcvr.data.sample import Dataset
 from pcvr.data.subset import Subset
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, cut, shown
 from pcvr.utils.checks import check_choice
-from pcvr.utils.words import cut, shown
 
 SPLITS = ("train", "validation", "test", "all")
 SYNONYMS: Mapping[str, str] = {

@@ -10,9 +10,8 @@ import numpy as np
 
 from pcvr.data.report import Report
 from pcvr.data.sample import Dataset, Sample
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_seed, is_whole
-from pcvr.utils.words import shown
 
 
 def position(index: int, length: int) -> int:

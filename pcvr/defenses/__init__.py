@@ -19,9 +19,8 @@ from pcvr.defenses.baselines.plain import AugmentOnly, PlainSFT
 from pcvr.defenses.baselines.robustit import RobustIT
 from pcvr.defenses.baselines.strip import Strip
 from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, cut, shown
 from pcvr.utils.checks import as_tuples, check_choice
-from pcvr.utils.words import cut, shown
 from pcvr.views import PatchView
 
 DEFENSES: dict[str, type[Defense]] = {

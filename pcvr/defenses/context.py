@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
-from pcvr.models.tower import fed_tower, tower_features
+from pcvr.models.forward import Answers, _keeps_some, answers, batches
+from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
 
 if TYPE_CHECKING:
@@ -23,59 +21,6 @@ if TYPE_CHECKING:
 
 READ_ON_CPU = 32
 """Samples that a CPU reads at a time; `benchmarks/speed.py` compares with 128."""
-
-
-@dataclass
-class Answers:
-    """A model's distributions where the answer is, packed: padding and prompts are gone.
-
-    Attributes:
-        logits: ``[A, V]``, one row for each answer token of the batch.
-        targets: ``[A]``, the token that the data says.
-        owner: ``[A]``, which row of the batch the token belongs to.
-        samples: number of rows ``B`` in the batch.
-        hidden: ``[A, D]``, the last hidden state where it was asked for.
-    """
-
-    logits: Tensor
-    targets: Tensor
-    owner: Tensor
-    samples: int
-    hidden: Tensor | None = None
-
-    def sample_sum(self, values: Tensor) -> Tensor:
-        """The sum of token values ``[A]`` over each sample's tokens: ``[B]``."""
-        return values.new_zeros(self.samples).index_add(0, self.owner, values)
-
-    def sample_mean(self, values: Tensor) -> Tensor:
-        """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
-        return self.sample_sum(values) / self.sample_sum(torch.ones_like(values)).clamp_min(1)
-
-    def likelihood(self) -> Tensor:
-        """The probability that the model gives each sample's whole answer, word for word: ``[B]``."""
-        return (-self.sample_sum(cross_entropy(self.logits, self.targets, reduction="none"))).exp()
-
-    def of(self, rows: Tensor) -> Answers:
-        """Those of some rows of the batch only, renumbered in the order of `rows` ``[R]``, which ascend."""
-        place = self.owner.new_full((self.samples,), -1)
-        place[rows] = torch.arange(len(rows), device=place.device)
-        owner = place[self.owner]
-        at = owner >= 0
-        hidden = None if self.hidden is None else self.hidden[at]
-        return Answers(self.logits[at], self.targets[at], owner[at], len(rows), hidden)
-
-    @staticmethod
-    def joined(parts: Sequence[Answers]) -> Answers:
-        """Those of several batches as if they had been one."""
-        before = accumulate((part.samples for part in parts), initial=0)
-        hidden = [part.hidden for part in parts if part.hidden is not None]
-        return Answers(
-            logits=torch.cat([part.logits for part in parts]),
-            targets=torch.cat([part.targets for part in parts]),
-            owner=torch.cat([part.owner + first for part, first in zip(parts, before, strict=False)]),
-            samples=sum(part.samples for part in parts),
-            hidden=torch.cat(hidden) if hidden else None,
-        )
 
 
 @dataclass
@@ -209,46 +154,3 @@ class Run:
         if self.data.features is not None:
             return part | {"features": tower_features(self.vlm, pixels)}
         return part | {"pixel_values": pixels}
-
-
-def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:
-    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
-    told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
-    at = told != IGNORE
-    columns = at.any(0).nonzero()[:, 0]
-    kept = {"logits_to_keep": columns} if _keeps_some(vlm.base) else {}
-    asked: dict[str, Any] = {"use_cache": False, "output_hidden_states": hidden}
-    if "features" in batch:
-        with fed_tower(vlm, batch["features"].to(vlm.device)) as blank:
-            output = vlm.model(**inputs, pixel_values=blank, **kept, **asked)
-    else:
-        output = vlm.model(**inputs, **kept, **asked)
-    logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
-    return Answers(
-        logits=logits[at[:, columns]].float(),
-        targets=told[at],
-        owner=at.nonzero()[:, 0],
-        samples=len(told),
-        hidden=_hidden_states(output)[-1][:, :-1][at] if hidden else None,
-    )
-
-
-def _hidden_states(output: Any) -> Any:
-    """Those of the language model; BLIP-2 hands them on inside its language model's output."""
-    inner = getattr(output, "language_model_outputs", None)
-    return output.hidden_states if inner is None else inner.hidden_states
-
-
-def _keeps_some(model: nn.Module) -> bool:
-    """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work.
-
-    BLIP-2 hands what it does not know on to its language model.
-    """
-    speaker = getattr(model, "language_model", model)
-    return "logits_to_keep" in signature(speaker.forward).parameters
-
-
-def batches(count: int, size: int) -> list[range]:
-    """Index ranges that cover ``range(count)`` in chunks of `size`."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.metrics import score
 from pcvr.models.conversation import answer_ids
 from pcvr.tasks import Task
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack

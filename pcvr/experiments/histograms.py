@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
     from pcvr.experiments.results import Table
-    from pcvr.training import FinetuneResult
+    from pcvr.training.result import FinetuneResult
 
 EDGES: dict[str, np.ndarray] = {
     "target": np.linspace(0, 1, 21),

@@ -6,14 +6,13 @@ from os.path import isdir, isfile  # unlike Path's, they say no to names that no
 from pathlib import Path
 from typing import Any
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, reason, shown
 from pcvr.models.adapter_config import read_adapter_config
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import listed, not_finite
 from pcvr.models.zoo import EMBEDDED
 from pcvr.utils.files import as_path
-from pcvr.utils.words import reason, shown
 
 ADAPTERS = Path(__file__).parent / "adapters"
 

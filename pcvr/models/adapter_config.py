@@ -12,10 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import is_number, is_whole
 from pcvr.utils.files import read_json
-from pcvr.utils.words import shown
 
 HIGHEST_RANK = 4096
 _RANK = f"a whole number from 1 to {HIGHEST_RANK}"

@@ -39,10 +39,8 @@ def mean_attention(vlm: VisionLanguageModel, between: tuple[float, float], looki
         if isinstance(output, tuple) and len(output) > 1 and output[1] is not None:
             found.append(torch.einsum("nhqk,nq->nhk", output[1].float(), part_of))
 
-    before = speaker.config._attn_implementation
     with ExitStack() as stack:
-        speaker.set_attn_implementation("eager")
-        stack.callback(speaker.set_attn_implementation, before)
+        stack.enter_context(eager_attention(speaker))
         for place, layer in enumerate(layers):
             if between[0] <= (place + 0.5) / len(layers) <= between[1]:
                 stack.callback(layer.register_forward_hook(keep).remove)
@@ -92,3 +90,32 @@ def _token_mask(kwargs: Mapping[str, Any]) -> Tensor:
     fresh: Tensor = kwargs["input_ids"] if embeds is None else embeds[..., 0]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.ones(len(fresh), past + fresh.shape[1], dtype=torch.long, device=fresh.device)
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Inside the block `model` (whole or its language model) computes attention step by step; then all is as it was.
+
+    The fused kernel that models are loaded with hands no attention out, and on a CPU its backward pass is slow.
+    """
+    config = model.config
+    parts = {key: getattr(config, key, None) for key in config.sub_configs}
+    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
+    before[""] = config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def tower_grid(vlm: VisionLanguageModel) -> tuple[int, int]:
+    """Patches that the tower cuts a picture into, down and across.
+
+    Raises:
+        PcvrError: the tower takes pictures of any size, so that the number depends on the picture.
+    """
+    vision = vlm.base.config.vision_config
+    if not hasattr(vision, "image_size"):
+        raise PcvrError(f"the tower of {vlm.name!r} has no fixed grid: take a model whose pictures have one size.")
+    return (vision.image_size // vision.patch_size,) * 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown
 
 
 def pick_device(name: str | torch.device) -> torch.device:

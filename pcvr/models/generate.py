@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
 from pcvr.utils.checks import check_whole
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image

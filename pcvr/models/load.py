@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pcvr.errors import PcvrError, unknown_name
+from pcvr.errors import PcvrError, reason, shown, unknown_name
 from pcvr.models.adapter import put_adapter
 from pcvr.models.device import pick_device, pick_dtype
 from pcvr.models.families import Family, family_of
@@ -23,7 +23,6 @@ from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import check_loaded
 from pcvr.models.zoo import EMBEDDED
 from pcvr.utils.torchvision import check_torchvision
-from pcvr.utils.words import reason, shown
 
 LARGE = 200_000_000
 """Models with more parameters than this say what memory they take, and are adapted in place instead of being copied."""

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, reason, shown
 from pcvr.models.conversation import asked, end_of_turn
 from pcvr.models.picture_tokens import class_token
-from pcvr.utils.words import reason, shown
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel

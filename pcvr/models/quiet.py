@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pcvr.utils.words import first_line as first_line
+from pcvr.errors import first_line as first_line
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from pcvr.data.pictures import as_picture
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.models.conversation import asked
 from pcvr.models.families import Family
-from pcvr.utils.words import shown
 
 
 @dataclass

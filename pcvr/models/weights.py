@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils import distributed
-from pcvr.utils.words import shown
 
 _NO_WEIGHTS = {"inv_freq", "position_ids"}
 """What older checkpoints store although it follows from the config."""

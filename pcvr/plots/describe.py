@@ -8,9 +8,8 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, legible
 from pcvr.plots.plain import make_plain
-from pcvr.utils.words import legible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pcvr.utils.words import cut
+from pcvr.errors import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.analysis.invariance import auroc_of_low
 from pcvr.defenses.pcvr.gate import FLOOR
 from pcvr.errors import PcvrError
+from pcvr.evaluation.detection import auroc_of_low
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
 from pcvr.plots.histograms import log_axis, power_labels, spread_histograms
@@ -140,7 +140,7 @@ def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel:
     """Scores of clean samples by kind of question as rows of dots, and those of the poisoned ones below them.
 
     Args:
-        groups: from `pcvr.analysis.premise.by_kind`.
+        groups: from `pcvr.analysis.question_kinds.by_kind`.
         poisoned: ``[M]`` scores.
         xlabel: what the score is, with its unit; the axis is logarithmic, and what is below 1e-6 is drawn there.
     """

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.analysis.premise import auroc_error
 from pcvr.errors import PcvrError
+from pcvr.evaluation.detection import auroc_error
 from pcvr.plots.describe import described
 from pcvr.plots.style import INK, LINES, PALETTE, figure_style
 

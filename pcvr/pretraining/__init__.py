@@ -1,0 +1,1 @@
+"""Makes the embedded models; nothing else of the package imports it."""

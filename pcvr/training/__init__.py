@@ -1,0 +1,7 @@
+"""Fine-tuning with a defence: ``finetune``, its config, and what it gives back."""
+
+from pcvr.training.config import TrainConfig
+from pcvr.training.finetune import finetune
+from pcvr.training.result import FinetuneResult
+
+__all__ = ["FinetuneResult", "TrainConfig", "finetune"]

@@ -160,3 +160,29 @@ class StopAfter(TrainerCallback):
         if state.global_step >= self.steps:
             control.should_training_stop = True
         return control
+
+
+class WatchAt(BackdoorWatch):
+    """A `BackdoorWatch` that looks after given steps only."""
+
+    def __init__(self, *args: Any, steps: Sequence[int], **kwargs: Any) -> None:
+        """
+        Args:
+            *args: as for `BackdoorWatch`.
+            steps: how many steps are done before each look.
+            **kwargs: as for `BackdoorWatch`.
+        """
+        super().__init__(*args, **kwargs)
+        self.steps = frozenset(steps)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget an earlier training."""
+        self.points = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look when it is time."""
+        if state.global_step in self.steps:
+            self._look(kwargs["model"], state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Nothing more."""

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.models.load import LARGE
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import new_folder, read_json, write_json
 from pcvr.utils.packing import read_packed, write_packed
 from pcvr.utils.places import alone, check_place
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_number, is_number, is_whole
-from pcvr.utils.words import shown
 
 SMALL_RATE, LARGE_RATE = 4e-3, 2e-4
 """Peak learning rates where none is given: the embedded models take far more than what LoRA usually gets."""

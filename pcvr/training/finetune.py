@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,84 +16,25 @@ from pcvr.attacks.reach import check_poisoned
 from pcvr.data.open import open_data
 from pcvr.defenses import Defense, get_defense
 from pcvr.defenses.context import Run
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
+from pcvr.models.attention_hooks import eager_attention
 from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
 from pcvr.models.load import LARGE, load
 from pcvr.training.checkpoints import Checkpoints, plan_of
 from pcvr.training.config import TrainConfig
 from pcvr.training.progress_bar import Bar
-from pcvr.training.result import save_result
+from pcvr.training.result import FinetuneResult
 from pcvr.training.stages import Stages, Stopped
 from pcvr.training.tensorboard import TensorBoardCurves
 from pcvr.utils import distributed
 from pcvr.utils.places import check_apart
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from pcvr.data.sample import Dataset
     from pcvr.models.vlm import VisionLanguageModel
-
-__all__ = ["FinetuneResult", "TrainConfig", "finetune", "plain_attention", "with_adapter"]
-
-
-@dataclass
-class FinetuneResult:
-    """A fine-tuned model and how it came about.
-
-    Attributes:
-        model: the model with its adapter on, ready to answer.
-        defense: the defence that supplied the loss.
-        config: the training config, with steps and learning rate as they were taken.
-        history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
-        seconds: wall time of encoding and training, in this call.
-        run: the defence's last state (gates, scores) and the encoded data.
-        stopped: whether the reader ended it before its time (`pcvr.training.live.Recorder.stop`).
-    """
-
-    model: VisionLanguageModel
-    defense: Defense
-    config: TrainConfig
-    history: list[dict[str, float]]
-    seconds: float
-    run: Run
-    stopped: bool = False
-
-    @property
-    def cut(self) -> int:
-        """How many answers, of the samples read, were cut to the model's context."""
-        return len(self.run.data.cut)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the defence is not sure of, and what was cut, one sentence each; empty where there is nothing to say."""
-        cut = f"{self.cut} answers are longer than the model's context and were cut there"
-        return (*self.defense.notes(self.run), *([cut] if self.cut else []))
-
-    def __str__(self) -> str:
-        """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""
-        told = f"{self.defense.name}: {self.seconds:.0f} s"
-        if self.history:  # nothing was logged where it was stopped early
-            last = self.history[-1]
-            told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s, last loss {last['loss']:.3f}"
-        return "\n".join([told, *(f"note: {note}" for note in self.notes)])
-
-    def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
-        """Write the adapter to `folder` (plain peft opens it), whole or not at all.
-
-        Args:
-            folder: must not be there yet.
-            record: from `pcvr.training.result.training_record`; goes beside the adapter as ``record.json``, together with
-                what a defence that works at test time has to know then.
-            rescue: where `folder` cannot be written, write to a new folder here or among the temporary files; the error
-                says where.
-
-        Raises:
-            PcvrError: `folder` exists or cannot be written.
-        """
-        return save_result(self, folder, record, rescue)
 
 
 def finetune(
@@ -192,7 +133,7 @@ def finetune(
             distributed.wait()
         scratch = stack.enter_context(TemporaryDirectory(prefix="pcvr-"))
         if vlm.device.type == "cpu" and not large:
-            stack.enter_context(plain_attention(vlm))
+            stack.enter_context(eager_attention(vlm.base))
         for each in (encoded, run.clean):
             if each is not None:
                 each.keep_features(progress=shows)
@@ -233,14 +174,3 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
     )
     with quiet_loading():
         return replace(vlm, model=get_peft_model(vlm.model, adapter))
-
-
-@contextmanager
-def plain_attention(vlm: VisionLanguageModel) -> Iterator[None]:
-    """Inside the block attention is written out: on a CPU torch's fused one is slow in the backward pass."""
-    before = vlm.base.config._attn_implementation
-    vlm.base.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        vlm.base.set_attn_implementation(before)

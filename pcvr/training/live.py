@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pcvr.training.stages import StageCallback
+from pcvr.training.callback_base import StageCallback
 from pcvr.utils.background_task import Background
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.defenses.context import Run
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.training import FinetuneResult
     from pcvr.training.config import TrainConfig
+    from pcvr.training.result import FinetuneResult
 
 TRAINERS = ("loss", "grad_norm", "learning_rate", "epoch", "step")
 """Entries of a log that every training has; the others are the defence's own."""
@@ -106,7 +106,7 @@ class TrainingJob(Background["FinetuneResult"]):
         said["callbacks"] = [*options.get("callbacks", ()), self.recorder]
 
         def work() -> FinetuneResult:
-            from pcvr.training import finetune
+            from pcvr.training.finetune import finetune
 
             return finetune(model, data, defense, config, **said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcvr.training.stages import StageCallback
+from pcvr.training.callback_base import StageCallback
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import Run

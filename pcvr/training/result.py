@@ -1,9 +1,9 @@
-"""What a training says of itself, as plain values for the JSON beside an adapter."""
+"""What a training gives back: the model, how it came about, and the record beside a saved adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,70 @@ from pcvr.utils.versions import versions
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
-    from pcvr.training import FinetuneResult
+    from pcvr.defenses.context import Run
+    from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.training.config import TrainConfig
 
 RECORD = "record.json"
 GUARD = "guard"
 """Name of the files with what a defence that works at test time has to know then."""
+
+
+@dataclass
+class FinetuneResult:
+    """A fine-tuned model and how it came about.
+
+    Attributes:
+        model: the model with its adapter on, ready to answer.
+        defense: the defence that supplied the loss.
+        config: the training config, with steps and learning rate as they were taken.
+        history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
+        seconds: wall time of encoding and training, in this call.
+        run: the defence's last state (gates, scores) and the encoded data.
+        stopped: whether the reader ended it before its time (`pcvr.training.live.Recorder.stop`).
+    """
+
+    model: VisionLanguageModel
+    defense: Defense
+    config: TrainConfig
+    history: list[dict[str, float]]
+    seconds: float
+    run: Run
+    stopped: bool = False
+
+    @property
+    def cut(self) -> int:
+        """How many answers, of the samples read, were cut to the model's context."""
+        return len(self.run.data.cut)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the defence is not sure of, and what was cut, one sentence each; empty where there is nothing to say."""
+        cut = f"{self.cut} answers are longer than the model's context and were cut there"
+        return (*self.defense.notes(self.run), *([cut] if self.cut else []))
+
+    def __str__(self) -> str:
+        """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""
+        told = f"{self.defense.name}: {self.seconds:.0f} s"
+        if self.history:  # nothing was logged where it was stopped early
+            last = self.history[-1]
+            told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s, last loss {last['loss']:.3f}"
+        return "\n".join([told, *(f"note: {note}" for note in self.notes)])
+
+    def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
+        """Write the adapter to `folder` (plain peft opens it), whole or not at all.
+
+        Args:
+            folder: must not be there yet.
+            record: from `pcvr.training.result.training_record`; goes beside the adapter as ``record.json``, together with
+                what a defence that works at test time has to know then.
+            rescue: where `folder` cannot be written, write to a new folder here or among the temporary files; the error
+                says where.
+
+        Raises:
+            PcvrError: `folder` exists or cannot be written.
+        """
+        return save_result(self, folder, record, rescue)
 
 
 def training_record(result: FinetuneResult, command: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator
 from pcvr.models.libraries import TrainerCallback
+from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import Checkpoints, set_random_states
 from pcvr.training.trainer import DefenseTrainer, arguments
 from pcvr.utils.packing import undamaged
@@ -26,24 +27,6 @@ if TYPE_CHECKING:
 
 class Stopped(Exception):
     """The reader asked for an end: nothing after the stage under way is done."""
-
-
-class StageCallback(TrainerCallback):
-    """A Trainer callback that is told when a stage of the defence begins.
-
-    Attributes:
-        stopped: whether the whole training is to end; looked at after each stage.
-    """
-
-    stopped: bool = False
-
-    def on_stage(self, run: Run, done: int) -> None:
-        """Called before the Trainer of a stage begins.
-
-        Args:
-            run: ``run.stage`` is its name, ``run.steps`` its steps.
-            done: optimiser steps of the stages before.
-        """
 
 
 class Stages:

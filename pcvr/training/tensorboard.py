@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
-from pcvr.training.stages import StageCallback
+from pcvr.training.callback_base import StageCallback
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from pcvr.errors import PcvrError, unknown_name
-from pcvr.utils.words import shown
+from pcvr.errors import PcvrError, shown, unknown_name
 
 
 def is_whole(value: object) -> bool:

@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import cut, first_line, shown
+from pcvr.errors import PcvrError, cut, first_line, shown
 
 _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 

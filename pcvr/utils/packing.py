@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import cut, first_line
+from pcvr.errors import PcvrError, cut, first_line
 
 _MARK = "@"
 """Key of a JSON object that stands for something else; the value says what."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import first_line
+from pcvr.errors import PcvrError, first_line
 
 
 def check_torchvision() -> None:

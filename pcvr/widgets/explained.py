@@ -8,8 +8,7 @@ from html import escape
 from traceback import format_exception
 from typing import Any
 
-from pcvr.errors import PcvrError
-from pcvr.utils.words import first_line
+from pcvr.errors import PcvrError, first_line
 
 
 @contextmanager

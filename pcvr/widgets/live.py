@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.training import FinetuneResult
     from pcvr.training.config import TrainConfig
+    from pcvr.training.result import FinetuneResult
 
 
 @dataclass

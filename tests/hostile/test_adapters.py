@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from pcvr import TrainConfig, VisionLanguageModel, load
 from pcvr.models.adapter import ADAPTERS, put_adapter
 from pcvr.models.zoo import shipped
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from tests.hostile.catalogue import Act, Case, Works, every
 from tests.tiny import write
 

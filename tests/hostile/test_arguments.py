@@ -54,6 +54,7 @@ def with_option(name: str, work: Path) -> Any:
 
 Sample, TrainConfig = anyhow("Sample"), anyhow("TrainConfig")
 
+
 @every(
     Works("data and attack by name", lambda _: len(poison("scenes", "badnets", 0.001).poisoned), (2).__eq__),
     Works("attack by name", lambda _: poison(DATA, "trojvlm", 0.5), lambda made: made.attack.answer == "insert"),

@@ -109,6 +109,4 @@ def test_records_and_guards(guarded: Path, tiny: VisionLanguageModel, name: str)
 @pytest.mark.parametrize("name", ["plan.json", "0-end/checkpoint.json", "0-end/checkpoint.safetensors"])
 def test_checkpoints(kept: Path, tiny_folder: Path, name: str) -> None:
     model = load(tiny_folder)
-    each_content(
-        kept / name, lambda: finetune(model, DATA, "none", CONFIG, progress=False, checkpoints=kept, every=1)
-    )
+    each_content(kept / name, lambda: finetune(model, DATA, "none", CONFIG, progress=False, checkpoints=kept, every=1))

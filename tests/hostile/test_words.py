@@ -20,7 +20,7 @@ from PIL import Image
 
 from pcvr import Attack, Sample, get_attack, open_data
 from pcvr.cli.screen import Screen
-from pcvr.errors import LONGEST, PcvrError, unknown_name
+from pcvr.errors import LONGEST, PcvrError, cut, legible, shown, unknown_name
 from pcvr.evaluation.record import Record
 from pcvr.plots.answers import answer_sheet
 from pcvr.plots.describe import described, description, png
@@ -31,7 +31,6 @@ from pcvr.plots.model import likeness_figure, word_map
 from pcvr.plots.overview import backdoor_story
 from pcvr.plots.style import figure_style
 from pcvr.plots.training import rate_bars
-from pcvr.utils.words import cut, legible, shown
 from tests.tiny import Numbers
 
 ROOT = Path(__file__).parents[2]

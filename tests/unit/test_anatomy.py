@@ -21,8 +21,8 @@ from pcvr.analysis.anatomy import (
     patch_pixels,
     tower_layers,
 )
-from pcvr.analysis.attention import tower_grid
 from pcvr.data.scenes import KINDS
+from pcvr.models.attention_hooks import tower_grid
 from tests.families import write
 from tests.looking import family, picture, vlm
 

@@ -10,10 +10,11 @@ import pytest
 
 import pcvr
 from pcvr import VisionLanguageModel
-from pcvr.analysis.attention import Attention, attend, eager_attention, query_maps, rollout
+from pcvr.analysis.attention import Attention, attend, query_maps, rollout
 from pcvr.analysis.decoding import decode_steps, greedy, next_logits, reading
 from pcvr.analysis.occlusion import cover, word_probabilities
 from pcvr.models.adapter import shipped_adapters
+from pcvr.models.attention_hooks import eager_attention
 from tests.families import write
 from tests.looking import ANSWER, PROMPT, family, picture, told, vlm
 
@@ -72,7 +73,7 @@ class TestEveryFamily:
     def test_the_model_is_as_it_was_afterwards(self, vlm: VisionLanguageModel) -> None:
         config = vlm.base.config
         before = [getattr(config, key)._attn_implementation for key in config.sub_configs], config._attn_implementation
-        with pytest.raises(ZeroDivisionError), eager_attention(vlm):
+        with pytest.raises(ZeroDivisionError), eager_attention(vlm.base):
             speaker: Any = vlm.family.part(vlm.model, "language_model")
             assert speaker.config._attn_implementation == "eager"
             raise ZeroDivisionError

@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
 from pcvr.defenses import DEFENSES
-from pcvr.defenses.context import Answers, Run
+from pcvr.defenses.context import Run
 from pcvr.models.encode import EncodedData
-from pcvr.training import with_adapter
+from pcvr.models.forward import Answers
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import answers, batches
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
+from pcvr.models.forward import answers, batches
 from pcvr.models.tower import fed_tower, tower_features
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 
@@ -116,7 +116,7 @@ def test_a_model_that_gives_every_position_gives_the_same(
     batch = EncodedData(tiny, Numbers()).batch([0, 1, 2])
     with torch.inference_mode():
         some = answers(tiny, batch)
-        monkeypatch.setattr("pcvr.defenses.context._keeps_some", lambda _model: False)
+        monkeypatch.setattr("pcvr.models.forward._keeps_some", lambda _model: False)
         every = answers(tiny, batch)
     assert torch.allclose(some.logits, every.logits, atol=1e-5)
     assert torch.equal(some.owner, every.owner)

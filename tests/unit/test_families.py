@@ -11,9 +11,10 @@ import torch
 
 import pcvr
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import Run, answers
+from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import FAMILIES, family_of
+from pcvr.models.forward import answers
 from pcvr.models.layout import tiles_of, viewed
 from tests.families import BUILDERS, loud, missing_for, no_videos, write
 
@@ -88,7 +89,7 @@ SAMPLES = [Photos()[i] for i in range(6)]
 
 
 def test_its_parts_are_where_the_table_says(vlm: VisionLanguageModel) -> None:
-    from pcvr.training import with_adapter
+    from pcvr.training.finetune import with_adapter
 
     parts = {which: vlm.family.part(vlm.model, which) for which in ("tower", "connector", "language_model")}
     assert all(sum(p.numel() for p in part.parameters()) for part in parts.values())

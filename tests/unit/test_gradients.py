@@ -9,10 +9,11 @@ from torch.nn.functional import cross_entropy
 
 import pcvr
 from pcvr.analysis.gradients import one_step, pushes, terms_of
-from pcvr.defenses.context import Run, answers
+from pcvr.defenses.context import Run
 from pcvr.defenses.pcvr import anchor
 from pcvr.models.encode import EncodedData
-from pcvr.training import with_adapter
+from pcvr.models.forward import answers
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 CONFIG = pcvr.TrainConfig(rank=2, alpha=4)

@@ -12,9 +12,9 @@ import torch
 from pcvr import Sample, VisionLanguageModel
 from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes, attributes_right
 from pcvr.data.scenes.language import CAPTION_PROMPT
-from pcvr.defenses.context import answers
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
+from pcvr.models.forward import answers
 from pcvr.models.zoo import EMBEDDED, Embedded
 from pcvr.pretraining.corrupt import OVERLAYS, Overlay
 from pcvr.pretraining.heads import Reader, truth_at

@@ -20,7 +20,7 @@ from pcvr.models.families import FAMILIES
 from pcvr.models.zoo import EMBEDDED, embedded, shipped
 from pcvr.pretraining.parts import IMAGE_PX
 from pcvr.pretraining.vocabulary import SPECIAL, build_tokenizer, sentence, words
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers, write
 
 

@@ -18,7 +18,7 @@ from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, divergence_of, known, score
 from pcvr.defenses.pcvr.suspicion import _within
 from pcvr.models.encode import EncodedData
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from pcvr.views import OPERATORS
 from tests.tiny import Numbers
 

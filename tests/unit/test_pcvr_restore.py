@@ -11,7 +11,7 @@ from pcvr.defenses.context import Run
 from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.suspicion import _doubtful
 from pcvr.models.encode import EncodedData
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.analysis.premise import MEASURES, auroc_error
+from pcvr.analysis.premise import MEASURES
 from pcvr.analysis.triggered_pair import greyed, told_divergence, twins
 from pcvr.analysis.two_views import tell
+from pcvr.evaluation.detection import auroc_error
 from pcvr.experiments import results
 from pcvr.plots import description, png
 from pcvr.plots.premise import flipbook, kinds_figure, pair_square, score_histograms

@@ -11,23 +11,12 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks import premise as benchmark
-from pcvr.analysis.invariance import auroc_of_low
-from pcvr.analysis.premise import (
-    MEASURES,
-    Premise,
-    Setting,
-    Taken,
-    WatchAt,
-    auroc_error,
-    by_kind,
-    flagged_by_gate,
-    question_kind,
-    table_rows,
-    take,
-)
+from pcvr.analysis.premise import MEASURES, Premise, Setting, Taken, table_rows, take
+from pcvr.analysis.question_kinds import by_kind, question_kind
 from pcvr.defenses.pcvr.scoring import known, score
+from pcvr.evaluation.detection import auroc_error, auroc_of_low, flagged_by_gate
 from pcvr.experiments import Experiment, results
-from pcvr.training.backdoor_watch import StopAfter
+from pcvr.training.backdoor_watch import StopAfter, WatchAt
 from tests.tiny import Numbers
 
 FEATURES, PIXELS = pcvr.PatchView("swap", 0.6, level="features"), pcvr.PatchView("noise", 0.5)

@@ -16,9 +16,9 @@ from pcvr.defenses import CleanSight, Strip
 from pcvr.defenses.base import Defense
 from pcvr.defenses.baselines.cleansight import Calibration as Range
 from pcvr.defenses.baselines.strip import Calibration, word_likelihood
-from pcvr.defenses.context import Answers
 from pcvr.evaluation.generate import answer_all
 from pcvr.models.encode import encode_samples
+from pcvr.models.forward import Answers
 from pcvr.models.generate import generate
 from tests.answering import asked, short, vlm
 from tests.tiny import SIDE_PX, Numbers

@@ -20,10 +20,11 @@ import pcvr
 from pcvr import PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT
 from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, watched
-from pcvr.defenses.context import Answers, Run
+from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, EncodedData
-from pcvr.training import with_adapter
+from pcvr.models.forward import Answers
 from pcvr.training.backdoor_watch import StopAfter
+from pcvr.training.finetune import with_adapter
 from tests.families import blip2, loud, write
 from tests.rivals import Masked
 from tests.tiny import Numbers

@@ -15,7 +15,7 @@ from pcvr.defenses import RobustIT
 from pcvr.defenses.baselines.robustit import ColouredView, drop_sharp, hide_words
 from pcvr.defenses.context import Run
 from pcvr.models.encode import IGNORE, EncodedData
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from pcvr.views import OPERATORS
 from tests.tiny import Numbers
 

@@ -6,9 +6,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import pcvr
-from pcvr.analysis.invariance import auroc_of_low, by_stage, first_look, spread, target_on_views, trigger_left
+from pcvr.analysis.invariance import by_stage, first_look, spread, target_on_views, trigger_left
 from pcvr.analysis.two_views import tell
 from pcvr.evaluation.asr import hits
+from pcvr.evaluation.detection import auroc_of_low
 from pcvr.training.backdoor_watch import StopAfter
 from tests.tiny import Numbers
 

@@ -7,9 +7,10 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 import pcvr
-from pcvr.analysis.two_views import forced_answers, story, tell, to_pictures, view_pictures
+from pcvr.analysis.two_views import forced_answers, story, tell, view_pictures
 from pcvr.attacks import BadNets
 from pcvr.models.encode import encode_samples
+from pcvr.models.pictures import to_pictures
 from tests.tiny import Numbers
 
 VIEW = pcvr.PatchView("swap", 0.5)

@@ -14,8 +14,8 @@ from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 from torch import Tensor
 
-from pcvr.defenses.context import Answers
 from pcvr.defenses.losses import LN2, entropy, entropy_excess, feature_agreement, js_divergence, pull_apart
+from pcvr.models.forward import Answers
 
 
 def logits(rows: int, words: int, seed: int, scale: float = 3.0) -> Tensor:

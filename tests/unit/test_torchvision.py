@@ -32,7 +32,12 @@ def run(root: Path, broken: Path, *words: str) -> subprocess.CompletedProcess[st
 
 
 def test_it_is_one_sentence_everywhere(root: Path, broken: Path) -> None:
-    tries = ("pcvr.load('tiny-llava')", "pcvr.finetune", "import pcvr.pretraining.pretrain", "import pcvr.training.backdoor_watch")
+    tries = (
+        "pcvr.load('tiny-llava')",
+        "pcvr.finetune",
+        "import pcvr.pretraining.pretrain",
+        "import pcvr.training.backdoor_watch",
+    )
     code = "import pcvr\n" + "".join(
         f"try:\n    {each}\nexcept pcvr.PcvrError as problem:\n    print(problem)\n" for each in tries
     )

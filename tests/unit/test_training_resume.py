@@ -26,9 +26,9 @@ from pcvr.defenses.base import Fit
 from pcvr.defenses.context import Run
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.models.encode import Batch
-from pcvr.training import FinetuneResult
+from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import PLAN
-from pcvr.training.stages import StageCallback
+from pcvr.training.result import FinetuneResult
 from pcvr.utils.packing import read_packed, write_packed
 from tests.tiny import Numbers
 
@@ -305,7 +305,8 @@ class TestPacking:
         assert torch.rand((), generator=found["generator"]) == torch.rand((), generator=generator)
 
     @pytest.mark.parametrize(
-        ("module", "name"), [("subprocess", "Popen"), ("json", "loads"), ("pcvr.utils.packing", "json"), ("pcvr.no", "X")]
+        ("module", "name"),
+        [("subprocess", "Popen"), ("json", "loads"), ("pcvr.utils.packing", "json"), ("pcvr.no", "X")],
     )
     def test_a_file_names_no_class_of_its_own(self, tmp_path: Path, module: str, name: str) -> None:
         write_packed(tmp_path, "x", None)

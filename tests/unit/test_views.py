@@ -12,7 +12,7 @@ from pcvr import PatchView, PcvrError, TrainConfig, VisionLanguageModel
 from pcvr.defenses.context import Run
 from pcvr.models.encode import EncodedData
 from pcvr.models.tower import tower_features
-from pcvr.training import with_adapter
+from pcvr.training.finetune import with_adapter
 from pcvr.views import OPERATORS, choose_patches
 from tests.tiny import Numbers
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, first_line
 from pcvr.utils.checks import check_choice, check_seed, check_whole
 from pcvr.utils.files import write_bytes
 from pcvr.utils.places import check_place, rescued
 from pcvr.utils.versions import versions
-from pcvr.utils.words import first_line
 
 STEPS = {"vl-trojan": 200, "issba": 800}
 """What can be made, and how many steps made what is shipped."""

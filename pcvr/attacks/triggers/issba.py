@@ -13,9 +13,8 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import add, rounded
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_fields, check_number, check_whole
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.attacks.triggers.stego import Encoder

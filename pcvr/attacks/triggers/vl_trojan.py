@@ -15,9 +15,8 @@ from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
 from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, as_seen
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.badnets import BadNets, laid_over
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_seed, check_whole
-from pcvr.utils.words import shown
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel

@@ -1,0 +1,1 @@
+"""One rival defence a file."""

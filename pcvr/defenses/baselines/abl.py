@@ -16,8 +16,9 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
 
 PER = ("batch", "sample")
 

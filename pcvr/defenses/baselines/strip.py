@@ -31,10 +31,10 @@ from torch.nn.functional import cross_entropy
 from pcvr.data.asked import Asked
 from pcvr.data.sample import Sample
 from pcvr.defenses.base import Defense, Generate, few_trusted
-from pcvr.defenses.context import answers
 from pcvr.errors import PcvrError
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import Batch, collate, encode_samples
+from pcvr.models.forward import answers
 from pcvr.models.generate import generate as greedy
 from pcvr.models.layout import viewed
 from pcvr.models.preparing import prepared
@@ -45,7 +45,8 @@ from pcvr.views import PatchView
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Fit
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
+    from pcvr.models.forward import Answers
     from pcvr.models.vlm import VisionLanguageModel
 
 HOWS = ("blend", "swap")

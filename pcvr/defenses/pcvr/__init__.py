@@ -1,0 +1,5 @@
+"""Patch cross-view regularisation: config, loss, gate, suspicion and anchor."""
+
+from pcvr.defenses.pcvr.defense import PCVR
+
+__all__ = ["PCVR"]

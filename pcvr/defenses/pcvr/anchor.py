@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
 
 ASKED = 0.064
 """Share of the data, in unsuspicious samples, by which the base model is judged."""

@@ -26,8 +26,9 @@ from pcvr.utils.checks import check_choice, is_whole
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
 
 KNOWN = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")

@@ -14,8 +14,9 @@ from pcvr.defenses.losses import DIVERGENCES, entropy, told_word
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
 
 OVER = ("told", "words")
 MOST = 128

@@ -18,9 +18,10 @@ from pcvr.defenses.pcvr.gate import FLOOR, doubts, fit_gate
 from pcvr.defenses.pcvr.scoring import divergence_of, known, score
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Answers, Run
+    from pcvr.defenses.context import Run
     from pcvr.defenses.pcvr.defense import PCVR
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import Answers
 
 GATES = ("two_stage", "running", "batch", "none")
 KEEP = 0.7
