@@ -4,7 +4,8 @@
     python benchmarks/distributions.py --jobs 2  # the same, two runs at a time
 
 For each attack, task and defence one training of tiny-llava, one seed; of 256 test pictures, clean and triggered, the
-table keeps histograms (`pcvr.experiments.histograms`). Runs are kept in runs/distributions and read again, so an interrupted call
+table keeps histograms (`pcvr.experiments.histograms`).
+Runs are kept in runs/distributions and read again, so an interrupted call
 goes on where it was.
 """
 

@@ -62,7 +62,8 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
     """Train once and measure on the way.
 
     Returns:
-        As `pcvr.experiments.run_experiment`, with ``premise`` (from `pcvr.analysis.premise.table_rows`), ``scored`` (how many clean
+        As `pcvr.experiments.run_experiment`, with ``premise`` (from
+        `pcvr.analysis.premise.table_rows`), ``scored`` (how many clean
         and poisoned samples) and ``watch``.
     """
     import numpy as np
@@ -72,9 +73,8 @@ def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dic
     from pcvr.data import open_data, subset
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load as load_model
+    from pcvr.training import TrainConfig, finetune
     from pcvr.training.backdoor_watch import WatchAt
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.finetune import finetune
 
     said = experiment
     attack = get_attack(said.attack, preset=said.preset, task=said.task, **said.attack_options)

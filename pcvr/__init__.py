@@ -67,8 +67,7 @@ if TYPE_CHECKING:
     from pcvr.models.load import load
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.tasks import TASKS
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.finetune import finetune
+    from pcvr.training import TrainConfig, finetune
     from pcvr.views import PatchView
 
 

@@ -17,7 +17,7 @@ from pcvr import Dataset, Sample, VisionLanguageModel, load, open_data
 from pcvr.data.subset import subset
 from pcvr.pretraining import tiny_llava
 from pcvr.pretraining.checkpoint import save_checkpoint
-from pcvr.pretraining.pretrain import PretrainConfig
+from pcvr.pretraining.config import PretrainConfig
 
 SIDE_PX = 48
 """Side of the picture that the model reads: 3 x 3 patches of 16 px."""

@@ -45,7 +45,7 @@ def pretrain(
     from rich.table import Table
 
     from pcvr.models.zoo import embedded
-    from pcvr.pretraining.pretrain import recipe_of
+    from pcvr.pretraining.config import recipe_of
     from pcvr.pretraining.remake import against_shipped, remake
 
     embedded(name)  # an unknown name is refused before anything is drawn

@@ -98,8 +98,7 @@ def train(
     from pcvr.data.subset import shared
     from pcvr.models.device import pick_device
     from pcvr.models.load import load
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.finetune import finetune
+    from pcvr.training import TrainConfig, finetune
     from pcvr.training.result import training_record
     from pcvr.utils import distributed
     from pcvr.utils.places import check_apart, check_place

@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from pcvr.data.sample import Image
 from pcvr.errors import PcvrError, shown
+
+Image = np.ndarray
+"""A picture: uint8 array of shape ``[H, W, 3]``, RGB."""
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

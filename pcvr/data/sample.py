@@ -8,10 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from pcvr.data.pictures import Image, as_picture
 from pcvr.errors import PcvrError, shown
 
-Image = np.ndarray
-"""A picture: uint8 array of shape ``[H, W, 3]``, RGB."""
+__all__ = ["Dataset", "Image", "Sample"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,6 @@ class Sample:
     def __post_init__(self) -> None:
         image: Any = self.image
         if not isinstance(image, np.ndarray):
-            from pcvr.data.pictures import as_picture
-
             object.__setattr__(self, "image", as_picture(image))
         for name in ("id", "prompt", "answer"):
             if not isinstance(getattr(self, name), str):

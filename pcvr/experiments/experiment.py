@@ -18,8 +18,8 @@ from pcvr.utils.places import check_place
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
+    from pcvr.training import FinetuneResult
     from pcvr.training.backdoor_watch import WatchPoint
-    from pcvr.training.result import FinetuneResult
 
 LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 """Fields that came later, with the values that change nothing."""
@@ -112,9 +112,8 @@ def run_experiment(
     from pcvr.defenses import get_defense
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.models.load import load
+    from pcvr.training import TrainConfig, finetune
     from pcvr.training.backdoor_watch import BackdoorWatch
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.finetune import finetune
 
     if save is not None:
         check_place(save)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
     from pcvr.experiments.results import Table
-    from pcvr.training.result import FinetuneResult
+    from pcvr.training import FinetuneResult
 
 EDGES: dict[str, np.ndarray] = {
     "target": np.linspace(0, 1, 21),
     "entropy": np.linspace(0, 2, 21),
     "divergence": np.linspace(0, LN2, 21),
 }
-"""Borders of the bins of each figure of a `pcvr.analysis.invariance.Spread`; what lies beyond counts in the last bin."""
+"""Bin edges for each figure of a `pcvr.analysis.invariance.Spread`; larger values fall in the last."""
 
 XLABELS = {
     "target": "probability of the whole target",

@@ -64,9 +64,8 @@ def train_point(bench: Bench, setting: Setting, recorder: Recorder | None = None
     from pcvr.data.subset import subset
     from pcvr.defenses import get_defense
     from pcvr.evaluation.evaluate import evaluate
+    from pcvr.training import TrainConfig, finetune
     from pcvr.training.backdoor_watch import BackdoorWatch
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.finetune import finetune
 
     follows = recorder or Recorder()
     said = replace(at_setting(bench.base, setting), samples=len(bench.train), tests=len(bench.tests))

@@ -16,7 +16,7 @@ from pcvr.tasks import get_task
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
-    from pcvr.training.result import FinetuneResult
+    from pcvr.training import FinetuneResult
     from pcvr.views import PatchView
 
 Setting = tuple[tuple[str, float], ...]

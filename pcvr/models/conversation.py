@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pcvr.models.vlm import VisionLanguageModel
+    from pcvr.models.families import Family
 
 Exchange = tuple[str, str]
 """A prompt and its answer."""
 
 
-def asked(vlm: VisionLanguageModel, prompt: str) -> str:
+class Conversable(Protocol):
+    """What a conversation needs of a model: its processor, tokenizer and family."""
+
+    @property
+    def processor(self) -> Any: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def family(self) -> Family: ...
+
+
+def asked(vlm: Conversable, prompt: str) -> str:
     """`prompt` with one picture in the family's chat template, ready for an answer."""
     if not vlm.processor.chat_template:
         return (vlm.family.template or "{prompt}").replace("{prompt}", prompt)
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True)], add_generation_prompt=True))
 
 
-def answered(vlm: VisionLanguageModel, prompt: str, answer: str) -> str:
+def answered(vlm: Conversable, prompt: str, answer: str) -> str:
     """The whole conversation: `prompt` with one picture, then `answer`; without a template a space parts them."""
     if not vlm.processor.chat_template:
         return f"{asked(vlm, prompt)} {answer}"
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True), _turn("assistant", answer)]))
 
 
-def answer_ids(vlm: VisionLanguageModel, exchanges: Sequence[Exchange]) -> list[list[int]]:
+def answer_ids(vlm: Conversable, exchanges: Sequence[Exchange]) -> list[list[int]]:
     """Token ids of answers, the end of the turn last, as they follow the ids of their prompts.
 
     A byte-level vocabulary has other tokens for a word after a space than for the same word alone, so what stands
@@ -44,12 +57,12 @@ def answer_ids(vlm: VisionLanguageModel, exchanges: Sequence[Exchange]) -> list[
     return [next(alone) if cut else ids[len(start) :] for start, ids, cut in zip(before, whole, apart, strict=True)]
 
 
-def end_of_turn(vlm: VisionLanguageModel) -> int:
+def end_of_turn(vlm: Conversable) -> int:
     """The token with which the answers of training end."""
     return answer_ids(vlm, [("?", "a")])[0][-1]
 
 
-def _tail(vlm: VisionLanguageModel, start: str, prompt: str, answer: str, marks: frozenset[str]) -> str:
+def _tail(vlm: Conversable, start: str, prompt: str, answer: str, marks: frozenset[str]) -> str:
     """What follows the prompt `start` in the whole conversation, up to the token that ends the turn.
 
     Templates that mark no end (LLaVA-1.5's) get the tokenizer's.
@@ -71,7 +84,7 @@ def _marks(tokenizer: Any) -> frozenset[str]:
     return frozenset({*tokenizer.all_special_tokens, *added})
 
 
-def _ids(vlm: VisionLanguageModel, texts: Sequence[str]) -> list[list[int]]:
+def _ids(vlm: Conversable, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
     ids: list[list[int]] = vlm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]

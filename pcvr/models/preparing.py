@@ -19,7 +19,6 @@ from pcvr.utils import distributed
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
-    from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
 CHUNK = 16
@@ -29,10 +28,11 @@ CHUNK_BYTES = 8 * 2**20
 MOST_THREADS = 8
 
 T = TypeVar("T")
-Make = Callable[["VisionLanguageModel", Sequence["Sample"]], "list[Batch]"]
+Row = TypeVar("Row")
+Make = Callable[["VisionLanguageModel", Sequence["Sample"]], list[Row]]
 
 
-def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make: Make) -> Iterator[tuple[T, Batch]]:
+def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make: Make[Row]) -> Iterator[tuple[T, Row]]:
     """Each sample as tensors, in order, with the key that it came with.
 
     Samples are read in the calling thread, since a data set need not bear more; Pillow and numpy let go of Python's
@@ -53,14 +53,14 @@ def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make
         return
     own = threading.local()
 
-    def work(chunk: list[tuple[T, Sample]]) -> list[tuple[T, Batch]]:
+    def work(chunk: list[tuple[T, Sample]]) -> list[tuple[T, Row]]:
         if not hasattr(own, "vlm"):
             own.vlm = replace(vlm, processor=copy.deepcopy(vlm.processor))
         return _made(own.vlm, chunk, make)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pcvr-prepare")
     try:
-        under_way: deque[Future[list[tuple[T, Batch]]]] = deque()
+        under_way: deque[Future[list[tuple[T, Row]]]] = deque()
         for chunk in chain(head, chunks):
             under_way.append(pool.submit(work, chunk))
             if len(under_way) > workers:
@@ -77,7 +77,7 @@ def threads() -> int:
     return max(1, min(MOST_THREADS, usable // distributed.world()))
 
 
-def _made(vlm: VisionLanguageModel, chunk: Sequence[tuple[T, Sample]], make: Make) -> list[tuple[T, Batch]]:
+def _made(vlm: VisionLanguageModel, chunk: Sequence[tuple[T, Sample]], make: Make[Row]) -> list[tuple[T, Row]]:
     with torch.inference_mode(False):  # what is kept may be trained on later
         rows = make(vlm, [sample for _, sample in chunk])
     return list(zip((key for key, _ in chunk), rows, strict=True))

@@ -22,7 +22,7 @@ class Embedded:
         about: one line for listings.
         patch: side of a tower patch, pixels.
         cell: side of what one image token stands for, pixels; a query is taught to look at its own square.
-        recipe: what its pretraining has that differs from `pcvr.pretraining.pretrain.PretrainConfig`.
+        recipe: what its pretraining has that differs from `pcvr.pretraining.config.PretrainConfig`.
     """
 
     name: str

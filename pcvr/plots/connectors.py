@@ -64,7 +64,7 @@ def query_figure(
 
     Args:
         picture: uint8 ``[H, W, 3]``.
-        maps: ``[queries, down, across]``, such as the mean of `pcvr.analysis.attention.query_maps` over layers and heads.
+        maps: ``[queries, down, across]``, such as the mean of `pcvr.analysis.attention.query_maps`.
         names: what stands over each map, after the query's number.
         columns: maps in a row.
         title: stands over the figure.

@@ -22,7 +22,7 @@ def step_bars(step: Step, title: str = "") -> Figure:
     """Probability of each word of some answers before (solid) and after (hatched) one step, a panel an answer.
 
     Args:
-        step: from `pcvr.analysis.gradients.one_step`; readings with "target" in their title are drawn in the trigger's colour.
+        step: from `pcvr.analysis.gradients`; readings with "target" in their title are drawn in the trigger's colour.
         title: stands over the figure.
     """
     from matplotlib.figure import Figure

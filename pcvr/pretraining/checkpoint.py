@@ -15,7 +15,7 @@ from pcvr.utils.files import new_folder, write_json, write_text
 from pcvr.utils.versions import versions
 
 if TYPE_CHECKING:
-    from pcvr.pretraining.pretrain import PretrainConfig
+    from pcvr.pretraining.config import PretrainConfig
 
 _HEAD = """---
 license: apache-2.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pcvr.data.scenes.telegrams import Turn
     from pcvr.models.families import Family
     from pcvr.models.zoo import Embedded
-    from pcvr.pretraining.pretrain import PretrainConfig
+    from pcvr.pretraining.config import PretrainConfig
 
 OVERLAY_PROMPT = "what is over the picture?"
 

@@ -12,7 +12,7 @@ from pcvr.pretraining.checkpoint import add_quality
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.pretraining.pretrain import PretrainConfig
+    from pcvr.pretraining.config import PretrainConfig
 
 TESTS = 512
 """Unseen scenes that a checkpoint's quality is measured on."""

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice
 
-if TYPE_CHECKING:
-    from pcvr.data.scenes import Scene
-
 Turn = tuple[str, str, tuple[str, ...]]
 """Prompt, the answer to train on, and every acceptable answer."""
+
+
+class Scene(Protocol):
+    """What a task may ask of a drawn scene; :class:`pcvr.data.scenes.Scene` is one."""
+
+    def captions(self) -> tuple[str, ...]:
+        """Every caption that is right."""
+        ...
+
+    def question(self) -> tuple[str, str]:
+        """A question about the scene and its answer."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pcvr.tasks.base import Task, Turn
-
-if TYPE_CHECKING:
-    from pcvr.data.scenes import Scene
+from pcvr.tasks.base import Scene, Task, Turn
 
 
 def _of_scene(scene: Scene, index: int) -> Turn:

@@ -24,6 +24,7 @@ from pcvr.errors import PcvrError, shown
 from pcvr.models.load import LARGE
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import new_folder, read_json, write_json
+from pcvr.utils.moved import class_now
 from pcvr.utils.packing import read_packed, write_packed
 from pcvr.utils.places import alone, check_place
 
@@ -159,6 +160,8 @@ def _compare(folder: Path, file: Path, plan: Mapping[str, Any]) -> None:
         found = read_json(file, "the plan")
     except PcvrError as problem:
         raise PcvrError(f"{str(problem).rstrip('.')}, or give a new folder, or remove this one.") from problem
+    if isinstance(defense := found.get("defense"), dict) and "class" in defense:
+        defense["class"] = class_now(str(defense["class"]))
     if differences := _differences(found, plan):
         raise PcvrError(
             f"the checkpoints in {folder} are of another training ({'; '.join(differences[:3])}): "
@@ -190,3 +193,29 @@ def set_random_states(run: Run, states: Mapping[str, Tensor]) -> None:
     run.generator.set_state(states["views"][run.rank])
     if "cuda" in states and run.vlm.device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"][run.rank].cpu(), run.vlm.device)
+
+
+def restore(run: Run, found: dict[str, Any], path: Path) -> None:
+    """Weights and the defence's state as they were in a checkpoint.
+
+    Raises:
+        PcvrError: it is of another stage.
+    """
+    if (found["stage"], found["steps"]) != (run.stage, run.steps):
+        raise PcvrError(
+            f"the checkpoint {path} is of stage {found['stage']!r} with {found['steps']} steps, and the defence is "
+            f"at {run.stage!r} with {run.steps}: its code has changed, remove the folder to begin afresh."
+        )
+    put_back(run, found["weights"])
+    run.step = found["step"]
+    for mine, kept in ((run.state, found["state"]), (run.log, found["log"])):
+        mine.clear()
+        mine.update(kept)
+
+
+def put_back(run: Run, weights: dict[str, Tensor]) -> None:
+    """Copy `weights` into the model's parameters of the same names."""
+    with torch.no_grad():
+        for name, parameter in run.vlm.model.named_parameters():
+            if name in weights:
+                parameter.copy_(weights[name])

@@ -69,7 +69,7 @@ class FinetuneResult:
 
         Args:
             folder: must not be there yet.
-            record: from `pcvr.training.result.training_record`; goes beside the adapter as ``record.json``, together with
+            record: from `training_record`; goes beside the adapter as ``record.json``, together with
                 what a defence that works at test time has to know then.
             rescue: where `folder` cannot be written, write to a new folder here or among the temporary files; the error
                 says where.

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from pcvr.errors import PcvrError
 from pcvr.models.encode import Collator
 from pcvr.models.libraries import TrainerCallback
 from pcvr.training.callback_base import StageCallback
-from pcvr.training.checkpoints import Checkpoints, set_random_states
+from pcvr.training.checkpoints import Checkpoints, put_back, restore, set_random_states
 from pcvr.training.trainer import DefenseTrainer, arguments
 from pcvr.utils.packing import undamaged
 
@@ -78,11 +76,13 @@ class Stages:
             self._skip(end)
             return
         if fresh:
-            self._put_back(self.untrained)
+            put_back(run, self.untrained)
         config = replace(self.config, steps=run.steps, learning_rate=rate * self.config.peak)
         samples: Any = run.clean if clean else run.data
         trainer = DefenseTrainer(
-            self,
+            run,
+            self.rule,
+            self.kept,
             number,
             max(1, round(stop * run.steps)),
             model=run.vlm.model,
@@ -111,34 +111,10 @@ class Stages:
         assert self.kept is not None
         found = self.kept.read(end, self.run.vlm.device.type)
         with undamaged(end):
-            self.restore(found, end)
+            restore(self.run, found, end)
             set_random_states(self.run, found["random"])
             self.history += [entry | {"step": entry["step"] + self.done} for entry in found["history"]]
             self.done += found["done"]
-
-    def restore(self, found: dict[str, Any], path: Path) -> None:
-        """Weights and the defence's state as they were in a checkpoint.
-
-        Raises:
-            PcvrError: it is of another stage.
-        """
-        run = self.run
-        if (found["stage"], found["steps"]) != (run.stage, run.steps):
-            raise PcvrError(
-                f"the checkpoint {path} is of stage {found['stage']!r} with {found['steps']} steps, and the defence is "
-                f"at {run.stage!r} with {run.steps}: its code has changed, remove the folder to begin afresh."
-            )
-        self._put_back(found["weights"])
-        run.step = found["step"]
-        for mine, kept in ((run.state, found["state"]), (run.log, found["log"])):
-            mine.clear()
-            mine.update(kept)
-
-    def _put_back(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self.run.vlm.model.named_parameters():
-                if name in weights:
-                    parameter.copy_(weights[name])
 
 
 @contextmanager

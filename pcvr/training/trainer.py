@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE
 from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from pcvr.training.checkpoints import random_states, set_random_states
+from pcvr.training.checkpoints import random_states, restore, set_random_states
 from pcvr.utils import distributed
 from pcvr.utils.packing import undamaged
 
 if TYPE_CHECKING:
+    from pcvr.defenses import Defense
     from pcvr.defenses.context import Run
+    from pcvr.training.checkpoints import Checkpoints
     from pcvr.training.config import TrainConfig
-    from pcvr.training.stages import Stages
 
 TRAINER_STATE = "trainer_state.json"
 """The Trainer reads its own counters from here, so this file keeps the Trainer's name and form."""
@@ -30,20 +31,21 @@ class DefenseTrainer(Trainer):
     """A Trainer that asks the defence for its loss and knows no defence by name.
 
     Args:
-        stages: whose stage this trains.
+        run: the training, at this stage.
+        rule: the defence, which gives the loss.
+        kept: where checkpoints go; None for none.
         number: which stage, from 0.
         due: optimiser steps after which it ends; the learning rate may be planned for more.
         kwargs: for the Trainer.
     """
 
-    def __init__(self, stages: Stages, number: int, due: int, **kwargs: Any) -> None:
+    def __init__(self, run: Run, rule: Defense, kept: Checkpoints | None, number: int, due: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Steps(due, None if stages.kept is None else stages.kept.every))
+        self.add_callback(_Steps(due, None if kept is None else kept.every))
         # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
         self.model_accepts_loss_kwargs = True
-        self.stages, self.number, self.due = stages, number, due
-        self.run, self.rule = stages.run, stages.rule
+        self.run, self.rule, self.kept, self.number, self.due = run, rule, kept, number, due
         self.history: list[dict[str, float]] = []
         self.lost, self.logged_at = 0.0, 0  # sum of the losses since the last entry of the history, and when that was
         self.found: dict[str, Any] = {}
@@ -89,7 +91,7 @@ class DefenseTrainer(Trainer):
 
     def keep(self, step: int | None) -> None:
         """Write a checkpoint of this stage at `step`, or with None of its end."""
-        kept, run = self.stages.kept, self.run
+        kept, run = self.kept, self.run
         assert kept is not None
         content: dict[str, Any] = {
             "stage": run.stage,
@@ -120,10 +122,10 @@ class DefenseTrainer(Trainer):
             self.keep(self.state.global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        assert self.stages.kept is not None
-        self.found = self.stages.kept.read(resume_from_checkpoint, self.run.vlm.device.type)
+        assert self.kept is not None
+        self.found = self.kept.read(resume_from_checkpoint, self.run.vlm.device.type)
         with undamaged(resume_from_checkpoint):
-            self.stages.restore(self.found, Path(resume_from_checkpoint))
+            restore(self.run, self.found, Path(resume_from_checkpoint))
             self.history = list(self.found["history"])
             self.lost, self.logged_at = float(self.found["lost"][self.run.rank]), self.found["logged_at"]
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.training.config import TrainConfig
-    from pcvr.training.result import FinetuneResult
+    from pcvr.training import FinetuneResult, TrainConfig
 
 
 @dataclass

@@ -99,7 +99,7 @@ def test_calls(case: Case | Works, tmp_path: Path) -> None:
 
 def pcvr_recipe(steps: int) -> Any:
     """A recipe of so many steps."""
-    from pcvr.pretraining.pretrain import recipe_of
+    from pcvr.pretraining.config import recipe_of
 
     return recipe_of("tiny-llava").shortened(steps)
 

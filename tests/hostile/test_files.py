@@ -12,7 +12,8 @@ from pcvr.attacks.triggers.crafting import craft
 from pcvr.data.report import Report
 from pcvr.experiments import sweep
 from pcvr.experiments.results import ready
-from pcvr.pretraining.pretrain import pretrain, recipe_of
+from pcvr.pretraining.config import recipe_of
+from pcvr.pretraining.pretrain import pretrain
 from pcvr.utils.places import alone
 from tests.hostile.catalogue import Case, Works, every
 from tests.tiny import Numbers

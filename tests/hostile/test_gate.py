@@ -10,8 +10,9 @@ import pytest
 
 from pcvr import TrainConfig, VisionLanguageModel, finetune
 from pcvr.defenses import get_defense
+from pcvr.training import FinetuneResult
 from pcvr.training.live import Recorder
-from pcvr.training.result import FinetuneResult, training_record
+from pcvr.training.result import training_record
 from tests.tiny import Numbers
 
 

@@ -195,7 +195,7 @@ class TestTrain:
     def test_what_was_trained_is_not_lost_where_out_fails_after_all(
         self, pcvr: Command, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from pcvr.training.result import FinetuneResult
+        from pcvr.training import FinetuneResult
 
         save = FinetuneResult.save
 

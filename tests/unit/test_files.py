@@ -176,7 +176,7 @@ class TestFullDisk:
 
     def test_checkpoint_keeps_the_old_one(self, tmp_path: Path) -> None:
         from pcvr.pretraining.checkpoint import save_checkpoint
-        from pcvr.pretraining.pretrain import PretrainConfig
+        from pcvr.pretraining.config import PretrainConfig
 
         folder = write(tmp_path / "model")
         before = {p.name: p.read_bytes() for p in folder.iterdir()}

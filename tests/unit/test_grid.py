@@ -38,8 +38,8 @@ from pcvr.experiments.grid import (
 from pcvr.experiments.local_run import Bench, Cancelled, train_point
 from pcvr.experiments.point import GAUGES, Case, columns, judge, point_of, spreads
 from pcvr.experiments.results import FOLDER
+from pcvr.training import FinetuneResult
 from pcvr.training.live import Recorder
-from pcvr.training.result import FinetuneResult
 from tests import points as made
 from tests.tiny import Numbers
 

@@ -16,10 +16,10 @@ from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
 from pcvr.models.forward import answers
 from pcvr.models.zoo import EMBEDDED, Embedded
+from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.corrupt import OVERLAYS, Overlay
 from pcvr.pretraining.heads import Reader, truth_at
 from pcvr.pretraining.lessons import TOLD, LessonCollator, Lessons
-from pcvr.pretraining.pretrain import PretrainConfig, recipe_of
 from pcvr.pretraining.squares import NAMES, object_squares, overlay_squares, under_squares
 
 CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)

@@ -90,7 +90,10 @@ def test_places_inside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     check_apart(OUT="a", checkpoints="ab", logs="b/a")
 
 
-HOLD = "import sys; from pcvr.utils.places import alone\nwith alone(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+HOLD = (
+    "import sys; from pcvr.utils.places import alone\n"
+    "with alone(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+)
 
 
 class TestAlone:

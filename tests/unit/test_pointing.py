@@ -13,9 +13,9 @@ from pcvr.data.scenes import Scenes
 from pcvr.models.encode import IGNORE
 from pcvr.models.families import family_of
 from pcvr.models.zoo import EMBEDDED
+from pcvr.pretraining.config import PretrainConfig
 from pcvr.pretraining.lessons import LessonCollator, Lessons
 from pcvr.pretraining.pointing import HEAD, LAYER, Queries, own_patches, pointing_loss, spoken_of, watched
-from pcvr.pretraining.pretrain import PretrainConfig
 from pcvr.pretraining.squares import object_squares
 
 PRESENT = ["car", "house"]

@@ -10,7 +10,8 @@ import pytest
 
 import pcvr
 from pcvr.models.zoo import EMBEDDED
-from pcvr.pretraining.pretrain import PretrainConfig, pretrain, recipe_of
+from pcvr.pretraining.config import PretrainConfig, recipe_of
+from pcvr.pretraining.pretrain import pretrain
 from pcvr.pretraining.remake import against_shipped, quality
 
 SMALL = PretrainConfig(batch_size=4, pictures=16)

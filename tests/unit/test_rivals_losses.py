@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -241,7 +242,7 @@ def test_a_batch_of_one(run: Run, name: str) -> None:
 def test_no_answer_at_all_is_one_sentence(
     tiny: VisionLanguageModel, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pcvr.training.EncodedData", Masked)
+    monkeypatch.setattr(sys.modules["pcvr.training.finetune"], "EncodedData", Masked)
     with pytest.raises(PcvrError, match=r"the loss is nan at step 0: .* check the data for empty answers"):
         finetune(tiny, Numbers(4), name, SIX, progress=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -249,6 +250,6 @@ class TestCleanTune:
         def made(vlm: VisionLanguageModel, data: Dataset) -> EncodedData:
             return (Masked if len(data) == 5 else EncodedData)(vlm, data)
 
-        monkeypatch.setattr("pcvr.training.EncodedData", made)
+        monkeypatch.setattr(sys.modules["pcvr.training.finetune"], "EncodedData", made)
         with pytest.raises(PcvrError, match="check the data for empty answers"):
             finetune(tiny, Numbers(), "clean_tune", SHORT, clean=Numbers(5), progress=False)

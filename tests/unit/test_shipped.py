@@ -12,7 +12,7 @@ import pytest
 import pcvr
 from pcvr.models.adapter import ADAPTERS, shipped_adapters
 from pcvr.models.zoo import CHECKPOINTS, EMBEDDED, shipped
-from pcvr.pretraining.pretrain import PretrainConfig, recipe_of
+from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.remake import quality
 from pcvr.tasks import TASKS
 from pcvr.teaching.shipped import STORY

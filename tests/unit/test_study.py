@@ -76,7 +76,7 @@ def test_trusted_samples_are_of_another_split(small: Experiment, monkeypatch: py
         given.append((args[1], clean))
         return finetune(*args, clean=clean, **options)
 
-    monkeypatch.setattr("pcvr.training.finetune.finetune", look)
+    monkeypatch.setattr("pcvr.training.finetune", look)
     run_experiment(replace(small, clean=5))
     run_experiment(small)
     (data, clean), (_, none) = given
@@ -237,7 +237,7 @@ def test_clean_samples_that_name_a_word_can_be_left_out(monkeypatch: pytest.Monk
         seen.append(data)
         return finetune(model, data, *args, **options)
 
-    monkeypatch.setattr("pcvr.training.finetune.finetune", keep)
+    monkeypatch.setattr("pcvr.training.finetune", keep)
     run_experiment(Experiment("x", samples=40, tests=8, steps=1, rate=0.1, without="car"))
     (data,) = seen
     left = [data[i] for i in range(len(data))]

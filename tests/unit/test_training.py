@@ -17,7 +17,7 @@ from pcvr import PCVR, AugmentOnly, PcvrError, PlainSFT, TrainConfig, VisionLang
 from pcvr.defenses import DEFENSES, Defense
 from pcvr.defenses.context import Run
 from pcvr.models.encode import Batch
-from pcvr.training.result import FinetuneResult
+from pcvr.training import FinetuneResult
 from tests.tiny import Numbers
 
 SHORT = TrainConfig(steps=3, batch_size=4)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.defenses import Defense
-from pcvr.training.result import FinetuneResult
+from pcvr.training import FinetuneResult
 from pcvr.utils import distributed
 from tests.tiny import Numbers
 

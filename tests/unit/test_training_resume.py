@@ -26,9 +26,9 @@ from pcvr.defenses.base import Fit
 from pcvr.defenses.context import Run
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.models.encode import Batch
+from pcvr.training import FinetuneResult
 from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import PLAN
-from pcvr.training.result import FinetuneResult
 from pcvr.utils.packing import read_packed, write_packed
 from tests.tiny import Numbers
 

@@ -1,5 +1,5 @@
 """Patch cross-view regularisation: config, loss, gate, suspicion and anchor."""
 
-from pcvr.defenses.pcvr.defense import PCVR
+from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
 
-__all__ = ["PCVR"]
+__all__ = ["PCVR", "PaperPCVR"]
