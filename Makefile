@@ -5,7 +5,7 @@
 #   PIP_ARGS  more arguments for every 'pip install'. On Linux without a GPU the usual index may send a torch with CUDA, a
 #             few GB of no use; PyTorch's own installation page names an index of CPU builds: PIP_ARGS='--extra-index-url ...'
 #   ARGS      arguments for the program behind the target               make workbook ARGS='--only 05 -p retrain=True'
-#                                                                       make test ARGS='tests/unit -k poison'
+#                                                                       make test ARGS='tests/attacks -k poison'
 #                                                                       make test ARGS='-n 0' (one after the other)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -10,7 +10,7 @@ def unit_of(nodeid: str) -> str:
     notebook is a unit. Elsewhere a file is, so that its fixtures are made once.
 
     Args:
-        nodeid: pytest's name of the test, ``tests/unit/test_x.py::test_y[case]``.
+        nodeid: pytest's name of the test, ``tests/data/test_x.py::test_y[case]``.
     """
     file = nodeid.split("::")[0]
     if file.startswith("tests/browser/"):

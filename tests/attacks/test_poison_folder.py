@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 from pcvr.attacks import load_poisoned, poison, save_poisoned
 from pcvr.attacks.checksums import Journal
 from pcvr.errors import PcvrError
-from tests.unit.test_poison import BADNETS, Random
+from tests.attacks.test_poison import BADNETS, Random
 
 
 def test_killed_it_goes_on_and_what_was_cut_meanwhile_is_made_again(
@@ -100,7 +100,7 @@ import sys, time
 from pcvr.attacks import poison, save_poisoned
 from pcvr.attacks.checksums import Journal
 from pcvr.errors import PcvrError
-from tests.unit.test_poison import BADNETS, Random
+from tests.attacks.test_poison import BADNETS, Random
 
 write = Journal.write
 def slow(self, name, content):

@@ -135,7 +135,7 @@ def test_killed_in_mid_run(
     step: str,
     left: list[str],
 ) -> None:
-    code = "import sys; from tests.unit.test_training_resume import killed; killed(*sys.argv[1:])"
+    code = "import sys; from tests.training.test_training_resume import killed; killed(*sys.argv[1:])"
     folder = tmp_path / "kept"
     words = [sys.executable, "-c", code, str(tiny_folder), rule, str(folder), step]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=200, check=False)

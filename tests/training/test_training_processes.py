@@ -93,7 +93,7 @@ def together(root: Path, *words: object, cwd: Path | None = None) -> subprocess.
 
 
 def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, root: Path, tmp_path: Path) -> None:
-    code = "import sys; from tests.unit.test_training_processes import work; work(*sys.argv[1:])"
+    code = "import sys; from tests.training.test_training_processes import work; work(*sys.argv[1:])"
     done = together(root, "--no-python", sys.executable, "-c", code, tiny_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "told.json").read_text())

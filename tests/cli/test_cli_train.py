@@ -21,8 +21,8 @@ from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense
 from pcvr.defenses.base import Generate
 from pcvr.defenses.context import Run
 from pcvr.models.adapter import ADAPTERS
+from tests.cli.test_cli import Command, pcvr, refused
 from tests.tiny import Numbers
-from tests.unit.test_cli import Command, pcvr, refused
 
 __all__ = ["pcvr"]
 

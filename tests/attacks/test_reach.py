@@ -18,8 +18,8 @@ from pcvr.attacks import ATTACKS, Attack, get_attack, load_poisoned, poison, sav
 from pcvr.attacks.placing import SEEN_PLACES, seen_by
 from pcvr.attacks.reach import LOOKED_AT, check_reach, reach, spread
 from pcvr.models.sight import Sight
+from tests.models.test_sight import HERE, SIZES, built
 from tests.photographs import photograph
-from tests.unit.test_sight import HERE, SIZES, built
 
 PATCHES = ("badnets", "dual_key", "trojvlm", "vl_trojan")
 

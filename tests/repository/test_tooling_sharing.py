@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("tests/browser/test_ask_page.py::test_a", "tests/browser"),
         ("tests/browser/test_harness.py::test_b[x::y]", "tests/browser"),
         ("tests/notebooks/test_run.py::test_c[student-00]", "tests/notebooks/test_run.py::test_c[student-00]"),
-        ("tests/unit/test_d.py::TestE::test_f[a::b]", "tests/unit/test_d.py"),
+        ("tests/data/test_d.py::TestE::test_f[a::b]", "tests/data/test_d.py"),
     ],
 )
 def test_units(nodeid: str, unit: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pcvr.attacks import ATTACKS
 from pcvr.cli.options import options_of
 from pcvr.errors import PcvrError
-from tests.unit.test_cli import Command, pcvr, refused
+from tests.cli.test_cli import Command, pcvr, refused
 
 __all__ = ["pcvr"]
 

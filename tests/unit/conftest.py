@@ -1,5 +1,0 @@
-"""Fixtures that several unit tests share."""
-
-from tests.tiny import scenes, tiny, tiny_folder
-
-__all__ = ["scenes", "tiny", "tiny_folder"]
