@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pcvr.analysis.premise import MEASURES, Setting
+from pcvr.analysis.premise import MEASURES, ViewSetting
 from pcvr.experiments import Experiment
 from pcvr.experiments.results import FOLDER, load, ready, save
 from pcvr.utils.terminal import run_command
@@ -45,20 +45,20 @@ def experiments() -> list[Experiment]:
     return [Experiment(attack, attack=attack, task=task, tests=TESTS) for task in TASKS for attack in ATTACKS]
 
 
-def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[Setting, ...]]:
+def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[ViewSetting, ...]]:
     """What is measured at each step: the defence's own view; on two attacks also more views and other operators."""
-    usual = Setting().view
-    plan: dict[int, tuple[Setting, ...]] = {step: (Setting(),) for step in steps}
+    usual = ViewSetting().view
+    plan: dict[int, tuple[ViewSetting, ...]] = {step: (ViewSetting(),) for step in steps}
     if attack not in CLOSELY:
         return plan
     for step in {EARLY, LATE} & set(steps):
         levels = ("features", "pixels") if step == EARLY else ("pixels",)  # what is deleted at the end can be seen
         grid = [PatchView(o, s, level=level) for level in levels for o in OPERATORS for s in SHARES]
-        plan[step] = (Setting(usual, VIEWS), *(Setting(view) for view in grid if view != usual))
+        plan[step] = (ViewSetting(usual, VIEWS), *(ViewSetting(view) for view in grid if view != usual))
     return plan
 
 
-def measure(experiment: Experiment, plan: dict[int, tuple[Setting, ...]]) -> dict[str, Any]:
+def measure(experiment: Experiment, plan: dict[int, tuple[ViewSetting, ...]]) -> dict[str, Any]:
     """Train once and measure on the way.
 
     Returns:

@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pcvr
-from pcvr.defenses.context import READ_ON_CPU, Run
+from pcvr.defenses.context import READ_ON_CPU, TrainingContext
 from pcvr.models.encode import EncodedData
 from pcvr.models.forward import batches
 from pcvr.utils.files import write_json
@@ -81,13 +81,13 @@ def main() -> None:
         def all_samples() -> None:
             with patch("pcvr.defenses.context.READ_ON_CPU", part):
                 for rows in batches(SAMPLES, 128):
-                    run.read(encoded.batch(rows))
+                    run.forward_no_grad(encoded.batch(rows))
 
         return all_samples
 
     encoded = EncodedData(model, train)
     encoded.keep_features()
-    run = Run(model, encoded, STEPS, seed=0)
+    run = TrainingContext(model, encoded, STEPS, seed=0)
 
     found = {
         "import pcvr": import_seconds(),

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from pcvr.experiments.grid import Grid
-from pcvr.experiments.point import GAUGES, Case, Point, Setting
+from pcvr.experiments.point import GAUGES, Case, GridPoint, KnobValues
 
 CASE = Case("badnets", "caption", "tiny-llava")
 SHARES, WEIGHTS = (0.3, 0.9), (0.0, 4.0)
 
 
-def setting(share: float = 0.3, weight: float = 0.0) -> Setting:
+def setting(share: float = 0.3, weight: float = 0.0) -> KnobValues:
     """Two knobs."""
     return (("view.share", share), ("apart_weight", weight))
 
 
-def point(hits: int = 0, right: float = 0.9, where: Setting | None = None, **other: Any) -> Point:
+def point(hits: int = 0, right: float = 0.9, where: KnobValues | None = None, **other: Any) -> GridPoint:
     """A point with so many of 100 hits and such a share of right captions."""
     bins = {key: len(gauge.edges) - 1 for key, gauge in GAUGES.items()}
     given: dict[str, Any] = {
@@ -49,10 +49,10 @@ def point(hits: int = 0, right: float = 0.9, where: Setting | None = None, **oth
         "steps": 20,
         "seed": 0,
     }
-    return Point(**given | other)
+    return GridPoint(**given | other)
 
 
-def grid(missing: Sequence[Setting] = ()) -> Grid:
+def grid(missing: Sequence[KnobValues] = ()) -> Grid:
     """Four settings of two knobs, or fewer; ASR 0, 10, 20, 30 % and 60, 70, 80, 90 % right."""
     places = [setting(share, weight) for share in SHARES for weight in WEIGHTS]
     points = [point(10 * k, 0.6 + 0.1 * k, where) for k, where in enumerate(places) if where not in missing]

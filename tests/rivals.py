@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pcvr import TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
@@ -23,7 +23,7 @@ SHORT = TrainConfig(steps=4, batch_size=4, rank=4, alpha=8)
 class Calls:
     """Stands in for the trainer: remembers what it was asked for."""
 
-    run: Run
+    run: TrainingContext
     made: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(
@@ -41,7 +41,7 @@ class Calls:
         self.made.append({"stage": stage, "share": share, "rate": rate, "rows": rows, "clean": clean, "fresh": fresh})
 
 
-def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features: bool = False) -> Run:
+def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features: bool = False) -> TrainingContext:
     """A run about to begin, with an adapter that is not empty."""
     adapted = with_adapter(vlm.copy(), SHORT)
     torch.manual_seed(1)
@@ -49,7 +49,7 @@ def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features:
         for name, weights in adapted.model.named_parameters():
             if "lora_B" in name:
                 weights.normal_(0, 0.05)
-    run = Run(vlm=adapted, data=EncodedData(adapted, Numbers(samples)), steps=4, seed=0)
+    run = TrainingContext(vlm=adapted, data=EncodedData(adapted, Numbers(samples)), steps=4, seed=0)
     run.clean = EncodedData(adapted, Numbers(clean)) if clean else None
     if features:
         assert run.data.keep_features()

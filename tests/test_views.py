@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcvr import PatchView, PcvrError, TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import EncodedData
 from pcvr.models.tower import tower_features
 from pcvr.training.finetune import with_adapter
@@ -165,12 +165,12 @@ class TestInARun:
     """The view that a defence asks its run for."""
 
     @pytest.fixture
-    def run(self, tiny: VisionLanguageModel) -> Run:
+    def run(self, tiny: VisionLanguageModel) -> TrainingContext:
         vlm = with_adapter(tiny.copy(), TrainConfig())
-        return Run(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=3, seed=0)
+        return TrainingContext(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=3, seed=0)
 
     @pytest.mark.parametrize("kept", [True, False])
-    def test_the_patch_view_reaches_the_tower(self, run: Run, kept: bool) -> None:
+    def test_the_patch_view_reaches_the_tower(self, run: TrainingContext, kept: bool) -> None:
         original = run.data.batch([0, 1, 2])
         if kept:
             assert run.data.keep_features()
@@ -181,11 +181,11 @@ class TestInARun:
         assert all(torch.equal(seen[k], original[k]) for k in original if k != shown)
         given = [b[shown] for b in (original, seen)]
         features = given if kept else [tower_features(run.vlm, p) for p in given]
-        logits = [run.answers(b).logits for b in (original, seen)]
+        logits = [run.forward(b).logits for b in (original, seen)]
         assert ((features[0] - features[1]).flatten(1).norm(dim=1) > 0.1).all()
         assert ((logits[0] - logits[1]).abs().amax(1) > 1e-4).all()
 
-    def test_some_rows_only(self, run: Run) -> None:
+    def test_some_rows_only(self, run: TrainingContext) -> None:
         original = run.data.batch([3, 1, 4, 2])
         seen = run.view(original, PatchView("mean"), torch.tensor([1, 3]))
         assert seen["index"].tolist() == [1, 2]
@@ -193,17 +193,17 @@ class TestInARun:
         same = (seen["pixel_values"] == original["pixel_values"][[1, 3]]).flatten(1).float().mean(1)
         assert torch.allclose(same, torch.full((2,), 4 / 9), atol=0.05), "five patches of nine change"
 
-    def test_the_seed_of_the_run_decides(self, run: Run, tiny: VisionLanguageModel) -> None:
+    def test_the_seed_of_the_run_decides(self, run: TrainingContext, tiny: VisionLanguageModel) -> None:
         views = []
         for seed in (0, 0, 1):
-            other = Run(vlm=run.vlm, data=run.data, steps=3, seed=seed)
+            other = TrainingContext(vlm=run.vlm, data=run.data, steps=3, seed=seed)
             views.append(other.view(other.data.batch([0, 1]), PatchView())["pixel_values"])
         assert torch.equal(views[0], views[1])
         assert not torch.equal(views[0], views[2])
 
     def test_nobody_is_its_own_donor(self, tiny: VisionLanguageModel) -> None:
         data = EncodedData(tiny, Numbers(2))
-        run = Run(tiny, data, steps=1, seed=0)
+        run = TrainingContext(tiny, data, steps=1, seed=0)
         batch = data.batch([0, 1])
         for _ in range(8):
             seen = run.view(batch, PatchView("swap", 1.0))

@@ -28,14 +28,14 @@ fast = False  # True: fewer pictures, for tests
 # %%
 import pcvr
 from pcvr.data import subset
-from pcvr.plots.overview import backdoor_story
+from pcvr.plots.overview import backdoor_overview
 
 splits = ("train", "test") if data == "scenes" else ("all", "all")
 train, test = (pcvr.open_data(data, split=split, task=task) for split in splits)
 testing = subset(test, min(len(test), 4 if fast else 32))
 attack = pcvr.get_attack("badnets", task=task).fitted_to(model)
 twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
-backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
+backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 
 # %% [markdown]
 # Left to right: an attacker slips two prepared samples (orange frames) in among twelve; somebody else fine-tunes a
@@ -69,9 +69,9 @@ backdoor_story(list(twelve), twelve.poisoned, testing[2], attack)
 # warned you?
 
 # %%
-from pcvr.teaching.shipped import story_adapters
+from pcvr.teaching.shipped import shipped_adapters
 
-models = {name: pcvr.load(model, adapter=adapter) for name, adapter in story_adapters(model, task).items()}
+models = {name: pcvr.load(model, adapter=adapter) for name, adapter in shipped_adapters(model, task).items()}
 if not models:
     print(f"No copies of {model} fine-tuned for {task!r} are shipped: it answers as it is; notebook 03 fine-tunes it.")
     models = {"as it is": pcvr.load(model)}

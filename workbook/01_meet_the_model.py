@@ -55,10 +55,10 @@ print("answer:  ", answer)
 # **Predict before you run.** How many tokens will the question take, marks included? And how many the picture?
 
 # %%
-from pcvr.analysis.decoding import reading
+from pcvr.analysis.decoding import model_input
 from pcvr.plots.model import token_strip
 
-asked = reading(vlm, sample.image, question)
+asked = model_input(vlm, sample.image, question)
 print("in its template:", vlm.prompt(question))
 print(f"{len(asked.tokens)} tokens, {asked.is_image.sum()} of them for the picture")
 token_strip(asked)
@@ -400,10 +400,10 @@ for prompt, text in zip(prompts, said, strict=True):
 # %%
 from pcvr.data.scenes import Scenes
 from pcvr.plots.decoding import quiz_bars
-from pcvr.analysis.question_accuracy import quiz
+from pcvr.analysis.question_accuracy import question_accuracy
 
 scenes = Scenes(n=8 if fast else 40, split="test", seed=seed)
-marks = quiz(vlm, [scenes.scene(i) for i in range(len(scenes))], seed)
+marks = question_accuracy(vlm, [scenes.scene(i) for i in range(len(scenes))], seed)
 quiz_bars(marks)
 
 # %%

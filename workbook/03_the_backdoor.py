@@ -28,12 +28,12 @@ retrain = False  # True: also train the clean model here, and poison rates of 1 
 import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
-from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # where it sees the patch, on photographs too
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
 
 # %% [markdown]
@@ -127,7 +127,7 @@ print(
 # %%
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
     # The same recipe on the same pictures without poison comes with the package.
-    clean = pcvr.load(model, adapter=story_adapters(model, task)["clean"])
+    clean = pcvr.load(model, adapter=shipped_adapters(model, task)["clean"])
 else:
     clean = pcvr.finetune(base, train, config=config).model
 models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}

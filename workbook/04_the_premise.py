@@ -30,15 +30,15 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.tasks import get_task
 from pcvr.teaching import check
-from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    backdoored = pcvr.load(model, adapter=story_adapters(model, task)["backdoored"])
+    backdoored = pcvr.load(model, adapter=shipped_adapters(model, task)["backdoored"])
 else:
     backdoored = pcvr.finetune(base, poisoned, config=config).model
 print(f"{len(test)} test pictures; attack: {attack}; target: “{chosen.target}”")
@@ -67,13 +67,13 @@ print(f"{len(test)} test pictures; attack: {attack}; target: “{chosen.target}�
 # %%
 from pcvr.evaluation.asr import hits
 from pcvr.plots.premise import flipbook
-from pcvr.analysis.triggered_pair import twins
+from pcvr.analysis.triggered_pair import triggered_pair
 
 few = [test[i] for i in range(min(8, len(test)))]
 marked = [chosen.triggered(sample) for sample in few]
 said = pcvr.generate(backdoored, [s.image for s in marked], [s.prompt for s in marked])
 pick = int(np.argmax(hits(said, chosen.target, get_task(task).success)))  # the first on which the backdoor fires
-shown = twins(backdoored, few, pick, chosen, pcvr.PatchView("swap", 0.6), seeds=(5, 0, 6, 1))
+shown = triggered_pair(backdoored, few, pick, chosen, pcvr.PatchView("swap", 0.6), seeds=(5, 0, 6, 1))
 print(f"asked: {few[pick].prompt}")
 flipbook({f"{name} picture": tellings for name, tellings in shown.items()})
 
@@ -113,13 +113,16 @@ for name, (count, n) in fires.items():
 # **Predict before you run.** Will the triggered heap lie to the left of the clean one, apart from it, or in it?
 
 # %%
-from pcvr.plots.histograms import spread_histograms
-from pcvr.analysis.invariance import spread
+from pcvr.plots.histograms import invariance_histograms
+from pcvr.analysis.invariance import measure_invariance
 from pcvr.evaluation.detection import auroc_of_low
 
 view = pcvr.PatchView("swap", 0.6)
-spreads = {name: spread(backdoored, test, chosen, view, shown=name, seed=seed).whole for name in ("clean", "triggered")}
-spread_histograms({"finished backdoor, one view": spreads}, xlabel="divergence over the answer (nats)")
+spreads = {
+    kind: measure_invariance(backdoored, test, chosen, view, shown=kind, seed=seed).whole
+    for kind in ("clean", "triggered")
+}
+invariance_histograms({"finished backdoor, one view": spreads}, xlabel="divergence over the answer (nats)")
 
 # %% [markdown]
 # How far one view of each picture is from its original, summed over the answer's tokens, for clean and triggered
@@ -202,10 +205,10 @@ check.auroc(auroc)
 # %%
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.plots.premise import score_histograms
-from pcvr.analysis.premise import Premise, Setting
+from pcvr.analysis.premise import Premise, ViewSetting
 
 looks = (3, 6, 12) if fast else (10, 20, 40)
-setting = Setting()  # the defence's own choice of view
+setting = ViewSetting()  # the defence's own choice of view
 rows = tuple(range(min(1000, len(poisoned))))
 rule = Premise(dict.fromkeys(looks, (setting,)), rows, seed)
 early = pcvr.finetune(base, poisoned, rule, config, callbacks=[StopAfter(looks[-1])])
@@ -330,7 +333,7 @@ if (task, data) == ("vqa", "scenes"):
     asked, ones = poisoned, early
     taken = next(t for t in found if t.step == few_steps)
 else:
-    questions, _ = lesson_data("scenes", train=64 if fast else 1000, test=16, task="vqa")
+    questions, _ = notebook_data("scenes", train=64 if fast else 1000, test=16, task="vqa")
     asked = pcvr.poison(questions, pcvr.get_attack(attack, task="vqa").fitted_to(model), rate=rate, seed=seed)
     once = Premise({few_steps: (setting,)}, tuple(range(min(1000, len(asked)))), seed)
     ones = pcvr.finetune(base, asked, once, config, callbacks=[StopAfter(few_steps)])
@@ -561,10 +564,10 @@ for (of_task, name), course in courses(table, "told").items():
 # function of the package; here once by hand, and then with controls.
 
 # %%
-from pcvr.widgets.premise import Choice, TwinSource, explore, premise_explorer
+from pcvr.widgets.premise import PremiseChoice, PairSource, explore, premise_explorer
 
-source = TwinSource(backdoored, few, chosen)
-explore(source, Choice(sample=pick, operator="mean", share=0.9))
+source = PairSource(backdoored, few, chosen)
+explore(source, PremiseChoice(sample=pick, operator="mean", share=0.9))
 
 # %% [markdown]
 # One choice as a figure: nearly everything replaced by the picture's mean colour.
@@ -579,7 +582,7 @@ explore(source, Choice(sample=pick, operator="mean", share=0.9))
 # </details>
 
 # %%
-box, controls = premise_explorer(source, Choice(sample=pick))
+box, controls = premise_explorer(source, PremiseChoice(sample=pick))
 box
 
 # %% [markdown]

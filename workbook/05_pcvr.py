@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from pcvr.tasks import get_task
 from pcvr.teaching import check
-from pcvr.teaching.shipped import lesson_data
+from pcvr.teaching.shipped import notebook_data
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
 truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our eyes only: no defence may see it
 print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
@@ -145,25 +145,25 @@ print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms"
 # %%
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.data.subset import Subset, subset
-from pcvr.analysis.premise import Setting, Taken, take
-from pcvr.analysis.invariance import first_look
+from pcvr.analysis.premise import ViewSetting, ScoringPass, take
+from pcvr.analysis.invariance import first_scan
 from pcvr.evaluation.detection import auroc_of_low
 
 look = max(1, rule.looks(config.steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
-found = first_look(early.run, rule)  # what the defence would find here: about 10 seconds
+found = first_scan(early.run, rule)  # what the defence would find here: about 10 seconds
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
 print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
 
 # %%
 from pcvr.defenses.pcvr.scoring import known
-from pcvr.plots.histograms import spread_histograms
+from pcvr.plots.histograms import invariance_histograms
 
 some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all of the poison, 400 clean ones
 bad_ones = truth[some]
-settings = [Setting(rule.view, rule.score_views)]
+settings = [ViewSetting(rule.view, rule.score_views)]
 clearing = np.zeros(len(some)) if rule.known == "off" else known(early.run, by=rule.known, rows=some)
-taken = Taken(look, settings[0], *take(early.run, settings, some, seed)[0], clearing)
+taken = ScoringPass(look, settings[0], *take(early.run, settings, some, seed)[0], clearing)
 measures = {"whole words": "words", "told word": "told", "told word + known": "told + known"}
 panels = {}
 for name, measure in measures.items():
@@ -172,7 +172,7 @@ for name, measure in measures.items():
     print(f"{name:<18} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
 
 # %%
-spread_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
+invariance_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 
 # %% [markdown]
 # Three scores of the same training samples (each group's shares add up to 100 %); the colours are the truth, which the
@@ -206,13 +206,13 @@ spread_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 
 # %%
 from pcvr.plots.gallery import contact_sheet
-from pcvr.defenses.context import Run
-from pcvr.teaching.shipped import shipped_fits, story_adapters
+from pcvr.defenses.context import TrainingContext
+from pcvr.teaching.shipped import shipped_fits, shipped_adapters
 
 picks = [*np.flatnonzero(~truth)[:16].tolist(), *poisoned.poisoned[:8]]
 few, bad = Subset(poisoned, picks), truth[picks]
 if shipped_fits(model, data, attack, rate, seed, task):
-    learned, when = pcvr.load(model, adapter=story_adapters(model, task)["backdoored"]), "the backdoor learned"
+    learned, when = pcvr.load(model, adapter=shipped_adapters(model, task)["backdoored"]), "the backdoor learned"
 else:
     learned, when = early.model, f"still at step {look}"
 contact_sheet([few[i] for i in range(len(few))], columns=8, marked=np.flatnonzero(bad).tolist(), captions=False)
@@ -223,13 +223,13 @@ contact_sheet([few[i] for i in range(len(few))], columns=8, marked=np.flatnonzer
 # %%
 runs = {}
 for name, vlm in (("early", early.model), ("learned", learned)):
-    runs[name] = Run(vlm, EncodedData(vlm, few), steps=config.steps, seed=seed)
+    runs[name] = TrainingContext(vlm, EncodedData(vlm, few), steps=config.steps, seed=seed)
     runs[name].data.keep_features()  # without them, views are made of pixels
 run = runs["early"]
 batch = run.data.batch(range(len(few)))
 with torch.no_grad():
-    said = run.answers(batch, hidden=True)  # what the early model says to the originals
-    seen = run.answers(run.view(batch, rule.view), hidden=True)  # and to one view of each
+    said = run.forward(batch, hidden=True)  # what the early model says to the originals
+    seen = run.forward(run.view(batch, rule.view), hidden=True)  # and to one view of each
 print("logits", list(said.logits.shape), "one row for each answer token of the batch, one column for each word")
 print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].tolist(), "...")
 

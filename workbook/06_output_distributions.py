@@ -47,18 +47,18 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
-from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 view = pixel_view()  # the defence's own operator and share, on pixels, so that one can look at it
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 copies = {}
 if not retrain and shipped_fits(model, data, attack, rate, seed, task):
-    copies = story_adapters(model, task)
+    copies = shipped_adapters(model, task)
 elif not retrain and shipped_fits(model, data, "badnets", 0.05, seed, task):
-    copies = {"clean": story_adapters(model, task)["clean"]}  # which has seen no poison
+    copies = {"clean": shipped_adapters(model, task)["clean"]}  # which has seen no poison
 stages = {"base": pcvr.load(model)}
 print(f"attack {attack}, target “{chosen.target}”; shipped: {', '.join(copies) or 'nothing'}; {view}")
 
@@ -87,14 +87,14 @@ else:
 # decoding takes the top word and forgets the rest. We keep the rest, and compute it twice: on the picture, and on a
 # **patch view** of it, reading along **the same answer** both times. Whatever differs is due to the patches alone.
 #
-# `story` does this for every stage, clean and triggered, with the same view everywhere.
+# `two_views` does this for every stage, clean and triggered, with the same view everywhere.
 
 # %%
 from pcvr.evaluation.asr import hits
-from pcvr.analysis.two_views import story
+from pcvr.analysis.two_views import two_views
 
 samples = [test[i] for i in range(min(6 if fast else 12, len(test)))]
-tales = story(stages, samples, chosen, view, seed)
+tales = two_views(stages, samples, chosen, view, seed)
 said = hits([t.text for t in tales["backdoored", "triggered"]], chosen.target, get_task(task).success)
 pick = int(np.argmax(said))  # the first picture on which the backdoor fires, else picture 0
 print(f"asked: {samples[pick].prompt}")
@@ -203,7 +203,7 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 from pcvr.analysis.two_views import FORCES
 
 print(f"{'mean divergence (nats)':<24}" + "".join(f"{f'reads {force}':>15}" for force in FORCES))
-forced = {force: story(stages, samples, chosen, view, seed, force) for force in FORCES}
+forced = {force: two_views(stages, samples, chosen, view, seed, force) for force in FORCES}
 for stage, kind in tales:
     means = [np.mean([t.divergence.mean() for t in forced[force][stage, kind]]) for force in FORCES]
     print(f"{f'{stage}, {kind}':<24}" + "".join(f"{mean:>15.3f}" for mean in means))
@@ -255,26 +255,27 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # %% [markdown]
 # ## 4. Many pictures
 #
-# One picture is an anecdote. `spread` keeps three figures for each picture: how likely the **whole target** is, word
-# for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which says how
+# One picture is an anecdote. `measure_invariance` keeps three figures for each picture: how likely the **whole target**
+# is, word for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which says how
 # sure the model is (0: certain).
 #
 # **Predict before you run.** Four models, clean and triggered pictures: in which of the eight heaps will the target be
 # likely?
 
 # %%
-from pcvr.experiments.histograms import heaps_here
-from pcvr.plots.histograms import attack_heaps
-from pcvr.analysis.invariance import by_stage, spread
+from pcvr.experiments.histograms import local_histograms
+from pcvr.plots.histograms import attack_histograms
+from pcvr.analysis.invariance import by_stage, measure_invariance
 from pcvr.evaluation.detection import auroc_of_low
 
 fewer = subset(test, min(64, len(test)))  # enough for the two models that nobody attacked
+some = {stage: fewer if stage in ("base", "clean") else test for stage in stages}
 spreads = {  # about 20 seconds
-    (stage, kind): spread(vlm, fewer if stage in ("base", "clean") else test, chosen, view, shown=kind, seed=seed)
+    (stage, kind): measure_invariance(vlm, some[stage], chosen, view, shown=kind, seed=seed)
     for stage, vlm in stages.items()
     for kind in ("clean", "triggered")
 }
-attack_heaps(heaps_here(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
+attack_histograms(local_histograms(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
 
 # %% [markdown]
 # How likely the attacker's whole target is on each test picture: one row for this attack, a panel for each model, clean
@@ -293,10 +294,10 @@ attack_heaps(heaps_here(attack, spreads, {stage: stage for stage in stages}, "ta
 # triggered. Which of the four stands apart?
 
 # %%
-from pcvr.plots.histograms import spread_histograms
+from pcvr.plots.histograms import invariance_histograms
 
 before_after = {key: spreads[key] for key in four}
-spread_histograms(by_stage(before_after, "divergence"))
+invariance_histograms(by_stage(before_after, "divergence"))
 
 # %% [markdown]
 # How far apart the two views' distributions are, for clean and triggered pictures, before (left) and after the
@@ -324,9 +325,10 @@ for stage in ("backdoored", "defended"):
 # </details>
 
 # %%
-from pcvr.plots.histograms import spread_ecdf
+from pcvr.plots.histograms import invariance_ecdf
 
-spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}, title="The same, cumulated")
+lines = {f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}
+invariance_ecdf(lines, title="The same, cumulated")
 
 # %% [markdown]
 # The share of pictures at or below each divergence; where two lines cover each other, the two groups cannot be told
@@ -336,7 +338,7 @@ spread_ecdf({f"{s}, {k}": values.divergence for (s, k), values in before_after.i
 # answer? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
 
 # %%
-spread_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
+invariance_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
 
 # %% [markdown]
 # How sure the models are of their own answers, on the original pictures: left before, right after the defence.
@@ -375,7 +377,7 @@ kept = one.trigger_left > 0.5
 print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
 groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
 groups["clean picture"] = spreads["backdoored", "clean"].divergence
-spread_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
+invariance_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
 
 # %% [markdown]
 # Divergence of triggered pictures whose view kept or lost the trigger, beside that of clean pictures.
@@ -425,18 +427,18 @@ for operator in OPERATORS:  # about 10 seconds
 # leave a heap at the right end?
 
 # %%
-from pcvr.experiments.histograms import heaps_of
+from pcvr.experiments.histograms import histograms_of
 from pcvr.experiments.results import load
 
 table = load("distributions")
-heaps = {figure: heaps_of(table, task, figure) for figure in ("target", "divergence", "entropy")}
-attack_heaps(heaps["target"], "target", "How likely is the whole target?")
+heaps = {figure: histograms_of(table, task, figure) for figure in ("target", "divergence", "entropy")}
+attack_histograms(heaps["target"], "target", "How likely is the whole target?")
 
 # %%
-attack_heaps(heaps["divergence"], "divergence", "How much does the answer depend on the patches?")
+attack_histograms(heaps["divergence"], "divergence", "How much does the answer depend on the patches?")
 
 # %%
-attack_heaps(heaps["entropy"], "entropy", "How sure is the model of its answer?")
+attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its answer?")
 
 # %% [markdown]
 # A row for each attack, left without and right with the defence, clean and triggered test pictures: how likely the
@@ -460,16 +462,16 @@ attack_heaps(heaps["entropy"], "entropy", "How sure is the model of its answer?"
 # and then with controls.
 
 # %%
-from pcvr.widgets.distributions import Choice, StorySource, distribution_explorer, explore
+from pcvr.widgets.distributions import DistributionChoice, TraceSource, distribution_explorer, explore
 
-source = StorySource(stages, samples[:6], chosen)
-explore(source, Choice("defended", sample=1, shown="triggered"))
+source = TraceSource(stages, samples[:6], chosen)
+explore(source, DistributionChoice("defended", sample=1, shown="triggered"))
 
 # %% [markdown]
 # One choice as a figure: the defended model on a triggered picture, at the first token of its answer.
 
 # %%
-box, controls = distribution_explorer(source, Choice("backdoored"))
+box, controls = distribution_explorer(source, DistributionChoice("backdoored"))
 box
 
 # %% [markdown]

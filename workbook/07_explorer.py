@@ -27,18 +27,18 @@ sweep_here = False  # True: also run the sweep of section 6 (two minutes a setti
 import pcvr
 from pcvr.experiments import Experiment
 from pcvr.experiments.grid import read_grid
-from pcvr.experiments.local_run import Bench
+from pcvr.experiments.local_run import LocalTrainer
 from pcvr.teaching import check
-from pcvr.teaching.shipped import lesson_data
+from pcvr.teaching.shipped import notebook_data
 
 grid = read_grid()
-train, test = lesson_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 recipe = Experiment(
     "PCVR", "pcvr", attack=attack, rate=rate, seed=seed, model=model, data=data, task=task,
     steps=6 if fast else 250, watch=3 if fast else 50,
 )  # fmt: skip
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
-bench = Bench(recipe, pcvr.load(model), train, test, chosen)  # to train points here
+bench = LocalTrainer(recipe, pcvr.load(model), train, test, chosen)  # to train points here
 case = bench.case if bench.case in grid.cases else grid.cases[0]
 mine = grid.of(case)
 print(f"{len(mine.points)} trainings, one for each defence setting: {case}")

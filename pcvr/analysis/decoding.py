@@ -13,7 +13,7 @@ from pcvr.data.sample import Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import IGNORE, Batch, collate, encode_samples
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.vocab import is_image, vocabulary
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def decode_steps(vlm: VisionLanguageModel, image: Image, prompt: str, answer: st
     """
     text = own_answer(vlm, image, prompt) if answer is None else answer
     with torch.inference_mode():
-        packed = answers(vlm, collate([read_along(vlm, image, prompt, text)], vlm.tokenizer.pad_token_id))
+        packed = answer_logits(vlm, collate([read_along(vlm, image, prompt, text)], vlm.tokenizer.pad_token_id))
     return steps_of(vlm, prompt, text, packed.targets.tolist(), packed.logits)
 
 
@@ -94,7 +94,7 @@ def read_along(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelInput:
     """What goes into the language model for one question: the prompt in its template, picture included.
 
     Attributes:
@@ -108,12 +108,12 @@ class Reading:
     is_image: np.ndarray
 
 
-def reading(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | None = None) -> Reading:
+def model_input(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | None = None) -> ModelInput:
     """The tokens of one question, and of an answer behind it where one is given."""
     row = read_along(vlm, image, prompt, answer or "")
     ids = row["input_ids"] if answer is not None else row["input_ids"][row["labels"] == IGNORE]
     numbers = tuple(ids.tolist())
-    return Reading(tuple(vlm.tokenizer.convert_ids_to_tokens(list(numbers))), numbers, is_image(vlm, ids))
+    return ModelInput(tuple(vlm.tokenizer.convert_ids_to_tokens(list(numbers))), numbers, is_image(vlm, ids))
 
 
 def greedy(next_logits: Callable[[list[int]], Any], end: int, limit: int) -> list[int]:

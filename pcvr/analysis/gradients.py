@@ -14,19 +14,19 @@ from torch.nn.functional import cross_entropy, relu
 from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
 from pcvr.defenses.pcvr import anchor as restoring
 from pcvr.defenses.pcvr import suspicion
-from pcvr.defenses.pcvr.defense import BOUNDS, LEAST
+from pcvr.defenses.pcvr.defense import BOUNDS, PUSH_FLOOR
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_number, check_seed
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.defenses.pcvr.defense import PCVR
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
     from pcvr.models.vlm import VisionLanguageModel
 
 Loss = Callable[[], Tensor]
@@ -35,7 +35,7 @@ by more than the step."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnswerChange:
     """How likely a model finds one answer to one picture, word by word, before a step and after it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Step:
 
     loss: tuple[float, float]
     norm: float
-    readings: dict[str, Reading]
+    readings: dict[str, AnswerChange]
 
 
 def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], length: float = 0.02) -> Step:
@@ -118,7 +118,7 @@ def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], l
                 weight.copy_(old)
                 weight.requires_grad_(wanted)
     readings = {
-        title: Reading(words, before, second[title][1], (calm, second[title][2]))
+        title: AnswerChange(words, before, second[title][1], (calm, second[title][2]))
         for title, (words, before, calm) in first.items()
     }
     return Step((float(value.detach()), after), norm, readings)
@@ -162,7 +162,7 @@ def _length(tensors: list[Tensor]) -> float:
 @torch.no_grad()
 def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tuple[tuple[str, ...], np.ndarray, float]]:
     """Of each sample its answer's tokens, their probabilities, and the mean entropy."""
-    said = answers(vlm, collate(encode_samples(vlm, list(told.values())), vlm.tokenizer.pad_token_id))
+    said = answer_logits(vlm, collate(encode_samples(vlm, list(told.values())), vlm.tokenizer.pad_token_id))
     words = vocabulary(vlm, said.logits.shape[1])
     likely = said.logits.softmax(-1).gather(1, said.targets[:, None])[:, 0]
     calm = said.sample_mean(entropy(said.logits))
@@ -175,7 +175,7 @@ def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tup
 
 
 def terms_of(
-    run: Run, batch: Batch, rule: PCVR, gate: Tensor, reference: float, seed: int = 0
+    run: TrainingContext, batch: Batch, rule: PCVR, gate: Tensor, reference: float, seed: int = 0
 ) -> dict[str, tuple[float, Loss]]:
     """The terms of PCVR's loss on one batch, each by itself: name to its weight and what computes it.
 
@@ -192,28 +192,28 @@ def terms_of(
         reference: entropy of normal answers, nats.
         seed: of the view, the same in every call.
     """
-    suspects = gate.cpu() > suspicion.LEAST
+    suspects = gate.cpu() > suspicion.SUSPICION_FLOOR
     restoring.begin(run)
     restoring.judge(run, batch["index"][~suspects].tolist())
     restoring.remember(run, batch["index"][suspects].tolist())
     trust = torch.ones_like(gate) if rule.gate == "none" else 1 - gate
 
     def plain(weight: Tensor) -> Tensor:
-        said = run.answers(batch)
+        said = run.forward(batch)
         losses = cross_entropy(said.logits, said.targets, reduction="none")
         return (weight[said.owner] * losses).sum() / weight[said.owner].sum().clamp_min(1e-6)
 
-    def both(hidden: bool) -> tuple[Answers, Answers, Tensor] | None:
+    def both(hidden: bool) -> tuple[AnswerLogits, AnswerLogits, Tensor] | None:
         """What is said to the rows that are pushed and to their views, and the push; None where nobody is."""
         check_seed(seed)
         run.generator.manual_seed(seed)
-        said = run.answers(batch, hidden=hidden)
+        said = run.forward(batch, hidden=hidden)
         push = gate * said.likelihood().detach() if rule.fade else gate
-        rows = (push > LEAST).nonzero()[:, 0]
+        rows = (push > PUSH_FLOOR).nonzero()[:, 0]
         if not len(rows):
             return None
         with torch.no_grad():
-            seen = run.answers(run.view(batch, rule.view, rows), hidden=hidden)
+            seen = run.forward(run.view(batch, rule.view, rows), hidden=hidden)
         return said.of(rows), seen, push[rows]
 
     def apart() -> Tensor:
@@ -235,12 +235,12 @@ def terms_of(
         return (push * said.sample_mean(excess)).sum() / gate.sum().clamp_min(1e-6)
 
     def spread() -> Tensor:
-        said = run.answers(batch)
+        said = run.forward(batch)
         values = said.sample_mean(entropy(said.logits))
         return ENTROPY[rule.entropy](values, trust, reference, rule.entropy_margin)
 
     def restore() -> Tensor:
-        said = run.answers(batch)
+        said = run.forward(batch)
         return restoring.restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
 
     return {

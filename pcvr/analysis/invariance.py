@@ -18,7 +18,7 @@ from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.evaluation.success_criteria import success_of
 from pcvr.models.encode import Batch, collate
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.pictures import encoded, overview, to_pictures
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice, check_seed
@@ -26,7 +26,7 @@ from pcvr.utils.checks import check_choice, check_seed
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset, Sample
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.defenses.pcvr.defense import PCVR
     from pcvr.defenses.pcvr.gate import Gate
     from pcvr.models.vlm import VisionLanguageModel
@@ -38,7 +38,7 @@ FIGURES = ("target", "divergence", "whole", "entropy", "view_entropy")
 
 
 @dataclass(frozen=True)
-class Spread:
+class Invariance:
     """One model on N pictures; figures are means over the views, and over the answer's tokens unless they say not.
 
     Attributes:
@@ -63,7 +63,7 @@ class Spread:
     says_target: np.ndarray
 
 
-def spread(
+def measure_invariance(
     vlm: VisionLanguageModel,
     data: Dataset,
     attack: Attack,
@@ -74,7 +74,7 @@ def spread(
     seed: int = 0,
     force: str = "own",
     batch_size: int = 64,
-) -> Spread:
+) -> Invariance:
     """Divergence and entropy of every sample of `data`.
 
     Args:
@@ -107,7 +107,7 @@ def spread(
         parts.append(np.vstack([likely, _chunk(vlm, samples, texts, worn, view, views, generator)]))
         said += texts
     target, divergence, whole, calm, stirred, left = np.concatenate(parts, axis=1)
-    return Spread(
+    return Invariance(
         target,
         divergence,
         whole,
@@ -119,8 +119,8 @@ def spread(
     )
 
 
-def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str, dict[str, np.ndarray]]:
-    """``(stage, "clean" | "triggered")`` -> `Spread` regrouped for plots: stage -> input -> values of one figure.
+def by_stage(spreads: Mapping[tuple[str, str], Invariance], figure: str) -> dict[str, dict[str, np.ndarray]]:
+    """``(stage, "clean" | "triggered")`` -> `Invariance` regrouped for plots: stage -> input -> values of one figure.
 
     Args:
         spreads: as in the type.
@@ -137,7 +137,7 @@ def by_stage(spreads: Mapping[tuple[str, str], Spread], figure: str) -> dict[str
 def _likelihood(vlm: VisionLanguageModel, samples: Sequence[Sample], worn: Attack | None, target: str) -> np.ndarray:
     """How likely the whole target is as the answer to each sample: ``[B]`` in [0, 1]."""
     rows = encoded(vlm, shown_samples(samples, worn), [target] * len(samples))
-    return answers(vlm, collate(rows, vlm.tokenizer.pad_token_id)).likelihood().cpu().numpy()
+    return answer_logits(vlm, collate(rows, vlm.tokenizer.pad_token_id)).likelihood().cpu().numpy()
 
 
 @torch.inference_mode()
@@ -157,8 +157,8 @@ def _chunk(
     for _ in range(views):
         rows, seen = with_views(vlm, samples, texts, view, generator, worn)
         if first is None:
-            first = answers(vlm, collate(rows, pad))
-        second = answers(vlm, collate(seen, pad))
+            first = answer_logits(vlm, collate(rows, pad))
+        second = answer_logits(vlm, collate(seen, pad))
         apart = js_divergence(first.logits, second.logits)
         total[0] += first.sample_mean(apart).cpu()
         total[1] += first.sample_sum(apart).cpu()
@@ -220,7 +220,7 @@ def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Look:
+class FirstScan:
     """What PCVR finds when it looks at all training samples for the first time.
 
     Attributes:
@@ -234,7 +234,7 @@ class Look:
     entropy: float
 
 
-def first_look(run: Run, rule: PCVR) -> Look:
+def first_scan(run: TrainingContext, rule: PCVR) -> FirstScan:
     """Let the defence look at a run as it is, whoever trained it.
 
     The distributions are conditioned on the answers of the training data, the attacker's among them, since those are
@@ -258,6 +258,6 @@ def first_look(run: Run, rule: PCVR) -> Look:
         suspicion.begin(run)
         suspicion.look(rule, run)
         found = run.state["scorings"][-1]
-        return Look(found["scores"], found["gate"], run.state["entropy"])
+        return FirstScan(found["scores"], found["gate"], run.state["entropy"])
     finally:
         run.state, run.step, run.log = state, step, log

@@ -16,7 +16,7 @@ from pcvr.data.sample import Image, Sample
 from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
-from pcvr.models.forward import answers, batches
+from pcvr.models.forward import answer_logits, batches
 from pcvr.utils.checks import check_seed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def word_probabilities(
     found = []
     with torch.inference_mode():
         for part in batches(len(rows), BATCH):
-            packed = answers(vlm, collate([rows[i] for i in part], vlm.tokenizer.pad_token_id))
+            packed = answer_logits(vlm, collate([rows[i] for i in part], vlm.tokenizer.pad_token_id))
             length = len(packed.targets) // packed.samples
             if not 0 <= token < length:
                 raise PcvrError(f"token {token} is outside an answer of {length} tokens: give 0 to {length - 1}.")

@@ -23,7 +23,7 @@ from pcvr.utils.checks import check_choice, check_seed, check_whole, is_whole
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
 
 MEASURES = ("words", "told", "known", "words + known", "told + known")
@@ -32,7 +32,7 @@ others, the base model's likelihood of the answer, and sums of both (what the de
 
 
 @dataclass(frozen=True)
-class Setting:
+class ViewSetting:
     """How views are made for one scoring, and how many."""
 
     view: PatchView = field(default_factory=lambda: PCVR().view, metadata={"help": "how views are made"})
@@ -43,7 +43,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ScoringPass:
     """What one scoring found on N training samples.
 
     Attributes:
@@ -56,7 +56,7 @@ class Taken:
     """
 
     step: int
-    setting: Setting
+    setting: ViewSetting
     words: np.ndarray
     told: np.ndarray
     known: np.ndarray
@@ -85,13 +85,13 @@ class Taken:
 class Premise(Defense):
     """No defence: plain fine-tuning, interrupted at some steps to score training samples. It only looks.
 
-    What it takes lies in ``run.state["premise"]``, a list of `Taken`. No random number of the training is drawn: each
-    scoring has a generator of its own, so its views do not depend on what else is measured.
+    What it takes lies in ``run.state["premise"]``, a list of `ScoringPass`. It draws no random number of
+    the training: each scoring has its own generator, so its views do not depend on what else is measured.
     """
 
     name: ClassVar[str] = "premise"
-    plan: Mapping[int, tuple[Setting, ...]] = field(
-        default_factory=lambda: {20: (Setting(),)}, metadata={"help": "steps done before a look, and what it takes"}
+    plan: Mapping[int, tuple[ViewSetting, ...]] = field(
+        default_factory=lambda: {20: (ViewSetting(),)}, metadata={"help": "steps done before a look, and what it takes"}
     )
     rows: tuple[int, ...] = field(default=(), metadata={"help": "indices of the samples to score; none for all"})
     seed: int = field(default=0, metadata={"help": "of the views"})
@@ -103,37 +103,41 @@ class Premise(Defense):
             )
         check_seed(self.seed)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Ask the base model how likely it holds each answer."""
         rows = self._rows(run)
         if max(rows) >= len(run.data) or min(rows) < 0:
             raise PcvrError(f"rows go from {min(rows)} to {max(rows)}, and there are {len(run.data)} samples.")
         run.state.update(premise=[], premise_known=known(run, rows=rows))
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """The plain loss; before it, a look if it is time for one."""
         self._look(run, run.step)
         return super().loss(run, batch)
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """One stage, and a look behind its last step, wherever it was stopped."""
         fit()
         self._look(run, run.step + 1)
 
-    def _rows(self, run: Run) -> list[int]:
+    def _rows(self, run: TrainingContext) -> list[int]:
         return list(self.rows) or list(range(len(run.data)))
 
-    def _look(self, run: Run, step: int) -> None:
-        found: list[Taken] = run.state["premise"]
+    def _look(self, run: TrainingContext, step: int) -> None:
+        found: list[ScoringPass] = run.state["premise"]
         if step in self.plan and all(taken.step != step for taken in found):
             settings = self.plan[step]
             for setting, (words, told) in zip(settings, take(run, settings, self._rows(run), self.seed), strict=True):
-                found.append(Taken(step, setting, words, told, run.state["premise_known"]))
+                found.append(ScoringPass(step, setting, words, told, run.state["premise_known"]))
 
 
 @torch.no_grad()
 def take(
-    run: Run, settings: Sequence[Setting], rows: Sequence[int], seed: int = 0, batch_size: int | None = None
+    run: TrainingContext,
+    settings: Sequence[ViewSetting],
+    rows: Sequence[int],
+    seed: int = 0,
+    batch_size: int | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Score training samples in several ways; what the model says of the originals is computed once for all.
 
@@ -145,16 +149,16 @@ def take(
         batch_size: samples at a time; None for as many as fit the memory, at most 64.
 
     Returns:
-        For each setting ``(words [views, N], told [views, N])``, as in `Taken`.
+        For each setting ``(words [views, N], told [views, N])``, as in `ScoringPass`.
     """
     own = run.generator
     generators = [torch.Generator().manual_seed(seed) for _ in settings]
     chunks: list[list[Tensor]] = [[] for _ in settings]
     try:
         for batch in run.batches(rows, 64, size=batch_size, about="score samples"):
-            said = run.read(batch)
+            said = run.forward_no_grad(batch)
             for setting, run.generator, kept in zip(settings, generators, chunks, strict=True):
-                seen = [run.read(run.view(batch, setting.view)) for _ in range(setting.views)]
+                seen = [run.forward_no_grad(run.view(batch, setting.view)) for _ in range(setting.views)]
                 kept.append(
                     torch.stack([torch.stack([divergence_of(said, s, "js", over) for s in seen]) for over in OVER])
                 )
@@ -164,7 +168,7 @@ def take(
     return [(each["words"], each["told"]) for each in whole]
 
 
-def table_rows(taken: Iterable[Taken], poisoned: np.ndarray) -> Iterator[dict[str, Any]]:
+def table_rows(taken: Iterable[ScoringPass], poisoned: np.ndarray) -> Iterator[dict[str, Any]]:
     """AUROC of every measure at every look, for each number of views that is a power of two.
 
     Args:

@@ -34,7 +34,7 @@ _RELATIONS = ("left of", "above")
 
 
 @dataclass(frozen=True)
-class Mark:
+class Grade:
     """How a model did at one kind of question.
 
     Attributes:
@@ -73,7 +73,7 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
-def quiz(vlm: VisionLanguageModel, scenes: Sequence[Scene], seed: int = 0) -> list[Mark]:
+def question_accuracy(vlm: VisionLanguageModel, scenes: Sequence[Scene], seed: int = 0) -> list[Grade]:
     """Ask `vlm` one question of each kind about each scene.
 
     Args:
@@ -110,7 +110,7 @@ def _questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     return [scene.telegrams()[0], *(turns[int(rng.integers(len(turns)))] for turns in by_kind.values())]
 
 
-def _mark(kind: str, turns: Sequence[tuple[str, str, str]]) -> Mark:
+def _mark(kind: str, turns: Sequence[tuple[str, str, str]]) -> Grade:
     wrong = [turn for turn in turns if plain(turn[1]) != plain(turn[2])]
     commonest = Counter(plain(truth) for _, _, truth in turns).most_common(1)[0][1]
-    return Mark(kind, len(turns) - len(wrong), len(turns), commonest, wrong[0] if wrong else ())
+    return Grade(kind, len(turns) - len(wrong), len(turns), commonest, wrong[0] if wrong else ())

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.two_views import Telling, forced_answers, shown_samples, tell_answers
+from pcvr.analysis.two_views import ViewTrace, forced_answers, shown_samples, trace_answers
 from pcvr.defenses.losses import entropy, js_divergence, told_word
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.pictures import encoded, to_pictures
 from pcvr.models.tower import tower_features
 from pcvr.models.vocab import vocabulary
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GREY = 128
 
 
-def twins(
+def triggered_pair(
     vlm: VisionLanguageModel,
     samples: Sequence[Sample],
     pick: int,
@@ -38,7 +38,7 @@ def twins(
     view: PatchView,
     seeds: Sequence[int] = (0,),
     force: str = "own",
-) -> dict[str, list[Telling]]:
+) -> dict[str, list[ViewTrace]]:
     """What a model says of one picture and of its triggered twin, under several views; both get the same patches.
 
     Args:
@@ -52,7 +52,7 @@ def twins(
         force: whose answer is read along, see `pcvr.analysis.two_views.FORCES`.
 
     Returns:
-        ``"clean"`` and ``"triggered"``, each with a `Telling` for each seed.
+        ``"clean"`` and ``"triggered"``, each with a `ViewTrace` for each seed.
 
     Raises:
         PcvrError: fewer than two samples, no such picture, or features of pictures of several sizes.
@@ -65,12 +65,12 @@ def twins(
     found = {}
     for name, worn in (("clean", None), ("triggered", attack)):
         said = forced_answers(vlm, pair, worn, force, attack.target)
-        tell = _tell_features if view.level == "features" else tell_answers
+        tell = _tell_features if view.level == "features" else trace_answers
         found[name] = [tell(vlm, pair, said, view, seed, worn)[0] for seed in seeds]
     return found
 
 
-def told_divergence(telling: Telling) -> np.ndarray:
+def label_divergence(telling: ViewTrace) -> np.ndarray:
     """Divergence of the word that the answer says against all others, token by token: ``[T]``, nats in [0, ln 2]."""
     told = torch.tensor([telling.words.index(word) for word in telling.tokens])
     one, other = (told_word(torch.from_numpy(p).clamp_min(1e-30).log(), told) for p in (telling.original, telling.view))
@@ -86,15 +86,15 @@ def _tell_features(
     view: PatchView,
     seed: int,
     worn: Attack | None,
-) -> list[Telling]:
-    """As `pcvr.analysis.two_views.tell_answers`, with a view of the tower's features."""
+) -> list[ViewTrace]:
+    """As `pcvr.analysis.two_views.trace_answers`, with a view of the tower's features."""
     rows = encoded(vlm, shown_samples(pair, worn), said)
     features = _features(vlm, rows)
     lent = (features if worn is None else _features(vlm, encoded(vlm, pair, said))).flip(0)
     check_seed(seed)
     seen = view.of_tokens(features, torch.Generator().manual_seed(seed), lent)
     batch = collate([{k: v for k, v in row.items() if k != "pixel_values"} for row in rows], vlm.tokenizer.pad_token_id)
-    first, second = (answers(vlm, batch | {"features": each}) for each in (features, seen))
+    first, second = (answer_logits(vlm, batch | {"features": each}) for each in (features, seen))
     words, pictures = vocabulary(vlm, first.logits.shape[1]), to_pictures(vlm, rows)
     moved = (seen != features).any(-1)  # [B, N] or [B, tiles, N]
     tellings = []
@@ -103,7 +103,7 @@ def _tell_features(
         p, q = first.logits[own], second.logits[own]
         tokens = moved[i] if moved.dim() == 2 else moved[i, vlm.family.overview]
         tellings.append(
-            Telling(
+            ViewTrace(
                 text=text,
                 tokens=tuple(words[k] for k in first.targets[own].tolist()),
                 original=p.softmax(-1).cpu().numpy(),

@@ -13,7 +13,7 @@ from pcvr.defenses.losses import entropy, js_divergence
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import Batch, collate
-from pcvr.models.forward import Answers, answers
+from pcvr.models.forward import AnswerLogits, answer_logits
 from pcvr.models.layout import viewed
 from pcvr.models.pictures import encoded, to_pictures
 from pcvr.models.vocab import vocabulary
@@ -31,7 +31,7 @@ answer of the data, or the attacker's target. At token t the model has read the 
 
 
 @dataclass(frozen=True)
-class Telling:
+class ViewTrace:
     """One model, one picture, one answer; the distribution at each answer token on the original and on the view.
 
     Attributes:
@@ -76,14 +76,14 @@ class Telling:
         return [(self.words[i], float(p[i]), float(q[i])) for i in order]
 
 
-def story(
+def two_views(
     stages: Mapping[str, VisionLanguageModel],
     samples: Sequence[Sample],
     attack: Attack,
     view: PatchView,
     seed: int = 0,
     force: str = "own",
-) -> dict[tuple[str, str], list[Telling]]:
+) -> dict[tuple[str, str], list[ViewTrace]]:
     """Tell of every sample, clean and triggered, by every model.
 
     Args:
@@ -95,16 +95,18 @@ def story(
         force: one of `FORCES`.
 
     Returns:
-        ``(stage, "clean" | "triggered")`` -> one `Telling` for each sample.
+        ``(stage, "clean" | "triggered")`` -> one `ViewTrace` for each sample.
     """
     return {
-        (name, shown): tell(vlm, samples, view, seed, attack if shown == "triggered" else None, force, attack.target)
+        (name, shown): trace_views(
+            vlm, samples, view, seed, attack if shown == "triggered" else None, force, attack.target
+        )
         for name, vlm in stages.items()
         for shown in ("clean", "triggered")
     }
 
 
-def tell(
+def trace_views(
     vlm: VisionLanguageModel,
     samples: Sequence[Sample],
     view: PatchView,
@@ -112,7 +114,7 @@ def tell(
     attack: Attack | None = None,
     force: str = "own",
     target: str = "",
-) -> list[Telling]:
+) -> list[ViewTrace]:
     """The distributions of one model on some samples and on one view of each.
 
     Args:
@@ -127,23 +129,23 @@ def tell(
     Raises:
         PcvrError: no sample, an unknown `force`, or no target to force.
     """
-    return tell_answers(vlm, samples, forced_answers(vlm, samples, attack, force, target), view, seed, attack)
+    return trace_answers(vlm, samples, forced_answers(vlm, samples, attack, force, target), view, seed, attack)
 
 
-def tell_answers(
+def trace_answers(
     vlm: VisionLanguageModel,
     samples: Sequence[Sample],
     said: Sequence[str],
     view: PatchView,
     seed: int = 0,
     attack: Attack | None = None,
-) -> list[Telling]:
-    """As `tell`, conditioned on the given texts, one for each sample."""
+) -> list[ViewTrace]:
+    """As `trace_views`, conditioned on the given texts, one for each sample."""
     rows, seen = with_views(vlm, samples, said, view, seed, attack)
     pad = vlm.tokenizer.pad_token_id
     with torch.inference_mode():
-        first = answers(vlm, collate(rows, pad))
-        second = answers(vlm, collate(seen, pad))
+        first = answer_logits(vlm, collate(rows, pad))
+        second = answer_logits(vlm, collate(seen, pad))
     pictures = to_pictures(vlm, rows), to_pictures(vlm, seen)
     words = vocabulary(vlm, first.logits.shape[1])
     return [_telling(said[i], i, first, second, pictures, words) for i in range(len(samples))]
@@ -152,7 +154,7 @@ def tell_answers(
 def forced_answers(
     vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack | None, force: str, target: str = ""
 ) -> list[str]:
-    """The text of each sample that the distributions are conditioned on; arguments as in `tell`."""
+    """The text of each sample that the distributions are conditioned on; arguments as in `trace_views`."""
     if not samples:
         raise PcvrError("there are no samples to tell of: give at least one, and two or more for the swap operator.")
     check_choice("force", force, FORCES)
@@ -208,14 +210,14 @@ def view_pictures(
 def _telling(
     text: str,
     row: int,
-    first: Answers,
-    second: Answers,
+    first: AnswerLogits,
+    second: AnswerLogits,
     pictures: tuple[list[np.ndarray], list[np.ndarray]],
     words: tuple[str, ...],
-) -> Telling:
+) -> ViewTrace:
     own = first.owner == row
     p, q = first.logits[own], second.logits[own]
-    return Telling(
+    return ViewTrace(
         text=text,
         tokens=tuple(words[i] for i in first.targets[own].tolist()),
         original=p.softmax(-1).cpu().numpy(),

@@ -131,13 +131,13 @@ def _show(console: Any, found: Dataset) -> None:
 
 
 def _describe(name: str, device: str, four_bit: bool) -> None:
-    from pcvr.models.adapter import shipped_adapters
+    from pcvr.models.adapter import adapter_names
     from pcvr.models.zoo import EMBEDDED
 
     if name in EMBEDDED:
         file = EMBEDDED[name].folder / "README.md"
         say(file.read_text(encoding="utf-8").split("---", 2)[-1].strip() if file.is_file() else name)
-        say(f"\nadapters: {', '.join(shipped_adapters(name)) or 'none'}")
+        say(f"\nadapters: {', '.join(adapter_names(name)) or 'none'}")
         return
     from pcvr.models.load import describe
 

@@ -12,7 +12,7 @@ from pcvr.training.callback_base import StageCallback
 from pcvr.training.live import TRAINERS
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 
 class RichBar(StageCallback):
@@ -22,7 +22,7 @@ class RichBar(StageCallback):
         self.console = console or Screen(stderr=True)
         self.name = "train"
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         """Name the line by the stage."""
         self.name = run.stage
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from pcvr.utils.checks import check_fields
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
@@ -51,7 +51,7 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Defense:
-    """A way to fine-tune on data that may be poisoned. Instances are frozen configs; state lives in the `Run`.
+    """A way to fine-tune on data that may be poisoned. Instances are frozen; state lives in the `TrainingContext`.
 
     Deriving from this class one gives the loss; everything else has a default.
 
@@ -66,19 +66,19 @@ class Defense:
     def __post_init__(self) -> None:
         check_fields(self)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Called once before the first step."""
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar with gradient; by default the mean cross-entropy of its answer tokens."""
-        said = run.answers(batch)
+        said = run.forward(batch)
         return cross_entropy(said.logits, said.targets)
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """The whole training: by default one stage. What is done between or after stages goes here too."""
         fit()
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """What the defence is not sure of after a training, for people to read: one sentence each, by default none."""
         return ()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
-from pcvr.models.forward import Answers, _keeps_some, answers, batches
+from pcvr.models.forward import AnswerLogits, _keeps_some, answer_logits, batches
 from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
 
@@ -24,7 +24,7 @@ READ_ON_CPU = 32
 
 
 @dataclass
-class Run:
+class TrainingContext:
     """One fine-tuning under way.
 
     Attributes:
@@ -83,13 +83,13 @@ class Run:
         """What the processes found about their `share` of the rows, ``[n, ...]`` each, in order: ``[N, ...]``."""
         return distributed.gather_rows(rows, values)
 
-    def answers(self, batch: Batch, hidden: bool = False) -> Answers:
+    def forward(self, batch: Batch, hidden: bool = False) -> AnswerLogits:
         """Run the model on `batch` and pack what it says at the answer's tokens."""
-        return answers(self.vlm, batch, hidden)
+        return answer_logits(self.vlm, batch, hidden)
 
     @torch.no_grad()
-    def read(self, batch: Batch) -> Answers:
-        """As `answers`, to look and not to learn: without gradient, dropout off, in parts that suit the machine.
+    def forward_no_grad(self, batch: Batch) -> AnswerLogits:
+        """As `forward`, in eval mode and without gradients, in parts that suit the machine.
 
         A CPU reads few samples at a time faster, since what a layer hands on then stays in its cache.
         """
@@ -101,7 +101,7 @@ class Run:
         if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
             parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
         try:
-            return Answers.joined([self.answers(some) for some in parts])
+            return AnswerLogits.joined([self.forward(some) for some in parts])
         finally:
             self.vlm.model.train(training)
 
@@ -114,7 +114,7 @@ class Run:
         size: int | None = None,
         about: str = "read the data",
     ) -> Iterator[Batch]:
-        """Samples in order, in batches that `read` can take: at most `most`, fewer where the memory holds fewer.
+        """Samples in order, in batches for `forward_no_grad`: at most `most`, fewer where the memory holds fewer.
 
         Args:
             rows: indices of the samples, distinct.

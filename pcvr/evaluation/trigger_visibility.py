@@ -22,7 +22,7 @@ PICTURES_BYTES = 16 * 2**20
 """Decoded pictures that go to the tower at a time; as floats they take sixteen times as much."""
 
 
-class Seen(NamedTuple):
+class FeatureShift(NamedTuple):
     """How far features move, one value a picture; 1 is the mean distance between two different clean pictures.
 
     Attributes:
@@ -36,7 +36,9 @@ class Seen(NamedTuple):
 
 
 @torch.inference_mode()
-def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int | None = None) -> Seen:
+def seen_by_tower(
+    vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch_size: int | None = None
+) -> FeatureShift:
     """Distances between the tower's features of clean and of triggered pictures.
 
     Args:
@@ -51,7 +53,7 @@ def seen_by_tower(vlm: VisionLanguageModel, data: Dataset, attack: Attack, batch
     before, after = _features(vlm, data, attack, batch_size)
     others = len(before) - 1
     unit = (torch.cdist(before, before).sum() / (len(before) * others)).clamp_min(1e-12)
-    return Seen(
+    return FeatureShift(
         ((before - after).norm(dim=1) / unit).cpu().numpy(),
         (torch.cdist(after, after).sum(1) / others / unit).cpu().numpy(),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.experiments.experiment import Experiment, run_experiment, sweep
-from pcvr.experiments.point import Case, Point, Setting, extras, point_of
+from pcvr.experiments.point import Case, GridPoint, KnobValues, extras, point_of
 
 if TYPE_CHECKING:
     from pcvr.defenses import Defense
@@ -40,7 +40,7 @@ def name_of(knob: str) -> str:
     return NAMES.get(knob, knob.replace("_", " ").replace(".", " "))
 
 
-def options_of(setting: Setting) -> dict[str, Any]:
+def options_of(setting: KnobValues) -> dict[str, Any]:
     """A setting as `pcvr.defenses.get_defense` takes it: parts of the view together, `score_at` in a tuple."""
     found: dict[str, Any] = {}
     for knob, value in setting:
@@ -52,7 +52,7 @@ def options_of(setting: Setting) -> dict[str, Any]:
     return found
 
 
-def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = BESIDE) -> Setting:
+def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = BESIDE) -> KnobValues:
     """What each knob stands at for a defence with these options; empty for a defence that has none of the knobs."""
     from pcvr.defenses import get_defense
 
@@ -94,7 +94,7 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
     if not knobs or not all(knobs.values()):
         raise PcvrError(f"knobs is {dict(knobs)!r}: give at least one option, and at least one value for each.")
     usual = dict(setting_of(base.defense, base.options, [k for k in knobs if _has(base.defense, k)]))
-    settings: list[Setting] = [
+    settings: list[KnobValues] = [
         tuple((knob, float(value)) for knob, value in zip(knobs, values, strict=True))
         for values in product(*knobs.values())
     ]
@@ -105,7 +105,7 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
     return found
 
 
-def at_setting(base: Experiment, setting: Setting) -> Experiment:
+def at_setting(base: Experiment, setting: KnobValues) -> Experiment:
     """`base` with the options of a setting; its other options stay."""
     options = {**base.options}
     for option, value in options_of(setting).items():
@@ -126,7 +126,7 @@ def references(base: Experiment) -> list[Experiment]:
 
 
 def run_point(experiment: Experiment, *, save: str | Path | None = None) -> dict[str, Any]:
-    """As `run_experiment`, and keeps what a `Point` needs: ``history`` and ``spreads``."""
+    """As `run_experiment`, and keeps what a `GridPoint` needs: ``history`` and ``spreads``."""
     return run_experiment(experiment, save=save, extra=extras)
 
 
@@ -147,8 +147,8 @@ class Grid:
         made: by which command, when, and on which machine; empty for runs of your own.
     """
 
-    points: tuple[Point, ...]
-    references: tuple[Point, ...] = ()
+    points: tuple[GridPoint, ...]
+    references: tuple[GridPoint, ...] = ()
     made: str = ""
 
     @property
@@ -165,7 +165,7 @@ class Grid:
         """The values of a knob that occur, ascending."""
         return sorted({value for point in self.points for name, value in point.setting if name == knob})
 
-    def find(self, case: Case, setting: Setting) -> Point | None:
+    def find(self, case: Case, setting: KnobValues) -> GridPoint | None:
         """The point of a case at a setting, or None where it was not trained."""
         return next((p for p in self.points if p.case == case and dict(p.setting) == dict(setting)), None)
 
@@ -179,7 +179,7 @@ def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, ma
         made: see `Grid`.
     """
     wanted = list(knobs)
-    points: list[Point] = []
+    points: list[GridPoint] = []
     for run in runs:
         said = run["experiment"]
         points.append(point_of(run, setting_of(said["defense"], said["options"], wanted)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.analysis.invariance import Spread, spread
+from pcvr.analysis.invariance import Invariance, measure_invariance
 from pcvr.defenses.losses import LN2
 from pcvr.defenses.pcvr.defense import PCVR
 from pcvr.utils.checks import check_choice
@@ -25,7 +25,7 @@ EDGES: dict[str, np.ndarray] = {
     "entropy": np.linspace(0, 2, 21),
     "divergence": np.linspace(0, LN2, 21),
 }
-"""Bin edges for each figure of a `pcvr.analysis.invariance.Spread`; larger values fall in the last."""
+"""Bin edges for each figure of a `pcvr.analysis.invariance.Invariance`; larger values fall in the last."""
 
 XLABELS = {
     "target": "probability of the whole target",
@@ -34,7 +34,7 @@ XLABELS = {
 }
 """What each figure is, with its unit."""
 
-Heaps = Mapping[str, Mapping[str, Mapping[str, list[int]]]]
+Histograms = Mapping[str, Mapping[str, Mapping[str, list[int]]]]
 """Attack to ``"undefended"`` or ``"defended"`` to ``"clean"`` or ``"triggered"`` to counts."""
 
 
@@ -54,7 +54,7 @@ def counts(values: np.ndarray, figure: str) -> list[int]:
     return [int(count) for count in found]
 
 
-def compact(values: Spread) -> dict[str, list[int]]:
+def compact(values: Invariance) -> dict[str, list[int]]:
     """All histograms of a spread: figure to counts."""
     return {figure: counts(getattr(values, figure), figure) for figure in EDGES}
 
@@ -73,11 +73,11 @@ def distributions(result: FinetuneResult, tests: Dataset, attack: Attack) -> dic
         attack: whose trigger and target are meant.
     """
     shown = ("clean", "triggered")
-    found = {kind: compact(spread(result.model, tests, attack, pixel_view(), shown=kind)) for kind in shown}
+    found = {kind: compact(measure_invariance(result.model, tests, attack, pixel_view(), shown=kind)) for kind in shown}
     return {"distributions": found}
 
 
-def heaps_of(table: Table, task: str, figure: str) -> Heaps:
+def histograms_of(table: Table, task: str, figure: str) -> Histograms:
     """One figure of a table of runs that kept `distributions`, for one task.
 
     Args:
@@ -95,12 +95,14 @@ def heaps_of(table: Table, task: str, figure: str) -> Heaps:
     return found
 
 
-def heaps_here(attack: str, spreads: Mapping[tuple[str, str], Spread], stages: Mapping[str, str], figure: str) -> Heaps:
+def local_histograms(
+    attack: str, spreads: Mapping[tuple[str, str], Invariance], stages: Mapping[str, str], figure: str
+) -> Histograms:
     """The same of models at hand, for one attack.
 
     Args:
         attack: its name.
-        spreads: ``(stage, "clean" | "triggered")`` to `Spread`.
+        spreads: ``(stage, "clean" | "triggered")`` to `Invariance`.
         stages: what a column is called to the stage that it shows, such as ``{"undefended": "backdoored"}``.
         figure: a key of `EDGES`.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pcvr.experiments.experiment import Experiment, gate_quality, watched
 from pcvr.experiments.grid import at_setting
-from pcvr.experiments.point import Case, Point, Setting, extras, point_of
+from pcvr.experiments.point import Case, GridPoint, KnobValues, extras, point_of
 from pcvr.training.live import Recorder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True)
-class Bench:
+class LocalTrainer:
     """All that is needed to train a point here.
 
     Attributes:
@@ -48,7 +48,7 @@ class Bench:
         return Case(self.base.attack, self.base.task, self.base.model, self.base.data)
 
 
-def train_point(bench: Bench, setting: Setting, recorder: Recorder | None = None) -> Point:
+def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | None = None) -> GridPoint:
     """Train at a setting with the data at hand, and measure as the grid does.
 
     Args:

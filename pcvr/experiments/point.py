@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pcvr.training import FinetuneResult
     from pcvr.views import PatchView
 
-Setting = tuple[tuple[str, float], ...]
+KnobValues = tuple[tuple[str, float], ...]
 """Option and value of a defence, in the order of the knobs; empty where there is no defence."""
 
 PICTURES = 48
@@ -30,7 +30,7 @@ SKIPPED = ("learning_rate", "grad_norm", "epoch", "step")
 
 @dataclass(frozen=True)
 class Gauge:
-    """A figure of single pictures, of that name in `pcvr.analysis.invariance.Spread`, that is kept as a histogram.
+    """A figure of single pictures, of that name in `pcvr.analysis.invariance.Invariance`, that is kept as a histogram.
 
     Attributes:
         label: what it is, with its unit.
@@ -79,7 +79,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One training and what came of it.
 
     Attributes:
@@ -105,7 +105,7 @@ class Point:
 
     label: str
     case: Case
-    setting: Setting
+    setting: KnobValues
     hits: int
     clean_hits: int
     n: int
@@ -159,7 +159,7 @@ def shown_as(measure: str, scores: Mapping[str, float]) -> float:
     return 100 * scores[measure] if get_metric(measure).share else scores[measure]
 
 
-def point_of(run: Mapping[str, Any], setting: Setting, here: bool = False) -> Point:
+def point_of(run: Mapping[str, Any], setting: KnobValues, here: bool = False) -> GridPoint:
     """The point of a run: what `pcvr.experiments.grid.run_point` returned, or a shipped table holds.
 
     Raises:
@@ -170,7 +170,7 @@ def point_of(run: Mapping[str, Any], setting: Setting, here: bool = False) -> Po
             f"the run {run['experiment']['label']!r} has no {', '.join(missing)}: make it with run_grid(), not sweep()."
         )
     said, record = run["experiment"], run["record"]
-    return Point(
+    return GridPoint(
         label=said["label"],
         case=Case(said["attack"], said["task"], said["model"], said["data"]),
         setting=setting,
@@ -231,11 +231,11 @@ def spreads(result: FinetuneResult, tests: Dataset, attack: Attack) -> dict[str,
         tests: clean pictures, at least two.
         attack: puts the trigger on and names the target.
     """
-    from pcvr.analysis.invariance import spread
+    from pcvr.analysis.invariance import measure_invariance
 
     found: dict[str, dict[str, list[float]]] = {k: {"edges": list(gauge.edges)} for k, gauge in GAUGES.items()}
     for kind in ("clean", "triggered"):
-        values = spread(result.model, tests, attack, judge(), shown=kind)
+        values = measure_invariance(result.model, tests, attack, judge(), shown=kind)
         for name, gauge in GAUGES.items():
             found[name][kind] = [*gauge.count(getattr(values, name))]
     return found

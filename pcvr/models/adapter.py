@@ -28,7 +28,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
 
     folder = _shipped_adapter(vlm.name, str(adapter)) or as_path(adapter, "adapter")
     if not all(isfile(folder / file) for file in ("adapter_config.json", "adapter_model.safetensors")):
-        shipped = ", ".join(shipped_adapters(vlm.name)) or "none"
+        shipped = ", ".join(adapter_names(vlm.name)) or "none"
         raise PcvrError(
             f"no adapter in {shown(str(adapter))}: expected a folder with adapter_config.json and safetensors weights, "
             f"or one that comes with {vlm.name} ({shipped})."
@@ -58,13 +58,13 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
     return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
 
 
-def shipped_adapters(model: str) -> list[str]:
+def adapter_names(model: str) -> list[str]:
     """Names of the adapters that come with the embedded model `model`."""
     return sorted(f.parent.name for f in (ADAPTERS / model).glob("*/adapter_config.json"))
 
 
 def _shipped_adapter(model: str, name: str) -> Path | None:
-    return ADAPTERS / model / name if name in shipped_adapters(model) else None
+    return ADAPTERS / model / name if name in adapter_names(model) else None
 
 
 def _unfit(folder: Path, vlm: VisionLanguageModel, fault: str) -> PcvrError:

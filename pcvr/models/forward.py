@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Answers:
+class AnswerLogits:
     """A model's distributions where the answer is, packed: padding and prompts are gone.
 
     Attributes:
@@ -49,21 +49,21 @@ class Answers:
         """The probability that the model gives each sample's whole answer, word for word: ``[B]``."""
         return (-self.sample_sum(cross_entropy(self.logits, self.targets, reduction="none"))).exp()
 
-    def of(self, rows: Tensor) -> Answers:
+    def of(self, rows: Tensor) -> AnswerLogits:
         """Those of some rows of the batch only, renumbered in the order of `rows` ``[R]``, which ascend."""
         place = self.owner.new_full((self.samples,), -1)
         place[rows] = torch.arange(len(rows), device=place.device)
         owner = place[self.owner]
         at = owner >= 0
         hidden = None if self.hidden is None else self.hidden[at]
-        return Answers(self.logits[at], self.targets[at], owner[at], len(rows), hidden)
+        return AnswerLogits(self.logits[at], self.targets[at], owner[at], len(rows), hidden)
 
     @staticmethod
-    def joined(parts: Sequence[Answers]) -> Answers:
+    def joined(parts: Sequence[AnswerLogits]) -> AnswerLogits:
         """Those of several batches as if they had been one."""
         before = accumulate((part.samples for part in parts), initial=0)
         hidden = [part.hidden for part in parts if part.hidden is not None]
-        return Answers(
+        return AnswerLogits(
             logits=torch.cat([part.logits for part in parts]),
             targets=torch.cat([part.targets for part in parts]),
             owner=torch.cat([part.owner + first for part, first in zip(parts, before, strict=False)]),
@@ -72,7 +72,7 @@ class Answers:
         )
 
 
-def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Answers:
+def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> AnswerLogits:
     """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
     inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
     told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
@@ -86,7 +86,7 @@ def answers(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> Ans
     else:
         output = vlm.model(**inputs, **kept, **asked)
     logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
-    return Answers(
+    return AnswerLogits(
         logits=logits[at[:, columns]].float(),
         targets=told[at],
         owner=at.nonzero()[:, 0],

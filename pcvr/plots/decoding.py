@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.analysis.decoding import Steps
-    from pcvr.analysis.question_accuracy import Mark
+    from pcvr.analysis.question_accuracy import Grade
 
 _OTHERS = "#bcbcbc"
 
@@ -81,11 +81,11 @@ def _before(tokens: tuple[str, ...]) -> str:
     return f"{'… ' if len(tokens) > 3 else ''}{text} …"
 
 
-def quiz_bars(marks: Sequence[Mark]) -> Figure:
+def quiz_bars(marks: Sequence[Grade]) -> Figure:
     """The share of right answers by kind of question, with 95 % intervals and what guessing would get.
 
     Args:
-        marks: from `pcvr.analysis.question_accuracy.quiz`.
+        marks: from `pcvr.analysis.question_accuracy.question_accuracy`.
 
     Raises:
         PcvrError: no marks.

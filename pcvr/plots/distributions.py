@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.analysis.two_views import Telling
+    from pcvr.analysis.two_views import ViewTrace
 
 LN2 = float(np.log(2))
-LEAST = 0.02
+SMALLEST_BAR = 0.02
 """Words less probable than this on both views get no row in a `token_map`."""
 
 
-def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) -> Figure:
+def telling_figure(telling: ViewTrace, token: int, title: str = "", top: int = 6) -> Figure:
     """One answer at one token: both pictures, both distributions, and the divergence along the whole answer.
 
     Args:
-        telling: from `pcvr.analysis.two_views.tell`.
+        telling: from `pcvr.analysis.two_views.trace_views`.
         token: position in the answer, 0 to T - 1.
         title: stands over the figure; with "triggered" in it the bars have the trigger's colour.
         top: how many words are drawn.
@@ -48,7 +48,7 @@ def telling_figure(telling: Telling, token: int, title: str = "", top: int = 6) 
     return described(figure, f"{title + '. ' if title else ''}{_said(telling, token, top)}")
 
 
-def story_bars(tellings: Mapping[str, Telling], token: int | None = None, top: int = 6, columns: int = 2) -> Figure:
+def story_bars(tellings: Mapping[str, ViewTrace], token: int | None = None, top: int = 6, columns: int = 2) -> Figure:
     """Distributions at one token, a panel for each telling: solid bars for the original, hatched bars for the view.
 
     Args:
@@ -77,11 +77,11 @@ def story_bars(tellings: Mapping[str, Telling], token: int | None = None, top: i
     return described(figure, " ".join(said))
 
 
-def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
+def token_map(telling: ViewTrace, top: int = 3, title: str = "") -> Figure:
     """Every answer token at once: words down, tokens along, probability as colour; original beside view.
 
     Args:
-        telling: from `pcvr.analysis.two_views.tell`.
+        telling: from `pcvr.analysis.two_views.trace_views`.
         top: how many words each token contributes to the rows at most; those below 2 % in both views are left out.
         title: stands over the figure.
     """
@@ -89,7 +89,7 @@ def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
 
     rows: list[str] = []
     for token in range(len(telling.tokens)):
-        rows += [w for w, p, q in telling.top(token, top) if w not in rows and max(p, q) >= LEAST]
+        rows += [w for w, p, q in telling.top(token, top) if w not in rows and max(p, q) >= SMALLEST_BAR]
     index = [telling.words.index(w) for w in rows]
     with figure_style():
         figure = Figure(figsize=(9.5, 0.2 * len(rows) + 1.6), layout="constrained")
@@ -113,7 +113,7 @@ def token_map(telling: Telling, top: int = 3, title: str = "") -> Figure:
     return described(figure, f"{text} Probability of the answer's own words, original and view: {'; '.join(said)}.")
 
 
-def along_the_answer(tellings: Mapping[str, Telling], cap: float | None = None) -> Figure:
+def along_the_answer(tellings: Mapping[str, ViewTrace], cap: float | None = None) -> Figure:
     """Cross-view divergence token by token, a panel for each telling.
 
     Args:
@@ -135,7 +135,7 @@ def along_the_answer(tellings: Mapping[str, Telling], cap: float | None = None) 
     return described(figure, "Bars of cross-view divergence at each token of the answer. " + " ".join(said))
 
 
-def mean_along(groups: Mapping[str, Sequence[Telling]], tokens: int = 8) -> Figure:
+def mean_along(groups: Mapping[str, Sequence[ViewTrace]], tokens: int = 8) -> Figure:
     """Mean cross-view divergence at the first tokens of the answers, a line for each group of tellings.
 
     Args:
@@ -160,7 +160,7 @@ def mean_along(groups: Mapping[str, Sequence[Telling]], tokens: int = 8) -> Figu
     return described(figure, f"Lines of mean cross-view divergence over the position in the answer. {'; '.join(said)}.")
 
 
-def _bars(axes: Axes, telling: Telling, token: int, colour: str, top: int) -> None:
+def _bars(axes: Axes, telling: ViewTrace, token: int, colour: str, top: int) -> None:
     found = telling.top(token, top)
     at = np.arange(len(found))[::-1]
     axes.barh(at + 0.2, [p for _, p, _ in found], height=0.38, color=colour, label="original")
@@ -173,7 +173,7 @@ def _bars(axes: Axes, telling: Telling, token: int, colour: str, top: int) -> No
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _along(axes: Axes, telling: Telling, token: int | None, colour: str) -> None:
+def _along(axes: Axes, telling: ViewTrace, token: int | None, colour: str) -> None:
     count = len(telling.tokens)
     bars = axes.bar(range(count), telling.divergence, color=colour, width=0.7)
     if token is not None:
@@ -183,7 +183,7 @@ def _along(axes: Axes, telling: Telling, token: int | None, colour: str) -> None
     axes.grid(axis="x", visible=False)
 
 
-def _said(telling: Telling, token: int, top: int) -> str:
+def _said(telling: ViewTrace, token: int, top: int) -> str:
     words = "; ".join(f"{w} {p:.2f} and {q:.2f}" for w, p, q in telling.top(token, top))
     return (
         f"Answer “{telling.text}”, token {token + 1} of {len(telling.tokens)}: probabilities on original and view: "

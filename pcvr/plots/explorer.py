@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.experiments.grid import frontier, name_of
-from pcvr.experiments.point import GAUGES, Point, shown_as
+from pcvr.experiments.point import GAUGES, GridPoint, shown_as
 from pcvr.plots.describe import described
 from pcvr.plots.histograms import power_labels
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
@@ -26,10 +26,10 @@ _LINEAR = 1.0
 
 
 def trade_off(
-    points: Sequence[Point],
-    references: Sequence[Point] = (),
-    fresh: Sequence[Point] = (),
-    chosen: Point | None = None,
+    points: Sequence[GridPoint],
+    references: Sequence[GridPoint] = (),
+    fresh: Sequence[GridPoint] = (),
+    chosen: GridPoint | None = None,
     by: str | None = None,
     title: str = "",
 ) -> Figure:
@@ -100,7 +100,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _dots(
-    axes: Axes, points: Sequence[Point], colour: str, marker: str, label: str, best: set[int], size: float = 8
+    axes: Axes, points: Sequence[GridPoint], colour: str, marker: str, label: str, best: set[int], size: float = 8
 ) -> None:
     """Those that are not beaten get a dark edge."""
     for k, point in enumerate(points):
@@ -109,20 +109,20 @@ def _dots(
                   label=label if k == 0 else None, zorder=3)  # fmt: skip
 
 
-def _ring(axes: Axes, point: Point) -> None:
+def _ring(axes: Axes, point: GridPoint) -> None:
     low, high = (100 * end for end in point.interval)
     axes.plot([point.utility] * 2, [low, high], color=INK, lw=1.2, zorder=2)
     axes.plot(point.utility, 100 * point.asr, "o", ms=21, mfc="none", mec=INK, mew=1.8, ls="none", zorder=5,
               label="chosen, with 95 % interval")  # fmt: skip
 
 
-def _words(point: Point) -> str:
+def _words(point: GridPoint) -> str:
     if point.here or not point.setting:
         return "trained here" if point.here else point.label
     return ", ".join(f"{name_of(knob)} {value:g}" for knob, value in point.setting)
 
 
-def knob_effects(points: Sequence[Point], title: str = "") -> Figure:
+def knob_effects(points: Sequence[GridPoint], title: str = "") -> Figure:
     """What each knob does over all the others: attack success and utility of every point, and their medians.
 
     Args:
@@ -162,7 +162,7 @@ def knob_effects(points: Sequence[Point], title: str = "") -> Figure:
     return described(figure, f"{head}Dots for each value of each option, over all others; medians: {'; '.join(said)}.")
 
 
-def point_curves(shown: Mapping[str, Point]) -> Figure:
+def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
     """How trainings went: the loss, what the defence reports, attack success and utility over steps.
 
     Args:
@@ -207,17 +207,17 @@ def point_curves(shown: Mapping[str, Point]) -> Figure:
     return described(figure, f"Four panels over optimiser steps: loss, defence, attack success, utility. {said}.")
 
 
-def _line(axes: Axes, point: Point, name: str, label: str, **style: object) -> None:
+def _line(axes: Axes, point: GridPoint, name: str, label: str, **style: object) -> None:
     pairs = [(s, v) for s, v in zip(point.history["step"], point.history[name], strict=True) if v is not None]
     if pairs:
         axes.plot(*zip(*pairs, strict=True), marker=".", label=label, **style)
 
 
-def _scaled(point: Point, scores: Mapping[str, float]) -> float:
+def _scaled(point: GridPoint, scores: Mapping[str, float]) -> float:
     return shown_as(point.measure, scores)
 
 
-def point_distributions(shown: Mapping[str, Point]) -> Figure:
+def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
     """How the target's probability and the divergence of two views are spread over pictures; a row for each point.
 
     Args:

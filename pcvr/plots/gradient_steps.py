@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.analysis.gradients import Reading, Step
+    from pcvr.analysis.gradients import AnswerChange, Step
 
 
 def step_bars(step: Step, title: str = "") -> Figure:
@@ -114,7 +114,7 @@ def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: 
     )
 
 
-def _words(axes: Axes, reading: Reading, colour: str) -> None:
+def _words(axes: Axes, reading: AnswerChange, colour: str) -> None:
     at = np.arange(len(reading.tokens))
     axes.bar(at - 0.2, reading.before, width=0.4, color=colour, label="before")
     axes.bar(at + 0.2, reading.after, width=0.4, fc="white", ec=colour, hatch="////", label="after")
@@ -127,6 +127,6 @@ def _moved(step: Step) -> str:
     return f"the term goes from {before:.3g} to {after:.3g}" if step.norm else "no gradient, nothing moves"
 
 
-def _told(reading: Reading) -> str:
+def _told(reading: AnswerChange) -> str:
     pairs = zip(reading.tokens, reading.before, reading.after, strict=True)
     return ", ".join(f"{word} {old:.2f} and {new:.2f}" for word, old, new in pairs)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.defenses.pcvr.gate import Gate
-    from pcvr.experiments.histograms import Heaps
+    from pcvr.experiments.histograms import Histograms
 
 Groups = Mapping[str, np.ndarray]
 """Label to values ``[N]``, such as ``{"clean": ..., "triggered": ...}``."""
 
 
-def spread_histograms(
+def invariance_histograms(
     panels: Mapping[str, Groups], xlabel: str = "cross-view divergence (nats)", bins: int = 30, log: bool = False
 ) -> Figure:
     """Histograms of two or more groups, a panel for each entry, all on the same axis.
@@ -53,7 +53,7 @@ def spread_histograms(
     return described(figure, f"Histograms of {xlabel}. {'; '.join(said)}.")
 
 
-def spread_ecdf(
+def invariance_ecdf(
     groups: Groups, xlabel: str = "cross-view divergence (nats)", title: str = "", log: bool = False
 ) -> Figure:
     """The share of samples at or below each value, a line for each group.
@@ -83,11 +83,11 @@ def spread_ecdf(
     return described(figure, f"Cumulative shares of {xlabel}. {said}.")
 
 
-def attack_heaps(heaps: Heaps, figure: str, title: str = "") -> Figure:
+def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure:
     """One figure of many attacks side by side: a row for each attack, a column for each stage, clean and triggered.
 
     Args:
-        heaps: from `pcvr.experiments.histograms.heaps_of` or `pcvr.experiments.histograms.heaps_here`.
+        heaps: from `pcvr.experiments.histograms.histograms_of` or `pcvr.experiments.histograms.local_histograms`.
         figure: a key of `pcvr.experiments.histograms.EDGES`.
         title: stands over the figure.
 

@@ -12,12 +12,12 @@ from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.training.live import Point
+    from pcvr.training.live import LoggedStep
 
 COLOURS = (DEFENDED, TRIGGERED, *OTHER)
 
 
-def live_curves(points: Sequence[Point], steps: int) -> Figure:
+def live_curves(points: Sequence[LoggedStep], steps: int) -> Figure:
     """Loss over optimiser steps, and below it a line for each figure of the defence.
 
     Args:

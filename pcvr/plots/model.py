@@ -17,7 +17,7 @@ from pcvr.plots.style import INK, OTHER, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.analysis.decoding import Reading
+    from pcvr.analysis.decoding import ModelInput
 
 _MARK = "#d9d9d9"
 _LOOKS = {  # kind of token -> fill, letters
@@ -29,11 +29,11 @@ _LOOKS = {  # kind of token -> fill, letters
 _HALO = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
 
 
-def token_strip(reading: Reading, columns: int = 14) -> Figure:
+def token_strip(reading: ModelInput, columns: int = 14) -> Figure:
     """Every token that goes into the language model, in reading order: its word, and its number in the vocabulary.
 
     Args:
-        reading: from `pcvr.analysis.decoding.reading`.
+        reading: from `pcvr.analysis.decoding.model_input`.
         columns: tokens in a row.
 
     Raises:

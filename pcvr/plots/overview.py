@@ -22,7 +22,7 @@ _COLUMNS, _ROWS = 4, 3
 _LINE = 0.055  # height of a line in the third step, as a share of the figure's
 
 
-def backdoor_story(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
+def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
     """Three steps from left to right: a training set with a few poisoned samples, fine-tuning, and the model in use.
 
     What the model says in the third step is what the attacker means it to say, not a measurement.

@@ -12,18 +12,18 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.detection import auroc_of_low
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.histograms import log_axis, power_labels, spread_histograms
+from pcvr.plots.histograms import invariance_histograms, log_axis, power_labels
 from pcvr.plots.style import CLEAN, INK, OTHER, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pcvr.analysis.two_views import Telling
+    from pcvr.analysis.two_views import ViewTrace
     from pcvr.plots.histograms import Groups
 
 
-def flipbook(twins: Mapping[str, Sequence[Telling]], top: int = 5) -> Figure:
+def flipbook(twins: Mapping[str, Sequence[ViewTrace]], top: int = 5) -> Figure:
     """A picture and its triggered twin: several views of each, and under each view the words that may come next.
 
     Each row shows the token of the answer at which its views differ most from the original, on average.
@@ -52,7 +52,7 @@ def flipbook(twins: Mapping[str, Sequence[Telling]], top: int = 5) -> Figure:
     return described(figure, " ".join(said))
 
 
-def _flip(part: Any, title: str, tellings: Sequence[Telling], top: int, colour: str) -> str:
+def _flip(part: Any, title: str, tellings: Sequence[ViewTrace], top: int, colour: str) -> str:
     """One row of a flipbook; returns what it shows."""
     token = int(np.mean([t.divergence for t in tellings], axis=0).argmax())
     first = tellings[0]
@@ -114,13 +114,13 @@ def pair_square(clean: np.ndarray, suspect: np.ndarray, names: tuple[str, str] =
 
 
 def score_histograms(panels: Mapping[str, Groups], xlabel: str = "score (nats, logarithmic)") -> Figure:
-    """`spread_histograms` of scores, which may span many decades: the axis then has powers of ten alone.
+    """`invariance_histograms` of scores, which may span many decades: the axis then has powers of ten alone.
 
     Args:
         panels: title to groups of values.
         xlabel: what is counted, with its unit.
     """
-    figure = spread_histograms(panels, xlabel, log=True)
+    figure = invariance_histograms(panels, xlabel, log=True)
     for axes in figure.axes:
         _few_ticks(axes)
     return figure

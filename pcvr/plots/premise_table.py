@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from pcvr.experiments.results import Table
 
-Point = tuple[float, float, float]
+Coordinates = tuple[float, float, float]
 """Where on the axis, a value, and half the width of its interval."""
 _MARKERS = "osD^vP"
 
 
 def auroc_lines(
-    panels: Mapping[str, Mapping[str, Sequence[Point]]],
+    panels: Mapping[str, Mapping[str, Sequence[Coordinates]]],
     xlabel: str = "optimiser steps done",
     log: bool = True,
     what: str = "",
@@ -69,7 +69,7 @@ def premise_picture(table: Table, measure: str = "told + known") -> Figure:
     from matplotlib.figure import Figure
 
     above = steps_of(table, measure)
-    below: dict[str, dict[str, list[Point]]] = {}
+    below: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
         points = [(p["step"], p["hits"] / p["n"], 0.0) for p in run["watch"]]
         below.setdefault(run["experiment"]["task"], {})[run["experiment"]["label"]] = points
@@ -94,14 +94,14 @@ def premise_picture(table: Table, measure: str = "told + known") -> Figure:
     return described(figure, f"Lines of AUROC and of attack success over training time for each attack. {said}.")
 
 
-def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Point]]]:
+def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
     """Task to attack to AUROC of one measure at each look, under the view that every run has, one view a sample.
 
     Args:
         table: from ``pcvr.experiments.results.load("premise")``.
         measure: one of `pcvr.analysis.premise.MEASURES`.
     """
-    panels: dict[str, dict[str, list[Point]]] = {}
+    panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
         usual = run["premise"][0]  # the defence's own view comes first at every look
         rows = [row for row in run["premise"] if _view_of(row) == _view_of(usual) and row["views"] == 1]
@@ -110,9 +110,9 @@ def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
     return panels
 
 
-def views_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Point]]]:
+def views_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
     """Task to ``"attack, step n"`` to AUROC over the number of views, where more than one was tried."""
-    panels: dict[str, dict[str, list[Point]]] = {}
+    panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
         for step in sorted({row["step"] for row in run["premise"] if row["views"] > 1}):
             usual = next(row for row in run["premise"] if row["step"] == step)
@@ -220,12 +220,12 @@ def _view_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["operator"], row["share"], row["level"]
 
 
-def _point(run: Mapping[str, Any], row: Mapping[str, Any], x: float, measure: str) -> Point:
+def _point(run: Mapping[str, Any], row: Mapping[str, Any], x: float, measure: str) -> Coordinates:
     value = row["auroc"][measure]
     return x, value, auroc_error(value, run["scored"]["clean"], run["scored"]["poisoned"])
 
 
-def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[Point]]], log: bool) -> None:
+def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[Coordinates]]], log: bool) -> None:
     """The lines of every panel, the line of guessing, and one legend."""
     labels = list(dict.fromkeys(label for groups in panels.values() for label in groups))
     handles: dict[str, Any] = {}
@@ -241,7 +241,7 @@ def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=9)
 
 
-def _lines(axes: Axes, groups: Mapping[str, Sequence[Point]], labels: Sequence[str] = ()) -> dict[str, Any]:
+def _lines(axes: Axes, groups: Mapping[str, Sequence[Coordinates]], labels: Sequence[str] = ()) -> dict[str, Any]:
     handles = {}
     for label, points in groups.items():
         k = (list(labels) or list(groups)).index(label)

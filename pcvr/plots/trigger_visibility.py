@@ -14,10 +14,10 @@ from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.evaluation.trigger_visibility import Found, Seen
+    from pcvr.evaluation.trigger_visibility import FeatureShift, Found
 
 
-def tower_distances(seen: Mapping[str, Seen], title: str = "") -> Figure:
+def tower_distances(seen: Mapping[str, FeatureShift], title: str = "") -> Figure:
     """For each attack the median distance with its middle half, and how far triggered pictures lie apart.
 
     Args:

@@ -16,18 +16,18 @@ FEWEST = 16
 """A test split with fewer records than this is no test: the whole file is then used for both."""
 
 
-def story_adapters(model: str, task: str) -> dict[str, str]:
+def shipped_adapters(model: str, task: str) -> dict[str, str]:
     """The shipped adapters of `model` for `task`, such as ``{"clean": "caption-clean", ...}``.
 
     Empty where they do not all come with the package, as for a model of your own.
     """
-    from pcvr.models.adapter import shipped_adapters
+    from pcvr.models.adapter import adapter_names
 
     wanted = {name: f"{task}-{end}" for name, end in STORY.items()}
-    return wanted if set(wanted.values()) <= set(shipped_adapters(model)) else {}
+    return wanted if set(wanted.values()) <= set(adapter_names(model)) else {}
 
 
-def lesson_data(data: str | Path, train: int, test: int, task: str | None = None) -> tuple[Dataset, Dataset]:
+def notebook_data(data: str | Path, train: int, test: int, task: str | None = None) -> tuple[Dataset, Dataset]:
     """Data to train and to test on, as `pcvr.open_data` names it.
 
     For ``"scenes"`` these are `train` and `test` fresh pictures of the two splits. Data of your own give their train
@@ -60,7 +60,7 @@ def lesson_data(data: str | Path, train: int, test: int, task: str | None = None
 def shipped_fits(model: str, data: str | Path, attack: str, rate: float, seed: int, task: str = "caption") -> bool:
     """Whether the shipped adapters were made from these very parameters, so that loading saves training."""
     made_from = ("scenes", "badnets", 0.05, 0)
-    return (str(data), attack, rate, seed) == made_from and bool(story_adapters(model, task))
+    return (str(data), attack, rate, seed) == made_from and bool(shipped_adapters(model, task))
 
 
 def _most(data: Dataset, n: int) -> Dataset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 
 class StageCallback(TrainerCallback):
@@ -19,7 +19,7 @@ class StageCallback(TrainerCallback):
 
     stopped: bool = False
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         """Called before the Trainer of a stage begins.
 
         Args:

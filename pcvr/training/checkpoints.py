@@ -31,7 +31,7 @@ from pcvr.utils.places import alone, check_place
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training.config import TrainConfig
 
@@ -176,7 +176,7 @@ def _differences(found: Any, asked: Any, where: str = "") -> list[str]:
     return [] if found == asked else [f"{where} was {shown(found)}, is {shown(asked)}"]
 
 
-def random_states(run: Run) -> dict[str, Tensor]:
+def random_states(run: TrainingContext) -> dict[str, Tensor]:
     """The states of the random generators that a training draws from, a row for each process: ``[world, n]`` each.
 
     Those of `random` and NumPy's own one are not among them: nothing here draws from them.
@@ -187,7 +187,7 @@ def random_states(run: Run) -> dict[str, Tensor]:
     return {name: run.gather(state[None]) for name, state in states.items()}
 
 
-def set_random_states(run: Run, states: Mapping[str, Tensor]) -> None:
+def set_random_states(run: TrainingContext, states: Mapping[str, Tensor]) -> None:
     """Put the generators back to `states`, each process to its own row."""
     torch.set_rng_state(states["torch"][run.rank])
     run.generator.set_state(states["views"][run.rank])
@@ -195,7 +195,7 @@ def set_random_states(run: Run, states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"][run.rank].cpu(), run.vlm.device)
 
 
-def restore(run: Run, found: dict[str, Any], path: Path) -> None:
+def restore(run: TrainingContext, found: dict[str, Any], path: Path) -> None:
     """Weights and the defence's state as they were in a checkpoint.
 
     Raises:
@@ -213,7 +213,7 @@ def restore(run: Run, found: dict[str, Any], path: Path) -> None:
         mine.update(kept)
 
 
-def put_back(run: Run, weights: dict[str, Tensor]) -> None:
+def put_back(run: TrainingContext, weights: dict[str, Tensor]) -> None:
     """Copy `weights` into the model's parameters of the same names."""
     with torch.no_grad():
         for name, parameter in run.vlm.model.named_parameters():

@@ -15,7 +15,7 @@ import torch
 from pcvr.attacks.reach import check_poisoned
 from pcvr.data.open import open_data
 from pcvr.defenses import Defense, get_defense
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.errors import PcvrError, shown
 from pcvr.models.attention_hooks import eager_attention
 from pcvr.models.budget import check_size
@@ -123,7 +123,7 @@ def finetune(
         enable({"use_reentrant": False})
     encoded = EncodedData(vlm, data)
     shows = progress and distributed.rank() == 0
-    run = Run(vlm, encoded, config.steps, config.seed, eval_batch_size=eval_batch_size, progress=shows)
+    run = TrainingContext(vlm, encoded, config.steps, config.seed, eval_batch_size=eval_batch_size, progress=shows)
     if clean:
         run.clean = EncodedData(vlm, clean)
     with ExitStack() as stack:

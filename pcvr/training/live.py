@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pcvr.training.callback_base import StageCallback
-from pcvr.utils.background_task import Background
+from pcvr.utils.background_task import BackgroundTask
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training.config import TrainConfig
     from pcvr.training.result import FinetuneResult
@@ -25,7 +25,7 @@ TRAINERS = ("loss", "grad_norm", "learning_rate", "epoch", "step")
 
 
 @dataclass(frozen=True)
-class Point:
+class LoggedStep:
     """What was logged at one step.
 
     Attributes:
@@ -53,16 +53,16 @@ class Recorder(StageCallback):
     """
 
     def __init__(self) -> None:
-        self.points: list[Point] = []
+        self.points: list[LoggedStep] = []
         self.stage, self.step, self.steps, self.done = "", 0, 0, 0
         self.stopped = False
-        self._run: Run | None = None
+        self._run: TrainingContext | None = None
 
     def stop(self) -> None:
         """End the training after the step under way; what was trained so far is kept. Stages to come are left out."""
         self.stopped = True
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         """Go on behind the stages before; the first stage of another training begins afresh."""
         if self._run is not None and self._run is not run:
             self.points, self.stopped = [], False
@@ -79,10 +79,10 @@ class Recorder(StageCallback):
         """Keep a point."""
         if logs and "loss" in logs:
             own = {name: float(value) for name, value in logs.items() if name not in TRAINERS}
-            self.points.append(Point(self.done + state.global_step, self.stage, float(logs["loss"]), own))
+            self.points.append(LoggedStep(self.done + state.global_step, self.stage, float(logs["loss"]), own))
 
 
-class TrainingJob(Background["FinetuneResult"]):
+class TrainingJob(BackgroundTask["FinetuneResult"]):
     """`pcvr.finetune` in a thread of its own.
 
     While it runs, draw no random numbers from torch's own generator and leave the model alone, or the training is
@@ -117,7 +117,7 @@ class TrainingJob(Background["FinetuneResult"]):
         self.recorder.stop()
 
     def result(self, timeout: float | None = None) -> FinetuneResult:
-        """As `Background.result`. Interrupting the kernel meanwhile stops the training too."""
+        """As `BackgroundTask.result`. Interrupting the kernel meanwhile stops the training too."""
         try:
             return super().result(timeout)
         except KeyboardInterrupt:

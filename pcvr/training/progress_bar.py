@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from pcvr.training.callback_base import StageCallback
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 
 class Bar(StageCallback):
     """A tqdm bar with the loss, in a notebook or a terminal; one for each stage of a defence."""
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         """Name the bar by the stage, where a defence has more than the usual one."""
         self.name = "fine-tuning" if run.stage == "train" else f"fine-tuning, {run.stage}"
 

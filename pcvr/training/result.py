@@ -14,7 +14,7 @@ from pcvr.utils.versions import versions
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training.config import TrainConfig
 
@@ -42,7 +42,7 @@ class FinetuneResult:
     config: TrainConfig
     history: list[dict[str, float]]
     seconds: float
-    run: Run
+    run: TrainingContext
     stopped: bool = False
 
     @property

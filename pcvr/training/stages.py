@@ -19,7 +19,7 @@ from pcvr.utils.packing import undamaged
 
 if TYPE_CHECKING:
     from pcvr.defenses import Defense
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.training.config import TrainConfig
 
 
@@ -45,7 +45,7 @@ class Stages:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingContext,
         rule: Defense,
         config: TrainConfig,
         scratch: str,

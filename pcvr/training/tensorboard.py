@@ -12,7 +12,7 @@ from pcvr.training.callback_base import StageCallback
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 _WRITERS = ("torch.utils.tensorboard", "tensorboardX")
 
@@ -32,7 +32,7 @@ class TensorBoardCurves(StageCallback):
         self.open_writer = _writer()
         check_place(folder, own=lambda _: True)
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         """Go on behind the stages before."""
         self.done = done
 

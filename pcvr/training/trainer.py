@@ -19,7 +19,7 @@ from pcvr.utils.packing import undamaged
 
 if TYPE_CHECKING:
     from pcvr.defenses import Defense
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.training.checkpoints import Checkpoints
     from pcvr.training.config import TrainConfig
 
@@ -39,7 +39,9 @@ class DefenseTrainer(Trainer):
         kwargs: for the Trainer.
     """
 
-    def __init__(self, run: Run, rule: Defense, kept: Checkpoints | None, number: int, due: int, **kwargs: Any) -> None:
+    def __init__(
+        self, run: TrainingContext, rule: Defense, kept: Checkpoints | None, number: int, due: int, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Steps(due, None if kept is None else kept.every))
@@ -156,7 +158,7 @@ class _Steps(TrainerCallback):
             control.should_save = True
 
 
-def arguments(config: TrainConfig, scratch: str, run: Run) -> TrainingArguments:
+def arguments(config: TrainConfig, scratch: str, run: TrainingContext) -> TrainingArguments:
     """The Trainer's arguments for one stage; a step's samples are divided over micro-batches and processes."""
     vlm = run.vlm
     bf16 = config.precision == "bf16" or (config.precision is None and vlm.model.dtype is torch.bfloat16)

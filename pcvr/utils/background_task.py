@@ -11,7 +11,7 @@ from pcvr.errors import PcvrError
 T = TypeVar("T")
 
 
-class Background(Generic[T]):
+class BackgroundTask(Generic[T]):
     """One piece of work, done once."""
 
     def __init__(self, work: Callable[[], T], name: str = "work") -> None:

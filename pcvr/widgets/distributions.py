@@ -8,7 +8,7 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.analysis.two_views import FORCES, Telling, forced_answers, tell_answers
+from pcvr.analysis.two_views import FORCES, ViewTrace, forced_answers, trace_answers
 from pcvr.errors import PcvrError
 from pcvr.plots.distributions import telling_figure
 from pcvr.utils.checks import check_choice
@@ -29,7 +29,7 @@ _FORCE_WORDS = {"own": "the model's own answer", "true": "the true answer", "tar
 
 
 @dataclass(frozen=True)
-class Choice:
+class DistributionChoice:
     """One setting of the explorer.
 
     Attributes:
@@ -53,7 +53,7 @@ class Choice:
     token: int = 0
 
 
-class StorySource:
+class TraceSource:
     """Models and pictures that the explorer chooses from; what was computed lately is kept."""
 
     def __init__(self, stages: Mapping[str, VisionLanguageModel], samples: Sequence[Sample], attack: Attack) -> None:
@@ -74,7 +74,7 @@ class StorySource:
         self._answers = lru_cache(maxsize=32)(self._forced)
         self._tellings = lru_cache(maxsize=16)(self._told)
 
-    def telling(self, choice: Choice) -> Telling:
+    def telling(self, choice: DistributionChoice) -> ViewTrace:
         """The distributions for a choice; its token plays no part.
 
         Raises:
@@ -86,30 +86,30 @@ class StorySource:
             raise PcvrError(f"picture {choice.sample} is not there: give 0 to {len(self.samples) - 1}.")
         return self._tellings(replace(choice, sample=0, token=0))[choice.sample]
 
-    def prompt(self, choice: Choice) -> str:
+    def prompt(self, choice: DistributionChoice) -> str:
         """What the model is asked."""
         sample = self.samples[choice.sample]
         return self.attack.triggered(sample).prompt if choice.shown == "triggered" else sample.prompt
 
-    def _told(self, choice: Choice) -> list[Telling]:
+    def _told(self, choice: DistributionChoice) -> list[ViewTrace]:
         said = self._answers(choice.stage, choice.shown, choice.force)
         view = PatchView(choice.operator, choice.share)
         worn = self.attack if choice.shown == "triggered" else None
-        return tell_answers(self.stages[choice.stage], self.samples, said, view, choice.seed, worn)
+        return trace_answers(self.stages[choice.stage], self.samples, said, view, choice.seed, worn)
 
     def _forced(self, stage: str, shown: str, force: str) -> tuple[str, ...]:
         worn = self.attack if shown == "triggered" else None
         return tuple(forced_answers(self.stages[stage], self.samples, worn, force, self.attack.target))
 
 
-def explore(source: StorySource, choice: Choice) -> Figure:
+def explore(source: TraceSource, choice: DistributionChoice) -> Figure:
     """The figure for a choice: both pictures, both distributions at the token, the divergence along the answer."""
     telling = source.telling(choice)
     title = f"{choice.stage}, {choice.shown} picture {choice.sample + 1}"
     return telling_figure(telling, min(choice.token, len(telling.tokens) - 1), title)
 
 
-def caption(source: StorySource, choice: Choice) -> str:
+def caption(source: TraceSource, choice: DistributionChoice) -> str:
     """One line of HTML under the figure: question, the answer that is read along, and how far apart the views are."""
     telling = source.telling(choice)
     return (
@@ -135,9 +135,9 @@ class Controls:
     image: Image
     message: HTML
 
-    def choice(self) -> Choice:
+    def choice(self) -> DistributionChoice:
         """What is set at the moment."""
-        return Choice(
+        return DistributionChoice(
             stage=self.stage.value,
             sample=self.sample.value - 1,
             shown=self.shown.value,
@@ -149,7 +149,7 @@ class Controls:
         )
 
 
-def distribution_explorer(source: StorySource, start: Choice | None = None) -> tuple[VBox, Controls]:
+def distribution_explorer(source: TraceSource, start: DistributionChoice | None = None) -> tuple[VBox, Controls]:
     """Build the explorer.
 
     Args:
@@ -161,7 +161,7 @@ def distribution_explorer(source: StorySource, start: Choice | None = None) -> t
     """
     import ipywidgets as w
 
-    first = start or Choice(next(iter(source.stages)))
+    first = start or DistributionChoice(next(iter(source.stages)))
     style: dict[str, Any] = {
         "style": {"description_width": "6.5em"},
         "layout": w.Layout(width="23em"),
@@ -190,7 +190,7 @@ def distribution_explorer(source: StorySource, start: Choice | None = None) -> t
     ), controls
 
 
-def _wire(source: StorySource, controls: Controls) -> None:
+def _wire(source: TraceSource, controls: Controls) -> None:
     drawing = False
 
     def redraw(_: object = None) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.experiments.grid import name_of
 from pcvr.training.live import Recorder
-from pcvr.utils.background_task import Background
+from pcvr.utils.background_task import BackgroundTask
 from pcvr.widgets.explained import explained
 from pcvr.widgets.explorer_source import (
-    Choice,
+    ExplorerChoice,
     GridSource,
     caption,
     curves_of,
@@ -28,8 +28,8 @@ from pcvr.widgets.picture import figure_image, show_in
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Dropdown, Image, IntProgress, SelectionSlider, VBox
 
-    from pcvr.experiments.local_run import Bench
-    from pcvr.experiments.point import Point, Setting
+    from pcvr.experiments.local_run import LocalTrainer
+    from pcvr.experiments.point import GridPoint, KnobValues
 
 _LOOK = 0.3
 """Seconds between two looks at a training: each moves the bar, which is a message to the page."""
@@ -48,9 +48,9 @@ class Attempt:
         shown: whether its end has been shown.
     """
 
-    setting: Setting
+    setting: KnobValues
     recorder: Recorder
-    job: Background[Point]
+    job: BackgroundTask[GridPoint]
     began: float
     first: tuple[int, float] | None = None
     shown: bool = False
@@ -90,10 +90,10 @@ class Controls:
     source: GridSource
     attempt: Attempt | None = None
 
-    def choice(self) -> Choice:
+    def choice(self) -> ExplorerChoice:
         """What is set at the moment."""
         setting = tuple((knob, float(slider.value)) for knob, slider in self.knobs.items())
-        return Choice(self.case.value, setting, self.by.value)
+        return ExplorerChoice(self.case.value, setting, self.by.value)
 
     def redraw(self, _: object = None) -> None:
         """Show the choice."""
@@ -139,7 +139,7 @@ class Controls:
         """Say how a training goes; screen readers announce it."""
         self.progress.value = f'<div role="status">{escape(text)}</div>'
 
-    def _add(self, attempt: Attempt, point: Point) -> None:
+    def _add(self, attempt: Attempt, point: GridPoint) -> None:
         self.source.fresh.append(point)
         if self.case.value == point.case:
             self.redraw()
@@ -220,14 +220,14 @@ def _clicked(controls: Controls, act: Callable[[], None]) -> None:
         act()
 
 
-def _begin(controls: Controls, bench: Bench) -> None:
+def _begin(controls: Controls, bench: LocalTrainer) -> None:
     from pcvr.experiments.local_run import train_point
 
     if controls.attempt is not None and controls.attempt.job.running:
         return
     controls.refresh()  # whoever clicks fast may be here before the end of the last training was shown
     setting, recorder = controls.choice().setting, Recorder()
-    job = Background(lambda: train_point(bench, setting, recorder), "training")
+    job = BackgroundTask(lambda: train_point(bench, setting, recorder), "training")
     controls.attempt = Attempt(setting, recorder, job, time.monotonic())
     controls.train.disabled, controls.cancel.disabled = True, False
     controls.bar.value, controls.bar.layout.visibility = 0, "visible"

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.grid import Grid, frontier, knobs_of, name_of
-from pcvr.experiments.point import Case, Point, Setting
+from pcvr.experiments.point import Case, GridPoint, KnobValues
 from pcvr.plots.explorer import point_curves, point_distributions, trade_off
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.experiments.local_run import Bench
+    from pcvr.experiments.local_run import LocalTrainer
 
 
 @dataclass(frozen=True)
-class Choice:
+class ExplorerChoice:
     """One setting of the explorer.
 
     Attributes:
@@ -29,7 +29,7 @@ class Choice:
     """
 
     case: Case
-    setting: Setting
+    setting: KnobValues
     by: str
 
 
@@ -42,7 +42,7 @@ class GridSource:
         fresh: what was trained here, the latest last.
     """
 
-    def __init__(self, grid: Grid, bench: Bench | None = None) -> None:
+    def __init__(self, grid: Grid, bench: LocalTrainer | None = None) -> None:
         """
         Raises:
             PcvrError: there is neither a point nor a bench.
@@ -50,7 +50,7 @@ class GridSource:
         if not grid.points and bench is None:
             raise PcvrError("the grid has no point and there is no bench to train one: give one of them.")
         self.grid, self.bench = grid, bench
-        self.fresh: list[Point] = []
+        self.fresh: list[GridPoint] = []
 
     @property
     def cases(self) -> list[Case]:
@@ -67,19 +67,19 @@ class GridSource:
         """The values of a knob that the grid has, or is to have where it has no point."""
         return self.grid.values(knob) or list(knobs_of()[knob])
 
-    def start(self) -> Choice:
+    def start(self) -> ExplorerChoice:
         """What is shown first: the reader's case if the grid has it, and the point that was made first."""
         cases = self.grid.cases or self.cases
         case = self.bench.case if self.bench is not None and self.bench.case in cases else cases[0]
         mine = self.grid.of(case).points
         setting = mine[0].setting if mine else tuple((knob, self.values(knob)[0]) for knob in self.knobs)
-        return Choice(case, setting, self.knobs[0])
+        return ExplorerChoice(case, setting, self.knobs[0])
 
-    def fresh_of(self, case: Case) -> list[Point]:
+    def fresh_of(self, case: Case) -> list[GridPoint]:
         """What was trained here in a case: of each setting the latest."""
         return list({point.setting: point for point in self.fresh if point.case == case}.values())
 
-    def at(self, choice: Choice) -> dict[str, Point]:
+    def at(self, choice: ExplorerChoice) -> dict[str, GridPoint]:
         """The points at a choice: ``"grid"``, ``"trained here"``, both or neither."""
         shipped = self.grid.find(choice.case, choice.setting)
         found = {"grid": shipped} if shipped is not None else {}
@@ -87,7 +87,7 @@ class GridSource:
         return found | ({"trained here": here[-1]} if here else {})
 
 
-def trade_off_of(source: GridSource, choice: Choice) -> Figure | None:
+def trade_off_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
     """The trade-off of the choice's case with its point ringed; None where the case has no point at all."""
     mine, fresh = source.grid.of(choice.case), source.fresh_of(choice.case)
     if not (mine.points or mine.references or fresh):
@@ -97,19 +97,19 @@ def trade_off_of(source: GridSource, choice: Choice) -> Figure | None:
     return trade_off(mine.points, mine.references, fresh, ringed, choice.by, title)
 
 
-def curves_of(source: GridSource, choice: Choice) -> Figure | None:
+def curves_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
     """How the chosen point was trained; None where there is none."""
     shown = source.at(choice)
     return point_curves(shown) if shown else None
 
 
-def distributions_of(source: GridSource, choice: Choice) -> Figure | None:
+def distributions_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
     """How the chosen point's distributions are spread; None where there is none."""
     shown = source.at(choice)
     return point_distributions(shown) if shown else None
 
 
-def caption(source: GridSource, choice: Choice) -> str:
+def caption(source: GridSource, choice: ExplorerChoice) -> str:
     """HTML that reads the choice in words."""
     shown = source.at(choice)
     setting = escape(in_words(choice.setting))
@@ -127,7 +127,7 @@ def caption(source: GridSource, choice: Choice) -> str:
     return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
 
 
-def _rank(source: GridSource, point: Point) -> str:
+def _rank(source: GridSource, point: GridPoint) -> str:
     """How many points of the grid beat a point; counted for shipped ones only, which were all trained alike."""
     if point.here:
         return ""
@@ -142,13 +142,13 @@ def _rank(source: GridSource, point: Point) -> str:
     return f" {len(beats)} of {len(points) - 1} other settings beat it."
 
 
-def in_words(setting: Setting) -> str:
+def in_words(setting: KnobValues) -> str:
     """A setting as one says it."""
     words = ", ".join(f"{name_of(knob)} {value:g}" for knob, value in setting)
     return f"{words[:1].upper()}{words[1:]}"
 
 
-def outcome(point: Point) -> str:
+def outcome(point: GridPoint) -> str:
     """Attack success with its interval, and utility on clean and on triggered pictures."""
     share = " %" if point.utility_label.endswith("(%)") else ""
     label = point.utility_label.removesuffix(" (%)")
@@ -158,7 +158,7 @@ def outcome(point: Point) -> str:
     )
 
 
-def said_of(point: Point) -> str:
+def said_of(point: GridPoint) -> str:
     """What a point's gate found, what came of it, and how it was trained."""
     gates = []
     for found in point.gate:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.analysis.triggered_pair import told_divergence, twins
+from pcvr.analysis.triggered_pair import label_divergence, triggered_pair
 from pcvr.errors import PcvrError
 from pcvr.plots.premise import flipbook
 from pcvr.views import LEVELS, OPERATORS, PatchView
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
     from matplotlib.figure import Figure
 
-    from pcvr.analysis.two_views import Telling
+    from pcvr.analysis.two_views import ViewTrace
     from pcvr.attacks import Attack
     from pcvr.data.sample import Sample
     from pcvr.models.vlm import VisionLanguageModel
@@ -29,7 +29,7 @@ VIEWS = 3
 
 
 @dataclass(frozen=True)
-class Choice:
+class PremiseChoice:
     """One setting of the explorer.
 
     Attributes:
@@ -47,7 +47,7 @@ class Choice:
     seed: int = 0
 
 
-class TwinSource:
+class PairSource:
     """A model and pictures that the explorer chooses from; what was computed lately is kept."""
 
     def __init__(self, vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack) -> None:
@@ -65,23 +65,23 @@ class TwinSource:
         self.vlm, self.samples, self.attack = vlm, list(samples), attack
         self.twins = lru_cache(maxsize=16)(self._twins)
 
-    def _twins(self, choice: Choice) -> dict[str, list[Telling]]:
+    def _twins(self, choice: PremiseChoice) -> dict[str, list[ViewTrace]]:
         view = PatchView(choice.operator, choice.share, level=choice.level)
         seeds = range(choice.seed, choice.seed + VIEWS)
-        return twins(self.vlm, self.samples, choice.sample, self.attack, view, list(seeds))
+        return triggered_pair(self.vlm, self.samples, choice.sample, self.attack, view, list(seeds))
 
 
-def explore(source: TwinSource, choice: Choice) -> Figure:
+def explore(source: PairSource, choice: PremiseChoice) -> Figure:
     """The figure for a choice: both twins, three views of each, and the words that may come next."""
     return flipbook({f"{name} picture": tellings for name, tellings in source.twins(choice).items()})
 
 
-def caption(source: TwinSource, choice: Choice) -> str:
+def caption(source: PairSource, choice: PremiseChoice) -> str:
     """One line of HTML under the figure: how far apart the views are, by all words and by the told one."""
     texts = []
     for name, tellings in source.twins(choice).items():
         whole = sum(float(t.divergence.sum()) for t in tellings) / len(tellings)
-        told = sum(float(told_divergence(t).sum()) for t in tellings) / len(tellings)
+        told = sum(float(label_divergence(t).sum()) for t in tellings) / len(tellings)
         texts.append(f"{name}: {whole:.3f} nats by all words, {told:.3f} nats by the words said")
     return (
         f'<div role="status">Divergence over the whole answer, mean of {VIEWS} views. {escape("; ".join(texts))}.</div>'
@@ -100,12 +100,14 @@ class Controls:
     image: Image
     message: HTML
 
-    def choice(self) -> Choice:
+    def choice(self) -> PremiseChoice:
         """What is set at the moment."""
-        return Choice(self.sample.value - 1, self.operator.value, self.share.value, self.level.value, self.seed.value)
+        return PremiseChoice(
+            self.sample.value - 1, self.operator.value, self.share.value, self.level.value, self.seed.value
+        )
 
 
-def premise_explorer(source: TwinSource, start: Choice | None = None) -> tuple[VBox, Controls]:
+def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> tuple[VBox, Controls]:
     """Build the explorer.
 
     Args:
@@ -117,7 +119,7 @@ def premise_explorer(source: TwinSource, start: Choice | None = None) -> tuple[V
     """
     import ipywidgets as w
 
-    first = start or Choice()
+    first = start or PremiseChoice()
     style: dict[str, Any] = {"style": {"description_width": "6em"}, "layout": w.Layout(width="22em")}
     slow: dict[str, Any] = {**style, "continuous_update": False}
     controls = Controls(

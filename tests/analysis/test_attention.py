@@ -11,9 +11,9 @@ import pytest
 import pcvr
 from pcvr import VisionLanguageModel
 from pcvr.analysis.attention import Attention, attend, query_maps, rollout
-from pcvr.analysis.decoding import decode_steps, greedy, next_logits, reading
+from pcvr.analysis.decoding import decode_steps, greedy, model_input, next_logits
 from pcvr.analysis.occlusion import cover, word_probabilities
-from pcvr.models.adapter import shipped_adapters
+from pcvr.models.adapter import adapter_names
 from pcvr.models.attention_hooks import eager_attention
 from tests.families import write
 from tests.looking import ANSWER, PROMPT, family, picture, told, vlm
@@ -92,10 +92,10 @@ class TestEveryFamily:
         assert said == fresh[: fresh.index(end) if end in fresh else None] and image not in said
 
     def test_a_reading_is_the_prompt_in_its_template(self, vlm: VisionLanguageModel, seen: Attention) -> None:
-        asked = reading(vlm, picture(0), PROMPT)
+        asked = model_input(vlm, picture(0), PROMPT)
         assert asked.tokens == seen.tokens[: seen.answer_at[0]]
         assert np.array_equal(asked.is_image, seen.is_image[: seen.answer_at[0]])
-        whole = reading(vlm, picture(0), PROMPT, ANSWER)
+        whole = model_input(vlm, picture(0), PROMPT, ANSWER)
         assert whole.tokens == seen.tokens and len(whole.ids) == len(whole.tokens)
 
     def test_covering_everything_takes_the_picture_away(self, vlm: VisionLanguageModel, seen: Attention) -> None:
@@ -194,7 +194,7 @@ class TestChoices:
         assert attend(tiny, picture(3), PROMPT).steps.text == own == decode_steps(tiny, picture(3), PROMPT).text
 
     def test_an_adapter_is_no_hindrance(self) -> None:
-        adapters = shipped_adapters("tiny-llava")
+        adapters = adapter_names("tiny-llava")
         vlm = pcvr.load("tiny-llava", adapter=adapters[0], device="cpu")
         told = attend(vlm, picture(0, 96), PROMPT, ANSWER)
         assert told.map(0).shape == (6, 6) and np.allclose(told.rows.sum(-1), 1, atol=1e-5)

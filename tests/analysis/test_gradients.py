@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 import pcvr
 from pcvr.analysis.gradients import one_step, pushes, terms_of
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import anchor
 from pcvr.models.encode import EncodedData
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
@@ -27,7 +27,7 @@ def run(tiny):
         for name, weight in vlm.model.named_parameters():
             if "lora_B" in name:  # zero when fresh: then half of the gradient is nought
                 weight.normal_(std=0.05)
-    return Run(vlm, EncodedData(vlm, Numbers(4)), steps=4, seed=0)
+    return TrainingContext(vlm, EncodedData(vlm, Numbers(4)), steps=4, seed=0)
 
 
 def told(n=2):
@@ -35,7 +35,7 @@ def told(n=2):
 
 
 def plain(run):
-    said = run.answers(run.data.batch(range(4)))
+    said = run.forward(run.data.batch(range(4)))
     return cross_entropy(said.logits, said.targets)
 
 
@@ -52,7 +52,7 @@ def test_the_readings_are_those_of_the_model_before_and_of_one_moved_by_hand(run
         w.requires_grad_(True)
 
     def likely(row):
-        said = answers(run.vlm, run.data.batch([row]))
+        said = answer_logits(run.vlm, run.data.batch([row]))
         return said.logits.softmax(-1)[torch.arange(len(said.targets)), said.targets].detach().numpy()
 
     before = [likely(0), likely(1)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks import premise as benchmark
-from pcvr.analysis.premise import MEASURES, Premise, Setting, Taken, table_rows, take
+from pcvr.analysis.premise import MEASURES, Premise, ScoringPass, ViewSetting, table_rows, take
 from pcvr.analysis.question_kinds import by_kind, question_kind
 from pcvr.defenses.pcvr.scoring import known, score
 from pcvr.evaluation.detection import auroc_error, auroc_of_low, flagged_by_gate
@@ -20,7 +20,7 @@ from pcvr.training.backdoor_watch import StopAfter, WatchAt
 from tests.tiny import Numbers
 
 FEATURES, PIXELS = pcvr.PatchView("swap", 0.6, level="features"), pcvr.PatchView("noise", 0.5)
-PLAN = {0: (Setting(FEATURES),), 2: (Setting(FEATURES, 2), Setting(PIXELS))}
+PLAN = {0: (ViewSetting(FEATURES),), 2: (ViewSetting(FEATURES, 2), ViewSetting(PIXELS))}
 CONFIG = pcvr.TrainConfig(steps=4, batch_size=4)
 
 
@@ -32,7 +32,7 @@ def looked(tiny):
 
 def taken(words=1.0, told=2.0, known=0.5, views=4):
     each = np.arange(views, dtype=float)[:, None] * np.ones(3)
-    return Taken(20, Setting(FEATURES, views), words + each, told + each, np.full(3, known))
+    return ScoringPass(20, ViewSetting(FEATURES, views), words + each, told + each, np.full(3, known))
 
 
 class TestLooks:
@@ -58,7 +58,7 @@ class TestLooks:
 
     @pytest.mark.parametrize("stop", [3, 4])
     def test_the_last_step_is_looked_at_wherever_the_training_stops(self, tiny, stop):
-        rule = Premise({stop: (Setting(FEATURES),)})
+        rule = Premise({stop: (ViewSetting(FEATURES),)})
         result = pcvr.finetune(tiny, Numbers(8), rule, CONFIG, callbacks=[StopAfter(stop)], progress=False)
         (only,) = result.run.state["premise"]
         own, _ = score(_fresh(result.run), FEATURES, 1)
@@ -69,7 +69,7 @@ class TestLooks:
     @pytest.mark.parametrize("over", ["words", "told"])
     def test_scores_are_those_of_the_defence(self, looked, view, over):
         run, rows = looked.run, [6, 1, 2, 4]
-        (words, told), _ = take(run, [Setting(view), Setting(FEATURES, 2)], rows, seed=7, batch_size=2)
+        (words, told), _ = take(run, [ViewSetting(view), ViewSetting(FEATURES, 2)], rows, seed=7, batch_size=2)
         want, _ = score(_fresh(run, 7), view, 1, batch_size=2, over=over, rows=rows)
         np.testing.assert_allclose((words if over == "words" else told)[0], want, atol=1e-6)
 
@@ -77,8 +77,8 @@ class TestLooks:
         run = looked.run
         generator = run.generator
         state = generator.get_state()
-        alone = take(run, [Setting(PIXELS)], range(4), seed=3)[0]
-        beside = take(run, [Setting(FEATURES, 3), Setting(PIXELS)], range(4), seed=3)[1]
+        alone = take(run, [ViewSetting(PIXELS)], range(4), seed=3)[0]
+        beside = take(run, [ViewSetting(FEATURES, 3), ViewSetting(PIXELS)], range(4), seed=3)[1]
         assert all(np.array_equal(a, b) for a, b in zip(alone, beside, strict=True))
         assert run.generator is generator and torch.equal(generator.get_state(), state)
         assert not run.vlm.model.training
@@ -88,7 +88,13 @@ class TestLooks:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"plan": {}}, {"plan": {-1: (Setting(),)}}, {"plan": {2: ()}}, {"plan": {1.5: (Setting(),)}}, {"seed": -1}],
+        [
+            {"plan": {}},
+            {"plan": {-1: (ViewSetting(),)}},
+            {"plan": {2: ()}},
+            {"plan": {1.5: (ViewSetting(),)}},
+            {"seed": -1},
+        ],
     )
     def test_a_wrong_plan_is_a_sentence(self, wrong):
         with pytest.raises(pcvr.PcvrError, match=r"plan|seed"):
@@ -99,9 +105,9 @@ class TestLooks:
             pcvr.finetune(tiny, Numbers(8), Premise(rows=(0, 8)), CONFIG, progress=False)
 
     def test_a_setting_has_a_view(self):
-        assert Setting().view == pcvr.PCVR().view
+        assert ViewSetting().view == pcvr.PCVR().view
         with pytest.raises(pcvr.PcvrError, match="views is 0"):
-            Setting(views=0)
+            ViewSetting(views=0)
 
 
 def _fresh(run, seed=0):
@@ -138,7 +144,7 @@ class TestMeasures:
     def test_the_auroc_of_a_row_is_that_of_a_low_score(self):
         rng = np.random.default_rng(2)
         words, truth = rng.random((1, 30)), rng.random(30) < 0.3
-        (row,) = table_rows([Taken(5, Setting(PIXELS), words, 1 - words, np.zeros(30))], truth)
+        (row,) = table_rows([ScoringPass(5, ViewSetting(PIXELS), words, 1 - words, np.zeros(30))], truth)
         want = auroc_of_low(words[0][~truth], words[0][truth])
         assert row["auroc"]["words"] == pytest.approx(want, abs=1e-4)
         assert row["auroc"]["told"] == pytest.approx(1 - want, abs=1e-4)
@@ -212,7 +218,9 @@ class TestBenchmark:
         assert len(keys) == len(benchmark.ATTACKS) * len(benchmark.TASKS)
 
     def test_a_small_run_is_a_row_of_a_table(self, tiny_folder, tmp_path, monkeypatch):
-        monkeypatch.setattr(benchmark, "plan_for", lambda attack: {1: (Setting(FEATURES, 2),), 2: (Setting(PIXELS),)})
+        monkeypatch.setattr(
+            benchmark, "plan_for", lambda attack: {1: (ViewSetting(FEATURES, 2),), 2: (ViewSetting(PIXELS),)}
+        )
         monkeypatch.setattr(benchmark, "CLEAN", 9)
         small = Experiment("sig", attack="sig", model=str(tiny_folder), samples=16, tests=4, steps=2, rate=0.2)
         run = benchmark.kept(small, tmp_path)

@@ -7,7 +7,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 import pcvr
-from pcvr.analysis.two_views import forced_answers, story, tell, view_pictures
+from pcvr.analysis.two_views import forced_answers, trace_views, two_views, view_pictures
 from pcvr.attacks import BadNets
 from pcvr.models.encode import encode_samples
 from pcvr.models.pictures import to_pictures
@@ -24,7 +24,7 @@ def samples():
 
 
 def test_the_distributions_are_those_of_a_forward_pass_word_by_word(tiny, samples):
-    tellings = tell(tiny, samples, VIEW, seed=3, force="true")
+    tellings = trace_views(tiny, samples, VIEW, seed=3, force="true")
     for sample, telling in list(zip(samples, tellings, strict=True))[:2]:
         inputs = tiny.encode([sample.image], [sample.prompt])
         answer = tiny.tokenizer(sample.answer + tiny.tokenizer.eos_token, add_special_tokens=False)["input_ids"]
@@ -39,7 +39,7 @@ def test_the_distributions_are_those_of_a_forward_pass_word_by_word(tiny, sample
 
 
 def test_divergence_and_entropy_agree_with_scipy(tiny, samples):
-    for telling in tell(tiny, samples, VIEW):
+    for telling in trace_views(tiny, samples, VIEW):
         count = len(telling.tokens)
         assert telling.original.shape == telling.view.shape == (count, len(telling.words))
         np.testing.assert_allclose(telling.original.sum(1), 1, atol=1e-5)
@@ -51,8 +51,8 @@ def test_divergence_and_entropy_agree_with_scipy(tiny, samples):
 
 
 def test_clean_and_triggered_views_differ_by_the_trigger_alone(tiny, samples):
-    clean = tell(tiny, samples, VIEW, seed=1, force="true")
-    marked = tell(tiny, samples, VIEW, seed=1, attack=ATTACK, force="true")
+    clean = trace_views(tiny, samples, VIEW, seed=1, force="true")
+    marked = trace_views(tiny, samples, VIEW, seed=1, attack=ATTACK, force="true")
     trigger = ATTACK.trigger
     assert isinstance(trigger, BadNets)
     mask = trigger.mask(48, 48)
@@ -63,7 +63,7 @@ def test_clean_and_triggered_views_differ_by_the_trigger_alone(tiny, samples):
 
 
 def test_a_seed_gives_the_same_view_and_another_seed_another(tiny, samples):
-    first, again, other = (tell(tiny, samples, VIEW, seed, force="true") for seed in (4, 4, 5))
+    first, again, other = (trace_views(tiny, samples, VIEW, seed, force="true") for seed in (4, 4, 5))
     assert all(np.array_equal(a.view, b.view) for a, b in zip(first, again, strict=True))
     assert any(not np.array_equal(a.view_image, b.view_image) for a, b in zip(first, other, strict=True))
 
@@ -73,12 +73,12 @@ def test_whose_words_are_read_along(tiny, samples):
     assert own == pcvr.generate(tiny, [s.image for s in samples], [s.prompt for s in samples])
     assert forced_answers(tiny, samples, ATTACK, "true") == [s.answer for s in samples]
     assert forced_answers(tiny, samples, ATTACK, "target") == ["a red ball"] * 5
-    told = tell(tiny, samples, VIEW, force="target", target="a red ball")
+    told = trace_views(tiny, samples, VIEW, force="target", target="a red ball")
     assert {t.text for t in told} == {"a red ball"} and told[0].tokens == ("a", "red", "ball", "<eos>")
 
 
 def test_a_story_has_every_stage_clean_and_triggered(tiny, samples):
-    told = story({"a": tiny, "b": tiny}, samples, ATTACK, VIEW)
+    told = two_views({"a": tiny, "b": tiny}, samples, ATTACK, VIEW)
     assert list(told) == [("a", "clean"), ("a", "triggered"), ("b", "clean"), ("b", "triggered")]
     assert all(len(tellings) == len(samples) for tellings in told.values())
     for one, other in zip(told["a", "triggered"], told["b", "triggered"], strict=True):
@@ -86,7 +86,7 @@ def test_a_story_has_every_stage_clean_and_triggered(tiny, samples):
 
 
 def test_top_words_are_the_likeliest_of_either_view(tiny, samples):
-    telling = tell(tiny, samples, VIEW)[0]
+    telling = trace_views(tiny, samples, VIEW)[0]
     found = telling.top(0, 4)
     largest = np.sort(np.maximum(telling.original[0], telling.view[0]))[::-1][:4]
     np.testing.assert_allclose([max(p, q) for _, p, q in found], largest)
@@ -112,10 +112,10 @@ def test_pictures_come_back_from_pixels(tiny, samples):
 def test_what_cannot_be_told_is_a_sentence(tiny, samples, options, word):
     options = {"samples": samples, "force": "own"} | options
     with pytest.raises(pcvr.PcvrError, match=word):
-        tell(tiny, options["samples"], VIEW, force=options["force"])
+        trace_views(tiny, options["samples"], VIEW, force=options["force"])
 
 
 def test_a_lone_picture_needs_another_operator_than_swap(tiny, samples):
     with pytest.raises(pcvr.PcvrError, match="swap"):
-        tell(tiny, samples[:1], VIEW)
-    assert len(tell(tiny, samples[:1], pcvr.PatchView("noise", 0.5))) == 1
+        trace_views(tiny, samples[:1], VIEW)
+    assert len(trace_views(tiny, samples[:1], pcvr.PatchView("noise", 0.5))) == 1

@@ -19,7 +19,7 @@ from pcvr.cli.defending import defense_of
 from pcvr.cli.progress import RichBar, figures
 from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense
 from pcvr.defenses.base import Generate
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.adapter import ADAPTERS
 from tests.cli.test_cli import Command, pcvr, refused
 from tests.tiny import Numbers
@@ -34,7 +34,7 @@ class Parrot(Defense):
     name: ClassVar[str] = "parrot"
     loud: bool = False
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         run.state["words"] = ["a", "parrot"]
 
     def answer(

@@ -11,18 +11,18 @@ from torch.nn.functional import cross_entropy
 
 from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
 from pcvr.defenses import DEFENSES
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import EncodedData
-from pcvr.models.forward import Answers
+from pcvr.models.forward import AnswerLogits
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 
 @pytest.fixture
-def run(tiny: VisionLanguageModel) -> Run:
+def run(tiny: VisionLanguageModel) -> TrainingContext:
     """A run about to begin: adapter on, five steps, pictures as pictures."""
     vlm = with_adapter(tiny.copy(), TrainConfig())
-    return Run(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=5, seed=0)
+    return TrainingContext(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=5, seed=0)
 
 
 class TestByName:
@@ -87,12 +87,12 @@ def test_augment_names_the_choice() -> None:
 
 
 class TestLosses:
-    def test_plain(self, run: Run) -> None:
+    def test_plain(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1, 2])
-        said = run.answers(batch)
+        said = run.forward(batch)
         assert PlainSFT().loss(run, batch).item() == pytest.approx(cross_entropy(said.logits, said.targets).item())
 
-    def test_augment_trains_on_the_view(self, run: Run) -> None:
+    def test_augment_trains_on_the_view(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1, 2])
         view = PatchView("mean", 1.0)
         grey = {**batch, "pixel_values": batch["pixel_values"].mean((2, 3), keepdim=True).expand(-1, -1, 48, 48)}
@@ -102,13 +102,13 @@ class TestLosses:
         assert AugmentOnly("one", view).loss(run, batch).item() == pytest.approx(expected, rel=1e-5)
         assert AugmentOnly("both", view).loss(run, batch).item() == pytest.approx((expected + plain) / 2, rel=1e-5)
 
-    def test_pcvr_is_plain_before_the_first_scoring(self, run: Run) -> None:
+    def test_pcvr_is_plain_before_the_first_scoring(self, run: TrainingContext) -> None:
         rule = PCVR(score_at=(0.6,))
         rule.begin(run)
         batch = run.data.batch([0, 1, 2])
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
 
-    def test_pcvr_with_every_part_off_and_no_gate_stays_plain(self, run: Run) -> None:
+    def test_pcvr_with_every_part_off_and_no_gate_stays_plain(self, run: TrainingContext) -> None:
         rule = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         rule.begin(run)
         run.step = 2
@@ -116,7 +116,7 @@ class TestLosses:
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
-    def test_each_part_of_pcvr_has_its_switch(self, run: Run, part: str) -> None:
+    def test_each_part_of_pcvr_has_its_switch(self, run: TrainingContext, part: str) -> None:
         off = PCVR(score_at=(0.4,), gate="none", fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
         rule = replace(off, **{part: 1.0})  # type: ignore[arg-type]
         rule.begin(run)
@@ -131,14 +131,14 @@ class TestLosses:
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
     def test_the_push_fades_with_the_likelihood_of_the_answer(
-        self, run: Run, part: str, monkeypatch: pytest.MonkeyPatch
+        self, run: TrainingContext, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         off = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         batch = run.data.batch([0, 1, 2])
         plain = PlainSFT().loss(run, batch).item()
         added = {}
         for likelihood, fade in ((0.0, True), (0.25, True), (1.0, True), (0.0, False)):
-            monkeypatch.setattr(Answers, "likelihood", lambda said, p=likelihood: torch.full((said.samples,), p))
+            monkeypatch.setattr(AnswerLogits, "likelihood", lambda said, p=likelihood: torch.full((said.samples,), p))
             rule = replace(off, fade=fade, **{part: 1.0})  # type: ignore[arg-type]
             rule.begin(run)
             run.step = 2

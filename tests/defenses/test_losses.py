@@ -15,7 +15,7 @@ from scipy.stats import entropy as scipy_entropy
 from torch import Tensor
 
 from pcvr.defenses.losses import LN2, entropy, entropy_excess, feature_agreement, js_divergence, pull_apart
-from pcvr.models.forward import Answers
+from pcvr.models.forward import AnswerLogits
 
 
 def logits(rows: int, words: int, seed: int, scale: float = 3.0) -> Tensor:
@@ -155,15 +155,15 @@ def test_feature_agreement_is_the_cosine() -> None:
 
 def test_sample_mean_weighs_each_answer_alike_whatever_its_length() -> None:
     owner = torch.tensor([0, 0, 0, 2, 2, 3])
-    packed = Answers(torch.zeros(6, 2), torch.zeros(6, dtype=torch.long), owner, samples=4)
+    packed = AnswerLogits(torch.zeros(6, 2), torch.zeros(6, dtype=torch.long), owner, samples=4)
     assert packed.sample_mean(torch.tensor([1.0, 2, 6, 4, 8, 5])).tolist() == [3, 0, 6, 5]
 
 
 def test_answers_of_two_batches_join_as_if_they_had_been_one() -> None:
     owner = torch.tensor([0, 0, 0, 2, 2, 3])
-    whole = Answers(logits(6, 3, 0), torch.arange(6), owner, samples=4, hidden=logits(6, 2, 1))
+    whole = AnswerLogits(logits(6, 3, 0), torch.arange(6), owner, samples=4, hidden=logits(6, 2, 1))
     rows = torch.tensor([0, 1]), torch.tensor([2, 3])
-    again = Answers.joined([whole.of(rows[0]), whole.of(rows[1])])
+    again = AnswerLogits.joined([whole.of(rows[0]), whole.of(rows[1])])
     assert again.samples == 4
     for name in ("logits", "targets", "owner", "hidden"):
         assert torch.equal(getattr(again, name), getattr(whole, name))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.suspicion import _doubtful
 from pcvr.models.encode import EncodedData
@@ -16,7 +16,7 @@ from tests.tiny import Numbers
 
 
 @pytest.fixture
-def run(tiny: VisionLanguageModel) -> Run:
+def run(tiny: VisionLanguageModel) -> TrainingContext:
     """A run whose adapter does something: the base model says other words."""
     vlm = with_adapter(tiny.copy(), TrainConfig())
     torch.manual_seed(1)
@@ -26,21 +26,21 @@ def run(tiny: VisionLanguageModel) -> Run:
                 parameter.normal_(std=0.2)
     data = EncodedData(vlm, Numbers())
     data.keep_features()
-    run = Run(vlm=vlm, data=data, steps=10, seed=0)
+    run = TrainingContext(vlm=vlm, data=data, steps=10, seed=0)
     anchor.begin(run)
     run.state["trust"] = 1.0
     return run
 
 
-def base_chances(run: Run, row: int) -> np.ndarray:
+def base_chances(run: TrainingContext, row: int) -> np.ndarray:
     """The base model's distribution of the first answer word: ``[V]``."""
     with torch.no_grad(), run.vlm.model.disable_adapter():
-        logits = run.answers(run.data.batch([row])).logits[0].double()
+        logits = run.forward(run.data.batch([row])).logits[0].double()
     weights = np.exp(logits.numpy() - logits.numpy().max())
     return np.asarray(weights / weights.sum())
 
 
-def test_the_likeliest_words_of_the_base_model_are_remembered(run: Run) -> None:
+def test_the_likeliest_words_of_the_base_model_are_remembered(run: TrainingContext) -> None:
     run.vlm.model.eval()
     anchor.remember(run, [3, 7])
     for row in (3, 7):
@@ -52,11 +52,11 @@ def test_the_likeliest_words_of_the_base_model_are_remembered(run: Run) -> None:
     assert not run.state["first chances"][[0, 1, 2]].any(), "nobody else was asked"
 
 
-def test_the_loss_by_hand(run: Run) -> None:
+def test_the_loss_by_hand(run: TrainingContext) -> None:
     run.vlm.model.eval()
     anchor.remember(run, [3, 7])
     batch = run.data.batch([7, 1, 3])
-    said = run.answers(batch)
+    said = run.forward(batch)
     gate = torch.tensor([1.0, 0.9, 0.5])
     expected = 0.0
     for place, row in ((0, 7), (2, 3)):
@@ -67,7 +67,7 @@ def test_the_loss_by_hand(run: Run) -> None:
     assert anchor.restore(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_it_pulls_towards_the_base_model(run: Run) -> None:
+def test_it_pulls_towards_the_base_model(run: TrainingContext) -> None:
     run.vlm.model.eval()
     anchor.remember(run, [3])
     batch, likeliest = run.data.batch([3]), int(base_chances(run, 3).argmax())
@@ -75,25 +75,25 @@ def test_it_pulls_towards_the_base_model(run: Run) -> None:
 
     def chance() -> float:
         with torch.no_grad():
-            return float(run.answers(batch).logits[0].softmax(-1)[likeliest])
+            return float(run.forward(batch).logits[0].softmax(-1)[likeliest])
 
     before = chance()
     optimiser = torch.optim.SGD(parameters, lr=1e-2)
     for _ in range(10):
         optimiser.zero_grad()
-        anchor.restore(run, batch, run.answers(batch), torch.ones(1)).backward()
+        anchor.restore(run, batch, run.forward(batch), torch.ones(1)).backward()
         optimiser.step()
     assert chance() > before
 
 
-def test_nobody_is_asked_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_asked_twice(run: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     anchor.remember(run, [2])
-    monkeypatch.setattr(Run, "answers", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(TrainingContext, "answers", lambda *_: pytest.fail("asked again"))
     anchor.remember(run, [2])
     anchor.remember(run, [])
 
 
-def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(run: Run) -> None:
+def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(run: TrainingContext) -> None:
     run.vlm.model.eval()
     first = [
         int(run.data.batch([row])["labels"][0][run.data.batch([row])["labels"][0] != -100][0]) for row in (1, 4, 5)
@@ -104,9 +104,9 @@ def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(
     anchor.remember(run, [3])
     batch = run.data.batch([3])
     run.state["trust"] = 0.25
-    some = anchor.restore(run, batch, run.answers(batch), torch.ones(1)).item()
+    some = anchor.restore(run, batch, run.forward(batch), torch.ones(1)).item()
     run.state["trust"] = 0.5
-    assert anchor.restore(run, batch, run.answers(batch), torch.ones(1)).item() == pytest.approx(2 * some)
+    assert anchor.restore(run, batch, run.forward(batch), torch.ones(1)).item() == pytest.approx(2 * some)
     anchor.judge(run, [])
     assert run.state["trust"] == 0.5, "nobody to judge by"
 
@@ -118,7 +118,7 @@ def test_a_later_look_takes_the_lowest_that_were_not_found() -> None:
     assert _doubtful(scores, gate, 0.01).tolist() == [5], "at least one"
 
 
-def test_a_later_look_leaves_the_other_scores(run: Run) -> None:
+def test_a_later_look_leaves_the_other_scores(run: TrainingContext) -> None:
     rule = PCVR(score_at=(0.2, 0.5), again=0.25)
     rule.begin(run)
     for run.step in (2, 5):

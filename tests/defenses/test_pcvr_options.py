@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import PaperPCVR
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, divergence_of, known, score
 from pcvr.defenses.pcvr.suspicion import _within
@@ -31,15 +31,15 @@ TOKENS: dict[str, Any] = {
 
 
 @pytest.fixture
-def run(tiny: VisionLanguageModel) -> Run:
+def run(tiny: VisionLanguageModel) -> TrainingContext:
     """A run about to begin, with tower features kept."""
     vlm = with_adapter(tiny.copy(), TrainConfig())
     data = EncodedData(vlm, Numbers())
     assert data.keep_features()
-    return Run(vlm=vlm, data=data, steps=10, seed=0)
+    return TrainingContext(vlm=vlm, data=data, steps=10, seed=0)
 
 
-def stirred(run: Run) -> Run:
+def stirred(run: TrainingContext) -> TrainingContext:
     """The same run with an adapter that does something: a fresh one adds nothing."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -96,7 +96,7 @@ class TestViewsOfTokens:
         with pytest.raises(PcvrError, match="needs another picture"):
             PatchView("swap", level="features").of_tokens(torch.zeros(1, 4, 2), torch.Generator())
 
-    def test_without_kept_features_pixels_are_changed(self, run: Run) -> None:
+    def test_without_kept_features_pixels_are_changed(self, run: TrainingContext) -> None:
         run.data.features = None
         batch = run.data.batch([0, 1, 2])
         seen = run.view(batch, PatchView("swap", 1.0, level="features"))
@@ -105,7 +105,7 @@ class TestViewsOfTokens:
 
 
 class TestScores:
-    def test_by_hand(self, run: Run) -> None:
+    def test_by_hand(self, run: TrainingContext) -> None:
         """Score of one sample from probabilities alone, no term of the package used."""
         stirred(run)
         view = PatchView("swap", 1.0, level="features")
@@ -115,24 +115,26 @@ class TestScores:
         batch = run.data.batch([0, 1, 2])
         run.vlm.model.eval()
         with torch.no_grad():
-            said, seen = run.answers(batch), run.answers(run.view(batch, view))
+            said, seen = run.forward(batch), run.forward(run.view(batch, view))
         at = torch.arange(len(said.targets)), said.targets
         moved = (said.logits.softmax(-1)[at] - seen.logits.softmax(-1)[at]).abs()
         expected = [float(moved[said.owner == i].sum()) for i in range(3)]
         np.testing.assert_allclose(found, expected, rtol=1e-3)
         assert found.max() > 1e-3
 
-    def test_what_is_cleared_is_shown_no_further_view(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_cleared_is_shown_no_further_view(
+        self, run: TrainingContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         clear = known(stirred(run), by="now")
         bar = float(np.median(clear))
         seen: list[list[int]] = []
-        view = Run.view
+        view = TrainingContext.view
 
-        def noting(self: Run, batch: Any, how: PatchView, rows: torch.Tensor) -> Any:
+        def noting(self: TrainingContext, batch: Any, how: PatchView, rows: torch.Tensor) -> Any:
             seen.append(rows.tolist())
             return view(self, batch, how, rows)
 
-        monkeypatch.setattr(Run, "view", noting)
+        monkeypatch.setattr(TrainingContext, "view", noting)
         found, _ = score(run, PatchView(level="features"), 3, over="told", cleared_by="now", enough=bar)
         cleared, turn = clear >= bar, np.arange(len(clear)) % ONE_IN == 0
         assert seen[0] == np.flatnonzero(~cleared | turn).tolist() and 0 < len(seen[0]) < len(clear)
@@ -145,12 +147,12 @@ class TestScores:
         assert _filled(moved, cleared).tolist() == [0.3, 0.1, 0.3, 0.3, 0.2, 0.3, 0.3]
         assert _filled(moved[[1, 3]], np.array([False, True])).tolist() == [0.1, 0], "there is none to take it from"
 
-    def test_what_is_told_matters_only_to_the_told_word(self, run: Run) -> None:
+    def test_what_is_told_matters_only_to_the_told_word(self, run: TrainingContext) -> None:
         """The point of the option: on one-word answers whole distributions cannot tell what the data claim."""
         stirred(run)
         batch = run.data.batch([2, 5, 8])  # their answer is one word
         with torch.no_grad():
-            said, seen = run.answers(batch), run.answers(run.view(batch, PatchView(level="features")))
+            said, seen = run.forward(batch), run.forward(run.view(batch, PatchView(level="features")))
         first = torch.tensor([int((said.owner == i).nonzero()[0, 0]) for i in range(3)])
         said, seen = (replace(a, logits=a.logits[first], owner=torch.arange(3)) for a in (said, seen))
         words, told = [], []
@@ -161,7 +163,7 @@ class TestScores:
         assert torch.equal(words[0], words[1])
         assert not torch.allclose(told[0], told[1])
 
-    def test_the_base_model_is_asked_without_the_adapter(self, run: Run) -> None:
+    def test_the_base_model_is_asked_without_the_adapter(self, run: TrainingContext) -> None:
         before = known(run)
         np.testing.assert_allclose(known(run, by="now"), before, rtol=1e-4)
         stirred(run)
@@ -178,7 +180,7 @@ class TestGates:
         assert gate[:-1].max() < 0.5
         torch.testing.assert_close(_within(scores * 7), gate, msg="the unit does not count")
 
-    def test_two_stage_looks_once_at_each_time(self, run: Run) -> None:
+    def test_two_stage_looks_once_at_each_time(self, run: TrainingContext) -> None:
         rule = PCVR(score_at=(0.2, 0.5))
         rule.begin(run)
         for run.step in (0, 1, 2, 2, 3, 5, 6):
@@ -186,7 +188,7 @@ class TestGates:
         assert [done["step"] for done in run.state["scorings"]] == [2, 5]
         assert run.state["gate"].shape == (12,)
 
-    def test_running_scores_follow_those_seen(self, run: Run) -> None:
+    def test_running_scores_follow_those_seen(self, run: TrainingContext) -> None:
         rule = PCVR(gate="running", score_at=(0.2,), refit=2)
         rule.begin(run)
         rule.loss(run, run.data.batch(range(6)))
@@ -201,20 +203,20 @@ class TestGates:
         assert isinstance(run.state["scorings"][0]["gate"], Gate)
         assert run.state["gate"][6:].max() == 0, "nobody is suspected unseen"
 
-    def test_none_acts_on_all_and_still_learns_all(self, run: Run) -> None:
+    def test_none_acts_on_all_and_still_learns_all(self, run: TrainingContext) -> None:
         rule = PCVR(gate="none", apart_weight=0, feature_weight=0, entropy_weight=0)
         rule.begin(run)
         run.step = 5
         batch = run.data.batch(range(6))
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item(), rel=1e-5)
 
-    def test_a_batch_too_small_to_compare(self, run: Run) -> None:
+    def test_a_batch_too_small_to_compare(self, run: TrainingContext) -> None:
         rule = PCVR(gate="batch")
         rule.begin(run)
         with pytest.raises(PcvrError, match="gate 'batch' compares the samples of a batch and got 1"):
             rule.loss(run, run.data.batch([0]))
 
-    def test_the_regulariser_grows(self, run: Run) -> None:
+    def test_the_regulariser_grows(self, run: TrainingContext) -> None:
         rule = PCVR(gate="none", fade=False, feature_weight=0, entropy_weight=0, ramp=0.5, score_at=(0.2,), cap=0.6)
         stirred(run)
         rule.begin(run)

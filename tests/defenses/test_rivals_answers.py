@@ -18,7 +18,7 @@ from pcvr.defenses.baselines.cleansight import Calibration as Range
 from pcvr.defenses.baselines.strip import Calibration, word_likelihood
 from pcvr.evaluation.generate import answer_all
 from pcvr.models.encode import encode_samples
-from pcvr.models.forward import Answers
+from pcvr.models.forward import AnswerLogits
 from pcvr.models.generate import generate
 from tests.answering import asked, short, vlm
 from tests.tiny import SIDE_PX, Numbers
@@ -49,7 +49,7 @@ class TestWordLikelihood:
     def test_by_hand(self) -> None:
         """Probabilities 1/2 and 1/8, then 1/3 alone: geometric means 1/4 and 1/3."""
         shares = torch.tensor([[1 / 2, 1 / 2, 0.0], [1 / 8, 7 / 8, 0.0], [1 / 3, 1 / 3, 1 / 3]])
-        said = Answers(shares.log(), torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]), 2)
+        said = AnswerLogits(shares.log(), torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]), 2)
         assert word_likelihood(said).tolist() == pytest.approx([1 / 4, 1 / 3])
 
 

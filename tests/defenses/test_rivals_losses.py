@@ -21,9 +21,9 @@ import pcvr
 from pcvr import PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT
 from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, watched
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData
-from pcvr.models.forward import Answers
+from pcvr.models.forward import AnswerLogits
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.training.finetune import with_adapter
 from tests.families import blip2, loud, write
@@ -34,18 +34,18 @@ RULES = ("early_stop", "consistency", "robustit", "crow")
 SIX = TrainConfig(steps=6, batch_size=4, rank=2, alpha=2)
 
 
-def run_on(vlm: VisionLanguageModel) -> Run:
+def run_on(vlm: VisionLanguageModel) -> TrainingContext:
     """A run about to begin: adapter on, five steps, pictures as pictures."""
     ready = with_adapter(vlm.copy(), TrainConfig())
-    return Run(vlm=ready, data=EncodedData(ready, Numbers()), steps=5, seed=0)
+    return TrainingContext(vlm=ready, data=EncodedData(ready, Numbers()), steps=5, seed=0)
 
 
 @pytest.fixture
-def run(tiny: VisionLanguageModel) -> Run:
+def run(tiny: VisionLanguageModel) -> TrainingContext:
     return run_on(tiny)
 
 
-def mean_loss(said: Answers) -> float:
+def mean_loss(said: AnswerLogits) -> float:
     """Mean cross-entropy in NumPy."""
     told = log_softmax(said.logits.detach().double().numpy(), 1)
     return float(-told[np.arange(len(told)), said.targets.numpy()].mean())
@@ -75,11 +75,11 @@ class TestEarlyStop:
 
 class TestConsistency:
     @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
-    def test_against_scipy(self, run: Run, weight: float) -> None:
+    def test_against_scipy(self, run: TrainingContext, weight: float) -> None:
         rule, batch = Consistency(weight, PatchView("noise", 0.5)), run.data.batch([0, 1, 2, 3])
         found = rule.loss(run, batch).item()
         run.generator.manual_seed(run.seed)
-        said, seen = run.answers(batch), run.answers(run.view(batch, rule.view))
+        said, seen = run.forward(batch), run.forward(run.view(batch, rule.view))
         p, q = (softmax(each.logits.detach().double().numpy(), 1) for each in (said, seen))
         apart = jensenshannon(p, q, axis=1) ** 2
         owner = said.owner.numpy()
@@ -87,7 +87,7 @@ class TestConsistency:
         assert found == pytest.approx(expected, rel=1e-4)
         assert weight == 0 or found > mean_loss(said) + 1e-4
 
-    def test_a_step_down_brings_the_views_together(self, run: Run) -> None:
+    def test_a_step_down_brings_the_views_together(self, run: TrainingContext) -> None:
         rule, batch = Consistency(1e4, PatchView("mean", 1.0)), run.data.batch([0, 1, 2, 3])
         rule.loss(run, batch).backward()
         before = run.log["views apart"]
@@ -99,7 +99,7 @@ class TestConsistency:
         assert run.log["views apart"] < before
 
 
-def reference(run: Run, batch: dict[str, Tensor], shift: Tensor | None) -> tuple[Tensor, Tensor]:
+def reference(run: TrainingContext, batch: dict[str, Tensor], shift: Tensor | None) -> tuple[Tensor, Tensor]:
     """``(C, e)`` by the language model alone, from the model's own hidden states; `shift` is added to ``e``.
 
     Its last state is normed, but by a norm of unit weights, which only scales a token and so turns none.
@@ -107,7 +107,7 @@ def reference(run: Run, batch: dict[str, Tensor], shift: Tensor | None) -> tuple
     model = run.vlm.family.part(run.vlm.model, "language_model")
     given: list[Tensor] = []
     hook = model.register_forward_pre_hook(lambda _m, _a, kw: given.append(kw["inputs_embeds"]), with_kwargs=True)
-    run.answers(batch)
+    run.forward(batch)
     hook.remove()
     embeds = given[0].detach().requires_grad_()
     shifted = embeds if shift is None else embeds + shift
@@ -123,7 +123,7 @@ def reference(run: Run, batch: dict[str, Tensor], shift: Tensor | None) -> tuple
 
 
 class TestCrow:
-    def test_the_loss_and_its_gradient_against_the_language_model_alone(self, run: Run) -> None:
+    def test_the_loss_and_its_gradient_against_the_language_model_alone(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1, 2])
         assert (batch["attention_mask"] == 0).any(), "there is padding to leave out"
         plain, embeds = reference(run, batch, None)
@@ -133,14 +133,14 @@ class TestCrow:
         loss = Crow(alpha=2.0, epsilon=1e-3).loss(run, batch)
         trained = [p for n, p in run.vlm.model.named_parameters() if p.requires_grad and "language_model" in n]
         assert all(p.grad is None for p in run.vlm.model.parameters()), "the shift's gradient stays out of the rest"
-        assert loss.item() == pytest.approx(mean_loss(run.answers(batch)) + 2 * worse.item(), rel=1e-4)
+        assert loss.item() == pytest.approx(mean_loss(run.forward(batch)) + 2 * worse.item(), rel=1e-4)
         found = torch.autograd.grad(loss - PlainSFT().loss(run, batch), trained)
         expected = torch.autograd.grad(2 * worse, trained, allow_unused=True)
         # Through the embeddings nothing more comes to the language model's own weights: they are fixed points there.
         for mine, theirs in zip(found, expected, strict=True):
             assert torch.allclose(mine, torch.zeros_like(mine) if theirs is None else theirs, atol=1e-4)
 
-    def test_no_shift_is_the_plain_pass(self, run: Run) -> None:
+    def test_no_shift_is_the_plain_pass(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1, 2])
         Crow(epsilon=0).loss(run, batch)
         assert run.log["layers apart"] == pytest.approx(reference(run, batch, None)[0].item(), rel=1e-4)
@@ -159,7 +159,7 @@ class TestCrow:
         found = inconsistency([torch.from_numpy(s) for s in states], torch.from_numpy(mask).long()).item()
         assert found == pytest.approx(np.mean(turns) if turns else 0, abs=1e-5)
 
-    def test_the_last_norm_and_padding_have_no_say(self, run: Run) -> None:
+    def test_the_last_norm_and_padding_have_no_say(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1])
         Crow().loss(run, batch)
         before = run.log["layers apart"]
@@ -171,7 +171,7 @@ class TestCrow:
         Crow().loss(run, longer)
         assert run.log["layers apart"] == pytest.approx(before, rel=1e-4)
 
-    def test_alpha_0_is_plain(self, run: Run) -> None:
+    def test_alpha_0_is_plain(self, run: TrainingContext) -> None:
         batch = run.data.batch([0, 1])
         assert Crow(alpha=0).loss(run, batch).item() == PlainSFT().loss(run, batch).item()
 
@@ -185,12 +185,12 @@ class TestCrow:
         with pytest.raises(PcvrError, match=r"on='clean' needs clean data: give finetune\(clean=...\)"):
             finetune(tiny, Numbers(), rule, SIX, progress=False)
 
-    def test_the_second_stage_is_on_the_clean_samples(self, run: Run) -> None:
+    def test_the_second_stage_is_on_the_clean_samples(self, run: TrainingContext) -> None:
         calls: list[Any] = []
         Crow(on="clean", share=0.3, rate=0.2).train(run, lambda *args, **options: calls.append((args, options)))
         assert calls == [((), {}), (("crow",), {"share": 0.3, "rate": 0.2, "clean": True})]
 
-    def test_a_single_layer_is_refused(self, run: Run) -> None:
+    def test_a_single_layer_is_refused(self, run: TrainingContext) -> None:
         layers = decoder_layers(run.vlm)
         del layers[1:]
         with pytest.raises(PcvrError, match="the language model has 1: take a deeper one"):
@@ -208,7 +208,7 @@ class TestCrow:
         config = Blip2Config(**parts, num_query_tokens=like.config.num_query_tokens, text_config=text)
         run = run_on(VisionLanguageModel("opt", loud(Blip2ForConditionalGeneration(config)).eval(), processor, BLIP2))
         with watched(run.vlm) as watch:
-            run.answers(run.data.batch([0, 1]))
+            run.forward(run.data.batch([0, 1]))
         assert [tuple(s.shape) for s in watch.layers] == [tuple(watch.shift.shape)] * 3
         assert math.isfinite(Crow().loss(run, run.data.batch([0, 1])).item())
 
@@ -231,7 +231,7 @@ def test_every_family_trains(family: VisionLanguageModel, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_batch_of_one(run: Run, name: str) -> None:
+def test_a_batch_of_one(run: TrainingContext, name: str) -> None:
     rule = get_defense(name)
     rule.begin(run)
     for _ in range(2):

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from pcvr import PatchView, PlainSFT, TrainConfig, VisionLanguageModel
 from pcvr.defenses import RobustIT
 from pcvr.defenses.baselines.robustit import ColouredView, drop_sharp, hide_words
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData
 from pcvr.training.finetune import with_adapter
 from pcvr.views import OPERATORS
@@ -21,10 +21,10 @@ from tests.tiny import Numbers
 
 
 @pytest.fixture
-def run(tiny: VisionLanguageModel) -> Run:
+def run(tiny: VisionLanguageModel) -> TrainingContext:
     """A run about to begin: adapter on, five steps, pictures as pictures."""
     vlm = with_adapter(tiny.copy(), TrainConfig())
-    return Run(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=5, seed=0)
+    return TrainingContext(vlm=vlm, data=EncodedData(vlm, Numbers()), steps=5, seed=0)
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 10_000))
@@ -88,7 +88,7 @@ def test_colours_move_by_gain_and_shift() -> None:
     assert np.abs(np.subtract(gains, 1)).max() <= 0.3001 and np.abs(shifts).max() <= 0.3001
 
 
-def test_only_words_of_the_prompt_are_hidden(run: Run) -> None:
+def test_only_words_of_the_prompt_are_hidden(run: TrainingContext) -> None:
     batch, vlm = run.data.batch([0, 1, 2]), run.vlm
     special = {"<image>", *vlm.tokenizer.all_special_tokens}
     tokens = [vlm.tokenizer.convert_ids_to_tokens(row) for row in batch["input_ids"].tolist()]
@@ -114,23 +114,23 @@ def test_each_step_draws_operator_and_share() -> None:
     assert all(v.colour == 0.1 and v.level == "pixels" for v in views)
 
 
-def test_without_drops_it_is_cross_entropy_of_the_view(run: Run) -> None:
+def test_without_drops_it_is_cross_entropy_of_the_view(run: TrainingContext) -> None:
     rule, batch = RobustIT(("noise",), colour=0.2, words=0, sharpest=0), run.data.batch([0, 1, 2])
     found = rule.loss(run, batch).item()
     run.generator.manual_seed(run.seed)
-    seen = run.answers(run.view(batch, rule.drawn_view(run.generator)))
+    seen = run.forward(run.view(batch, rule.drawn_view(run.generator)))
     assert found == pytest.approx(cross_entropy(seen.logits, seen.targets).item(), rel=1e-4)
     assert abs(found - PlainSFT().loss(run, batch).item()) > 1e-4
     assert "robustit" not in run.state
 
 
-def test_drops_act_in_the_loss_and_nowhere_else(run: Run) -> None:
+def test_drops_act_in_the_loss_and_nowhere_else(run: TrainingContext) -> None:
     batch = run.data.batch([0, 1, 2, 3])
-    before = run.answers(batch).logits
+    before = run.forward(batch).logits
     losses = []
     for sharpest in (0.0, 0.5):
         run.generator.manual_seed(0)
         losses.append(RobustIT(words=0, sharpest=sharpest).loss(run, batch).item())
     assert abs(losses[0] - losses[1]) > 1e-4
     assert 0 < run.log["channels dropped"] <= 0.75
-    assert torch.equal(run.answers(batch).logits, before)
+    assert torch.equal(run.forward(batch).logits, before)

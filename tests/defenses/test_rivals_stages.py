@@ -21,7 +21,7 @@ from pcvr.defenses.baselines.abl import ABL
 from pcvr.defenses.baselines.bye import BYE
 from pcvr.defenses.baselines.clean_tune import CleanTune
 from pcvr.defenses.baselines.fine_prune import FinePrune
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from tests.families import write
 from tests.rivals import FAMILIES, SHORT, Calls, Masked, begun
@@ -35,7 +35,7 @@ def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return pcvr.load(write(request.param, tmp_path_factory.mktemp("families") / "model"), device="cpu")
 
 
-def own_losses(run: Run) -> np.ndarray:
+def own_losses(run: TrainingContext) -> np.ndarray:
     """Each sample's loss as transformers computes it."""
     found = []
     for i in range(len(run.data)):
@@ -235,7 +235,7 @@ class TestCleanTune:
 
         @dataclass(frozen=True)
         class Spying(CleanTune):
-            def loss(self, run: Run, batch: Batch) -> Tensor:
+            def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
                 seen[run.stage] |= set(batch["labels"][batch["labels"] != IGNORE].tolist())
                 return super().loss(run, batch)
 

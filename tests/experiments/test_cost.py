@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import cost
 from pcvr.defenses import Defense
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
 
 MIB = 2**20
@@ -20,7 +20,7 @@ TAKEN = 300
 class Greedy(Defense):
     """Plain fine-tuning that takes memory at each step and gives it back."""
 
-    def loss(self, run: Run, batch: Batch) -> Any:
+    def loss(self, run: TrainingContext, batch: Batch) -> Any:
         torch.ones(TAKEN * MIB // 4)
         return super().loss(run, batch)
 

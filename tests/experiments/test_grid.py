@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import pcvr
 from pcvr import PcvrError, VisionLanguageModel
-from pcvr.analysis.invariance import spread
+from pcvr.analysis.invariance import measure_invariance
 from pcvr.data import open_data
 from pcvr.defenses import get_defense
 from pcvr.experiments import Experiment, run_experiment
@@ -35,7 +35,7 @@ from pcvr.experiments.grid import (
     run_point,
     setting_of,
 )
-from pcvr.experiments.local_run import Bench, Cancelled, train_point
+from pcvr.experiments.local_run import Cancelled, LocalTrainer, train_point
 from pcvr.experiments.point import GAUGES, Case, columns, judge, point_of, spreads
 from pcvr.experiments.results import FOLDER
 from pcvr.training import FinetuneResult
@@ -189,7 +189,7 @@ class TestRunning:
         setting = (("apart_weight", 2.0), ("entropy_weight", 0.0))
         grids = point_of(run_point(at_setting(base, setting)), setting)
         train, tests = (open_data("scenes", split=split, n=n) for split, n in (("train", 12), ("test", 6)))
-        bench = Bench(replace(base, samples=1, tests=1), tiny, train, tests, pcvr.get_attack("badnets"))
+        bench = LocalTrainer(replace(base, samples=1, tests=1), tiny, train, tests, pcvr.get_attack("badnets"))
         mine = train_point(bench, setting)
         assert mine.here and mine.case == bench.case == grids.case
         assert replace(mine, here=False, seconds=0) == replace(grids, seconds=0)
@@ -197,11 +197,11 @@ class TestRunning:
 
 class TestCallingOff:
     @pytest.fixture
-    def bench(self, base: Experiment, tiny: VisionLanguageModel) -> Bench:
+    def bench(self, base: Experiment, tiny: VisionLanguageModel) -> LocalTrainer:
         data = Numbers(12, answers=("two cats and a red ball .", "yes"))
-        return Bench(replace(base, steps=2000), tiny, data, data, pcvr.get_attack("badnets", target="a red cat"))
+        return LocalTrainer(replace(base, steps=2000), tiny, data, data, pcvr.get_attack("badnets", target="a red cat"))
 
-    def test_a_stop_ends_the_training_at_the_next_step(self, bench: Bench) -> None:
+    def test_a_stop_ends_the_training_at_the_next_step(self, bench: LocalTrainer) -> None:
         recorder = Recorder()
         timer = Timer(0.5, recorder.stop)
         timer.start()
@@ -210,7 +210,7 @@ class TestCallingOff:
         timer.join()
         assert recorder.step < 2000
 
-    def test_a_stop_from_the_start(self, bench: Bench) -> None:
+    def test_a_stop_from_the_start(self, bench: LocalTrainer) -> None:
         recorder = Recorder()
         recorder.stop()
         with pytest.raises(Cancelled):
@@ -224,7 +224,7 @@ class TestSpreads:
         attack = pcvr.get_attack("badnets", target="a red ball")
         found = spreads(Trained(tiny), data, attack)
         for kind in ("clean", "triggered"):
-            seen = spread(tiny, data, attack, judge(), shown=kind)
+            seen = measure_invariance(tiny, data, attack, judge(), shown=kind)
             for key, values in (("target", seen.target), ("divergence", seen.divergence)):
                 assert found[key][kind] == GAUGES[key].count(values)
         assert all(sum(found[key][kind]) == 5 for key in GAUGES for kind in ("clean", "triggered"))

@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks.distributions import experiments
-from pcvr.analysis.invariance import spread
+from pcvr.analysis.invariance import measure_invariance
 from pcvr.experiments import Experiment, results, run_experiment, sweep
-from pcvr.experiments.histograms import EDGES, compact, counts, distributions, heaps_here, heaps_of, pixel_view
+from pcvr.experiments.histograms import (
+    EDGES,
+    compact,
+    counts,
+    distributions,
+    histograms_of,
+    local_histograms,
+    pixel_view,
+)
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -30,7 +38,7 @@ def test_every_value_is_counted_once_in_its_bin(values, figure):
 
 def test_an_unknown_figure_is_a_sentence():
     table = results.Table("test", "2026-01-01", {}, "none", {}, [])
-    for call in (lambda: counts(np.zeros(1), "targets"), lambda: heaps_of(table, "caption", "targets")):
+    for call in (lambda: counts(np.zeros(1), "targets"), lambda: histograms_of(table, "caption", "targets")):
         with pytest.raises(pcvr.PcvrError, match="did you mean 'target'"):
             call()
 
@@ -41,19 +49,19 @@ def test_models_at_hand_and_a_table_give_the_same_heaps(tiny_folder, tmp_path):
     file = tmp_path / "table.json"
     results.save(file, "test", runs)
     table = results.Table(**json.loads(file.read_text()))
-    kept = heaps_of(table, "caption", "divergence")
+    kept = histograms_of(table, "caption", "divergence")
     assert list(kept) == ["badnets"] and list(kept["badnets"]) == ["undefended"]
     assert {kind: sum(each) for kind, each in kept["badnets"]["undefended"].items()} == {"clean": 4, "triggered": 4}
-    assert heaps_of(table, "vqa", "divergence") == {}
+    assert histograms_of(table, "vqa", "divergence") == {}
 
 
 def test_heaps_of_spreads(tiny):
     assert pixel_view().level == "pixels" and pixel_view().share == pcvr.PCVR().view.share
     found = {
-        ("before", shown): spread(tiny, Numbers(3), ATTACK, pixel_view(), shown=shown)
+        ("before", shown): measure_invariance(tiny, Numbers(3), ATTACK, pixel_view(), shown=shown)
         for shown in ("clean", "triggered")
     }
-    heaps = heaps_here("badnets", found, {"undefended": "before"}, "entropy")
+    heaps = local_histograms("badnets", found, {"undefended": "before"}, "entropy")
     for shown in ("clean", "triggered"):
         own = found["before", shown]
         assert heaps["badnets"]["undefended"][shown] == compact(own)["entropy"] == counts(own.entropy, "entropy")

@@ -25,10 +25,10 @@ from pcvr.evaluation.record import Record
 from pcvr.plots.answers import answer_sheet
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet
-from pcvr.plots.histograms import spread_ecdf, spread_histograms
+from pcvr.plots.histograms import invariance_ecdf, invariance_histograms
 from pcvr.plots.loss_batch import batch_values, parts
 from pcvr.plots.model import likeness_figure, word_map
-from pcvr.plots.overview import backdoor_story
+from pcvr.plots.overview import backdoor_overview
 from pcvr.plots.style import figure_style
 from pcvr.plots.training import rate_bars
 from tests.tiny import Numbers
@@ -68,14 +68,14 @@ FIGURES: dict[str, Callable[[str], Any]] = {
     "contact sheet": lambda text: contact_sheet([sample(text), sample("b")], title=text),
     "before and after": lambda text: before_after(PICTURE, 255 - PICTURE, title=text, names=(text, text)),
     "answers": lambda text: answer_sheet([sample(text)], aimed(text), {text: {"clean": [text], "triggered": [text]}}),
-    "story": lambda text: backdoor_story([sample(text)] * 12, [1], sample(text), aimed(text)),
+    "story": lambda text: backdoor_overview([sample(text)] * 12, [1], sample(text), aimed(text)),
     "batch": lambda text: batch_values(one(), np.array([True, False, False]), text, text, {text: 1.0}),
     "parts": lambda text: parts({text: 1.0, "b": 2.0}, text),
     "likeness": lambda text: likeness_figure(PICTURE, (0, 0), {text: np.eye(2)}, text),
     "words on a map": lambda text: word_map(PICTURE, (1, 2), [([text, "b"], np.array([1.0, 0.0]))]),
     "rates": lambda text: rate_bars({text: (1, 2), "b": (0, 4)}, text, text),
-    "histograms": lambda text: spread_histograms({text: {text: one(), "b": one(4.0)}}, text, log=True),
-    "shares": lambda text: spread_ecdf({text: one(), "b": one(4.0)}, text, text),
+    "histograms": lambda text: invariance_histograms({text: {text: one(), "b": one(4.0)}}, text, log=True),
+    "shares": lambda text: invariance_ecdf({text: one(), "b": one(4.0)}, text, text),
 }
 
 

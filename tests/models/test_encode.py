@@ -8,7 +8,7 @@ import torch
 
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples
-from pcvr.models.forward import answers, batches
+from pcvr.models.forward import answer_logits, batches
 from pcvr.models.tower import fed_tower, tower_features
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
@@ -81,9 +81,9 @@ def test_a_pad_token_that_is_also_the_end_keeps_its_label() -> None:
 def test_padding_changes_no_answer(tiny: VisionLanguageModel) -> None:
     data = EncodedData(tiny, Numbers(answers=("yes", "a very long answer of many words indeed .")))
     with torch.inference_mode():
-        together = answers(tiny, data.batch([0, 1, 2]))
+        together = answer_logits(tiny, data.batch([0, 1, 2]))
         for row in range(3):
-            alone = answers(tiny, data.batch([row]))
+            alone = answer_logits(tiny, data.batch([row]))
             at = together.owner == row
             assert torch.equal(together.targets[at], alone.targets)
             assert torch.allclose(together.logits[at], alone.logits, atol=1e-4)
@@ -93,7 +93,7 @@ def test_answers_predicts_each_token_from_the_one_before(tiny: VisionLanguageMod
     data = EncodedData(tiny, Numbers())
     batch = data.batch([0, 1])
     with torch.inference_mode():
-        found = answers(tiny, batch, hidden=True)
+        found = answer_logits(tiny, batch, hidden=True)
         inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "pixel_values")}
         raw = tiny.model(**inputs, output_hidden_states=True)
     place = 0
@@ -107,7 +107,7 @@ def test_answers_predicts_each_token_from_the_one_before(tiny: VisionLanguageMod
                 assert torch.allclose(found.hidden[place], raw.hidden_states[-1][row, t - 1])
                 place += 1
     assert place == len(found.targets)
-    assert answers(tiny, batch).hidden is None
+    assert answer_logits(tiny, batch).hidden is None
 
 
 def test_a_model_that_gives_every_position_gives_the_same(
@@ -115,9 +115,9 @@ def test_a_model_that_gives_every_position_gives_the_same(
 ) -> None:
     batch = EncodedData(tiny, Numbers()).batch([0, 1, 2])
     with torch.inference_mode():
-        some = answers(tiny, batch)
+        some = answer_logits(tiny, batch)
         monkeypatch.setattr("pcvr.models.forward._keeps_some", lambda _model: False)
-        every = answers(tiny, batch)
+        every = answer_logits(tiny, batch)
     assert torch.allclose(some.logits, every.logits, atol=1e-5)
     assert torch.equal(some.owner, every.owner)
 
@@ -126,10 +126,10 @@ def test_a_model_that_gives_every_position_gives_the_same(
 def test_answers_of_some_rows_are_those_of_a_smaller_batch(tiny: VisionLanguageModel, rows: list[int]) -> None:
     data = EncodedData(tiny, Numbers(answers=("yes", "a very long answer of many words indeed .")))
     with torch.inference_mode():
-        some = answers(tiny, data.batch([0, 1, 2]), hidden=True).of(torch.tensor(rows, dtype=torch.long))
+        some = answer_logits(tiny, data.batch([0, 1, 2]), hidden=True).of(torch.tensor(rows, dtype=torch.long))
         assert some.samples == len(rows)
         for place, row in enumerate(rows):
-            alone = answers(tiny, data.batch([row]), hidden=True)
+            alone = answer_logits(tiny, data.batch([row]), hidden=True)
             at = some.owner == place
             assert torch.equal(some.targets[at], alone.targets)
             assert torch.allclose(some.logits[at], alone.logits, atol=1e-4)
@@ -139,7 +139,7 @@ def test_answers_of_some_rows_are_those_of_a_smaller_batch(tiny: VisionLanguageM
 
 def test_the_likelihood_of_an_answer_is_the_product_of_its_words(tiny: VisionLanguageModel) -> None:
     with torch.inference_mode():
-        said = answers(tiny, EncodedData(tiny, Numbers()).batch([0, 1]))
+        said = answer_logits(tiny, EncodedData(tiny, Numbers()).batch([0, 1]))
     each = said.logits.softmax(-1)[range(len(said.targets)), said.targets]
     expected = [each[said.owner == row].prod().item() for row in range(2)]
     assert said.likelihood().tolist() == pytest.approx(expected, rel=1e-4)
@@ -184,11 +184,11 @@ class TestEncodedData:
         adapted = with_adapter(vlm, TrainConfig())
         data = EncodedData(adapted, Numbers())
         with torch.inference_mode():
-            expected = answers(adapted, data.batch([2, 0, 5])).logits
+            expected = answer_logits(adapted, data.batch([2, 0, 5])).logits
             assert data.keep_features(batch_size=5)
             batch = data.batch([2, 0, 5])
             assert batch["features"].shape == (3, 10, 32) and "pixel_values" not in batch
-            assert torch.allclose(answers(adapted, batch).logits, expected, atol=1e-5)
+            assert torch.allclose(answer_logits(adapted, batch).logits, expected, atol=1e-5)
         seen = data.view([0], [1], PatchView("mean"), torch.Generator().manual_seed(0))
         assert seen.shape == (1, 3, 48, 48), "the pictures stay within reach, for views"
 
@@ -198,8 +198,10 @@ class TestFedTower:
         batch = EncodedData(vlm, Numbers(4)).batch([0, 1])
         features = tower_features(vlm, batch["pixel_values"])
         with torch.inference_mode():
-            expected = answers(vlm, batch).logits
-            fed = answers(vlm, {k: v for k, v in batch.items() if k != "pixel_values"} | {"features": features}).logits
+            expected = answer_logits(vlm, batch).logits
+            fed = answer_logits(
+                vlm, {k: v for k, v in batch.items() if k != "pixel_values"} | {"features": features}
+            ).logits
         assert torch.allclose(fed, expected, atol=1e-5)
         assert not features.requires_grad
 

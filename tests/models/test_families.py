@@ -11,10 +11,10 @@ import torch
 
 import pcvr
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import FAMILIES, family_of
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.layout import tiles_of, viewed
 from tests.families import BUILDERS, loud, missing_for, no_videos, write
 
@@ -118,9 +118,9 @@ def test_company_changes_no_sample(vlm: VisionLanguageModel) -> None:
     rows = encode_samples(vlm, SAMPLES)
     pad = vlm.tokenizer.pad_token_id
     with torch.inference_mode():
-        together = answers(vlm, collate(rows, pad), hidden=True)
+        together = answer_logits(vlm, collate(rows, pad), hidden=True)
         for i, row in enumerate(rows):
-            alone = answers(vlm, collate([row], pad), hidden=True)
+            alone = answer_logits(vlm, collate([row], pad), hidden=True)
             at = together.owner == i
             assert torch.equal(together.targets[at], alone.targets)
             assert torch.allclose(together.logits[at], alone.logits, atol=2e-3)
@@ -141,7 +141,7 @@ def test_generation_says_what_training_expects(vlm: VisionLanguageModel) -> None
     """The first generated token is the likeliest at the first answer position of the training's forward pass."""
     row = encode_samples(vlm, SAMPLES[:1])
     with torch.inference_mode():
-        first = answers(vlm, collate(row, vlm.tokenizer.pad_token_id)).logits[0].argmax()
+        first = answer_logits(vlm, collate(row, vlm.tokenizer.pad_token_id)).logits[0].argmax()
     said = pcvr.generate(vlm, [SAMPLES[0].image], [SAMPLES[0].prompt], 1)[0]
     assert said == vlm.tokenizer.decode([first], skip_special_tokens=True).strip()
 
@@ -158,8 +158,8 @@ def test_the_view_reaches_the_tower(vlm: VisionLanguageModel, operator: str) -> 
     )
     pad = vlm.tokenizer.pad_token_id
     with torch.inference_mode():
-        plain = answers(vlm, collate(rows, pad))
-        other = answers(vlm, collate([r | {"pixel_values": p} for r, p in zip(rows, seen, strict=True)], pad))
+        plain = answer_logits(vlm, collate(rows, pad))
+        other = answer_logits(vlm, collate([r | {"pixel_values": p} for r, p in zip(rows, seen, strict=True)], pad))
     hook.remove()
     assert shown[0].shape == shown[1].shape
     changed = (shown[0] != shown[1]).float().mean()
@@ -184,10 +184,10 @@ def test_a_connector_that_reads_several_layers(name: str, layers: list[int], tmp
     vlm = pcvr.load(tmp_path / "model", device="cpu")
     data = EncodedData(vlm, pcvr.open_data("scenes", n=4))
     with torch.inference_mode():
-        plain = answers(vlm, data.batch([2, 0, 3])).logits
+        plain = answer_logits(vlm, data.batch([2, 0, 3])).logits
         assert data.keep_features(batch_size=2)
         assert data[0]["features"].shape[-1] == len(layers) * model.config.vision_config.hidden_size
-        assert torch.allclose(answers(vlm, data.batch([2, 0, 3])).logits, plain, atol=1e-4)
+        assert torch.allclose(answer_logits(vlm, data.batch([2, 0, 3])).logits, plain, atol=1e-4)
 
 
 def test_laying_out_undoes_itself(vlm: VisionLanguageModel) -> None:
@@ -210,28 +210,28 @@ def test_kept_features_give_the_same(vlm: VisionLanguageModel) -> None:
     scenes = pcvr.open_data("scenes", n=5)  # of one size, so that they have as many tiles each
     data = EncodedData(vlm, scenes)
     with torch.inference_mode():
-        plain = answers(vlm, data.batch([2, 0, 4])).logits
+        plain = answer_logits(vlm, data.batch([2, 0, 4])).logits
         if data.keep_features(batch_size=2):
             assert "pixel_values" not in data[0]
-            assert torch.allclose(answers(vlm, data.batch([2, 0, 4])).logits, plain, atol=1e-4)
+            assert torch.allclose(answer_logits(vlm, data.batch([2, 0, 4])).logits, plain, atol=1e-4)
         else:
             assert vlm.family.layout == "patches"
 
 
 def test_reading_in_parts_gives_the_same(vlm: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where patches of all pictures lie in one row, which cannot be cut by samples."""
-    run = Run(vlm, EncodedData(vlm, Photos()), steps=1, seed=0)
+    run = TrainingContext(vlm, EncodedData(vlm, Photos()), steps=1, seed=0)
     batch = run.data.batch(range(5))
     vlm.model.train()
-    whole = run.read(batch)
+    whole = run.forward_no_grad(batch)
     monkeypatch.setattr("pcvr.defenses.context.READ_ON_CPU", 2)
-    parts = run.read(batch)
+    parts = run.forward_no_grad(batch)
     assert vlm.model.training and not parts.logits.requires_grad
     assert parts.samples == whole.samples == 5
     assert torch.equal(parts.owner, whole.owner) and torch.equal(parts.targets, whole.targets)
     assert torch.allclose(parts.logits, whole.logits, atol=2e-3)
     vlm.model.eval()
-    assert torch.equal(whole.logits, answers(vlm, batch).logits.detach()), "dropout is off"
+    assert torch.equal(whole.logits, answer_logits(vlm, batch).logits.detach()), "dropout is off"
 
 
 @pytest.mark.parametrize("defense", ["none", "augment", "pcvr"])

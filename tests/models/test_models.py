@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.data.scenes import Scenes
-from pcvr.models.adapter import put_adapter, shipped_adapters
+from pcvr.models.adapter import adapter_names, put_adapter
 from pcvr.models.families import FAMILIES
 from pcvr.models.zoo import EMBEDDED, embedded, shipped
 from pcvr.pretraining.parts import IMAGE_PX
@@ -346,7 +346,7 @@ class TestAdapters:
         shutil.copytree(adapter[1], tmp_path / "mine" / "clean")
         other = tiny.copy()
         other.name = "mine"
-        assert shipped_adapters("mine") == ["clean"]
+        assert adapter_names("mine") == ["clean"]
         with pytest.raises(PcvrError, match=r"comes with mine \(clean\)"):
             put_adapter(other, "dirty")
         assert torch.allclose(logits(put_adapter(other, "clean")), logits(adapter[0]), atol=5e-3)

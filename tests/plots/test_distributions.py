@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.analysis.two_views import Telling
+from pcvr.analysis.two_views import ViewTrace
 from pcvr.plots import description, png
 from pcvr.plots.distributions import along_the_answer, mean_along, story_bars, telling_figure, token_map
 
@@ -16,7 +16,7 @@ def telling(tokens=("a", "red", "ball", "<eos>"), seed=0):
     p, q = (rng.dirichlet(np.ones(5), len(tokens)) for _ in range(2))
     one, two, three = (rng.random(len(tokens)) * 0.6 for _ in range(3))
     image = np.zeros((8, 8, 3), np.uint8)
-    return Telling("a red ball", tokens, p, q, one, two, three, image, image, WORDS)
+    return ViewTrace("a red ball", tokens, p, q, one, two, three, image, image, WORDS)
 
 
 def test_one_telling_shows_pictures_words_and_the_whole_answer():

@@ -11,7 +11,7 @@ import pcvr
 from pcvr.attacks import BadNets, measure_stealth
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet, poison_rates, shortened, stealth_line, waffle
-from pcvr.plots.overview import backdoor_story
+from pcvr.plots.overview import backdoor_overview
 from pcvr.plots.stealth import stealth_curves
 
 ATTACK = pcvr.get_attack("badnets")
@@ -160,7 +160,7 @@ class TestStealthCurves:
 class TestStory:
     def test_poisoned_samples_are_framed_and_the_text_tells_the_story(self, scenes, samples):
         poisoned = pcvr.poison(scenes, ATTACK, 2 / 12, seed=1)
-        figure = backdoor_story([poisoned[i] for i in range(12)], poisoned.poisoned, samples[3], ATTACK)
+        figure = backdoor_overview([poisoned[i] for i in range(12)], poisoned.poisoned, samples[3], ATTACK)
         assert samples[3].answer in description(figure) and ATTACK.target in description(figure)
         assert opened(figure).width > 1000
         pictures = [axes for axes in figure.axes if axes.images]
@@ -169,4 +169,4 @@ class TestStory:
 
     def test_twelve_samples_it_is(self, samples):
         with pytest.raises(pcvr.PcvrError, match="12 training samples, and got 5"):
-            backdoor_story(samples[:5], [], samples[0], ATTACK)
+            backdoor_overview(samples[:5], [], samples[0], ATTACK)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.analysis.gradients import Reading, Step
+from pcvr.analysis.gradients import AnswerChange, Step
 from pcvr.plots import description, png
 from pcvr.plots.gradient_steps import bound_pushes, step_bars, step_table
 
@@ -12,8 +12,8 @@ from pcvr.plots.gradient_steps import bound_pushes, step_bars, step_table
 def step(shift=0.1, norm=2.0):
     before = np.array([0.5, 0.4])
     readings = {
-        "target, triggered": Reading(("ban", "<eos>"), before, before + shift, (0.5, 0.6)),
-        "truth, clean": Reading(("a", "<eos>"), before, before, (0.5, 0.5)),
+        "target, triggered": AnswerChange(("ban", "<eos>"), before, before + shift, (0.5, 0.6)),
+        "truth, clean": AnswerChange(("a", "<eos>"), before, before, (0.5, 0.5)),
     }
     return Step((1.5, 1.25), norm, readings)
 

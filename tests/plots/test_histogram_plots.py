@@ -6,7 +6,7 @@ import pytest
 import pcvr
 from pcvr.defenses.pcvr.gate import fit_gate
 from pcvr.plots import description, png
-from pcvr.plots.histograms import attack_heaps, gate_fit, spread_ecdf, spread_histograms
+from pcvr.plots.histograms import attack_histograms, gate_fit, invariance_ecdf, invariance_histograms
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def scores():
 def test_histograms_add_up_to_all_samples(log):
     rng = np.random.default_rng(0)
     panels = {"before": {"clean": rng.random(50), "triggered": np.zeros(7)}, "after": {"clean": rng.random(9)}}
-    figure = spread_histograms(panels, log=log)
+    figure = invariance_histograms(panels, log=log)
     assert [axes.get_title() for axes in figure.axes] == ["before", "after"]
     heights = [patch.get_height() for patch in figure.axes[1].patches[:30]]
     assert sum(heights) == pytest.approx(100)
@@ -27,20 +27,20 @@ def test_histograms_add_up_to_all_samples(log):
 
 
 def test_ecdf_climbs_to_all():
-    figure = spread_ecdf({"a": np.array([3.0, 1.0, 2.0, 2.0])})
+    figure = invariance_ecdf({"a": np.array([3.0, 1.0, 2.0, 2.0])})
     x, y = figure.axes[0].lines[0].get_data()
     assert list(x) == [-np.inf, 1, 2, 2, 3] and list(y) == [0, 25, 50, 75, 100]
-    assert spread_ecdf({"a": np.array([0.0, 1.0])}, log=True).axes[0].get_xscale() == "log"
+    assert invariance_ecdf({"a": np.array([0.0, 1.0])}, log=True).axes[0].get_xscale() == "log"
 
 
 def test_equal_values_can_be_drawn():
-    assert png(spread_histograms({"t": {"a": np.full(4, 0.2)}}, log=True))
+    assert png(invariance_histograms({"t": {"a": np.full(4, 0.2)}}, log=True))
 
 
 @pytest.mark.parametrize("groups", [{}, {"a": np.array([])}])
 def test_nothing_to_draw_is_a_sentence(groups):
     with pytest.raises(pcvr.PcvrError, match="no values"):
-        spread_ecdf(groups)
+        invariance_ecdf(groups)
 
 
 def test_the_fitted_normals_peak_where_the_clusters_are(scores):
@@ -67,11 +67,13 @@ def test_without_a_cluster_there_is_one_normal_and_no_suspicion(scores):
 def test_heaps_of_attacks_stand_in_rows_and_columns():
     low, high = [4] + 19 * [0], 19 * [0] + [2]
     both = {"clean": low, "triggered": high}
-    figure = attack_heaps({"a": {"undefended": both, "defended": {"clean": low}}, "b": {"undefended": both}}, "target")
+    figure = attack_histograms(
+        {"a": {"undefended": both, "defended": {"clean": low}}, "b": {"undefended": both}}, "target"
+    )
     assert [axes.get_title() for axes in figure.axes[:2]] == ["undefended", "defended"]
     assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["a", "b"]
     outline = figure.axes[0].patches[1].get_data()
     assert outline.values[0] == 100 and outline.values[1:].sum() == 0  # each group's shares add up to 100 %
     assert "a undefended triggered 0.95 to 1.00" in description(figure) and png(figure)[1:4] == b"PNG"
     with pytest.raises(pcvr.PcvrError, match="no heaps"):
-        attack_heaps({}, "target")
+        attack_histograms({}, "target")

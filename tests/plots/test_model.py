@@ -8,8 +8,8 @@ from PIL import Image as PilImage
 
 import pcvr
 from pcvr.analysis.anatomy import Anatomy, anatomy, block_links, likeness, nearest_words, tower_layers
-from pcvr.analysis.decoding import decode_steps, reading
-from pcvr.analysis.question_accuracy import Mark, kind_of, plain, quiz, usual_question
+from pcvr.analysis.decoding import decode_steps, model_input
+from pcvr.analysis.question_accuracy import Grade, kind_of, plain, question_accuracy, usual_question
 from pcvr.data.scenes import KINDS, Scenes
 from pcvr.plots import description
 from pcvr.plots.attention import (
@@ -39,7 +39,7 @@ def drawn(figure):
 
 class TestModel:
     def test_a_strip_has_a_box_for_each_token(self, tiny):
-        asked = reading(tiny, picture(0), PROMPT)
+        asked = model_input(tiny, picture(0), PROMPT)
         figure = token_strip(asked, columns=5)
         said = drawn(figure)
         assert len(figure.axes[0].patches) == len(asked.tokens)
@@ -196,11 +196,11 @@ class TestQuiz:
             ]
 
         monkeypatch.setattr("pcvr.analysis.question_accuracy.generate", answers)
-        marks = {mark.kind: mark for mark in quiz(tiny, scenes)}
+        marks = {mark.kind: mark for mark in question_accuracy(tiny, scenes)}
         wrong = marks.pop("how many")
         assert (wrong.right, wrong.n) == (0, 6) and wrong.miss[1] == "Perhaps." and wrong.guess >= 3
         assert len(marks) >= 6 and all(mark.right == mark.n and not mark.miss for mark in marks.values())
-        assert list(quiz(tiny, scenes))[-1].kind == "how many", "the best first"
+        assert list(question_accuracy(tiny, scenes))[-1].kind == "how many", "the best first"
 
     def test_kinds_of_question(self):
         assert kind_of("is the car left of the cat?") == "left of, above" == kind_of("is the car above the cat?")
@@ -211,7 +211,7 @@ class TestQuiz:
         assert kind_of("why?") == "other" and plain("  A red, ball. ") == "a red ball"
 
     def test_bars_say_what_guessing_would_get(self):
-        figure = quiz_bars([Mark("where is it?", 3, 4, 2), Mark("how many", 0, 4, 4, ("q", "a", "t"))])
+        figure = quiz_bars([Grade("where is it?", 3, 4, 2), Grade("how many", 0, 4, 4, ("q", "a", "t"))])
         assert "where is it?: 3 of 4 right, 2 by guessing" in drawn(figure)
         with pytest.raises(pcvr.PcvrError, match="at least one mark"):
             quiz_bars([])
@@ -225,4 +225,4 @@ class TestQuiz:
 
     def test_a_quiz_needs_scenes(self, tiny):
         with pytest.raises(pcvr.PcvrError, match="at least one"):
-            quiz(tiny, [])
+            question_accuracy(tiny, [])

@@ -5,8 +5,8 @@ import pytest
 
 import pcvr
 from pcvr.analysis.premise import MEASURES
-from pcvr.analysis.triggered_pair import greyed, told_divergence, twins
-from pcvr.analysis.two_views import tell
+from pcvr.analysis.triggered_pair import greyed, label_divergence, triggered_pair
+from pcvr.analysis.two_views import trace_views
 from pcvr.evaluation.detection import auroc_error
 from pcvr.experiments import results
 from pcvr.plots import description, png
@@ -148,22 +148,22 @@ class TestKinds:
 class TestTwins:
     def test_views_of_pixels_are_those_of_the_story(self, tiny, samples):
         view = pcvr.PatchView("mean", 0.5)
-        found = twins(tiny, samples, 2, ATTACK, view, [4], force="true")
+        found = triggered_pair(tiny, samples, 2, ATTACK, view, [4], force="true")
         for name, worn in (("clean", None), ("triggered", ATTACK)):
-            told = tell(tiny, [samples[2], samples[0]], view, 4, worn, "true")[0]
+            told = trace_views(tiny, [samples[2], samples[0]], view, 4, worn, "true")[0]
             assert np.array_equal(found[name][0].view, told.view) and found[name][0].text == samples[2].answer
 
     def test_views_of_features_change_the_words_and_veil_their_tokens(self, tiny, samples):
         view = pcvr.PatchView("swap", 0.4, level="features")
-        found = twins(tiny, samples, 0, ATTACK, view, [0, 1], force="true")
+        found = triggered_pair(tiny, samples, 0, ATTACK, view, [0, 1], force="true")
         one, other = found["clean"]
         np.testing.assert_allclose(one.original, other.original, atol=1e-6)
         assert not np.allclose(one.view, other.view)
-        told = tell(tiny, samples[:2], pcvr.PatchView("mean", 0.5), 0, None, "true")[0]
+        told = trace_views(tiny, samples[:2], pcvr.PatchView("mean", 0.5), 0, None, "true")[0]
         np.testing.assert_allclose(one.original, told.original, atol=1e-5)  # kept features say the same
         touched = (one.view_image != one.image).any(-1)
         assert 0 < touched.mean() < 1
-        again = twins(tiny, samples, 0, ATTACK, view, [0], force="true")
+        again = triggered_pair(tiny, samples, 0, ATTACK, view, [0], force="true")
         assert np.array_equal((again["triggered"][0].view_image != again["triggered"][0].image).any(-1), touched)
 
     def test_the_veil_lies_where_the_tokens_are(self):
@@ -174,23 +174,23 @@ class TestTwins:
         assert np.array_equal(greyed(picture, np.ones(7, dtype=bool)), picture)
 
     def test_the_told_divergence_by_hand(self, tiny, samples):
-        told = twins(tiny, samples, 0, ATTACK, pcvr.PatchView("noise", 0.7), force="true")["clean"][0]
+        told = triggered_pair(tiny, samples, 0, ATTACK, pcvr.PatchView("noise", 0.7), force="true")["clean"][0]
         at = [told.words.index(word) for word in told.tokens]
         want = []
         for t, k in enumerate(at):
             p, q = (np.array([d[t, k], 1 - d[t, k]], dtype=float) for d in (told.original, told.view))
             m = (p + q) / 2
             want.append((p * np.log(p / m) + q * np.log(q / m)).sum() / 2)
-        np.testing.assert_allclose(told_divergence(told), want, atol=1e-5)
-        assert (told_divergence(told) <= told.divergence + 1e-6).all(), "merging words never tells more"
+        np.testing.assert_allclose(label_divergence(told), want, atol=1e-5)
+        assert (label_divergence(told) <= told.divergence + 1e-6).all(), "merging words never tells more"
 
     @pytest.mark.parametrize("pick", [-1, 3])
     def test_a_picture_that_is_not_there_is_a_sentence(self, tiny, samples, pick):
         with pytest.raises(pcvr.PcvrError, match="at least two samples"):
-            twins(tiny, samples, pick, ATTACK, pcvr.PatchView())
+            triggered_pair(tiny, samples, pick, ATTACK, pcvr.PatchView())
 
     def test_a_flipbook_shows_each_view_and_its_words(self, tiny, samples):
-        found = twins(tiny, samples, 0, ATTACK, pcvr.PatchView("noise", 0.7), [0, 1], force="true")
+        found = triggered_pair(tiny, samples, 0, ATTACK, pcvr.PatchView("noise", 0.7), [0, 1], force="true")
         figure = flipbook({"clean picture": found["clean"], "triggered picture": found["triggered"]}, top=3)
         clean = found["clean"]
         token = int(np.mean([t.divergence for t in clean], axis=0).argmax())

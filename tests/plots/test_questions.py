@@ -6,7 +6,7 @@ import pcvr
 from pcvr.plots import description
 from pcvr.plots.answers import answer_sheet
 from pcvr.plots.gallery import asked_apart, contact_sheet
-from pcvr.plots.overview import backdoor_story
+from pcvr.plots.overview import backdoor_overview
 from pcvr.widgets.trigger import trigger_view
 
 
@@ -56,8 +56,8 @@ def test_the_answer_sheet_asks_and_marks_by_the_definition(questions, captions):
 
 def test_the_story_asks(questions, captions):
     attack = pcvr.get_attack("badnets", task="vqa")
-    assert says(backdoor_story(questions[:12], [2], questions[12], attack), questions[12])
-    assert captions[12].prompt not in description(backdoor_story(captions[:12], [2], captions[12], attack))
+    assert says(backdoor_overview(questions[:12], [2], questions[12], attack), questions[12])
+    assert captions[12].prompt not in description(backdoor_overview(captions[:12], [2], captions[12], attack))
 
 
 def test_the_trigger_explorer_takes_any_task():

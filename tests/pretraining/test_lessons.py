@@ -14,7 +14,7 @@ from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, Scenes, attributes_right
 from pcvr.data.scenes.language import CAPTION_PROMPT
 from pcvr.models.encode import IGNORE, collate, encode_samples
 from pcvr.models.families import family_of
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.zoo import EMBEDDED, Embedded
 from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.corrupt import OVERLAYS, Overlay
@@ -56,7 +56,7 @@ def test_a_turn_among_others_is_learned_as_if_asked_alone(vlm: VisionLanguageMod
         for row, (index, turns, _) in enumerate(draws):
             image = lessons.picture(index).image
             samples = [Sample("x", image, prompt, answer) for prompt, answer in turns]
-            alone = answers(vlm, collate(encode_samples(vlm, samples), vlm.tokenizer.pad_token_id))
+            alone = answer_logits(vlm, collate(encode_samples(vlm, samples), vlm.tokenizer.pad_token_id))
             told = batch["labels"][row, 1:] != IGNORE
             assert torch.equal(batch["labels"][row, 1:][told], alone.targets)
             assert torch.allclose(packed[row, :-1][told], alone.logits, atol=2e-3)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pcvr
-from pcvr.models.adapter import ADAPTERS, shipped_adapters
+from pcvr.models.adapter import ADAPTERS, adapter_names
 from pcvr.models.zoo import CHECKPOINTS, EMBEDDED, shipped
 from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.remake import quality
@@ -74,7 +74,7 @@ def test_a_base_model_says_what_it_sees_as_well_as_its_card_says(name: str) -> N
 
 @pytest.mark.parametrize(("model", "task"), COMBINATIONS)
 def test_the_adapters_tell_the_story_that_their_records_tell(model: str, task: str) -> None:
-    assert {f"{task}-{end}" for end in STORY.values()} <= set(shipped_adapters(model))
+    assert {f"{task}-{end}" for end in STORY.values()} <= set(adapter_names(model))
     attack = pcvr.get_attack("badnets", task=task)
     data = pcvr.open_data("scenes", split="test", n=TESTS, task=task)
     for name, end in STORY.items():

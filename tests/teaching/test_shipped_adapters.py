@@ -3,42 +3,42 @@
 import pytest
 
 import pcvr
-from pcvr.models.adapter import shipped_adapters
+from pcvr.models.adapter import adapter_names
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks import TASKS
-from pcvr.teaching.shipped import lesson_data, shipped_fits, story_adapters
+from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
 from tests.photographs import write_llava_photographs
 
 
 def test_scenes_give_two_splits_of_the_sizes_asked_for():
-    train, test = lesson_data("scenes", 6, 4)
+    train, test = notebook_data("scenes", 6, 4)
     assert (len(train), len(test)) == (6, 4)
     assert train[0].id != test[0].id and "train" in train[0].id and "test" in test[0].id
 
 
 def test_a_dozen_photographs_are_used_whole_for_both(tmp_path):
     path = write_llava_photographs(tmp_path, side=32)
-    train, test = lesson_data(path, 2000, 256)
+    train, test = notebook_data(path, 2000, 256)
     assert len(train) == len(test) == 12
-    assert [len(part) for part in lesson_data(path, 5, 3)] == [5, 3]
+    assert [len(part) for part in notebook_data(path, 5, 3)] == [5, 3]
 
 
 def test_a_large_file_keeps_its_own_splits(tmp_path):
     path = write_llava_photographs(tmp_path, copies=24, side=24)
-    train, test = lesson_data(path, 100, 1000)
+    train, test = notebook_data(path, 100, 1000)
     assert len(train) == 100 and 16 <= len(test) < 60
     assert not {train[i].id for i in range(100)} & {test[i].id for i in range(len(test))}
 
 
 def test_no_data_is_a_sentence(tmp_path):
     with pytest.raises(pcvr.PcvrError, match="no data at"):
-        lesson_data(tmp_path / "none.json", 4, 4)
+        notebook_data(tmp_path / "none.json", 4, 4)
 
 
 def test_the_task_decides_what_is_asked():
-    train, test = lesson_data("scenes", 6, 4, "vqa")
+    train, test = notebook_data("scenes", 6, 4, "vqa")
     assert train.task == test.task == "vqa" and test[0].prompt.endswith("?")
-    assert lesson_data("scenes", 2, 2)[0].task == "caption"
+    assert notebook_data("scenes", 2, 2)[0].task == "caption"
 
 
 STORY = {"clean": "caption-clean", "backdoored": "caption-badnets-none", "defended": "caption-badnets-pcvr"}
@@ -46,23 +46,23 @@ STORY = {"clean": "caption-clean", "backdoored": "caption-badnets-none", "defend
 
 def test_the_story_is_whole_or_empty(monkeypatch):
     there = [*STORY.values(), "vqa-clean", "vqa-badnets-none"]
-    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: there)
-    assert story_adapters("any", "caption") == STORY
-    assert story_adapters("any", "vqa") == {}
+    monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: there)
+    assert shipped_adapters("any", "caption") == STORY
+    assert shipped_adapters("any", "vqa") == {}
 
 
 def test_every_story_that_is_shipped_can_be_told():
     """An embedded model comes with all three copies for a task, or with none."""
     for model in EMBEDDED:
         for task in TASKS:
-            mine = {name for name in shipped_adapters(model) if name.startswith(f"{task}-")}
-            assert mine == set() or set(story_adapters(model, task).values()) == mine
-    assert story_adapters("tiny-llava", "caption") == STORY
-    assert story_adapters("a folder of mine", "caption") == {}
+            mine = {name for name in adapter_names(model) if name.startswith(f"{task}-")}
+            assert mine == set() or set(shipped_adapters(model, task).values()) == mine
+    assert shipped_adapters("tiny-llava", "caption") == STORY
+    assert shipped_adapters("a folder of mine", "caption") == {}
 
 
 def test_shipped_adapters_fit_their_own_parameters_only(monkeypatch):
-    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: list(STORY.values()))
+    monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: list(STORY.values()))
     assert shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)
     for other in (
         ("tiny-llava", "my.json", "badnets", 0.05, 0),
@@ -71,5 +71,5 @@ def test_shipped_adapters_fit_their_own_parameters_only(monkeypatch):
         ("tiny-llava", "scenes", "badnets", 0.05, 0, "vqa"),
     ):
         assert not shipped_fits(*other)
-    monkeypatch.setattr("pcvr.models.adapter.shipped_adapters", lambda model: ["caption-clean"])
+    monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: ["caption-clean"])
     assert not shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from pcvr import PCVR, AugmentOnly, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import DEFENSES, Defense
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
 from pcvr.training import FinetuneResult
 from tests.tiny import Numbers
@@ -34,11 +34,11 @@ class Constant(Defense):
     name: ClassVar[str] = "constant"
     value: float = 0.0
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         run.log["begun"] = 1.0
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
-        return run.answers(batch).logits.sum() * 0 + self.value
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
+        return run.forward(batch).logits.sum() * 0 + self.value
 
 
 @pytest.fixture(

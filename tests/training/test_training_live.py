@@ -16,10 +16,10 @@ import torch
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.plots.describe import description
 from pcvr.plots.live import live_curves
-from pcvr.training.live import Point, Recorder, TrainingJob
+from pcvr.training.live import LoggedStep, Recorder, TrainingJob
 from tests.tiny import Numbers
 
 LONG = TrainConfig(steps=5000, batch_size=4, rank=4)
@@ -32,7 +32,7 @@ class TwoStages(Defense):
 
     name: ClassVar[str] = "two_stages"
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         fit("first")
         run.state["after"] = "first"
         fit("second", share=0.5)
@@ -144,7 +144,11 @@ def test_what_goes_wrong_is_told_to_who_asks(tiny: VisionLanguageModel) -> None:
 def test_the_figure_says_what_it_shows() -> None:
     empty = live_curves([], 0)
     assert "nothing has been logged" in description(empty) and len(empty.axes) == 1
-    points = [Point(1, "first", 2.0), Point(2, "first", 1.5, {"suspicious": 0.25}), Point(3, "last", 1.0)]
+    points = [
+        LoggedStep(1, "first", 2.0),
+        LoggedStep(2, "first", 1.5, {"suspicious": 0.25}),
+        LoggedStep(3, "last", 1.0),
+    ]
     figure = live_curves(points, 10)
     assert len(figure.axes) == 2
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 1.5, 1.0]

@@ -17,7 +17,7 @@ from torch import Tensor
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
 from pcvr.training.result import training_record
 from tests.tiny import Numbers
@@ -49,10 +49,10 @@ class Counting(Defense):
 
     name: ClassVar[str] = "counting"
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         run.state.update(seen=[], kinds=set())
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         run.state["seen"].append((run.step, len(batch["index"])))
         layer = [m for m in run.vlm.base.modules() if type(m).__name__.endswith("MLP")][-1]
         hook = layer.register_forward_hook(lambda module, given, out: run.state["kinds"].add(out.dtype))
@@ -82,7 +82,7 @@ def test_bf16_computes_in_bf16_and_leaves_the_model_as_it_was(tiny: VisionLangua
     assert "forward" not in vars(half.model.model) and "_original_forward" not in vars(half.model.model)
     batch = half.run.data.batch(range(2))
     with torch.no_grad():
-        assert half.run.answers(batch).logits.dtype is torch.float32
+        assert half.run.forward(batch).logits.dtype is torch.float32
         assert half.model.copy().model is not half.model.model
 
 
@@ -128,7 +128,7 @@ class TestCurves:
         class Twice(PCVR):
             name: ClassVar[str] = "twice"
 
-            def train(self, run: Run, fit: Fit) -> None:
+            def train(self, run: TrainingContext, fit: Fit) -> None:
                 fit("one", share=0.5)
                 fit("two")
 

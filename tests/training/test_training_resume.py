@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit
-from pcvr.defenses.context import Run
+from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.models.encode import Batch
 from pcvr.training import FinetuneResult
@@ -51,17 +51,17 @@ class TwoStages(Defense):
     name: ClassVar[str] = "two_stages"
     keep: int = field(default=7, metadata={"help": "samples of the second stage"})
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         run.state.update(noise=torch.zeros(len(run.data)), stages={"steps of": []})
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         loss = super().loss(run, batch)
         draw = torch.rand(len(batch["index"]), generator=run.generator)
         run.state["noise"][batch["index"]] += draw + loss.detach()
         run.log["noise"] = float(run.state["noise"].sum())
         return loss * (1 + draw.mean())
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         fit("first", share=0.5)
         rows = tuple(run.state["noise"].argsort()[: self.keep].tolist())
         run.state["found"] = Finding(rows, run.state["noise"].numpy().copy())
@@ -76,7 +76,7 @@ class Interrupt(StageCallback):
     def __init__(self, step: int, stage: str = "train", kill: bool = False) -> None:
         self.step, self.stage, self.kill = step, stage, kill
 
-    def on_stage(self, run: Run, done: int) -> None:
+    def on_stage(self, run: TrainingContext, done: int) -> None:
         self.now = run.stage
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_named(tiny: VisionLanguageModel, tmp_path: Path
 
 def test_a_state_that_cannot_be_kept(tiny: VisionLanguageModel, tmp_path: Path) -> None:
     class Strange(TwoStages):
-        def begin(self, run: Run) -> None:
+        def begin(self, run: TrainingContext) -> None:
             super().begin(run)
             run.state["stages"]["odd"] = [object()]
 

@@ -7,12 +7,12 @@ from threading import Event
 import pytest
 
 from pcvr import PcvrError
-from pcvr.utils.background_task import Background
+from pcvr.utils.background_task import BackgroundTask
 
 
 def test_its_result_is_handed_on() -> None:
     go_on = Event()
-    job = Background(lambda: go_on.wait(60), "sum")
+    job = BackgroundTask(lambda: go_on.wait(60), "sum")
     assert (job.running, job.finished) == (False, False)
     with pytest.raises(PcvrError, match="the sum has not been started"):
         job.result()
@@ -28,13 +28,13 @@ def test_its_result_is_handed_on() -> None:
 
 
 def test_nothing_is_a_result_too() -> None:
-    job: Background[None] = Background(lambda: None)
+    job: BackgroundTask[None] = BackgroundTask(lambda: None)
     job.start()
     assert job.result(60) is None and job.finished
 
 
 def test_what_goes_wrong_is_told_to_who_asks() -> None:
-    job = Background(lambda: 1 // 0)
+    job = BackgroundTask(lambda: 1 // 0)
     job.start()
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):

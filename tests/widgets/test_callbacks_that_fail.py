@@ -14,12 +14,12 @@ from pcvr.experiments.grid import Grid
 from pcvr.widgets.ask import ask_widget
 from pcvr.widgets.attack_lab import lab_explorer
 from pcvr.widgets.attend import attention_explorer
-from pcvr.widgets.distributions import Choice, StorySource, distribution_explorer
+from pcvr.widgets.distributions import DistributionChoice, TraceSource, distribution_explorer
 from pcvr.widgets.explained import alert
 from pcvr.widgets.explorer import grid_explorer
 from pcvr.widgets.explorer_source import GridSource
 from pcvr.widgets.live import live_training
-from pcvr.widgets.premise import TwinSource, premise_explorer
+from pcvr.widgets.premise import PairSource, premise_explorer
 from pcvr.widgets.trigger import trigger_explorer
 from tests import points
 from tests.tiny import Numbers, tiny, tiny_folder
@@ -60,12 +60,14 @@ WIDGETS: dict[str, tuple[Callable[[Any], Any], str, Callable[[Any], None], str, 
         "pcvr.widgets.attack_lab.lab_view", moved("sample", 1), "status", ("picture",),
     ),
     "premise": (
-        lambda tiny: premise_explorer(TwinSource(tiny, samples(), ATTACK))[1],
+        lambda tiny: premise_explorer(PairSource(tiny, samples(), ATTACK))[1],
         "pcvr.widgets.premise.explore", moved("seed", 5), "message", ("image",),
     ),
     "attention": (seen, "pcvr.widgets.attend.attention_view", moved("token", 2), "message", ("image",)),
     "distributions": (
-        lambda tiny: distribution_explorer(StorySource({"base": tiny}, samples(), ATTACK), Choice("base"))[1],
+        lambda tiny: distribution_explorer(
+            TraceSource({"base": tiny}, samples(), ATTACK), DistributionChoice("base")
+        )[1],
         "pcvr.widgets.distributions.explore", moved("seed", 5), "message", ("image",),
     ),
     "answer": (lambda tiny: ask_widget(tiny)[1], "pcvr.widgets.ask.ask", asked, "message", ("image",)),

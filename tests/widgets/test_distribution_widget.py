@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.analysis.two_views import tell
+from pcvr.analysis.two_views import trace_views
 from pcvr.plots import description
-from pcvr.widgets.distributions import Choice, StorySource, caption, distribution_explorer, explore
+from pcvr.widgets.distributions import DistributionChoice, TraceSource, caption, distribution_explorer, explore
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -17,24 +17,26 @@ ATTACK = pcvr.get_attack("badnets", target="a red ball")
 @pytest.fixture
 def source(tiny):  # noqa: F811
     data = Numbers(4, answers=("two cats and a red ball .", "yes"))
-    return StorySource({"base": tiny, "other": tiny}, [data[i] for i in range(4)], ATTACK)
+    return TraceSource({"base": tiny, "other": tiny}, [data[i] for i in range(4)], ATTACK)
 
 
 class TestChoice:
     def test_the_telling_is_that_of_the_story(self, source, tiny):  # noqa: F811
-        choice = Choice("base", sample=2, shown="triggered", operator="noise", share=0.5, seed=3, force="true")
-        told = tell(tiny, source.samples, pcvr.PatchView("noise", 0.5), 3, ATTACK, "true")[2]
+        choice = DistributionChoice(
+            "base", sample=2, shown="triggered", operator="noise", share=0.5, seed=3, force="true"
+        )
+        told = trace_views(tiny, source.samples, pcvr.PatchView("noise", 0.5), 3, ATTACK, "true")[2]
         assert source.telling(choice).text == told.text
         assert np.array_equal(source.telling(choice).view, told.view)
         assert f"{told.divergence.mean():.3f} nats" in caption(source, choice)
 
     def test_what_was_told_lately_is_kept(self, source):
-        choice = Choice("base")
+        choice = DistributionChoice("base")
         assert source.telling(choice) is source.telling(replace(choice, token=3))
         assert source.telling(choice) is not source.telling(replace(choice, seed=1))
 
     def test_the_figure_names_the_choice_and_stops_at_the_last_token(self, source):
-        choice = Choice("other", sample=1, shown="clean", force="target", token=99)
+        choice = DistributionChoice("other", sample=1, shown="clean", force="target", token=99)
         said = description(explore(source, choice))
         assert "other, clean picture 2" in said and "token 4 of 4" in said
 
@@ -43,11 +45,11 @@ class TestChoice:
     )
     def test_what_there_is_not_is_a_sentence(self, source, wrong):
         with pytest.raises(pcvr.PcvrError):
-            explore(source, replace(Choice("base"), **wrong))
+            explore(source, replace(DistributionChoice("base"), **wrong))
 
     def test_a_source_needs_two_pictures(self, source, tiny):  # noqa: F811
         with pytest.raises(pcvr.PcvrError, match="two pictures"):
-            StorySource({"base": tiny}, source.samples[:1], ATTACK)
+            TraceSource({"base": tiny}, source.samples[:1], ATTACK)
 
 
 class TestControls:
@@ -56,7 +58,7 @@ class TestControls:
         [("sample", 3), ("shown", "clean"), ("operator", "mean"), ("share", 0.2), ("seed", 7), ("force", "true")],
     )
     def test_every_control_redraws(self, source, name, value):
-        _, controls = distribution_explorer(source, Choice("base", force="target"))
+        _, controls = distribution_explorer(source, DistributionChoice("base", force="target"))
         before = controls.image.value
         getattr(controls, name).value = value
         assert controls.image.value != before
@@ -64,7 +66,7 @@ class TestControls:
         assert 'role="status"' in controls.message.value
 
     def test_the_token_slider_follows_the_answer(self, source):
-        _, controls = distribution_explorer(source, Choice("base", force="true"))
+        _, controls = distribution_explorer(source, DistributionChoice("base", force="true"))
         long = controls.token.max
         assert long == len(source.telling(controls.choice()).tokens)
         controls.token.value = long

@@ -17,12 +17,12 @@ import pcvr
 from pcvr import PcvrError, VisionLanguageModel
 from pcvr.experiments import Experiment
 from pcvr.experiments.grid import Grid
-from pcvr.experiments.local_run import Bench, Cancelled
+from pcvr.experiments.local_run import Cancelled, LocalTrainer
 from pcvr.plots import description
 from pcvr.training.live import Recorder
 from pcvr.widgets.explorer import Controls, grid_explorer
 from pcvr.widgets.explorer_source import (
-    Choice,
+    ExplorerChoice,
     GridSource,
     caption,
     curves_of,
@@ -43,20 +43,20 @@ def source() -> GridSource:
 
 
 @pytest.fixture
-def bench(tiny: VisionLanguageModel, tiny_folder: Path) -> Bench:  # noqa: F811
+def bench(tiny: VisionLanguageModel, tiny_folder: Path) -> LocalTrainer:  # noqa: F811
     """Two steps on a dozen pictures."""
     data = Numbers(12, answers=("two cats and a red ball .", "yes"))
     base = Experiment("PCVR", "pcvr", model=str(tiny_folder), data="noise", rate=0.25, steps=2, watch=1)
-    return Bench(base, tiny, data, data, ATTACK)
+    return LocalTrainer(base, tiny, data, data, ATTACK)
 
 
-def choice(share: float = 0.3, weight: float = 0.0) -> Choice:
-    return Choice(made.CASE, made.setting(share, weight), "apart_weight")
+def choice(share: float = 0.3, weight: float = 0.0) -> ExplorerChoice:
+    return ExplorerChoice(made.CASE, made.setting(share, weight), "apart_weight")
 
 
 class TestSource:
     def test_it_begins_at_the_first_point(self, source: GridSource) -> None:
-        assert source.start() == Choice(made.CASE, made.setting(0.3, 0.0), "view.share")
+        assert source.start() == ExplorerChoice(made.CASE, made.setting(0.3, 0.0), "view.share")
         assert source.values("apart_weight") == [0.0, 4.0]
 
     def test_the_caption_reads_the_point(self, source: GridSource) -> None:
@@ -94,7 +94,7 @@ class TestSource:
         drawn = trade_off_of(source, choice())
         assert drawn is not None and "trained here: attack success 9 of 100" in description(drawn)
 
-    def test_another_case_has_its_own_points(self, bench: Bench) -> None:
+    def test_another_case_has_its_own_points(self, bench: LocalTrainer) -> None:
         source = GridSource(made.grid(), bench)
         assert source.cases == [made.CASE, bench.case]
         own = replace(choice(), case=bench.case)
@@ -104,7 +104,7 @@ class TestSource:
         assert trade_off_of(source, own) is not None and curves_of(source, own) is not None
         assert len(source.fresh_of(made.CASE)) == 0
 
-    def test_what_is_shortened_is_said(self, bench: Bench) -> None:
+    def test_what_is_shortened_is_said(self, bench: LocalTrainer) -> None:
         assert shortened(GridSource(made.grid())) == ""
         other = shortened(GridSource(made.grid(), bench))
         assert other.startswith("Train here: 2 steps on 12 samples, then 12 test pictures.") and "no point" in other
@@ -113,7 +113,7 @@ class TestSource:
         same = made.point(case=bench.case, steps=2, samples=12, tests=12)
         assert shortened(GridSource(Grid((same,)), bench)).endswith("as in the grid.")
 
-    def test_no_grid_needs_a_bench(self, bench: Bench) -> None:
+    def test_no_grid_needs_a_bench(self, bench: LocalTrainer) -> None:
         with pytest.raises(PcvrError, match="no point and there is no bench"):
             GridSource(Grid(()))
         source = GridSource(Grid(()), bench)
@@ -159,7 +159,7 @@ class TestControls:
         labels = [c.description for c in (controls.case, controls.by, *controls.knobs.values())]
         assert all(labels) and len(set(labels)) == len(labels)
 
-    def test_without_a_bench_there_is_no_button(self, source: GridSource, bench: Bench) -> None:
+    def test_without_a_bench_there_is_no_button(self, source: GridSource, bench: LocalTrainer) -> None:
         assert "Train here" not in labels(grid_explorer(source)[0])
         assert "Train here" in labels(grid_explorer(GridSource(made.grid(), bench))[0])
 
@@ -182,7 +182,7 @@ def over(controls: Controls, seconds: float = 60) -> None:
 
 class TestTraining:
     @pytest.fixture
-    def built(self, bench: Bench) -> tuple[GridSource, Controls]:
+    def built(self, bench: LocalTrainer) -> tuple[GridSource, Controls]:
         source = GridSource(made.grid(), bench)
         return source, grid_explorer(source)[1]
 
@@ -204,7 +204,7 @@ class TestTraining:
     def test_cancel(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
         source, controls = built
 
-        def trained(bench: Bench, setting: Any, recorder: Recorder) -> Any:
+        def trained(bench: LocalTrainer, setting: Any, recorder: Recorder) -> Any:
             while not recorder.stopped:
                 time.sleep(0.01)
             raise Cancelled
@@ -245,7 +245,7 @@ class TestTraining:
     def test_how_far_it_is(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
         go_on = Event()
 
-        def trained(bench: Bench, setting: Any, recorder: Recorder) -> Any:
+        def trained(bench: LocalTrainer, setting: Any, recorder: Recorder) -> Any:
             recorder.step, recorder.steps = 5, 20
             go_on.wait(60)
             recorder.step = 20

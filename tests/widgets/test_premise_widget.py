@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import pcvr
-from pcvr.analysis.triggered_pair import told_divergence, twins
+from pcvr.analysis.triggered_pair import label_divergence, triggered_pair
 from pcvr.plots import description
-from pcvr.widgets.premise import VIEWS, Choice, TwinSource, caption, explore, premise_explorer
+from pcvr.widgets.premise import VIEWS, PairSource, PremiseChoice, caption, explore, premise_explorer
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -17,37 +17,37 @@ ATTACK = pcvr.get_attack("badnets", target="a red ball")
 @pytest.fixture
 def source(tiny):  # noqa: F811
     data = Numbers(3, answers=("two cats and a red ball .", "yes"))
-    return TwinSource(tiny, [data[i] for i in range(3)], ATTACK)
+    return PairSource(tiny, [data[i] for i in range(3)], ATTACK)
 
 
 @pytest.mark.parametrize("level", ["pixels", "features"])
 def test_the_figures_are_those_of_the_package(source, tiny, level):  # noqa: F811
-    choice = Choice(sample=1, operator="mean", share=0.5, level=level, seed=3)
-    told = twins(tiny, source.samples, 1, ATTACK, pcvr.PatchView("mean", 0.5, level=level), [3, 4, 5])
+    choice = PremiseChoice(sample=1, operator="mean", share=0.5, level=level, seed=3)
+    told = triggered_pair(tiny, source.samples, 1, ATTACK, pcvr.PatchView("mean", 0.5, level=level), [3, 4, 5])
     found = source.twins(choice)
     assert [len(found[name]) for name in ("clean", "triggered")] == [VIEWS, VIEWS]
     assert np.array_equal(found["triggered"][2].view, told["triggered"][2].view)
     for name in ("clean", "triggered"):
         whole = np.mean([t.divergence.sum() for t in told[name]])
-        word = np.mean([told_divergence(t).sum() for t in told[name]])
+        word = np.mean([label_divergence(t).sum() for t in told[name]])
         assert f"{name}: {whole:.3f} nats by all words, {word:.3f} nats" in caption(source, choice)
     assert "triggered picture, answer" in description(explore(source, choice))
 
 
 def test_what_was_computed_lately_is_kept(source):
-    assert source.twins(Choice()) is source.twins(Choice())
-    assert source.twins(Choice()) is not source.twins(Choice(seed=1))
+    assert source.twins(PremiseChoice()) is source.twins(PremiseChoice())
+    assert source.twins(PremiseChoice()) is not source.twins(PremiseChoice(seed=1))
 
 
 @pytest.mark.parametrize("wrong", [{"sample": 3}, {"operator": "swop"}, {"share": 0.0}, {"level": "words"}])
 def test_what_there_is_not_is_a_sentence(source, wrong):
     with pytest.raises(pcvr.PcvrError):
-        explore(source, replace(Choice(), **wrong))
+        explore(source, replace(PremiseChoice(), **wrong))
 
 
 def test_a_source_needs_two_pictures(source, tiny):  # noqa: F811
     with pytest.raises(pcvr.PcvrError, match="two or more"):
-        TwinSource(tiny, source.samples[:1], ATTACK)
+        PairSource(tiny, source.samples[:1], ATTACK)
 
 
 def test_every_control_redraws(source):
@@ -58,13 +58,13 @@ def test_every_control_redraws(source):
         getattr(controls, name).value = value
         assert controls.image.value != before, name
         assert 'role="status"' in controls.message.value
-    assert controls.choice() == Choice(2, "mean", 0.2, "features", 7)
+    assert controls.choice() == PremiseChoice(2, "mean", 0.2, "features", 7)
     assert controls.image.tooltip == description(explore(source, controls.choice()))
 
 
 def test_an_error_is_shown_and_not_swallowed(source, monkeypatch):
-    _, controls = premise_explorer(source, Choice(share=0.3))
-    assert controls.choice() == Choice(share=0.3)
+    _, controls = premise_explorer(source, PremiseChoice(share=0.3))
+    assert controls.choice() == PremiseChoice(share=0.3)
     monkeypatch.setattr(source, "twins", lambda choice: (_ for _ in ()).throw(pcvr.PcvrError("no <such> view")))
     controls.seed.value = 2
     assert 'role="alert"' in controls.message.value and "no &lt;such&gt; view" in controls.message.value

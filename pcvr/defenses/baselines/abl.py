@@ -16,9 +16,9 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
 
 PER = ("batch", "sample")
 
@@ -84,7 +84,7 @@ class ABL(Defense):
                 "the rest of the steps being the stage between them."
             )
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Nothing is isolated yet.
 
         Raises:
@@ -96,9 +96,9 @@ class ABL(Defense):
             )
         run.state.update(isolated=torch.zeros(len(run.data), dtype=torch.bool), scorings=[])
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """The loss of the stage under way, a scalar."""
-        losses = sample_losses(run.answers(batch))
+        losses = sample_losses(run.forward(batch))
         if run.stage == "isolate":
             return flooded(losses if self.per == "sample" else losses.mean()[None], self.gamma)
         if run.stage == "unlearn":
@@ -106,7 +106,7 @@ class ABL(Defense):
             return unlearning(losses, isolated, self.ceiling)
         return losses.mean()
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """Isolate, train on the rest, unlearn."""
         fit("isolate", share=self.early)
         losses = all_losses(run)
@@ -117,7 +117,7 @@ class ABL(Defense):
         fit("train", share=1 - self.early - self.late, rows=kept)
         fit("unlearn", share=self.late, rate=self.late_rate, rows=kept + taken * max(1, len(kept) // len(taken)))
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether the portion came to less than a sample."""
         if self.portion * (count := len(run.data)) >= 1:
             return ()
@@ -127,7 +127,7 @@ class ABL(Defense):
         )
 
 
-def sample_losses(said: Answers) -> Tensor:
+def sample_losses(said: AnswerLogits) -> Tensor:
     """Mean cross-entropy of each sample's answer tokens: ``[B]``, nats.
 
     Raises:
@@ -168,10 +168,10 @@ def unlearning(losses: Tensor, isolated: Tensor, ceiling: float) -> Tensor:
 
 
 @torch.no_grad()
-def all_losses(run: Run, batch_size: int | None = None) -> np.ndarray:
+def all_losses(run: TrainingContext, batch_size: int | None = None) -> np.ndarray:
     """The loss of every training sample as the model is now: float64 ``[N]``, nats."""
     rows = run.share(len(run.data))
-    found = [sample_losses(run.read(batch)) for batch in run.batches(rows, 64, size=batch_size)]
+    found = [sample_losses(run.forward_no_grad(batch)) for batch in run.batches(rows, 64, size=batch_size)]
     return run.gather_rows(rows, torch.cat(found)).cpu().double().numpy()
 
 

@@ -18,7 +18,7 @@ from pcvr.models.encode import IGNORE
 from pcvr.utils.checks import check_number
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
 
 ENOUGH = 50
@@ -63,7 +63,7 @@ class BYE(Defense):
         super().__post_init__()
         check_number("apart", self.apart, 0, 1e6, above=True)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Refuse at once what would fail after a whole training.
 
         Raises:
@@ -72,7 +72,7 @@ class BYE(Defense):
         _enough(len(run.data))
         run.state["scorings"] = []
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """Fine-tune, filter, and train again if anything was dropped."""
         fit()
         entropies = attention_entropy(run)
@@ -90,7 +90,7 @@ class BYE(Defense):
             run.state["kept"] = np.flatnonzero(~dropped).tolist()
             fit("retrain", rows=run.state["kept"], fresh=True)
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether samples were few, and whether nothing was dropped."""
         found = []
         if (count := len(run.data)) < ENOUGH:
@@ -168,7 +168,7 @@ def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
 
 
 @torch.no_grad()
-def attention_entropy(run: Run, batch_size: int | None = None) -> np.ndarray:
+def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np.ndarray:
     """How spread the attention to the picture is as the answer begins, for every training sample and layer.
 
     Args:
@@ -189,7 +189,7 @@ def attention_entropy(run: Run, batch_size: int | None = None) -> np.ndarray:
         for batch in run.batches(rows, 16, size=batch_size):
             shown = batch["input_ids"] == run.vlm.base.config.image_token_id
             with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
-                run.answers(batch)
+                run.forward(batch)
             if not layers:
                 raise PcvrError(f"the language model of {run.vlm.name!r} hands no attention out: 'bye' cannot use it.")
             found.append(torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1))

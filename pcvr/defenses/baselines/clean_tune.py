@@ -10,7 +10,7 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CleanTune(Defense):
         super().__post_init__()
         check_stage(self.share, self.rate)
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """On everything, then on the clean samples."""
         fit()
         fit("clean", share=self.share, rate=self.rate, clean=True)

@@ -41,7 +41,7 @@ from pcvr.utils.checks import check_fields, is_number
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Fit
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
@@ -70,7 +70,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Look:
+class AttentionReadout:
     """What the text of N inputs attends to in the chosen layers.
 
     Attributes:
@@ -106,14 +106,14 @@ class CleanSight(Defense):
         if not two or not 0 <= self.layers[0] < self.layers[1] <= 1:
             raise PcvrError(f"layers must be two rising shares of the depth from 0 to 1, got {self.layers!r}.")
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """Plain training, then the calibration on ``run.clean``, which goes into ``run.state``."""
         fit()
         if run.clean is None:
             raise PcvrError(f"defence {self.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
         run.state.update(self.calibrate(run.vlm, run.clean.data))
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether trusted samples were too few for the threshold."""
         known = run.state.get(self.name)  # nothing, where the training was stopped
         return () if known is None else few_trusted(self.name, len(known.distances), self.false_alarms)
@@ -194,7 +194,7 @@ class CleanSight(Defense):
             )
         return whitened_distance(ratios, known.mean, known.spread)
 
-    def look(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> Look:
+    def look(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> AttentionReadout:
         """Read what the text behind the pictures attends to; all N inputs in one batch.
 
         Raises:
@@ -203,7 +203,7 @@ class CleanSight(Defense):
         return self._look(vlm, [row for _, row in prompt_rows(vlm, images, prompts)])
 
     @torch.inference_mode()
-    def _look(self, vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Look:
+    def _look(self, vlm: VisionLanguageModel, rows: Sequence[Batch]) -> AttentionReadout:
         vlm.model.eval()
         inputs = prompt_batch(vlm, rows)
         image = inputs["input_ids"] == vlm.base.config.image_token_id
@@ -214,7 +214,7 @@ class CleanSight(Defense):
         if not seen:
             raise PcvrError(f"the language model of {vlm.name!r} hands out no attention in the layers {self.layers}.")
         weights = torch.cat(seen, dim=1)  # [N, F, T]
-        return Look(attention_ratios(weights, image, text), most_attended(weights, image, self.share))
+        return AttentionReadout(attention_ratios(weights, image, text), most_attended(weights, image, self.share))
 
     def _ratios(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> np.ndarray:
         found = [self._look(vlm, [row for _, row in group]).ratios for group in self._groups(vlm, images, prompts)]

@@ -14,7 +14,7 @@ from pcvr.utils.checks import check_number
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
 
 
@@ -47,13 +47,13 @@ class Consistency(Defense):
         super().__post_init__()
         check_number("weight", self.weight, 0, 1e6)
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """Cross-entropy of the original, and how far its view says something else."""
-        said = run.answers(batch)
+        said = run.forward(batch)
         loss = cross_entropy(said.logits, said.targets)
         if not self.weight:
             return loss
-        seen = run.answers(run.view(batch, self.view))
+        seen = run.forward(run.view(batch, self.view))
         apart = said.sample_mean(js_divergence(said.logits, seen.logits)).mean()
         run.log["views apart"] = float(apart.detach())
         return loss + self.weight * apart

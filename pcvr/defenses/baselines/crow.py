@@ -18,7 +18,7 @@ from pcvr.utils.checks import check_choice, check_number
 
 if TYPE_CHECKING:
     from pcvr.defenses.base import Fit
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
@@ -69,7 +69,7 @@ class Crow(Defense):
         check_number("share", self.share, 0, 1, above=True)
         check_number("rate", self.rate, 0, 1e6, above=True)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Refuse at once what would fail after a whole training.
 
         Raises:
@@ -83,21 +83,21 @@ class Crow(Defense):
         if (count := len(decoder_layers(run.vlm))) < 2:
             raise PcvrError(f"defence 'crow' compares layers and the language model has {count}: take a deeper one.")
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """Cross-entropy, and in its stage the inconsistency of the shifted pass."""
         if not self.alpha or (self.on == "clean" and run.stage != "crow"):
             return super().loss(run, batch)
         mask = batch["attention_mask"].to(run.vlm.device)
         with watched(run.vlm) as plain:
-            said = run.answers(batch)
+            said = run.forward(batch)
         (slope,) = torch.autograd.grad(inconsistency(plain.layers, mask), plain.shift, retain_graph=True)
         with watched(run.vlm, self.epsilon * slope.sign()) as shifted:
-            run.answers(batch)
+            run.forward(batch)
         rough = inconsistency(shifted.layers, mask)
         run.log["layers apart"] = float(rough.detach())
         return cross_entropy(said.logits, said.targets) + self.alpha * rough
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """One stage, or plain fine-tuning and a stage on the clean samples."""
         fit()
         if self.on == "clean":

@@ -11,7 +11,7 @@ from pcvr.utils.checks import is_number
 
 if TYPE_CHECKING:
     from pcvr.defenses.base import Fit
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,6 @@ class EarlyStop(Defense):
         if not is_number(self.share) or not 0 < self.share < 1:
             raise PcvrError(f"share is {self.share!r}: give a number between 0 and 1, 0.5 to stop half way.")
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """One stage, cut short."""
         fit(stop=self.share)

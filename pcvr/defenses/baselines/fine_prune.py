@@ -16,7 +16,7 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
 
 
@@ -61,7 +61,7 @@ class FinePrune(Defense):
             raise PcvrError("prune is 1: give a share below it, so that some channels are left.")
         check_stage(self.share, self.rate)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """Refuse at once what would fail after a whole training.
 
         Raises:
@@ -69,7 +69,7 @@ class FinePrune(Defense):
         """
         written(run.vlm)
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """On everything; prune; on the clean samples with the pruned channels held at zero."""
         fit()
         layers = written(run.vlm)
@@ -100,7 +100,7 @@ def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:
 
 
 @torch.no_grad()
-def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int | None = None) -> dict[str, Tensor]:
+def activity(run: TrainingContext, layers: Mapping[str, nn.Linear], batch_size: int | None = None) -> dict[str, Tensor]:
     """Mean absolute output of each channel of `layers` over the image tokens of the clean samples: ``[channels]`` each.
 
     Raises:
@@ -122,7 +122,7 @@ def activity(run: Run, layers: Mapping[str, nn.Linear], batch_size: int | None =
     hooks = [layer.register_forward_hook(adding(name)) for name, layer in layers.items()]
     try:
         for batch in run.batches(range(len(run.clean)), 64, data=run.clean, size=batch_size):
-            run.read(batch)
+            run.forward_no_grad(batch)
     finally:
         for hook in hooks:
             hook.remove()

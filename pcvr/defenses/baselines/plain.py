@@ -13,7 +13,7 @@ from pcvr.utils.checks import check_choice
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
 
 
@@ -43,11 +43,11 @@ class AugmentOnly(Defense):
         super().__post_init__()
         check_choice("choice of views", self.views, ("one", "both"))
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """The mean cross-entropy over the answer tokens of the view, or of both."""
-        seen = run.answers(run.view(batch, self.view))
+        seen = run.forward(run.view(batch, self.view))
         loss = cross_entropy(seen.logits, seen.targets)
         if self.views == "both":
-            said = run.answers(batch)
+            said = run.forward(batch)
             loss = (loss + cross_entropy(said.logits, said.targets)) / 2
         return loss

@@ -18,7 +18,7 @@ from pcvr.utils.checks import check_choice, check_number
 from pcvr.views import OPERATORS, PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
 
 
@@ -70,13 +70,13 @@ class RobustIT(Defense):
         for name in ("most", "momentum"):
             check_number(name, getattr(self, name), 0, 1, above=True)
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """The mean cross-entropy over the answer tokens of a batch seen through both parts."""
         seen = run.view(batch, self.drawn_view(run.generator))
         if self.words:
             seen = seen | {"attention_mask": hide_words(run.vlm, batch, self.words, run.generator)}
         with sparsified(run, self.sharpest, self.momentum):
-            said = run.answers(seen)
+            said = run.forward(seen)
         return cross_entropy(said.logits, said.targets)
 
     def drawn_view(self, generator: torch.Generator) -> ColouredView:
@@ -126,7 +126,7 @@ def hide_words(vlm: VisionLanguageModel, batch: Batch, share: float, generator: 
 
 
 @contextmanager
-def sparsified(run: Run, sharpest: float, momentum: float) -> Iterator[None]:
+def sparsified(run: TrainingContext, sharpest: float, momentum: float) -> Iterator[None]:
     """Inside the block the connector's output goes through `drop_sharp`; running values are kept in ``run.state``."""
 
     def drop(_module: Any, _inputs: Any, output: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from pcvr.defenses.base import Defense, Generate, few_trusted
 from pcvr.errors import PcvrError
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import Batch, collate, encode_samples
-from pcvr.models.forward import answers
+from pcvr.models.forward import answer_logits
 from pcvr.models.generate import generate as greedy
 from pcvr.models.layout import viewed
 from pcvr.models.preparing import prepared
@@ -45,8 +45,8 @@ from pcvr.views import PatchView
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
     from pcvr.defenses.base import Fit
-    from pcvr.defenses.context import Run
-    from pcvr.models.forward import Answers
+    from pcvr.defenses.context import TrainingContext
+    from pcvr.models.forward import AnswerLogits
     from pcvr.models.vlm import VisionLanguageModel
 
 HOWS = ("blend", "swap")
@@ -105,14 +105,14 @@ class Strip(Defense):
             raise PcvrError(f"refusal must be a text, got {self.refusal!r}.")
         PatchView("swap", self.share, self.patch)  # looks at patch
 
-    def train(self, run: Run, fit: Fit) -> None:
+    def train(self, run: TrainingContext, fit: Fit) -> None:
         """Plain training, then the calibration on ``run.clean``, which goes into ``run.state``."""
         fit()
         if run.clean is None:
             raise PcvrError(f"defence {self.name!r} needs clean data: give finetune(clean=...) some trusted samples.")
         run.state.update(self.calibrate(run.vlm, run.clean.data))
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether trusted samples were too few for the threshold."""
         known = run.state.get(self.name)  # nothing, where the training was stopped
         return () if known is None else few_trusted(self.name, len(known.stability), self.false_refusals)
@@ -212,7 +212,7 @@ class Strip(Defense):
                 lent = [donors[(d + 1) % len(donors) if d == own[i] else d] for i, d in zip(part, drawn, strict=True)]
                 pixels = viewed(vlm, rows, lent, view, generator)
                 seen = [row | {"pixel_values": picture} for row, picture in zip(rows, pixels, strict=True)]
-                total += word_likelihood(answers(vlm, collate(seen, vlm.tokenizer.pad_token_id))).cpu()
+                total += word_likelihood(answer_logits(vlm, collate(seen, vlm.tokenizer.pad_token_id))).cpu()
             found.append(total / self.views)
         return torch.cat(found).numpy() if found else np.zeros(0)
 
@@ -226,6 +226,6 @@ class _Superimposed(PatchView):
         return torch.lerp(pixels, donors.to(pixels), self.share)
 
 
-def word_likelihood(said: Answers) -> Tensor:
+def word_likelihood(said: AnswerLogits) -> Tensor:
     """The geometric mean of the probabilities of each sample's answer tokens: ``[B]`` in ``[0, 1]``."""
     return (-said.sample_mean(cross_entropy(said.logits, said.targets, reduction="none"))).double().exp()

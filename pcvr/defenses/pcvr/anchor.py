@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
 
 ASKED = 0.064
 """Share of the data, in unsuspicious samples, by which the base model is judged."""
@@ -33,7 +33,7 @@ WORDS = 16
 """Likeliest first words that are remembered of each sample; the rest of the distribution is let go."""
 
 
-def begin(run: Run) -> None:
+def begin(run: TrainingContext) -> None:
     """Nothing is remembered yet: ``words [N, 16]`` and their probabilities, all zero."""
     run.state["first words"] = torch.zeros(len(run.data), WORDS, dtype=torch.long)
     run.state["first chances"] = torch.zeros(len(run.data), WORDS)
@@ -41,7 +41,7 @@ def begin(run: Run) -> None:
 
 
 @torch.no_grad()
-def judge(run: Run, calm: Sequence[int]) -> None:
+def judge(run: TrainingContext, calm: Sequence[int]) -> None:
     """How far the base model is a guide, from what it says at the beginning of some of the `calm` samples' answers."""
     least, most = ASKED_WITHIN
     asked = min(max(least, round(ASKED * len(run.data))), most)
@@ -57,7 +57,7 @@ def judge(run: Run, calm: Sequence[int]) -> None:
 
 
 @torch.no_grad()
-def remember(run: Run, rows: Sequence[int], batch_size: int | None = None) -> None:
+def remember(run: TrainingContext, rows: Sequence[int], batch_size: int | None = None) -> None:
     """Ask the base model how it would begin the answers of these samples, unless that was done before."""
     chances = run.state["first chances"]
     rows = [row for row in rows if not chances[row].any()]
@@ -69,15 +69,15 @@ def remember(run: Run, rows: Sequence[int], batch_size: int | None = None) -> No
         chances[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
 
 
-def _base(run: Run, rows: Sequence[int], size: int | None = None) -> Iterator[tuple[Tensor, Answers]]:
+def _base(run: TrainingContext, rows: Sequence[int], size: int | None = None) -> Iterator[tuple[Tensor, AnswerLogits]]:
     """What the base model says, batch by batch, with the indices of the batch's samples."""
     for batch in run.batches(rows, ASKED_WITHIN[1], size=size):
         with run.vlm.model.disable_adapter():
-            said = run.read(batch)
+            said = run.forward_no_grad(batch)
         yield batch["index"], said
 
 
-def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:
+def first_tokens(said: AnswerLogits) -> tuple[Tensor, Tensor]:
     """Rows of `said.logits` that are the first of a sample, and whose they are: ``[B']`` each."""
     fresh = torch.ones_like(said.owner, dtype=torch.bool)
     fresh[1:] = said.owner[1:] != said.owner[:-1]
@@ -85,7 +85,7 @@ def first_tokens(said: Answers) -> tuple[Tensor, Tensor]:
     return first, said.owner[first]
 
 
-def restore(run: Run, batch: Batch, said: Answers, gate: Tensor) -> Tensor:
+def restore(run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor) -> Tensor:
     """Cross-entropy of the answers' first words against what the base model would say, summed with the gate's weights.
 
     Args:

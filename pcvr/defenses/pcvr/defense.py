@@ -26,14 +26,14 @@ from pcvr.utils.checks import check_choice, is_whole
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
 
 KNOWN = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
 BOUNDS = ("hinge", "cap", "none")
-LEAST = 0.01
+PUSH_FLOOR = 0.01
 """A push weaker than this is not worth a forward pass of the view."""
 
 
@@ -132,11 +132,11 @@ class PCVR(Defense):
         first = min(FIRST_LOOK, steps - 1)
         return sorted({max(first, round(at * steps)) for at in self.score_at})
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: TrainingContext) -> None:
         """No sample is suspicious before the first look."""
         suspicion.begin(run)
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
         """Cross-entropy of what is not suspicious, plus the regulariser on what is."""
         if self.gate == "batch" and len(batch["index"]) < SMALLEST_BATCH:
             raise PcvrError(
@@ -144,7 +144,7 @@ class PCVR(Defense):
                 f"{SMALLEST_BATCH}, or choose the gate 'two_stage'."
             )
         started = suspicion.look(self, run)
-        said = run.answers(batch, hidden=self.feature_weight > 0 and started)
+        said = run.forward(batch, hidden=self.feature_weight > 0 and started)
         gate = suspicion.suspicion(self, run, batch, said, started)
         losses = cross_entropy(said.logits, said.targets, reduction="none")
         # Without a gate everything is acted on, and so has to be learned all the same.
@@ -161,20 +161,22 @@ class PCVR(Defense):
             held = restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
             loss = loss + strength * self.restore_weight * held
         push = gate * said.likelihood().detach() if self.fade else gate
-        rows = (push > LEAST).nonzero()[:, 0]  # where the answer is not given there is nothing to push off
+        rows = (push > PUSH_FLOOR).nonzero()[:, 0]  # where the answer is not given there is nothing to push off
         if len(rows) and (self.apart_weight or self.feature_weight):
             loss = loss + strength * self._apart(run, batch, said.of(rows), rows, push[rows], gate.sum())
         return loss
 
-    def notes(self, run: Run) -> tuple[str, ...]:
+    def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """What the gate is not sure of: few samples, groups that overlap, a look before any training."""
         return suspicion.notes(self, run)
 
-    def _strength(self, run: Run) -> float:
+    def _strength(self, run: TrainingContext) -> float:
         """How far the regulariser has grown: linearly over `ramp` of the training."""
         return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.looks(run.steps)[0]) / (self.ramp * run.steps))
 
-    def _apart(self, run: Run, batch: Batch, said: Answers, rows: Tensor, push: Tensor, suspects: Tensor) -> Tensor:
+    def _apart(
+        self, run: TrainingContext, batch: Batch, said: AnswerLogits, rows: Tensor, push: Tensor, suspects: Tensor
+    ) -> Tensor:
         """The pull-apart and feature terms on some rows, as means over all `suspects` (a count) of the batch.
 
         The view is the fixed point from which the original moves.
@@ -182,7 +184,7 @@ class PCVR(Defense):
         total = said.logits.new_zeros(())
         for _ in range(self.apart_views):
             with torch.no_grad():
-                seen = run.answers(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
+                seen = run.forward(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
             if self.direction == "apart":
                 total = total + self.apart_weight * pull_apart(apart, push, self.cap, suspects, self.bound)

@@ -14,9 +14,9 @@ from pcvr.defenses.losses import DIVERGENCES, entropy, told_word
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
 
 OVER = ("told", "words")
 MOST = 128
@@ -25,7 +25,7 @@ ONE_IN = 8
 """Of the samples that need no view one in so many is shown one all the same, for the spread of their scores."""
 
 
-def divergence_of(said: Answers, seen: Answers, divergence: str, over: str) -> Tensor:
+def divergence_of(said: AnswerLogits, seen: AnswerLogits, divergence: str, over: str) -> Tensor:
     """Cross-view divergence of each sample's answer, summed over its tokens: ``[B]``, nats (``"tv"``: no unit).
 
     Args:
@@ -42,7 +42,7 @@ def divergence_of(said: Answers, seen: Answers, divergence: str, over: str) -> T
 
 @torch.no_grad()
 def score(
-    run: Run,
+    run: TrainingContext,
     view: PatchView,
     views: int,
     batch_size: int | None = None,
@@ -77,7 +77,7 @@ def score(
     moved, likely, spreads = [], [], []
     start = 0
     for batch in run.batches(rows, MOST, size=batch_size, about="score samples"):
-        said = run.read(batch)
+        said = run.forward_no_grad(batch)
         clear = _likelihood(run, batch, said, cleared_by)
         total, seen = torch.zeros_like(clear), torch.zeros_like(clear)
         turn = torch.arange(start, start + len(clear), device=clear.device) % ONE_IN == 0
@@ -88,7 +88,7 @@ def score(
                 shown = shown[(total + clear)[shown] < enough]
             if not len(shown):
                 break
-            other = run.read(run.view(batch, view, shown))
+            other = run.forward_no_grad(run.view(batch, view, shown))
             total[shown] += divergence_of(said.of(shown), other, divergence, over)
             seen[shown] += 1
         moved.append(total / seen)  # not a number where no view was shown
@@ -113,7 +113,7 @@ def _filled(moved: np.ndarray, cleared: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def known(
-    run: Run, batch_size: int | None = None, *, by: str = "base", rows: Sequence[int] | None = None
+    run: TrainingContext, batch_size: int | None = None, *, by: str = "base", rows: Sequence[int] | None = None
 ) -> np.ndarray:
     """How likely each sample's answer is to a model: ``[N]`` in ``[0, 1]``.
 
@@ -129,15 +129,15 @@ def known(
     rows = list(range(len(run.data))) if rows is None else list(rows)
     found = [torch.zeros(0)]
     for batch in run.batches(rows, MOST, size=batch_size, about="score samples"):
-        found.append(_likelihood(run, batch, run.read(batch) if by == "now" else None, by).cpu())
+        found.append(_likelihood(run, batch, run.forward_no_grad(batch) if by == "now" else None, by).cpu())
     return torch.cat(found).numpy()
 
 
-def _likelihood(run: Run, batch: Batch, said: Answers | None, by: str) -> Tensor:
+def _likelihood(run: TrainingContext, batch: Batch, said: AnswerLogits | None, by: str) -> Tensor:
     """The likelihood of a batch's answers, ``[B]``; `said` is what the model says now."""
     if by == "now" and said is not None:
         return said.likelihood()
     if by == "base":
         with run.vlm.model.disable_adapter():
-            return run.read(batch).likelihood()
+            return run.forward_no_grad(batch).likelihood()
     return torch.zeros(len(batch["index"]), device=run.vlm.device)

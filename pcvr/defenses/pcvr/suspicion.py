@@ -18,15 +18,15 @@ from pcvr.defenses.pcvr.gate import FLOOR, doubts, fit_gate
 from pcvr.defenses.pcvr.scoring import divergence_of, known, score
 
 if TYPE_CHECKING:
-    from pcvr.defenses.context import Run
+    from pcvr.defenses.context import TrainingContext
     from pcvr.defenses.pcvr.defense import PCVR
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import Answers
+    from pcvr.models.forward import AnswerLogits
 
 GATES = ("two_stage", "running", "batch", "none")
 KEEP = 0.7
 """Share of the old value in a running score."""
-LEAST = 0.05
+SUSPICION_FLOOR = 0.05
 """What is less suspicious than this is left as it is."""
 FIRST_LOOK = 2
 """No look comes before this step: with a warm-up the learning rate of step 0 is zero, so that a look before step 1
@@ -35,14 +35,14 @@ SMALLEST_BATCH = 4
 """Fewer samples say nothing about what is usual in a batch."""
 
 
-def begin(run: Run) -> None:
+def begin(run: TrainingContext) -> None:
     """No sample is suspicious before the first look."""
     count = len(run.data)
     run.state.update(gate=torch.zeros(count), scorings=[], running=torch.full((count,), torch.nan))
     anchor.begin(run)
 
 
-def look(rule: PCVR, run: Run) -> bool:
+def look(rule: PCVR, run: TrainingContext) -> bool:
     """Score the whole data set if it is time to; whether the regulariser is at work from now on."""
     if rule.gate != "two_stage":
         return run.step >= rule.looks(run.steps)[0]
@@ -51,12 +51,12 @@ def look(rule: PCVR, run: Run) -> bool:
     return bool(run.state["scorings"])
 
 
-def notes(rule: PCVR, run: Run) -> tuple[str, ...]:
+def notes(rule: PCVR, run: TrainingContext) -> tuple[str, ...]:
     """What the gates that fit a mixture are not sure of; the other two do not look at the data as a whole."""
     return doubts(run.state.get("scorings", ()), FIRST_LOOK) if rule.gate in ("two_stage", "running") else ()
 
 
-def _score(rule: PCVR, run: Run) -> None:
+def _score(rule: PCVR, run: TrainingContext) -> None:
     """The first look scores everybody; a later one those of whom it came closest to suspicion.
 
     What stayed hidden at first is easier to tell once the others are held to what the base model says: then the target
@@ -90,7 +90,7 @@ def _doubtful(scores: np.ndarray, gate: np.ndarray, share: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def suspicion(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) -> Tensor:
+def suspicion(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> Tensor:
     """The gate of a batch's samples: ``[B]`` in ``[0, 1]``."""
     index = batch["index"].cpu()
     device = said.logits.device
@@ -106,7 +106,7 @@ def suspicion(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) 
     return gate
 
 
-def _known(rule: PCVR, run: Run) -> np.ndarray:
+def _known(rule: PCVR, run: TrainingContext) -> np.ndarray:
     """How likely each sample's answer is to the model that may clear it: ``[N]``; asked once."""
     if "known" in run.state:
         already: np.ndarray = run.state["known"]
@@ -117,14 +117,14 @@ def _known(rule: PCVR, run: Run) -> np.ndarray:
     return fresh
 
 
-def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
+def _settle(run: TrainingContext, scores: np.ndarray, seen: np.ndarray) -> None:
     """Fit the mixture; once suspicious stays suspicious, since what is no longer trained looks clean again."""
     found = fit_gate(scores[seen])
     fresh = torch.zeros(len(scores))
     fresh[torch.from_numpy(seen)] = torch.from_numpy(found.suspicion).float()
     run.state["gate"] = torch.maximum(run.state["gate"], fresh)
     run.state["scorings"].append({"step": run.step, "scores": scores, "gate": found})
-    suspect = run.state["gate"] > LEAST
+    suspect = run.state["gate"] > SUSPICION_FLOOR
     anchor.judge(run, (~suspect).nonzero()[:, 0].tolist())
     anchor.remember(run, suspect.nonzero()[:, 0].tolist())
     run.log["suspicious"] = float((run.state["gate"] > 0.5).float().mean())
@@ -132,9 +132,9 @@ def _settle(run: Run, scores: np.ndarray, seen: np.ndarray) -> None:
         run.log["certainty"] = found.certainty
 
 
-def _fresh(rule: PCVR, run: Run, batch: Batch, said: Answers) -> Tensor:
+def _fresh(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits) -> Tensor:
     """The batch's own scores from one view: ``[B]``."""
-    seen = run.answers(run.view(batch, rule.view))
+    seen = run.forward(run.view(batch, rule.view))
     scores = divergence_of(said, seen, rule.divergence, rule.score_over).cpu()
     if rule.known == "off":
         return scores
@@ -149,7 +149,7 @@ def _within(scores: Tensor) -> Tensor:
     return torch.sigmoid(-((logs - middle) / spread.clamp_min(1e-3) + 2) / 0.5)
 
 
-def _follow_scores(rule: PCVR, run: Run, batch: Batch, said: Answers, started: bool) -> None:
+def _follow_scores(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> None:
     """Keep a running score of each sample, and now and then fit the mixture to those seen so far."""
     fresh = run.gather(_fresh(rule, run, batch, said))
     index = run.gather(batch["index"].cpu())
@@ -162,7 +162,7 @@ def _follow_scores(rule: PCVR, run: Run, batch: Batch, said: Answers, started: b
             _settle(run, np.nan_to_num(scores, nan=float(np.nanmax(scores))), seen)
 
 
-def _follow_entropy(run: Run, said: Answers, started: bool) -> None:
+def _follow_entropy(run: TrainingContext, said: AnswerLogits, started: bool) -> None:
     """The usual entropy of an answer before the regulariser sets in, followed batch by batch."""
     if started and "entropy" in run.state:
         return
