@@ -256,8 +256,8 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # ## 4. Many pictures
 #
 # One picture is an anecdote. `measure_invariance` keeps three figures for each picture: how likely the **whole target**
-# is, word for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which says how
-# sure the model is (0: certain).
+# is, word for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which
+# says how sure the model is (0: certain).
 #
 # **Predict before you run.** Four models, clean and triggered pictures: in which of the eight heaps will the target be
 # likely?
