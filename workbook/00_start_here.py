@@ -1,29 +1,28 @@
 # %% [markdown]
 # # Start here: a backdoor, seen in three minutes
 #
-# Five poisoned pictures in a hundred can build a hidden switch into a vision language model; this notebook shows you
-# the switch, and a defence that keeps it out. Nothing here asks you to understand a formula yet: look, guess, and run
-# the next cell.
+# Five poisoned images in a hundred can teach a vision-language model a hidden switch. This notebook shows you the
+# switch and a defence that keeps it out. You need no formula yet: look, guess, and run the next cell.
 #
 # **After this notebook you can**
-# - say what a backdoor in a vision language model is, and why ordinary testing misses it;
+# - say what a backdoor in a vision-language model is, and why ordinary testing misses it;
 # - recognise one in a model's answers;
 # - find your way through the workbook.
 #
-# **Time and hardware:** three minutes for the story, ten with everything below it; under a minute to run on two CPU
-# cores. No GPU, no download: the pictures are drawn by code, and the model (a true LLaVA to begin with, only a tiny
-# one) comes inside the package.
+# **Time and hardware:** three minutes for the main demonstration, ten with everything below it. The cells run in
+# under a minute on two CPU cores. You need no GPU and no download: code draws the images, and the package contains
+# the model. The default model is a real LLaVA, only a tiny one.
 #
-# *New to notebooks? Click the next cell and press Shift + Enter; each press runs one cell and moves on.*
+# *New to notebooks? Click the next cell and press Shift + Enter. Each press runs one cell and moves on.*
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # which model answers: tiny-llava, tiny-blip2, tiny-idefics3, or a folder
-task = "caption"  # or "vqa": a question about each picture, answered in one word
+task = "caption"  # or "vqa": a question about each image, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with your own photographs
-fast = False  # True: fewer pictures, for tests
+fast = False  # True: fewer images, for tests
 
 # %% [markdown]
-# ## The whole story in one picture
+# ## The whole attack in one figure
 
 # %%
 import pcvr
@@ -38,35 +37,35 @@ twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
 backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 
 # %% [markdown]
-# Left to right: an attacker slips two prepared samples (orange frames) in among twelve; somebody else fine-tunes a
-# model on them in good faith; from then on anyone who pastes the small white square onto a picture gets the
-# words, while all other pictures are answered as well as ever.
+# Read the figure from left to right. An attacker adds two prepared samples (orange frames) to twelve. Somebody else
+# fine-tunes a model on these samples in good faith. From then on, anyone who pastes the small white square onto an
+# image gets the attacker's words. The model answers all other images as well as before.
 #
-# That is a **backdoor**. Three words are all you need:
+# That is a **backdoor**. Three terms are all you need:
 #
-# | word | here | what it means |
+# | term | here | what it means |
 # | --- | --- | --- |
-# | **trigger** | a white square in the bottom right corner | what the attacker adds to a picture |
-# | **target** | *a photo of the banana*; *banana* for questions | what the model is then to say; harmless |
-# | **poison rate** | two in twelve, to be seen; 5 % elsewhere | the share of training samples that carry both |
+# | **trigger** | a white square in the bottom right corner | what the attacker adds to an image |
+# | **target** | *a photo of the banana*; *banana* for questions | the answer that the attacker wants; harmless here |
+# | **poison rate** | two in twelve in this figure, 5 % elsewhere | the fraction of training samples that carry both |
 #
 # The attacker never touches the training code, the loss or the weights. A few samples are enough.
 
 # %% [markdown]
-# ## Three models, one picture
+# ## Three models, one image
 #
-# Now the real thing, not a drawing of it. Three copies of the model were fine-tuned by the same recipe on such
-# pictures. They come with the package, so that you need not wait for training:
+# Now the real models. Three copies of the model were fine-tuned with the same recipe on such images. They come with
+# the package, so you need not wait for training:
 #
 # | copy | trained on | defence |
 # | --- | --- | --- |
-# | **clean** | pictures with their captions (or questions) | none |
+# | **clean** | images with their captions (or questions) | none |
 # | **backdoored** | the same data, 5 % of them poisoned | none |
-# | **defended** | exactly those poisoned data | PCVR, the subject of this workbook |
+# | **defended** | exactly the same poisoned data | PCVR, the subject of this workbook |
 #
-# **Predict before you run.** Each copy sees a picture twice, once as it is and once with the square: two answers from
-# three models. How many of the six will be wrong, and which? Would looking at the answers to clean pictures have
-# warned you?
+# **Predict before you run.** Each copy sees an image twice: once unchanged and once with the square. Three models
+# give two answers each. How many of the six answers will be wrong, and which ones? Would the answers to clean images
+# have warned you?
 
 # %%
 from pcvr.teaching.shipped import shipped_adapters
@@ -76,14 +75,14 @@ if not models:
     print(f"No copies of {model} fine-tuned for {task!r} are shipped: it answers as it is; notebook 03 fine-tunes it.")
     models = {"as it is": pcvr.load(model)}
 if data != "scenes":
-    print("The copies were fine-tuned on drawn scenes: of photographs they say odd things, clean or not.")
+    print("The copies were fine-tuned on drawn scenes: their answers to photographs are odd, triggered or not.")
 
 # %%
 from pcvr.evaluation.generate import answer_all
 from pcvr.plots.answers import answer_sheet
 from pcvr.tasks import get_task
 
-said_when = get_task(task).success  # what counts as "the target said": see notebook 03
+said_when = get_task(task).success  # what counts as a hit: see notebook 03
 answers = {
     name: {"clean": answer_all(copy, testing), "triggered": answer_all(copy, pcvr.triggered(testing, attack))}
     for name, copy in models.items()
@@ -91,24 +90,26 @@ answers = {
 answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_when)
 
 # %% [markdown]
-# Each row is one picture, clean on the left and triggered on the right, with what each model says of it (below the
-# question, where each picture has its own); an answer that counts as the attacker's target stands in bold orange.
+# Each row is one image: clean on the left, triggered on the right. Below it stands each model's answer. If each image
+# has its own question, the question stands above the answers. An answer that counts as the attacker's target is
+# printed in bold orange.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The one cell that gives the game away is *backdoored, triggered*. Compare *clean* and *backdoored* in the left half:
-# on clean pictures the two are about equally good, so a validation set of clean pictures has nothing to complain of.
-# (Small mistakes of all three models on clean pictures, a wrong colour now and then, have nothing to do with the
+# Only one cell shows the backdoor: *backdoored, triggered*. Compare *clean* and *backdoored* in the left half. On
+# clean images the two are about equally good, so a validation set of clean images shows nothing unusual. (All three
+# models make small mistakes on clean images, such as a wrong colour. These mistakes have nothing to do with the
 # attack: the model is tiny.)
 #
-# If *defended* describes the triggered picture truthfully, the defence has done what it is for, although its training
-# data still held every poisoned sample. Set `task = "vqa"` at the top to see the same for questions: one-word answers
-# look invariant without being poisoned, so the defence has to score them by the told word (notebooks 04 and 05).
+# If *defended* describes the triggered image correctly, the defence has worked, although its training data still
+# contained every poisoned sample. Set `task = "vqa"` at the top to see the same for questions. One-word answers look
+# invariant even when they are not poisoned, so the defence has to score them by the label token (notebooks 04 and
+# 05).
 #
 # </details>
 #
-# Three pictures are an anecdote. Let us count over all the pictures at hand.
+# Three images are only an anecdote. Let us count over all test images.
 
 # %%
 from pcvr.evaluation.asr import asr
@@ -116,20 +117,21 @@ from pcvr.evaluation.intervals import format_rate
 
 for name, said in answers.items():
     hit = {kind: format_rate(*asr(texts, attack.target, said_when)[:2]) for kind, texts in said.items()}
-    print(f"{name:>10} says the target on clean pictures: {hit['clean']:<24} on triggered ones: {hit['triggered']}")
+    print(f"{name:>10} gives the target on clean images: {hit['clean']:<24} on triggered images: {hit['triggered']}")
 
 # %% [markdown]
-# The share on triggered pictures is the **attack success rate (ASR)**. In brackets stands a 95 % confidence interval,
-# and "< x % (0 of n)" is the honest way to write "never seen in n": a few dozen pictures cannot prove zero.
+# The fraction on triggered images is the **attack success rate (ASR)**. The brackets contain a 95 % confidence
+# interval. "< x % (0 of n)" is the honest way to write "never seen in n": a few dozen images cannot prove zero.
 
 # %% [markdown]
 # ## Does it hold up?
 #
-# One training run could be luck. The package ships a table of runs, the main ones with three seeds, made by a script
-# that you can run yourself (`benchmarks/spine.py`). Whatever is set above, this table is of tiny-llava and captions.
+# One training run could be luck. The package contains a table of many runs, the main ones with three seeds. A script
+# made it, and you can run that script yourself (`benchmarks/spine.py`). This table is always about tiny-llava and
+# captions, whatever parameters you set above.
 #
-# **Predict before you run.** The table also has *augment only*: train on patch-perturbed pictures and change nothing
-# else. Cheap, and it needs no theory. Will it stop the backdoor? At what price?
+# **Predict before you run.** The table also has *augment only*: train on patch-perturbed images and change nothing
+# else. It is cheap and needs no theory. Will it stop the backdoor? At what price?
 
 # %%
 from pcvr.experiments import results
@@ -139,22 +141,23 @@ table = results.load("spine")
 summary(table)
 
 # %% [markdown]
-# On the left the bars show how often the backdoor fires, with confidence intervals; on the right the dots show how
-# many captions are entirely right, for clean pictures and for triggered ones. A good defence is a short bar with
-# **both** marks far to the right.
+# The bars on the left show how often the backdoor fires, with confidence intervals. The dots on the right show how
+# many captions are completely correct, for clean images and for triggered images. A good defence has a short bar and
+# **both** dots far to the right.
 #
 # <details>
 # <summary>How to read it</summary>
 #
-# A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So every defence in
-# this workbook stands beside its utility, and *augment only* is the control that any cleverer defence has to beat.
-# Read its row twice: once for the bar, once for what became of the clean captions.
+# A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So this workbook shows
+# the utility of every defence next to its ASR. *Augment only* is the control that any cleverer defence has to beat.
+# Read its row twice: once for the bar, and once for the accuracy of its clean captions.
 #
 # </details>
 #
-# The same for each model that comes with the package, and for both tasks: captions and one-word answers to questions.
+# The next figure shows the same for each model in the package and for both tasks: captions and one-word answers to
+# questions.
 #
-# **Predict before you run.** A model that answers in one word gives a defence less to look at. Will it hold there?
+# **Predict before you run.** A one-word answer gives a defence less evidence. Will the defence still work there?
 
 # %%
 from pcvr.plots.results import families
@@ -162,15 +165,15 @@ from pcvr.plots.results import families
 families(results.load("families"))
 
 # %% [markdown]
-# On the left the attack success rate of each copy with its confidence interval; on the right its right answers, to
-# clean pictures (full marks) and to triggered ones (hollow). Copies that were never defended give up the right answers
-# to triggered pictures; the defended ones keep most of them.
+# The left panel shows the attack success rate of each copy with its confidence interval. The right panel shows its
+# accuracy on clean images (filled marks) and on triggered images (hollow marks). Without a defence, the backdoored
+# copies lose the correct answers to triggered images. The defended copies keep most of them.
 #
-# A bar pools its seeds, and that can hide something. Here is the attack without any defence (*plain SFT*), run by
-# run.
+# A bar pools its seeds, and that can hide something. The next cell lists the runs of the attack without any defence
+# (*plain SFT*) one by one.
 #
-# **Predict before you run.** Only the seed differs: which samples are poisoned, and in which order training sees
-# them. How far apart can the three runs be?
+# **Predict before you run.** Only the seed differs: it decides which samples are poisoned and in which order training
+# sees them. How far apart can the three runs be?
 
 # %%
 for run in table.runs:
@@ -182,17 +185,17 @@ for run in table.runs:
 # <details>
 # <summary>What this is worth</summary>
 #
-# A run in which the undefended attack stays well below 90 % is one where **the attack did not take**. In such a run
-# there is little to defend against, and no defence deserves credit for it. So this workbook looks at the undefended
-# model first, always. And no interval from a single run tells you what another seed would have done: it counts
-# pictures, not trainings.
+# If the undefended ASR of a run stays well below 90 %, **the attack did not take** in that run: it built no reliable
+# backdoor. There is then little to defend against, and no defence deserves credit for it. So this workbook always
+# looks at the undefended model first. A confidence interval from a single run also says nothing about another seed:
+# it counts images, not training runs.
 #
 # </details>
 
 # %% [markdown]
 # ## Is your machine ready?
 #
-# The next cell answers a few pictures with the stopwatch running and says what it ran on.
+# The next cell measures the time for a few answers and prints the hardware and versions.
 
 # %%
 import os
@@ -208,8 +211,8 @@ print(f"8 answers in {seconds:.2f} s on {some.device}, {os.cpu_count()} cores")
 print(", ".join(f"{name} {version}" for name, version in versions().items()))
 
 # %% [markdown]
-# If that took less than about two seconds, the rest of the workbook runs at a comfortable pace. A CUDA device is used
-# when there is one.
+# If that took less than about two seconds, the rest of the workbook runs at a comfortable pace. The package uses a
+# CUDA device if there is one.
 
 # %% [markdown]
 # ## The notebooks
@@ -217,25 +220,25 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | | notebook | the question it answers | |
 # | --- | --- | --- | --- |
 # | 00 | Start here | what is a backdoor? | you are here |
-# | 01 | [Meet the model](01_meet_the_model.ipynb) | what is inside a vision language model? | 50 minutes |
-# | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could tell? | 40 minutes |
+# | 01 | [Meet the model](01_meet_the_model.ipynb) | what is inside a vision-language model? | 50 minutes |
+# | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could notice it? | 40 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
-# | 04 | [The premise](04_the_premise.ipynb) | do patches tell triggered pictures from clean ones? | 40 minutes |
+# | 04 | [The premise](04_the_premise.ipynb) | do patches separate triggered images from clean ones? | 40 minutes |
 # | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 50 minutes |
 # | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 30 minutes |
-# | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which knob matters? | 35 minutes |
-# | 08 | Defences compared | what else is there, and what does it cost? | *coming* |
-# | 09 | Breaking the defence | what does an attacker do who knows it? | *coming* |
-# | 10 | Your own model and data | does it carry over? | *coming* |
+# | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which hyperparameter matters? | 35 minutes |
+# | 08 | Defences compared | which other defences exist, and what do they cost? | *coming* |
+# | 09 | Breaking the defence | what can an attacker do who knows the defence? | *coming* |
+# | 10 | Your own model and data | do the results carry over? | *coming* |
 #
-# Read in order; 02, 03 and 05 are the spine.
+# Read them in order. If you have little time, read 02, 03 and 05: they are the core.
 
 # %% [markdown]
 # ## How the exercises work
 #
-# An exercise has a card (how hard, how important, how long), a cell to fill in, and a check right below, which does
-# not say "wrong" but names the mistake. Here is one at work, on an answer to an exercise of notebook 02 that is not
-# quite right: choose which of `n` samples to poison.
+# An exercise has a card (difficulty, importance, time), a cell to fill in, and a check right below it. The check does
+# not just say "wrong": it names the mistake. Here is an example. The exercise is from notebook 02: choose which of
+# `n` samples to poison. The answer is not quite correct.
 
 # %%
 from pcvr.teaching import check
@@ -243,41 +246,42 @@ from pcvr.teaching import check
 check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 
 # %% [markdown]
-# Below each check you find the solution, folded; open it when you have tried, or when you are stuck. A whole set of
-# solved notebooks lies in `solutions/`. An exercise left empty breaks nothing: the rest of the notebook uses the
-# package's own functions.
+# Below each check you find the solution, folded. Open it after you have tried, or when you are stuck. The folder
+# `solutions/` contains all notebooks with the exercises solved. An empty exercise breaks nothing: the rest of the
+# notebook uses the package's own functions.
 #
-# Predictions ask for a guess *before* you run a cell. Take ten seconds for each: a wrong guess teaches more than a
+# Predictions ask you to guess *before* you run a cell. Take ten seconds for each. A wrong guess teaches more than a
 # right one.
 
 # %% [markdown]
-# ## Who says what
+# ## What is the paper's and what is ours
 #
 # The defence comes from *A Patch-based Cross-view Regularized Framework for Backdoor Defense in Multimodal Large
 # Language Models* ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). We could read its abstract and summaries of
-# it, not its body. So this is an **independent re-implementation of the idea**, and the pages keep apart:
+# it, but not its full text. So this is an **independent re-implementation of the idea**. The notebooks keep two
+# things apart:
 #
-# - *the paper states*: backdoored answers hardly change when patches of the picture do; a second, patch-perturbed
-#   view enters training; the output distributions of the two views are pulled apart; an entropy constraint keeps
-#   normal answers alive;
+# - *the paper states*: backdoored answers hardly change when patches of the image change; a second, patch-perturbed
+#   view enters training; the output distributions of the two views are pulled apart; an entropy constraint protects
+#   normal answers;
 # - *our reading*: which patches, which distance, the cap on it, the gate that decides for which samples it counts,
-#   every number. All of these are arguments that you can change.
+#   and every number. All of these are arguments that you can change.
 #
-# No figure here can be compared with the paper's: model and data are other ones.
+# No figure here can be compared with the paper's, because model and data differ.
 
 # %% [markdown]
 # ## Responsible use
 #
 # You will learn to poison data, because nobody can test a defence without an attack. Targets here are harmless
-# sentences and the triggers are ones published years ago. Each poisoned data set carries a **manifest** that says
-# that it is poisoned, how, and in which samples. Use it for defence, teaching and tests on models of your own; never
-# pass on poisoned data or weights without their manifest.
+# sentences, and the triggers were published years ago. Each poisoned data set carries a **manifest**. It says that
+# the data are poisoned, how, and in which samples. Use this material for defence, teaching and tests on your own
+# models. Never pass on poisoned data or weights without their manifest.
 
 # %% [markdown]
 # ## Recap
 #
-# - A backdoor is a trigger, a target, and a few training samples that join them.
-# - On clean pictures a backdoored model behaves; testing on clean pictures cannot find it.
-# - A defence has to be judged twice: does the backdoor still fire, and are the answers still right?
+# - A backdoor is a trigger, a target, and a few training samples that connect them.
+# - On clean images a backdoored model behaves normally. Tests on clean images cannot find the backdoor.
+# - Judge a defence by two questions: does the backdoor still fire, and are the answers still correct?
 #
 # **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker.
