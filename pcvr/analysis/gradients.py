@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy, relu
 from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
 from pcvr.defenses.pcvr import anchor as restoring
 from pcvr.defenses.pcvr import suspicion
-from pcvr.defenses.pcvr.defense import BOUNDS, PUSH_FLOOR
+from pcvr.defenses.pcvr.config import BOUNDS
+from pcvr.defenses.pcvr.defense import PUSH_FLOOR
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
 from pcvr.models.forward import answer_logits

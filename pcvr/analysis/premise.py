@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from pcvr.defenses.base import Defense, Fit
-from pcvr.defenses.pcvr.defense import PCVR
-from pcvr.defenses.pcvr.scoring import OVER, divergence_of, known
+from pcvr.defenses.pcvr import PCVR
+from pcvr.defenses.pcvr.config import OVER
+from pcvr.defenses.pcvr.scoring import divergence_of, known
 from pcvr.errors import PcvrError
 from pcvr.evaluation.detection import auroc_of_low
 from pcvr.utils.checks import check_choice, check_seed, check_whole, is_whole

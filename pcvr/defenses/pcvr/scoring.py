@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.models.forward import AnswerLogits
 
-OVER = ("told", "words")
 MOST = 128
 """Samples that are scored at a time at most."""
 ONE_IN = 8

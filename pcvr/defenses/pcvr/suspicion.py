@@ -14,23 +14,20 @@ from torch import Tensor
 
 from pcvr.defenses.losses import entropy
 from pcvr.defenses.pcvr import anchor
+from pcvr.defenses.pcvr.config import FIRST_LOOK
 from pcvr.defenses.pcvr.gate import FLOOR, doubts, fit_gate
 from pcvr.defenses.pcvr.scoring import divergence_of, known, score
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
-    from pcvr.defenses.pcvr.defense import PCVR
+    from pcvr.defenses.pcvr.config import PCVRConfig
     from pcvr.models.encode import Batch
     from pcvr.models.forward import AnswerLogits
 
-GATES = ("two_stage", "running", "batch", "none")
 KEEP = 0.7
 """Share of the old value in a running score."""
 SUSPICION_FLOOR = 0.05
 """What is less suspicious than this is left as it is."""
-FIRST_LOOK = 2
-"""No look comes before this step: with a warm-up the learning rate of step 0 is zero, so that a look before step 1
-still sees the model before fine-tuning."""
 SMALLEST_BATCH = 4
 """Fewer samples say nothing about what is usual in a batch."""
 
@@ -42,7 +39,7 @@ def begin(run: TrainingContext) -> None:
     anchor.begin(run)
 
 
-def look(rule: PCVR, run: TrainingContext) -> bool:
+def look(rule: PCVRConfig, run: TrainingContext) -> bool:
     """Score the whole data set if it is time to; whether the regulariser is at work from now on."""
     if rule.gate != "two_stage":
         return run.step >= rule.looks(run.steps)[0]
@@ -51,12 +48,12 @@ def look(rule: PCVR, run: TrainingContext) -> bool:
     return bool(run.state["scorings"])
 
 
-def notes(rule: PCVR, run: TrainingContext) -> tuple[str, ...]:
+def notes(rule: PCVRConfig, run: TrainingContext) -> tuple[str, ...]:
     """What the gates that fit a mixture are not sure of; the other two do not look at the data as a whole."""
     return doubts(run.state.get("scorings", ()), FIRST_LOOK) if rule.gate in ("two_stage", "running") else ()
 
 
-def _score(rule: PCVR, run: TrainingContext) -> None:
+def _score(rule: PCVRConfig, run: TrainingContext) -> None:
     """The first look scores everybody; a later one those of whom it came closest to suspicion.
 
     What stayed hidden at first is easier to tell once the others are held to what the base model says: then the target
@@ -90,7 +87,7 @@ def _doubtful(scores: np.ndarray, gate: np.ndarray, share: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def suspicion(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> Tensor:
+def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> Tensor:
     """The gate of a batch's samples: ``[B]`` in ``[0, 1]``."""
     index = batch["index"].cpu()
     device = said.logits.device
@@ -106,7 +103,7 @@ def suspicion(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits
     return gate
 
 
-def _known(rule: PCVR, run: TrainingContext) -> np.ndarray:
+def _known(rule: PCVRConfig, run: TrainingContext) -> np.ndarray:
     """How likely each sample's answer is to the model that may clear it: ``[N]``; asked once."""
     if "known" in run.state:
         already: np.ndarray = run.state["known"]
@@ -132,7 +129,7 @@ def _settle(run: TrainingContext, scores: np.ndarray, seen: np.ndarray) -> None:
         run.log["certainty"] = found.certainty
 
 
-def _fresh(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits) -> Tensor:
+def _fresh(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits) -> Tensor:
     """The batch's own scores from one view: ``[B]``."""
     seen = run.forward(run.view(batch, rule.view))
     scores = divergence_of(said, seen, rule.divergence, rule.score_over).cpu()
@@ -149,7 +146,7 @@ def _within(scores: Tensor) -> Tensor:
     return torch.sigmoid(-((logs - middle) / spread.clamp_min(1e-3) + 2) / 0.5)
 
 
-def _follow_scores(rule: PCVR, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> None:
+def _follow_scores(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> None:
     """Keep a running score of each sample, and now and then fit the mixture to those seen so far."""
     fresh = run.gather(_fresh(rule, run, batch, said))
     index = run.gather(batch["index"].cpu())
