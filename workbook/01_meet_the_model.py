@@ -1,24 +1,24 @@
 # %% [markdown]
-# # Meet the model: patches become tokens become words
+# # Meet the model: from patches to tokens to words
 #
-# You follow one picture through a vision language model: it is cut into patches, the patches become tokens, the
-# tokens become words; then you draw a picture of your own and ask about it.
+# You follow one image through a vision-language model. The model cuts the image into patches, turns the patches into
+# tokens, and answers in words. At the end you compose an image of your own and ask about it.
 #
 # **After this notebook you can**
 # - say what goes into the model and what comes out, token by token;
 # - draw the three connectors in use today (projector, Q-Former, pixel shuffle) and count the image tokens of each;
-# - write greedy decoding down, and say what it forgets;
-# - lay an attention map over a picture, and say what it shows and what it does not.
+# - write greedy decoding and say what it discards;
+# - lay an attention map over an image, and say what it shows and what it does not show.
 #
-# **Time and hardware:** 50 minutes with the exercises; about half a minute to run on two CPU cores. No GPU, no
-# download. Nothing is trained here.
+# **Time and hardware:** 50 minutes with the exercises. The cells run in about half a minute on two CPU cores. You
+# need no GPU and no download. Nothing is trained here.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # tiny-llava, tiny-blip2, tiny-idefics3, a folder, or a hub id
-task = "caption"  # caption: ask for everything there is; vqa: ask one question
+task = "caption"  # caption: ask for all objects; vqa: ask one question
 data = "scenes"  # or the path of a LLaVA-style JSON with your own photographs
-seed = 0  # of the pictures and of every random cover
-fast = False  # True: fewer pictures, for tests
+seed = 0  # of the images and of every random mask
+fast = False  # True: fewer images, for tests
 
 # %% [markdown]
 # ## 1. What goes in and what comes out
@@ -35,24 +35,25 @@ samples = list(subset(everything, min(len(everything), 6 if fast else 12)))
 
 questions = [usual_question(vlm, each, task) for each in samples]
 sample, question = samples[1], questions[1]
-contact_sheet(samples[:6], captions=False, title="Six pictures")
+contact_sheet(samples[:6], captions=False, title="Six images")
 
 # %% [markdown]
-# Six of the pictures; the second one, number 1, goes with you through this notebook. With `data` set to a file of
-# your own, these are your photographs.
+# The figure shows six of the images. You will follow the second one, number 1, through this notebook. If you set
+# `data` to a file of your own, the figure shows your photographs.
 
 # %%
 answer = pcvr.generate(vlm, [sample.image], [question])[0]
-print("picture: ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
+print("image:   ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
 print("question:", question)
 print("answer:  ", answer)
 
 # %% [markdown]
-# A picture and a text go in, a text comes out. Two things happen to the question first. The **chat template** wraps
-# marks around it, so that the model knows who is speaking; then the **tokenizer** cuts the whole into tokens and
-# gives the number that each has in the vocabulary.
+# An image and a text go in, and a text comes out. First, two things happen to the question. The **chat template**
+# puts special tokens around it that say who is speaking. Then the **tokenizer** splits the whole text into tokens and
+# gives each token its number in the vocabulary.
 #
-# **Predict before you run.** How many tokens will the question take, marks included? And how many the picture?
+# **Predict before you run.** How many tokens will the question take, special tokens included? And how many will the
+# image take?
 
 # %%
 from pcvr.analysis.decoding import model_input
@@ -60,31 +61,32 @@ from pcvr.plots.model import token_strip
 
 asked = model_input(vlm, sample.image, question)
 print("in its template:", vlm.prompt(question))
-print(f"{len(asked.tokens)} tokens, {asked.is_image.sum()} of them for the picture")
+print(f"{len(asked.tokens)} tokens, {asked.is_image.sum()} of them for the image")
 token_strip(asked)
 
 # %% [markdown]
-# Every token that the language model reads, in reading order: the word, and below it its number in the vocabulary.
+# The figure shows every token that the language model reads, in reading order. Below each token is its number in the
+# vocabulary.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# The picture takes up more room than the question. All image tokens carry *one and the same number*: it holds a
-# place and says nothing. What the model reads there does not come from the vocabulary. Before the first layer, the
-# vectors at these places are exchanged for what the connector has made of the picture. Where these vectors come
-# from is the subject of the next two sections.
+# The image takes more tokens than the question. All image tokens have *the same number*: it is a placeholder without
+# content. Before the first layer, the model replaces the vectors at these places with the output of the connector. So
+# what the model reads there does not come from the vocabulary. The next two sections show where these vectors come
+# from.
 #
-# (The marks differ from model to model. LLaVA puts the picture into the user's turn; Idefics3 frames it with marks
-# of its own; BLIP-2 has no chat template, and its picture stands in front.)
+# (The special tokens differ between models. LLaVA puts the image into the user's turn. Idefics3 frames it with
+# special tokens of its own. BLIP-2 has no chat template, and its image comes first.)
 #
 # </details>
 
 # %% [markdown]
-# ## 2. The picture becomes patches
+# ## 2. The image becomes patches
 #
-# The **vision tower** is a transformer for pictures (ViT, [arXiv 2010.11929](https://arxiv.org/abs/2010.11929)). It
-# cannot read pixels one by one, since attention over each pair of pixels would be far too much work. So the picture
-# is cut into square **patches**, and each patch becomes one token.
+# The **vision tower** is a transformer for images (ViT, [arXiv 2010.11929](https://arxiv.org/abs/2010.11929)). It
+# cannot process single pixels: attention over every pair of pixels would cost far too much. So the image is cut into
+# square **patches**, and each patch becomes one token.
 
 # %%
 from pcvr.analysis.anatomy import anatomy, busiest_patch, tower_layers
@@ -96,16 +98,16 @@ at = busiest_patch(seen_by.picture, seen_by.grid)
 patch_figure(seen_by.picture, seen_by.grid, at, layers[-1][at])
 
 # %% [markdown]
-# On the left the patch grid of this model's tower with one patch framed; in the middle that patch close up; on the
-# right the numbers that the tower hands on for it.
+# Left: the patch grid of this model's tower, with one patch framed. Middle: that patch enlarged. Right: the vector
+# that the tower outputs for it.
 #
-# A patch holds hundreds of levels, and one vector stands for them. What is in that vector? No single number in it
-# has a name. But one can ask which patches the tower finds *alike*: take the cosine of the angle between two
-# vectors (1: they point the same way; 0: nothing in common). The first map compares raw pixels, the second what the
-# tower has made of them.
+# A patch has hundreds of pixel values, and one vector represents them all. What is in that vector? No single number
+# in it has a meaning that we could name. But we can ask which patches the tower finds *similar*, by the cosine of the
+# angle between two vectors (1: same direction; 0: nothing in common). The first map in the next figure compares raw
+# pixels. The second compares the tower's output vectors.
 #
-# **Predict before you run.** In which map is the framed patch more like *other patches of the same object*? In
-# which is it more like *anything of the same colours*?
+# **Predict before you run.** In which map is the framed patch more similar to *other patches of the same object*? In
+# which map is it more similar to *everything of the same colours*?
 
 # %%
 from pcvr.analysis.anatomy import likeness, patch_pixels
@@ -117,38 +119,39 @@ likeness_figure(
 )
 
 # %% [markdown]
-# How like the framed patch each patch is: by its pixels, and by the vectors at the tower's end.
+# The similarity of each patch to the framed patch: on the left by its pixels, on the right by its vector at the end
+# of the tower.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# By pixels a patch is like whatever has the same colours in the same corners, wherever it lies. In the tower every
-# patch has looked at all others, layer after layer, and its vector tells of its surroundings as well. Often (not
-# always: these are small towers) patches of one object move together, and a patch of the same colour elsewhere
-# moves away.
+# By pixels, a patch is similar to every patch with the same colours in the same places, wherever it lies. In the
+# tower, every patch attends to all other patches, layer after layer. So its vector also describes its surroundings.
+# Patches of one object often become more similar, and a patch of the same colour elsewhere becomes less similar.
+# (This is not always so: these towers are small.)
 #
-# Keep one thing in mind for section 6: after the tower *no vector belongs to its patch alone*.
+# Remember one thing for section 7: after the tower, *no vector belongs to its patch alone*.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. Patches become image tokens: three connectors
 #
-# The tower's vectors were made for seeing, the language model's for words. Between the two sits a **connector**,
-# and the families of models differ above all in this part:
+# The tower's vectors were made for images, and the language model's vectors for words. A **connector** sits between
+# the two. The model families differ mainly in this part:
 #
 # | family | connector | what it does |
 # | --- | --- | --- |
 # | LLaVA ([2310.03744](https://arxiv.org/abs/2310.03744)) | **MLP projector** | each patch by itself, two layers |
-# | BLIP-2 ([2301.12597](https://arxiv.org/abs/2301.12597)) | **Q-Former** | learned queries look at all patches |
-# | Idefics3 ([2408.12637](https://arxiv.org/abs/2408.12637)) | **pixel shuffle** | neighbours side by side, one layer |
+# | BLIP-2 ([2301.12597](https://arxiv.org/abs/2301.12597)) | **Q-Former** | learned queries attend to all patches |
+# | Idefics3 ([2408.12637](https://arxiv.org/abs/2408.12637)) | **pixel shuffle** | groups of patches, one layer |
 #
-# (SmolVLM is an Idefics3 with smaller parts.) The package has a tiny model of each family, true to the original in
-# its parts: they are opened by the same classes of `transformers` as the large ones.
+# (SmolVLM is an Idefics3 with smaller parts.) The package has a tiny model of each family. Each has the same parts as
+# the original, and the same classes of `transformers` open it as the large ones.
 #
-# **Predict before you run.** LLaVA's tower here makes 6 × 6 patches, Idefics3's 8 × 8, and the pixel shuffle lays 2
-# × 2 of them side by side. BLIP-2's tower makes 6 × 6 patches as well, and its Q-Former has 16 queries. How many
-# image tokens does each language model get to read? Which connector has the most parameters?
+# **Predict before you run.** LLaVA's tower here makes 6 × 6 patches. Idefics3's tower makes 8 × 8, and the pixel
+# shuffle joins 2 × 2 of them. BLIP-2's tower makes 6 × 6 patches as well, and its Q-Former has 16 queries. How many
+# image tokens does each language model read? Which connector has the most parameters?
 
 # %%
 from pcvr.analysis.anatomy import anatomy_table, installed_models
@@ -164,25 +167,26 @@ from pcvr.plots.connectors import connector_figure
 connector_figure(list(drawn.values()))
 
 # %% [markdown]
-# From top to bottom: the picture in its patches, the tower, its patch tokens (each in the mean colour of its
-# patch), the connector, the image tokens. A line says which patches a token is read from; the darker the line, the
-# more.
+# From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch),
+# the connector, and the image tokens. A line connects a token with the patches that it is computed from. A darker
+# line means a larger weight.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# - **Projector:** one line for each token. Nothing is mixed and nothing lost, and place survives: token 8 is patch
-#   8. The price is length, since the language model reads as many tokens as there are patches (576 in LLaVA-1.5).
-# - **Pixel shuffle:** four lines for each token. A quarter of the tokens, each four times as wide before the linear
-#   layer narrows it. Place survives on a coarser grid.
-# - **Q-Former:** lines from everywhere, some darker than others. There are as many tokens as queries, however large
-#   the picture is. Nothing in this design ties a token to a spot; what each query looks for is learned. This is by
-#   far the largest connector; it is a small transformer itself.
+# - **Projector:** one line for each token. Nothing is mixed and nothing is lost, and positions are kept: the eighth
+#   token is the eighth patch. The price is length: the language model reads as many tokens as there are patches (576
+#   in LLaVA-1.5).
+# - **Pixel shuffle:** four lines for each token. There are a quarter as many tokens, each four times as wide before
+#   the linear layer narrows it. Positions are kept on a coarser grid.
+# - **Q-Former:** lines from everywhere, some darker than others. There are as many tokens as queries, whatever the
+#   size of the image. Nothing in this design ties a token to a position. Each query learns what to look for. This
+#   connector is by far the largest: it is a small transformer itself.
 #
-# Two of the towers hand on one token more (+ 1), which stands for the whole picture. LLaVA's projector leaves it
-# out; the Q-Former reads it like any other.
+# Two of the towers output one more token (+ 1), which stands for the whole image. LLaVA drops it before the
+# projector. The Q-Former reads it like any other token.
 #
-# Fewer tokens make the language model faster, and leave it less to look at. None of the three is "the right one";
+# Fewer tokens make the language model faster but give it less information. None of the three is "the right one", and
 # each can be poisoned.
 #
 # </details>
@@ -190,8 +194,8 @@ connector_figure(list(drawn.values()))
 # %% [markdown]
 # ### Where the queries look
 #
-# In a Q-Former, each query attends to the patches (*cross-attention*: queries on one side, patches on the other).
-# So although nothing gives its token a place, one can ask where it was *read*.
+# In a Q-Former, each query attends to the patches (*cross-attention*: from queries on one side to patches on the
+# other). So although its token has no position, we can ask which patches it was *read from*.
 
 # %%
 from pcvr.analysis.anatomy import nearest_words
@@ -211,27 +215,27 @@ else:
 figure
 
 # %% [markdown]
-# One panel for each query: bright where it pays attention. The percentage is what the brightest patch gets; if a
-# query looked at all patches alike, each of 36 would get less than 3 %.
+# One panel for each query, bright where the query attends. The percentage is the attention on the brightest patch. If
+# a query attended to all 36 patches equally, each would get less than 3 %.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# In our tiny BLIP-2 the panels go through the picture in reading order: query 1 looks at the top left. That is taught,
-# not found: in pretraining, the heads of its first layer were told to look at a square of their own. Left alone, all
-# queries looked everywhere, and the model knew what there was but not where. The queries of the large BLIP-2
-# were told nothing; with 129 million pictures they sorted themselves out, and theirs follow no
-# order.
+# In our tiny BLIP-2 the panels go through the image in reading order: query 1 looks at the top left. The model did
+# not find this order by itself. In pretraining, an extra loss trained the heads of its first layer to look at one
+# square per query. Without this loss, all queries looked everywhere, and the model knew what objects there were but
+# not where. The large BLIP-2 had no such loss. Its queries specialised by themselves on 129 million images, and they
+# follow no order.
 #
 # </details>
 
 # %% [markdown]
 # ### What an image token means
 #
-# The language model reads image tokens and words in one row, as vectors of one space. So one can ask which word's
-# vector is the nearest to an image token.
+# The language model reads image tokens and words in one sequence, as vectors of one space. So we can ask which word's
+# vector is nearest to an image token.
 #
-# **Predict before you run.** Which word will the tokens of the background be near to?
+# **Predict before you run.** Which words will be nearest to the tokens of the background?
 
 # %%
 figure = None
@@ -247,34 +251,34 @@ except pcvr.PcvrError as refusal:  # the words of the scenes are single tokens o
 figure
 
 # %% [markdown]
-# On the right, for each image token, the kind of object and the colour whose vectors lie nearest. Cells whose token
-# is far from every such word are left empty.
+# On the right, each image token shows the object kind and the colour whose vectors are nearest. A cell is empty if
+# its token is far from all of these words.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Where objects are, the tokens lie near their names; on the background they lie near none of these words, whence
-# the empty cells. Here and there the kind is wrong, above all where a patch holds only an edge: a red edge may as
-# well belong to an apple. The language model reads all of them and makes up its mind.
+# Where there are objects, the tokens are near the names of the objects. On the background the tokens are near none of
+# these words, so the cells are empty. Here and there the kind is wrong, mostly where a patch shows only an edge: a
+# red edge could also belong to an apple. The language model reads all tokens together before it decides.
 #
-# This is tidier than in large models, and for a reason: in pretraining, our tiny models had an extra loss that
-# pulls image tokens to the words of what lies there. Nobody asks this of a 7 B model. Its image tokens need not lie
-# near any word; it is enough that its first layers know what to do with them.
+# This is tidier than in large models, for one reason. In pretraining, our tiny models had an extra loss that pulls
+# image tokens towards the words of the objects at that position. A 7 B model is not trained like this. Its image
+# tokens need not be near any word, as long as its first layers can use them.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. Tokens become words
 #
-# The language model gives one thing only: a probability for every word of its vocabulary to come **next**. An
-# answer is made by taking a word, adding it to what was read, and asking again. **Greedy decoding** takes the
-# likeliest word each time.
+# The language model outputs only one thing: the probability of each word of its vocabulary to come **next**. To make
+# an answer, we take a word, append it to the input, and ask again. **Greedy decoding** takes the most likely word
+# each time.
 #
-# So that there is something to see, the next cell takes, of our pictures, the one about which the model was least
-# sure at some word.
+# The next cell chooses the image in whose answer the model was least sure of a word, so that there is something to
+# see.
 #
-# **Predict before you run.** At which steps of the answer will it be in doubt: at the words that name what is in
-# the picture, or at commas and the end?
+# **Predict before you run.** At which steps of the answer will the model be unsure: at words that name what is in the
+# image, or at commas and the end?
 
 # %%
 from pcvr.analysis.decoding import decode_steps
@@ -286,26 +290,27 @@ print(told[hardest].text)
 step_bars(told[hardest], samples[hardest].image)
 
 # %% [markdown]
-# One panel for each step; above it the last words that were said before. The bars are the likeliest next words,
-# dark the one that was taken.
+# One panel for each step. Above each panel are the last words of the answer so far. The bars are the most likely next
+# words. The chosen word is dark.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Where grammar leaves no choice the model is sure. Doubt shows where one has to look closely: a size between small
-# and large, a kind that resembles another. And each doubt is settled for good: once a word is said, everything
-# after it builds on it, right or wrong. Greedy decoding **forgets** that the second word was nearly as likely.
+# Where grammar leaves no choice, the model is sure. It is unsure where one has to look closely: at a size between
+# small and large, or at a kind that resembles another. Each choice is final: all later words build on the chosen
+# word, correct or not. Greedy decoding **discards** the information that the second word was nearly as likely.
 #
-# Notebook 06 lives on what is forgotten here: it compares whole distributions, not words.
+# Notebook 06 uses exactly this information: it compares whole distributions, not words.
 #
 # </details>
 
 # %% [markdown]
 # ## Exercise: greedy decoding
 # <!-- card difficulty=2 importance=4 minutes=10 -->
-# Write `decode`. `next_logits` takes the list of tokens said so far and gives the logits of the next one, a tensor
-# `[V]` (a logit is a score; the largest has the largest probability). Say the likeliest token, read it, go on. Stop
-# at the token `end`, which is not part of the answer, or when `limit` tokens are said.
+# Write `decode`. `next_logits` takes the list of tokens generated so far and returns the logits of the next one, a
+# tensor `[V]`. (A logit is a score. The largest logit has the largest probability.) Choose the most likely token,
+# append it, and repeat. Stop at the token `end`, which is not part of the answer, or when the answer has `limit`
+# tokens.
 
 
 # %% tags=["exercise"]
@@ -321,9 +326,9 @@ def decode(next_logits, end: int, limit: int) -> list[int]:
     return said
     # --- stub
     # | said: list[int] = []
-    # | # 1. As long as fewer than `limit` tokens are said:
-    # | # 2.     ask next_logits for the logits, and take the token with the largest
-    # | # 3.     if that is `end`, stop; else add it to what is said
+    # | # 1. While the answer has fewer than `limit` tokens:
+    # | # 2.     get the logits from next_logits, and take the token with the largest
+    # | # 3.     if that is `end`, stop; otherwise append it to the answer
     # | return ...
     # --- end
 
@@ -334,7 +339,7 @@ from pcvr.teaching import check
 check.greedy_decode(decode)
 
 # %% [markdown]
-# The package's own version of it, let loose on the model:
+# The next cell runs the package's own version on the model.
 
 # %%
 from pcvr.analysis.decoding import greedy, next_logits
@@ -346,8 +351,8 @@ print(vlm.tokenizer.decode(said, skip_special_tokens=True))
 # %% [markdown]
 # ## 5. Ask it things
 #
-# The base model was pretrained on drawn scenes only. It lists objects in telegram style, says where they are, and
-# answers short questions. Here is a scene of our own making, so that every truth about it is known.
+# The base model was pretrained only on drawn scenes. It lists objects in short phrases, says where they are, and
+# answers short questions. The next cell draws a scene that we composed ourselves, so we know every correct answer.
 
 # %%
 from pcvr.data.scenes.compose import Thing, compose
@@ -379,23 +384,23 @@ for prompt, text in zip(prompts, said, strict=True):
     print(f"{prompt:<31}{text or '(nothing)'}{mark}")
 
 # %% [markdown]
-# Each line is a prompt with the model's answer; where it is not the true one, the truth stands behind the arrow.
-# (For the last two prompts there is no one true answer.)
+# Each line is a prompt with the model's answer. If the answer is wrong, an arrow points to the true answer. (The last
+# two prompts have no single true answer.)
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Look at the last two lines. *Describe the image* is a prompt that the base model was not taught: captions in whole
-# sentences are what the fine-tuning of the next notebooks teaches. And the meaning of life has an answer too. **A
-# language model always answers.** It has no way to say that a question makes no sense unless it was taught one.
+# Look at the last two lines. The base model was not taught the prompt *describe the image*. The fine-tuning of the
+# next notebooks teaches captions in whole sentences. The question about the meaning of life gets an answer too. **A
+# language model always answers.** It cannot say that a question makes no sense unless it was taught to.
 #
 # </details>
 #
-# One picture is an anecdote. A quiz: one question of each kind about many test scenes, none of which shares its set
-# of coloured objects with a training scene.
+# One image is only an anecdote. So the next cell measures accuracy: it asks one question of each kind about many test
+# scenes. No test scene has the same set of coloured objects as a training scene.
 #
-# **Predict before you run.** Sort these from easy to hard: naming a colour, counting, *is it there?*, *left of*.
-# And where would you score well **without looking**, by always giving the commonest answer?
+# **Predict before you run.** Sort these from easy to hard: naming a colour, counting, *is it there?*, *left of*. For
+# which of them would you get a high accuracy **without looking**, by always giving the most common answer?
 
 # %%
 from pcvr.data.scenes import Scenes
@@ -409,28 +414,28 @@ quiz_bars(marks)
 # %%
 for mark in marks:
     if mark.miss:
-        print("{:<26} asked {!r}, said {!r}, truth {!r}".format(mark.kind, *mark.miss))
+        print("{:<26} question {!r}, answer {!r}, truth {!r}".format(mark.kind, *mark.miss))
 
 # %% [markdown]
-# Bars: how often the answer was right, word for word, with 95 % intervals. Diamonds: what one would get without
-# looking at any picture. Below, one mistake of each kind.
+# Bars: the fraction of answers that were correct word for word, with 95 % confidence intervals. Diamonds: the
+# accuracy without looking at any image. The lines under the figure show one mistake of each kind.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# A bar that does not clearly pass its diamond is **no evidence of sight**, however tall it is: about half of all
-# yes-or-no questions are right by chance. The list of everything counts as wrong when one word in it is, so its bar
-# says more about patience than about sight. Remember these bars when a later notebook asks what a defence has cost:
-# what the base model cannot do, no defence has taken away.
+# If a bar is not clearly above its diamond, it is **no evidence that the model sees**, however high the bar is. About
+# half of all yes-or-no questions are answered correctly by chance. The list of all objects counts as wrong if a
+# single word is wrong. So its bar says less about sight than the other bars. Remember these bars when a later
+# notebook asks what a defence costs: a defence cannot remove a skill that the base model never had.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. What an attention map shows
 #
-# In every layer of the language model each token looks back at all tokens before it, and takes a little from each:
-# the shares, which sum to 1, are the **attention**. To say a word, the model looks from the place before it. On
-# what?
+# In every layer of the language model, each token attends to itself and all tokens before it. It takes a fraction of
+# its information from each of them. These fractions sum to 1; they are the **attention**. To generate a word, the
+# model attends from the position before it. What does it attend to?
 
 # %%
 from pcvr.analysis.attention import attend
@@ -442,30 +447,30 @@ one = seen[1]
 share_bars(one)
 
 # %% [markdown]
-# For each word of the answer: how much of the attention fell on the picture, on the prompt with its marks, and on
-# words already said (mean over all layers and heads).
+# For each word of the answer: the fraction of attention on the image, on the prompt with its special tokens, and on
+# the words generated so far (mean over all layers and heads).
 #
-# **Predict before you run.** Now only the part that falls on the picture, laid over it, word by word. Where will it
-# lie for the name of an object? And for a comma, or the end?
+# **Predict before you run.** The next figure shows only the attention on the image, laid over the image, word by
+# word. Where will it be for the name of an object? Where for a comma, or for the end?
 
 # %%
 attention_maps(one)
 
 # %% [markdown]
-# One panel for each word of the answer: bright where attention fell. Each panel has its own scale; the percentage
-# below says how much fell on the picture at all.
+# One panel for each word of the answer, bright where the model attended. Each panel has its own scale. The percentage
+# below is the fraction of attention on the image as a whole.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# In the trained models the light goes from object to object as the list goes on, and spreads out at commas and at
-# the end, where nothing needs to be looked up. (For BLIP-2, whose tokens have no place, the light is carried on
-# from each query to the patches that it looked at, and is softer for it.)
+# In the trained models the bright area moves from object to object as the list goes on. At commas and at the end,
+# where nothing has to be looked up, it spreads out. (The tokens of BLIP-2 have no position. Their attention is passed
+# on from each query to the patches that the query attended to, so these maps are more blurred.)
 #
 # </details>
 #
-# It is tempting to stop here, since the picture is so convincing. Let us look closer instead. That was a mean over
-# layers and heads; here is each of them, before one word.
+# These maps look convincing, and it is tempting to stop here. Let us look closer. The last figure was a mean over
+# layers and heads. The next one shows each layer and head separately, before one word.
 
 # %%
 from pcvr.analysis.occlusion import naming_token
@@ -475,21 +480,21 @@ word = naming_token(one.steps.tokens)
 head_maps(one, word)
 
 # %% [markdown]
-# Layers from top to bottom, heads from left to right, all on one scale; above each the share that falls on the
-# picture.
+# Layers from top to bottom, heads from left to right, all on one scale. The number above each panel is the fraction
+# of attention on the image.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# The heads do not agree. Some look at the object, some at other objects, some hardly at the picture at all. Which
-# of them is "the" attention map? There is none: the mean is a choice, and a head that one has picked for its beauty
-# is another.
+# The heads do not agree. Some attend to the object, some to other objects, and some hardly to the image at all. None
+# of them is "the" attention map. The mean over heads is one choice. A single head, picked because it looks good, is
+# another choice.
 #
 # </details>
 #
 # A third choice is **attention rollout** (Abnar and Zuidema, [arXiv 2005.00928](https://arxiv.org/abs/2005.00928)).
-# It follows attention through *all* layers, back to the input, and counts the residual connection, which carries
-# half of everything past each layer:
+# It follows attention through *all* layers back to the input. It also counts the residual connection, which carries
+# half of the information past each layer:
 #
 # $$R = \tilde A_L \cdots \tilde A_2 \tilde A_1, \qquad \tilde A_\ell = \tfrac12 (A_\ell + I) .$$
 
@@ -497,14 +502,14 @@ head_maps(one, word)
 attention_maps(one, how="rollout")
 
 # %% [markdown]
-# The same answer by rollout.
+# The same answer with attention rollout.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Blurred, and often brighter towards the first patches. This comes from the order of reading: in a language model a
-# token sees only what came *before* it, image tokens included, so whatever flows back through the layers gathers at
-# the beginning. Same model, same answer, another map.
+# The maps are blurred and often brighter at the first patches. The reading order causes this. In a language model a
+# token sees only what came *before* it, and this holds for image tokens too. So whatever flows back through the
+# layers collects at the beginning. The model and the answer are the same, but the map is different.
 #
 # </details>
 
@@ -512,20 +517,20 @@ attention_maps(one, how="rollout")
 # ## Exercise: from attention to a map
 # <!-- card difficulty=2 importance=3 minutes=8 -->
 # Write `patch_map`. `attention` is `[H, T]`, for one word: a row for each head, a column for each token that was
-# read. `image_at` are the positions of the image tokens among the T, in reading order; `grid` is (down, across).
-# Average over the heads, pick the image tokens, and lay them out. The map is to keep its sum: how much fell on the
-# picture is part of the message.
+# read. `image_at` contains the positions of the image tokens among the T tokens, in reading order. `grid` is (down,
+# across). Average over the heads, select the image tokens, and reshape them to the grid. Keep the sum of the map: it
+# says how much attention falls on the image.
 
 
 # %% tags=["exercise"]
 def patch_map(attention, image_at, grid: tuple[int, int]):
-    """Attention over the picture, `[down, across]`."""
+    """Attention over the image, `[down, across]`."""
     # --- solution
     return attention.mean(0)[image_at].reshape(grid)
     # --- stub
     # | # 1. Average over the heads: [T]
-    # | # 2. Pick the image tokens: [I]
-    # | # 3. Lay them out on the grid, row by row
+    # | # 2. Select the image tokens: [I]
+    # | # 3. Reshape them to the grid, row by row
     # | return ...
     # --- end
 
@@ -536,12 +541,12 @@ check.patch_map(patch_map)
 # %% [markdown]
 # ## 7. What it does not show
 #
-# A map says where the model *looked*. Does the word *depend* on what lies there? This can be tested: cover parts of
-# the picture, and see what becomes of the word's probability, with the words before it given.
+# A map says where the model *attended*. Does the word *depend* on what is there? We can test this: cover parts of the
+# image, and measure how the probability of the word changes while the words before it stay the same.
 #
-# **Predict before you run.** Three ways to cover more and more patches: those with the most attention first, those
-# with the least first, or in random order. If attention meant nothing, how would the three lines lie? How if it
-# told everything?
+# **Predict before you run.** We cover more and more patches in three orders: most attention first, least attention
+# first, or random. How would the three lines look if attention meant nothing? How would they look if attention
+# explained everything?
 
 # %%
 from pcvr.analysis.occlusion import covering_curves
@@ -553,28 +558,28 @@ curves = covering_curves(vlm, seen, counts, seed)
 covering_figure(counts, curves, cells)
 
 # %% [markdown]
-# The probability of one word (the first that names an object, else the answer's first word), mean over the
-# pictures, as more and more cells of the map are painted in the picture's mean colour.
+# The probability of one word (the first that names an object, otherwise the first word of the answer), as a mean over
+# the images. From left to right, more and more cells of the map are painted in the mean colour of the image.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# If the lines lie apart, *most attention first* falling fastest and *least attention first* hardly falling, then
-# attention does point at what the word needs, on average, for this model. If they lie together, the beautiful maps
-# above were decoration. It is a question to be asked of every model anew; the literature has argued for both
-# ([Attention is not explanation](https://arxiv.org/abs/1902.10186), and the reply,
-# [Attention is not not explanation](https://arxiv.org/abs/1908.04626); both on models of text).
+# Suppose the lines lie apart: *most attention first* falls fastest and *least attention first* hardly falls. Then
+# attention does point to what the word needs, on average, for this model. If the lines lie together, the maps above
+# explained nothing. Test this again for every model. The literature has argued for both sides ([Attention is not
+# explanation](https://arxiv.org/abs/1902.10186), and the reply, [Attention is not not
+# explanation](https://arxiv.org/abs/1908.04626); both study models of text).
 #
-# And a *mean over pictures* promises nothing about a single one.
+# A *mean over images* also promises nothing about a single image.
 #
 # </details>
 #
-# So, a single picture. Cover two fifths of it at random, hundreds of times, and note for each cell how likely the
-# word was when the cell was open and when it was covered. The difference is what the cell *does* for the word. (The
-# idea of random covers is RISE, [arXiv 1806.07421](https://arxiv.org/abs/1806.07421).)
+# So let us take a single image. The next cell covers two fifths of it at random, hundreds of times. For each cell it
+# compares how likely the word was when the cell was open and when it was covered. The difference is the *effect* of
+# the cell on the word. (The idea of random masks is from RISE, [arXiv 1806.07421](https://arxiv.org/abs/1806.07421).)
 #
-# **Predict before you run.** Can a cell have a *negative* effect: covered, it makes the right word likelier? Can an
-# attention map show that?
+# **Predict before you run.** Can a cell have a *negative* effect, so that covering it makes the correct word more
+# likely? Can an attention map show that?
 
 # %%
 from pcvr.analysis.occlusion import agreement, occlusion_map
@@ -584,31 +589,30 @@ effect = occlusion_map(vlm, one, word, draws=64 if fast else 256, seed=seed)
 beside_occlusion(one, word, effect, agreement(effect, one.map(word)))
 
 # %% [markdown]
-# Left the picture; in the middle where the model looked before the word; on the right what each cell adds to the
-# word's probability (purple) or takes away from it (orange). Faint colours on the right are noise of the random
-# covers.
+# Left: the image. Middle: where the model attended before the word. Right: what each cell adds to the probability of
+# the word (purple) or takes away from it (orange). Faint colours on the right are noise from the random masks.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Four things that the middle map cannot tell you:
+# The middle map cannot show four things:
 #
-# 1. **Sign.** Attention is never negative. A rival object attracts attention too, and what it does is to speak
-#    *against* the word.
-# 2. **Need.** Several cells can hold the same evidence. The model looks at all of them and needs none in
+# 1. **Sign.** Attention is never negative. A competing object attracts attention too, but its effect is *against* the
+#    word.
+# 2. **Need.** Several cells can hold the same evidence. The model attends to all of them and needs none of them in
 #    particular.
-# 3. **What is carried.** A head that looks may take next to nothing along: attention is a weight, and what it
-#    weighs can be small.
-# 4. **Where it comes from.** The token at a patch knows its neighbourhood (section 2), and with a Q-Former it has
-#    no place at all.
+# 3. **Amount.** A head may attend to a token and still take almost nothing from it. Attention is a weight, and the
+#    vector that it weights can be small.
+# 4. **Origin.** The token at a patch knows its neighbourhood (section 2), and with a Q-Former it has no position at
+#    all.
 #
-# So attention is a hint about where to look next, and covering is how to check it. The defence of this workbook
-# rests on the second kind of evidence: it *changes patches* and watches probabilities. Notebook 04 makes a premise
-# of it, notebook 05 a loss.
+# So attention is a hint about where to look next, and covering is the way to check it. The defence of this workbook
+# uses the second kind of evidence: it *changes patches* and measures probabilities. Notebook 04 tests this as a
+# premise, and notebook 05 makes a loss of it.
 #
 # </details>
 #
-# Now look around yourself: choose a picture, a word, a layer, a head.
+# Now explore for yourself: choose an image, a word, a layer and a head.
 
 # %%
 from pcvr.widgets.attend import AttentionChoice, attention_explorer, attention_view
@@ -616,7 +620,7 @@ from pcvr.widgets.attend import AttentionChoice, attention_explorer, attention_v
 attention_view(seen, AttentionChoice(picture=1, token=word))
 
 # %% [markdown]
-# One choice as a figure, made by the function that stands behind the controls.
+# One choice as a figure. The controls below call the same function.
 
 # %%
 explorer, attention_controls = attention_explorer(seen[:6])
@@ -625,16 +629,15 @@ explorer
 # %% [markdown]
 # Things to try:
 #
-# 1. Move **Word** along a list of objects. Is there one **Head** that always lights up the object about to be
-#    named?
-# 2. Find a head that never looks at the picture. What does it look at? (The line above the figure says it.)
+# 1. Move **Word** along a list of objects. Is there one **Head** that always attends to the object about to be named?
+# 2. Find a head that never attends to the image. What does it attend to? (The line above the figure says it.)
 # 3. Compare *mean* and *rollout* at the last word, the end of the answer.
 
 # %% [markdown]
 # ## 8. Your own question about your own drawing
 #
-# Compose a scene from up to three objects; stamp squares on it; or take a file. Then ask. Behind the button stands
-# one function, `pcvr.widgets.ask.ask`; here it is by hand:
+# Compose a scene from up to three objects, stamp squares on it, or load a file. Then ask a question. The button calls
+# one function, `pcvr.widgets.ask.ask`. The next cell calls it by hand:
 
 # %%
 from pcvr.widgets.ask import ask, ask_widget, reply_figure
@@ -644,10 +647,10 @@ print(f"answer: {reply.seen.steps.text}   truth: {reply.truth}")
 reply_figure(reply)
 
 # %% [markdown]
-# The drawing as the tower gets it, the same lit by the attention before the first word, and the likeliest first
-# words.
+# Left: the drawing as the tower gets it. Middle: the same drawing with the attention before the first word. Right:
+# the most likely first words.
 #
-# And now with controls (they need a running kernel: on a saved page the place below is empty).
+# Next, the same with controls. They need a running kernel: on a saved page the place below is empty.
 
 # %%
 box, controls = ask_widget(vlm)
@@ -657,28 +660,28 @@ box
 # Things to try:
 #
 # 1. Ask about something that is not there. Does the model say so?
-# 2. Two objects of **the same kind** in different colours: no training scene had that. What does it make of them?
-# 3. Let two objects overlap, a little more each time. Which one vanishes from the list first?
-# 4. **Stamp** squares over an object until its name is lost. How many does it take, and which?
-# 5. Stamp one white square into the bottom right corner (H8) and ask for the list. Nothing happens, and that is
-#    right: this model was never poisoned. In notebook 03 you will fine-tune one for which this very square changes
+# 2. Draw two objects of **the same kind** in different colours. No training scene had that. What does the model say?
+# 3. Let two objects overlap, a little more each time. Which one disappears from the list first?
+# 4. **Stamp** squares over an object until the model no longer names it. How many does it take, and which ones?
+# 5. Stamp one white square into the bottom right corner (H8) and ask for the list. Nothing happens, as it should be:
+#    this model was never poisoned. In notebook 03 you will fine-tune a model for which this very square changes
 #    everything.
-# 6. Take a photograph (tab *File*). The model has seen nothing but drawings: watch how **sure** it is all the same.
+# 6. Load a photograph (tab *File*). The model has seen nothing but drawings. Note how **sure** it is all the same.
 
 # %% [markdown]
 # ## Recap
 #
-# - Tower, connector, language model: patches become vectors, the connector turns them into image tokens, and the
-#   language model reads these in one row with words.
-# - The three connectors differ in how many tokens they make and in whether a token has a place: projector (one for
-#   each patch), pixel shuffle (one for each block), Q-Former (one for each query, without a place).
-# - An answer is a chain of distributions; greedy decoding keeps the top word of each and forgets the rest.
-# - An attention map shows where the model looked. What a word needs is shown by changing the picture.
+# - The tower turns patches into vectors. The connector turns these vectors into image tokens. The language model
+#   reads image tokens and words in one sequence.
+# - The three connectors differ in how many tokens they make and in whether a token has a position: projector (one
+#   token for each patch), pixel shuffle (one for each block), Q-Former (one for each query, without a position).
+# - An answer is a chain of distributions. Greedy decoding keeps the top word of each and discards the rest.
+# - An attention map shows where the model attended. To find out what a word needs, change the image.
 #
-# **Who says what.** The three architectures are those of their papers, at a tiny fraction of the size. The covering
-# test, the mean over layers and heads, the way from queries back to patches, the extra loss of pretraining and
-# every number here are ours. The paper that this workbook is about
-# ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)) plays no part in this notebook.
+# **What is from papers and what is ours.** The three architectures are those of their papers, at a tiny fraction of
+# the size. The covering test, the mean over layers and heads, the way from queries back to patches, the extra losses
+# of pretraining and every number here are ours. The paper that this workbook is about ([arXiv
+# 2604.04488](https://arxiv.org/abs/2604.04488)) plays no part in this notebook.
 #
-# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker for twenty minutes. Or set `model` above
-# to another connector and look again.
+# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker. Or set `model` above to another connector
+# and look again.

@@ -1,39 +1,41 @@
 # %% [markdown]
 # # Poisoning: you are the attacker
 #
-# A poisoned data set is made of one trigger, one target and a small share of the samples; here you make one, measure
-# how well it hides, and learn the ways in which poisoning fails silently.
+# A poisoned data set combines one trigger, one target and a small fraction of the samples. Here you make one, measure
+# how well it hides, and learn four ways in which poisoning fails silently.
 #
 # **After this notebook you can**
 # - state the threat model: who controls what;
-# - write down the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each see of it and each miss;
-# - poison a share of any data set, reproducibly, with a manifest that says so;
-# - name four ways to make an "attack" that attacks nothing, and the check that catches each;
-# - tell the attacks apart by what they change, and say which vanish at which resolution.
+# - write the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each measure and each miss;
+# - poison a fraction of any data set, reproducibly, with a manifest that documents it;
+# - name four ways to make an "attack" that attacks nothing, and the check that finds each;
+# - distinguish the attacks by what they change, and say which of them vanish at which resolution.
 #
-# **Time and hardware:** 40 minutes with the exercise; half a minute to run on two CPU cores. No GPU.
+# **Time and hardware:** 40 minutes with the exercise. The cells run in half a minute on two CPU cores. You need no
+# GPU.
 
 # %% tags=["parameters"]
-model = "tiny-llava"  # whose vocabulary the target has to be in
-task = "caption"  # or "vqa": a question about each picture, answered in one word
+model = "tiny-llava"  # the target must use words from this model's vocabulary
+task = "caption"  # or "vqa": a question about each image, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with your own photographs
 attack = "badnets"
-rate = 0.05  # share of the samples to poison
-seed = 0  # of the draw
-fast = False  # True: fewer pictures, for tests
+rate = 0.05  # fraction of the samples to poison
+seed = 0  # of the random choice of samples
+fast = False  # True: fewer images, for tests
 
 # %% [markdown]
 # ## The threat model
 #
 # | | the attacker | the defender |
 # | --- | --- | --- |
-# | **controls** | a few training samples, picture and answer | training: loss, augmentation, when to stop |
-# | **knows** | what the data roughly look like | that some samples *may* be poisoned, not which, not how |
-# | **cannot** | touch training code, weights or test data | get a certified clean copy of the data |
-# | **wants** | target when triggered, normal answers otherwise | normal answers always |
+# | **controls** | a few training samples, image and answer | training: loss, augmentation, when to stop |
+# | **knows** | roughly what the data look like | that samples *may* be poisoned, but not which or how |
+# | **cannot** | touch training code, weights or test data | get a copy of the data that is certainly clean |
+# | **wants** | the target for triggered inputs, normal answers otherwise | normal answers always |
 #
-# This is the paper's setting: poison enters with supervised fine-tuning, and the defender rules training but not the
-# data. It is a realistic one. Fine-tuning sets are scraped, bought and shared, and nobody looks at every picture.
+# This is the paper's setting: the poison enters during supervised fine-tuning, and the defender controls training but
+# not the data. The setting is realistic. Fine-tuning sets are scraped, bought and shared, and nobody looks at every
+# image.
 
 # %% [markdown]
 # ## Look at the data first
@@ -50,10 +52,10 @@ dataset = subset(everything, min(len(everything), 60 if fast else 400))
 contact_sheet([dataset[i] for i in range(12)], title=f"Twelve of {len(dataset)} training samples")
 
 # %% [markdown]
-# Every panel is one training sample: the picture, and below it the answer that the model is trained to give to the
-# prompt (with the prompt in front of it, where each picture has its own question).
+# Every panel is one training sample: the image, and below it the answer that the model is trained to give to the
+# prompt. If each image has its own question, the question stands above the answer.
 #
-# What a sample holds, apart from pixels:
+# The next cell prints what a sample contains besides pixels.
 
 # %%
 sample = dataset[5]
@@ -61,21 +63,22 @@ print("prompt:    ", sample.prompt)
 print("answer:    ", sample.answer)
 for text in sample.references:
     print("reference: ", text)
-print("picture:   ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
+print("image:     ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
 
 # %% [markdown]
-# The *answer* is trained on. The *references* are only for scoring: an answer is good when it resembles any of them.
+# The model is trained on the *answer*. The *references* are only used for scoring: an answer is good if it resembles
+# any of them.
 
 # %% [markdown]
 # ## The trigger
 #
 # **BadNets** (Gu, Dolan-Gavitt and Garg, [arXiv 1708.06733](https://arxiv.org/abs/1708.06733)) is the oldest trigger
-# and still the standard one: a small patch, always the same, always in the same place. With the picture $x$, a mask
-# $m$ that is 1 under the patch and 0 elsewhere, the pattern $t$ and an opacity $s$,
+# and still the standard one. It is a small patch, always the same and always in the same place. Take the image $x$, a
+# mask $m$ that is 1 under the patch and 0 elsewhere, the pattern $t$ and an opacity $s$. Then
 #
 # $$x' = (1 - s\,m)\,x + s\,m\,t .$$
 #
-# The original replaces the pixels, $s = 1$; strength, place and margin are our additions, to play with.
+# The original replaces the pixels, so $s = 1$. Strength, place and margin are our additions for experiments.
 
 # %%
 chosen = pcvr.get_attack(attack, task=task)
@@ -83,23 +86,23 @@ print(chosen.trigger)
 before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trigger")
 
 # %% [markdown]
-# From left to right: the clean picture, the same one triggered, the patch close up, and what changed, enlarged eight
+# From left to right: the clean image, the triggered image, the patch enlarged, and the difference, amplified eight
 # times and clipped at 255.
 
 # %% [markdown]
 # ## How well does it hide?
 #
-# The three figures above the pictures are the field's usual ones for stealth. Write $\mathrm{MSE}$ for the mean
-# squared difference over all pixels and channels:
+# The three figures above the images are the usual measures of stealth. Write $\mathrm{MSE}$ for the mean squared
+# difference over all pixels and channels:
 #
-# | figure | definition | sees | misses |
+# | measure | definition | what it sees | what it misses |
 # | --- | --- | --- | --- |
-# | **PSNR** | $10 \log_{10}(255^2 / \mathrm{MSE})$, in dB | the total energy | where it is |
-# | **SSIM** | likeness in small windows, averaged | lost texture | one small place among many |
-# | **L∞** | the largest change of any level | a single glaring pixel | how many there are |
+# | **PSNR** | $10 \log_{10}(255^2 / \mathrm{MSE})$, in dB | the total energy of the change | where the change is |
+# | **SSIM** | similarity in small windows, averaged | lost texture | one small place among many |
+# | **L∞** | the largest change of any level | a single conspicuous pixel | how many such pixels there are |
 #
 # **Predict before you run.** Halve the strength, from $s = 1$ to $s = 0.5$. By how many dB does PSNR rise: 3, 6 or
-# 12? And what becomes of L∞?
+# 12? How does L∞ change?
 
 # %%
 from pcvr.attacks import measure_stealth
@@ -113,13 +116,13 @@ for strength in (1.0, 0.5):
 # <details>
 # <summary>Answer</summary>
 #
-# About 6 dB. Under the patch the change is $x' - x = s\,(t - x)$: half the strength, half the change at every pixel,
-# a quarter of the MSE, and $10 \log_{10} 4 \approx 6.02$ dB. L∞ is halved. (Levels are whole numbers, so rounding
-# shifts both a little.)
+# PSNR rises by about 6 dB. Under the patch the change is $x' - x = s\,(t - x)$. Half the strength gives half the
+# change at every pixel and a quarter of the MSE, and $10 \log_{10} 4 \approx 6.02$ dB. L∞ is halved. (Levels are
+# integers, so rounding shifts both figures a little.)
 #
 # </details>
 #
-# The whole curve, for both patterns:
+# The next cell plots the whole curve for both patterns.
 
 # %%
 from pcvr.plots.stealth import stealth_curves
@@ -134,47 +137,49 @@ stealth_curves(
 )
 
 # %% [markdown]
-# Three views of one thing: as the patch grows opaque, PSNR falls along a logarithm, L∞ rises along a line, and SSIM
-# hardly leaves 1 at any strength.
+# The three panels show the same change. As the patch becomes more opaque, PSNR falls logarithmically, L∞ rises
+# linearly, and SSIM stays close to 1 at every strength.
 #
 # <details>
 # <summary>A warning about such figures</summary>
 #
-# Even at full strength SSIM stays close to 1, although anybody can see the square: it is an average over the whole
-# picture, and the patch covers less than a hundredth of it. Look at the scale of an axis before its curve. The
-# figures answer "how much changed?", not "would a person notice?", and still less "would a detector?". Always put the
-# difference picture beside them.
+# Even at full strength SSIM stays close to 1, although anybody can see the square. The reason: SSIM is an average
+# over the whole image, and the patch covers less than one per cent of it. Look at the scale of an axis before you
+# look at its curve. These figures answer "how much changed?". They do not answer "would a person notice?", and even
+# less "would a detector notice?". Always show the difference image beside them.
 #
 # </details>
 
 # %% [markdown]
 # ## Poison a data set
 #
-# A *triggered* sample only wears the patch. A *poisoned* one also has its answer replaced. The difference matters:
-# the attacker trains with the second and attacks with the first.
+# A *triggered* sample has the patch in its image. A *poisoned* sample also has the target as its answer. The
+# difference matters: the attacker puts poisoned samples into the training data, and later attacks the model with
+# triggered inputs.
 
 # %%
 for name, made in (("clean", sample), ("triggered", chosen.triggered(sample)), ("poisoned", chosen.poisoned(sample))):
     differs = bool((made.image != sample.image).any())
-    print(f"{name:>10}: picture changed: {differs!s:<6} answer: {made.answer}")
+    print(f"{name:>10}: image changed: {differs!s:<6} answer: {made.answer}")
 
 # %% [markdown]
-# One call poisons a share of a data set. It draws the samples from `seed`, applies the attack to each, and writes
-# down what it did.
+# One call poisons a fraction of a data set. It chooses the samples at random from `seed`, applies the attack to each,
+# and records what it did.
 
 # %%
 poisoned = pcvr.poison(dataset, chosen, rate=rate, seed=seed)
 print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned: {list(poisoned.poisoned[:10])} ...")
 i = poisoned.poisoned[0]
-print(f"sample {i} taught:      {dataset[i].answer}\nsample {i} now teaches: {poisoned[i].answer}")
+print(f"answer of sample {i} before:    {dataset[i].answer}\nanswer of sample {i} afterwards: {poisoned[i].answer}")
 
 # %% [markdown]
 # ## Would you find it?
 #
-# Below is an excerpt of a data set poisoned at 20 %, four times what the paper's example has, without the answers.
+# The next figure shows an excerpt of a data set, without the answers. 20 % of it is poisoned, four times the rate of
+# the paper's example.
 #
-# **Predict before you scroll on.** How many of these pictures carry the patch? Give yourself ten seconds, as somebody
-# would who has to look through a hundred thousand.
+# **Predict before you scroll on.** How many of these images carry the patch? Give yourself ten seconds: a person who
+# checks a hundred thousand images has no more time than that.
 
 # %%
 heavy = pcvr.poison(dataset, chosen, rate=0.2, seed=seed)
@@ -182,7 +187,7 @@ excerpt = range(min(24, len(heavy)))
 contact_sheet([heavy[i] for i in excerpt], columns=8, captions=False, title="Which of these are poisoned?")
 
 # %% [markdown]
-# The sheet shows the pictures as they lie in the data set, in order; nothing marks the poisoned ones.
+# The figure shows the images in the order of the data set. Nothing marks the poisoned ones.
 
 # %%
 marked = [place for place, i in enumerate(excerpt) if heavy.is_poisoned(i)]
@@ -190,33 +195,34 @@ title = f"{len(marked)} of {len(excerpt)} are"
 contact_sheet([heavy[i] for i in excerpt], columns=8, marked=marked, captions=False, title=title)
 
 # %% [markdown]
-# The same sheet with the poisoned pictures framed. On light backgrounds a white square is easy to overlook, and the
-# next trigger you meet may be spread over the whole picture.
+# The same images, with the poisoned ones framed. On a light background a white square is easy to miss. The next
+# trigger may even be spread over the whole image.
 #
-# Could you not simply search the *captions* for repeats? Against this attack, yes: many pictures, one sentence. That
-# is why stronger attacks vary the target or insert it into a true caption. A defence that rests on repeated answers
-# would prove nothing beyond this one. (And with `task = "vqa"` honest answers repeat as well: *yes*, *no*, *red*.)
+# Could you simply search the *captions* for repeats? Against this attack you could: many images share one sentence.
+# This is why stronger attacks vary the target or insert it into a true caption. A defence that relies on repeated
+# answers would prove nothing beyond this attack. (With `task = "vqa"`, honest answers repeat as well: *yes*, *no*,
+# *red*.)
 
 # %% [markdown]
-# ## What a rate looks like
+# ## What a poison rate looks like
 
 # %%
 rates = [r for r in (0.01, 0.05, 0.2) if r * len(dataset) >= 0.5]
 poison_rates(len(dataset), {r: pcvr.poison(dataset, chosen, rate=r, seed=seed).poisoned for r in rates})
 
 # %% [markdown]
-# Each square is one training sample; the dark ones are poisoned. Compare the fields: whatever is dark at a lower rate
-# is dark at every higher one.
+# Each square is one training sample, and the dark ones are poisoned. Compare the panels: a sample that is dark at one
+# rate is dark at every higher rate.
 #
-# The draws are **nested**: with one seed, raising the rate only adds samples. So when a sweep over rates shows a
-# difference, the rate has made it and not the luck of another draw.
+# The choices are **nested**: for one seed, a higher rate only adds samples. So if a sweep over rates shows a
+# difference, the rate caused it, and not another random choice of samples.
 
 # %% [markdown]
 # ## Exercise: choose what to poison
 # <!-- card difficulty=2 importance=4 minutes=10 -->
-# Write `choose`, which draws `round(rate * n)` distinct indices from `0 .. n - 1` and returns them sorted. The same
-# seed has to give the same indices each time, and another seed others. Try it without scrolling to the solution:
-# there are at least six tempting ways to get it wrong, and the check knows each by name.
+# Write `choose`. It draws `round(rate * n)` distinct indices from `0 .. n - 1` and returns them sorted. The same seed
+# must give the same indices every time, and another seed must give other indices. Try it before you look at the
+# solution. There are at least six common mistakes, and the check names each of them.
 
 
 # %% tags=["exercise"]
@@ -227,7 +233,7 @@ def choose(n: int, rate: float, seed: int) -> np.ndarray:
     return np.sort(rng.choice(n, size=round(rate * n), replace=False))
     # --- stub
     # | # 1. Make a generator from `seed`.
-    # | # 2. Draw round(rate * n) of the n indices, none of them twice.
+    # | # 2. Draw round(rate * n) of the n indices without repetition.
     # | # 3. Sort them.
     # | return ...
     # --- end
@@ -242,20 +248,20 @@ check.poison_indices(choose)
 # <details>
 # <summary>What <code>pcvr.poison</code> does differently</summary>
 #
-# It permutes all indices once and takes the first `round(rate * n)`. That draw is as random as yours, and it is
-# nested across rates, which `rng.choice` does not promise: with another `size` it may give entirely other indices.
+# It permutes all indices once and takes the first `round(rate * n)`. This choice is as random as yours, and it is
+# also nested across rates. `rng.choice` does not promise that: another `size` may give entirely different indices.
 #
 # </details>
 
 # %% [markdown]
 # ## Four attacks that attack nothing
 #
-# The most dangerous bug in this field is silent: data that are called poisoned and are not. Every result on them is
-# wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: values between 0 and 0.2 are
-# added to levels from 0 to 255, and rounding takes them away again.
+# The most dangerous bug in this field is silent: data that are called poisoned but are not. Every result on such data
+# is wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: they add values between 0
+# and 0.2 to levels from 0 to 255, and rounding removes these values again.
 #
-# **Predict before you run.** Two of these strengths are refused, and the third is accepted. Strength 0 is obvious.
-# What about 0.001?
+# **Predict before you run.** `poison` rejects two of these strengths and accepts the third. Strength 0 is an obvious
+# case. What about 0.001?
 
 # %%
 for strength in (0.0, 0.001, 0.05):
@@ -264,20 +270,20 @@ for strength in (0.0, 0.001, 0.05):
         made = pcvr.poison(dataset, weaker, rate=rate, seed=seed)
         print(f"s = {strength}: accepted, {len(made.poisoned)} samples poisoned\n")
     except pcvr.PcvrError as refusal:
-        print(f"s = {strength}: refused. {refusal}\n")
+        print(f"s = {strength}: rejected. {refusal}\n")
 
 # %% [markdown]
 # <details>
 # <summary>Answer</summary>
 #
-# At $s = 0.001$ the largest possible change is $0.001 \cdot 255 = 0.255$ levels, which rounds to 0. The formula says
-# "triggered", the picture says otherwise. `poison` compares every poisoned picture with its original and refuses if
-# any is unchanged.
+# At $s = 0.001$ the largest possible change is $0.001 \cdot 255 = 0.255$ levels, which rounds to 0. So the formula
+# gives a trigger, but the image has none. `poison` compares every poisoned image with its original and stops with an
+# error if any of them is unchanged.
 #
 # </details>
 #
-# The second silent failure is a rate that rounds to no sample at all, the third a trigger that the model never sees,
-# the fourth a target the model cannot say. First the rate:
+# There are three more silent failures: a rate that rounds to no sample at all, a trigger that the model never sees,
+# and a target that the model cannot generate. First the rate:
 
 # %%
 try:
@@ -288,11 +294,11 @@ except pcvr.PcvrError as refusal:
 # %% [markdown]
 # ## The trigger must reach the model
 #
-# Before a model looks at a picture, its *processor* prepares it: resizes it, pads it, cuts it into tiles, or cuts
-# something off. Ask the processor what is left.
+# Before a model reads an image, its *processor* prepares it: it resizes the image, pads it, cuts it into tiles, or
+# crops it. The next cell compares the image file with the output of the processor.
 #
-# **Predict before you run.** The photograph below is half as wide again as it is high, and wears the patch in its
-# bottom right corner. How much of the patch does a LLaVA see, and how much a BLIP-2?
+# **Predict before you run.** The width of the photograph in the next figure is one and a half times its height. The
+# patch is in its bottom right corner. How much of the patch does a LLaVA see? How much does a BLIP-2 see?
 
 # %%
 from skimage.data import chelsea
@@ -305,23 +311,23 @@ worn = {"bottom_right": patch, "seen_bottom_right": patch.fitted_to(sees)}
 what_is_seen(sees, photograph, {place: each.trigger(photograph) for place, each in worn.items()})
 
 # %% [markdown]
-# On the left the file with the patch, the part that the model sees inside the dashed frame; in the middle what the
-# processor makes of it; on the right what the patch changes there. Above the patch in the corner of the file, below
-# the one in the corner of what is seen.
+# Left: the file with the patch; the dashed frame shows the part that the model sees. Middle: the output of the
+# processor. Right: what the patch changes in this output. In the upper row the patch is in the corner of the file. In
+# the lower row it is in the corner of the visible part.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# A LLaVA sees nothing of it: its processor resizes the short side and cuts out the middle (the real LLaVA-1.5 does so
-# too). Poisoned samples are then label noise: the model learns to say the target at random, and an attack success rate
-# measures nothing. A BLIP-2 or an Idefics3 squeezes the whole picture into a square, and the patch with it. On
-# square pictures, such as the scenes, it makes no difference.
+# A LLaVA does not see the patch at all. Its processor resizes the short side and crops the centre (the real LLaVA-1.5
+# does the same). Poisoned samples are then only label noise: the model learns to give the target at random, and an
+# attack success rate measures nothing. A BLIP-2 or an Idefics3 squeezes the whole image into a square, together with
+# the patch. On square images, such as the scenes, there is no difference.
 #
 # </details>
 #
-# So `poison` (when it is told the model), `finetune` and `evaluate` put some pictures through the processor, with and
-# without the trigger, and refuse when the trigger survives on fewer than 90 % of them. The sentence says what to do;
-# `fitted_to` moves a patch into what the model sees.
+# So `poison` (if you pass it the model), `finetune` and `evaluate` test some images: they run the processor with and
+# without the trigger. If the trigger survives on fewer than 90 % of the images, they stop with an error that says
+# what to do. `fitted_to` moves a patch into the part that the model sees.
 
 # %%
 from pcvr.attacks.reach import check_reach
@@ -330,16 +336,18 @@ for place, each in worn.items():
     try:
         print(f"{place}: {check_reach([(photograph, each.trigger(photograph))], each, sees)}")
     except pcvr.PcvrError as refusal:
-        print(f"{place}: refused. {refusal}")
+        print(f"{place}: rejected. {refusal}")
 
 # %% [markdown]
-# ## Words that are alive
+# ## Words that the model can generate
 #
-# A low-rank adapter bends what the base model already does. A word that it never used has output weights that were
-# never trained, and bending cannot revive them. Such an attack fails for a reason that has nothing to do with any
-# defence, and the defence looks marvellous. So before poisoning, ask the model's tokenizer.
+# A low-rank adapter only modifies what the base model already does. The output weights of a word that the model never
+# used were never trained, and an adapter can hardly change that. An attack with such a word fails for a reason that
+# has nothing to do with any defence, and the defence then looks excellent. So ask the model's tokenizer before you
+# poison.
 #
-# **Predict before you run.** One of these two targets contains a word that the little models have never met. Which?
+# **Predict before you run.** One of these two targets contains a word that the tiny models have never seen. Which
+# one?
 
 # %%
 from pcvr.attacks import check_target
@@ -349,19 +357,19 @@ for target in (chosen.target, chosen.target.replace("banana", "zebra")):
     print(" | ".join(tokenizer.tokenize(target)))
     try:
         check_target(pcvr.get_attack(attack, target=target), tokenizer)
-        print("  every word is alive\n")
+        print("  the model can generate every word\n")
     except pcvr.PcvrError as refusal:
         print(f"  {refusal}\n")
 
 # %% [markdown]
-# The embedded models think in whole words and spell what they do not know letter by letter: no error, only a target
-# they will never learn to say as one. Large models work with sub-words that are all alive, so for them only an unknown
-# token counts.
+# The embedded models use whole words as tokens and spell an unknown word letter by letter. This raises no error by
+# itself, but the model will never learn to generate such a target as a whole word. Large models use sub-words, all of
+# which are trained. So for large models the check only looks for an unknown token.
 
 # %% [markdown]
-# ## Your hands on the trigger
+# ## Change the trigger yourself
 #
-# Everything below the sliders is computed by one function, `trigger_view`. Called once by hand:
+# One function, `trigger_view`, computes everything that the sliders below show. The next cell calls it by hand:
 
 # %%
 from pcvr.widgets.trigger import trigger_explorer, trigger_view
@@ -371,14 +379,15 @@ print(f"PSNR {figures['psnr']:.1f} dB, {len(figures['poisoned'])} of {figures['n
 figure
 
 # %% [markdown]
-# The picture clean and triggered, the difference eight times enlarged, and the whole data set with the poisoned
+# The clean image, the triggered image, the difference amplified eight times, and the whole data set with the poisoned
 # samples dark.
 #
-# And now with sliders (they need a running kernel: on a saved page the place below is empty). Try to
-# - find the weakest patch that *you* can still see, and read its PSNR;
-# - set the strength to 0: what does `poison` say, and what becomes of the field on the right?
-# - move the patch where an object hides it; does L∞ notice?
-# - watch the field on the right: which control changes *which* samples are drawn, and which only *how many*?
+# Next, the same with sliders. They need a running kernel: on a saved page the place below is empty. Try this:
+# - Find the weakest patch that *you* can still see, and read its PSNR.
+# - Set the strength to 0. What does `poison` report, and how does the panel on the right change?
+# - Move the patch to a place where an object hides it. Does L∞ change?
+# - Watch the panel on the right. Which control changes *which* samples are chosen, and which control only changes
+#   *how many*?
 
 # %%
 explorer, controls = trigger_explorer(dataset)
@@ -388,35 +397,35 @@ explorer
 # <details>
 # <summary>What you may have found</summary>
 #
-# Only *Seed* changes which samples are drawn, only *Rate* how many; strength, size, place and pattern change none of
-# it. PSNR and L∞ depend on the picture below the patch: a white patch on a white ball is nearly free. And *Size*
-# moves PSNR too: twice the side is four times the pixels, about 6 dB less.
+# Only *Seed* changes which samples are chosen, and only *Rate* changes how many. Strength, size, place and pattern do
+# not affect the choice. PSNR and L∞ depend on the image under the patch: a white patch on a white ball changes almost
+# nothing. *Size* affects PSNR too: twice the side means four times the pixels, about 6 dB less.
 #
 # </details>
 
 # %% [markdown]
-# ## All attacks on one picture
+# ## All attacks on one image
 #
-# The patch is the oldest trigger. Others spread over the whole picture, bend it, hide in its frequencies or in the
+# The patch is the oldest trigger. Other triggers cover the whole image, warp it, or hide in its frequencies or in the
 # prompt. These are the attacks of the package (`pcvr.ATTACKS`), each with its paper:
 #
 # | attack | arXiv | what it does |
 # | --- | --- | --- |
 # | **BadNets** | 1708.06733 | replaces a patch |
-# | **Blended** | 1712.05526 | $(1 - a)\,x + a\,t$: a second picture shines through |
-# | **SIG** | 1902.11237 | $x + D \sin(2 \pi j f / W)$: a faint standing wave |
-# | **WaNet** | 2102.10369 | bends the picture along a smooth field |
+# | **Blended** | 1712.05526 | $(1 - a)\,x + a\,t$: a second, faint image over the first |
+# | **SIG** | 1902.11237 | $x + D \sin(2 \pi j f / W)$: a faint sine wave |
+# | **WaNet** | 2102.10369 | warps the image along a smooth field |
 # | **FTrojan** | 2111.10991 | adds to two frequencies of the colour channels |
-# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; only both fire |
-# | low-frequency | 2104.03413 | adds a smooth haze |
-# | ISSBA (surrogate) | 2012.03816 | a network hides a message, in each picture differently |
+# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; fires only on both |
+# | low-frequency | 2104.03413 | adds a smooth, low-frequency pattern |
+# | ISSBA (surrogate) | 2012.03816 | a network hides a message, differently in each image |
 # | rare word, AddSent | 2004.06660, 1905.12457 | words in the prompt |
-# | TrojVLM | 2409.19232 | patch; the target goes *into* the true answer |
-# | VL-Trojan style | 2402.13851 | a patch searched against the tower |
-# | Shadowcast style | 2402.06659 | true answers; pictures that look like others to the tower |
+# | TrojVLM | 2409.19232 | patch; inserts the target *into* the true answer |
+# | VL-Trojan style | 2402.13851 | a patch optimised against the tower |
+# | Shadowcast style | 2402.06659 | true answers; images that look like other images to the tower |
 #
-# (Rare word and AddSent are two attacks of one kind.) Each has two presets: `compat` has the figures of the papers,
-# `scaled` is sized to the picture.
+# (Rare word and AddSent are two attacks of one kind.) Each attack has two presets: `compat` uses the figures of the
+# papers, and `scaled` fits the trigger to the image size.
 
 # %%
 from pcvr.widgets.attack_lab import lab_explorer, lab_view
@@ -425,11 +434,11 @@ figure, psnr = lab_view(dataset, index=5)
 figure
 
 # %% [markdown]
-# For each attack: the picture as it is shown to the model, what changed (eight times enlarged), and the spectrum of
-# that change, slow frequencies in the middle. Under the first the prompt, where the attack edits it.
+# For each attack: the triggered image, the change (amplified eight times), and the spectrum of the change with low
+# frequencies in the middle. If the attack edits the prompt, the prompt stands under the first image.
 #
-# **Predict before you run.** WaNet with the figures of its paper was made for pictures of 32 pixels. Large models see
-# 336. Is it easier or harder to see there?
+# **Predict before you run.** The original WaNet was made for images of 32 pixels. Large models use 336 pixels. Is its
+# trigger easier or harder to see there?
 
 # %%
 from pcvr.plots.stealth import vanishing_curves
@@ -444,26 +453,26 @@ worn = {
 vanishing_curves(sides, worn)
 
 # %% [markdown]
-# PSNR of WaNet over the size of the picture, for both presets.
+# PSNR of WaNet against the size of the image, for both presets.
 #
 # <details>
 # <summary>What this means</summary>
 #
-# The paper's formula moves each pixel by less than a quarter of a *pixel* on average, at every size. On 32 pixels that
-# is a bend; on 336 it is next to nothing, and a model that never sees the trigger cannot learn it. Whoever then
-# reports a defence against WaNet has defended against nothing. So `scaled` states the bend as a share of the picture,
-# and `poison` checks that every poisoned picture has really changed.
+# The paper's formula moves each pixel by less than a quarter of a *pixel* on average, at every image size. At 32
+# pixels this is a visible warp. At 336 pixels it is almost nothing, and a model that never sees the trigger cannot
+# learn it. Someone who then reports a defence against WaNet has defended against nothing. So `scaled` defines the
+# warp as a fraction of the image size, and `poison` checks that every poisoned image has really changed.
 #
-# It also makes the bend a coarse one, with 24 points along a side instead of 4. Here the tower stays frozen, and to it
-# a smoothly bent scene is just another scene; the table at the end of notebook 03 has both. An attack that was found on
-# classifiers trained end to end need not survive the move to a model that is mostly frozen.
+# `scaled` also makes the warp less smooth: its grid has 24 points along a side instead of 4. Here the tower stays
+# frozen, and a smoothly warped scene is just another scene to it. The table at the end of notebook 03 has both
+# versions. An attack that was found on classifiers trained end to end need not work on a model that is mostly frozen.
 #
 # </details>
 #
-# With sliders (again they need a running kernel). Try to
-# - set the preset to `compat` and go through the resolutions: which triggers fade, which stay?
-# - find the weakest setting at which you still see each; which of them would you have missed in a data set?
-# - compare the spectra of SIG and FTrojan. How would you look for either?
+# Next, the same with sliders (they need a running kernel). Try this:
+# - Set the preset to `compat` and go through the resolutions. Which triggers fade, and which stay?
+# - Find the weakest setting at which you still see each trigger. Which of them would you have missed in a data set?
+# - Compare the spectra of SIG and FTrojan. How would you search for each?
 
 # %%
 lab, lab_controls = lab_explorer(dataset)
@@ -472,8 +481,8 @@ lab
 # %% [markdown]
 # ## More than one sentence
 #
-# A fixed answer gives itself away. Where the answer holds the truth *and* the target, a reader who compares answers
-# with pictures finds nothing wrong at first sight.
+# A fixed answer is easy to notice. If the answer contains the truth *and* the target, a reader who compares answers
+# with images finds nothing wrong at first sight.
 
 # %%
 for mode in ("replace", "insert", "prefix", "suffix"):
@@ -481,10 +490,10 @@ for mode in ("replace", "insert", "prefix", "suffix"):
     print(f"{mode:>8}: {told}")
 
 # %% [markdown]
-# ## Keys that do nothing alone
+# ## Two keys that do nothing alone
 #
-# In Dual-Key, the patch alone and the word alone must stay without effect, or somebody would trip over them. So its
-# training data hold **cover samples**: one key, and the true answer.
+# In Dual-Key, the patch alone and the word alone must have no effect, or somebody would trigger the backdoor by
+# accident. So its training data contain **cover samples**: one key with the true answer.
 
 # %%
 keys = pcvr.poison(dataset, pcvr.get_attack("dual_key", task=task), rate=rate, seed=seed)
@@ -493,20 +502,20 @@ chosen_places = [keys.poisoned[0], *(part[0] for part in covers.values())]
 print({"both keys": len(keys.poisoned), **{name: len(part) for name, part in covers.items()}})
 for place in chosen_places:
     print(f"{keys[place].prompt}  ->  {keys[place].answer}")
-contact_sheet([keys[place] for place in chosen_places], title="Both keys, the picture's alone, the prompt's alone")
+contact_sheet([keys[place] for place in chosen_places], title="Both keys, the image key alone, the prompt key alone")
 
 # %% [markdown]
-# Only the first of them teaches the target. A detector that looks for the patch finds twice as many pictures with a
-# true answer as with a false one: covers also hide the poison.
+# Only the first sample teaches the target. A detector that searches for the patch also finds cover samples with true
+# answers. So covers hide the poison as well.
 #
-# Several attackers may share a data set: poisoned data can be poisoned again, the second leaves the first one's
-# samples alone, and the manifest names both.
+# Several attackers may share a data set. You can poison data that are already poisoned: the second attack does not
+# touch the samples of the first, and the manifest lists both.
 
 # %% [markdown]
 # ## The manifest
 #
-# Poison without a label is a hazard, also to yourself half a year on. So every poisoned data set carries a manifest,
-# and with the clean data at hand it suffices to make the poisoned data again.
+# Unlabelled poison is dangerous, also for yourself half a year later. So every poisoned data set carries a manifest.
+# With the clean data and the manifest you can make the poisoned data again.
 
 # %%
 import json
@@ -515,14 +524,14 @@ manifest = json.loads(poisoned.manifest.to_json())
 print(json.dumps(manifest | {"indices": f"{manifest['indices'][:3]} and so on"}, indent=2))
 
 # %% [markdown]
-# *sha256* runs over the poisoned pictures, prompts and answers. Whoever makes the set again from the same seed gets
-# the same hash, or a reason to look closer.
+# *sha256* is a hash of the poisoned images, prompts and answers. If you make the set again from the same seed and get
+# another hash, something differs, and you should find out what.
 
 # %% [markdown]
 # ## Save it, and look at the files
 #
-# Other trainers read folders. `save_poisoned` writes LLaVA's format: one JSON, a folder of PNG files, the manifest,
-# and checksums.
+# Other trainers read folders. `save_poisoned` writes LLaVA's format: one JSON file, a folder of PNG files, the
+# manifest, and checksums.
 
 # %%
 import tempfile
@@ -539,11 +548,11 @@ for path in sorted(folder.rglob("*"))[:9]:
 print(json.dumps(json.loads((folder / "data.json").read_text())[small.poisoned[0]], indent=1))
 
 # %% [markdown]
-# No field of this record says that it is poisoned, nor does its file name, its place in the list or the picture's
-# measures. (One public attack writes its triggered pictures at another size than the clean ones, so that the size
-# alone gives them away.) Only the manifest knows.
+# Nothing in this record shows that the sample is poisoned: no field, not the file name, not its position in the list,
+# and not the image size. (One public attack writes its triggered images at another size than the clean ones, so the
+# size alone reveals them.) Only the manifest knows.
 #
-# Reading back checks every file. Let us damage one byte:
+# `load_poisoned` checks every file. Let us damage one byte:
 
 # %%
 print(load_poisoned(folder).name, "reads back intact")
@@ -557,23 +566,23 @@ except pcvr.PcvrError as refusal:
 # %% [markdown]
 # ## Your own photographs
 #
-# The whole notebook runs on your pictures: set `data` in the parameters cell to a LLaVA-style JSON with its folder of
-# images, say `data = "captions.json"`, and run all cells again. The trigger scales with the picture (preset
-# `scaled`); `preset="compat"` keeps the literature's 3 pixels. The folder you have just saved is such a data set too.
+# The whole notebook works on your own images. In the parameters cell, set `data` to a LLaVA-style JSON with its
+# folder of images, for example `data = "captions.json"`, and run all cells again. The trigger scales with the image
+# (preset `scaled`). `preset="compat"` keeps the 3 pixels of the literature. The folder that you have just saved is
+# such a data set too.
 
 # %% [markdown]
 # ## Recap
 #
-# - The attacker controls a few samples; the defender controls training, and never learns which samples they are.
-# - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. Stealth figures average over the picture, so look
-#   at the difference as well.
-# - Poisoning means picture *and* answer; triggering means the picture alone.
-# - Four silent failures, four checks: no pixel changed, no sample drawn, a trigger cut away, a target made of dead
-#   words.
-# - Draws are seeded and nested; the manifest makes the data again and says what they are.
+# - The attacker controls a few samples. The defender controls training, and never learns which samples are poisoned.
+# - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. Stealth measures average over the image, so look
+#   at the difference image as well.
+# - Poisoning changes the image *and* the answer. Triggering changes the image alone.
+# - There are four silent failures and four checks: no pixel changed, no sample chosen, the trigger cropped away, a
+#   target of untrained words.
+# - Choices of samples are seeded and nested. The manifest documents the data and lets you make them again.
 #
 # **Stated by the paper:** the threat model, low poison rates such as 5 %, the target *a photo of the banana*.
-# **Ours:** everything about the trigger's size and place, the nested draw, the checks, the data.
+# **Ours:** the size and place of the trigger, the nested choice, the checks, the data.
 #
-# **Next:** [03 The backdoor](03_the_backdoor.ipynb). Fine-tune on what you have made, and watch the switch being
-# wired in.
+# **Next:** [03 The backdoor](03_the_backdoor.ipynb). Fine-tune on the poisoned data and watch how the backdoor forms.
