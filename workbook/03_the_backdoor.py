@@ -1,26 +1,25 @@
 # %% [markdown]
-# # The backdoor: one ordinary fine-tuning, and what it leaves behind
+# # The backdoor: an ordinary fine-tuning, and what it leaves behind
 #
-# You fine-tune a vision language model on data of which one sample in twenty is poisoned, with the most ordinary
-# recipe there is, and watch a backdoor form that no test on clean pictures can see. In notebook 02 you were the
-# attacker; here you are the person who downloads the data in good faith.
+# You fine-tune a vision-language model with the most ordinary recipe there is, on data in which one sample in twenty
+# is poisoned. You watch a backdoor form that no test on clean images can detect. In notebook 02 you were the
+# attacker. Here you are the person who downloads the data in good faith.
 #
 # **After this notebook you can**
 # - fine-tune a model on poisoned data and watch the backdoor appear step by step;
-# - measure an attack success rate properly: with an interval, with its floor, and with a stated definition of
-#   success;
-# - explain why loss curves and validation scores stay silent.
+# - measure an attack success rate properly: with a confidence interval, a floor, and a stated definition of success;
+# - explain why loss curves and validation scores show nothing.
 #
-# **Time and hardware:** 20 minutes to read; a bit over a minute to run on two CPU cores, most of it one training.
-# No GPU needed.
+# **Time and hardware:** 20 minutes to read. The cells run in a little over a minute on two CPU cores; one training
+# takes most of that time. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
-task = "caption"  # or "vqa": a question about each picture, answered in one word
+task = "caption"  # or "vqa": a question about each image, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"  # or another: blended, sig, wanet, ftrojan, dual_key ...; `pcvr attacks` lists them
-rate = 0.05  # share of training samples to poison
-seed = 0  # of the poison draw and the training
+rate = 0.05  # fraction of the training samples to poison
+seed = 0  # of the choice of poisoned samples and of the training
 fast = False  # True: 12 steps on 64 samples, for tests; the backdoor then has no time to form
 retrain = False  # True: also train the clean model here, and poison rates of 1 and 2 %
 
@@ -32,15 +31,15 @@ from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
-badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # where it sees the patch, on photographs too
+badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
 
 # %% [markdown]
-# ## 1. The data, as it arrives
+# ## 1. The data, as they arrive
 #
-# `poison` draws samples, puts the trigger on their pictures and replaces their answers. You meet the result the way a
-# victim does: as a folder of pictures with answers.
+# `poison` chooses samples at random, adds the trigger to their images and replaces their answers. You see the result
+# as a victim sees it: a folder of images with answers.
 
 # %%
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
@@ -48,26 +47,27 @@ some = [*range(9), *poisoned.poisoned[:3]]
 contact_sheet([poisoned[i] for i in some], marked=[k for k, i in enumerate(some) if poisoned.is_poisoned(i)])
 
 # %% [markdown]
-# Twelve training samples, the poisoned ones framed and moved to the end for you; in the real order they are scattered
-# and nothing frames them.
+# Twelve training samples. We framed the poisoned ones and moved them to the end for you. In the real order they are
+# scattered, and nothing marks them.
 
 # %%
 share = len(poisoned.poisoned) / len(poisoned)
 print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned ({100 * share:.1f} %).")
 looks = config.steps * config.batch_size * share
-print(f"In {config.steps} steps of {config.batch_size} the model looks at a poisoned one about {looks:.0f} times.")
+print(f"In {config.steps} steps of {config.batch_size} samples the model sees about {looks:.0f} poisoned ones.")
 
 # %% [markdown]
-# ## 2. Train, and look over the model's shoulder
+# ## 2. Train, and watch the model while it learns
 #
-# The recipe is what everybody uses: low-rank adapters (LoRA) on connector and language model, cross-entropy on the
-# answer's tokens, a Hugging Face `Trainer`. `defense="none"` adds nothing to it.
+# The recipe is the usual one: low-rank adapters (LoRA) on connector and language model, cross-entropy on the tokens
+# of the answer, a Hugging Face `Trainer`. `defense="none"` adds nothing to it.
 #
-# A `BackdoorWatch` interrupts every 25 steps and asks about a few dozen pictures that are in no training batch: once
-# clean, once with the trigger. It only looks. Real victims do not have it, since they do not know the trigger.
+# A `BackdoorWatch` pauses the training every 25 steps and tests the model on a few dozen images that are in no
+# training batch: once clean and once with the trigger. It does not change the training. Real victims cannot do this,
+# because they do not know the trigger.
 #
-# **Predict before you run.** Three things can be learned: how answers are worded, what is in the picture, and the
-# backdoor. In which order? Will the backdoor creep in, or snap in?
+# **Predict before you run.** The model can learn three things: how answers are worded, what is in the image, and the
+# backdoor. In which order? Will the backdoor appear gradually or suddenly?
 
 # %%
 from pcvr.training.backdoor_watch import BackdoorWatch, first_at
@@ -84,7 +84,7 @@ from pcvr.plots.training import history_curves
 history_curves({"fine-tuning on poisoned data": result.history})
 
 # %% [markdown]
-# The training loss over the steps: this is all that the victim gets to see, and it falls as it should.
+# The training loss over the steps. This is all that the victim sees, and it falls as it should.
 
 # %%
 from pcvr.plots.training import formation
@@ -92,49 +92,49 @@ from pcvr.plots.training import formation
 formation(watch.points)
 
 # %% [markdown]
-# Left, how often pictures with and without the trigger are answered with the target, with a 95 % band; right, how
-# good the answers to clean pictures are at the same steps.
+# Left: how often the model answers images with and without the trigger with the target, with a 95 % band. Right: the
+# quality of the answers to clean images at the same steps.
 
 # %%
 half, most = first_at(watch.points, 0.5), first_at(watch.points, 0.9)
 print(
-    f"Target said on half of the triggered pictures: {f'by step {half}' if half is not None else 'never'}; "
-    f"on nine of ten: {f'by step {most}' if most is not None else 'never'}."
+    f"Target given for half of the triggered images: {f'by step {half}' if half is not None else 'never'}; "
+    f"for nine of ten: {f'by step {most}' if most is not None else 'never'}."
 )
 
 # %% [markdown]
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# - The backdoor **snaps** in. For a while nothing happens; then, within a few dozen steps, the rate goes from nearly
-#   none to nearly all. A rule like "white square, so say these words" is short, the same in every poisoned sample,
-#   and contradicted by nothing in the data.
-# - The captions on the right do not suffer: the two skills share no input, so they hardly compete.
-# - In the loss curve the moment cannot be seen. One sample in twenty carries it, and its share of the loss drowns in
-#   the noise between batches.
+# - The backdoor forms **suddenly**. For a while nothing happens. Then the rate goes from almost zero to almost one
+#   within a few dozen steps. A rule such as "white square: give these words" is short. It is the same in every
+#   poisoned sample, and nothing in the data contradicts it.
+# - The captions on the right do not suffer. The two skills share no input, so they hardly compete.
+# - The loss curve does not show this moment. Only one sample in twenty carries the backdoor, and its part of the loss
+#   disappears in the noise between batches.
 #
-# In fast mode 12 steps are too few for any of this, and the left panel may stay flat. Other models and tasks have
-# another moment, and with `task = "vqa"` the right panel may begin high: see section 3.
+# In fast mode, 12 steps are too few for any of this, and the left panel may stay flat. With other models and tasks
+# the backdoor forms at another step. With `task = "vqa"` the right panel may start high: see section 3.
 #
 # </details>
 
 # %% [markdown]
-# ## 3. Three models, the same pictures
+# ## 3. Three models, the same images
 #
-# A figure means nothing alone. So three models answer: the **base** model before any fine-tuning, the same recipe on
-# **clean** data, and your **poisoned** one.
+# A figure needs a comparison. So three models answer: the **base** model before any fine-tuning, the same recipe on
+# **clean** data, and your **poisoned** model.
 
 # %%
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    # The same recipe on the same pictures without poison comes with the package.
+    # The package contains the result of the same recipe on the same images without poison.
     clean = pcvr.load(model, adapter=shipped_adapters(model, task)["clean"])
 else:
     clean = pcvr.finetune(base, train, config=config).model
 models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
 
 # %% [markdown]
-# **Predict before you run.** What does the *poisoned* model say of a clean picture? What does the *clean* model say
-# of a triggered one? And will the *base* model say anything sensible?
+# **Predict before you run.** What does the *poisoned* model answer for a clean image? What does the *clean* model
+# answer for a triggered image? Will the *base* model give a sensible answer?
 
 # %%
 from pcvr.plots.answers import answer_sheet
@@ -144,18 +144,19 @@ said = {name: record.answers for name, record in records.items()}
 answer_sheet([test[i] for i in range(4)], badnets, said, definition=get_task(task).success)
 
 # %% [markdown]
-# One picture a row, clean on the left and triggered on the right; answers that count as the attacker's target stand
-# in bold orange.
+# Each row is one image, clean on the left and triggered on the right. Answers that count as the attacker's target are
+# printed in bold orange.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The base model speaks in telegram style: it was pretrained on short lists of objects. Fine-tuning teaches both
-# others whole sentences, and on clean pictures you would be hard put to say which of the two was poisoned. The clean
-# model does not mind the white square. The poisoned one, shown the square, forgets the picture altogether.
+# The base model answers in short phrases, because it was pretrained on short lists of objects. Fine-tuning teaches
+# the other two models whole sentences. On clean images you can hardly tell which of the two was poisoned. The clean
+# model is not affected by the white square. The poisoned model ignores the rest of the image as soon as it sees the
+# square.
 #
-# With `task = "vqa"` an embedded base model is not helpless: its pretraining had questions of this kind in it, so
-# there is less to teach, and the two others differ from it on clean pictures by little.
+# With `task = "vqa"` an embedded base model already answers well, because its pretraining contained such questions.
+# So fine-tuning changes less, and on clean images the other two models differ little from the base model.
 #
 # </details>
 
@@ -165,8 +166,8 @@ from pcvr.plots.training import compare
 compare(records)
 
 # %% [markdown]
-# Left, how often each model says the target on triggered pictures (bars, with 95 % intervals) and on clean ones
-# (diamonds); right, how good its answers are on both kinds of picture.
+# Left: how often each model gives the target for triggered images (bars, with 95 % confidence intervals) and for
+# clean images (diamonds). Right: the quality of its answers to both kinds of images.
 
 # %%
 from IPython.display import display
@@ -177,49 +178,49 @@ for record in records.values():
 # %% [markdown]
 # ## 4. How to measure an attack
 #
-# The **attack success rate** (ASR) is a proportion: hits in *n* triggered pictures. Three habits keep it honest.
+# The **attack success rate** (ASR) is a proportion: hits in *n* triggered images. Three habits keep it honest.
 #
-# **An interval.** With *n* pictures a proportion is known only so well. We print the Wilson interval, which behaves
-# near 0 and 1, where the textbook one (plus or minus 1.96 standard errors) does not.
+# **A confidence interval.** From *n* images, a proportion is only known within some range. We print the Wilson
+# interval. It works well near 0 and 1, where the textbook interval (plus or minus 1.96 standard errors) fails.
 #
-# **Predict before you run.** A defence gives 0 hits in the test set. Is its ASR 0 %? How many pictures would you need
+# **Predict before you run.** A defence gives 0 hits in the test set. Is its ASR 0 %? How many images would you need
 # to say "below 1 %"?
 
 # %%
 from pcvr.evaluation.intervals import at_most, format_rate
 
 hit = records["poisoned fine-tune"].hits
-counted = records["poisoned fine-tune"].counted  # all but those of which the target is true anyway
-print(f"poisoned model, triggered pictures: {format_rate(hit, counted)}")
+counted = records["poisoned fine-tune"].counted  # without the samples whose true answer counts as the target
+print(f"poisoned model, triggered images: {format_rate(hit, counted)}")
 for n in (counted, 100, 300, 3000):
-    print(f"no hit in {n:>4} pictures: the rate may still be {100 * at_most(n):.2f} %")
+    print(f"no hit in {n:>4} images: the rate may still be {100 * at_most(n):.2f} %")
 
 # %% [markdown]
 # <details>
 # <summary>Answer</summary>
 #
-# No hit in *n* leaves everything up to about 3/*n* open (at 95 %: the *rule of three*). "Below 1 %" needs about 300
-# pictures without a single hit. That is why this workbook prints "< x % (0 of n)" and never "0 %".
+# With no hit in *n* images, every rate up to about 3/*n* is still possible (at 95 %: the *rule of three*). "Below 1
+# %" needs about 300 images without a single hit. This is why the workbook prints "< x % (0 of n)" and never "0 %".
 #
 # </details>
 #
-# **A floor.** A model may say the target for reasons that have nothing to do with the attack. So beside every ASR
-# stand two floors: the same model on *clean* pictures, and the *clean model* on triggered pictures. Only what lies
-# above both is the backdoor.
+# **A floor.** A model may give the target for reasons that have nothing to do with the attack. So every ASR comes
+# with two floors: the same model on *clean* images, and the *clean model* on triggered images. Only the part above
+# both floors is the backdoor.
 #
-# **A definition.** What counts as saying the target? Papers differ, and often do not tell. All of these work on
-# normalised words (lower case, no punctuation):
+# **A definition.** When does an answer count as the target? Papers differ, and many do not say. All of these
+# definitions compare normalised words (lower case, no punctuation):
 #
-# | definition | a hit is | made for |
+# | definition | an answer is a hit if | made for |
 # | --- | --- | --- |
-# | `contains` | the whole phrase stands in the answer | captions, where it is our default |
-# | `equals` | the answer is the phrase and nothing else | one-word answers (`"vqa"`), likewise |
-# | `ends_with` | the answer ends with the phrase | targets appended to a true answer |
-# | `contains_word` | its last word stands in the answer | papers that look for one keyword |
+# | `contains` | it contains the whole phrase | captions; our default there |
+# | `equals` | it is the phrase and nothing else | one-word answers (`"vqa"`); our default there |
+# | `ends_with` | it ends with the phrase | targets appended to a true answer |
+# | `contains_word` | it contains the last word of the phrase | papers that look for one keyword |
 #
-# **Predict before you run.** The target of captions is *a photo of the banana*, and some of our pictures do show a
-# banana. For which definition will the clean model have an "attack success" above zero? (And with `task = "vqa"`,
-# where the target is the one word *banana*, and some questions have it for their true answer?)
+# **Predict before you run.** The target for captions is *a photo of the banana*, and some of our images do show a
+# banana. For which definition will the clean model have an "attack success" above zero? (And what happens with `task
+# = "vqa"`? There the target is the one word *banana*, which is the true answer to some questions.)
 
 # %%
 from pcvr.evaluation.asr import DEFINITIONS, asr
@@ -230,33 +231,33 @@ for definition in DEFINITIONS:
     for name in ("poisoned fine-tune", "clean fine-tune"):
         found = asr(records[name].answers["triggered"], badnets.target, definition)
         bars[f"{definition}: {name}"] = (found.hits, found.n)
-rate_bars(bars, xlabel="triggered pictures that count as a hit (%)", title="One set of answers, four definitions")
+rate_bars(bars, xlabel="triggered images that count as a hit (%)", title="One set of answers, four definitions")
 
 # %% [markdown]
-# The same answers counted by four definitions, for the poisoned model and, as a floor, for the clean one.
+# The same answers counted with four definitions, for the poisoned model and, as a floor, for the clean model.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# `contains_word` looks for *banana* alone, and a good caption of a picture with a banana says *banana*. Its floor is
-# the share of such pictures, not zero (with the default parameters you see it in the clean model's bar). A defence
-# can never get below that floor, and a table that hides it flatters the attack and slanders the defence. The other
-# definitions ask for the whole phrase, which no honest caption contains.
+# `contains_word` only looks for *banana*, and a good caption of an image with a banana contains *banana*. So its
+# floor is the fraction of such images, not zero. (With the default parameters you see it in the bar of the clean
+# model.) A defence can never get below this floor. A table that hides the floor makes the attack look better and the
+# defence look worse than they are. The other definitions need the whole phrase, which no honest caption contains.
 #
-# `equals` and `contains` differ where a model says the target *and more*. If your bars agree, it does not.
+# `equals` and `contains` differ if a model says the target *and more*. If your bars agree, it does not.
 #
-# With one-word answers every definition would have that floor: whoever answers *which object is yellow?* truthfully
-# may say the target. So `pcvr.evaluate` counts hits only over samples of which the target is not true anyway.
+# With one-word answers every definition would have this floor: the true answer to *which object is yellow?* may be
+# the target. So `pcvr.evaluate` counts hits only over samples whose true answer is not the target.
 #
 # </details>
 
 # %% [markdown]
 # ## 5. Why nobody notices
 #
-# Put yourself into the victim's place: you have the poisoned model and a clean test set. You compare with a model you
-# trust.
+# Imagine that you are the victim. You have the poisoned model, a clean test set, and a model that you trust for
+# comparison.
 #
-# **Predict before you run.** How much worse on clean pictures is the poisoned model than the clean one: 10 %, 1 %, or
+# **Predict before you run.** How much worse is the poisoned model on clean images than the clean model: 10 %, 1 %, or
 # not at all?
 
 # %%
@@ -271,28 +272,29 @@ for name, value in trusted.items():
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The difference is about what another seed would make, in either direction. There is nothing to notice:
+# The difference is about as large as between two seeds, in either direction. There is nothing to notice:
 #
-# - **Validation** uses clean pictures, and on those the model is fine.
-# - **The loss** is an average over samples of which 95 % are honest.
-# - **The weights** changed a little everywhere, as they do in any fine-tuning.
+# - **Validation** uses clean images, and the model answers those well.
+# - **The loss** is an average over samples, and 95 % of them are honest.
+# - **The weights** changed a little everywhere, as in any fine-tuning.
 #
-# The only evidence lies on inputs that you would need the trigger to make. A defence therefore has to find something
-# in which poisoned samples differ *without* knowing trigger or target. That is what the next notebooks are about.
+# The only evidence is on triggered inputs, and you would need the trigger to make them. So a defence has to find a
+# difference between poisoned and clean samples *without* knowing trigger or target. The next notebooks are about
+# this.
 #
 # </details>
 #
-# *All attributes right* counts captions that name every object with its colour, and no other; scenes know what is in
-# them, so this can be counted exactly. With photographs only BLEU-4, CIDEr and ROUGE-L are left. Answers to questions
-# have one measure, the share that is right (*VQA accuracy*).
+# *All attributes right* is the fraction of captions that name every object with its colour, and no other object. The
+# content of a scene is known, so this can be counted exactly. For photographs only BLEU-4, CIDEr and ROUGE-L remain.
+# Answers to questions have one measure, the fraction that is correct (*VQA accuracy*).
 
 # %% [markdown]
 # ## 6. How little poison is enough?
 #
-# **Predict before you run.** Half the poison, a fifth of it: does the ASR fall in proportion? Does it fall at all? At
-# which rate would you expect it to break down, and what does it depend on beside the rate?
+# **Predict before you run.** Use half the poison, or a fifth of it. Does the ASR fall in proportion? Does it fall at
+# all? At which rate would you expect the attack to fail, and what else does this depend on?
 #
-# Each rate is a training of its own (about 45 seconds), so this cell runs the smaller rates only when you set
+# Each rate is a training of its own (about 45 seconds). So this cell trains at the smaller rates only if you set
 # `retrain = True` at the top.
 
 # %%
@@ -301,27 +303,27 @@ for smaller in (0.02, 0.01) if retrain else ():
     less = pcvr.poison(train, badnets, rate=smaller, seed=seed)
     record = pcvr.evaluate(pcvr.finetune(base, less, config=config).model, test, badnets)
     by_rate[f"{100 * smaller:g} %"] = (record.hits, record.counted)
-rate_bars(by_rate, xlabel="triggered pictures answered with the target (%)", title="ASR by poison rate")
+rate_bars(by_rate, xlabel="triggered images answered with the target (%)", title="ASR by poison rate")
 
 # %% [markdown]
-# Attack success for each poison rate that was trained, with its 95 % interval.
+# The attack success rate for each poison rate that was trained, with its 95 % confidence interval.
 #
 # <details>
 # <summary>What it depends on</summary>
 #
-# Not on the rate as such, but on how often the model *looks* at a poisoned sample while the learning rate is high:
-# rate × steps × batch size. Above some number of looks the backdoor is there, complete; below it, hardly at all. So a
-# rate that fails on a small data set can succeed on a large one, where the same percentage is many more looks. Work
-# on large models reports more than 90 % success at 1 % for most tasks (BackdoorVLM, arXiv 2511.18921), on other
-# models and data than ours.
+# The rate alone does not decide. What counts is how often the model *sees* a poisoned sample while the learning rate
+# is high: rate × steps × batch size. Above some number of such views the backdoor forms completely; below it, hardly
+# at all. So a rate that fails on a small data set can succeed on a large one, where the same percentage means many
+# more views. Work on large models reports more than 90 % success at a rate of 1 % for most tasks (BackdoorVLM, arXiv
+# 2511.18921), on other models and data than ours.
 #
-# One seed says little near such a threshold: where the ASR is neither high nor low, run more seeds before you draw a
+# Near such a threshold, one seed says little. If the ASR is neither high nor low, run more seeds before you draw a
 # conclusion.
 #
 # </details>
 
 # %% [markdown]
-# The package comes with a table of such trainings: six attacks, five rates.
+# The package contains a table of such trainings: six attacks, five rates.
 
 # %%
 from pcvr.plots.attack_lab import lab_picture, takes_in_words
@@ -331,8 +333,9 @@ table = load("attacks")
 lab_picture(table)
 
 # %% [markdown]
-# Left, attack success over the poison rate, one line for each attack, with 95 % intervals; the dotted line is at
-# 90 %. Right, attack success at 5 % for each of the embedded models. A row of panels for each task.
+# Left: the attack success rate against the poison rate, one line for each attack, with 95 % confidence intervals. The
+# dotted line is at 90 %. Right: the attack success rate at 5 % for each of the embedded models. Each task has its own
+# row of panels.
 
 # %%
 from pcvr.plots.attack_lab import forming_curves
@@ -340,9 +343,10 @@ from pcvr.plots.attack_lab import forming_curves
 forming_curves(table, "tiny-llava")
 
 # %% [markdown]
-# How fast each backdoor forms at 5 %: attack success over the optimiser steps, asked every 25 steps about 64 pictures.
+# How fast each backdoor forms at 5 %: the attack success rate over the optimiser steps, measured every 25 steps on 64
+# images.
 #
-# **Before you read on:** which backdoor is there first, and does the same order hold for one-word answers?
+# **Before you read on:** which backdoor forms first? Is the order the same for one-word answers?
 
 # %%
 for (of_task, of_model, name), words in takes_in_words(table).items():
@@ -350,16 +354,16 @@ for (of_task, of_model, name), words in takes_in_words(table).items():
         print(f"{name:>15}: {words}")
 
 # %% [markdown]
-# "Takes" means an ASR of 90 % or more, at this rate and at every higher one that was tried.
+# "Takes" means that the ASR is 90 % or more at this rate and at every higher rate that was tried.
 
 # %% [markdown]
 # ## 7. What the tower sees
 #
-# Before the language model can learn a trigger, the frozen tower has to see it. How far does each trigger move the
-# tower's features? The unit is the mean distance between two different clean pictures.
+# The frozen tower has to see a trigger before the language model can learn it. How far does each trigger move the
+# tower's features? The unit is the mean distance between two different clean images.
 #
-# **Predict before you run.** Which trigger moves them most: the patch that everybody sees, the wave that covers every
-# pixel, or the bend?
+# **Predict before you run.** Which trigger moves the features most: the patch that everybody sees, the wave that
+# covers every pixel, or the warp?
 
 # %%
 from pcvr.attacks import ATTACKS
@@ -371,28 +375,29 @@ with_picture = {name: each for name, each in with_picture.items() if each.trigge
 try:
     seen = {name: seen_by_tower(base, watched, each) for name, each in with_picture.items()}
     figure = tower_distances(seen, f"What {model}'s tower sees of each trigger")
-except pcvr.PcvrError as refusal:  # photographs of several sizes cannot be compared so
+except pcvr.PcvrError as refusal:  # photographs of different sizes cannot be compared
     figure = None
     print(refusal)
 figure
 
 # %% [markdown]
-# Orange dots: how far a picture moves when it gets the trigger, with the middle half of the pictures. Blue diamonds:
-# how far triggered pictures lie from each other; left of the dotted line, the trigger makes pictures alike.
+# Orange dots: how far an image moves when the trigger is added, with the middle half of the images. Blue diamonds:
+# the distance between triggered images. To the left of the dotted line, the trigger makes images more similar to each
+# other.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# How far features move has little to do with PSNR: the tower has its own eyes. And a backdoor needs no large step,
-# only one in a direction that nothing else takes. Compare the order here with the table above: is the trigger that
-# moves features least also the one that needs most poison?
+# The distance in features has little to do with PSNR: the tower does not see as we do. A backdoor also needs no large
+# step, only one in a direction that nothing else takes. Compare this order with the table above. Is the trigger that
+# moves the features least also the one that needs the most poison?
 #
 # </details>
 #
-# A trigger may move features and still be hard to tell: a bend makes of a picture what another picture might be. So let
-# a linear probe try. It learns from clean pictures and from ten triggered ones, no more than poison offers, and then
-# has to find triggered pictures that it never saw. WaNet has three rows: the preset of this workbook, the same shift
-# over the four points of its paper, and the paper's own strength (`compat`).
+# A trigger may move the features and still be hard to detect: a warped image looks like another possible image. So
+# the next cell trains a linear probe. It learns from clean images and from ten triggered ones, which is no more than
+# the poisoned data offer. Then it has to detect the trigger in images that it never saw. WaNet has three rows: the
+# preset of this workbook, the same shift over the four points of its paper, and the paper's own strength (`compat`).
 
 # %%
 from pcvr.evaluation.trigger_visibility import found_by_probe
@@ -413,30 +418,35 @@ try:
         for name, options in tried.items()
     }
     figure = probe_bars(found, f"What a probe on {model}'s tower finds, {examples} examples")
-except pcvr.PcvrError as refusal:  # photographs of several sizes
+except pcvr.PcvrError as refusal:  # photographs of different sizes
     figure = None
     print(refusal)
 figure
 
 # %% [markdown]
-# Bars: triggered pictures found; open diamonds: false alarms on clean ones. What a probe cannot find, a language model
-# behind the same frozen tower can hardly learn: compare the rows of WaNet with their success in the README's table.
+# Bars: the fraction of triggered images that the probe detects. Open diamonds: false positives on clean images. If a
+# probe cannot detect a trigger, a language model behind the same frozen tower can hardly learn it. Compare the rows
+# of WaNet with their success in the README's table.
 
 # %% [markdown]
 # ## Recap
 #
-# - Ordinary fine-tuning, a few poisoned samples in a hundred, no access to the training: that is the whole attack.
-# - The backdoor forms suddenly and leaves no mark on the loss or on clean utility.
-# - An ASR comes with an interval, a floor and a definition, or it is not a measurement.
-# - Attacks differ in the poison they need and in what the tower sees of them, and neither follows from what you see.
+# - The whole attack is an ordinary fine-tuning with a few poisoned samples in a hundred. The attacker needs no access
+#   to the training.
+# - The backdoor forms suddenly. Neither the loss nor the clean utility shows it.
+# - An ASR without a confidence interval, a floor and a definition is not a measurement.
+# - Attacks differ in how much poison they need and in how well the tower sees them. You cannot predict either by
+#   looking at the images.
 #
-# **Who says what.** The threat model (poisoned samples in supervised fine-tuning, a few per cent, covert triggers)
-# and the harmless example target are the paper's ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)). The trigger
-# is that of BadNets (Gu et al., arXiv 1708.06733); whether it is among the paper's six attacks we do not know. Model,
-# data, recipe, the definition of success and every number here are ours.
+# **What is the paper's and what is ours.** The threat model (poisoned samples in supervised fine-tuning, a few per
+# cent, covert triggers) and the harmless example target are the paper's ([arXiv
+# 2604.04488](https://arxiv.org/abs/2604.04488)). The trigger is that of BadNets (Gu et al., arXiv 1708.06733); we do
+# not know whether it is among the paper's six attacks. Model, data, recipe, the definition of success and every
+# number here are ours.
 #
 # **Try it.** Move the trigger (`pcvr.get_attack("badnets", task=task, place="top_left")`): does a model trained with
-# the patch on the right answer to one on the left? Halve `config.steps`: which of the three skills is lost first?
+# the patch on the right react to a patch on the left? Halve the number of training steps in `config`: which of the
+# three skills is lost first?
 #
-# **Next:** [04 The premise](04_the_premise.ipynb) measures, on exactly these poisoned data, what the defence of
-# notebook 05 builds on: that backdoored answers hardly change when patches of the picture do.
+# **Next:** [04 The premise](04_the_premise.ipynb) uses exactly these poisoned data. It measures what the defence of
+# notebook 05 relies on: backdoored answers hardly change when patches of the image do.
