@@ -1,117 +1,36 @@
-"""Where modules went: files written before name classes by the module that they lay in then."""
+"""Where classes went: checkpoints and guards saved by 0.1.0 name them by the module that they lay in then."""
 
 from __future__ import annotations
 
-MOVED = {
-    "pcvr.ablations": "pcvr.experiments.ablations",
-    "pcvr.anatomy": "pcvr.analysis.anatomy",
-    "pcvr.attacks.badnets": "pcvr.attacks.triggers.badnets",
-    "pcvr.attacks.blended": "pcvr.attacks.triggers.blended",
-    "pcvr.attacks.crafted": "pcvr.attacks.triggers.crafting",
-    "pcvr.attacks.draw": "pcvr.attacks.selection",
-    "pcvr.attacks.dual_key": "pcvr.attacks.triggers.dual_key",
-    "pcvr.attacks.embed": "pcvr.models.embed",
-    "pcvr.attacks.folder": "pcvr.attacks.poisoned_folder",
-    "pcvr.attacks.ftrojan": "pcvr.attacks.triggers.ftrojan",
-    "pcvr.attacks.issba": "pcvr.attacks.triggers.issba",
-    "pcvr.attacks.levels": "pcvr.attacks.triggers.uint8",
-    "pcvr.attacks.low_frequency": "pcvr.attacks.triggers.low_frequency",
-    "pcvr.attacks.shadowcast": "pcvr.attacks.triggers.shadowcast",
-    "pcvr.attacks.sig": "pcvr.attacks.triggers.sig",
-    "pcvr.attacks.stego": "pcvr.attacks.triggers.stego",
-    "pcvr.attacks.sums": "pcvr.attacks.checksums",
-    "pcvr.attacks.target": "pcvr.attacks.target_check",
-    "pcvr.attacks.trojvlm": "pcvr.attacks.triggers.trojvlm",
-    "pcvr.attacks.vl_trojan": "pcvr.attacks.triggers.vl_trojan",
-    "pcvr.attacks.wanet": "pcvr.attacks.triggers.wanet",
-    "pcvr.attacks.words": "pcvr.attacks.triggers.words",
-    "pcvr.attention": "pcvr.analysis.attention",
-    "pcvr.background": "pcvr.utils.background_task",
-    "pcvr.bar": "pcvr.training.progress_bar",
-    "pcvr.callbacks": "pcvr.training.backdoor_watch",
-    "pcvr.checkpoints": "pcvr.training.checkpoints",
-    "pcvr.checks": "pcvr.utils.checks",
-    "pcvr.curves": "pcvr.training.tensorboard",
-    "pcvr.decoding": "pcvr.analysis.decoding",
-    "pcvr.defenses.abl": "pcvr.defenses.baselines.abl",
-    "pcvr.defenses.bye": "pcvr.defenses.baselines.bye",
-    "pcvr.defenses.clean_tune": "pcvr.defenses.baselines.clean_tune",
-    "pcvr.defenses.cleansight": "pcvr.defenses.baselines.cleansight",
-    "pcvr.defenses.consistency": "pcvr.defenses.baselines.consistency",
-    "pcvr.defenses.crow": "pcvr.defenses.baselines.crow",
-    "pcvr.defenses.early_stop": "pcvr.defenses.baselines.early_stop",
-    "pcvr.defenses.fine_prune": "pcvr.defenses.baselines.fine_prune",
-    "pcvr.defenses.gate": "pcvr.defenses.pcvr.gate",
-    "pcvr.defenses.pcvr": "pcvr.defenses.pcvr.defense",
-    "pcvr.defenses.plain": "pcvr.defenses.baselines.plain",
-    "pcvr.defenses.restore": "pcvr.defenses.pcvr.anchor",
-    "pcvr.defenses.robustit": "pcvr.defenses.baselines.robustit",
-    "pcvr.defenses.scoring": "pcvr.defenses.pcvr.scoring",
-    "pcvr.defenses.strip": "pcvr.defenses.baselines.strip",
-    "pcvr.defenses.suspicion": "pcvr.defenses.pcvr.suspicion",
-    "pcvr.defenses.terms": "pcvr.defenses.losses",
-    "pcvr.drawing": "pcvr.data.scenes.compose",
-    "pcvr.evaluation.aim": "pcvr.evaluation.success_criteria",
-    "pcvr.evaluation.seen": "pcvr.evaluation.trigger_visibility",
-    "pcvr.files": "pcvr.utils.files",
-    "pcvr.gradients": "pcvr.analysis.gradients",
-    "pcvr.histograms": "pcvr.experiments.histograms",
-    "pcvr.live": "pcvr.training.live",
-    "pcvr.models.attending": "pcvr.models.attention_hooks",
-    "pcvr.models.borrow": "pcvr.pretraining.borrow",
-    "pcvr.models.checkpoint": "pcvr.pretraining.checkpoint",
-    "pcvr.models.corrupt": "pcvr.pretraining.corrupt",
-    "pcvr.models.heads": "pcvr.pretraining.heads",
-    "pcvr.models.lessons": "pcvr.pretraining.lessons",
-    "pcvr.models.parts": "pcvr.pretraining.parts",
-    "pcvr.models.pointing": "pcvr.pretraining.pointing",
-    "pcvr.models.pretrain": "pcvr.pretraining.pretrain",
-    "pcvr.models.squares": "pcvr.pretraining.squares",
-    "pcvr.models.teacher": "pcvr.pretraining.teacher",
-    "pcvr.models.tiny_blip2": "pcvr.pretraining.tiny_blip2",
-    "pcvr.models.tiny_idefics3": "pcvr.pretraining.tiny_idefics3",
-    "pcvr.models.tiny_llava": "pcvr.pretraining.tiny_llava",
-    "pcvr.models.vocabulary": "pcvr.pretraining.vocabulary",
-    "pcvr.occlusion": "pcvr.analysis.occlusion",
-    "pcvr.packing": "pcvr.utils.packing",
-    "pcvr.places": "pcvr.utils.places",
-    "pcvr.plots.batch": "pcvr.plots.loss_batch",
-    "pcvr.plots.lab": "pcvr.plots.attack_lab",
-    "pcvr.plots.seen": "pcvr.plots.trigger_visibility",
-    "pcvr.plots.spreads": "pcvr.plots.histograms",
-    "pcvr.plots.steps": "pcvr.plots.gradient_steps",
-    "pcvr.plots.story": "pcvr.plots.overview",
-    "pcvr.premise": "pcvr.analysis.premise",
-    "pcvr.processes": "pcvr.utils.distributed",
-    "pcvr.quiz": "pcvr.analysis.question_accuracy",
-    "pcvr.results": "pcvr.experiments.results",
-    "pcvr.run": "pcvr.defenses.context",
-    "pcvr.spread": "pcvr.analysis.invariance",
-    "pcvr.stages": "pcvr.training.stages",
-    "pcvr.story": "pcvr.analysis.two_views",
-    "pcvr.study.experiment": "pcvr.experiments.experiment",
-    "pcvr.study.grid": "pcvr.experiments.grid",
-    "pcvr.study.here": "pcvr.experiments.local_run",
-    "pcvr.study.point": "pcvr.experiments.point",
-    "pcvr.study.remake": "pcvr.pretraining.remake",
-    "pcvr.teaching.lesson": "pcvr.teaching.shipped",
-    "pcvr.train_config": "pcvr.training.config",
-    "pcvr.train_record": "pcvr.training.result",
-    "pcvr.trainer": "pcvr.training.trainer",
-    "pcvr.training": "pcvr.training.finetune",
-    "pcvr.twins": "pcvr.analysis.triggered_pair",
-    "pcvr.versions": "pcvr.utils.versions",
-    "pcvr.widgets.lab": "pcvr.widgets.attack_lab",
+_BASELINES = {
+    "abl": ("ABL",),
+    "bye": ("BYE",),
+    "clean_tune": ("CleanTune",),
+    "cleansight": ("Calibration", "CleanSight"),
+    "consistency": ("Consistency",),
+    "crow": ("Crow",),
+    "early_stop": ("EarlyStop",),
+    "fine_prune": ("FinePrune",),
+    "plain": ("AugmentOnly", "PlainSFT"),
+    "robustit": ("RobustIT",),
+    "strip": ("Calibration", "Strip"),
 }
-"""Old module to new one."""
-
-
-def module_now(name: str) -> str:
-    """The module that an old file calls `name`."""
-    return MOVED.get(name, name)
+MOVED = {
+    "pcvr.defenses.gate.Gate": "pcvr.defenses.pcvr.gate.Gate",
+    "pcvr.defenses.pcvr.PCVR": "pcvr.defenses.pcvr.defense.PCVR",
+    "pcvr.defenses.pcvr.PaperPCVR": "pcvr.defenses.pcvr.defense.PaperPCVR",
+    "pcvr.premise.Premise": "pcvr.analysis.premise.Premise",
+    "pcvr.premise.Setting": "pcvr.analysis.premise.ViewSetting",
+    "pcvr.premise.Taken": "pcvr.analysis.premise.ScoringPass",
+    **{
+        f"pcvr.defenses.{module}.{name}": f"pcvr.defenses.baselines.{module}.{name}"
+        for module, names in _BASELINES.items()
+        for name in names
+    },
+}
+"""Old path of a class to the new one."""
 
 
 def class_now(path: str) -> str:
-    """The class that an old file calls `path`, module and all."""
-    module, _, name = path.rpartition(".")
-    return f"{module_now(module)}.{name}"
+    """Return the path of the class that an old file calls `path`, module and all."""
+    return MOVED.get(path, path)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcvr.errors import PcvrError, cut, first_line
-from pcvr.utils.moved import module_now
+from pcvr.utils.moved import class_now
 
 _MARK = "@"
 """Key of a JSON object that stands for something else; the value says what."""
@@ -142,9 +142,9 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor], packages: Collection[str],
 
 def _class(module: str, name: str, packages: Collection[str]) -> Any:
     """A dataclass by name, of a package that may be named and is there already: nothing is imported for a file."""
-    found: Any = (
-        sys.modules.get(module_now(module)) if any(f"{module}.".startswith(f"{p}.") for p in packages) else None
-    )
+    if (now := class_now(f"{module}.{name}")) != f"{module}.{name}":
+        module, _, name = now.rpartition(".")
+    found: Any = sys.modules.get(module) if any(f"{module}.".startswith(f"{p}.") for p in packages) else None
     for part in name.split("."):
         found = getattr(found, part, None)
     if not (isinstance(found, type) and is_dataclass(found)):

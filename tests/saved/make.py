@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pcvr.study.grid import run_grid
+from pcvr.train_record import guard_of, training_record
 
 import pcvr
 from pcvr.attacks.save import save_poisoned
-from pcvr.study.grid import run_grid
-from pcvr.train_record import guard_of, training_record
 from tests.saved import runs
 from tests.saved.runs import HERE
 

@@ -15,8 +15,8 @@ import torch
 from transformers import TrainerCallback
 
 import pcvr
-from pcvr.premise import Premise, Setting
-from pcvr.study import Experiment
+from pcvr.analysis.premise import Premise, ViewSetting
+from pcvr.experiments import Experiment
 
 HERE = Path(__file__).parent
 MODEL = "tiny-llava"
@@ -92,7 +92,9 @@ INTERRUPTED: dict[str, tuple[Any, int, int]] = {
     "pcvr": (pcvr.PCVR(score_at=(0.3, 0.7), again=0.5, view=pcvr.PatchView("swap", 0.8, level="features")), 4, 5),
     "abl": (pcvr.get_defense("abl", portion=0.1, early=0.34, late=0.25), 2, 6),
     "premise": (
-        Premise({2: (Setting(), Setting(pcvr.PatchView("mean", 0.5), views=2)), 6: (Setting(),)}, rows=(0, 3, 7)),
+        Premise(
+            {2: (ViewSetting(), ViewSetting(pcvr.PatchView("mean", 0.5), views=2)), 6: (ViewSetting(),)}, rows=(0, 3, 7)
+        ),
         3,
         4,
     ),

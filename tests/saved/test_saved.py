@@ -14,10 +14,10 @@ import torch
 from transformers import TrainerCallback
 
 import pcvr
-from pcvr.attacks.folder import load_poisoned
+from pcvr.attacks.poisoned_folder import load_poisoned
 from pcvr.attacks.save import save_poisoned
-from pcvr.study.grid import grid_of, run_grid
-from pcvr.train_record import guard_of
+from pcvr.experiments.grid import grid_of, run_grid
+from pcvr.training.result import guard_of
 from tests.saved import runs
 from tests.saved.runs import HERE
 
