@@ -1,25 +1,26 @@
 # %% [markdown]
 # # PCVR: the defence, term by term
 #
-# You build the loss of patch cross-view regularisation by hand on one batch, two of its terms as exercises, see where
-# a single step down each term leads a model, and then train with it on the poisoned data of notebook 03.
+# You build the loss of patch cross-view regularisation by hand on one batch. Two of its terms are exercises. You see
+# where a single step along each term moves a model. Then you train with this loss on the poisoned data of notebook
+# 03.
 #
 # **After this notebook you can**
 # - say how training samples are scored, and what a low score means early and late;
-# - say what each term of the loss is for, what it looks at, and where it stops pushing;
+# - say what each term of the loss is for, which samples it uses, and where it stops;
 # - write the Jensen-Shannon divergence and the capped pull-apart loss yourself;
-# - train a defended model, switch its parts off, and tell what comes from the paper and what is our choice.
+# - train a defended model, switch its parts off, and say what comes from the paper and what is our choice.
 #
-# **Time and hardware:** 50 minutes with both exercises; two to three minutes to run on two CPU cores, most of it two
-# trainings. No GPU needed.
+# **Time and hardware:** 50 minutes with both exercises. The cells run in two to three minutes on two CPU cores; two
+# trainings take most of that time. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 task = "caption"  # or "vqa", questions with one-word answers
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
-rate = 0.05  # share of training samples to poison
-seed = 0  # of the poison draw, the training and the views
+rate = 0.05  # fraction of the training samples to poison
+seed = 0  # of the choice of poisoned samples, the training and the views
 ablation = "late, apart"  # the part to switch off in section 12: a name from the table there
 fast = False  # True: 12 steps on 64 samples, for tests; too few for the defence to show
 retrain = False  # True: also train two controls here (no defence, augment only) instead of reading shipped results
@@ -37,42 +38,43 @@ base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
-truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our eyes only: no defence may see it
+truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our evaluation: hidden from defences
 print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 
 # %% [markdown]
 # ## The idea in four sentences
 #
-# A good answer depends on the picture: perturb patches, and the model becomes less sure of its words. A backdoored
-# answer depends on the trigger, or on nothing in the picture at all: perturb patches, and it hardly changes. So
-# **abnormal invariance between two views gives a poisoned sample away**. The defence measures it during training, and
-# keeps the model from learning, or pushes it off, the answers that show it.
+# A good answer depends on the image: if patches are perturbed, the model becomes less sure of its words. A backdoored
+# answer depends on the trigger, or on nothing in the image at all: if patches are perturbed, it hardly changes. So
+# **abnormal invariance between two views reveals a poisoned sample**. The defence measures this invariance during
+# training, and for the samples that show it, it keeps the model from learning the answer or pushes the model away
+# from it.
 #
 # | part | the paper states | our choice |
 # | --- | --- | --- |
-# | second view | patch-level augmentation of each picture, at the feature level | operator, share, tower features |
-# | score | backdoored answers are abnormally invariant | told word or whole words; what the model knows anyway |
-# | gate | benign answers are to be preserved | a mixture model decides which samples count, and when it looks |
-# | pull apart | output distributions of both views are pulled apart | divergence, bound, fading |
-# | what to say instead | - | suspects begin as the base model would, as far as it is a guide |
+# | second view | patch-level augmentation of each image, at the feature level | operator, fraction, tower features |
+# | score | backdoored answers are abnormally invariant | label token or whole distributions; likelihood |
+# | gate | benign answers must be preserved | a mixture model decides which samples count, and when |
+# | pull apart | the output distributions of both views are pulled apart | divergence, bound, fading |
+# | anchor | - | flagged samples start as in the base model, weighted by its reliability |
 # | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
-# We could read the paper's abstract and summaries of it, not its body; every formula below is marked accordingly.
+# We could read the paper's abstract and summaries of it, but not its full text. Every formula below says which parts
+# are the paper's and which are ours.
 
 # %%
 rule = pcvr.PCVR()
 print(rule.view)
 
 # %% [markdown]
-# ## 1. Two views of a picture
+# ## 1. Two views of an image
 #
-# A **patch view** perturbs a share of the picture's patches. Five operators are at hand: swap patches with another
-# picture, fill them with the mean colour or with noise, send them round in a circle, or let them change places in
-# pairs.
+# A **patch view** perturbs a fraction of the image's patches. There are five operators: swap patches with another
+# image, fill them with the mean colour or with noise, shift them round in a circle, or exchange them in pairs.
 #
-# **Predict before you run.** This picture carries the trigger. In which views is it still there? A trigger that lies
-# inside one patch (of 36, on scenes) survives a view with which probability?
+# **Predict before you run.** This image carries the trigger. In which views is the trigger still there? If a trigger
+# lies inside one patch (of 36, on scenes), what is the probability that it survives a view?
 
 # %%
 from pcvr.plots.views import view_sheet
@@ -88,23 +90,24 @@ views = {
 view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.share))
 
 # %% [markdown]
-# One triggered picture and views of it: operators from left to right, shares from top to bottom; the frame marks the
-# defence's operator and share.
+# One triggered image and views of it. The columns are operators and the rows are fractions of patches. The frame
+# marks the operator and the fraction of the defence.
 #
 # <details>
 # <summary>Answer</summary>
 #
-# A trigger inside one patch survives a view with share $s$ with probability $1 - s$. A strong view therefore nearly
-# always *deletes* a local trigger, while a global one (stripes, a blended picture) survives in what is left of it.
-# Keep this in mind: it decides in section 6 which way a step of the defence leads. Notebook 06 takes it apart.
+# If a view changes a fraction $s$ of the patches, a trigger inside one patch survives with probability $1 - s$. So a
+# strong view nearly always *deletes* a local trigger. A global trigger (stripes, a blended image) survives in the
+# unchanged patches. Remember this: it decides in section 6 where a step of the defence leads. Notebook 06 examines it
+# further.
 #
 # </details>
 #
-# **What is perturbed is not the picture, though.** These views have `level="pixels"`, so that you can look at them. By
-# default the defence takes `level="features"`: the tower, which is frozen, reads each picture once; a view changes the
-# *tokens* that it made, one token for one patch, and the connector reads those. *(The paper says that the method acts
-# at the feature level; that it is the tower's output is our reading.)* The reason is cost: a view of pixels has to go
-# through the tower again.
+# **The defence itself does not perturb the image.** These views have `level="pixels"`, so that you can look at them.
+# By default the defence uses `level="features"`. The frozen tower reads each image once. A view then changes the
+# *tokens* of the tower, one token for each patch, and the connector reads the changed tokens. *(The paper says that
+# the method acts at the feature level. That this means the output of the tower is our reading.)* The reason is cost:
+# a view of pixels needs another pass through the tower.
 
 # %%
 from time import perf_counter
@@ -118,29 +121,31 @@ begun = perf_counter()
 tokens = tower_features(base, pixels)
 between = perf_counter()
 rule.view.of_tokens(tokens, torch.Generator().manual_seed(seed))
-print(f"tower features of 32 pictures: {list(tokens.shape)}")
+print(f"tower features of 32 images: {list(tokens.shape)}")
 print(f"the tower reads them in {1000 * (between - begun):.0f} ms", end="; ")
 print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms")
 
 # %% [markdown]
-# How long the tower needs for one batch of pictures on your machine, and how long a view of its features. (Where there
-# is one token more than there are patches, it is a token of the tower's own, for the whole picture.)
+# The time that the tower needs for one batch of images on your machine, and the time for a view of its features. (If
+# there is one token more than patches, it is the tower's own token for the whole image.)
 
 # %% [markdown]
-# ## 2. The score, and when it is taken
+# ## 2. The score, and when it is computed
 #
-# Let the most ordinary training run on the poisoned data, and stop it at the step at which the defence looks for the
-# first time. Every training sample then gets a score, and there are choices to make; *all of them are ours:*
+# The next cell starts an ordinary training on the poisoned data and stops it at the step of the defence's first scan.
+# Then every training sample gets a score. There are choices to make, and *all of them are ours:*
 #
-# - **Which divergence?** Of the *whole* distributions of the original and the view; or only of the **told word**, the
-#   one that the training data say, against all others: how much does *this* answer depend on the picture?
-# - **Sum or mean** over the answer's tokens? The sum: in a mean the one word that hangs on the trigger drowns the rest.
-# - **What is known anyway** (`known`): a question that can be answered without looking has an invariant answer without
-#   being poisoned. So the likelihood that the model gives to the whole answer is added: an answer that it would give
-#   already was not taught by the poison.
+# - **Which divergence?** Either of the *whole* distributions of the original and the view, or only of the **label
+#   token** against all other words. The label token is the token in the training data at this place. The second
+#   choice asks how much *this* answer depends on the image.
+# - **Sum or mean** over the tokens of the answer? We take the sum. In a mean, many other words hide the one word that
+#   depends on the trigger.
+# - **What would the model answer anyway?** (`clear_with`) A question that needs no image has an invariant answer
+#   without being poisoned. So we add the model's likelihood of the whole label to the score. If the model would
+#   already give an answer, the poison did not teach it.
 #
-# **Predict before you run.** The training has only just begun. Will the backdoor fire already? And which of the
-# scores will tell poisoned from clean samples best: on captions, on one-word answers?
+# **Predict before you run.** The training has only just begun. Does the backdoor fire already? Which of the scores
+# will separate poisoned from clean samples best, for captions and for one-word answers?
 
 # %%
 from pcvr.training.backdoor_watch import StopAfter
@@ -159,7 +164,7 @@ print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
 from pcvr.defenses.pcvr.scoring import known
 from pcvr.plots.histograms import invariance_histograms
 
-some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all of the poison, 400 clean ones
+some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all poisoned, 400 clean samples
 bad_ones = truth[some]
 settings = [ViewSetting(rule.view, rule.score_views)]
 clearing = np.zeros(len(some)) if rule.known == "off" else known(early.run, by=rule.known, rows=some)
@@ -175,34 +180,36 @@ for name, measure in measures.items():
 invariance_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 
 # %% [markdown]
-# Three scores of the same training samples (each group's shares add up to 100 %); the colours are the truth, which the
-# defender does not have. AUROC is the probability that a random poisoned sample lies below a random clean one: 0.5 is
-# guessing, 1 is perfect.
+# Three scores of the same training samples (the bars of each group add up to 100 %). The colours show the truth,
+# which the defender does not know. AUROC is the probability that a random poisoned sample scores below a random clean
+# one: 0.5 is a random guess, 1 is perfect.
 #
 # <details>
 # <summary>What to look for, and what a low score means here</summary>
 #
-# With captions even whole words do well: a caption names many things, and its divergences add up. With
-# `task = "vqa"` they fail: the model has not been told the answer when it forms the one distribution that counts, so
-# that distribution is the same whatever the data claim. Only the told word knows which claim is meant.
+# With captions, even whole distributions work well: a caption names many things, and its divergences add up. With
+# `task = "vqa"` they fail. The model has not yet read the label when it outputs the one distribution that counts, so
+# this distribution is the same for every label. Only the divergence of the label token depends on the label.
 #
-# And be clear about *why* a told word is invariant so early. There are two ways. **Late**, the answer is given
-# whatever the patches show: that is the premise of the paper. **Early**, the answer is *not* given, whatever the
-# patches show: it comes from nowhere. Both have a divergence near 0. The second is what our gate finds at its first
-# look, and adding what the model knows keeps it from taking the sure honest answers, which are just as invariant, for
-# poison. So what finds the poison here is close to the premise, but not the premise itself; notebook 04 measures both.
+# It is important to know *why* a label token is invariant so early. There are two reasons. **Late**, the model gives
+# the answer whatever the patches show: this is the premise of the paper. **Early**, the model does *not* give the
+# answer, whatever the patches show, because it has no reason to. In both cases the divergence is near 0. Our gate
+# finds the second case at its first scan. Confident honest answers are just as invariant, and the likelihood term
+# keeps the gate from flagging them. So what finds the poison here is close to the premise, but it is not the premise
+# itself. Notebook 04 measures both.
 #
-# The distributions are conditioned on the **training answers** (teacher forcing), the attacker's among them: that is
-# what a defender has.
+# The distributions are conditioned on the **labels** (teacher forcing), including the attacker's. This is what a
+# defender has.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. One batch to build on
 #
-# From here on everything happens on one small batch: 16 clean samples and up to 8 poisoned ones, far more than chance
-# would give, so that there is something to see. And on two models: the one you have just stopped, and one in which the
-# backdoor is complete (where a copy comes with the package; else the first stands in for it).
+# From here on everything happens on one small batch of 16 clean samples and up to 8 poisoned ones. That is far more
+# poison than in a random batch, so that there is something to see. We use two models. One is the model that you have
+# just stopped. In the other one the backdoor is complete. (If no such copy comes with the package, the first model
+# replaces it.)
 
 # %%
 from pcvr.plots.gallery import contact_sheet
@@ -218,24 +225,24 @@ else:
 contact_sheet([few[i] for i in range(len(few))], columns=8, marked=np.flatnonzero(bad).tolist(), captions=False)
 
 # %% [markdown]
-# The batch; frames mark the poisoned samples, for us only.
+# The batch. Frames mark the poisoned samples, only for us.
 
 # %%
 runs = {}
 for name, vlm in (("early", early.model), ("learned", learned)):
     runs[name] = TrainingContext(vlm, EncodedData(vlm, few), steps=config.steps, seed=seed)
-    runs[name].data.keep_features()  # without them, views are made of pixels
+    runs[name].data.keep_features()  # without these features, views would perturb pixels
 run = runs["early"]
 batch = run.data.batch(range(len(few)))
 with torch.no_grad():
-    said = run.forward(batch, hidden=True)  # what the early model says to the originals
-    seen = run.forward(run.view(batch, rule.view), hidden=True)  # and to one view of each
+    said = run.forward(batch, hidden=True)  # the early model's logits for the originals
+    seen = run.forward(run.view(batch, rule.view), hidden=True)  # and for one view of each
 print("logits", list(said.logits.shape), "one row for each answer token of the batch, one column for each word")
 print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].tolist(), "...")
 
 # %% [markdown]
-# Answers have different lengths, so the tokens of the whole batch are packed below each other, without padding: `A`
-# tokens, `V` words. `sample_mean` turns one value for each token into one for each sample.
+# Answers have different lengths. So the tokens of the whole batch are packed one below the other, without padding:
+# `A` tokens, `V` words. `sample_mean` turns one value for each token into one value for each sample.
 
 # %% [markdown]
 # ## Exercise 05a: how far apart are two distributions?
@@ -245,10 +252,11 @@ print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].to
 #
 # $$\mathrm{JS}(p, q) = \tfrac12 \sum_w p_w \ln\frac{p_w}{m_w} + \tfrac12 \sum_w q_w \ln\frac{q_w}{m_w}$$
 #
-# It is 0 where both agree and at most $\ln 2 \approx 0.693$ (nats), where they share no word. *The paper says "output
-# difference"; this divergence is our choice: it is symmetric, and bounded, so that pulling apart has an end.*
+# It is 0 where both distributions agree. It is at most $\ln 2 \approx 0.693$ (nats), where they have no word in
+# common. *The paper says "output difference". This divergence is our choice: it is symmetric and bounded, so pulling
+# apart has an end.*
 #
-# Write `js_divergence` for **log**-probabilities of shape `[B, T, V]`; it returns `[B, T]`. Stay with logarithms as
+# Write `js_divergence` for **log**-probabilities of shape `[B, T, V]`. It returns `[B, T]`. Stay with logarithms as
 # long as you can: `torch.logaddexp(p, q)` is $\ln(e^p + e^q)$ without overflow.
 
 
@@ -272,8 +280,8 @@ def js_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 check.js_divergence(js_divergence)
 
 # %% [markdown]
-# Now the whole batch, with the package's own functions (they take logits and do the log-softmax themselves). First
-# whole distributions, then the told word against all others: two outcomes, $p_w$ and $1 - p_w$.
+# Now the whole batch, with the package's own functions. (They take logits and apply the log-softmax themselves.)
+# First the whole distributions, then the label token against all other words: two outcomes, $p_w$ and $1 - p_w$.
 
 # %%
 from pcvr.defenses import losses
@@ -286,31 +294,32 @@ batch_values(whole, bad, "divergence (nats)", "Whole distributions, summed over 
 told = said.sample_sum(
     losses.js_divergence(losses.told_word(said.logits, said.targets), losses.told_word(seen.logits, seen.targets))
 )
-batch_values(told, bad, "divergence (nats)", "The told word against all others, summed over the answer")
+batch_values(told, bad, "divergence (nats)", "The label token against all others, summed over the answer")
 
 # %%
-batch_values(said.likelihood(), bad, "probability", "Would the model give the whole answer already?", top=1.05)
+batch_values(said.likelihood(), bad, "probability", "Would the model already give the whole answer?", top=1.05)
 
 # %% [markdown]
-# One bar for each sample of the batch and one single view: the divergence of whole distributions, that of the told
-# word, and what clears a sample. A whole caption is never certain word for word, so with captions the last picture is
-# empty; a one-word answer can be.
+# Three figures with one bar for each sample of the batch, from one single view: the divergence of whole
+# distributions, the divergence of the label token, and the likelihood that clears a sample. The model is never
+# certain of a whole caption word for word, so with captions the last figure is empty. It can be certain of a one-word
+# answer.
 
 # %% [markdown]
-# ## 4. The gate: whom to suspect
+# ## 4. The gate: which samples to flag
 #
-# Pulling the views of *every* sample apart would teach the model to jump at any patch, and leave the backdoor alone:
-# the clean 95 % outvote it. So a **gate** decides. It knows no labels; it sees the scores of all samples and asks
-# whether they form two heaps. *The gate is ours: the paper says that benign answers are to be preserved, not how one
-# tells them.*
+# Suppose that we pull the views of *every* sample apart. That would teach the model to react to any patch, and it
+# would not remove the backdoor, because the clean 95 % of the samples dominate. So a **gate** decides which samples
+# count. It does not know which samples are poisoned. It gets the scores of all samples and tests whether they form
+# two groups. *The gate is ours: the paper says that benign answers must be preserved, but not how to recognise them.*
 #
-# Technically: a mixture of two normal distributions on the *logarithm* of the scores. The posterior probability of
-# the low heap is the **suspicion** of a sample, 0 to 1. If the heaps are not clearly apart, or the low one is no
-# minority, nobody is suspicious. (`gate="running"` follows the scores batch by batch instead, `"batch"` compares the
-# samples of one batch, `"none"` acts on all.)
+# Technically, it is a mixture of two normal distributions on the *logarithm* of the scores. The **suspicion** of a
+# sample, from 0 to 1, is its posterior probability of belonging to the low group. If the groups are not clearly
+# apart, or if the low group is not a minority, all suspicions are 0. (`gate="running"` follows the scores batch by
+# batch instead, `"batch"` compares the samples of one batch, and `"none"` acts on all samples.)
 #
-# **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be wrongly
-# suspected?
+# **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be flagged by
+# mistake?
 
 # %%
 from pcvr.plots.histograms import gate_fit
@@ -318,33 +327,33 @@ from pcvr.plots.histograms import gate_fit
 gate_fit(found.scores, found.gate, truth)
 
 # %% [markdown]
-# The scores of all training samples with the fitted normals (lines) and the suspicion (dashed, right axis); the
-# colours of the bars are the truth, which the gate never had.
+# The scores of all training samples with the fitted normal distributions (lines) and the suspicion (dashed, right
+# axis). The colours of the bars show the truth, which the gate never used.
 
 # %%
 flagged = found.gate.suspicion > 0.5
 print(
-    f"suspected: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
-    f"clean ones wrongly suspected: {(flagged & ~truth).sum()} of {(~truth).sum()}"
+    f"flagged: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
+    f"false positives: {(flagged & ~truth).sum()} of {(~truth).sum()} clean samples"
 )
 if (found.gate.suspicion[picks] > 0.05).any():
     suspicion = torch.tensor(found.gate.suspicion[picks], dtype=torch.float32)
 else:
-    why = "The gate suspects none of our batch" if found.gate.found else "No separate low heap (too little training?)"
-    print(f"{why}: below, the truth stands in for the suspicion.")
+    why = "The gate flags no sample of our batch" if found.gate.found else "No low group (too little training?)"
+    print(f"{why}: below, the truth replaces the suspicion.")
     suspicion = torch.tensor(bad, dtype=torch.float32)
 
 # %%
 batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch", top=1.05)
 
 # %% [markdown]
-# The suspicion of each sample of the batch: what follows multiplies with it, or with what it leaves to 1. Where the
-# gate picks other samples than the poisoned ones, the terms below push the wrong ones, and the defence fails.
+# The suspicion of each sample of the batch. All following terms multiply by it, or by one minus it. If the gate flags
+# the wrong samples, the terms below push the wrong samples, and the defence fails.
 
 # %% [markdown]
-# ## 5. First term: learn from those you trust
+# ## 5. First term: learn from the samples you trust
 #
-# Plain fine-tuning takes the mean cross-entropy of all tokens. Here each token is weighed with the **trust** in its
+# Plain fine-tuning takes the mean cross-entropy of all tokens. Here each token is weighted by the **trust** in its
 # sample, $1 - g$:
 #
 # $$L_{\text{answer}} = \frac{\sum_a (1 - g_a)\,\ell_a}{\sum_a (1 - g_a)}$$
@@ -355,26 +364,28 @@ batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch", top=
 # %%
 from torch.nn.functional import cross_entropy
 
-losses = cross_entropy(said.logits, said.targets, reduction="none")  # [A]
+token_losses = cross_entropy(said.logits, said.targets, reduction="none")  # [A]
 trust = 1 - suspicion[said.owner]
-print(f"mean over all tokens {losses.mean():.3f} nats, weighed with trust {(trust * losses).sum() / trust.sum():.3f}")
+weighted = (trust * token_losses).sum() / trust.sum()
+print(f"mean over all tokens {token_losses.mean():.3f} nats, weighted by trust {weighted:.3f}")
 
 # %%
-batch_values(said.sample_mean(losses), bad, "cross-entropy (nats per token)", "What each sample has still to teach")
+batch_values(said.sample_mean(token_losses), bad, "cross-entropy (nats per token)", "The loss of each sample")
 
 # %% [markdown]
-# The cross-entropy of each sample: a tall bar is an answer that the model would not give. So early the poisoned ones
-# are among the tall ones, and plain training will work on them hardest.
+# The cross-entropy of each sample. A high bar is an answer that the model would not give. Early in training the
+# poisoned samples are among the high bars, and plain training changes the model most for them.
 #
-# ### What one step of it does
+# ### The effect of one step along this term
 #
-# A term is known by where it leads. Take one poisoned sample and one clean one, move the adapter a **small step** down
-# the gradient of one term alone, look what has become of three answers, and put the adapter back: the target on the
-# poisoned sample, the true answer to the same triggered picture, and the true answer to the clean picture. All steps
-# have the same length, so that only their direction counts *(ours; training uses Adam, and weights)*.
+# To understand a term, look at where it moves the model. Take one poisoned and one clean sample. Move the adapter by
+# a **small step** along the negative gradient of one term alone. Measure how three answers change, and put the
+# adapter back. The three answers are the target on the poisoned sample, the true answer to the same triggered image,
+# and the true answer to the clean image. All steps have the same length, so that only their direction counts. *(This
+# is our method. Training uses Adam, and weights for the terms.)*
 #
-# **Predict before you run.** One plain step on this batch, poison included: what happens to the target? And one step
-# of the weighed loss?
+# **Predict before you run.** Take one plain step on this batch, poison included: how does the probability of the
+# target change? How does it change with one step of the weighted loss?
 
 # %%
 from dataclasses import replace
@@ -384,31 +395,31 @@ from pcvr.plots.gradient_steps import step_bars
 
 marked, honest = (int(np.flatnonzero(kind)[0]) for kind in (bad, ~bad))
 readings = {
-    "target, triggered picture": few[marked],
-    "truth, the same picture": replace(few[marked], answer=train[picks[marked]].answer),
-    "truth, clean picture": few[honest],
+    "target, triggered image": few[marked],
+    "truth, the same image": replace(few[marked], answer=train[picks[marked]].answer),
+    "truth, clean image": few[honest],
 }
-length = 0.005  # of the step: half a percent of the length of all adapter weights
+length = 0.005  # of the step, as a fraction of the norm of all adapter weights
 parts = {name: terms_of(each, batch, rule, suspicion, found.entropy, seed) for name, each in runs.items()}
-steps = {}  # those of the early model
+steps = {}  # steps of the early model
 for name in ("plain", "answers"):
     steps[name] = one_step(early.model, parts["early"][name][1], readings, length)
 step_bars(steps["plain"], f"plain loss, step {look}")
 
 # %%
-step_bars(steps["answers"], f"loss weighed with trust, step {look}")
+step_bars(steps["answers"], f"loss weighted by trust, step {look}")
 
 # %% [markdown]
-# Probability of each word of the three answers (those before it given), before and after one step down the plain loss
-# (first) and the weighed one (second). The number above is the change of the whole answer's log-likelihood: 0.69 nats
-# are twice as likely.
+# The probability of each word of the three answers (given the words before it), before and after one step along the
+# plain loss (first figure) and the weighted loss (second figure). The number above is the change of the
+# log-likelihood of the whole answer: 0.69 nats means twice as likely.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Compare the two numbers over the orange bars: with the plain loss the target becomes more likely at once, with the
-# weighed one hardly or not. That difference, over some hundred steps, *is* the defence when the gate looks early.
-# Leaving suspects out does not *unlearn*, though. For that there are the next terms.
+# Compare the two numbers over the orange bars. With the plain loss the target becomes more likely at once. With the
+# weighted loss it hardly changes. If the gate scans early, this difference, over some hundred steps, *is* the
+# defence. But leaving flagged samples out does not *unlearn* anything. The next terms are for that.
 #
 # </details>
 
@@ -416,13 +427,13 @@ step_bars(steps["answers"], f"loss weighed with trust, step {look}")
 # ## Exercise 05b: pull the views apart, up to a cap
 # <!-- card difficulty=3 importance=5 minutes=15 -->
 #
-# For suspicious samples the invariance itself is to be broken. The more the two views agree, the larger the loss;
-# once they are a **cap** $c$ apart, it is enough:
+# For samples with high suspicion, this term breaks the invariance itself. The more the two views agree, the larger
+# the loss. Once the views are a **cap** $c$ apart, the loss is zero:
 #
 # $$L_{\text{apart}} = \frac{\sum_i g_i \max(0,\; c - d_i)}{\max(\sum_i g_i,\; 10^{-6})}$$
 #
-# *That distributions are pulled apart is the paper's; the cap and the gate are ours. Without a cap the term is never
-# content, and drives the model to nonsense.*
+# *That distributions are pulled apart is the paper's. The cap and the gate are ours. Without a cap the term never
+# stops pushing, and the model ends in nonsense.*
 #
 # Write `capped_pull_apart` for divergences and gates of shape `[B]`. The gradient has to flow through `div`.
 
@@ -431,11 +442,11 @@ step_bars(steps["answers"], f"loss weighed with trust, step {look}")
 def capped_pull_apart(div: torch.Tensor, gate: torch.Tensor, cap: float) -> torch.Tensor:
     """Divergences in nats [B], gates in 0 to 1 [B] -> a scalar."""
     # --- solution
-    missing = torch.relu(cap - div)  # how far from being apart enough
+    missing = torch.relu(cap - div)  # distance that is still missing to the cap
     return (gate * missing).sum() / gate.sum().clamp_min(1e-6)
     # --- stub
     # | missing = ...  # how far each sample still is from the cap, never below 0
-    # | # The mean of `missing`, weighed with the gate:
+    # | # The mean of `missing`, weighted by the gate:
     # | return ...
     # --- end
 
@@ -446,10 +457,10 @@ check.capped_pull_apart(capped_pull_apart)
 # %% [markdown]
 # ## 6. Second term: pull the views apart
 #
-# The divergence here is that of *whole* distributions, and a mean over the answer's tokens, so that long answers are
-# not pushed harder. The view is a fixed point: no gradient goes through it, the original has to move. Three **bounds**
-# are at hand: `"hinge"` caps each sample (the exercise), `"cap"` caps the mean of the batch, `"none"` goes on for ever.
-# *(Which of them the paper has, if any, we do not know.)*
+# This term uses the divergence of *whole* distributions and takes a mean over the tokens of the answer, so that long
+# answers are not pushed harder. The view is a fixed point: no gradient goes through it, so only the original moves.
+# There are three **bounds**: `"hinge"` caps each sample (the exercise), `"cap"` caps the mean of the batch, and
+# `"none"` never stops. *(We do not know which of them the paper has, if any.)*
 
 # %%
 from pcvr.analysis.gradients import pushes
@@ -458,36 +469,36 @@ from pcvr.plots.gradient_steps import bound_pushes
 late_run = runs["learned"]
 late_run.generator.manual_seed(seed)
 with torch.no_grad():
-    late = late_run.answers(batch, hidden=True)
-    far = late_run.answers(late_run.view(batch, rule.view), hidden=True)
+    late = late_run.forward(batch, hidden=True)
+    far = late_run.forward(late_run.view(batch, rule.view), hidden=True)
 divergence = late.sample_mean(losses.js_divergence(late.logits, far.logits))
 batch_values(divergence, bad, "divergence (nats)", f"How far apart are the two views, {when}?", lines={"cap": rule.cap})
 
 # %%
 suspects = suspicion > 0.05
-middle = float(divergence[suspects].median())  # for once the cap stands here, so that some samples are past it
+middle = float(divergence[suspects].median())  # only here the cap is the median, so that some samples exceed it
 bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicion[suspects], middle), middle)
 
 # %% [markdown]
-# First, the divergence of each sample in the second model. Then, how hard each bound would push each *suspicious*
-# sample if the cap stood in their middle: the hinge lets a sample go where it is past the cap, the cap on the mean lets
-# all go at once or none, without a bound nobody is ever let go. (A sample that is only a little suspicious is pushed
-# little.)
+# The first figure shows the divergence of each sample in the second model. The second figure shows how hard each
+# bound would push each *suspicious* sample if the cap were their median. The hinge stops pushing a sample that has
+# passed the cap. The cap on the mean stops for all samples at once or for none. Without a bound the push never stops.
+# (A sample with a low suspicion gets a weak push.)
 #
-# One factor more, which is ours: **an answer that the model would not give needs no pushing.** The push on a sample is
-# multiplied with the probability that the model gives its whole answer (as a number: no gradient goes through it). It
-# is strong on a backdoor that fires, fades as the backdoor is unlearned, and below one percent the sample is left
-# alone, which also saves the pass of its view.
+# One more factor is ours: **an answer that the model would not give needs no push.** The push on a sample is
+# multiplied by the probability that the model gives its whole label. (The probability is a constant here: no gradient
+# goes through it.) The push is strong on a backdoor that fires, and it fades as the backdoor is unlearned. Below one
+# per cent the sample is left alone, which also saves the forward pass of its view.
 
 # %%
-batch_values(late.likelihood(), bad, "probability", f"Is the training answer given, {when}?", top=1.05)
+batch_values(late.likelihood(), bad, "probability", f"Does the model give the label, {when}?", top=1.05)
 
 # %% [markdown]
-# The probability that the second model gives the training answer of each sample, word for word: the push is strong
-# where orange bars are tall. In the early model there is next to nothing to push.
+# The probability that the second model gives the label of each sample, word for word. The push is strong where orange
+# bars are high. In the early model there is almost nothing to push.
 #
-# **Predict before you run.** One step of this term alone, in the model whose backdoor is complete. Will the target
-# become less likely? Will the truth come back?
+# **Predict before you run.** Take one step along this term alone, in the model whose backdoor is complete. Will the
+# target become less likely? Will the truth come back?
 
 # %%
 bounds = {bound: replace(rule, bound=bound) for bound in ("hinge", "cap", "none")}
@@ -505,65 +516,68 @@ step_bars(late_steps["apart, hinge"], f"pull apart, {when}")
 step_bars(late_steps["together"], f"pull together, {when}")
 
 # %% [markdown]
-# The three answers before and after one step that pulls the views of the suspects apart, and one that pulls them
-# together (`direction="together"`, the opposite sign).
+# The three answers before and after one step that pulls the views of the suspicious samples apart, and one step that
+# pulls them together (`direction="together"`, the opposite sign).
 #
 # <details>
-# <summary>What to look for (default parameters), and a riddle</summary>
+# <summary>What to look for (default parameters), and an explanation</summary>
 #
-# You may be in for a surprise: look at the sign over the orange bars. Pulling apart need not make the target less
-# likely, and pulling together can. Think of section 1: most views have *lost* a local trigger. There the two
-# distributions differ already, since the view gets an honest answer and the original gets the target; pulling the
-# original *away from the view* then pushes it towards the target. Only where the view has kept the trigger are both
-# alike, and there a Jensen-Shannon divergence of nearly 0 has hardly a slope. With a global trigger, which survives
-# every view, the term is what it was made for.
+# The result may surprise you: look at the sign over the orange bars. Pulling apart does not always make the target
+# less likely, and pulling together sometimes does. The reason is in section 1: most views have *lost* a local
+# trigger. Then the two distributions already differ, because the model gives an honest answer to the view and the
+# target to the original. Pulling the original *away from the view* then pushes it towards the target. Only if the
+# view has kept the trigger do the two agree. But near 0 the Jensen-Shannon divergence has almost no gradient. A
+# global trigger survives every view, and for such a trigger the term works as intended.
 #
-# A first step is no verdict: many steps of the term, with the view moving along, can still take a learned backdoor out
-# (the row `late` of the table in section 12, beside `late, apart`). But the term says what an answer should not be
-# *like*; it does not say what it should be. This is one more reason for an early gate, and for the next term.
+# A first step does not decide the outcome. Many steps of the term, with a view that moves along, can still remove a
+# learned backdoor (compare the rows `late` and `late, apart` of the table in section 12). But the term only says what
+# an answer should not be *like*. It does not say what the answer should be. This is one more reason for an early gate
+# and for the next term.
 #
 # </details>
 
 # %% [markdown]
-# ## 7. Third term: what to say instead
+# ## 7. Third term: what to answer instead
 #
-# *(All of it ours.)* A suspicious sample shows a picture with the trigger on, and the base model, which has not seen
-# the training data, knows how it would begin to answer. The **restore** term holds the first word of suspicious
-# samples to that: with $q_i$ the base model's distribution of the first word and $p_i$ the model's,
+# *(All of this is ours.)* A suspicious sample shows an image with the trigger. The base model has not seen the
+# training data, so it can show how an honest answer would begin. The **anchor** term holds the first word of
+# suspicious samples to the base model. With $q_i$ the base model's distribution of the first word and $p_i$ the
+# model's,
 #
-# $$L_{\text{restore}} = \frac{-\sum_i g_i \sum_w q_{i,w} \ln p_{i,w}}{\max(\sum_a (1 - g_a),\; 1)}$$
+# $$L_{\text{anchor}} = \frac{-\sum_i g_i \sum_w q_{i,w} \ln p_{i,w}}{\max(\sum_a (1 - g_a),\; 1)}$$
 #
-# times a **trust**: the base model is a guide only as far as it begins the answers of *unsuspicious* samples as the
-# data tell them. Where it does so with probability $a$ on average, the trust is $\max(0, 2a - 1)$. So each found sample
-# teaches that the trigger means nothing. Only the first word is held: what follows was told by the attacker. The base
-# model is asked once, when a sample is found.
+# This is multiplied by the **reliability** of the base model. The base model is reliable if it begins the answers of
+# *unsuspicious* samples as their labels do. If it gives the first token of their labels with probability $a$ on
+# average, its reliability is $\max(0, 2a - 1)$. So each flagged sample teaches the model that the trigger means
+# nothing. Only the first word is held, because all later words follow the attacker's words. The base model is asked
+# once, when a sample is flagged.
 #
-# **Predict before you run.** Captions are sentences, and the base model of this workbook speaks in telegram style; to
-# questions it answers in one word, as the data do. In which task is it trusted?
+# **Predict before you run.** Captions are sentences, and the base model of this workbook answers in short phrases.
+# Questions it answers in one word, as the data do. In which task is it reliable?
 
 # %%
 trusted = late_run.state["trust"]
-print(f"the base model is trusted {trusted:.2f}")
+print(f"reliability of the base model: {trusted:.2f}")
 if trusted == 0:
-    print("so the term is off; the step below is where it would lead if the trust were 1.")
+    print("so the term is off; the step below shows its effect at a reliability of 1.")
     late_run.state["trust"] = 1.0
 late_steps["restore"] = one_step(learned, parts["learned"]["restore"][1], readings, length)
 late_run.state["trust"] = trusted
-step_bars(late_steps["restore"], f"restore, {when}")
+step_bars(late_steps["restore"], f"anchor, {when}")
 
 # %% [markdown]
-# One step of the restore term. The first word is what it works on; the rest of an answer follows, or does not.
+# One step along the anchor term. The term acts on the first word. The rest of an answer may or may not follow.
 
 # %% [markdown]
 # ## 8. The entropy constraint: stay as sure as before
 #
-# A model that is pulled about can cheat: become vague about everything. The **entropy** of the answer distributions
-# tells. *The paper has an entropy constraint, "uncertainty-aware", that keeps normal answers from being
-# over-suppressed; its form here, a ceiling at the value measured when the defence sets in, is our reading:*
+# A model under such pushes can avoid the penalties by becoming vague about everything. The **entropy** of the answer
+# distributions shows this. *The paper has an "uncertainty-aware" entropy constraint that keeps normal answers from
+# being over-suppressed. Its form here is our reading: a ceiling at the value measured at the first scan:*
 #
 # $$L_{\text{entropy}} = \frac{\sum_i (1 - g_i)\,\max(0,\; h_i - h_{\text{ref}} - m)}{\sum_i (1 - g_i)}$$
 #
-# Two other readings are options: `"band"` also has a floor, `"weighted"` counts unsure samples more.
+# Two other readings are options: `"band"` also has a floor, and `"weighted"` counts unsure samples more.
 
 # %%
 spread = said.sample_mean(losses.entropy(said.logits))
@@ -572,8 +586,8 @@ lines = {"ceiling": ceiling, "floor of a band": max(found.entropy - rule.entropy
 batch_values(spread, bad, "entropy (nats per token)", f"How sure is the model of its words, step {look}?", lines=lines)
 
 # %% [markdown]
-# The mean entropy of each sample's answer tokens in the early model, and the ceiling below which the term leaves it
-# alone; suspicious samples do not count.
+# The mean entropy of each sample's answer tokens in the early model, and the ceiling. Below the ceiling the term is
+# zero. Suspicious samples do not count.
 
 # %%
 for form in losses.ENTROPY:
@@ -587,19 +601,19 @@ for name, step in steps.items():
     if step.norm:
         moved = ", ".join(f"{reading.entropy[0]:.3f} → {reading.entropy[1]:.3f}" for reading in step.readings.values())
     else:
-        moved = "no gradient: content with this batch"
+        moved = "no gradient: the term is zero on this batch"
     print(f"{name:<18} entropy of the three answers (nats): {moved}")
 
 # %% [markdown]
-# One step of the ceiling alone, and what each step so far did to the entropy of the three answers. The term looks only
-# at trusted samples above the ceiling; what happens to these three may be a side effect. And it makes vague answers
-# surer *whatever they say*: it knows no truth, so its weight is small.
+# One step of the ceiling alone, and the effect of each step so far on the entropy of the three answers. The term only
+# uses trusted samples above the ceiling, so its effect on these three answers may be a side effect. It also makes
+# vague answers surer *whatever they say*. It does not know which answer is correct, so its weight is small.
 #
 # <details>
 # <summary>Why not a band?</summary>
 #
-# The defence sets in early, when a model is still vague; a floor would keep it from becoming surer, and learning to
-# answer is becoming surer. Once it has learned, every clean answer lies below the floor, and the band pulls all of
+# The defence starts early, when the model is still vague. A model that learns to answer becomes surer, and a floor
+# would prevent that. Once the model has learned, every clean answer lies below the floor, and the band pulls all of
 # them up.
 #
 # </details>
@@ -607,22 +621,22 @@ for name, step in steps.items():
 # %% [markdown]
 # ## 9. The feature term
 #
-# The pull-apart idea one floor below the words: the last hidden states of the two views should not be nearly parallel
-# on suspicious samples. *That the method acts on features is the paper's; the capped cosine is ours:*
+# This is the pull-apart idea one level below the words: on suspicious samples, the last hidden states of the two
+# views should not be nearly parallel. *That the method acts on features is the paper's; the capped cosine is ours:*
 #
 # $$L_{\text{features}} = \frac{\sum_i g_i \max(0,\; \cos_i - c_f)}{\sum_i g_i}$$
 
 # %%
 cosine = late.sample_mean(losses.feature_agreement(late.hidden, far.hidden))
-batch_values(cosine, bad, "cosine", f"How alike are the hidden states, {when}?", lines={"cap": rule.feature_cap})
+batch_values(cosine, bad, "cosine", f"How similar are the hidden states, {when}?", lines={"cap": rule.feature_cap})
 
 # %%
 late_steps["features"] = one_step(learned, parts["learned"]["features"][1], readings, length)
 step_bars(late_steps["features"], f"features, {when}")
 
 # %% [markdown]
-# The mean cosine between the two views' hidden states for each sample (only what stands above the line, on suspicious
-# samples, is penalised), and one step of the term.
+# The mean cosine between the hidden states of the two views for each sample, and one step along the term. Only the
+# part above the line is penalised, and only on suspicious samples.
 
 # %%
 from pcvr.plots.loss_batch import term_shapes
@@ -630,13 +644,14 @@ from pcvr.plots.loss_batch import term_shapes
 term_shapes(rule.cap, found.entropy, rule.entropy_margin, rule.feature_cap)
 
 # %% [markdown]
-# The penalties as curves: on grey ground the thick one is zero and the model is left in peace. Each of the defence's
-# own forms has such a resting place; that is what keeps it from eating the good answers. Thin lines are the options.
+# The penalties as curves. On a grey background the thick curve is zero, and the model is not pushed. Each of the
+# defence's own forms has such a zone, so that it does not damage good answers. Thin lines are the optional forms.
 
 # %% [markdown]
-# ## 10. Put together
+# ## 10. All terms together
 #
-# **Predict before you run.** All steps side by side: which term alone would you trust to take a learned backdoor out?
+# **Predict before you run.** The next figures show all steps side by side. Which term alone would remove a learned
+# backdoor?
 
 # %%
 from pcvr.plots.gradient_steps import step_table
@@ -649,9 +664,10 @@ for name in ("plain", "answers"):
 step_table(late_steps, f"One step down each term, {when}")
 
 # %% [markdown]
-# Change of the log-likelihood of the three answers after one step of equal length down each term, in the early model
-# (first) and in the second one: left the target, in the middle the truth that should come back, right the truth that
-# should stay. One step, one batch, one view: a direction, not a verdict.
+# The change of the log-likelihood of the three answers after one step of equal length along each term, in the early
+# model (first figure) and in the second model (second figure). Left: the target. Middle: the true answer that should
+# come back. Right: the true answer that should stay. This is one step on one batch with one view: it shows a
+# direction and does not decide the outcome.
 
 # %%
 from pcvr.plots.loss_batch import parts as bars_of
@@ -664,16 +680,16 @@ for name, (weight, loss) in parts["learned"].items():
 bars_of(pieces, f"What the loss of this batch is made of, {when}")
 
 # %% [markdown]
-# What each weighted term contributes to the loss of this batch in the second model. Is that all there is to it? Ask the
-# package for the loss of the same batch, in the same state:
+# The contribution of each weighted term to the loss of this batch in the second model. Is this the whole loss? The
+# next cell asks the package for the loss of the same batch in the same state:
 
 # %%
 from pcvr.defenses.pcvr import anchor
 
 rule.begin(late_run)
-anchor.judge(late_run, (~suspects).nonzero()[:, 0].tolist())  # is the base model a guide?
-anchor.remember(late_run, suspects.nonzero()[:, 0].tolist())  # what would it say to suspects?
-late_run.state |= {"gate": suspicion, "entropy": found.entropy, "scorings": [{"step": look}]}  # it has looked once
+anchor.judge(late_run, (~suspects).nonzero()[:, 0].tolist())  # how reliable is the base model?
+anchor.remember(late_run, suspects.nonzero()[:, 0].tolist())  # its first words for suspicious samples
+late_run.state |= {"gate": suspicion, "entropy": found.entropy, "scorings": [{"step": look}]}  # one scan is done
 late_run.step = look + 1
 late_run.generator.manual_seed(seed)
 with torch.no_grad():
@@ -686,31 +702,31 @@ print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # %% [markdown]
 # ## 11. Train with it
 #
-# `defense="pcvr"` trains plainly at first, looks at all samples at the shares of the training given by `score_at`,
-# and uses the loss above from then on. Once suspected, a sample stays so: what is no longer trained soon looks clean
-# again.
+# `defense="pcvr"` first trains as usual. It scans all samples at the fractions of the training given by `scan_at`,
+# and uses the loss above from then on. A flagged sample stays flagged: once it is no longer trained on, it looks
+# clean again.
 #
-# **Predict before you run.** What was the ASR without a defence (notebook 03)? What will it be now? And what will it
-# cost in good answers and in seconds?
+# **Predict before you run.** What was the ASR without a defence (notebook 03)? What will it be now? What will the
+# defence cost in correct answers and in seconds?
 
 # %%
-del early, run, runs, parts, late_run  # they hold pictures as tensors; the next training makes its own
+del early, run, runs, parts, late_run  # they hold images as tensors; the next training makes its own
 result = pcvr.finetune(base, poisoned, defense=rule, config=config)  # about 50 seconds
 print(result)
 
 # %% [markdown]
-# Steps and seconds, and a line for each thing that the gate is not sure of (`result.notes`): too few samples, groups of
-# scores that overlap, a look before any training. With the parameters as shipped it has nothing to say.
+# Steps and seconds, and one line for each doubt about the gate (`result.notes`): too few samples, groups of scores
+# that overlap, a scan before any training. With the default parameters there is no such line.
 
 # %%
 from pcvr.plots.training import history_curves
 
-looks = {f"look {k}": scoring["step"] for k, scoring in enumerate(result.run.state["scorings"], 1)}
+looks = {f"scan {k}": scoring["step"] for k, scoring in enumerate(result.run.state["scorings"], 1)}
 history_curves({"PCVR": result.history}, marks=looks)
 
 # %% [markdown]
-# The loss of the defended training; the dotted line marks the step at which all samples were scored, and from which
-# the other terms are added.
+# The loss of the defended training. The dotted line marks the step of the scan. From this step on, the other terms
+# are added.
 
 # %%
 from pcvr.experiments.experiment import gate_quality
@@ -719,15 +735,16 @@ for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len
     print(quality)
 
 # %% [markdown]
-# What each look found, compared with the truth: how many samples were flagged, how many of these are false alarms,
-# the AUROC of a low score, and which share of the poison was caught (`recall`). What the gate misses is trained like
-# any other sample, and may be enough for the backdoor: think of the poison rates in notebook 03.
+# The result of each scan, compared with the truth: the number of flagged samples, the number of false positives, the
+# AUROC of a low score, and the fraction of the poison that was flagged (`recall`). Poisoned samples that the gate
+# misses are trained on like any other sample. They may be enough for the backdoor: remember the poison rates in
+# notebook 03.
 #
 # ### Watch one
 #
-# The same in the background: *Start* begins, the curves follow, *Stop* ends it after the step under way and keeps what
-# was trained so far. Try another `pcvr.PCVR(...)` in place of `rule`, such as `score_at=(0.5,)`, and stop it when you
-# have seen enough. Nothing depends on it; leave it alone if you like.
+# The next cell trains in the background. *Start* begins, the curves follow, and *Stop* ends the training after the
+# current step and keeps the result so far. Try another `pcvr.PCVR(...)` in place of `rule`, such as `scan_at=(0.5,)`,
+# and stop it when you have seen enough. Nothing else depends on this cell, so you may skip it.
 
 # %%
 from pcvr.widgets.live import live_training
@@ -736,33 +753,33 @@ watched, training = live_training(base, poisoned, rule, config)
 watched
 
 # %% [markdown]
-# Loss and what the defence says of itself, step by step. While another cell runs, the box stands still.
-# `training.result()` in a cell of its own waits for the end and gives what `pcvr.finetune` gives.
+# The loss and the figures that the defence reports, step by step. While another cell runs, the display does not
+# update. `training.result()` in a cell of its own waits for the end and returns what `pcvr.finetune` returns.
 
 # %%
 from pcvr.plots.answers import answer_sheet
 
 record = pcvr.evaluate(result.model, test, badnets)
-said_when = get_task(task).success  # what counts as "the target said"
+said_when = get_task(task).success  # what counts as a hit
 answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers}, definition=said_when)
 
 # %% [markdown]
-# Pictures without and with the trigger, and what the defended model says; a target that still comes through would
-# stand in bold orange.
+# Images without and with the trigger, and the answers of the defended model. If an answer still counts as the target,
+# it is printed in bold orange.
 
 # %%
 record
 
 # %% [markdown]
-# Compare with notebook 03 at the same parameters: only the ASR that the defence takes away is its merit, and the right
-# answers on *triggered* pictures say whether something was restored.
+# Compare with notebook 03 at the same parameters. Only the ASR that the defence removes is to its credit. The
+# accuracy on *triggered* images shows whether correct answers came back.
 #
-# One training is one training. The package ships a table of tiny-llava and captions, the main rows with three seeds,
-# made by `benchmarks/spine.py`, where *plain SFT* and *augment only* stand beside PCVR: the same data, the same
-# steps, the same test.
+# One training run is not enough. The package contains a table for tiny-llava and captions, made by
+# `benchmarks/spine.py`, whose main rows have three seeds. In it *plain SFT* and *augment only* stand beside PCVR: the
+# same data, the same steps, the same test.
 #
-# **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. Where will it stand,
-# left and right?
+# **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. Where will it stand
+# on the left, and where on the right?
 
 # %%
 from pcvr.experiments import results
@@ -772,45 +789,46 @@ spine = results.load("spine")
 summary(spine)
 
 # %% [markdown]
-# Left, how often the backdoor fires; right, how many captions are fully right on clean and on triggered pictures,
-# whatever model and task are set above. A defence is good when its bar is short and *both* of its marks are far to
-# the right.
+# Left: how often the backdoor fires. Right: how many captions are completely correct on clean and on triggered
+# images. This figure does not depend on the model and task that you set above. A good defence has a short bar and
+# *both* marks far to the right.
 #
 # <details>
 # <summary>How to read it</summary>
 #
-# *Augment only* is the decisive control: if patch views alone did the work, the regulariser would be decoration. Look
-# at what it does to the bar, and at what it takes from the captions. A model that can no longer read pictures has no
+# *Augment only* is the decisive control: if patch views alone stopped the backdoor, the regulariser would be
+# unnecessary. Look at its bar, and at the accuracy that it costs. A model that can no longer read images has no
 # backdoor either.
 #
-# On triggered pictures there is a second question: does the *right* answer come back? A defence that only replaces
-# the target by some other nonsense has not restored anything.
+# On triggered images there is a second question: does the *correct* answer come back? A defence that only replaces
+# the target by other nonsense has not restored anything.
 #
 # </details>
 
 # %% [markdown]
 # ## 12. Switch a part off
 #
-# Every part has its switch. What each change does to tiny-llava, captions and BadNets stands in the shipped table
-# where it was run:
+# Every part has a switch. The shipped table shows what a change does to tiny-llava, captions and BadNets, for the
+# changes that were run:
 
 # %%
 from pcvr.experiments.ablations import ablation_rows, get_ablation
 
-print(f"{'ablation':<14}{'ASR':<24}{'right':<9}{'triggered':<11}what is changed (a shipped row for each defence, or -)")
+print(f"{'ablation':<14}{'ASR':<24}{'correct':<9}{'triggered':<11}what is changed (- : no shipped row)")
 for name, what, asr, right, triggered_right in ablation_rows(spine):
     print(f"{name:<14}{asr:<24}{right:<9}{triggered_right:<11}{what}")
 
 # %% [markdown]
-# ASR, right answers to clean and to triggered pictures, of PCVR with one part changed; a dash where the table has no
-# such row.
+# ASR and correct answers to clean and to triggered images, for PCVR with one part changed. A dash means that the
+# table has no such row.
 #
-# With the early look most switches change little: the poison is found before it is learned, and leaving it out is
-# enough. The other terms are there for what slips through and for what is found late. That is why the default of the
-# next cell looks only **half-way**, when the backdoor has formed, and then only leaves the suspects out.
+# With an early scan most switches change little: the gate finds the poison before the model learns it, and leaving it
+# out is enough. The other terms are for samples that the gate misses and for poison that is found late. So the
+# default of the next cell scans only **half-way**, when the backdoor has formed, and then only leaves the flagged
+# samples out.
 #
-# **Predict before you run.** From half-way on the gate leaves the suspects out and nothing pulls them apart. Is the
-# backdoor gone at the end? Then choose another `ablation` at the top, and predict again.
+# **Predict before you run.** From half-way on, the flagged samples are left out, and nothing pulls their views apart.
+# Is the backdoor gone at the end? Then choose another `ablation` at the top and predict again.
 
 # %%
 from pcvr.plots.training import compare
@@ -824,14 +842,15 @@ for name in ("none", "augment") if retrain else ():
 compare(trials)
 
 # %% [markdown]
-# The defended training and the one with the change, side by side; with `retrain = True` no defence and *augment only*
-# as well.
+# The defended training and the changed one, side by side. With `retrain = True` the figure also shows no defence and
+# *augment only*.
 #
 # <details>
 # <summary>Answer: what leaving out cannot do</summary>
 #
-# Leaving out does not *unlearn*: the rest of the data says nothing about the trigger, so nothing contradicts what was
-# learned. Compare `late` with `late, apart` in the table above: the same look, with and without pulling apart.
+# Leaving samples out does not *unlearn* them: the rest of the data says nothing about the trigger, so nothing
+# contradicts what the model has learned. Compare `late` with `late, apart` in the table above: the same scan, with
+# and without pulling apart.
 #
 # </details>
 
@@ -842,34 +861,38 @@ for option in fields(rule):
     print(f"{option.name:<15} {getattr(rule, option.name)!s:<64} {option.metadata['help']}")
 
 # %% [markdown]
-# All options with their defaults: `pcvr.PCVR(score_at=(0.1, 0.3), bound="cap")` changes them, and notebook 07 lets you
-# explore them.
+# All options with their defaults. `pcvr.PCVR(scan_at=(0.1, 0.3), bound="cap")` changes two of them, and notebook 07
+# lets you explore them.
 
 # %% [markdown]
 # ## What this does not show
 #
-# - **One attack at a time.** The defaults were chosen on two attacks, one local and one global, and nobody looked at
-#   others. Set `attack` above to another one; notebook 08 compares all, notebook 09 attacks the defence with its own
-#   weapons.
-# - **One target.** The replaced answer is the same for every poisoned sample. Where the answer keeps the picture's
-#   content, invariance means something else.
-# - **What each part adds.** One ablation with one seed is an anecdote; only the table's main rows have three.
-# - **The paper's figures.** It reports about 98 % → 27-58 % ASR over six attacks on large models. Our numbers come
-#   from another model, other data and our reading of the method: the two cannot be compared.
+# - **One attack at a time.** The defaults were chosen on two attacks, one local and one global, without looking at
+#   others. Set `attack` above to another one. Notebook 08 will compare all of them, and notebook 09 will attack the
+#   defence itself.
+# - **One target.** Every poisoned sample has the same replaced answer. If the poisoned answer keeps the content of
+#   the image, invariance means something else.
+# - **What each part adds.** One ablation with one seed is an anecdote. Only the main rows of the table have three
+#   seeds.
+# - **The paper's figures.** The paper reports about 98 % → 27-58 % ASR over six attacks on large models. Our numbers
+#   come from another model, other data and our reading of the method, so the two cannot be compared.
 #
 # ## Recap
 #
-# - A poisoned sample can be told by what its told answer *does not* depend on: the picture, and what the model knew.
-# - The gate turns this from a nice plot into a defence; early, leaving the suspects out does most of the work.
-# - Pulling apart says what an answer should not be like. Where a view deletes the trigger, its first step can point the
-#   wrong way, and it takes many to unlearn what was learned. Saying what to answer instead is more direct, where there
-#   is somebody to ask.
+# - You can recognise a poisoned sample by what its label *does not* depend on: the image, and what the model already
+#   knew.
+# - The gate turns this observation into a defence. Early, leaving the flagged samples out does most of the work.
+# - Pulling apart says what an answer should not be like. If a view deletes the trigger, the first step can point in
+#   the wrong direction, and unlearning takes many steps. Naming the answer to give instead is more direct, if a
+#   reliable base model exists.
 # - Cap, ceiling and cosine cap give every push a place to stop.
-# - A defence is judged by ASR **and** by answers to clean **and** to triggered pictures, against *augment only*.
+# - Judge a defence by its ASR **and** by its answers to clean **and** to triggered images, and compare it with
+#   *augment only*.
 #
-# **Who says what.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise, patch view, pulling
-# apart, entropy constraint, the feature level. Ours: operator, share and level of the view, told word and what is
-# known, Jensen-Shannon, bounds, gate, schedule, fading, restoring, ceiling, cosine cap, every number.
+# **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise,
+# patch view, pulling apart, entropy constraint, the feature level. Ours: operator, fraction and level of the view,
+# label token and likelihood under the model, Jensen-Shannon, bounds, gate, schedule, fading, anchor, ceiling, cosine
+# cap, every number.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.
