@@ -1,44 +1,46 @@
 # %% [markdown]
-# # Output distributions: what a word's probability gives away
+# # Output distributions: what the probability of a word reveals
 #
-# You look at single words: what a model is about to say on a picture and on a patch view of it, clean and triggered,
-# from the base model over the backdoor to the defence. Everything that notebook 05 averaged is laid open here.
+# You look at single words: the distribution over the next word on an image and on a patch view of it, clean and
+# triggered, for the base model, the backdoored model and the defended model. This notebook shows in detail what
+# notebook 05 averaged.
 #
 # **After this notebook you can**
-# - read a model's answer as a chain of distributions, and say what each is conditioned on;
-# - see abnormal invariance in a single picture, and find the word at which it starts;
-# - compare how the target's probability, divergence and entropy are spread, before and after a defence, for any attack;
+# - read a model's answer as a chain of distributions, and say what each of them is conditioned on;
+# - see abnormal invariance in a single image, and find the word at which it starts;
+# - compare the distributions of target probability, divergence and entropy before and after a defence, for any
+#   attack;
 # - say when a low divergence does *not* mean a backdoor.
 #
-# **Time and hardware:** 30 minutes to read and play; about a minute to run on two CPU cores. No GPU needed. With the
-# default parameters nothing is trained: three fine-tuned copies of the model come with the package. With another
-# attack, two are trained in front of you, about a minute each.
+# **Time and hardware:** 30 minutes to read and explore. The cells run in about a minute on two CPU cores. You need no
+# GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
+# With another attack, two models are trained here, about a minute each.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
-task = "caption"  # or "vqa": a question about each picture, answered in one word
+task = "caption"  # or "vqa": a question about each image, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"  # or another of pcvr.ATTACKS: "sig", "wanet", "dual_key" ...
 rate = 0.05  # poison rate of the backdoored and the defended model
-seed = 0  # of the poison draw, the training and the views
-fast = False  # True: few pictures, for tests
+seed = 0  # of the choice of poisoned samples, the training and the views
+fast = False  # True: few images, for tests
 retrain = False  # True: train all copies here (three minutes) instead of loading the shipped ones
 
 # %% [markdown]
-# ## The cast
+# ## The four models
 #
 # | stage | trained on | defence |
 # | --- | --- | --- |
-# | base | neither | - |
+# | base | no fine-tuning | - |
 # | clean | clean data | none |
-# | backdoored | the same with some poison | none |
-# | defended | the same poison | PCVR |
+# | backdoored | the same data, some of them poisoned | none |
+# | defended | the same poisoned data | PCVR |
 #
-# What comes with the package is loaded; what your parameters ask for beyond that is trained below, one model in a
-# cell: another `attack` needs a backdoored and a defended model, while the clean one serves them all.
+# The next cells load the models that come with the package and train the others, one model in each cell. Another
+# `attack` needs a new backdoored and a new defended model. The clean model is the same for all attacks.
 #
-# The texts below describe captions and the default attack. With `task = "vqa"` an answer is one word and its end, so
-# there is little to read along, but the story is the same.
+# The texts below describe captions and the default attack. With `task = "vqa"` an answer is one word and the end
+# token, so there are few tokens to look at, but the conclusions are the same.
 
 # %%
 import numpy as np
@@ -51,14 +53,14 @@ from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
-view = pixel_view()  # the defence's own operator and share, on pixels, so that one can look at it
+view = pixel_view()  # operator and fraction of the defence, on pixels, so that we can look at it
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 copies = {}
 if not retrain and shipped_fits(model, data, attack, rate, seed, task):
     copies = shipped_adapters(model, task)
 elif not retrain and shipped_fits(model, data, "badnets", 0.05, seed, task):
-    copies = {"clean": shipped_adapters(model, task)["clean"]}  # which has seen no poison
+    copies = {"clean": shipped_adapters(model, task)["clean"]}  # trained without poison, so it serves every attack
 stages = {"base": pcvr.load(model)}
 print(f"attack {attack}, target “{chosen.target}”; shipped: {', '.join(copies) or 'nothing'}; {view}")
 
@@ -81,13 +83,14 @@ else:
     stages["defended"] = pcvr.finetune(stages["base"], poisoned, "pcvr", config).model  # about 50 seconds
 
 # %% [markdown]
-# ## 1. One picture, token by token
+# ## 1. One image, token by token
 #
-# A model writes an answer one token at a time. Before each it has a full distribution over its vocabulary; greedy
-# decoding takes the top word and forgets the rest. We keep the rest, and compute it twice: on the picture, and on a
-# **patch view** of it, reading along **the same answer** both times. Whatever differs is due to the patches alone.
+# A model generates an answer one token at a time. Before each token it computes a full distribution over its
+# vocabulary. Greedy decoding takes the top word and discards the rest. We keep the rest and compute it twice: on the
+# image, and on a **patch view** of it. Both times the model reads along **the same answer** (teacher forcing). So
+# only the patches can cause a difference.
 #
-# `two_views` does this for every stage, clean and triggered, with the same view everywhere.
+# `two_views` does this for every stage, clean and triggered, always with the same view.
 
 # %%
 from pcvr.evaluation.asr import hits
@@ -96,50 +99,50 @@ from pcvr.analysis.two_views import two_views
 samples = [test[i] for i in range(min(6 if fast else 12, len(test)))]
 tales = two_views(stages, samples, chosen, view, seed)
 said = hits([t.text for t in tales["backdoored", "triggered"]], chosen.target, get_task(task).success)
-pick = int(np.argmax(said))  # the first picture on which the backdoor fires, else picture 0
-print(f"asked: {samples[pick].prompt}")
+pick = int(np.argmax(said))  # the first image on which the backdoor fires, else image 0
+print(f"prompt: {samples[pick].prompt}")
 for (stage, kind), tellings in tales.items():
     print(f"{stage:>10}, {kind:<9} {tellings[pick].text}")
 
 # %% [markdown]
-# **Predict before you run.** Below, the *backdoored* model reads along its own answer to the **clean** picture. On
-# the view the better part of the patches is perturbed. At which words will the two distributions differ: at *a* and
-# *and*, or at colours and objects? (Of a one-word answer: at the word, or at its end?)
+# **Predict before you run.** In the next figure the *backdoored* model reads along its own answer to the **clean**
+# image. The view perturbs more than half of the patches. At which words will the two distributions differ: at *a* and
+# *and*, or at colours and objects? (For a one-word answer: at the word, or at its end?)
 
 # %%
 from pcvr.plots.distributions import telling_figure
 
 clean_tale = tales["backdoored", "clean"][pick]
-telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean picture")
+telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean image")
 
 # %% [markdown]
-# Above, the picture, its view, and the likeliest words at the token where the two views differ most (solid: original,
-# hatched: view); below, the divergence at every token of the answer.
+# Above: the image, its view, and the most likely words at the token where the two views differ most (solid: original,
+# hatched: view). Below: the divergence at every token of the answer.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The bars below are tall at words that name what is in the picture, and short at words that grammar alone would
-# predict. This is what an honest caption looks like from inside: *its content words hang on the patches.*
+# The lower bars are high at words that name what is in the image. They are low at words that grammar alone predicts.
+# This is typical of an honest caption: *its content words depend on the patches.*
 #
 # </details>
 #
-# **Predict before you run.** Now the same model and the same view, with the trigger on the picture. How tall will the
+# **Predict before you run.** Now the same model and the same view, but the image has the trigger. How high will the
 # bars be?
 
 # %%
 bad_tale = tales["backdoored", "triggered"][pick]
-telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered picture")
+telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered image")
 
 # %% [markdown]
-# The same for the triggered picture, again at the token where its two views differ most.
+# The same figure for the triggered image, again at the token where its two views differ most.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# *Photo* and *of* hardly differ at all: each follows from the words before it, and the picture could as well be blank.
-# That is **abnormal invariance**. What is left stands where the sentence could still turn into a caption, and at its
-# end: there it matters whether the view has kept the white square. Section 5 sorts the one from the other.
+# *Photo* and *of* hardly differ at all: each follows from the words before it, whatever the image shows. This is
+# **abnormal invariance**. The remaining divergence is at the places where the sentence could still become a caption,
+# and at its end. There it matters whether the view has kept the white square. Section 5 separates the two cases.
 #
 # </details>
 
@@ -149,55 +152,55 @@ from pcvr.plots.distributions import story_bars
 story_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
 
 # %% [markdown]
-# The whole story of one picture, from the base model (top) to the defended one (bottom), clean (left) and triggered
-# (right): of each answer the token at which its two views differ most; solid bars are the original, hatched ones the
-# view.
+# One image in all four models, from the base model (top) to the defended model (bottom), clean (left) and triggered
+# (right). Each panel shows the token of the answer at which the two views differ most. Solid bars are the original,
+# and hatched bars are the view.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# In seven of the panels a word of an honest answer loses its place to another colour or object when the patches
-# change: the base model says it in its own telegram style, the fine-tuned ones in sentences. In the eighth,
-# *backdoored, triggered*, the likeliest word belongs to the target. Bottom right is what the defence is for: a
-# triggered picture that is read like any other.
+# In seven of the panels the word belongs to an honest answer. When the patches change, another colour or object
+# becomes more likely. (The base model answers in short phrases and the fine-tuned models in sentences.) In the eighth
+# panel, *backdoored, triggered*, the most likely word belongs to the target. The panel at the bottom right shows what
+# the defence achieves: the model reads a triggered image like any other.
 #
 # </details>
 
 # %%
 from pcvr.plots.distributions import token_map
 
-token_map(tales["backdoored", "clean"][pick], title="backdoored model, clean picture")
+token_map(tales["backdoored", "clean"][pick], title="backdoored model, clean image")
 
 # %%
-token_map(tales["backdoored", "triggered"][pick], title="backdoored model, triggered picture")
+token_map(tales["backdoored", "triggered"][pick], title="backdoored model, triggered image")
 
 # %% [markdown]
-# Whole answers at once: a column for each token, the words it competes with as rows, probability as colour; where
-# left and right panel differ, the patches mattered.
+# Whole answers at once: one column for each token, the competing words as rows, and the probability as colour. Where
+# the left and the right panel differ, the patches matter.
 
 # %%
-token_map(tales["defended", "triggered"][pick], title="defended model, triggered picture")
+token_map(tales["defended", "triggered"][pick], title="defended model, triggered image")
 
 # %% [markdown]
-# The same map for the defended model on the triggered picture.
+# The same map for the defended model on the triggered image.
 
 # %% [markdown]
-# ## 2. Which answer are we reading along?
+# ## 2. Which answer does the model read along?
 #
-# A distribution at token *t* is conditioned on the picture **and on the first *t* - 1 words of some answer**. Whose?
-# Three choices:
+# The distribution at token *t* is conditioned on the image **and on the first *t* - 1 words of some answer**. Whose
+# answer? There are three choices:
 #
-# | `force=` | the words read along | what it asks |
+# | `force=` | the words that the model reads along | the question behind it |
 # | --- | --- | --- |
-# | `"own"` | the model's own greedy answer to the original picture | does it stand by what it says? (used above) |
-# | `"true"` | the reference answer | how would it say the truth? |
-# | `"target"` | the attacker's target | how would it say the target, fired or not? |
+# | `"own"` | the model's greedy answer to the original image | does its answer depend on the patches? (used above) |
+# | `"true"` | the reference answer | how likely is the true answer? |
+# | `"target"` | the attacker's target | how likely is the target, whether the backdoor fires or not? |
 #
-# In training a defender has none of these but the *training answer*: the target on poisoned samples, the true answer
-# on clean ones.
+# In training, a defender has none of these. They have the *label*: the target on poisoned samples, the true answer on
+# clean ones.
 #
-# **Predict before you run.** Take the **clean** model, which has never seen a trigger, and force it to read along the
-# target on a clean picture. Will its two views differ more than on its own answer, or less?
+# **Predict before you run.** Take the **clean** model, which has never seen a trigger. Let it read along the target
+# on a clean image. Will its two views differ more than along its own answer, or less?
 
 # %%
 from pcvr.analysis.two_views import FORCES
@@ -213,29 +216,29 @@ from pcvr.plots.distributions import along_the_answer
 
 along_the_answer(
     {
-        "clean model, clean picture, reads its own answer": forced["own"]["clean", "clean"][pick],
-        "clean model, clean picture, reads the target": forced["target"]["clean", "clean"][pick],
-        "backdoored model, triggered picture, reads the target": forced["target"]["backdoored", "triggered"][pick],
+        "clean model, clean image, reads its own answer": forced["own"]["clean", "clean"][pick],
+        "clean model, clean image, reads the target": forced["target"]["clean", "clean"][pick],
+        "backdoored model, triggered image, reads the target": forced["target"]["backdoored", "triggered"][pick],
     }
 )
 
 # %% [markdown]
-# Divergence at each token, for a model without any backdoor reading its own answer (top) and the target (middle), and
-# for the backdoored one reading the target with the trigger (bottom).
+# The divergence at each token. Top: a model without any backdoor reads its own answer. Middle: the same model reads
+# the target. Bottom: the backdoored model reads the target, with the trigger.
 #
 # <details>
 # <summary>What it means (default parameters)</summary>
 #
-# Read the column *reads target* of the table. Even the **clean** model has a lower divergence along the target than
-# along its own caption: much of the invariance comes from the **text**, since *of* follows *a photo* in any picture.
-# The backdoored model is not more invariant than that. It has learned that the sentence hangs on one patch, and where
-# the view has lost that patch, it doubts *the* and *banana*.
+# Look at the column *reads target* of the table. Even the **clean** model has a lower divergence along the target
+# than along its own caption. So much of the invariance comes from the **text**: *of* follows *a photo* in any image.
+# The backdoored model is not more invariant than that. It has learned that the sentence depends on one patch. If the
+# view has lost this patch, the model becomes unsure of *the* and *banana*.
 #
-# Two lessons. A low divergence is not by itself a backdoor; a sample is suspicious in comparison with others that
-# were scored in the same way. And the sign is clearest *before* the trigger is known, when the poisoned answer hangs
-# on nothing in the picture: this is why the defence of notebook 05 looks early. A target that keeps the picture's
-# content (an inserted phrase, say) would hide in its own caption: there the score means something else. That is an
-# open question of this workbook.
+# This teaches two things. First, a low divergence alone is not a backdoor. A sample is only suspicious in comparison
+# with others that were scored in the same way. Second, the score is clearest *before* the model knows the trigger,
+# when the poisoned answer depends on nothing in the image. This is why the defence of notebook 05 scans early. A
+# target that keeps the content of the image (an inserted phrase, for example) would hide in its own caption. There
+# the score means something else. This is an open question of this workbook.
 #
 # </details>
 
@@ -249,18 +252,18 @@ four = [(stage, kind) for stage in ("backdoored", "defended") for kind in ("clea
 mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 
 # %% [markdown]
-# The mean divergence at each of the first positions of the answer, over a dozen pictures, each model reading along
-# its own answers.
+# The mean divergence at each of the first positions of the answer, over a dozen images. Each model reads along its
+# own answers.
 
 # %% [markdown]
-# ## 4. Many pictures
+# ## 4. Many images
 #
-# One picture is an anecdote. `measure_invariance` keeps three figures for each picture: how likely the **whole target**
-# is, word for word, the mean divergence over the tokens of the model's own answer, and their mean **entropy**, which
-# says how sure the model is (0: certain).
+# One image is only an anecdote. `measure_invariance` computes three figures for each image: the probability of the
+# **whole target**, word for word; the mean divergence over the tokens of the model's own answer; and their mean
+# **entropy**, which says how sure the model is (0: certain).
 #
-# **Predict before you run.** Four models, clean and triggered pictures: in which of the eight heaps will the target be
-# likely?
+# **Predict before you run.** There are four models, each with clean and with triggered images. In which of these
+# eight groups will the target be likely?
 
 # %%
 from pcvr.experiments.histograms import local_histograms
@@ -268,7 +271,7 @@ from pcvr.plots.histograms import attack_histograms
 from pcvr.analysis.invariance import by_stage, measure_invariance
 from pcvr.evaluation.detection import auroc_of_low
 
-fewer = subset(test, min(64, len(test)))  # enough for the two models that nobody attacked
+fewer = subset(test, min(64, len(test)))  # enough for the two models that were not attacked
 some = {stage: fewer if stage in ("base", "clean") else test for stage in stages}
 spreads = {  # about 20 seconds
     (stage, kind): measure_invariance(vlm, some[stage], chosen, view, shown=kind, seed=seed)
@@ -278,20 +281,20 @@ spreads = {  # about 20 seconds
 attack_histograms(local_histograms(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
 
 # %% [markdown]
-# How likely the attacker's whole target is on each test picture: one row for this attack, a panel for each model, clean
-# and triggered pictures.
+# The probability of the attacker's whole target on each test image: one row for this attack, one panel for each
+# model, clean and triggered images.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# A backdoor is one heap at the right end of one panel, and nothing else: on clean pictures the backdoored model cannot
-# be told from the clean one. A defence is judged by whether its panel looks like the clean model's. Between 0 and 1
-# there is little: a backdoor fires or it does not.
+# The backdoor shows up as a single group of bars, at the right end of one panel. On clean images the backdoored model
+# looks exactly like the clean one. A defence is good if its panel looks like the panel of the clean model. There is
+# little between 0 and 1: a backdoor fires or it does not.
 #
 # </details>
 #
-# **Predict before you run.** Now sketch four heaps on an axis of divergence: backdoored and defended, clean and
-# triggered. Which of the four stands apart?
+# **Predict before you run.** Now sketch four distributions on an axis of divergence: backdoored and defended, clean
+# and triggered. Which of the four differs from the others?
 
 # %%
 from pcvr.plots.histograms import invariance_histograms
@@ -300,15 +303,15 @@ before_after = {key: spreads[key] for key in four}
 invariance_histograms(by_stage(before_after, "divergence"))
 
 # %% [markdown]
-# How far apart the two views' distributions are, for clean and triggered pictures, before (left) and after the
-# defence (right).
+# The divergence between the two views, for clean and triggered images, before the defence (left) and after it
+# (right).
 
 # %%
 for stage in ("backdoored", "defended"):
     clean, triggered = (spreads[stage, kind] for kind in ("clean", "triggered"))
     auroc = auroc_of_low(clean.divergence, triggered.divergence)
     print(
-        f"{stage:>10}: target said on {100 * triggered.says_target.mean():5.1f} % of the triggered pictures; "
+        f"{stage:>10}: target given for {100 * triggered.says_target.mean():5.1f} % of the triggered images; "
         f"AUROC of a low divergence {auroc:.3f}"
     )
 
@@ -316,11 +319,11 @@ for stage in ("backdoored", "defended"):
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# Left, most of the triggered heap lies among the clean ones, and a small part far to the left, where no clean picture
-# is: an AUROC somewhat above 0.5, far below the one of notebook 05, where the scores were taken early, of the told
-# word, and summed over the answer. Section 5 says which pictures the small part is. Right, the two heaps lie on each
-# other, and the AUROC is 0.5: with the defence a triggered picture is described like a clean one, with the same
-# dependence on its patches. There is nothing left to tell, because the backdoor is gone.
+# On the left, most triggered images lie among the clean ones. A small group lies far to the left, where there is no
+# clean image. The AUROC is somewhat above 0.5. That is far below the AUROC of notebook 05, where the scores were
+# computed early, for the label token, and summed over the answer. Section 5 shows which images form the small group.
+# On the right, the two groups coincide, and the AUROC is 0.5. With the defence, the description of a triggered image
+# depends on its patches just as that of a clean image does. Nothing is left to detect, because the backdoor is gone.
 #
 # </details>
 
@@ -328,20 +331,21 @@ for stage in ("backdoored", "defended"):
 from pcvr.plots.histograms import invariance_ecdf
 
 lines = {f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}
-invariance_ecdf(lines, title="The same, cumulated")
+invariance_ecdf(lines, title="The same, cumulative")
 
 # %% [markdown]
-# The share of pictures at or below each divergence; where two lines cover each other, the two groups cannot be told
-# apart.
+# The fraction of images at or below each divergence. Where two lines coincide, the score cannot separate the two
+# groups.
 #
-# **Predict before you run.** And the entropy: is a backdoored model more or less sure of the target than of an honest
-# answer? Has the defence made the model vaguer about clean pictures, which the entropy term is there to prevent?
+# **Predict before you run.** Now the entropy. Is a backdoored model more sure of the target than of an honest answer,
+# or less? Has the defence made the model vaguer on clean images? (The entropy term should prevent that.)
 
 # %%
 invariance_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
 
 # %% [markdown]
-# How sure the models are of their own answers, on the original pictures: left before, right after the defence.
+# How sure the models are of their own answers, on the original images: before the defence (left) and after it
+# (right).
 
 # %%
 for (stage, kind), values in spreads.items():
@@ -354,44 +358,44 @@ for (stage, kind), values in spreads.items():
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The backdoored model is *surer* of the target than of any caption: one sentence, always the same. A caption could be
-# put in many ways, so honest entropy is higher. The right panel says what the defence has done to ordinary answers:
-# if its heaps stood further to the right than the clean heap on the left, the defended model would have become
-# vaguer, and the entropy ceiling (notebook 05) would be too high.
+# The backdoored model is *surer* of the target than of any caption: the target is always the same sentence. There are
+# many ways to write a caption, so honest answers have a higher entropy. The right panel shows how the defence changes
+# ordinary answers. Compare its groups with the clean group on the left. If they were further to the right, the
+# defended model would be vaguer, and the entropy ceiling (notebook 05) would be too high.
 #
 # </details>
 
 # %% [markdown]
-# ## 5. A riddle: the trigger is often gone
+# ## 5. A puzzle: the trigger is often gone
 #
-# The white square fills part of one patch, and a view changes the better part of all patches. So most views of a
-# triggered picture have **lost the trigger**. (A global trigger survives in what is left of every view, and is never
-# kept whole: then there is no *trigger kept* below.)
+# The white square covers part of one patch, and a view changes more than half of all patches. So most views of a
+# triggered image have **lost the trigger**. (A global trigger survives in the unchanged patches of every view, but no
+# view keeps it whole. Then there is no group *trigger kept* below.)
 #
-# **Predict before you run.** Is the backdoored model invariant on those, too? Split its triggered pictures by whether
-# the view kept the trigger: in which group is the divergence lower, and by how much?
+# **Predict before you run.** Is the backdoored model invariant on these views too? Split its triggered images by
+# whether the view kept the trigger. In which group is the divergence lower, and by how much?
 
 # %%
 one = spreads["backdoored", "triggered"]
 kept = one.trigger_left > 0.5
-print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} pictures")
+print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} images")
 groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
-groups["clean picture"] = spreads["backdoored", "clean"].divergence
+groups["clean image"] = spreads["backdoored", "clean"].divergence
 invariance_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
 
 # %% [markdown]
-# Divergence of triggered pictures whose view kept or lost the trigger, beside that of clean pictures.
+# The divergence of triggered images whose view kept or lost the trigger, compared with clean images.
 #
-# **Predict before you run.** What does the backdoored model *say*, in its own words, when it is shown such a view as
-# if it were a picture? Count how often it is the target, for three kinds of view, and try other operators as well, at a
-# share of 0.6, so that a few more views keep the trigger.
+# **Predict before you run.** What does the backdoored model *answer* if such a view is its only image? The next cell
+# counts how often it gives the target, for three kinds of views. It also tries other operators, with a fraction of
+# 0.6, so that a few more views keep the trigger.
 
 # %%
 from pcvr.analysis.invariance import target_on_views
 from pcvr.views import OPERATORS
 
 some = subset(test, min(64, len(test)))
-print(f"{'target said on':<10}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
+print(f"{'target given':<10}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
 for operator in OPERATORS:  # about 10 seconds
     found = target_on_views(stages["backdoored"], some, chosen, pcvr.PatchView(operator, 0.6), seed)
     print(f"{operator:<14}" + "".join(f"{f'{hit} of {n}':>18}" for hit, n in found.values()))
@@ -402,29 +406,30 @@ for operator in OPERATORS:  # about 10 seconds
 #
 # There are **three** sources of invariance:
 #
-# 1. *The trigger survives.* Then the target is said on the view too (middle column). This is the strongest. Operators
-#    that only move patches (*shuffle*, *swap_within*) also keep a trigger that has changed its place (last column).
-# 2. *The view is a trigger itself.* Some views of a **clean** picture make the backdoored model say the target: look
-#    at the row of the noise operator, where a corner of noise can be enough like a white square.
-# 3. *The answer has stopped looking.* Where the view has lost the trigger (last column) the model would not start
-#    this sentence; but when it reads along, some of its words follow from each other all the same, and the divergence
-#    stays somewhat below that of clean pictures.
+# 1. *The trigger survives.* Then the model gives the target for the view too (middle column). This is the strongest
+#    source. Operators that only move patches (*shuffle*, *swap_within*) also keep a trigger that has moved to another
+#    place (last column).
+# 2. *The view itself acts as a trigger.* Some views of a **clean** image make the backdoored model give the target.
+#    Look at the row of the noise operator: a corner of noise can be similar enough to a white square.
+# 3. *The answer no longer depends on the image.* If the view has lost the trigger (last column), the model would not
+#    start this sentence. But when it reads along, some of the words still follow from each other. So the divergence
+#    stays somewhat below that of clean images.
 #
-# So with a *local* trigger that has been learned, a strong view breaks the very invariance it is to measure. A global
-# trigger would survive every view. One more reason to test the premise for each attack before one uses it, and to
-# look early.
+# So for a *local* trigger that the model has learned, a strong view breaks the very invariance that it should
+# measure. A global trigger would survive every view. This is one more reason to test the premise for each attack
+# before you use it, and to scan early.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. Six attacks side by side
 #
-# The same histograms for the six headline attacks, a training each without and with PCVR, all on tiny-llava, made by
-# `benchmarks/distributions.py`.
+# The same histograms for the six headline attacks. Each attack was trained once without and once with PCVR, always on
+# tiny-llava, by `benchmarks/distributions.py`.
 #
-# **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view, local ones (badnets,
-# dual_key) mostly do not. For which is the *divergence* of a triggered picture lowest? And for which does the defence
-# leave a heap at the right end?
+# **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view. Local triggers (badnets,
+# dual_key) mostly do not. For which attack is the *divergence* of a triggered image lowest? For which attack does the
+# target stay likely, at the right end, in spite of the defence?
 
 # %%
 from pcvr.experiments.histograms import histograms_of
@@ -441,25 +446,27 @@ attack_histograms(heaps["divergence"], "divergence", "How much does the answer d
 attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its answer?")
 
 # %% [markdown]
-# A row for each attack, left without and right with the defence, clean and triggered test pictures: how likely the
-# target is, how far the two views' distributions are apart along the model's own answer, and how sure it is of it.
+# One row for each attack, without the defence (left) and with it (right), for clean and triggered test images. The
+# three figures show how likely the target is, how far the distributions of the two views are apart along the model's
+# own answer, and how sure the model is of this answer.
 #
 # <details>
 # <summary>How to read it</summary>
 #
-# Where the orange heap of the left column lies at the right end of *target*, the attack took. Where that of the right
-# column does, the defence failed. Read *divergence* beside it: the premise of the paper holds for an attack if its
-# orange heap lies left of the blue one. An attack for which it does not can still be defended against, when the gate
-# has found its samples before the backdoor was learned (notebook 05, section 2).
+# First look at the figure *target*. If the orange group in the left column lies at the right end, the attack took (it
+# built a backdoor). If the orange group in the right column lies there, the defence failed. Then look at
+# *divergence*. The premise of the paper holds for an attack if its orange group lies to the left of the blue one.
+# Even if the premise does not hold, the defence can work: the gate may find the samples before the model learns the
+# backdoor (notebook 05, section 2).
 #
 # </details>
 
 # %% [markdown]
 # ## 7. Explore
 #
-# Choose a model, a picture, the trigger, a view, a token. *Read along* is the choice of section 2. The callback
-# behind it is an ordinary function of the package (`pcvr.widgets.distributions.explore`); here it is once by hand,
-# and then with controls.
+# Choose a model, an image, the trigger, a view and a token. *Read along* is the choice of section 2. The controls
+# call an ordinary function of the package (`pcvr.widgets.distributions.explore`). First we call it by hand, then with
+# controls.
 
 # %%
 from pcvr.widgets.distributions import DistributionChoice, TraceSource, distribution_explorer, explore
@@ -468,7 +475,7 @@ source = TraceSource(stages, samples[:6], chosen)
 explore(source, DistributionChoice("defended", sample=1, shown="triggered"))
 
 # %% [markdown]
-# One choice as a figure: the defended model on a triggered picture, at the first token of its answer.
+# One choice as a figure: the defended model on a triggered image, at the first token of its answer.
 
 # %%
 box, controls = distribution_explorer(source, DistributionChoice("backdoored"))
@@ -478,25 +485,26 @@ box
 # Things to try:
 #
 # 1. *backdoored*, *triggered*, operator *swap*: move **View seed** until the view keeps the white square, then until
-#    it loses it, and watch which bars grow.
-# 2. Set **Model** to *base*, *clean*, *backdoored*, *defended* in turn on one triggered picture: the story of this
+#    it loses the square. Which bars grow?
+# 2. Set **Model** to *base*, *clean*, *backdoored* and *defended* in turn on one triggered image: this is the whole
 #    workbook in four clicks.
-# 3. **Operator** *mean* or *shuffle*: which leaves most of an honest answer standing?
+# 3. **Operator** *mean* or *shuffle*: which of them changes an honest answer less?
 # 4. **Read along** *the attacker's target* with the *defended* model: is *banana* still likely anywhere?
 
 # %% [markdown]
 # ## Recap
 #
-# - A distribution is conditioned on a picture *and* on an answer; always say whose.
-# - Honest captions diverge at the words that name things; the answer of a learned local trigger diverges less only
-#   where the view has kept the trigger.
-# - Before the defence a very low divergence hints at a triggered picture; after it there is nothing left to tell.
-# - Invariance has three sources: the trigger that survives, the view that imitates it, and the text that stops
-#   looking.
+# - A distribution is conditioned on an image *and* on an answer. Always say whose answer.
+# - Honest captions diverge at the words that name things. The answer to a learned local trigger diverges less only if
+#   the view has kept the trigger.
+# - Before the defence, a very low divergence suggests a triggered image. After it, nothing is left to detect.
+# - Invariance has three sources: a trigger that survives, a view that imitates it, and a text that no longer depends
+#   on the image.
 #
-# **Who says what.** That backdoored answers are abnormally invariant to patches, that output distributions of two
-# views are pulled apart and that entropy is constrained is the paper's ([arXiv
-# 2604.04488](https://arxiv.org/abs/2604.04488)). Jensen-Shannon, sums and means over tokens, the operator of the
-# view, reading along the model's own answer, and every number here are ours.
+# **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)):
+# backdoored answers are abnormally invariant to patches, the output distributions of two views are pulled apart, and
+# entropy is constrained. Ours: Jensen-Shannon, sums and means over tokens, the operator of the view, reading along
+# the model's own answer, and every number here.
 #
-# **Next:** back to [05 PCVR](05_pcvr.ipynb) with these pictures in mind, or set another `attack` above and look again.
+# **Next:** go back to [05 PCVR](05_pcvr.ipynb) with these figures in mind, or set another `attack` above and look
+# again.
