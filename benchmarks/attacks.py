@@ -1,36 +1,34 @@
 """The attack lab: which attacks take, on which models and tasks, and from which poison rate up.
 
-    python benchmarks/attacks.py                 # every run (some two hours), then table and picture
-    python benchmarks/attacks.py --jobs 2        # the same, two runs at a time
-    python benchmarks/attacks.py --only-picture  # the picture from the shipped table
+    python benchmarks/attacks.py --jobs 2     # every run (some two hours), then the table
+    python benchmarks/attacks.py --only sig   # this attack again, or a new one; the others stay
+    python benchmarks/attacks.py --print      # the shipped table
 
 Six attacks at 5 %, three seeds, both tasks, on tiny-llava; the same on the other models, one seed; the further attacks,
-one seed; then the lowest rate at which each of the six still takes. Runs are kept in runs/attacks and read again, so an
-interrupted call goes on where it was.
+one seed; then the lowest rate at which each of the six still takes. `python tools/readme.py` writes the README's table
+and picture.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from statistics import mean
-from typing import Any
 
-from pcvr.attacks import ATTACKS
-from pcvr.experiments import Experiment, sweep
-from pcvr.experiments.results import FOLDER, load, ready, save
+from pcvr.experiments import HEADLINE, Experiment, further_attacks
+from pcvr.experiments.benchmark import Runs, cell_lines, make_table, table_parser
 from pcvr.models.zoo import EMBEDDED
-from pcvr.plots.attack_lab import TAKES, lab_picture
+from pcvr.plots.attack_lab import TAKES
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 
-HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
-FURTHER = tuple(name for name in ATTACKS if name not in HEADLINE)
 MAIN = "tiny-llava"
 SEEDS = (0, 1, 2)
-RUNS = Path("runs/attacks")
-PICTURE = Path("docs/attacks.png")
+LOWER = (0.02, 0.01, 0.005)
+
+
+def plan() -> list[Experiment]:
+    """All experiments at 5 %."""
+    return [*headline(), *families(), *further()]
 
 
 def headline() -> Iterator[Experiment]:
@@ -54,8 +52,8 @@ def families() -> Iterator[Experiment]:
 
 
 def further() -> Iterator[Experiment]:
-    """The six other attacks, one seed; Shadowcast needs answers that name things, which captions do."""
-    for attack in FURTHER:
+    """Every other attack, one seed; Shadowcast needs answers that name things, which captions do."""
+    for attack in further_attacks():
         for task in TASKS:
             if attack != "shadowcast" or task == "caption":
                 yield Experiment(attack, attack=attack, model=MAIN, task=task)
@@ -65,60 +63,34 @@ def further() -> Iterator[Experiment]:
         yield Experiment("wanet, 4 points", attack="wanet", attack_options={"cells": 4}, model=MAIN, task=task)
 
 
-PARTS = {"headline": headline, "families": families, "further": further}
-
-
-def rates(done: Sequence[Mapping[str, Any]], jobs: int) -> list[dict[str, Any]]:
-    """Go down from 5 % while an attack takes, and up where it does not; one seed at each other rate.
-
-    Args:
-        done: the runs of the headline.
-        jobs: runs at a time.
-    """
-    found: list[dict[str, Any]] = []
-    mine = [run for run in done if run["experiment"]["model"] == MAIN]
-    takes = {
-        (attack, task): mean(run["record"]["asr"] for run in mine if of(run) == (attack, task, 0.05)) >= TAKES
-        for attack in HEADLINE
-        for task in TASKS
-    }
-    up, down = ([case for case, took in takes.items() if took is wanted] for wanted in (False, True))
-    for rate, cases in ((0.1, up), *((rate, down) for rate in (0.02, 0.01, 0.005))):
-        plan = [Experiment(attack, attack=attack, model=MAIN, task=task, rate=rate) for attack, task in cases]
-        runs = sweep(plan, RUNS, jobs=jobs)
-        found += runs
-        if cases is down:
-            down[:] = [case for case, run in zip(cases, runs, strict=True) if run["record"]["asr"] >= TAKES]
+def other_rates(done: Runs) -> list[Experiment]:
+    """The next rate for each of the six: down from 5 % while it takes, up once where it does not; one seed."""
+    rates: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for run in done:
+        said = run["experiment"]
+        if said["model"] == MAIN and said["label"] in HEADLINE:
+            rates.setdefault((said["label"], said["task"]), {}).setdefault(said["rate"], []).append(
+                run["record"]["asr"]
+            )
+    found = []
+    for (attack, task), rate in ((case, next_rate(tried)) for case, tried in rates.items()):
+        if rate is not None:
+            found.append(Experiment(attack, attack=attack, model=MAIN, task=task, rate=rate))
     return found
 
 
-def of(run: Mapping[str, Any]) -> tuple[str, str, float]:
-    """Attack, task and poison rate of a run."""
-    said = run["experiment"]
-    return said["label"], said["task"], said["rate"]
+def next_rate(tried: dict[float, list[float]]) -> float | None:
+    """The next rate to try, from the success at each rate so far; None where that is enough."""
+    if mean(tried[0.05]) < TAKES:
+        return None if 0.1 in tried else 0.1
+    if mean(tried[min(tried)]) < TAKES:
+        return None
+    return next((rate for rate in LOWER if rate not in tried), None)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only-picture", action="store_true", help="draw the shipped table again")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-    parser.add_argument("--out", type=Path, default=FOLDER / "attacks.json")
-    arguments = parser.parse_args()
-    if not arguments.only_picture:
-        ready(arguments.out)
-        runs: list[dict[str, Any]] = []
-        for part in (*PARTS.values(), None):  # each part needs many minutes: the table grows with each
-            runs += sweep(list(part()), RUNS, jobs=arguments.jobs) if part else rates(runs, arguments.jobs)
-            save(arguments.out, "python benchmarks/attacks.py", runs, jobs=arguments.jobs)
-    table = load("attacks")
-    for (model, task, label, rate), cell in table.cells(("model", "task", "label", "rate")).items():
-        print(
-            f"{model:14} {task:8} {label:14} {100 * float(rate):5.1f} %  ASR {100 * cell.asr:5.1f} %  "
-            f"floor {100 * cell.clean_hits / cell.n:4.1f} %  right {100 * cell.right:5.1f} %  "
-            f"({cell.seeds} seeds)  " + "  ".join(f"{k} {v:.3f}" for k, v in cell.scores.items())
-        )
-    PICTURE.parent.mkdir(exist_ok=True)
-    lab_picture(table).savefig(PICTURE, dpi=160)
+    table = make_table(table_parser("attacks", __doc__).parse_args(), plan(), follow=other_rates)
+    print("\n".join(cell_lines(table, ("model", "task", "label", "rate"))))
 
 
 if __name__ == "__main__":

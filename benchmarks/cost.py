@@ -1,7 +1,7 @@
 """What each defence costs: wall time of the training against plain fine-tuning, and peak memory, in one run.
 
     python benchmarks/cost.py                # five rounds, all defences, both tasks (some twenty minutes)
-    python benchmarks/cost.py --rounds 3 --only pcvr,consistency --out build/cost.json
+    python benchmarks/cost.py --only pcvr    # this defence again, or a new one; the others stay
     python benchmarks/cost.py --only-memory pcvr caption  # what one child of the memory measurement runs
 
 Rounds are interleaved: each trains once with every defence, so that a machine that slows down does so for all. The
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -29,7 +28,9 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
+from pcvr.experiments.benchmark import command
 from pcvr.experiments.results import FOLDER, ready, save
+from pcvr.utils.checks import check_choice
 from pcvr.utils.terminal import run_command
 
 SAMPLES_A_STEP = 5
@@ -115,7 +116,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--tasks", default="caption,vqa")
-    parser.add_argument("--only", help="defences, with commas; plain fine-tuning is always measured")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="this defence alone; may be given several times"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER / "cost.json")
     parser.add_argument("--only-memory", nargs=2, metavar=("DEFENCE", "TASK"), help="one training; prints its peak")
     given = parser.parse_args()
@@ -123,12 +126,14 @@ def main() -> None:
         name, task = given.only_memory
         print(train(name, task, given.steps).mib)
         return
+    for name in given.only:
+        check_choice("defence", name, DEFENSES)
     ready(given.out)
-    wanted = given.only.split(",") if given.only else list(DEFENSES)
-    names = ["none", *(name for name in wanted if name != "none")]
-    timings = [row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.steps)]
-    rows = weighed(timings)
-    save(given.out, shlex.join(["python", *sys.argv]), rows)
+    names = list(dict.fromkeys(["none", *(given.only or DEFENSES)]))  # plain fine-tuning is always measured along
+    rows = weighed([row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.steps)])
+    if given.only:
+        rows = [row for row in rows if row["defense"] in given.only]
+    save(given.out, command(), rows, by="defense", keep=bool(given.only))
     print("\n".join(in_words(row) for row in rows))
 
 

@@ -1,60 +1,57 @@
 """Six attacks side by side: how the target's probability, entropy and divergence are spread, without and with PCVR.
 
-    python benchmarks/distributions.py           # every run (24 trainings of about a minute), then the table
-    python benchmarks/distributions.py --jobs 2  # the same, two runs at a time
+    python benchmarks/distributions.py --jobs 2    # every run (24 trainings of about a minute), then the table
+    python benchmarks/distributions.py --only sig  # this attack again, or a new one; the others stay
+    python benchmarks/distributions.py --print     # the shipped table
 
-For each attack, task and defence one training of tiny-llava, one seed; of 256 test pictures, clean and triggered, the
-table keeps histograms (`pcvr.experiments.histograms`).
-Runs are kept in runs/distributions and read again, so an interrupted call
-goes on where it was.
+For each attack, task and defence one training of tiny-llava, one seed. The table keeps histograms of 256 test pictures,
+clean and triggered (`pcvr.experiments.histograms`).
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from pcvr.experiments import Experiment, run_experiment, sweep
+from pcvr.experiments import HEADLINE, Experiment, further_attacks, run_experiment
+from pcvr.experiments.benchmark import make_table, table_parser
 from pcvr.experiments.histograms import EDGES, distributions
-from pcvr.experiments.results import FOLDER, load, ready, save
+from pcvr.experiments.results import Table
+from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 
-ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
-TASKS = ("caption", "vqa")
 DEFENSES = {"undefended": "none", "defended": "pcvr"}
 TESTS = 256
-RUNS = Path("runs/distributions")
 
 
-def experiments() -> list[Experiment]:
-    """Task by task and attack by attack, so that an interrupted table has whole rows."""
+def plan(attacks: Iterable[str] = HEADLINE) -> list[Experiment]:
+    """Experiments with these attacks, task by task."""
     return [
         Experiment(label, defense, attack=attack, task=task, tests=TESTS)
         for task in TASKS
-        for attack in ATTACKS
+        for attack in attacks
         for label, defense in DEFENSES.items()
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-    parser.add_argument("--out", type=Path, default=FOLDER / "distributions.json")
-    arguments = parser.parse_args()
-    ready(arguments.out)
-    runs = sweep(experiments(), RUNS, jobs=arguments.jobs, run=partial(run_experiment, extra=distributions))
-    save(arguments.out, "python benchmarks/distributions.py", runs, jobs=arguments.jobs)
-    for run in load("distributions").runs if arguments.out == FOLDER / "distributions.json" else runs:
+def lines(table: Table) -> Iterator[str]:
+    """A line for each run: attack success and the medians of its histograms."""
+    for run in table.runs:
         said, middles = run["experiment"], []
         for figure, edges in EDGES.items():
             for shown, found in run["distributions"].items():
                 at = int(np.searchsorted(np.cumsum(found[figure]), sum(found[figure]) / 2))
                 middles.append(f"{figure} {shown} {edges[at]:.2f} to {edges[at + 1]:.2f}")
         asr = f"ASR {100 * run['record']['asr']:5.1f} %"
-        print(f"{said['task']:8}{said['attack']:10}{said['label']:12}{asr}  medians: {', '.join(middles)}")
+        yield f"{said['task']:8}{said['attack']:10}{said['label']:12}{asr}  medians: {', '.join(middles)}"
+
+
+def main() -> None:
+    given = table_parser("distributions", __doc__).parse_args()
+    run = partial(run_experiment, extra=distributions)
+    print("\n".join(lines(make_table(given, plan(), more=plan(further_attacks()), by="attack", run=run))))
 
 
 if __name__ == "__main__":

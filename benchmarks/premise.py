@@ -1,33 +1,31 @@
 """The premise under six attacks: how well a low cross-view divergence tells poison, by step, operator, share and views.
 
-    python benchmarks/premise.py              # every run (some fifteen minutes on one thread), then the table
-    python benchmarks/premise.py --jobs 2     # the same, two runs at a time
-    python benchmarks/premise.py --only-table # print the shipped table again
+    python benchmarks/premise.py --jobs 2    # every run (some fifteen minutes on one thread), then the table
+    python benchmarks/premise.py --only sig  # this attack again, or a new one; the others stay
+    python benchmarks/premise.py --print     # the shipped table
 
 One plain fine-tuning for each attack and task, tiny-llava, 5 % poison, one seed. It is interrupted after 10, 20, 40,
 80, 200 and 400 steps to score all 100 poisoned and the first 400 clean training samples, and to ask about 32 test
-pictures; on BadNets and SIG also with one, two and four views and with every operator, share and level. Runs are kept
-in runs/premise and read again, so an interrupted call goes on where it was.
+pictures; on BadNets and SIG also with one, two and four views and with every operator, share and level.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pcvr.analysis.premise import MEASURES, ViewSetting
-from pcvr.experiments import Experiment
-from pcvr.experiments.results import FOLDER, load, ready, save
+from pcvr.experiments import HEADLINE, Experiment, further_attacks
+from pcvr.experiments.benchmark import make_table, table_parser
+from pcvr.experiments.results import Table
+from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 from pcvr.views import OPERATORS, PatchView
 
-ATTACKS = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
 CLOSELY = ("badnets", "sig")
 """One local and one global trigger, measured with every operator."""
-TASKS = ("caption", "vqa")
 STEPS = (10, 20, 40, 80, 200, 400)
 EARLY, LATE = 20, 400
 SHARES = (0.3, 0.6, 0.9)
@@ -36,13 +34,11 @@ CLEAN = 400
 """Clean training samples that are scored beside all poisoned ones."""
 WATCHED = 32
 TESTS = 128
-RUNS = Path("runs/premise")
-MADE_BY = "python benchmarks/premise.py"
 
 
-def experiments() -> list[Experiment]:
+def plan(attacks: Iterable[str] = HEADLINE) -> list[Experiment]:
     """One plain fine-tuning for each task and attack."""
-    return [Experiment(attack, attack=attack, task=task, tests=TESTS) for task in TASKS for attack in ATTACKS]
+    return [Experiment(attack, attack=attack, task=task, tests=TESTS) for task in TASKS for attack in attacks]
 
 
 def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[ViewSetting, ...]]:
@@ -58,80 +54,49 @@ def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[Vie
     return plan
 
 
-def measure(experiment: Experiment, plan: dict[int, tuple[ViewSetting, ...]]) -> dict[str, Any]:
+def measure(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
     """Train once and measure on the way.
 
     Returns:
-        As `pcvr.experiments.run_experiment`, with ``premise`` (from
-        `pcvr.analysis.premise.table_rows`), ``scored`` (how many clean
-        and poisoned samples) and ``watch``.
+        As `pcvr.experiments.run_experiment`, with ``premise`` (from `pcvr.analysis.premise.table_rows`), ``scored``
+        (how many clean and poisoned samples) and ``watch``.
     """
     import numpy as np
 
     from pcvr.analysis.premise import Premise, table_rows
-    from pcvr.attacks import get_attack, poison
-    from pcvr.data import open_data, subset
-    from pcvr.evaluation.evaluate import evaluate
-    from pcvr.models.load import load as load_model
-    from pcvr.training import TrainConfig, finetune
+    from pcvr.data import subset
+    from pcvr.experiments.experiment import materials_of, report, train
     from pcvr.training.backdoor_watch import WatchAt
 
-    said = experiment
-    attack = get_attack(said.attack, preset=said.preset, task=said.task, **said.attack_options)
-    data = poison(open_data(said.data, split="train", n=said.samples, task=said.task), attack, said.rate, said.seed)
-    tests = open_data(said.data, split="test", n=said.tests, task=said.task)
-    clean = [i for i in range(len(data)) if not data.is_poisoned(i)][:CLEAN]
-    rows = (*data.poisoned, *clean)
-    model = load_model(said.model)
-    watch = WatchAt(model, subset(tests, min(WATCHED, len(tests))), attack, steps=tuple(plan))
-    rule = Premise(plan, rows, said.seed)
-    config = TrainConfig(steps=said.steps, seed=said.seed)
-    result = finetune(model, data, rule, config, callbacks=[watch], progress=False)
-    truth = np.arange(len(rows)) < len(data.poisoned)
+    given = materials_of(experiment)
+    poisoned = given.poisoned
+    clean = sorted(set(range(len(given.train))) - set(poisoned))[:CLEAN]
+    rows = (*poisoned, *clean)
+    looks = plan_for(experiment.attack)
+    watch = WatchAt(given.vlm, subset(given.tests, min(WATCHED, len(given.tests))), given.attack, steps=tuple(looks))
+    result = train(experiment, replace(given, rule=Premise(looks, rows, experiment.seed)), [watch])
+    truth = np.arange(len(rows)) < len(poisoned)
     return {
-        "experiment": asdict(said),
-        "key": said.key,
-        "record": evaluate(result.model, tests, attack).to_dict(),
-        "seconds": round(result.seconds, 2),
-        "scored": {"clean": len(clean), "poisoned": len(data.poisoned)},
+        **report(experiment, given, result, watch),
+        "scored": {"clean": len(clean), "poisoned": len(poisoned)},
         "premise": list(table_rows(result.run.state["premise"], truth)),
-        "watch": [{"step": p.step, "hits": p.hits, "n": p.n} for p in watch.points],
     }
 
 
-def kept(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """The run's result, from `folder` where it lies there already."""
-    from pcvr.utils.files import write_json
-
-    file = folder / f"{experiment.key}.json"
-    if not file.is_file():
-        write_json(file, measure(experiment, plan_for(experiment.attack)))
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only-table", action="store_true", help="print the shipped table again")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-    parser.add_argument("--out", type=Path, default=FOLDER / "premise.json")
-    arguments = parser.parse_args()
-    if not arguments.only_table:
-        ready(arguments.out)
-        from joblib import Parallel, delayed
-        from tqdm.auto import tqdm
-
-        wanted = experiments()
-        work = Parallel(n_jobs=arguments.jobs, return_as="generator")(delayed(kept)(e, RUNS) for e in wanted)
-        runs = list(tqdm(work, total=len(wanted), desc="trainings"))
-        save(arguments.out, MADE_BY, runs, jobs=arguments.jobs)
-    for run in load("premise").runs:
+def lines(table: Table) -> Iterator[str]:
+    """A line for each run and for each look."""
+    for run in table.runs:
         said = run["experiment"]
-        print(f"{said['task']}, {said['label']}: ASR {100 * run['record']['asr']:.1f} %, {run['seconds']:.0f} s")
+        yield f"{said['task']}, {said['label']}: ASR {100 * run['record']['asr']:.1f} %, {run['seconds']:.0f} s"
         for row in run["premise"]:
             numbers = "  ".join(f"{measure} {row['auroc'][measure]:.3f}" for measure in MEASURES)
             view = f"{row['operator']} {row['share']} {row['level']}"
-            print(f"  step {row['step']:>3}  {view:<26} views {row['views']}  {numbers}")
+            yield f"  step {row['step']:>3}  {view:<26} views {row['views']}  {numbers}"
+
+
+def main() -> None:
+    given = table_parser("premise", __doc__).parse_args()
+    print("\n".join(lines(make_table(given, plan(), more=plan(further_attacks()), run=measure))))
 
 
 if __name__ == "__main__":

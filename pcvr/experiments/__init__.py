@@ -1,5 +1,5 @@
-"""Runs that can be told apart and repeated: a config in, a record out, kept on disk."""
+"""Experiments that can be told apart and repeated: a config in, a record out, kept on disk."""
 
-from pcvr.experiments.experiment import Experiment, run_experiment, sweep
+from pcvr.experiments.experiment import HEADLINE, Experiment, further_attacks, run_experiment, sweep
 
-__all__ = ["Experiment", "run_experiment", "sweep"]
+__all__ = ["HEADLINE", "Experiment", "further_attacks", "run_experiment", "sweep"]

@@ -18,8 +18,21 @@ from pcvr.utils.places import check_place
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
     from pcvr.data.sample import Dataset
+    from pcvr.defenses import Defense
+    from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training import FinetuneResult
-    from pcvr.training.backdoor_watch import WatchPoint
+    from pcvr.training.backdoor_watch import BackdoorWatch
+
+HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
+"""The six attacks of the shipped comparisons."""
+
+
+def further_attacks() -> list[str]:
+    """Return the names of all other attacks that are registered."""
+    from pcvr.attacks import ATTACKS
+
+    return [name for name in ATTACKS if name not in HEADLINE]
+
 
 LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 """Fields that came later, with the values that change nothing."""
@@ -85,6 +98,29 @@ class Experiment:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+@dataclass(frozen=True)
+class Materials:
+    """What an experiment works on: `materials_of` makes it, or a reader has it at hand.
+
+    Attributes:
+        vlm: the model, freshly loaded.
+        train: training data, poisoned as the experiment says.
+        tests: clean test data.
+        attack: puts the trigger on and names the target.
+        rule: the defence.
+        trusted: clean samples for a defence that needs them.
+        poisoned: which training samples are poisoned.
+    """
+
+    vlm: VisionLanguageModel
+    train: Dataset
+    tests: Dataset
+    attack: Attack
+    rule: Defense
+    trusted: Dataset | None = None
+    poisoned: Sequence[int] = ()
+
+
 Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
 """What else to keep of a run: plain values by name, from what was trained, the test data and the attack."""
 
@@ -101,22 +137,33 @@ def run_experiment(
         extra: adds entries of its own to what is returned.
 
     Returns:
-        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning, and
-        ``gate`` where the defence scored samples (AUROC of a low score for poison, hits and false alarms at 0.5), and
-        ``watch`` where that was asked for (of each look: step, hits, clean hits, how many were counted, and how good
-        the answers to clean pictures were).
+        See `report`.
     """
-    from pcvr.attacks import get_attack, poison
-    from pcvr.attacks.triggers.shadowcast import names
-    from pcvr.data import Subset, open_data, subset
-    from pcvr.defenses import get_defense
-    from pcvr.evaluation.evaluate import evaluate
-    from pcvr.models.load import load
-    from pcvr.training import TrainConfig, finetune
+    from pcvr.data import subset
     from pcvr.training.backdoor_watch import BackdoorWatch
 
     if save is not None:
         check_place(save)
+    given = materials_of(experiment)
+    watch = None
+    if experiment.watch:
+        few = subset(given.tests, min(_WATCHED, len(given.tests)))
+        watch = BackdoorWatch(given.vlm, few, given.attack, experiment.watch)
+    result = train(experiment, given, [watch] if watch else [], progress)
+    found = report(experiment, given, result, watch)
+    if save is not None:
+        result.save(save)
+    return found | dict(extra(result, given.tests, given.attack) if extra else {})
+
+
+def materials_of(experiment: Experiment) -> Materials:
+    """Load the model, open and poison the data, and build the defence."""
+    from pcvr.attacks import get_attack, poison
+    from pcvr.attacks.triggers.shadowcast import names
+    from pcvr.data import Subset, open_data
+    from pcvr.defenses import get_defense
+    from pcvr.models.load import load
+
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
     data = open_data(experiment.data, split="train", n=experiment.samples, task=experiment.task)
     model = load(experiment.model)
@@ -132,32 +179,47 @@ def run_experiment(
     if experiment.clean:
         trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
     rule = get_defense(experiment.defense, **experiment.options)
-    config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
     tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
-    watches = []
-    if experiment.watch:
-        watches = [BackdoorWatch(model, subset(tests, min(_WATCHED, len(tests))), attack, experiment.watch)]
-    result = finetune(model, data, rule, config, clean=trusted, callbacks=watches, progress=progress)
-    record = evaluate(result.model, tests, attack, defense=rule, state=result.run.state)
-    if save is not None:
-        result.save(save)
+    return Materials(model, data, tests, attack, rule, trusted, poisoned)
+
+
+def train(
+    experiment: Experiment, given: Materials, callbacks: Sequence[Any] = (), progress: bool = False
+) -> FinetuneResult:
+    """Fine-tune `given` for the steps and with the seed of the experiment."""
+    from pcvr.training import TrainConfig, finetune
+
+    config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
+    return finetune(
+        given.vlm, given.train, given.rule, config, clean=given.trusted, callbacks=list(callbacks), progress=progress
+    )
+
+
+def report(
+    experiment: Experiment, given: Materials, result: FinetuneResult, watch: BackdoorWatch | None = None
+) -> dict[str, Any]:
+    """Evaluate what was trained.
+
+    Returns:
+        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning,
+        ``gate`` (see `gate_quality`; empty where the defence scored no samples), and ``watch`` where there was one (of
+        each look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were).
+    """
+    from pcvr.evaluation.evaluate import evaluate
+
+    state = result.run.state
+    record = evaluate(result.model, given.tests, given.attack, defense=given.rule, state=state)
     found = {
         "experiment": asdict(experiment),
         "key": experiment.key,
         "record": record.to_dict(),
         "seconds": round(result.seconds, 2),
-        "gate": gate_quality(result.run.state.get("scorings", []), poisoned, len(data)),
+        "gate": gate_quality(state.get("scorings", []), given.poisoned, len(given.train)),
     }
-    if watches:
-        found["watch"] = [watched(point) for point in watches[0].points]
-    if extra is not None:
-        found |= extra(result, tests, attack)
+    if watch is not None:
+        kept = ("step", "hits", "clean_hits", "n", "clean")
+        found["watch"] = [{name: getattr(point, name) for name in kept} for point in watch.points]
     return found
-
-
-def watched(point: WatchPoint) -> dict[str, Any]:
-    """One look of a `BackdoorWatch` as plain values."""
-    return {"step": point.step, "hits": point.hits, "clean_hits": point.clean_hits, "n": point.n, "clean": point.clean}
 
 
 def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:

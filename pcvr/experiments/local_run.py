@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pcvr.experiments.experiment import Experiment, gate_quality, watched
+from pcvr.experiments.experiment import Experiment, Materials, report, train
 from pcvr.experiments.grid import at_setting
 from pcvr.experiments.point import Case, GridPoint, KnobValues, extras, point_of
 from pcvr.training.live import Recorder
@@ -63,8 +63,6 @@ def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | N
     from pcvr.attacks import poison
     from pcvr.data.subset import subset
     from pcvr.defenses import get_defense
-    from pcvr.evaluation.evaluate import evaluate
-    from pcvr.training import TrainConfig, finetune
     from pcvr.training.backdoor_watch import BackdoorWatch
 
     follows = recorder or Recorder()
@@ -73,21 +71,14 @@ def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | N
     if said.rate:  # whether the trigger reaches the model, finetune checks
         data = poison(bench.train, bench.attack, said.rate, said.seed, model=bench.vlm, check_trigger=False)
     rule = get_defense(said.defense, **said.options)
+    given = Materials(bench.vlm, data, bench.tests, bench.attack, rule, poisoned=getattr(data, "poisoned", ()))
     few = subset(bench.tests, min(WATCHED, len(bench.tests)))
     watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)
-    config = TrainConfig(steps=said.steps, seed=said.seed)
-    result = finetune(bench.vlm, data, rule, config, callbacks=[follows, watch], progress=False)
+    result = train(said, given, [follows, watch])
     _go_on(follows)
-    record = evaluate(result.model, bench.tests, bench.attack, defense=rule, state=result.run.state)
+    run = report(said, given, result, watch)
     _go_on(follows)
-    run = {
-        "experiment": asdict(said),
-        "record": record.to_dict(),
-        "seconds": round(result.seconds, 2),
-        "gate": gate_quality(result.run.state.get("scorings", []), getattr(data, "poisoned", ()), len(data)),
-        "watch": [watched(point) for point in watch.points],
-        **extras(result, bench.tests, bench.attack),
-    }
+    run |= extras(result, bench.tests, bench.attack)
     _go_on(follows)
     return point_of(run, setting, here=True)
 

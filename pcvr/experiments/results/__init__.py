@@ -1,21 +1,22 @@
-"""Shipped result tables: read here, made by the scripts in ``benchmarks/``."""
+"""Result tables: the shipped ones are read here; the scripts in ``benchmarks/`` write them, one run a line."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pcvr.errors import PcvrError
+from pcvr.errors import PcvrError, shown
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice
-from pcvr.utils.files import read_json, write_json
+from pcvr.utils.files import read_json, write_text
 from pcvr.utils.places import check_place, rescued
 from pcvr.utils.versions import versions
 
@@ -56,15 +57,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A shipped table: the results of single runs and how they were made.
+    """The results of single runs, and how they were made.
 
     Attributes:
         made_by: the command.
-        date: ISO date.
+        date: ISO date on which the table was finished.
         versions: of Python and the packages that matter.
         machine: cores, threads of a run, and how many runs at a time.
-        base: the record of the model before any fine-tuning.
-        runs: what `pcvr.experiments.run_experiment` returned for each run.
+        base: the record of the model before any fine-tuning; empty where it is not asked for.
+        runs: what `pcvr.experiments.run_experiment` returned for each run. A run that was made under another set-up
+            than the four fields above say has its own under ``setup``.
+        by: the field of a run's experiment that names its row.
+        rows: names of the rows, in the order in which they first come; always taken from `runs`.
     """
 
     made_by: str
@@ -73,9 +77,33 @@ class Table:
     machine: str
     base: dict[str, Any]
     runs: list[dict[str, Any]]
+    by: str = "label"
+    rows: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", list(dict.fromkeys(row_of(run, self.by) for run in self.runs)))
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """How those runs were made that have no set-up of their own."""
+        return {name: getattr(self, name) for name in _SETUP}
+
+    def caption(self) -> str:
+        """Say which command made the runs, when and under what; rows of another set-up are named with their own."""
+        counts: dict[str, Counter[str]] = {}
+        for run in self.runs:
+            counts.setdefault(_in_words(run.get("setup", self.setup)), Counter())[row_of(run, self.by)] += 1
+        usual = _in_words(self.setup)
+        total = Counter(row_of(run, self.by) for run in self.runs)
+        said = [usual] if usual in counts or self.base or not counts else []
+        for words, rows in counts.items():
+            if words != usual:
+                names = [row if n == total[row] else f"{row} ({n} of {total[row]} runs)" for row, n in rows.items()]
+                said.append(f"{', '.join(names)}: {words}")
+        return "; ".join(said)
 
     def cells(self, by: Sequence[str] = ("label",)) -> dict[tuple[str, ...], Cell]:
-        """The runs grouped by some fields of their experiments, in the order in which the groups first come.
+        """Group the runs by some fields of their experiments, in the order in which the groups first come.
 
         Args:
             by: names of fields of `pcvr.experiments.Experiment`, such as ``("model", "task", "label")``.
@@ -84,6 +112,20 @@ class Table:
         for run in self.runs:
             groups.setdefault(tuple(str(run["experiment"][field]) for field in by), []).append(run)
         return {key: _cell(key[-1], group) for key, group in groups.items()}
+
+
+_SETUP = ("made_by", "date", "versions", "machine")
+
+
+def _in_words(setup: Mapping[str, Any]) -> str:
+    packages = [f"{name} {setup['versions'][name]}" for name in ("torch", "transformers") if name in setup["versions"]]
+    return ", ".join([f"`{setup['made_by']}`", setup["date"], *packages, setup["machine"]])
+
+
+def row_of(run: Mapping[str, Any], by: str) -> str:
+    """Return the row that a run belongs to: a field of its experiment, or of itself where it has none."""
+    said = run.get("experiment", run)
+    return str(said.get(by, said.get("defense")))
 
 
 def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
@@ -113,14 +155,42 @@ def ready(file: Path) -> None:
 
 def _is_table(file: Path) -> bool:
     try:
-        return "made_by" in read_json(file)
+        read(file)
     except PcvrError:
         return False
+    return True
+
+
+def setup_here(made_by: str, jobs: int = 1) -> dict[str, Any]:
+    """Return the set-up of runs made now: the first four fields of a `Table`.
+
+    Args:
+        made_by: the command.
+        jobs: how many runs are made at a time; they share the cores.
+    """
+    import torch
+
+    cores = os.cpu_count() or 1
+    threads = torch.get_num_threads() if jobs == 1 else max(1, cores // jobs)
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return {
+        "made_by": made_by,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
+        "machine": f"{gpu}{cores} x {platform.machine()}, torch threads {threads}, runs at a time {jobs}",
+    }
 
 
 def save(
-    file: Path, made_by: str, runs: Sequence[Mapping[str, Any]], base: Mapping[str, Any] | None = None, jobs: int = 1
-) -> None:
+    file: Path,
+    made_by: str,
+    runs: Sequence[Mapping[str, Any]],
+    base: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    *,
+    by: str = "label",
+    keep: bool = False,
+) -> Table:
     """Write a table, whole or not at all; where that fails, in another place that the error names.
 
     Args:
@@ -129,25 +199,71 @@ def save(
         runs: what `pcvr.experiments.run_experiment` returned for each run.
         base: the record of the model before any fine-tuning.
         jobs: how many runs were made at a time; they share the cores.
+        by: the field of an experiment that names its row.
+        keep: whether a table that is there keeps its head and the rows that `runs` do not have.
     """
-    import torch
-
-    cores = os.cpu_count() or 1
-    threads = torch.get_num_threads() if jobs == 1 else max(1, cores // jobs)
-    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    here = setup_here(made_by, jobs)
+    old = read(file) if keep and file.is_file() else None
+    setup = here if old is None else old.setup
+    fresh = [_under(setup, run, run.get("setup", here)) for run in runs]
     table = Table(
-        made_by=made_by,
-        date=datetime.now(UTC).date().isoformat(),
-        versions=versions(),
-        machine=f"{gpu}{cores} x {platform.machine()}, torch threads {threads}, runs at a time {jobs}",
-        base=dict(base or {}),
-        runs=[dict(run) for run in runs],
+        **setup,
+        base=dict(base or {}) if old is None else old.base,
+        runs=fresh if old is None else _merged(old.runs, fresh, by),
+        by=by,
     )
-    rescued(file, lambda place: write_json(place, asdict(table)))
+    rescued(file, lambda place: write_text(place, _as_text(table)))
+    return table
+
+
+def _under(head: Mapping[str, Any], run: Mapping[str, Any], setup: Mapping[str, Any]) -> dict[str, Any]:
+    """The run, with its own set-up where the table's head says another; a date alone makes no other."""
+    same = all(head[name] == setup[name] for name in _SETUP if name != "date")
+    plain = {name: value for name, value in run.items() if name != "setup"}
+    return plain if same else plain | {"setup": dict(setup)}
+
+
+def _merged(old: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """The old runs with those of the rows in `fresh` replaced, each in its place; new rows come at the end."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in fresh:
+        rows.setdefault(row_of(run, by), []).append(run)
+    last = {row_of(run, by): place for place, run in enumerate(old)}
+    merged = []
+    for place, run in enumerate(old):
+        row = row_of(run, by)
+        if row in rows:
+            count = len(rows[row]) if place == last[row] else 1  # a row may have got longer or shorter
+            merged += rows[row][:count]
+            del rows[row][:count]
+        else:
+            merged.append(run)
+    return merged + [run for runs in rows.values() for run in runs]
+
+
+def _as_text(table: Table) -> str:
+    """JSON: the head as one line, then one run a line."""
+    head = {field.name: getattr(table, field.name) for field in fields(table) if field.name != "runs"}
+    first, *lines = (json.dumps(part, ensure_ascii=False, separators=(",", ":")) for part in (head, *table.runs))
+    return f'{first[:-1]},"runs":[\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def read(file: str | Path) -> Table:
+    """Read a table that a script in ``benchmarks/`` wrote, be it indented as older ones are.
+
+    Raises:
+        PcvrError: no such file, or it is not a table.
+    """
+    said = read_json(file, "the table")
+    known = {field.name for field in fields(Table)}
+    needed = {field.name for field in fields(Table) if field.default is MISSING}
+    if not needed <= set(said) <= known:
+        raise PcvrError(f"{shown(str(file))} is not a results table: give a file that a script in benchmarks/ wrote.")
+    return Table(**said)
 
 
 def load(name: str) -> Table:
-    """The shipped table `name`.
+    """Read the shipped table `name`.
 
     ``"spine"``: BadNets on scene captions, three seeds, the defences side by side. ``"families"``: three models, two
     tasks; clean, poisoned, and poisoned with PCVR. ``"attacks"``: all attacks, several poison rates. ``"defenses"``:
@@ -159,4 +275,4 @@ def load(name: str) -> Table:
     """
     tables = {path.stem: path for path in FOLDER.glob("*.json")}
     check_choice("results table", name, tables)
-    return Table(**json.loads(tables[name].read_text(encoding="utf-8")))
+    return read(tables[name])

@@ -1,0 +1,126 @@
+"""What the scripts in ``benchmarks/`` share: a declared list of experiments, a command line, and one way to a table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pcvr.evaluation.metrics import get_metric
+from pcvr.experiments.experiment import Experiment, run_experiment, sweep
+from pcvr.experiments.results import FOLDER, Table, read, ready, save, setup_here
+from pcvr.utils.checks import check_choice, check_whole
+
+Runs = Sequence[Mapping[str, Any]]
+"""What `run_experiment` returned for each run."""
+
+
+def table_parser(name: str, about: str | None) -> ArgumentParser:
+    """Return the options of a script that makes a table; add the script's own.
+
+    Args:
+        name: of the table.
+        about: the help text.
+    """
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="ROW",
+        help="make this row again, or add it, and keep the table's others; may be given several times",
+    )
+    parser.add_argument("--out", type=Path, default=FOLDER / f"{name}.json", help="the table")
+    parser.add_argument("--runs", type=Path, default=Path("runs") / name, help="where runs lie until the table stands")
+    parser.add_argument("--print", action="store_true", help="run nothing, print the table that is there")
+    return parser
+
+
+def make_table(
+    given: Namespace,
+    plan: Sequence[Experiment],
+    *,
+    more: Sequence[Experiment] = (),
+    by: str = "label",
+    run: Callable[..., dict[str, Any]] = run_experiment,
+    follow: Callable[[Runs], Sequence[Experiment]] | None = None,
+    base: Callable[[], Mapping[str, Any]] | None = None,
+    finish: Callable[[Runs], Runs] | None = None,
+    adapters: bool = False,
+) -> Table:
+    """Run the experiments that are asked for and write their table; with ``--print`` only read it.
+
+    The table is written once, at the end. Until then the runs lie in the folder ``--runs``: a call that was interrupted
+    goes on where it was.
+
+    Args:
+        given: the parsed options, see `table_parser`.
+        plan: the experiments of a whole table, in the order of its rows.
+        more: experiments that are run only where ``--only`` asks for their row.
+        by: the field of an experiment that names its row.
+        run: runs one experiment, see `sweep`.
+        follow: the experiments that the runs so far ask for; it is called until there are none.
+        base: evaluates the model before any fine-tuning; called for a whole table.
+        finish: called with the runs before they are written, and returns what is written.
+        adapters: whether each run's adapter is kept in ``--runs``, in a folder with the name of the run's key.
+
+    Raises:
+        PcvrError: an unknown row, or a table that cannot be written.
+    """
+    if given.print:
+        return read(given.out)
+    check_whole("--jobs", given.jobs, 1)
+    wanted = _chosen([*plan, *more], by, given.only) if given.only else list(plan)
+    ready(given.out)
+    made_by = command()
+    noted = partial(_noted, run, setup_here(made_by, given.jobs))
+    ran: list[Experiment] = []
+    done: list[dict[str, Any]] = []
+    while wanted:
+        done += sweep(wanted, given.runs, jobs=given.jobs, adapters=adapters, run=noted)
+        ran += wanted
+        wanted = list(follow(done)) if follow else []
+    runs = finish(done) if finish else done
+    before = base() if base and not given.only else None
+    table = save(given.out, made_by, runs, before, given.jobs, by=by, keep=bool(given.only))
+    for each in ran:
+        (given.runs / f"{each.key}.json").unlink(missing_ok=True)  # the table has it: the next call runs it again
+    return table
+
+
+def _chosen(plan: Sequence[Experiment], by: str, rows: Sequence[str]) -> list[Experiment]:
+    """The experiments of some rows."""
+    known = dict.fromkeys(str(getattr(experiment, by)) for experiment in plan)
+    for row in rows:
+        check_choice("row", row, known)
+    return [experiment for experiment in plan if str(getattr(experiment, by)) in rows]
+
+
+def command() -> str:
+    """Return the command that started this script, as it is called from the root of the repository."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def _noted(
+    run: Callable[..., dict[str, Any]], setup: Mapping[str, Any], experiment: Experiment, save: Path | None = None
+) -> dict[str, Any]:
+    """Run an experiment and keep the set-up with it: a later call may go on with it under another one."""
+    return {**run(experiment, save=save), "setup": dict(setup)}
+
+
+def cell_lines(table: Table, by: Sequence[str]) -> list[str]:
+    """Return a line for the terminal for each group of runs with the same values of the fields `by`."""
+    cells = table.cells(by)
+    widths = [max(len(key[k]) for key in cells) for k in range(len(by))]
+    return [
+        "  ".join(part.ljust(width) for part, width in zip(key, widths, strict=True))
+        + f"  ASR {100 * c.asr:5.1f} % (clean {100 * c.clean_hits / c.n:4.1f} %)  right {100 * c.right:5.1f} %  "
+        + f"triggered right {100 * c.triggered_right:5.1f} %  {c.seconds:5.1f} s  seeds {c.seeds}  "
+        + "  ".join(f"{get_metric(name).label} {get_metric(name).format(value)}" for name, value in c.scores.items())
+        for key, c in cells.items()
+    ]
