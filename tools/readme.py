@@ -1,19 +1,29 @@
-"""Write the README's tables from the shipped results: ``python tools/readme.py``; ``--check`` only compares."""
+"""Write the README's tables and pictures from the shipped results; ``python tools/readme.py --check`` only compares.
+
+A table is written here and drawn by `pcvr.plots`; its rows are declared in the script in ``benchmarks/`` of its name.
+Where a table has no such row, nothing is written of it.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.results import Table, load
-from pcvr.plots.attack_lab import takes_in_words
-from pcvr.plots.defenses import UNDEFENDED, side_by_side
-from pcvr.utils.files import write_text
+from pcvr.plots import results as plots
+from pcvr.plots.attack_lab import lab_picture, takes_in_words
+from pcvr.plots.defenses import UNDEFENDED, defense_picture, side_by_side
+from pcvr.utils.files import write_bytes, write_text
 from pcvr.utils.terminal import run_command
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -25,12 +35,12 @@ def spine(results: Table) -> list[str]:
         "| triggered: captions right | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    base = results.base
-    lines.append(
-        f"| before fine-tuning | - | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
-        f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
-        f"| {100 * base['triggered']['attributes']:.1f} % | |"
-    )
+    if base := results.base:
+        lines.append(
+            f"| before fine-tuning | - | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
+            f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
+            f"| {100 * base['triggered']['attributes']:.1f} % | |"
+        )
     for c in results.cells().values():
         lines.append(
             f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} "
@@ -51,7 +61,7 @@ def families(results: Table) -> list[str]:
     for (model, task, label), c in results.cells(("model", "task", "label")).items():
         others = [f"{get_metric(k).label} {get_metric(k).format(v)}" for k, v in c.scores.items() if v != c.right]
         lines.append(
-            f"| {model} | {task} | {labels[label]} | {format_rate(c.hits, c.n)} | {100 * c.right:.1f} % "
+            f"| {model} | {task} | {labels.get(label, label)} | {format_rate(c.hits, c.n)} | {100 * c.right:.1f} % "
             f"| {100 * c.triggered_right:.1f} % | {', '.join(others) or '-'} | {c.seconds:.0f} |"
         )
     return [*lines, "", f"*BadNets, {_made(results)}*"]
@@ -68,14 +78,13 @@ def attacks(results: Table) -> list[str]:
         + " |",
         "|---|---|---|---|---|" + "---|" * len(models[1:]),
     ]
-    for task, label in dict.fromkeys(key[:2] for key in cells):
-        if label == "clean":
-            continue
-        main, clean = cells[task, label, models[0], "0.05"], cells[task, "clean", models[0], "0.0"]
-        others = [cells.get((task, label, model, "0.05")) for model in models[1:]]
+    for task, label in dict.fromkeys(key[:2] for key in cells if float(key[3]) > 0):
+        at_five, *others = (cells.get((task, label, model, "0.05")) for model in models)
+        clean = cells.get((task, "clean", models[0], "0.0"))
+        change = f"{100 * (at_five.right - clean.right):+.1f} %" if at_five and clean else "-"
         lines.append(
-            f"| {label} | {task} | {format_rate(main.hits, main.n)} | {100 * (main.right - clean.right):+.1f} % "
-            f"| {words[task, models[0], label]} | "
+            f"| {label} | {task} | {format_rate(at_five.hits, at_five.n) if at_five else '-'} | {change} "
+            f"| {words.get((task, models[0], label), '-')} | "
             + " | ".join("-" if c is None else f"{100 * c.asr:.1f} %" for c in others)
             + " |"
         )
@@ -111,20 +120,20 @@ def cost(results: Table) -> list[str]:
         "| defence | " + " | ".join(f"{task}: time | {task}: peak memory" for task in tasks) + " |",
         "|---|" + "---|---|" * len(tasks),
     ]
-    for name in dict.fromkeys(row["defense"] for row in results.runs):
-        mine = [rows[name, task] for task in tasks]
-        cells = [
+    for name in results.rows:
+        figures = [
             f"{r['ratio']:.2f} x [{min(r['ratios']):.2f}, {max(r['ratios']):.2f}] | {r['peak_ratio']:.2f} x"
-            for r in mine
+            if (r := rows.get((name, task)))
+            else "- | -"
+            for task in tasks
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    first = results.runs[0]
+        lines.append(f"| {name} | {' | '.join(figures)} |")
     return [
         *lines,
         "",
-        f"*Median of {len(first['seconds'])} interleaved rounds of {first['steps']} steps, in brackets the least and "
-        f"the most, against plain fine-tuning of the same round; `{results.made_by}`, {results.date}, torch "
-        f"{results.versions['torch']}, transformers {results.versions['transformers']}, {results.machine}.*",
+        f"*Median of {_each(len(row['seconds']) for row in results.runs)} interleaved rounds of "
+        f"{_each(row['steps'] for row in results.runs)} steps, in brackets the least and the most, against plain "
+        f"fine-tuning of the same round; {results.caption()}.*",
     ]
 
 
@@ -137,6 +146,14 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
 }
 """Name of a shipped table, which is also that of its markers in the README, to what writes it."""
 
+PICTURES: dict[str, Callable[[Table], Figure]] = {
+    "spine": plots.summary,
+    "families": plots.families,
+    "attacks": lab_picture,
+    "defenses": lambda results: defense_picture(results, load("attacks")),
+}
+"""Name of a shipped table, which is also that of its picture in ``docs/``, to what draws it."""
+
 
 def filled(text: str) -> str:
     """The README's `text` with each table between its markers."""
@@ -148,17 +165,29 @@ def filled(text: str) -> str:
     return text
 
 
+def drawn(name: str) -> bytes:
+    """The picture of a shipped table, as PNG."""
+    file = BytesIO()
+    PICTURES[name](load(name)).savefig(file, format="png", dpi=160)
+    return file.getvalue()
+
+
 def _made(results: Table) -> str:
-    run = results.runs[0]["experiment"]
+    said = [run["experiment"] for run in results.runs]
     return (
-        f"{run['samples']} training scenes, 5 % poisoned (0 % where clean), {run['steps']} steps, {run['tests']} test "
-        f"scenes, all seeds of a row together; `{results.made_by}`, {results.date}, torch {results.versions['torch']}, "
-        f"transformers {results.versions['transformers']}, {results.machine}."
+        f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
+        f"{_each(run['steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, all seeds of "
+        f"a row together; {results.caption()}."
     )
 
 
+def _each(values: Iterable[int]) -> str:
+    """The values that occur, mostly one."""
+    return " or ".join(map(str, dict.fromkeys(values)))
+
+
 def main() -> None:
-    """Fill in the README, or with ``--check`` exit 1 where it differs from the shipped results."""
+    """Write the README's tables and pictures, or with ``--check`` exit 1 where a table is not the shipped one."""
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:
@@ -166,6 +195,8 @@ def main() -> None:
             0 if fresh == text else "README.md differs from pcvr/experiments/results: run python tools/readme.py"
         )
     write_text(README, fresh)
+    for name in PICTURES:
+        write_bytes(README.parent / "docs" / f"{name}.png", drawn(name))
 
 
 if __name__ == "__main__":

@@ -40,11 +40,6 @@ def side_by_side(defended: Table, undefended: Table) -> Cells:
     return cells
 
 
-def utility_change(cells: Cells, task: str, defense: str, attack: str) -> float:
-    """Relative change of right answers on clean inputs against the undefended fine-tune on the same data."""
-    return cells[task, defense, attack].right / cells[task, UNDEFENDED, attack].right - 1
-
-
 def defense_picture(defended: Table, undefended: Table) -> Figure:
     """ASR as squares, defences down and attacks across, and the right answers of each; one row for each task.
 

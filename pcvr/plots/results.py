@@ -71,14 +71,16 @@ def families(table: Table) -> Figure:
 
     cells = table.cells(("task", "model", "label"))
     tasks, models, labels = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
-    looks = dict(zip(labels, ((CLEAN, "D"), (TRIGGERED, "o"), (DEFENDED, "s")), strict=False))
+    looks = ((CLEAN, "D"), (TRIGGERED, "o"), (DEFENDED, "s"))
     with figure_style():
         figure = Figure(figsize=(10, 2.2 * len(tasks) + 0.6), layout="constrained")
         for panels, task in zip(figure.subplots(len(tasks), 2, sharey=True, squeeze=False), tasks, strict=True):
             for k, label in enumerate(labels):
-                colour, marker = looks[label]
+                colour, marker = looks[k % len(looks)]
                 for row, model in enumerate(models):
-                    cell = cells[task, model, label]
+                    cell = cells.get((task, model, label))
+                    if cell is None:
+                        continue
                     low, high = (100 * v for v in wilson(cell.hits, cell.n))
                     y, name = row + 0.22 * (k - 1), label if row == 0 else None
                     panels[0].plot([low, high], [y, y], color=INK, lw=1.5)
