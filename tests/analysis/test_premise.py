@@ -15,7 +15,8 @@ from pcvr.analysis.premise import MEASURES, Premise, ScoringPass, ViewSetting, t
 from pcvr.analysis.question_kinds import by_kind, question_kind
 from pcvr.defenses.pcvr.scoring import known, score
 from pcvr.evaluation.detection import auroc_error, auroc_of_low, flagged_by_gate
-from pcvr.experiments import Experiment, results
+from pcvr.experiments import HEADLINE, Experiment, results
+from pcvr.tasks import TASKS
 from pcvr.training.backdoor_watch import StopAfter, WatchAt
 from tests.tiny import Numbers
 
@@ -214,8 +215,8 @@ class TestBenchmark:
             assert len(set(views)) == len(views) and views[0] == pcvr.PCVR().view
         assert len(plan[benchmark.EARLY]) == 30 and plan[benchmark.EARLY][0].views == benchmark.VIEWS
         assert all(len(settings) == 1 for settings in benchmark.plan_for("wanet").values())
-        keys = {experiment.key for experiment in benchmark.experiments()}
-        assert len(keys) == len(benchmark.ATTACKS) * len(benchmark.TASKS)
+        keys = {experiment.key for experiment in benchmark.plan()}
+        assert len(keys) == len(HEADLINE) * len(TASKS)
 
     def test_a_small_run_is_a_row_of_a_table(self, tiny_folder, tmp_path, monkeypatch):
         monkeypatch.setattr(
@@ -223,11 +224,9 @@ class TestBenchmark:
         )
         monkeypatch.setattr(benchmark, "CLEAN", 9)
         small = Experiment("sig", attack="sig", model=str(tiny_folder), samples=16, tests=4, steps=2, rate=0.2)
-        run = benchmark.kept(small, tmp_path)
+        run = benchmark.measure(small)
         assert [(row["step"], row["views"]) for row in run["premise"]] == [(1, 1), (1, 2), (2, 1)]
         assert run["scored"] == {"clean": 9, "poisoned": 3} and [point["step"] for point in run["watch"]] == [1, 2]
-        monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("it was kept"))
-        assert benchmark.kept(small, tmp_path) == run
         monkeypatch.setattr(results, "FOLDER", tmp_path)
         results.save(tmp_path / "premise.json", "python benchmarks/premise.py", [run])
         table = results.load("premise")

@@ -187,12 +187,35 @@ class TestTables:
             assert cells
             assert all(0 <= c.asr <= 1 and c.seeds >= 1 for c in cells.values())
 
+    def test_a_shipped_table_has_one_run_a_line_and_says_its_rows(self) -> None:
+        files = sorted(results.FOLDER.glob("*.json"))
+        assert len(files) >= 8
+        for path in files:
+            head, *lines, end = path.read_text(encoding="utf-8").splitlines()
+            table = results.read(path)
+            assert [json.loads(line.rstrip(",")) for line in lines] == table.runs and end == "]}"
+            said = json.loads(head + "]}")
+            assert said["rows"] == table.rows and said["made_by"] == table.made_by
+            assert f"`{table.made_by}`, {table.date}" in table.caption()
+
     def test_what_is_saved_reads_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(results, "FOLDER", tmp_path)
-        results.save(tmp_path / "mine.json", "python mine.py", [run("a", 1)], {"hits": 0}, jobs=2)
+        saved = results.save(tmp_path / "mine.json", "python mine.py", [run("a", 1)], {"hits": 0}, jobs=2)
         table = results.load("mine")
+        assert table == saved
         assert (table.made_by, table.base, table.runs) == ("python mine.py", {"hits": 0}, [run("a", 1)])
         assert "runs at a time 2" in table.machine and "torch" in table.versions
+
+    def test_a_table_of_the_old_form_reads(self, tmp_path: Path) -> None:
+        said = {"made_by": "m", "date": "d", "versions": {}, "machine": "x", "base": {}, "runs": [run("a", 1)]}
+        file = tmp_path / "old.json"
+        file.write_text(json.dumps(said, indent=1))
+        assert results.read(file).rows == ["a"] and results.read(file).runs == [run("a", 1)]
+        results.ready(file)
+        for broken in ({}, {"made_by": "m"}, {**said, "more": 1}):
+            file.write_text(json.dumps(broken))
+            with pytest.raises(PcvrError, match="not a results table: give a file"):
+                results.read(file)
 
     def test_cells_sum_hits_and_average_the_rest(self) -> None:
         table = made([run("b", 1, cider=100), run("a", 5, cider=50), run("b", 2, cider=200)])

@@ -263,4 +263,4 @@ class TestShipped:
         assert len(script["plan"](["caption"])) == 56
         assert all((e.tests, e.watch, e.samples, e.steps) == (256, 50, 2000, 400) for e in plan)
         run = {"record": {"n": 1, "versions": {}, "date": "", "attack": {}}, "key": "x"}
-        assert script["slim"](run) == {"record": {"n": 1}, "key": "x"} and "date" in run["record"]
+        assert script["slim"]([run]) == [{"record": {"n": 1}, "key": "x"}] and "date" in run["record"]

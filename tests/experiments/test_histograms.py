@@ -1,6 +1,5 @@
 """Histograms for a table: every picture is counted once, and a run keeps them beside its record."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pcvr
-from benchmarks.distributions import experiments
+from benchmarks.distributions import plan
 from pcvr.analysis.invariance import measure_invariance
 from pcvr.experiments import Experiment, results, run_experiment, sweep
 from pcvr.experiments.histograms import (
@@ -48,7 +47,7 @@ def test_models_at_hand_and_a_table_give_the_same_heaps(tiny_folder, tmp_path):
     runs = sweep([small], tmp_path / "runs", run=partial(run_experiment, extra=distributions), progress=False)
     file = tmp_path / "table.json"
     results.save(file, "test", runs)
-    table = results.Table(**json.loads(file.read_text()))
+    table = results.read(file)
     kept = histograms_of(table, "caption", "divergence")
     assert list(kept) == ["badnets"] and list(kept["badnets"]) == ["undefended"]
     assert {kind: sum(each) for kind, each in kept["badnets"]["undefended"].items()} == {"clean": 4, "triggered": 4}
@@ -68,6 +67,6 @@ def test_heaps_of_spreads(tiny):
 
 
 def test_the_benchmark_has_every_attack_with_and_without_the_defence():
-    plan = experiments()
-    assert len({each.key for each in plan}) == len(plan) == 24
-    assert {(each.label, each.defense) for each in plan} == {("undefended", "none"), ("defended", "pcvr")}
+    found = plan()
+    assert len({each.key for each in found}) == len(found) == 24
+    assert {(each.label, each.defense) for each in found} == {("undefended", "none"), ("defended", "pcvr")}
