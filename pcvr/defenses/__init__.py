@@ -21,6 +21,7 @@ from pcvr.defenses.baselines.strip import Strip
 from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
 from pcvr.errors import PcvrError, cut, shown
 from pcvr.utils.checks import as_tuples, check_choice
+from pcvr.utils.renamed import current_names
 from pcvr.views import PatchView
 
 DEFENSES: dict[str, type[Defense]] = {
@@ -83,9 +84,13 @@ def get_defense(name: str | Defense, **options: Any) -> Defense:
 
 
 def build_defense(name: str, options: Mapping[str, Any]) -> Defense:
-    """:func:`get_defense` with the options as a mapping, as files and command lines have them: any name may come."""
+    """:func:`get_defense` with the options as a mapping, as files and command lines have them.
+
+    Any name may come; an old one, of an option that has another now, is taken.
+    """
     check_choice("defence", name, DEFENSES)
     kind = DEFENSES[name]
+    options = current_names(kind, options)
     known = {f.name for f in fields(kind)}
     if extra := sorted(set(options) - known):
         named = cut(", ".join(extra), 100)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pcvr.errors import PcvrError, cut, first_line
 from pcvr.utils.moved import class_now
+from pcvr.utils.renamed import current_names
 
 _MARK = "@"
 """Key of a JSON object that stands for something else; the value says what."""
@@ -136,7 +137,8 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor], packages: Collection[str],
     if kind == "items":
         return {inside(key): inside(part) for key, part in tree["items"]}
     if kind == "dataclass":
-        return _class(tree["module"], tree["class"], packages)(**{k: inside(v) for k, v in tree["fields"].items()})
+        made = _class(tree["module"], tree["class"], packages)
+        return made(**current_names(made, {k: inside(v) for k, v in tree["fields"].items()}))
     return _PLAIN[kind](inside(part) for part in tree["items"])
 
 

@@ -1,6 +1,7 @@
 """Old names that go on working: a class lists them as ``RENAMED = {"old": "new"}``.
 
-Python code that uses one gets a `DeprecationWarning` with the new name. Files written before are read without a word.
+Where values of an option have new names too, it lists them as ``RENAMED_VALUES = {"option": {"old": "new"}}``. Python
+code that uses an old name gets a `DeprecationWarning` with the new name. Files written before are read without a word.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from pcvr.errors import PcvrError
 
@@ -28,7 +29,8 @@ def accepts_old_names(kind: type[T]) -> type[T]:
 
     @wraps(build)
     def __init__(self: Any, *args: Any, **options: Any) -> None:
-        build(self, *args, **_translated(made.__name__, made.RENAMED, options, _fields_of(made)))
+        now = _translated(made.__name__, made.RENAMED, options, _fields_of(made))
+        build(self, *args, **_with_new_values(made, now, warn=True))
 
     def __getattr__(self: Any, name: str) -> Any:
         new = type(self).RENAMED.get(name)
@@ -56,22 +58,66 @@ def old_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def current_names(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` from a file, by the names that the class `kind` has now; without a warning.
+    """`values` from a file, by the names that the class `kind` has now, at every depth; without a warning.
 
     Raises:
         PcvrError: a value comes under its old and its new name.
     """
-    return _translated(kind.__name__, _renamed(kind), values, warn=False)
+    found = _translated(kind.__name__, _renamed(kind), values, warn=False)
+    return _with_parts(kind, _with_new_values(kind, found), current_names)
+
+
+def current_path(kind: Any, path: str) -> str:
+    """The present name of one option of `kind`; a dot leads into a field that is a dataclass."""
+    name, dot, part = path.partition(".")
+    name = _renamed(kind).get(name, name)
+    inner = _parts_of(kind).get(name) if dot else None
+    return f"{name}{dot}{part if inner is None else current_path(inner, part)}"
 
 
 def first_names(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` by the oldest names, for hashes that must stay the same as in files written before."""
+    """`values` by the oldest names, at every depth, for hashes that must stay the same as in files written before."""
     oldest = {new: old for old, new in reversed(_renamed(kind).items())}
-    return {oldest.get(name, name): value for name, value in values.items()}
+    before = {name: {new: old for old, new in words.items()} for name, words in _renamed_values(kind).items()}
+    found = _with_parts(kind, values, first_names)
+    return {oldest.get(name, name): _word(before.get(name, {}), value) for name, value in found.items()}
 
 
 def _renamed(kind: Any) -> dict[str, str]:
     return dict(getattr(kind, "RENAMED", {}))
+
+
+def _renamed_values(kind: Any) -> dict[str, Mapping[str, str]]:
+    return dict(getattr(kind, "RENAMED_VALUES", {}))
+
+
+def _word(words: Mapping[str, str], value: Any) -> Any:
+    return words.get(value, value) if isinstance(value, str) else value
+
+
+def _with_new_values(kind: Any, values: Mapping[str, Any], warn: bool = False) -> dict[str, Any]:
+    found = dict(values)
+    for name, words in _renamed_values(kind).items():
+        new = _word(words, values.get(name))
+        if new != values.get(name):
+            found[name] = new
+            if warn:
+                _warn(f"{kind.__name__}({name}={values[name]!r})", repr(new), level=4)
+    return found
+
+
+def _parts_of(kind: Any) -> dict[str, Any]:
+    """The fields of `kind` whose values are dataclasses, with their classes."""
+    return {name: part for name, part in get_type_hints(kind).items() if is_dataclass(part)}
+
+
+def _with_parts(kind: Any, values: Mapping[str, Any], rename: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
+    """`values`, those renamed that are mappings and stand for a dataclass."""
+    parts = _parts_of(kind) if any(isinstance(value, Mapping) for value in values.values()) else {}
+    return {
+        name: rename(parts[name], value) if name in parts and isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
 
 
 def _fields_of(kind: Any) -> frozenset[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
 
 from pcvr import PcvrError
-from pcvr.utils.renamed import accepts_old_names, current_names, first_names, old_arguments
+from pcvr.utils.renamed import accepts_old_names, current_names, current_path, first_names, old_arguments
 
 
 @accepts_old_names
@@ -23,6 +23,17 @@ class Config:
     seed: int = 0
 
 
+@accepts_old_names
+@dataclass(frozen=True)
+class Plan:
+    """A class with a config inside, and an option whose values had other names."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"told": "label_from"}
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {"label_from": {"words": "text"}}
+    label_from: str = "picture"
+    config: Config = field(default_factory=Config)
+
+
 @old_arguments(every="save_steps")
 def act(data: str, save_steps: int = 50) -> tuple[str, int]:
     return data, save_steps
@@ -30,6 +41,10 @@ def act(data: str, save_steps: int = 50) -> tuple[str, int]:
 
 def old(options: Mapping[str, Any]) -> Config:
     return Config(**options)
+
+
+def plan(options: Mapping[str, Any]) -> Plan:
+    return Plan(**options)
 
 
 def test_new_names_warn_of_nothing() -> None:
@@ -73,3 +88,22 @@ def test_files_are_mapped_both_ways_without_a_word() -> None:
     assert current_names(Config, stored) == {"max_steps": 5, "lora_r": 4, "seed": 1}
     assert first_names(Config, current_names(Config, stored)) == stored
     assert current_names(dict, stored) == first_names(dict, stored) == stored
+
+
+def test_names_inside_a_field_and_of_values() -> None:
+    stored = {"told": "words", "config": {"steps": 5, "seed": 1}, "other": {"steps": 1}}
+    now = {"label_from": "text", "config": {"max_steps": 5, "seed": 1}, "other": {"steps": 1}}
+    assert current_names(Plan, stored) == current_names(Plan, now) == now
+    assert first_names(Plan, now) == first_names(Plan, stored) == stored
+    with pytest.raises(PcvrError, match="of Config: give max_steps"):
+        current_names(Plan, {"config": {"steps": 5, "max_steps": 6}})
+    for path in ("told", "config.steps", "config.seed", "other.steps", "config", "steps"):
+        assert current_path(Plan, path) == {"told": "label_from", "config.steps": "config.max_steps"}.get(path, path)
+
+
+def test_the_constructor_takes_old_values() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Plan\(label_from='words'\) is now called 'text'") as seen:
+        assert Plan("picture") == replace(Plan(label_from="words"), label_from="picture")
+    assert len(seen) == 1 and seen[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="label_from"):
+        assert plan({"told": "words"}) == Plan("text")
