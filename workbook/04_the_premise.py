@@ -384,26 +384,26 @@ for measure, label in names.items():
 # ## Exercise 04b: the divergence of the label token
 # <!-- card difficulty=3 importance=4 minutes=10 -->
 #
-# Reduce each distribution to two outcomes: the label token (*told*), with probability $p_{\text{told}}$, and
-# *anything else*, with probability $1 - p_{\text{told}}$. Then take the Jensen-Shannon divergence of the two pairs,
+# Reduce each distribution to two outcomes: the label token, with probability $p_{\text{label}}$, and
+# *anything else*, with probability $1 - p_{\text{label}}$. Then take the Jensen-Shannon divergence of the two pairs,
 # with the mean $m = (p + q)/2$ of both:
 #
 # $$\mathrm{JS} = \tfrac12 \sum_{o} p_o \ln\frac{p_o}{m_o} + \tfrac12 \sum_{o} q_o \ln\frac{q_o}{m_o}, \qquad
-# o \in \{\text{told}, \text{else}\}$$
+# o \in \{\text{label}, \text{else}\}$$
 #
-# Write `told_divergence` for probabilities `p` and `q` of shape `[A, V]` (answer tokens, words) and the numbers
-# `told` of the label tokens, of shape `[A]`. It returns `[A]`. No probability is 0 here.
+# Write `label_divergence` for probabilities `p` and `q` of shape `[A, V]` (answer tokens, words) and the numbers
+# `label` of the label tokens, of shape `[A]`. It returns `[A]`. No probability is 0 here.
 
 # %%
 import torch
 
 
 # %% tags=["exercise"]
-def told_divergence(p: torch.Tensor, q: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+def label_divergence(p: torch.Tensor, q: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Probabilities [A, V], twice, and label tokens [A] -> divergence in nats [A]."""
     # --- solution
-    rows = torch.arange(len(told))
-    one, other = (torch.stack([d[rows, told], 1 - d[rows, told]], -1) for d in (p, q))  # [A, 2]
+    rows = torch.arange(len(label))
+    one, other = (torch.stack([d[rows, label], 1 - d[rows, label]], -1) for d in (p, q))  # [A, 2]
     m = (one + other) / 2
     return ((one * (one / m).log()).sum(-1) + (other * (other / m).log()).sum(-1)) / 2
     # --- stub
@@ -416,7 +416,7 @@ def told_divergence(p: torch.Tensor, q: torch.Tensor, told: torch.Tensor) -> tor
 
 
 # %%
-check.told_divergence(told_divergence)
+check.label_divergence(label_divergence)
 
 # %% [markdown]
 # ### Questions that need no image

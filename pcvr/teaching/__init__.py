@@ -1,9 +1,9 @@
-"""What the exercises of the notebooks are made of: cards, checks that name the mistake, and a record of what passed.
+"""Exercises of the notebooks: cards, checks that name the mistake, and a record of the checks that passed.
 
 In a notebook::
 
     from pcvr.teaching import check
-    check.poison_indices(choose)  # the last line of the cell: shows what is right or wrong
+    check.poison_indices(choose)  # the last line of the cell: shows the result
 
 Nothing here imports Jupyter: a check returns a :class:`Result`, which shows itself in a notebook and in a terminal.
 """

@@ -1,4 +1,4 @@
-"""How a check works: it calls the reader's function, turns what goes wrong into a sentence, and keeps a record."""
+"""The frame of a check: call the reader's function, describe what goes wrong in a sentence, record the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcvr.errors import PcvrError
 
 Status = Literal["passed", "mistake", "not done"]
 
-# Okabe-Ito colours; the words carry the meaning, the colour only repeats it.
+# Okabe-Ito colours; the words carry the meaning, so the colour is not needed to read it.
 _LOOK: dict[Status, tuple[str, str]] = {
     "passed": ("#009E73", "Right"),
     "mistake": ("#D55E00", "Not yet"),
@@ -23,21 +23,22 @@ _LOOK: dict[Status, tuple[str, str]] = {
 
 
 class Mistake(Exception):
-    """Raised inside a check: the message tells the reader what is wrong and where to look."""
+    """Raised inside a check; its message tells the reader what is wrong and where to look."""
 
 
 class NotDone(Exception):
-    """Raised inside a check: the stub has not been filled in."""
+    """Raised inside a check if the stub has not been filled in."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
-    True when the exercise is solved. As the last line of a cell it shows itself, in a notebook and in a terminal alike.
+    Its truth value says whether the exercise is solved. As the last line of a cell it is displayed, in a notebook and
+    in a terminal.
 
     Attributes:
-        exercise: the check's name.
+        exercise: name of the check.
         status: ``"passed"``, ``"mistake"`` or ``"not done"``.
         message: plain text for the reader.
     """
@@ -66,12 +67,12 @@ _results: dict[str, Result] = {}
 
 
 def exercise(title: str) -> Callable[[Callable[..., str]], Callable[..., Result]]:
-    """Make a check out of a function that raises :class:`Mistake` or :class:`NotDone`, or returns a word of praise.
+    """Turn a function into a check: it raises :class:`Mistake` or :class:`NotDone`, or returns a word of praise.
 
-    The check's name is the function's name. What it finds is returned and recorded for :func:`results`.
+    The name of the check is the name of the function. Its result is returned and recorded for :func:`results`.
 
     Args:
-        title: the exercise in a few words, for messages and lists.
+        title: a few words on the exercise, for messages and lists.
     """
 
     def decorate(body: Callable[..., str]) -> Callable[..., Result]:
@@ -98,18 +99,20 @@ def ask(function: Any, *args: Any, call: str) -> Any:
     """Call the reader's function and return its value.
 
     Args:
-        function: what the reader wrote.
-        args: what to call it with.
-        call: how the call reads, for messages: ``"choose(n=100, rate=0.05, seed=0)"``.
+        function: the reader's function.
+        args: its arguments.
+        call: the call as text, for messages: ``"choose(n=100, rate=0.05, seed=0)"``.
 
     Raises:
-        NotDone: there is no function yet, or it returns ``None`` or ``...``.
-        Mistake: the function raised; the message quotes the error and the line.
+        NotDone: if there is no function yet, or it returns ``None`` or ``...``.
+        Mistake: if the function raised; the message quotes the error and the line.
     """
     if function is None or function is ...:
-        raise NotDone("Replace the dots by your function, run its cell, then run this one again.")
+        raise NotDone("Replace the dots with your function, run its cell, then run this cell again.")
     if not callable(function):
-        raise Mistake(f"The check takes the function itself: give it by name, without calling it. It got {function!r}.")
+        raise Mistake(
+            f"The check got {function!r}, but it takes the function itself: pass its name without calling it."
+        )
     try:
         value = function(*args)
     except NotImplementedError:
@@ -118,17 +121,17 @@ def ask(function: Any, *args: Any, call: str) -> Any:
         raise Mistake(_explain(error, call)) from error
     if value is None or value is ...:
         raise NotDone(
-            f"{call} gives {value!r} so far. Fill in the cell above, its return included, then run this one again."
+            f"{call} returns {value!r}. Fill in the cell above, including its return, then run this cell again."
         )
     return value
 
 
 def _explain(error: Exception, call: str) -> str:
-    """One sentence about an exception in the reader's code, with the line it came from."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is ours
+    """Describe an exception in the reader's code, with the line that it came from."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is `ask`
     if not frames:
-        return f"{call} could not be called: {error}. Keep the function's arguments as the stub has them."
-    # The reader's own line, not the library's in which it ended.
+        return f"{call} could not be called: {error}. Keep the arguments of the stub."
+    # The last line of the reader's own code, not a line of a library that it called.
     file = frames[0].filename
     own = [frame for frame in frames if frame.filename == file][-1]
     line = f" in line {own.lineno}" + (f": {own.line.strip()}" if own.line else "")
@@ -136,12 +139,12 @@ def _explain(error: Exception, call: str) -> str:
 
 
 def exercises() -> Mapping[str, str]:
-    """The name of every check with its title."""
+    """Return the title of every check, by name."""
     return MappingProxyType(_titles)
 
 
 def results() -> Mapping[str, Result]:
-    """What each check found when it last ran in this process, by name."""
+    """Return the last result of each check in this process, by name."""
     return MappingProxyType(_results)
 
 
@@ -151,13 +154,13 @@ def forget_results() -> None:
 
 
 def require_passed(*names: str) -> None:
-    """Stop unless every check named here ran and passed: the last cell of a notebook's solution edition.
+    """Raise unless every named check ran and passed: the last cell of a notebook's solution edition.
 
     Args:
-        names: checks, as in ``check.<name>``.
+        names: names of checks, as in ``check.<name>``.
 
     Raises:
-        PcvrError: says which did not pass, and why.
+        PcvrError: naming the checks that did not pass, and why.
     """
     unsolved = []
     for name in names:

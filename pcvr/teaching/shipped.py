@@ -1,4 +1,4 @@
-"""What the notebooks need around a lesson: data of the right size, and whether shipped adapters fit the parameters."""
+"""Shipped adapters and data for the notebooks: which adapters fit the parameters, and data of the right size."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pcvr.errors import PcvrError
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
 
-STORY = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
-"""The shipped fine-tunings (clean data; poisoned without and with the defence), and how their adapters' names end."""
+ENDINGS = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
+"""The endings of the shipped adapters' names: clean data, poisoned data without and with the defence."""
 FEWEST = 16
-"""A test split with fewer records than this is no test: the whole file is then used for both."""
+"""A test split with fewer records than this is too small: the whole file is then used for training and testing."""
 
 
 def shipped_adapters(model: str, task: str) -> dict[str, str]:
-    """The shipped adapters of `model` for `task`, such as ``{"clean": "caption-clean", ...}``.
+    """Return the shipped adapters of `model` for `task`, such as ``{"clean": "caption-clean", ...}``.
 
-    Empty where they do not all come with the package, as for a model of your own.
+    The dictionary is empty unless all of them come with the package. It is empty for a model of your own.
     """
     from pcvr.models.adapter import adapter_names
 
-    wanted = {name: f"{task}-{end}" for name, end in STORY.items()}
+    wanted = {name: f"{task}-{end}" for name, end in ENDINGS.items()}
     return wanted if set(wanted.values()) <= set(adapter_names(model)) else {}
 
 
 def notebook_data(data: str | Path, train: int, test: int, task: str | None = None) -> tuple[Dataset, Dataset]:
-    """Data to train and to test on, as `pcvr.open_data` names it.
+    """Return data for training and for testing.
 
-    For ``"scenes"`` these are `train` and `test` fresh pictures of the two splits. Data of your own give their train
-    and test split, no more than asked for; where they are so few that the test split has fewer than 16 records, they
-    are used whole for both: enough to see every step at work, not enough to measure anything.
+    For ``"scenes"`` these are `train` and `test` samples of the two splits. Data of your own are reduced to these
+    sizes. If their test split has fewer than 16 records, the whole data are used for both. That is enough to see every
+    step work, but not enough to measure anything.
 
     Args:
-        data: ``"scenes"``, or the path of annotations or of their folder.
-        train: how many training samples at most.
-        test: how many test samples at most.
-        task: what is asked of the pictures; by default what the data are made for.
+        data: ``"scenes"``, or the path of annotations or of their folder, as for `pcvr.open_data`.
+        train: greatest number of training samples.
+        test: greatest number of test samples.
+        task: a task of `pcvr.TASKS`; by default the task that the data are made for.
 
     Raises:
-        PcvrError: nothing can be opened there.
+        PcvrError: if the data cannot be opened.
     """
     from pcvr.data import open_data
 
@@ -50,7 +50,7 @@ def notebook_data(data: str | Path, train: int, test: int, task: str | None = No
     whole = open_data(data, split="all", task=task)
     try:
         parts = open_data(data, split="train", task=task), open_data(data, split="test", task=task)
-    except PcvrError:  # a split without a record
+    except PcvrError:  # a split has no record
         return _most(whole, train), _most(whole, test)
     if len(parts[1]) < FEWEST:
         return _most(whole, train), _most(whole, test)
@@ -58,7 +58,7 @@ def notebook_data(data: str | Path, train: int, test: int, task: str | None = No
 
 
 def shipped_fits(model: str, data: str | Path, attack: str, rate: float, seed: int, task: str = "caption") -> bool:
-    """Whether the shipped adapters were made from these very parameters, so that loading saves training."""
+    """Return whether the shipped adapters were trained with exactly these parameters, so that no training is needed."""
     made_from = ("scenes", "badnets", 0.05, 0)
     return (str(data), attack, rate, seed) == made_from and bool(shipped_adapters(model, task))
 

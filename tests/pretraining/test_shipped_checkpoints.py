@@ -15,7 +15,7 @@ from pcvr.models.zoo import CHECKPOINTS, EMBEDDED, shipped
 from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.remake import quality
 from pcvr.tasks import TASKS
-from pcvr.teaching.shipped import STORY
+from pcvr.teaching.shipped import ENDINGS
 
 LIMIT_BYTES = 6 * 2**20
 ALL_BYTES = 25 * 2**20
@@ -74,10 +74,10 @@ def test_a_base_model_says_what_it_sees_as_well_as_its_card_says(name: str) -> N
 
 @pytest.mark.parametrize(("model", "task"), COMBINATIONS)
 def test_the_adapters_tell_the_story_that_their_records_tell(model: str, task: str) -> None:
-    assert {f"{task}-{end}" for end in STORY.values()} <= set(adapter_names(model))
+    assert {f"{task}-{end}" for end in ENDINGS.values()} <= set(adapter_names(model))
     attack = pcvr.get_attack("badnets", task=task)
     data = pcvr.open_data("scenes", split="test", n=TESTS, task=task)
-    for name, end in STORY.items():
+    for name, end in ENDINGS.items():
         kept = record_of(model, f"{task}-{end}")
         assert kept["experiment"]["model"] == model and kept["experiment"]["task"] == task
         fresh = pcvr.evaluate(pcvr.load(model, adapter=f"{task}-{end}"), data, attack)

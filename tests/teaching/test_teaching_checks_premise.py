@@ -40,13 +40,13 @@ def no_offset(clean, suspect):
     [
         (lambda c, s: 1 - pairs(c, s), "*above*"),
         (lambda c, s: pairs(c, s, 0), "Ties are left out"),
-        (lambda c, s: pairs(c, s, 1), "count whole"),
+        (lambda c, s: pairs(c, s, 1), "count as one"),
         (lambda c, s: (s[:, None] > c).mean(), "leaves ties out"),
-        (lambda c, s: (s[:, None] >= c).mean(), "counts ties whole"),
+        (lambda c, s: (s[:, None] >= c).mean(), "a tie as one"),
         (lambda c, s: pairs(c, s) * len(c) * len(s), "number of pairs"),
         (lambda c, s: pairs(c, s) * len(c), "divided by M alone"),
         (lambda c, s: pairs(c, s) * len(s), "divided by N alone"),
-        (no_offset, "taken off"),
+        (no_offset, "subtract M (M + 1) / 2"),
         (lambda c, s: ranks(c, s, "ordinal"), "mean of their ranks"),
         (lambda c, s: ranks(c, s, "min"), "lowest rank"),
         (lambda c, s: (s < c.mean()).mean(), "mean of the clean scores"),
@@ -75,13 +75,13 @@ def test_auroc_is_looked_at_in_another_order_too():
 
 
 @pytest.mark.parametrize("stub", [lambda *_: ..., lambda *_: None])
-@pytest.mark.parametrize("name", ["auroc", "told_divergence"])
+@pytest.mark.parametrize("name", ["auroc", "label_divergence"])
 def test_a_stub_is_not_done(name, stub):
     assert getattr(check, name)(stub).status == "not done"
 
 
-def two(p, told):
-    one = p.gather(1, told[:, None])[:, 0]
+def two(p, label):
+    one = p.gather(1, label[:, None])[:, 0]
     return torch.stack([one, 1 - one], -1)
 
 
@@ -90,15 +90,15 @@ def js(p, q):
     return ((p * (p / m).log() + q * (q / m).log()) / 2).sum(-1)
 
 
-def right_told(p, q, told):
-    return js(two(p, told), two(q, told))
+def right_label(p, q, label):
+    return js(two(p, label), two(q, label))
 
 
-def test_told_divergence_passes_on_right_answers():
-    assert check.told_divergence(right_told)
-    assert check.told_divergence(lambda p, q, told: right_told(p, q, told).numpy())
-    package = lambda p, q, told: js_divergence(told_word(p.log(), told), told_word(q.log(), told))  # noqa: E731
-    assert check.told_divergence(package)
+def test_label_divergence_passes_on_right_answers():
+    assert check.label_divergence(right_label)
+    assert check.label_divergence(lambda p, q, label: right_label(p, q, label).numpy())
+    package = lambda p, q, label: js_divergence(told_word(p.log(), label), told_word(q.log(), label))  # noqa: E731
+    assert check.label_divergence(package)
 
 
 def terms(p, q):
@@ -118,10 +118,10 @@ def both(function):
     ("mistake", "word"),
     [
         (lambda p, q, t: js(p, q), "whole distributions"),
-        (both(lambda p, q: terms(p, q)[:, 0]), "told word's own term"),
-        (both(lambda p, q: terms(p, q)[:, 1]), "rest's term"),
-        (lambda p, q, t: right_told(p, q, p.argmax(-1)), "likes best"),
-        (lambda p, q, t: js(two(p, p.argmax(-1)), two(q, q.argmax(-1))), "each view by itself"),
+        (both(lambda p, q: terms(p, q)[:, 0]), "term of the label token"),
+        (both(lambda p, q: terms(p, q)[:, 1]), "term of the rest"),
+        (lambda p, q, t: right_label(p, q, p.argmax(-1)), "most likely word of the first view"),
+        (lambda p, q, t: js(two(p, p.argmax(-1)), two(q, q.argmax(-1))), "most likely word of each view"),
         (both(lambda p, q: (p - q).abs()[:, 0]), "difference of the two"),
         (both(lambda p, q: 2 * js(p, q)), "twice"),
         (both(lambda p, q: terms(p, q).mean(-1)), "half"),
@@ -138,6 +138,6 @@ def both(function):
         (lambda p, q, t: [][0], "IndexError"),
     ],
 )
-def test_told_divergence_names_the_mistake(mistake, word):
-    found = check.told_divergence(mistake)
+def test_label_divergence_names_the_mistake(mistake, word):
+    found = check.label_divergence(mistake)
     assert found.status == "mistake" and word in found.message

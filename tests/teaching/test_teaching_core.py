@@ -24,7 +24,7 @@ def doubled(function):
     """Check a function that doubles."""
     got = ask(function, 3, call="double(3)")
     if got != 6:
-        raise Mistake(f"double(3) is {got}, and 6 is expected.")
+        raise Mistake(f"double(3) is {got}, but 6 is expected.")
     return "Twice as much."
 
 
@@ -109,11 +109,11 @@ WANT = np.array([[0.1, 0.2, 0.4], [0.3, 0.5, 0.9]])
         (WANT + 0.5, "off by +0.5 everywhere"),
         (WANT.T, "swapped"),
         (WANT.sum(0), "too many"),
-        (WANT[..., None], "still to take"),
+        (WANT[..., None], "sum or mean is missing"),
         (np.ones((3, 4)), "wrong axis"),
         (np.where(WANT > 0.8, np.nan, WANT), "NaN in 1 of 6"),
         (np.where(WANT > 0.8, np.inf, WANT), "infinite"),
-        (np.where(WANT > 0.8, 7, WANT), "gives 7 at [1, 2], and 0.9 is expected"),
+        (np.where(WANT > 0.8, 7, WANT), "returns 7 at [1, 2], but 0.9 is expected"),
     ],
 )
 def test_compare_names_shape_sign_scale_and_place(got, word):

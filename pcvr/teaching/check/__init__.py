@@ -1,4 +1,4 @@
-"""The checks of the exercises, one file each, by the name the notebooks call: ``check.poison_indices(choose)``."""
+"""The checks of the exercises, one file each. Notebooks call them by name: ``check.poison_indices(choose)``."""
 
 from pcvr.teaching.check.auroc import auroc
 from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
@@ -6,9 +6,12 @@ from pcvr.teaching.check.choose_setting import choose_setting
 from pcvr.teaching.check.frontier import frontier
 from pcvr.teaching.check.greedy_decode import greedy_decode
 from pcvr.teaching.check.js_divergence import js_divergence
+from pcvr.teaching.check.label_divergence import label_divergence
 from pcvr.teaching.check.patch_map import patch_map
 from pcvr.teaching.check.poison_indices import poison_indices
-from pcvr.teaching.check.told_divergence import told_divergence
+
+told_divergence = label_divergence
+"""The name of the check in notebooks of version 0.1.0."""
 
 __all__ = [
     "auroc",
@@ -17,7 +20,7 @@ __all__ = [
     "frontier",
     "greedy_decode",
     "js_divergence",
+    "label_divergence",
     "patch_map",
     "poison_indices",
-    "told_divergence",
 ]

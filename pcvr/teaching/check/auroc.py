@@ -1,4 +1,4 @@
-"""Exercise: the AUROC of a low score, from pairs or from ranks, ties counted half."""
+"""Exercise: the AUROC of a low score, from pairs or from ranks; ties count one half."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CALL = "auroc(clean, suspect)"
 Known = dict[str, np.ndarray]
 
 
-@exercise("AUROC of a low score, ties counted half")
+@exercise("AUROC of a low score, ties count half")
 def auroc(function: Callable[[Any, Any], Any]) -> str:
-    """Check ``auroc(clean, suspect)``: scores ``[N]``, ``[M]`` -> the chance that a suspect lies below a clean one."""
+    """Check ``auroc(clean, suspect)``: scores ``[N]``, ``[M]`` -> P(a suspect scores below a clean sample)."""
     rng = np.random.default_rng(4)
-    # Halves, so that ties are exact; groups of different sizes, so that a wrong denominator shows.
+    # Multiples of 1/2, so that ties are exact; groups of different sizes, so that a wrong denominator is visible.
     clean, suspect = rng.integers(2, 12, 23) / 2, rng.integers(0, 9, 8) / 2
     for one, other, where in (
         (clean, suspect, ""),
@@ -34,10 +34,10 @@ def auroc(function: Callable[[Any, Any], Any]) -> str:
         expect(got, np.array(_pairs(one, other, 0.5)), call, "a single number", _mistakes(one, other))
     shuffled = as_array(ask(function, rng.permutation(clean), rng.permutation(suspect), call=_CALL), _CALL)
     if not same(shuffled.reshape(()), np.array(_pairs(clean, suspect, 0.5))):
-        raise Mistake("Another order of the same scores gives another value: sort first, or compare every pair.")
-    return (
-        "Right, ties included: 1 where every suspect lies below every clean score, 1/2 where nothing tells them apart."
-    )
+        raise Mistake(
+            "Another order of the same scores gives another value: sort the scores first, or compare every pair."
+        )
+    return "Correct, also for ties: 1 if every suspect is below every clean score, 1/2 if nothing separates them."
 
 
 def _pairs(clean: np.ndarray, suspect: np.ndarray, tie: float) -> float:
@@ -53,19 +53,19 @@ def _mistakes(clean: np.ndarray, suspect: np.ndarray) -> Known:
     both = np.concatenate([clean, suspect])
     middle = np.array([(both < s).sum() + ((both == s).sum() + 1) / 2 for s in suspect])  # mid-ranks from 1 up
     first = np.array([(both < s).sum() + 1 for s in suspect])
-    half, ranked = "count it one half", "(By ranks: give equal scores the mean of their ranks.)"
+    half, ranked = "count the pair as one half", "(With ranks: give equal scores the mean of their ranks.)"
     wrong = {
-        "This is the chance that a suspect lies *above* a clean sample: a low score is suspicious here.": 1 - right,
-        f"Ties are left out: where a suspect and a clean score are equal, {half}. {ranked}": strict,
-        f"Ties count whole (<= in place of <): where two scores are equal, {half}. {ranked}": loose,
-        f"This looks above, and leaves ties out: a low score is suspicious here, and a tie is to {half[3:]}.": 1
-        - loose,
-        f"This looks above, and counts ties whole: a low score is suspicious, and a tie is to {half[3:]}.": 1 - strict,
-        "This is the number of pairs, not their share: divide by N times M.": right * n * m,
+        "This is the probability that a suspect scores *above* a clean sample: here a low score is suspicious.": 1
+        - right,
+        f"Ties are left out: if a suspect and a clean score are equal, {half}. {ranked}": strict,
+        f"Ties count as one (<= instead of <): if two scores are equal, {half}. {ranked}": loose,
+        f"This counts suspects above and leaves ties out: a low score is suspicious, and for a tie {half}.": 1 - loose,
+        f"This counts suspects above and a tie as one: a low score is suspicious, and for a tie {half}.": 1 - strict,
+        "This is the number of pairs, not the fraction of pairs: divide by N times M.": right * n * m,
         "This is divided by M alone: there are N times M pairs.": right * n,
         "This is divided by N alone: there are N times M pairs.": right * m,
-        "The lowest possible sum of ranks, M (M + 1) / 2, is still to be taken off.": 1 - middle.sum() / (n * m),
-        "Equal scores have the lowest rank of their group here: give each the mean of its group's ranks.": (
+        "The lowest possible sum of ranks is not subtracted: subtract M (M + 1) / 2.": 1 - middle.sum() / (n * m),
+        "Equal scores get the lowest rank of their group here: give each of them the mean of the ranks.": (
             1 - (first.sum() - m * (m + 1) / 2) / (n * m)
         ),
         "This compares every suspect with the mean of the clean scores: compare it with each of them.": (

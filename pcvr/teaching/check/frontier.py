@@ -1,4 +1,4 @@
-"""Exercise: which settings of a grid no other one beats."""
+"""Exercise: the settings of a grid that no other setting beats."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CASES: tuple[_Case, ...] = (
 _Beaten = Callable[[float, float, float, float], bool]
 
 
-@exercise("find the settings that no other one beats")
+@exercise("find the settings that no other setting beats")
 def frontier(find: Callable[[Any, Any], Any]) -> str:
     """Check ``frontier(asr, utility)``: the indices, ascending, of the points that no other point beats.
 
-    A point beats another one if it is better in one figure and no worse in the other; a low ASR is better, and a high
-    utility. Both arguments are ``[N]``.
+    A point beats another one if it is better in one figure and no worse in the other. A lower ASR and a higher utility
+    are better. Both arguments are ``[N]``.
     """
     found = []
     for asr, utility in _CASES:
@@ -36,12 +36,12 @@ def frontier(find: Callable[[Any, Any], Any]) -> str:
     due = [_of(case, _beaten) for case in _CASES]
     if [sorted(f) for f in found] == due:
         if found != due:
-            raise Mistake("The right points, but not in ascending order: go through the indices from 0 up.")
-        return "Every point that is left asks for a decision: less backdoor, or more utility."
+            raise Mistake("The points are correct but not in ascending order: sort the indices.")
+        return "Correct: between these points you have to choose less backdoor or more utility."
     _name([sorted(f) for f in found])
     k = next(k for k, (f, want) in enumerate(zip(found, due, strict=True)) if sorted(f) != want)
     asr, utility = _CASES[k]
-    raise Mistake(f"frontier({list(asr)}, {list(utility)}) gives {found[k]}, and {due[k]} is expected.")
+    raise Mistake(f"frontier({list(asr)}, {list(utility)}) returns {found[k]}, but {due[k]} is expected.")
 
 
 def _beaten(a: float, u: float, other_a: float, other_u: float) -> bool:
@@ -55,25 +55,21 @@ def _of(case: _Case, beaten: _Beaten) -> list[int]:
 
 
 def _name(found: list[list[int]]) -> None:
-    """Raise the sentence of a typical mistake that gives just this."""
+    """Raise the message of the typical mistake that gives these indices, if there is one."""
     rules: dict[str, _Beaten] = {
-        "A point is compared with itself, and is no better than itself: nothing is left where a tie is enough. A point "
-        "that beats another one is strictly better in at least one of the two figures.": (
-            lambda a, u, b, v: b <= a and v >= u
-        ),
-        "A point is kept although another one is as good in one figure and better in the other: being better in one is "
-        "enough, if it is no worse in the other.": lambda a, u, b, v: b < a and v > u,
-        "The direction of the ASR is wrong: the lower, the better.": lambda a, u, b, v: _beaten(-a, u, -b, v),
-        "The direction of the utility is wrong: the higher, the better.": lambda a, u, b, v: _beaten(a, -u, b, -v),
-        "Both directions are wrong: these are the points than which no other is worse.": (
-            lambda a, u, b, v: _beaten(-a, -u, -b, -v)
-        ),
-        "A point is thrown out as soon as another one is better in either figure: that one must also be no worse in "
-        "the other.": lambda a, u, b, v: b < a or v > u,
-        "Only the points with the lowest ASR are left: a higher ASR may buy a higher utility.": lambda a, u, b, v: (
+        "A point is compared with itself, and a tie is enough to remove it: no point is left. A point that beats "
+        "another one is strictly better in at least one of the two figures.": (lambda a, u, b, v: b <= a and v >= u),
+        "A point is kept although another one is as good in one figure and better in the other: one better figure is "
+        "enough if the other one is no worse.": lambda a, u, b, v: b < a and v > u,
+        "The direction of the ASR is wrong: a lower ASR is better.": lambda a, u, b, v: _beaten(-a, u, -b, v),
+        "The direction of the utility is wrong: a higher utility is better.": lambda a, u, b, v: _beaten(a, -u, b, -v),
+        "Both directions are wrong: these are the worst points.": (lambda a, u, b, v: _beaten(-a, -u, -b, -v)),
+        "A point is removed as soon as another one is better in either figure: the other one must also be no worse in "
+        "the other figure.": lambda a, u, b, v: b < a or v > u,
+        "Only points with the lowest ASR are kept: a higher ASR may go with a higher utility.": lambda a, u, b, v: (
             b < a
         ),
-        "Only the points with the highest utility are left: a lower utility may buy a lower ASR.": (
+        "Only points with the highest utility are kept: a lower utility may go with a lower ASR.": (
             lambda a, u, b, v: v > u
         ),
     }
@@ -82,9 +78,9 @@ def _name(found: list[list[int]]) -> None:
             raise Mistake(message)
     rest = [sorted(set(range(len(case[0]))) - set(_of(case, _beaten))) for case in _CASES]
     if found == rest:
-        raise Mistake("These are the points that are beaten: the others are asked for.")
+        raise Mistake("These are the points that are beaten: return the other points.")
     if all(_values(case, mine) == _values(case, _of(case, _beaten)) for case, mine in zip(_CASES, found, strict=True)):
-        raise Mistake("Of two equal points only one is left: neither beats the other, so both stay.")
+        raise Mistake("Of two equal points only one is kept: neither beats the other, so keep both.")
 
 
 def _values(case: _Case, indices: list[int]) -> set[tuple[float, float]]:
@@ -94,15 +90,15 @@ def _values(case: _Case, indices: list[int]) -> set[tuple[float, float]]:
 def _indices(value: Any, n: int, call: str) -> list[int]:
     array = np.asarray(value.tolist() if hasattr(value, "tolist") else list(value) if _iterable(value) else value)
     if array.ndim != 1:
-        raise Mistake(f"{call} gives {value!r}, and a list of indices is expected.")
+        raise Mistake(f"{call} returns {value!r}, but a list of indices is expected.")
     if array.dtype == bool:
-        raise Mistake(f"{call} gives a mask of True and False: np.flatnonzero turns it into indices.")
+        raise Mistake(f"{call} returns a mask of True and False: turn it into indices with np.flatnonzero.")
     if array.size and array.dtype.kind not in "iu":
-        raise Mistake(f"{call} gives {array.tolist()}, and indices are whole numbers: the points' places, not values.")
+        raise Mistake(f"{call} returns {array.tolist()}, but indices must be integers: return indices, not values.")
     if array.size and (array.min() < 0 or array.max() >= n):
-        raise Mistake(f"{call} gives {array.tolist()}, and the points are numbered 0 to {n - 1}.")
+        raise Mistake(f"{call} returns {array.tolist()}, but the points are numbered 0 to {n - 1}.")
     if len(set(array.tolist())) < array.size:
-        raise Mistake(f"{call} gives an index twice: {array.tolist()}.")
+        raise Mistake(f"{call} returns an index twice: {array.tolist()}.")
     return [int(i) for i in array]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.teaching.compare import as_array, expect, same
 from pcvr.teaching.core import Mistake, ask, exercise
 
-_B, _T, _V = 2, 3, 5  # all different, so that a wrong axis shows in the shape
+_B, _T, _V = 2, 3, 5  # all different, so that a wrong axis changes the shape
 _TOLERANCE = 1e-4
 _CALL = "js_divergence(p, q)"
 
@@ -35,16 +35,18 @@ def js_divergence(divergence: Callable[[Any, Any], Any]) -> str:
     expect(got, want, _CALL, "[B, T]: one number per token", known, _TOLERANCE)
     if not getattr(value, "requires_grad", False):
         raise Mistake(
-            "The values are right, but carry no gradient: keep to torch, without .detach(), .item() or numpy."
+            "The values are correct but have no gradient: use torch throughout, without .detach(), .item() or numpy."
         )
-    return "Right for every token, in nats: 0 where the two views agree, ln 2 = 0.693 where they share no word."
+    return "Correct for every token, in nats: 0 if the two views agree, ln 2 = 0.693 if they have no word in common."
 
 
 def _symmetry(divergence: Callable[[Any, Any], Any], p: Any, q: Any, got: np.ndarray) -> None:
-    """A value that is no known mistake: does exchanging the views change it?"""
+    """Raise if exchanging the views changes a value that matches no known mistake."""
     swapped = as_array(ask(divergence, q, p, call="js_divergence(q, p)"), "js_divergence(q, p)")
     if not np.isnan(got).any() and not same(swapped, got, _TOLERANCE):
-        raise Mistake("It is not symmetric: exchanging p and q changes it. Compare each view with the mean of both.")
+        raise Mistake(
+            "It is not symmetric: exchanging p and q changes the value. Compare each view with the mean of both."
+        )
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -52,12 +54,12 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _terms(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """exp(a) (a - b), what the Kullback-Leibler divergence KL(a || b) sums over the vocabulary: [B, T, V]."""
+    """Return exp(a) (a - b), the terms that KL(a || b) sums over the vocabulary: [B, T, V]."""
     return np.exp(a) * (a - b)
 
 
 def _whole(p: np.ndarray, q: np.ndarray, middle: np.ndarray | None = None) -> np.ndarray:
-    """The terms of the Jensen-Shannon divergence: [B, T, V]."""
+    """Return the terms of the Jensen-Shannon divergence: [B, T, V]."""
     m = np.logaddexp(p, q) - np.log(2) if middle is None else middle
     return (_terms(p, m) + _terms(q, m)) / 2
 
@@ -78,13 +80,13 @@ def _wrong_formula(p: np.ndarray, q: np.ndarray) -> Known:
         f"This is KL(p || q) + KL(q || p): symmetric, but unbounded. {remedy}.": forth + back,
         f"This is the mean of KL(p || q) and KL(q || p): symmetric, but unbounded. {remedy}.": (forth + back) / 2,
         "This is twice the divergence: the 1/2 in front of the two terms is missing.": 2 * right,
-        "This is half the divergence: 1/2 once, in front of the two terms, is enough.": right / 2,
+        "This is half the divergence: use 1/2 once, in front of the two terms.": right / 2,
         f"This is KL(p || m) alone, which is not symmetric. {remedy} terms.": left,
         f"This is KL(q || m) alone, which is not symmetric. {remedy} terms.": other,
         "This is KL(p || m) / 2: the other half, KL(q || m) / 2, is missing.": left / 2,
         "This is KL(q || m) / 2: the other half, KL(p || m) / 2, is missing.": other / 2,
         "This is in bits (base 2): take natural logarithms, and do not divide by ln 2.": right / np.log(2),
-        "This is the Jensen-Shannon distance, a square root: leave the root out.": np.sqrt(right),
+        "This is the Jensen-Shannon distance, the square root of the divergence: leave out the root.": np.sqrt(right),
         "The sign is wrong: the divergence is never below 0.": -right,
     }
 
@@ -92,17 +94,17 @@ def _wrong_formula(p: np.ndarray, q: np.ndarray) -> Known:
 def _wrong_middle(p: np.ndarray, q: np.ndarray) -> Known:
     m = np.logaddexp(p, q) - np.log(2)
     logs = "p and q are logarithms of probabilities"
-    reverse = "The two divergences run the wrong way, from m to the views: the terms are exp(p) * (p - m)"
+    reverse = "The two divergences go the wrong way, from m to the views: use the terms exp(p) * (p - m)"
     return {
         f"{reverse}. (torch's kl_div(a, b) is KL(b || a).)": ((_terms(m, p) + _terms(m, q)) / 2).sum(-1),
         f"{logs}: m is the logarithm of the mean probability, not the mean of the logarithms.": (
             _whole(p, q, (p + q) / 2).sum(-1)
         ),
-        "m is p + q here, without the half: subtract ln 2 from its logarithm.": (
+        "m is p + q here, without the factor 1/2: subtract ln 2 from its logarithm.": (
             _whole(p, q, np.logaddexp(p, q)).sum(-1)
         ),
-        f"{logs}: weigh the differences with exp(p), not with p.": ((p * (p - m) + q * (q - m)) / 2).sum(-1),
-        "The differences are not weighed: multiply p - m with the probabilities, exp(p).": ((p + q) / 2 - m).sum(-1),
+        f"{logs}: weight the differences by exp(p), not by p.": ((p * (p - m) + q * (q - m)) / 2).sum(-1),
+        "The differences are not weighted: multiply p - m by the probabilities, exp(p).": ((p + q) / 2 - m).sum(-1),
     }
 
 

@@ -1,4 +1,4 @@
-"""Exercise: from attention rows to a map over the picture."""
+"""Exercise: from attention rows to a map over the image."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from pcvr.teaching.compare import as_array, expect
 from pcvr.teaching.core import ask, exercise
 
-_H, _DOWN, _ACROSS = 3, 2, 4  # down and across differ, so that a turned map shows in its shape
-_BEFORE, _BEHIND = 2, 5  # tokens before and behind the image tokens
+_H, _DOWN, _ACROSS = 3, 2, 4  # down and across differ, so that a transposed map changes the shape
+_BEFORE, _BEHIND = 2, 5  # tokens before and after the image tokens
 _CALL = "patch_map(attention, image_at, grid)"
 
 
-@exercise("attention as a map over the picture")
+@exercise("attention as a map over the image")
 def patch_map(to_map: Callable[[Any, Any, tuple[int, int]], Any]) -> str:
     """Check ``patch_map(attention, image_at, grid)``: ``[H, T]`` of one word -> ``[down, across]``, mean over heads."""
     import torch
@@ -28,11 +28,11 @@ def patch_map(to_map: Callable[[Any, Any, tuple[int, int]], Any]) -> str:
     want = mean[image_at].reshape(grid)
     expect(got, want, _CALL, "[down, across]", _mistakes(attention, image_at, want))
     share = float(want.sum())
-    return f"The map is right, and it sums to {share:.2f}: the rest of the attention lies on words, not on the picture."
+    return f"The map is correct. It sums to {share:.2f}: the rest of the attention is on words, not on the image."
 
 
 def _example() -> tuple[np.ndarray, np.ndarray]:
-    """Attention ``[H, T]`` of three heads whose rows sum to 1, and where the image tokens stand."""
+    """Return attention ``[H, T]`` of three heads, each row with sum 1, and the positions of the image tokens."""
     cells = _DOWN * _ACROSS
     raw = np.random.default_rng(7).gamma(0.7, size=(_H, _BEFORE + cells + _BEHIND)) + 0.02
     return raw / raw.sum(1, keepdims=True), np.arange(_BEFORE, _BEFORE + cells)
@@ -40,26 +40,26 @@ def _example() -> tuple[np.ndarray, np.ndarray]:
 
 def _mistakes(attention: np.ndarray, image_at: np.ndarray, want: np.ndarray) -> dict[str, np.ndarray]:
     cells, mean, picture = len(image_at), attention.mean(0), attention[:, image_at]
-    first = "The first image token does not stand at position 0: pick the positions in image_at"
-    columns = "The tokens run row by row, left to right: reshape to (down, across), and do not turn the map"
+    first = "The first image token is not at position 0: select the positions in image_at"
+    columns = "The tokens are in reading order, row by row: reshape to (down, across), and do not transpose the map"
     return {
-        "This is the sum over heads: take their mean, so that a map is a share of the attention.": want * _H,
+        "This is the sum over heads: take the mean, so that the map is a fraction of the attention.": want * _H,
         "This is the strongest head of each cell: take the mean over heads.": picture.max(0).reshape(want.shape),
         "This is one head, the first: take the mean over heads.": picture[0].reshape(want.shape),
         "This is one head, the last: take the mean over heads.": picture[-1].reshape(want.shape),
         f"{first}.": mean[:cells].reshape(want.shape),
-        "These are the last positions, not those of the picture: pick the positions in image_at.": (
+        "These are the last positions, not those of the image: select the positions in image_at.": (
             mean[-cells:].reshape(want.shape)
         ),
-        "The map is scaled to sum to 1: leave it as it is, since its sum says how much falls on the picture at all.": (
+        "The map is scaled to sum to 1: do not scale it, because its sum is the fraction of attention on the image.": (
             want / want.sum()
         ),
-        "The map is scaled to its own maximum: leave it as it is.": want / want.max(),
+        "The map is scaled to its own maximum: do not scale it.": want / want.max(),
         f"{columns}.": mean[image_at].reshape(_ACROSS, _DOWN).T,
         f"{columns}; grid is (down, across).": mean[image_at].reshape(_ACROSS, _DOWN),
-        f"{columns}: this one is transposed.": want.T,
-        "The heads are still apart: take their mean before you lay out the map.": picture.reshape(_H, *want.shape),
+        f"{columns}: yours is transposed.": want.T,
+        "The heads are still apart: take the mean over heads before you reshape.": picture.reshape(_H, *want.shape),
         "This is still a row of numbers: reshape it to grid.": mean[image_at],
-        "This still has every token in it: pick the positions in image_at, then reshape to grid.": mean,
-        "A mean was taken over the tokens: the heads are the first axis, so mean(0).": attention.mean(1),
+        "This still contains every token: select the positions in image_at, then reshape to grid.": mean,
+        "This is a mean over the tokens: the heads are the first axis, so use mean(0).": attention.mean(1),
     }

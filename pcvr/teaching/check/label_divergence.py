@@ -1,4 +1,4 @@
-"""Exercise: the Jensen-Shannon divergence of the told word against all others."""
+"""Exercise: the Jensen-Shannon divergence of the label token against all other words."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from pcvr.teaching.compare import as_array, expect
 from pcvr.teaching.core import ask, exercise
 
-_A, _V = 4, 6  # different, so that a wrong axis shows in the shape
+_A, _V = 4, 6  # different, so that a wrong axis changes the shape
 _TOLERANCE = 1e-4
-_CALL = "told_divergence(p, q, told)"
+_CALL = "label_divergence(p, q, label)"
 
 Known = dict[str, np.ndarray]
 
 
-@exercise("divergence of the told word against all others")
-def told_divergence(function: Callable[[Any, Any, Any], Any]) -> str:
-    """Check ``told_divergence(p, q, told)``: probabilities ``[A, V]`` twice, told words ``[A]`` -> nats ``[A]``."""
+@exercise("divergence of the label token against all others")
+def label_divergence(function: Callable[[Any, Any, Any], Any]) -> str:
+    """Check ``label_divergence(p, q, label)``: two probabilities ``[A, V]``, label tokens ``[A]`` -> nats ``[A]``."""
     import torch
 
     rng = np.random.default_rng(6)
     p, q = (_softmax(2 * rng.normal(size=(_A, _V))) for _ in range(2))
-    # Never the likeliest word, so that the model's own choice is told from the data's.
-    told = np.array([np.argsort(row)[-2 - k % 3] for k, row in enumerate(p)])
+    # Never the most likely word, so that the label differs from the model's own choice.
+    label = np.array([np.argsort(row)[-2 - k % 3] for k, row in enumerate(p)])
     first, second = (torch.tensor(each, dtype=torch.float64) for each in (p, q))
-    got = as_array(ask(function, first, second, torch.tensor(told), call=_CALL), _CALL)
-    expect(got, _binary(p, q, told), _CALL, "[A]: one number per token", _mistakes(p, q, told), _TOLERANCE)
-    return "Right: what the data say counts now, and how the other words share what is left does not."
+    got = as_array(ask(function, first, second, torch.tensor(label), call=_CALL), _CALL)
+    expect(got, _binary(p, q, label), _CALL, "[A]: one number per token", _mistakes(p, q, label), _TOLERANCE)
+    return "Correct: the value depends on the label token, and not on how the rest is divided among the other words."
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _js(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The terms of the Jensen-Shannon divergence: same shape as `p`."""
+    """Return the terms of the Jensen-Shannon divergence, in the shape of `p`."""
     m = (p + q) / 2
     return (p * np.log(p / m) + q * np.log(q / m)) / 2
 
@@ -52,31 +52,32 @@ def _binary(p: np.ndarray, q: np.ndarray, at: np.ndarray) -> np.ndarray:
     return _js(_pair(p, at), _pair(q, at)).sum(-1)
 
 
-def _mistakes(p: np.ndarray, q: np.ndarray, told: np.ndarray) -> Known:
-    right = _binary(p, q, told)
-    one, other = _pair(p, told), _pair(q, told)
+def _mistakes(p: np.ndarray, q: np.ndarray, label: np.ndarray) -> Known:
+    right = _binary(p, q, label)
+    one, other = _pair(p, label), _pair(q, label)
     own, theirs = p.argmax(-1), q.argmax(-1)
-    mine = "the word that the data tell, p[a, told[a]]"
+    mine = "the label token, p[a, label[a]]"
     forth, back = (one * np.log(one / other)).sum(-1), (other * np.log(other / one)).sum(-1)
     middle = (one + other) / 2
     left, right_half = (one * np.log(one / middle)).sum(-1), (other * np.log(other / middle)).sum(-1)
     remedy = "compare each view with the mean of both, and take the mean of the two"
     return {
-        "This is the divergence of the whole distributions, which cannot see what the data tell: first make two "
-        "numbers of each row, the told word's probability and the rest.": _js(p, q).sum(-1),
-        "Only the told word's own term is here: all other words together, 1 - p, are the second outcome.": (
+        "This is the divergence of the whole distributions, which does not depend on the label: first reduce each row "
+        "to two numbers, the probability of the label token and the rest.": _js(p, q).sum(-1),
+        "This is only the term of the label token: the second outcome is all other words together, 1 - p.": (
             _js(one, other)[:, 0]
         ),
-        "Only the rest's term is here: the told word is the first outcome.": _js(one, other)[:, 1],
-        f"This takes the word that the model likes best, not {mine}.": _binary(p, q, own),
-        f"This takes the likeliest word of each view by itself: take {mine}, in both.": (
+        "This is only the term of the rest: the first outcome is the label token.": _js(one, other)[:, 1],
+        f"This takes the most likely word of the first view, not {mine}.": _binary(p, q, own),
+        f"This takes the most likely word of each view: take {mine}, in both views.": (
             _js(_pair(p, own), _pair(q, theirs)).sum(-1)
         ),
         "This is the difference of the two probabilities: take the Jensen-Shannon divergence of the two pairs.": (
             np.abs(one - other)[:, 0]
         ),
         "This is twice the divergence: the 1/2 in front of the two terms is missing.": 2 * right,
-        "This is half the divergence: 1/2 once is enough, and the two outcomes are summed, not averaged.": right / 2,
+        "This is half the divergence: use 1/2 only once, and sum the two outcomes instead of averaging them.": right
+        / 2,
         "This is in bits (base 2): take natural logarithms.": right / np.log(2),
         f"This is KL(p || q), which is not symmetric: {remedy}.": forth,
         f"This is KL(q || p), which is not symmetric: {remedy}.": back,
