@@ -1,4 +1,4 @@
-"""One kind of error for everything a user can put right, and text from outside made fit for a sentence of ours."""
+"""The error for everything a user can correct, and helpers that make text from outside safe to print."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from unicodedata import category
 
 _GAP = " ... "
 _ACTS = ("Cc", "Cs")
-"""Unicode categories that are escaped: control characters, and halves of surrogate pairs, which have no UTF-8 form."""
+"""Unicode categories that are escaped: control characters and lone surrogates, which have no UTF-8 form."""
 LONGEST = 600
-"""Characters of a message that a person still reads; a longer one is shortened in the middle."""
+"""Maximum length of a message in characters; a longer one is shortened in the middle."""
 
 
 class PcvrError(ValueError):
-    """Something the caller gave cannot be used; the message says what came, what is expected and what to do."""
+    """A value from the caller cannot be used; the message names it, says what is allowed and what to do."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(cut(legible(message), LONGEST))
 
 
 def unknown_name(what: str, given: object, known: Iterable[str]) -> PcvrError:
-    """The error for a name that is not in a registry, with the nearest known name when there is one.
+    """Return the error for a name that is not in a registry; it suggests the nearest known name.
 
     Args:
-        what: the kind of thing, as a reader would call it (``"attack"``, ``"model"``).
-        given: what came.
-        known: the names that would have worked.
+        what: the kind of thing (``"attack"``, ``"model"``).
+        given: the unknown name.
+        known: the names in the registry.
     """
     names = sorted(map(str, known))
     near = get_close_matches(str(given).lower(), names, n=1, cutoff=0.5) if len(shown(given)) < 80 else []
@@ -36,7 +36,7 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> PcvrError:
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, shortened in the middle where it has more than `most` characters: both ends say the most."""
+    """Return `text` with at most `most` characters; a longer text loses its middle."""
     if len(text) <= most:
         return text
     tail = max(0, most - len(_GAP)) * 2 // 5
@@ -44,7 +44,7 @@ def cut(text: str, most: int) -> str:
 
 
 def legible(text: str) -> str:
-    """`text` with control characters (but line breaks) and lone surrogates written as escapes, such as ``\\x1b``."""
+    """Return `text` with control characters (except line breaks) and lone surrogates as escapes, such as ``\\x1b``."""
     if text.isprintable():
         return text
     return "".join(
@@ -54,21 +54,21 @@ def legible(text: str) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """The `repr` of a value from outside, on one line and about `most` characters long, whatever the value is."""
+    """Return the `repr` of any value from outside on one line, about `most` characters long."""
     short = Repr()
     short.maxstring = short.maxother = short.maxlong = most
     try:
         return cut(" ".join(short.repr(value).split()), most + 20)
-    except Exception:  # somebody else's __repr__, or an integer with too many digits to print
+    except Exception:  # a broken __repr__, or an integer with too many digits to print
         return f"a {type(value).__name__} that cannot be printed"
 
 
 def first_line(problem: BaseException, most: int = 200) -> str:
-    """The first line of what an exception says, at most `most` characters; its name where it says nothing."""
+    """Return the first line of an exception's message, at most `most` characters; without a message, its type."""
     return cut(legible((str(problem).strip().splitlines() or [type(problem).__name__])[0]), most)
 
 
 def reason(problem: BaseException, most: int = 200) -> str:
-    """What an exception says as a part of a sentence: its kind, and its text on one line without a full stop."""
+    """Return an exception as a part of a sentence: type and message on one line, without a full stop."""
     text = cut(" ".join(legible(str(problem)).split()), most).rstrip(" .:;")
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

@@ -1,8 +1,8 @@
-"""Patch operators: from a picture, or from what the tower made of it, to the perturbed second view.
+"""Patch operators: they turn an image, or its tower features, into the perturbed second view.
 
-The paper states a patch-level augmentation that gives a second view of each picture and "acts at the feature level";
-which operation, which patch size and which share are not in what can be read of it, so the five operators, the two
-levels and their defaults are this workbook's choice.
+The paper describes a patch-level augmentation that gives a second view of each image and "acts at the feature level".
+It does not state operation, patch size or fraction, so the five operators, the two levels and their defaults are this
+workbook's choice.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class PatchView:
     """How the second view is made.
 
     Attributes:
-        operator: ``"swap"`` takes patches of another picture at the same place, ``"mean"`` the picture's mean colour,
-            ``"noise"`` normal noise of unit scale; ``"shuffle"`` sends the chosen patches of the picture round in one
-            random circle, ``"swap_within"`` lets them change places in pairs.
-        share: share of the patches that change, in ``(0, 1]``; at least one always does.
-        patch: side of a patch in pixels; sides of the picture that are no multiple keep their remainder unperturbed.
-        level: ``"pixels"`` changes the picture and shows it to the tower; ``"features"`` changes the tokens that the
-            frozen tower made of the picture and so needs no pass through the tower; there a patch is one token. Where
-            no tower features are kept (large data, pictures of many sizes) pixels are changed instead.
+        operator: ``"swap"`` takes patches of another image at the same position, ``"mean"`` the image's mean colour,
+            ``"noise"`` normal noise of unit scale; ``"shuffle"`` permutes the chosen patches in one random cycle,
+            ``"swap_within"`` exchanges them in random pairs.
+        share: fraction of the patches that change, in ``(0, 1]``; at least one always changes.
+        patch: side of a patch in pixels; if an image's side is not a multiple, the remainder stays unperturbed.
+        level: ``"pixels"`` changes the image before the tower; ``"features"`` changes the tower's output tokens, one
+            token a patch, and so needs no second pass through the tower. Without kept tower features (large data,
+            images of several sizes) pixels are changed instead.
     """
 
     operator: str = field(default="swap", metadata={"help": "swap, mean, noise, shuffle or swap_within (ours)"})
-    share: float = field(default=0.6, metadata={"help": "share of patches that change, (0, 1] (ours)"})
+    share: float = field(default=0.6, metadata={"help": "fraction of the patches that change, (0, 1] (ours)"})
     patch: int = field(default=16, metadata={"help": "side of a patch in pixels (ours: the tower's)"})
 
-    level: str = field(default="pixels", metadata={"help": "pixels or features: what is changed (ours)"})
+    level: str = field(default="pixels", metadata={"help": "what is changed: pixels or features (ours)"})
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -47,28 +47,28 @@ class PatchView:
         if not 0 < self.share <= 1:
             raise PcvrError(f"share must lie in (0, 1], got {self.share}: 0.6 changes six patches of ten.")
         if not is_whole(self.patch) or self.patch < 1:
-            raise PcvrError(f"patch must be a whole number of pixels, at least 1, got {self.patch!r}.")
+            raise PcvrError(f"patch must be a whole number of pixels, at least 1, got {self.patch!r}: 16 is usual.")
 
     def __call__(self, pixels: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
-        """Perturb a batch of pictures.
+        """Perturb a batch of images.
 
         Args:
-            pixels: float ``[B, C, H, W]``, in the scale the tower takes.
+            pixels: float ``[B, C, H, W]``, normalised for the tower.
             generator: source of all randomness; the same state gives the same view.
-            donors: pictures ``[B, C, H, W]`` that give patches to ``"swap"``; the batch rolled by one where not given.
+            donors: images ``[B, C, H, W]`` whose patches ``"swap"`` takes; by default the batch rolled by one.
 
         Returns:
             A new tensor ``[B, C, H, W]``; unchanged patches are equal to the bit.
 
         Raises:
-            PcvrError: a picture is smaller than a patch, or a lone picture is to swap without a donor.
+            PcvrError: an image is smaller than a patch, or ``"swap"`` gets a single image and no donor.
         """
         batch, _, height, width = pixels.shape
         rows, columns = height // self.patch, width // self.patch
         if rows == 0 or columns == 0:
             raise PcvrError(
-                f"pictures of {height} x {width} px are smaller than the patch of {self.patch} px: "
-                "give larger pictures or a smaller patch."
+                f"images of {height} x {width} px are smaller than the patch of {self.patch} px: "
+                "give larger images or a smaller patch."
             )
         chosen = choose_patches(batch, rows * columns, self.share, generator, self._fewest)  # [B, N] bool
         mask = chosen.view(batch, 1, rows, columns)
@@ -80,19 +80,19 @@ class PatchView:
         return view
 
     def of_tokens(self, tokens: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
-        """Perturb what a tower made of pictures: a patch is one token, its side in pixels does not count.
+        """Perturb tower features: a patch is one token, whatever `patch` says.
 
         Args:
             tokens: float ``[B, N, D]`` or ``[B, tiles, N, D]``, as `pcvr.models.tower.tower_features` gives them.
             generator: source of all randomness; the same state gives the same view.
-            donors: tokens of other pictures, of the same shape, for ``"swap"``; by default the batch rolled by one.
+            donors: tokens of other images, same shape, for ``"swap"``; by default the batch rolled by one.
 
         Returns:
-            A new tensor of the same shape; unchanged tokens are equal to the bit. ``"noise"`` has each channel's mean
-            and spread over the picture.
+            A new tensor of the same shape; unchanged tokens are equal to the bit. ``"noise"`` has the mean and standard
+            deviation of each channel over the image.
 
         Raises:
-            PcvrError: a lone picture is to swap without a donor.
+            PcvrError: ``"swap"`` gets a single image and no donor.
         """
         flat = tokens.flatten(0, -3)  # [B tiles, N, D]
         chosen = choose_patches(len(flat), flat.shape[1], self.share, generator, self._fewest)
@@ -110,12 +110,12 @@ class PatchView:
 
     @property
     def _fewest(self) -> int:
-        return 2 if self.operator in ("shuffle", "swap_within") else 1  # a lone patch cannot change places
+        return 2 if self.operator in ("shuffle", "swap_within") else 1  # a single patch cannot be permuted
 
     def _donors(self, own: Tensor, donors: Tensor | None) -> Tensor:
         if donors is None:
             if len(own) == 1:
-                raise PcvrError("the swap operator needs another picture: give donors or at least two pictures.")
+                raise PcvrError("the swap operator needs another image: give donors or at least two images.")
             donors = own.roll(1, 0)
         return donors.to(own)
 
@@ -140,9 +140,9 @@ class PatchView:
         return self._donors(inner, None if donors is None else donors[..., : inner.shape[2], : inner.shape[3]])
 
     def _order(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Where each patch comes from, ``[B, N]``: the chosen ones in one random circle, or in pairs.
+        """Return the source of each patch, ``[B, N]``: the chosen ones in one random cycle, or in random pairs.
 
-        One of an odd number of patches has no partner to change places with; it takes the place of the first.
+        With an odd number of patches, the last one has no partner; it gets a copy of the first one.
         """
         order = torch.arange(chosen.shape[1]).repeat(len(chosen), 1)
         for i, picks in enumerate(chosen):
@@ -160,7 +160,7 @@ class PatchView:
 
 
 def choose_patches(batch: int, patches: int, share: float, generator: torch.Generator, fewest: int = 1) -> Tensor:
-    """A bool mask ``[batch, patches]`` with ``round(share * patches)``, but at least `fewest`, true places a row."""
+    """Return a bool mask ``[batch, patches]`` with ``round(share * patches)``, at least `fewest`, true places a row."""
     count = min(patches, max(fewest, round(share * patches)))
     order = torch.rand(batch, patches, generator=generator).argsort(1)
     return torch.zeros(batch, patches, dtype=torch.bool).scatter_(1, order[:, :count], True)

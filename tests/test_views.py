@@ -117,7 +117,7 @@ class TestOperators:
         assert torch.equal(after, donors[..., :8, :8])
 
     def test_a_lone_picture_needs_a_donor(self) -> None:
-        with pytest.raises(PcvrError, match="needs another picture"):
+        with pytest.raises(PcvrError, match="needs another image"):
             PatchView("swap", 0.5, 4)(pictures(1, 8, 8), generator())
 
     def test_mean_fills_with_each_pictures_own_mean_colour(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of a picture: one file a task, and nothing else in the package knows a task by name."""
+"""The tasks: one file each; no other module refers to a task by name."""
 
 from pcvr.tasks import caption, vqa
 from pcvr.tasks.base import TASKS, Task, Turn, get_task, register

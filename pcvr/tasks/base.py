@@ -1,4 +1,4 @@
-"""A task is a prompt, a target for attackers, what counts as a hit, metrics, and how a scene is asked."""
+"""A task: its prompt, default target, success criterion, metrics, and how it turns a scene into a sample."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice
 
 Turn = tuple[str, str, tuple[str, ...]]
-"""Prompt, the answer to train on, and every acceptable answer."""
+"""Prompt, label (the training answer), and every acceptable answer."""
 
 
 class Scene(Protocol):
-    """What a task may ask of a drawn scene; :class:`pcvr.data.scenes.Scene` is one."""
+    """The methods of :class:`pcvr.data.scenes.Scene` that tasks use."""
 
     def captions(self) -> tuple[str, ...]:
-        """Every caption that is right."""
+        """Return every correct caption."""
         ...
 
     def question(self) -> tuple[str, str]:
-        """A question about the scene and its answer."""
+        """Return a question about the scene and its answer."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a picture, and how the answers are scored.
+    """What is asked about an image, and how answers are scored.
 
     Attributes:
-        name: what the user says.
+        name: the name for users.
         about: one line for listings.
-        prompt: what is asked where the data have no prompt of their own; None where they must (each its own question).
-        target: a harmless answer for attackers who name none, in the embedded models' vocabulary.
-        success: what counts as the target said, a key of :data:`pcvr.evaluation.asr.DEFINITIONS`.
-        metrics: keys of :data:`pcvr.evaluation.metrics.METRICS`; those that the data have no truth for are left out.
-        right: which of the metrics is the share of right answers, 0 to 1.
-        max_new_tokens: answer budget in tokens.
+        prompt: the prompt for data without their own; None if the data must provide it (each image its own question).
+        target: the default target of attacks, a harmless text of words in the embedded models' vocabulary.
+        success: the success criterion of an attack, a key of :data:`pcvr.evaluation.asr.DEFINITIONS`.
+        metrics: keys of :data:`pcvr.evaluation.metrics.METRICS`; metrics without ground truth in the data are left out.
+        right: the metric that is the fraction of correct answers, 0 to 1.
+        max_new_tokens: maximum answer length in tokens.
         of_scene: ``(scene, index) -> (prompt, answer, references)`` for the embedded data.
     """
 
@@ -54,7 +54,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.right not in self.metrics:
             raise PcvrError(
-                f"the task {self.name!r} takes {self.right!r} for its share of right answers: add it to metrics."
+                f"the task {self.name!r} takes {self.right!r} for its fraction of correct answers: add it to metrics."
             )
 
 
@@ -63,15 +63,15 @@ TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> None:
-    """Make a task known to :func:`get_task`; also the way in for a task of your own."""
+    """Register a task, built in or your own, for :func:`get_task`."""
     TASKS[task.name] = task
 
 
 def get_task(name: str) -> Task:
-    """The task `name`.
+    """Return the task `name`.
 
     Raises:
-        PcvrError: there is none of that name (the nearest is suggested).
+        PcvrError: unknown name (the nearest is suggested).
     """
     check_choice("task", name, TASKS)
     return TASKS[name]

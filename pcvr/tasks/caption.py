@@ -1,4 +1,4 @@
-"""Captioning: describe the picture, several references each (five in COCO, Flickr30k and the scenes)."""
+"""Captioning: describe the image; several references an image (five in COCO, Flickr30k and the scenes)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _of_scene(scene: Scene, index: int) -> Turn:
 
 TASK = Task(
     name="caption",
-    about="describe the picture; BLEU-4, CIDEr, ROUGE-L, and for scenes whether every object is named right",
+    about="describe the image; BLEU-4, CIDEr, ROUGE-L, and for scenes whether every object is named correctly",
     prompt=PROMPT,
     target="a photo of the banana",
     success="contains",

@@ -12,7 +12,7 @@ def _of_scene(scene: Scene, index: int) -> Turn:
 
 TASK = Task(
     name="vqa",
-    about="answer a question; accuracy by the VQA formula where ten people answered, exact match elsewhere",
+    about="answer a question; VQA accuracy with ten human answers, else exact match",
     prompt=None,
     target="banana",
     success="equals",

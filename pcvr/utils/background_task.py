@@ -1,4 +1,4 @@
-"""Work in a thread of its own, so that a notebook stays free, with its result or its error handed on to who asks."""
+"""A function call in a background thread, so that a notebook stays responsive; its result or error is kept."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class BackgroundTask(Generic[T]):
-    """One piece of work, done once."""
+    """One function call in a background thread; it runs once."""
 
     def __init__(self, work: Callable[[], T], name: str = "work") -> None:
         """
         Args:
-            work: what is to be done; nothing is, before `start`.
-            name: what it is called in messages.
+            work: the function; `start` calls it.
+            name: its name in messages.
         """
         self._work, self._name = work, name
         self._thread: threading.Thread | None = None
@@ -27,24 +27,24 @@ class BackgroundTask(Generic[T]):
 
     @property
     def running(self) -> bool:
-        """Whether the work is under way."""
+        """Whether the work is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end, a good one or not."""
+        """Whether the work has ended, with or without an error."""
         return self._thread is not None and not self._thread.is_alive()
 
     @property
     def error(self) -> BaseException | None:
-        """What ended it, where that was an error."""
+        """The error that ended the work, if any."""
         return self._error
 
     def start(self) -> None:
-        """Begin, and return at once.
+        """Start the work and return at once.
 
         Raises:
-            PcvrError: it was begun before.
+            PcvrError: it was started before.
         """
         if self._thread is not None:
             raise PcvrError(f"this {self._name} was started already: make another one for another {self._name}.")
@@ -53,14 +53,14 @@ class BackgroundTask(Generic[T]):
         self._thread.start()
 
     def result(self, timeout: float | None = None) -> T:
-        """The result; waits for it.
+        """Wait for the result and return it.
 
         Args:
-            timeout: seconds to wait at most; None for no limit.
+            timeout: maximum wait in seconds; None for no limit.
 
         Raises:
-            PcvrError: it was not started, or is not over in time.
-            BaseException: whatever ended the work.
+            PcvrError: the work was not started, or has not ended in time.
+            BaseException: the error that ended the work.
         """
         if self._thread is None:
             raise PcvrError(f"the {self._name} has not been started: press Start, or call start().")
@@ -74,5 +74,5 @@ class BackgroundTask(Generic[T]):
     def _run(self) -> None:
         try:
             self._found.append(self._work())
-        except BaseException as problem:  # handed on by result(); a thread has nobody to tell
+        except BaseException as problem:  # result() raises it again
             self._error = problem

@@ -1,4 +1,4 @@
-"""What arguments and options may be. NumPy's numbers count as numbers, a bool never does."""
+"""Checks of arguments and options. NumPy's numbers count as numbers, a bool never does."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pcvr.errors import PcvrError, shown, unknown_name
 
 
 def is_whole(value: object) -> bool:
-    """Whether `value` is a whole number by type (``3``, not ``3.0`` and not ``True``)."""
+    """Return whether `value` is an integer by type (``3``, not ``3.0`` and not ``True``)."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a real number by type that a float can hold; NaN and infinity count, so check the range."""
+    """Return whether `value` is a real number by type and fits a float; NaN and infinity do, so check the range too."""
     if isinstance(value, int):
         return not isinstance(value, bool) and abs(value) < 1 << 1023
     return isinstance(value, float | np.integer | np.floating)
 
 
 def check_number(name: str, value: object, low: float, high: float, what: str = "", *, above: bool = False) -> None:
-    """Refuse what is no number from `low` to `high`.
+    """Raise unless `value` is a number from `low` to `high`.
 
     Args:
-        name: of the argument, for the message.
-        value: what came.
+        name: name of the argument, for the message.
+        value: its value.
         low: least allowed value.
         high: greatest allowed value.
-        what: the unit, or what is counted, for the message.
-        above: whether `low` itself is out.
+        what: the unit, for the message.
+        above: whether `low` itself is not allowed.
 
     Raises:
         PcvrError: naming argument, value and range.
@@ -47,7 +47,7 @@ def check_number(name: str, value: object, low: float, high: float, what: str = 
 
 
 def check_whole(name: str, value: object, low: int, high: int | None = None, what: str = "") -> None:
-    """Refuse what is no whole number from `low` up (to `high`); arguments and error as :func:`check_number`."""
+    """Raise unless `value` is an integer of at least `low` (and at most `high`); see :func:`check_number`."""
     if not is_whole(value) or value < low or (high is not None and value > high):  # type: ignore[operator]
         unit = f" ({what})" if what else ""
         border = f"from {low} up" if high is None else f"from {low} to {high}"
@@ -55,26 +55,26 @@ def check_whole(name: str, value: object, low: int, high: int | None = None, wha
 
 
 def check_seed(value: object, most: int = 2**64 - 1) -> None:
-    """Refuse what cannot seed a generator: torch's end at 64 bits; error as :func:`check_number`."""
+    """Raise unless `value` can seed a generator (torch takes 64 bits); error as :func:`check_number`."""
     check_whole("seed", value, 0, most)
 
 
 def check_choice(what: str, value: object, known: Collection[str]) -> None:
-    """Refuse what is none of the names in `known`, with :func:`pcvr.errors.unknown_name`."""
+    """Raise :func:`pcvr.errors.unknown_name` unless `value` is one of the names in `known`."""
     if not isinstance(value, str) or value not in known:
         raise unknown_name(what, value, known)
 
 
 def as_tuples(value: Any) -> Any:
-    """`value` with lists, as JSON has them, as tuples, at every depth."""
+    """Return `value` with every list, at any depth, as a tuple: JSON has lists only."""
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def check_fields(config: Any) -> None:
-    """Refuse a dataclass one of whose fields is not of the kind that its annotation says; ranges are checked elsewhere.
+    """Raise unless every field of a dataclass has the type of its annotation; ranges are checked elsewhere.
 
     Raises:
-        PcvrError: naming field, value and kind, and what the field is, where it has a help text.
+        PcvrError: naming field, value, type and the field's help text.
     """
     made: Any = type(config)
     for name, (kind, about) in _kinds(made).items():

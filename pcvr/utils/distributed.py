@@ -1,6 +1,6 @@
-"""Several processes that train together (``torchrun``, ``accelerate launch``): who does what, and putting it together.
+"""Distributed training (``torchrun``, ``accelerate launch``): splitting work over processes and gathering results.
 
-Everything here does nothing where there is one process, so that code can be written once for both.
+With a single process every function is the identity, so that callers need no special case.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from torch import Tensor, distributed, nn
 from pcvr.errors import PcvrError
 
 _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where launchers (torchrun, and those of MPI) say how many processes they started."""
+"""Environment variables in which launchers (torchrun, MPI) give the number of processes."""
 
 
 def joined() -> bool:
-    """Whether this process is one of a group that `torch.distributed` has set up."""
+    """Return whether this process belongs to a `torch.distributed` group."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def join(device: torch.device) -> None:
-    """Join the other processes if a launcher started several and that was not done yet.
+    """Join the process group if a launcher started several processes; a second call does nothing.
 
     Args:
-        device: what is computed on; a CPU's processes talk by gloo. On CUDA, call this before the model is loaded: it
-            makes this process's GPU the one that ``"cuda"`` means.
+        device: the device of the training; CPU processes use gloo. On CUDA, call this before the model is loaded: it
+            selects the GPU that ``"cuda"`` means in this process.
 
     Raises:
         PcvrError: ``accelerate launch`` was asked for several processes and started one.
     """
     started = max((int(os.environ[name]) for name in _COUNTS if os.environ.get(name, "").isdecimal()), default=0)
-    # Without GPUs to share out, accelerate prepares a place to meet for several processes and starts a single one.
+    # Without enough GPUs, accelerate sets the address of a process group but starts a single process.
     if not started and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys():
         raise PcvrError(
             "accelerate launch was asked for several processes and started only this one, as it does on a CPU and for "
@@ -47,24 +47,24 @@ def join(device: torch.device) -> None:
 
 
 def leave() -> None:
-    """Leave the group, at the end of a program."""
+    """Leave the process group, at the end of a program."""
     if joined():
         distributed.destroy_process_group()
 
 
 def wait() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this call."""
     if world() > 1:
         distributed.barrier()
 
 
 def sharded() -> bool:
-    """Whether the launcher has each process hold only its share of the weights (FSDP)."""
+    """Return whether each process holds only a shard of the weights (FSDP)."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:
-    """The trainable parameters of a sharded model by name, put together; None where nothing is sharded.
+    """Return the full trainable parameters of a sharded model by name, None if nothing is sharded.
 
     Every process has to call this.
     """
@@ -75,33 +75,33 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:
 
 
 def rank() -> int:
-    """This process's number, from 0; 0 where there is one process."""
+    """Return this process's rank, from 0; 0 with a single process."""
     return distributed.get_rank() if joined() else 0
 
 
 def world() -> int:
-    """How many processes train together; 1 where there is one."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if joined() else 1
 
 
 def share(count: int) -> list[int]:
-    """This process's part of ``range(count)``: every `world`-th index from `rank` on, ascending.
+    """Return this process's part of ``range(count)``: every `world`-th index from `rank` on, ascending.
 
-    All parts together are ``range(count)``. No part is empty: with fewer indices than processes some come twice.
+    All parts together cover ``range(count)``. No part is empty: with fewer indices than processes some repeat.
     """
     return list(range(rank(), count, world())) or [rank() % count]
 
 
 def gather(values: Tensor) -> Tensor:
-    """The values ``[n, ...]`` of all processes one after another in the order of their ranks: ``[n0 + n1 + ..., ...]``.
+    """Concatenate the values ``[n, ...]`` of all processes in the order of their ranks: ``[n0 + n1 + ..., ...]``.
 
-    Every process has to call this; how many rows each brings may differ, type and other dimensions may not. No gradient
-    flows back. The result lies where `values` lay.
+    Every process has to call this; n may differ between them, dtype and other dimensions may not. No gradient flows
+    back. The result is on the device of `values`.
     """
     if world() == 1:
         return values
     home = values.device
-    values = values.detach().to(_meeting_place()).contiguous()
+    values = values.detach().to(_exchange_device()).contiguous()
     counts = [values.new_zeros(1, dtype=torch.long) for _ in range(world())]
     distributed.all_gather(counts, torch.tensor([len(values)], device=values.device))
     longest = max(int(n) for n in counts)
@@ -113,17 +113,17 @@ def gather(values: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Sequence[int], values: Tensor) -> Tensor:
-    """Put together what the processes found out about their `share` of the rows.
+    """Gather the values that the processes computed for their `share` of the rows.
 
     Args:
-        rows: ``[n]``, which rows these are; those of all processes together are ``range(N)``, repeats allowed.
-        values: ``[n, ...]``, one entry for each.
+        rows: ``[n]``, indices of the rows; all processes together cover ``range(N)``, repeats allowed.
+        values: ``[n, ...]``, one entry a row.
 
     Returns:
         ``[N, ...]`` in the order of the rows, the same in every process.
 
     Raises:
-        PcvrError: lengths that differ, or rows that nobody brought.
+        PcvrError: lengths differ, or a row is missing.
     """
     if len(rows) != len(values):
         raise PcvrError(f"gather_rows got {len(rows)} rows and {len(values)} values: give one value a row.")
@@ -149,6 +149,6 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             parameter.grad /= world()
 
 
-def _meeting_place() -> torch.device:
-    """NCCL exchanges what lies on the GPU, gloo what lies in memory."""
+def _exchange_device() -> torch.device:
+    """Return the device whose tensors the backend exchanges: NCCL the GPU's, gloo the CPU's."""
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")

@@ -1,4 +1,4 @@
-"""Files: writing that never leaves half of one (beside first, then renamed), and JSON from outside."""
+"""Atomic writing of files and folders (a scratch file beside the target, then renamed), and JSON from outside."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 Kind = Literal["folder", "file"]
 
 _LONG = 200
-"""Bytes of a name from which on it is shortened before something is added: file systems take 255."""
+"""A name with more bytes is shortened before an ending is added: file systems allow 255."""
 
 
 @contextmanager
 def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """A scratch folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
+    """Yield a scratch folder beside `target`; it becomes `target` when the block succeeds and is deleted otherwise.
 
     Args:
         target: the folder to make.
-        replace: whether an existing folder `target` is replaced; otherwise it is refused. It is there until the new
-            one is complete.
+        replace: whether an existing folder `target` is replaced once the new one is complete; otherwise it is an error.
 
     Raises:
         PcvrError: `target` exists, or the disk is full or not writable.
@@ -50,18 +49,18 @@ def new_folder(target: str | Path, *, replace: bool = False) -> Iterator[Path]:
         scratch.chmod(0o755)
         settle(scratch)
         if not replace:
-            refuse_existing(target)  # it may have come up in the meantime
+            refuse_existing(target)  # another process may have made it meanwhile
         _take_place(scratch, target)
     except (OSError, SafetensorError) as problem:  # a full disk has its own type where safetensors writes
         raise cannot_write(target, problem) from problem
-    except NotWritten as problem:  # of a file in the scratch folder, which means nothing to the reader
+    except NotWritten as problem:  # it names the scratch folder, which means nothing to the reader
         raise problem if problem.__cause__ is None else cannot_write(target, problem.__cause__) from problem
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _take_place(scratch: Path, target: Path) -> None:
-    """Rename `scratch` to `target`; an older `target` goes only when the new one stands."""
+    """Rename `scratch` to `target`; an older `target` is deleted only after that."""
     if not target.exists():
         os.replace(scratch, target)
         return
@@ -83,12 +82,12 @@ def write_text(target: str | Path, text: str, *, new: bool = False) -> None:
     Args:
         target: the file.
         text: its content.
-        new: whether a file that is there already is refused; otherwise it is replaced.
+        new: whether an existing file is an error; otherwise it is replaced.
 
     Raises:
-        PcvrError: the disk is full or not writable, or the file exists and was to be new.
+        PcvrError: the disk is full or not writable, or the file exists and `new` is set.
     """
-    write_bytes(target, text.encode("utf-8", "backslashreplace"), new=new)  # which JSON reads as what it was
+    write_bytes(target, text.encode("utf-8", "backslashreplace"), new=new)  # JSON reads these escapes back
 
 
 def write_bytes(target: str | Path, content: bytes, *, new: bool = False) -> None:
@@ -107,7 +106,7 @@ def write_bytes(target: str | Path, content: bytes, *, new: bool = False) -> Non
     except OSError as problem:
         raise cannot_write(target, problem) from problem
     finally:
-        with suppress(OSError):  # as where the folder above is a file; the error on its way out says more
+        with suppress(OSError):  # the error that is being raised says more
             scratch.unlink()
 
 
@@ -117,10 +116,10 @@ def write_json(target: str | Path, value: Mapping[str, Any], *, new: bool = Fals
 
 
 def as_path(value: str | Path, what: str) -> Path:
-    """A path that anybody may have given.
+    """Return `value` as a path.
 
     Raises:
-        PcvrError: it is no text or path, empty, or cannot exist: a name of more than 255 bytes, a NUL byte.
+        PcvrError: it is not a text or path, is empty, or cannot exist: a name of more than 255 bytes, a NUL byte.
     """
     good = isinstance(value, str | Path) and str(value) != ""
     try:
@@ -133,31 +132,31 @@ def as_path(value: str | Path, what: str) -> Path:
 
 
 def read_json(path: str | Path, what: str = "the file", kind: type = dict) -> Any:
-    """The content of a JSON file that anybody may have written.
+    """Return the content of a JSON file from an untrusted source.
 
     Args:
-        path: of the file.
-        what: it is, for the message, such as ``"the record"``.
-        kind: of the value: ``dict``, ``list``, or ``object`` where any will do.
+        path: the file.
+        what: its name in messages, such as ``"the record"``.
+        kind: expected type of the value: ``dict``, ``list``, or ``object`` for any.
 
     Raises:
-        PcvrError: no such file, or one that is not readable, not JSON, or JSON of another kind.
+        PcvrError: the file is missing, not readable, not JSON, or JSON of another type.
     """
     place = f"{what} {cut(str(path), 200)}"
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as problem:  # a ValueError is a path with a NUL byte, or bytes that are no UTF-8
+    except (OSError, ValueError) as problem:  # ValueError: a NUL byte in the path, or bytes that are not UTF-8
         reason = getattr(problem, "strerror", None) or first_line(problem)
         raise PcvrError(f"{place} cannot be read ({reason}): give a JSON file that is there and complete.") from problem
     return parse_json(text, place, kind)
 
 
 def parse_json(text: str, what: str, kind: type = dict) -> Any:
-    """The value of a JSON text from outside; arguments and errors as :func:`read_json`."""
+    """Return the value of a JSON text from an untrusted source; arguments and errors as :func:`read_json`."""
     try:
         value = json.loads(text)
     except RecursionError:
-        raise PcvrError(f"{what} is nested too deep to be read: give JSON that a program has written.") from None
+        raise PcvrError(f"{what} is nested too deep to be read: give JSON with fewer levels.") from None
     except ValueError as problem:
         raise PcvrError(f"{what} is not valid JSON ({first_line(problem)}): make or fetch it again.") from problem
     if not isinstance(value, kind):
@@ -166,7 +165,7 @@ def parse_json(text: str, what: str, kind: type = dict) -> Any:
 
 
 def beside(target: Path, ending: str) -> Path:
-    """A hidden name beside `target`, the same each time, and short enough for a file system."""
+    """Return the hidden path beside `target` with `ending` in its name, short enough for a file system."""
     name = target.name
     if len(os.fsencode(name)) > _LONG:
         name = f"{name[:40]}-{zlib.crc32(os.fsencode(name)):08x}"
@@ -174,7 +173,7 @@ def beside(target: Path, ending: str) -> Path:
 
 
 def settle(folder: Path) -> None:
-    """Bring what was written below `folder` to the disk: after a power cut a file is whole where its name stands."""
+    """Flush all files below `folder` to the disk, so that a power cut cannot truncate them."""
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir() and sys.platform == "win32":
             continue
@@ -186,7 +185,7 @@ def settle(folder: Path) -> None:
 
 
 class NotWritten(PcvrError):
-    """A place could not be written to.
+    """A file or folder could not be written.
 
     Attributes:
         what: the message without its advice.
@@ -198,7 +197,7 @@ class NotWritten(PcvrError):
 
 
 def cannot_write(target: Path, problem: BaseException) -> NotWritten:
-    """The error to raise where writing `target` failed and nothing was left behind."""
+    """Return the error for a `target` that could not be written and was not left half written."""
     return NotWritten(
         f"{target} could not be written ({getattr(problem, 'strerror', None) or problem})",
         "free some disk space or choose another place; nothing was left behind",
@@ -206,10 +205,10 @@ def cannot_write(target: Path, problem: BaseException) -> NotWritten:
 
 
 def refuse_existing(target: str | Path, kind: Kind = "folder") -> None:
-    """Say before hours of work, not after, that `target` is in the way.
+    """Raise if `target` exists; call it before the work, not after.
 
     Raises:
-        PcvrError: `target` exists, be it a link that leads nowhere.
+        PcvrError: `target` exists, or is a broken link.
     """
     if os.path.lexists(as_path(target, f"the {kind}")):
         raise NotWritten(f"{target} exists already", f"choose another {kind} or remove it first")

@@ -1,4 +1,4 @@
-"""Where classes went: checkpoints and guards saved by 0.1.0 name them by the module that they lay in then."""
+"""Old paths of classes and their new ones: checkpoints and guards saved by 0.1.0 name classes by the old path."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MOVED = {
         for name in names
     },
 }
-"""Old path of a class to the new one."""
+"""Old path of a class to its new path."""
 
 
 def class_now(path: str) -> str:
-    """Return the path of the class that an old file calls `path`, module and all."""
+    """Return the path today of the class `path`, which may be an old path."""
     return MOVED.get(path, path)

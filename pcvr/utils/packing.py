@@ -1,7 +1,7 @@
-"""Nested values as JSON and one safetensors file: what a checkpoint keeps of a training, without pickle.
+"""Nested values stored as JSON plus one safetensors file: the state in a training checkpoint, without pickle.
 
-Numbers, texts, lists, tuples, sets, dictionaries and dataclasses go into the JSON; tensors, arrays and the states of
-random generators into the safetensors, and the JSON says where each belongs.
+Numbers, texts, lists, tuples, sets, dictionaries and dataclasses go into the JSON. Tensors, arrays and the states of
+random generators go into the safetensors; the JSON refers to each by name.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pcvr.utils.moved import class_now
 from pcvr.utils.renamed import current_names
 
 _MARK = "@"
-"""Key of a JSON object that stands for something else; the value says what."""
+"""Key that marks a JSON object as a stand-in; its value is the type of the original."""
 
 
 def write_packed(folder: Path, name: str, value: Any) -> None:
     """Write `value` as ``name.json`` and ``name.safetensors`` in `folder`.
 
     Raises:
-        PcvrError: something in it is of a kind that cannot be kept; the message says where it is.
+        PcvrError: a part of it has an unsupported type; the message says where.
     """
     tensors: dict[str, Tensor] = {}
     tree = _pack(value, tensors, name)
@@ -41,16 +41,16 @@ def write_packed(folder: Path, name: str, value: Any) -> None:
 
 
 def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), device: str = "cpu") -> Any:
-    """What `write_packed` wrote.
+    """Return the value that `write_packed` wrote.
 
     Args:
-        folder: where it is.
-        name: of the two files.
-        packages: whose dataclasses may be made again; only modules that are imported already are looked at.
-        device: where tensors go that lay on a GPU.
+        folder: the folder.
+        name: stem of the two files.
+        packages: packages whose dataclasses may be restored, from modules that are already imported.
+        device: device for tensors that were on a GPU.
 
     Raises:
-        PcvrError: files that are missing, damaged or name a class of another package.
+        PcvrError: the files are missing, damaged or name a class of another package.
     """
     with undamaged(folder / name):
         tree = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -59,11 +59,7 @@ def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), 
 
 @contextmanager
 def undamaged(path: str | Path) -> Iterator[None]:
-    """Inside the block packed content is read and put where it belongs; what does not go says that it is damaged.
-
-    Raises:
-        PcvrError: naming the path.
-    """
+    """Turn any error inside the block into a PcvrError that says that the checkpoint at `path` is damaged."""
     try:
         yield
     except PcvrError:
@@ -143,7 +139,7 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor], packages: Collection[str],
 
 
 def _class(module: str, name: str, packages: Collection[str]) -> Any:
-    """A dataclass by name, of a package that may be named and is there already: nothing is imported for a file."""
+    """Return a dataclass of one of `packages` by name; only modules that are already imported are searched."""
     if (now := class_now(f"{module}.{name}")) != f"{module}.{name}":
         module, _, name = now.rpartition(".")
     found: Any = sys.modules.get(module) if any(f"{module}.".startswith(f"{p}.") for p in packages) else None

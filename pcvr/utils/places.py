@@ -1,4 +1,4 @@
-"""Places to write to: tried before the work, held against other processes, replaced by another if writing fails."""
+"""Output paths: checked before the work, locked against other processes, replaced by a fallback if writing fails."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ if sys.platform != "win32":
     import fcntl
 
 _BLOCK = 4096
-"""Bytes that are written to see whether a place takes any."""
+"""Bytes of the probe file that is written to test a path."""
 
 
 def check_place(
     target: str | Path, kind: Kind = "folder", own: Callable[[Path], bool] | None = None, hint: str = ""
 ) -> None:
-    """Raise before the work unless its result can be written to `target` afterwards.
+    """Raise unless `target` can be written; call it before the work.
 
-    It is tried: in the nearest folder that exists, all that is missing is made under a hidden name and removed.
+    The check makes the missing folders and a probe file under a hidden name in the nearest existing folder, and
+    removes them.
 
     Args:
-        target: where the result will go.
-        kind: what `target` is to be.
-        own: says of an existing `target` whether this tool made it and may write to it; None: none may exist.
-        hint: what to do about one that is not, half a sentence; by default choose another.
+        target: path of the future result.
+        kind: whether `target` is to be a file or a folder.
+        own: returns whether an existing `target` was made by this tool and may be written to; None: it must not exist.
+        hint: advice for an existing `target` that is not the tool's own; by default to choose another path.
 
     Raises:
-        PcvrError: `target` exists and is not the tool's own or of the other kind, or it cannot be made.
+        PcvrError: `target` exists and may not be written to, or cannot be made.
     """
     target = Path(target)
     if os.path.lexists(target):
@@ -55,7 +56,7 @@ def check_place(
         file = probe / target.relative_to(base) / ("probe" if kind == "folder" else "")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(_BLOCK))
-    except (OSError, ValueError) as problem:  # a ValueError is a name with a NUL byte
+    except (OSError, ValueError) as problem:  # ValueError: a name with a NUL byte
         raise cannot_write(target, problem) from problem
     finally:
         if probe is not None:
@@ -63,10 +64,10 @@ def check_place(
 
 
 def check_apart(**places: str | Path | None) -> None:
-    """Raise where one of several folders to write to is another one, or lies inside it.
+    """Raise if two output folders are the same, or one lies inside the other.
 
     Args:
-        places: by the names that the reader knows them by; None for those not asked for.
+        places: folders by their names in messages; None for those that are not used.
     """
     found: list[tuple[str, Path]] = []
     for name, place in places.items():
@@ -86,17 +87,17 @@ def check_apart(**places: str | Path | None) -> None:
 
 @contextmanager
 def alone(target: str | Path, what: str = "") -> Iterator[None]:
-    """Keep other processes of this package from writing `target` while the block runs.
+    """Lock `target` against other processes of this package while the block runs.
 
-    The lock is the operating system's, on a hidden file beside `target`: a process that is killed gives it up. Windows
-    has no such lock, and there nothing is kept away.
+    The lock is the operating system's, on a hidden file beside `target`, so it ends with the process. On Windows there
+    is no lock.
 
     Args:
-        target: a file or folder, which need not be there yet.
-        what: the reader calls it; by default its path.
+        target: a file or folder; it need not exist yet.
+        what: its name in messages; by default its path.
 
     Raises:
-        PcvrError: another process holds it, or the folder above cannot be written.
+        PcvrError: another process holds the lock, or the parent folder cannot be written.
     """
     target = Path(target)
     file = beside(target, ".lock")
@@ -117,15 +118,15 @@ def alone(target: str | Path, what: str = "") -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # while it is locked, so that nobody else's is removed
+            file.unlink()  # while it is still locked, so that no other process's lock is removed
         stream.close()
 
 
 def _locked(descriptor: int, file: Path) -> bool:
-    """Lock an open file; False where its last holder has removed it in the meantime.
+    """Lock an open file; return False if its last holder has removed it meanwhile.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds the lock.
     """
     if sys.platform == "win32":
         return True
@@ -142,10 +143,10 @@ def _locked(descriptor: int, file: Path) -> bool:
 
 
 def rescued(target: Path, write: Callable[[Path], object]) -> None:
-    """Write finished work to `target`; where that fails, to a new folder here or among the temporary files.
+    """Write a result to `target`; if that fails, to a new folder in the current or the temporary directory.
 
     Raises:
-        PcvrError: `target` could not be written; the message says where the work is, if it could be kept anywhere.
+        PcvrError: `target` could not be written; the message says where the result was saved instead, if anywhere.
     """
     try:
         write(target)

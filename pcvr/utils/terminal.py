@@ -1,4 +1,4 @@
-"""The way in and out of a command: what a terminal cannot show, an interruption, and a reader that went away."""
+"""Running a command as a process: exit codes, interruption, closed pipes and characters the terminal cannot show."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import NoReturn
 from pcvr.errors import PcvrError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+"""Exit code after Ctrl-C, as in shells: 128 plus the number of SIGINT."""
 
 
 def run_command(main: Callable[[], object], name: str = "") -> NoReturn:
-    """Run a command as a process: `main` reads its arguments, and imports what is heavy.
+    """Run `main` as a command and exit.
 
-    Characters that the terminal's encoding does not have are written as escapes; what the user can put right is one
-    sentence and exit code 2; Ctrl-C is one line and exit code 130; a closed pipe (``| head``) ends it without a word.
+    Characters that the terminal's encoding lacks are written as escapes. A `PcvrError` is printed as one sentence with
+    exit code 2, Ctrl-C as one line with exit code 130; a closed pipe (``| head``) ends the command silently.
 
     Args:
-        main: gives the exit code, or None.
-        name: what the command calls itself; by default its file.
+        main: reads the arguments and returns the exit code or None.
+        name: name of the command in messages; by default its file's.
     """
     name = name or Path(sys.argv[0]).stem
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # notebooks and tests put other objects there
+        if hasattr(stream, "reconfigure"):  # notebooks and tests replace the streams
             stream.reconfigure(errors="backslashreplace")
     code: object
     try:
@@ -37,7 +37,7 @@ def run_command(main: Callable[[], object], name: str = "") -> NoReturn:
         sys.stderr.write(f"{name}: {problem}\n")
     except BrokenPipeError:
         code = 1
-        # Python flushes once more at its end, which would fail again and say so.
+        # Python flushes once more at exit, which would fail again and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -1,4 +1,4 @@
-"""Whether torchvision, where it is installed, fits torch."""
+"""A check that an installed torchvision fits torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pcvr.errors import PcvrError, first_line
 
 
 def check_torchvision() -> None:
-    """Refuse a torchvision of another build than torch's, on which transformers and peft stumble in many places.
+    """Raise if torchvision is of another build than torch: transformers and peft then fail in many places.
 
     Raises:
         PcvrError: it is installed and cannot be imported.

@@ -1,4 +1,4 @@
-"""Which versions made a figure."""
+"""The package versions that produced a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pillow", "p
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, pcvr and of the packages that figures depend on; missing ones are left out."""
+    """Return the versions of Python, pcvr and the packages that results depend on; missing packages are left out."""
     found = {"python": platform.python_version()}
     for name in ("pcvr", *PACKAGES):
         try:

@@ -93,7 +93,7 @@ class TestViewsOfTokens:
         assert steps == 8
 
     def test_a_lone_picture_has_no_donor(self) -> None:
-        with pytest.raises(PcvrError, match="needs another picture"):
+        with pytest.raises(PcvrError, match="needs another image"):
             PatchView("swap", level="features").of_tokens(torch.zeros(1, 4, 2), torch.Generator())
 
     def test_without_kept_features_pixels_are_changed(self, run: TrainingContext) -> None:
