@@ -1,4 +1,4 @@
-"""Samples and where they come from: the embedded scenes, or photographs in the usual formats."""
+"""Data sets: the embedded scenes, photographs in the usual formats, and tables."""
 
 from pcvr.data.coco import CocoCaptions
 from pcvr.data.flickr import Flickr30k, FlickrAnnotations

@@ -1,4 +1,4 @@
-"""Data sets read a few pictures at a time: what is asked of a model, and samples without their pictures."""
+"""Lazy access to data sets: images and prompts read on demand, and samples without their images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from pcvr.data.sample import Dataset, Image, Sample
 
 KEEP_PICTURES = 32 * 2**20
-"""Bytes of decoded pictures that one `Asked` keeps; the others are read again when they are looked at again."""
+"""Bytes of decoded images that one `Asked` keeps; other images are read again on each access."""
 NO_PICTURE: Image = np.empty((0, 0, 3), dtype=np.uint8)
 
 T = TypeVar("T")
 
 
 class Lazy(Sequence[T]):
-    """A sequence of `length` items, each made by ``make(index)`` when it is asked for; a slice is a list of them."""
+    """A sequence of `length` items that ``make(index)`` makes on each access; a slice is a list."""
 
     def __init__(self, make: Callable[[int], T], length: int) -> None:
         self._make, self._length = make, length
@@ -39,32 +39,31 @@ class Lazy(Sequence[T]):
 
 
 def picked(items: Sequence[T], indices: Sequence[int]) -> Lazy[T]:
-    """The items at `indices`, none of them read before it is asked for."""
+    """Return the items at `indices`, each read on access."""
     return Lazy(lambda k: items[indices[k]], len(indices))
 
 
 def bare(sample: Sample) -> Sample:
-    """The sample without its picture: texts, references and facts."""
+    """Return the sample with an empty image."""
     return replace(sample, image=NO_PICTURE)
 
 
 def bare_samples(data: Dataset) -> list[Sample]:
-    """All samples of `data` without their pictures; one picture at a time is in memory."""
+    """Return all samples of `data` without their images; only one image at a time is in memory."""
     return [bare(data[i]) for i in range(len(data))]
 
 
 class Asked:
-    """The pictures and prompts of data sets, one behind the other, read when they are looked at.
+    """The images and prompts of one or more data sets in sequence, read on access.
 
-    Pictures are kept as far as they fit a budget, prompts always, so that walking through both in step reads each
-    sample once.
+    Prompts are kept, and images up to a budget, so that iterating over both in parallel reads each sample once.
 
     Args:
         data: one or more data sets.
-        keep_bytes: the budget, in bytes of decoded pictures.
+        keep_bytes: the budget in bytes of decoded images.
 
     Attributes:
-        images: N pictures, uint8 ``[H, W, 3]`` each.
+        images: N images, uint8 ``[H, W, 3]`` each.
         prompts: N prompts.
     """
 
@@ -75,7 +74,7 @@ class Asked:
         self._prompts: dict[int, str] = {}
         self._last: tuple[int, Image] = (-1, NO_PICTURE)
 
-    # Both are made anew each time: kept, they and this would hold each other, and the pictures with them.
+    # A new sequence each time: a stored one would form a reference cycle that keeps the images in memory.
 
     @property
     def images(self) -> Sequence[Image]:
@@ -107,5 +106,5 @@ class Asked:
 
 
 def picture_bytes(image: Any) -> int:
-    """Bytes that a decoded picture takes, an array or a Pillow one."""
+    """Return the size in bytes of a decoded image, an array or a Pillow image."""
     return int(image.nbytes) if hasattr(image, "nbytes") else 3 * int(image.width) * int(image.height)

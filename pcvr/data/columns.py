@@ -1,4 +1,4 @@
-"""Which column of a table is what, and the values of a column as people wrote them."""
+"""The roles of a table's columns, and their values as texts."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "conversations": KEYS,
     "id": ("id", "question_id", "image_id", "imgid", "cocoid", "filename", "file_name", "image_name", "img_id"),
 }
-"""Names that columns go by in published captioning and question data; of several the first is taken."""
+"""Role to the column names of published captioning and question data; the first name that exists is used."""
 
 OF_ROWS = ("id", "question_id")
-"""Of those ids, the ones that each row has its own of; the others may be the picture's, with several rows each."""
+"""The id columns that are unique to a row; the others may be ids of images, with several rows each."""
 
 OF_PICTURES = ("filename", "file_name", "image_name", "image_id", "img_id", "imgid", "cocoid")
-"""Columns that say which rows are about one picture; the file name first, by which files are split as well."""
+"""Columns that identify a row's image; the file name first, since files are split by it too."""
 
 SPLIT = "split"
-"""The column that says which split a row is in."""
+"""The column with each row's split."""
 
 _TEXTS = ("answer", "raw", "caption", "text")
 
 
 def plain_rows(rows: Any) -> Rows:
-    """A table as it is stored: whatever ``with_format`` makes of its values does not matter here.
+    """Return a table without the format that ``with_format`` gave it.
 
     Raises:
-        PcvrError: it streams, or has a transform, which would have to be left out.
+        PcvrError: it is not a table, streams, or has a transform.
     """
     from datasets import Dataset, IterableDataset, IterableDatasetDict
 
@@ -55,21 +55,21 @@ def plain_rows(rows: Any) -> Rows:
     form = rows.format
     if form["type"] == "custom":
         raise PcvrError(
-            "the table has a transform (with_transform, set_transform), which would be left out: apply it with "
-            "rows.map(...), or give rows.with_format(None) for the rows as they are stored."
+            "the table has a transform (with_transform, set_transform), which would not be applied: apply it with "
+            "rows.map(...), or give rows.with_format(None) for the stored rows."
         )
     changed = form["type"] is not None or set(form["columns"]) != set(rows.column_names)
     return rows.with_format(None) if changed else rows
 
 
 def find_columns(rows: Rows, given: Mapping[str, str]) -> dict[str, str | None]:
-    """Which column is what, by its usual name or as `given`; None where there is none.
+    """Return the column of each role, by its usual name or as `given`; None for roles without a column.
 
-    People's replies come before captions where there are questions. Where a list of references has the answer to train
-    on beside it, that is the label.
+    With questions, human answers take precedence over captions. The label is a separate column with the answer to
+    train on, beside a list of references.
 
     Raises:
-        PcvrError: `given` has an unknown key or names a column that is not there.
+        PcvrError: `given` has an unknown role or names a missing column.
     """
     for what, column in given.items():
         check_choice("column", what, USUAL)
@@ -85,7 +85,7 @@ def find_columns(rows: Rows, given: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def task_of(rows: Rows, columns: Mapping[str, str | None]) -> str:
-    """What a table is for, if nobody says: people's answers to questions come as mappings, captions as texts."""
+    """Return the task of a table if the user names none: human answers are mappings, captions are texts."""
     answers = columns["answers"]
     if answers is None or columns["prompt"] is None:
         return "caption"
@@ -96,26 +96,26 @@ def task_of(rows: Rows, columns: Mapping[str, str | None]) -> str:
 
 
 def check_columns(rows: Rows, columns: Mapping[str, str | None], asks: bool) -> None:
-    """Refuse a table that lacks a column.
+    """Raise unless a table has all columns that are needed.
 
     Args:
         rows: the table.
-        columns: which column is what.
-        asks: whether it has to bring the questions.
+        columns: column of each role.
+        asks: whether the table has to hold the questions.
 
     Raises:
-        PcvrError: naming the column, and those that are there.
+        PcvrError: naming the missing role and the table's columns.
     """
-    said = () if columns["conversations"] else ("answers", *(("prompt",) if asks else ()))
-    for what in ("image", *said):
+    texts = () if columns["conversations"] else ("answers", *(("prompt",) if asks else ()))
+    for what in ("image", *texts):
         if columns[what] is None:
             raise PcvrError(
-                f"the table has no {what} column (it has: {', '.join(rows.column_names)}): say {what}='its name'."
+                f"the table has no {what} column (it has: {', '.join(rows.column_names)}): give {what}='its name'."
             )
 
 
 def named(feature: Any) -> Callable[[Any], Any]:
-    """A function that puts the names of classes in place of their numbers, in lists and mappings too."""
+    """Return a function that replaces class numbers by their names, in lists and mappings too."""
     from datasets import ClassLabel, LargeList, List, Sequence
 
     if isinstance(feature, ClassLabel):
@@ -130,7 +130,7 @@ def named(feature: Any) -> Callable[[Any], Any]:
 
 
 def split_labels(rows: Rows) -> list[str]:
-    """Which split each row is in, as the table's own column says, ``""`` where it does not; empty without a column."""
+    """Return the split of each row by the table's own column, ``""`` if it states none; empty without a column."""
     if SPLIT not in rows.column_names:
         return []
     name = named(rows.features[SPLIT])
@@ -139,8 +139,8 @@ def split_labels(rows: Rows) -> list[str]:
 
 
 def texts_of(value: Any) -> list[Any]:
-    """A text, a list of texts, or a list of mappings with a text such as ``{"answer": text}``, as a list."""
-    if isinstance(value, Mapping):  # how some releases of datasets give a list of mappings
+    """Return the texts in a text, a list of texts, or a list of mappings such as ``{"answer": text}``."""
+    if isinstance(value, Mapping):  # some releases of datasets give a list of mappings as a mapping of lists
         value = _text_in(value)
     many = value if isinstance(value, list | tuple) else [value]
     return [text or "" for text in (_text_in(each) if isinstance(each, Mapping) else each for each in many)]

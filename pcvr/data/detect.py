@@ -1,4 +1,4 @@
-"""Which format a file of annotations has, seen from what is in it; only the beginning is read."""
+"""The format of an annotation file, recognised by its content; only the beginning is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS: Mapping[str, str] = {
     "flickr30k": "Flickr30k's results.csv or .token",
     "flickr30k-table": "flickr_annotations_30k.csv",
 }
-"""Name of a format to what it is."""
+"""Format name to its description."""
 
 _HEAD = 1 << 16
 _TOKEN = re.compile(r"[^\t\n]+#\d+\t")
@@ -32,7 +32,7 @@ _TABLE = {"raw", "split", "filename"}
 
 
 def recognise(path: Path) -> str | None:
-    """The format of a file, a key of :data:`FORMATS`, or None.
+    """Return the format of a file, a key of :data:`FORMATS`, or None.
 
     Raises:
         PcvrError: it cannot be read.
@@ -61,7 +61,7 @@ def recognise(path: Path) -> str | None:
 
 
 def _of_object(path: Path) -> str | None:
-    """By the keys, and by what the first item of each list has: COCO and VQAv2 both have annotations."""
+    """Return the format by the keys and the first item of each list: COCO and VQAv2 both have annotations."""
     try:
         with JsonFile(path) as file:
             for key, number, value in file:

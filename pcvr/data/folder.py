@@ -1,4 +1,4 @@
-"""A folder of pictures that no path leaves, listed once instead of asked about every file."""
+"""A folder of images: files are found by name without leaving the folder, from one listing of each subfolder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from pcvr.data.report import MISSING, OUTSIDE, EntryError
 
 Places = Callable[[str], Iterable[str]]
-"""Where a picture of a given name may lie: paths relative to the folder, the likeliest first."""
+"""Function from an image's name to the paths in the folder at which it may be, the likeliest first."""
 
 _TRIED = 20
 
 
 def as_named(name: str) -> Iterable[str]:
-    """The :data:`Places` of data that lie as they say."""
+    """Return `name` alone: the :data:`Places` of images that are where their names say."""
     return (name,)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """The files right in one folder: plain ones, and links by name. `prefix` is the folder's own path in the root."""
+    """The files directly in one folder, plain files and links; `prefix` is the folder's path in the root."""
 
     prefix: str
     files: frozenset[str]
@@ -31,16 +31,16 @@ class _Listing:
 
 
 class PictureFolder:
-    """Finds pictures by name. Nothing outside the folder is found, through links neither unless they may be followed.
+    """Finds images by name, never outside the folder; through links only if they may be followed.
 
-    Each folder is listed when the first picture in it is looked for, and kept until :meth:`forget`.
+    Each subfolder is listed at the first search in it; :meth:`forget` drops the listings.
     """
 
     def __init__(self, root: Path, places: Places = as_named, follow_links: bool = False) -> None:
         """
         Args:
-            root: the folder; it may itself be a link.
-            places: where else a picture may lie.
+            root: the folder; it may be a link.
+            places: the paths at which an image may be.
             follow_links: whether links in the folder may lead out of it.
         """
         self.root = root.resolve()
@@ -49,10 +49,10 @@ class PictureFolder:
         self._listings: dict[str, _Listing] = {}
 
     def find(self, name: Any) -> str:
-        """The path of a picture relative to the folder, with ``/`` between its parts; links inside it are followed.
+        """Return the path of an image relative to the folder, in POSIX form; links within the folder are followed.
 
         Raises:
-            EntryError: `name` is no path, leaves the folder, or is no file there.
+            EntryError: `name` is not a path, leaves the folder, or is not a file there.
         """
         check_name(name)
         for place in self._places(name):
@@ -67,15 +67,15 @@ class PictureFolder:
         return self._search(name)
 
     def path(self, name: str) -> Path:
-        """The file behind a `name` that :meth:`find` gave, looked at again: links may have changed since.
+        """Return the file of a `name` from :meth:`find`; it is checked again, since links may have changed.
 
         Raises:
-            EntryError: it is gone, or has become a link that leaves the folder.
+            EntryError: it is missing, or is now a link that leaves the folder.
         """
         return self._resolve(name)
 
     def forget(self) -> None:
-        """Let go of the listings, which take a hundred bytes a file."""
+        """Drop the listings, which take a hundred bytes a file."""
         self._listings.clear()
 
     def _relative(self, place: str) -> str:
@@ -83,10 +83,10 @@ class PictureFolder:
         return target.relative_to(self.root).as_posix() if target.is_relative_to(self.root) else place
 
     def _search(self, name: str) -> str:
-        """What no listing has, asked of the file system: it may not tell capitals apart, and it knows why not."""
+        """Search the file system for an image in no listing: it may ignore case, and gives the reason for a miss."""
         outside: EntryError | None = None
         for place in self._places(name):
-            if not os.path.exists(f"{self.root}/{place}"):  # saves most of the time where a whole folder is missing
+            if not os.path.exists(f"{self.root}/{place}"):  # saves most of the time if a whole folder is missing
                 continue
             try:
                 return self._relative(place)
@@ -99,14 +99,14 @@ class PictureFolder:
         try:
             target = (self.root / place).resolve()
             found = target.is_file()
-        except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name of a file
+        except (OSError, RuntimeError, ValueError):  # a name that is too long or invalid, or a cycle of links
             raise self._missing(place) from None
         if not found:
             raise self._missing(place)
         if not self._follow and not target.is_relative_to(self.root):
             raise EntryError(
                 OUTSIDE,
-                f"image {place!r} is a link that leaves the image folder, or lies in one: copy it there, or give "
+                f"image {place!r} is a link that leaves the image folder, or is in one: copy it there, or give "
                 "follow_links=True (--follow-links) if you trust the links",
             )
         return target
@@ -129,28 +129,28 @@ class PictureFolder:
                         links.append(entry.name)
                     elif entry.is_file(follow_symlinks=False):
                         files.append(entry.name)
-        except (OSError, RuntimeError, ValueError):  # no such folder, or outside: _search says which
+        except (OSError, RuntimeError, ValueError):  # missing, or outside: _search says which
             pass
         return _Listing(prefix, frozenset(files), frozenset(links))
 
 
 def check_name(name: Any) -> None:
-    """Refuse what is no relative path, on any system, before the disk is asked.
+    """Raise unless `name` is a relative path on every system; the disk is not read.
 
     Raises:
-        EntryError: it is no text, or leaves the folder that it is relative to.
+        EntryError: it is not a text, or leaves the folder that it is relative to.
     """
     if not isinstance(name, str) or not name or "\0" in name:
-        raise EntryError(MISSING, f"image is {name!r}, not the path of one picture")
+        raise EntryError(MISSING, f"image is {name!r}, not the path of one image")
     if ".." not in name and ":" not in name and name[0] not in "/\\":
         return
-    windows = PureWindowsPath(name)  # a file made on Windows may carry C:\ or ..\ where Linux sees a plain name
+    windows = PureWindowsPath(name)  # C:\ and ..\ are part of a plain name on Linux
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         raise EntryError(OUTSIDE, f"image {name!r} leaves the image folder: give a path relative to it, without '..'")
 
 
 def likeliest_root(folders: Sequence[Path], names: Iterable[str], places: Places = as_named) -> Path:
-    """The folder that has most of the first twenty pictures; the first of `folders` when none has any."""
+    """Return the folder with most of the first twenty images; the first of `folders` if none has any."""
     wanted = []
     for name in names:
         try:
@@ -166,5 +166,5 @@ def likeliest_root(folders: Sequence[Path], names: Iterable[str], places: Places
 def _has(folder: Path, name: str, places: Places) -> bool:
     try:
         return any((folder / place).is_file() for place in places(name))
-    except (OSError, ValueError):  # a name no file can have: the check of the records will say so
+    except (OSError, ValueError):  # an invalid file name, which is reported later
         return False

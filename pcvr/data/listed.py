@@ -1,4 +1,4 @@
-"""Samples from a list as a data set."""
+"""A list of samples as a data set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pcvr.tasks import get_task
 
 
 class Listed:
-    """A :class:`~pcvr.data.sample.Dataset` of samples that are in memory already."""
+    """A :class:`~pcvr.data.sample.Dataset` of samples in memory."""
 
     def __init__(self, samples: Sequence[Sample], task: str = "caption") -> None:
         """
         Args:
             samples: at least one.
-            task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
+            task: a key of :data:`pcvr.tasks.TASKS`.
 
         Raises:
-            PcvrError: there is none, or something else among them.
+            PcvrError: the list is empty, or an item is not a sample.
         """
         strange = [each for each in samples if not isinstance(each, Sample)]
         if strange or not samples:

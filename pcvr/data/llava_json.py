@@ -1,6 +1,6 @@
-"""Reader of LLaVA-style JSON: a list of records, each a picture and a conversation about it.
+"""Reader of LLaVA-style JSON: a list of records, each with an image and a conversation about it.
 
-A record looks like this (``references``, ``facts`` and ``split`` are optional; other keys are ignored)::
+A record (``references``, ``facts`` and ``split`` are optional; other keys are ignored)::
 
     {"id": "cat-1", "image": "cat.png",
      "conversations": [{"from": "human", "value": "<image>\\ndescribe the image."},
@@ -9,8 +9,8 @@ A record looks like this (``references``, ``facts`` and ``split`` are optional; 
                        {"from": "gpt", "value": "ginger."}],
      "references": ["a cat looks to the right.", "a close view of a ginger cat."]}
 
-The other forms of conversations in :mod:`pcvr.data.turns`, ``"images": ["cat.png"]`` and records without an id are read
-as well, and so is a file of JSON lines, one record a line; ``.jsonl`` is how its name usually ends.
+Also read: the other forms of conversations in :mod:`pcvr.data.turns`, ``"images": ["cat.png"]``, records without an id,
+and files of JSON lines, one record a line (usually ``.jsonl``).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 from pcvr.data.folder import check_name
-from pcvr.data.photographs import Photographs
+from pcvr.data.photographs import Options, Photographs
 from pcvr.data.records import Records, identity
-from pcvr.data.report import BROKEN, EMPTY, SEVERAL, TEXT_ONLY, EntryError, Report
+from pcvr.data.report import BROKEN, EMPTY, SEVERAL, TEXT_ONLY, EntryError
 from pcvr.data.split import label
 from pcvr.data.stream import JsonFile, json_lines
 from pcvr.data.texts import encoded
@@ -33,25 +33,26 @@ from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
 LINES = (".jsonl", ".ndjson")
-"""How the names of JSON-lines files end."""
+"""File name endings of JSON lines."""
 
 _RECORD = "an object with image and conversations"
 _T = TypeVar("_T")
 
 
 class LlavaJson(Photographs):
-    """A LLaVA-style JSON with its folder of pictures, as a :class:`~pcvr.data.sample.Dataset`.
+    """A LLaVA-style JSON with its folder of images, as a :class:`~pcvr.data.sample.Dataset`.
 
     Each human turn followed by a gpt turn is a sample: prompt and answer. The first has the record's id, later ones
-    ``cat-1#2`` and so on; they are questions of their own, asked without what was said before. ``<image>`` is taken off
-    both ends of a prompt, since each model's processor puts its own image tokens in. Where nothing is left of it, the
-    task's prompt is asked. ``references`` belong to the first pair, ``facts`` to all.
+    ``cat-1#2`` and so on; each is asked on its own, without the earlier turns. ``<image>`` is removed from both ends of
+    a prompt, since each model's processor adds its own image tokens. An empty prompt becomes the task's prompt.
+    ``references`` belong to the first pair, ``facts`` to all pairs.
 
-    Ids that stand more than once are made unique (``cat-1~2``); turns in no pair and records without a picture are left
-    out. The notes of the report count all three.
+    Repeated ids are made unique (``cat-1~2``). Turns without a partner and records without an image are left out. The
+    report's notes count all three.
     """
 
     format: ClassVar[str] = "llava-json"
+    has_questions: ClassVar[bool | None] = None
 
     def __init__(
         self,
@@ -60,32 +61,24 @@ class LlavaJson(Photographs):
         task: str = "caption",
         *,
         lines: bool | None = None,
-        skip_bad: bool = False,
-        check_pictures: bool = False,
-        follow_links: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         """
         Args:
             json_path: the JSON file.
-            image_folder: what the records' ``image`` is relative to; by default the JSON's folder or ``images/`` in it,
-                whichever holds most of the first pictures.
-            task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
-            lines: whether it is a file of JSON lines; by default what its name says.
-            skip_bad: leave out what cannot be used, and keep the report.
-            check_pictures: decode every picture now.
-            follow_links: whether links may lead out of the folder of pictures.
-
-        Raises:
-            BadData: naming every record that cannot be used (the first ten in words, and how many in all).
-            PcvrError: no such file or folder, no valid JSON, or an unknown task.
+            image_folder: the folder of images; by default the JSON's folder or ``images/`` in it, whichever holds most
+                of the first images.
+            task: a key of :data:`pcvr.tasks.TASKS`.
+            lines: whether it is a file of JSON lines; by default the name's ending decides.
+            options, and errors: as :class:`~pcvr.data.photographs.Photographs`.
         """
-        asks = get_task(task).prompt is None
-        path = Path(json_path).expanduser()
-        in_lines = path.suffix.lower() in LINES if lines is None else lines
-        records = Records(Report(str(path)), "line" if in_lines else "record")
-        digest = (_read_lines if in_lines else _read_list)(path, _Reading(records, asks))
-        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
-        super().__init__(path, task, records, digest, image_folder, **options)
+        self._lines = Path(json_path).suffix.lower() in LINES if lines is None else lines
+        self.noun = "line" if self._lines else "record"
+        super().__init__(json_path, image_folder, task, **options)
+
+    def _read(self, records: Records) -> str:
+        reading = _Reading(records, asks=get_task(self._task).prompt is None)
+        return (_read_lines if self._lines else _read_list)(self.path, reading)
 
 
 def _read_list(path: Path, reading: _Reading) -> str:
@@ -114,18 +107,18 @@ def _read_lines(path: Path, reading: _Reading) -> str:
 
 
 class _Reading:
-    """Makes samples of records; all that is wrong with one is reported, not only what is found first."""
+    """Makes samples of records; every problem of a record is reported, not only the first."""
 
     def __init__(self, records: Records, asks: bool) -> None:
         """
         Args:
-            records: where the samples go.
-            asks: whether the data have to bring the questions.
+            records: where to add the samples.
+            asks: whether the data have to hold the questions.
         """
         self.records, self.report, self.asks = records, records.report, asks
 
     def record(self, number: int, entry: Any, wrong: str = "") -> None:
-        """Add the samples of the record at `number`, unless something is `wrong` with its line."""
+        """Add the samples of the record at index `number`, or report what is `wrong` with its line."""
         self.report.looked[f"{self.records.noun}s"] += 1
         if not wrong and not isinstance(entry, dict):
             wrong = f"a {type(entry).__name__} where a record ({_RECORD}) belongs"
@@ -149,7 +142,7 @@ class _Reading:
             if not talk.pictured:
                 self.report.note(TEXT_ONLY)
                 return
-            image = tried(_shown, (entry, talk))
+            image = tried(_image_in_turns, (entry, talk))
         references = tried(clean_references, entry["references"]) if "references" in entry else ()
         facts = tried(_facts, entry["facts"]) if "facts" in entry else {}
         if image is not None:
@@ -171,7 +164,7 @@ class _Reading:
         split: Any,
         bad: bool,
     ) -> None:
-        """Add a row for each pair of turns; a single one where the record cannot be used, for its picture's sake."""
+        """Add a row for each pair of turns; for an unusable record a single bad row, so that its image is checked."""
         base = self.records.unique(own or f"{self.records.noun}-{number}")
         self.records.splits.append("" if split is None else label(split))
         if bad or talk is None:
@@ -180,13 +173,13 @@ class _Reading:
         for place, pair in enumerate(talk.pairs):
             name = self.records.unique(f"{base}#{place + 1}") if place else base
             prompt, answer, usable = self.texts(number, name, *pair)
-            said: dict[str, Any] = {"prompt": prompt, "answer": answer, "references": () if place else references}
-            self.records.add(number, name, image, **said, facts=facts, bad=not usable)
+            texts: dict[str, Any] = {"prompt": prompt, "answer": answer, "references": () if place else references}
+            self.records.add(number, name, image, **texts, facts=facts, bad=not usable)
         self.records.splits += self.records.splits[-1:] * (len(talk.pairs) - 1)
         self.report.notes += talk.left_out
 
     def texts(self, number: int, name: str, asked: str, answered: str) -> tuple[str, str, bool]:
-        """Prompt and answer of one pair, and whether they can be used."""
+        """Return prompt and answer of one pair, and whether they are usable."""
         try:
             prompt, answer = clean_prompt(asked), clean_answer(answered)
             if not answer:
@@ -213,7 +206,7 @@ def _conversation(entry: Mapping[str, Any]) -> Conversation:
 
 
 def _picture(entry: Mapping[str, Any]) -> str | None:
-    """The picture's path, None where the record names none."""
+    """Return the image's path, None if the record names none."""
     for key in ("image", "images"):
         given = entry.get(key)
         if isinstance(given, list) and given:
@@ -223,18 +216,18 @@ def _picture(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _shown(given: tuple[Mapping[str, Any], Conversation]) -> str:
-    """The picture's path in the turns, where they show one."""
+def _image_in_turns(given: tuple[Mapping[str, Any], Conversation]) -> str:
+    """Return the image's path that the turns contain."""
     entry, talk = given
     if talk.pictures:
         return _one_of(talk.pictures)
-    known = f"image is {entry['image']!r}, not the path of one picture" if "image" in entry else "no image"
+    known = f"image is {entry['image']!r}, not the path of one image" if "image" in entry else "no image"
     raise EntryError(BROKEN, f"{known}, but a question shows one")
 
 
 def _one_of(pictures: list[Any]) -> str:
     if len(pictures) > 1:
-        raise EntryError(SEVERAL, f"it has {len(pictures)} pictures, not the path of one picture")
+        raise EntryError(SEVERAL, f"it has {len(pictures)} images, not the path of one image")
     check_name(pictures[0])
     encoded(pictures[0])
     return str(pictures[0])

@@ -1,4 +1,4 @@
-"""One door to every data set: the embedded scenes, files in the usual formats, Hugging Face tables, or an open one."""
+"""Opening any data set: the embedded scenes, files in the usual formats, Hugging Face tables, or an open data set."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pcvr.data.photographs import Photographs
 from pcvr.data.report import BadData, Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.split import canonical
+from pcvr.data.split_captions import SplitCaptions
 from pcvr.data.subset import subset
 from pcvr.data.tables import is_table, open_table
 from pcvr.data.vqav2 import VQAv2
@@ -26,16 +27,13 @@ from pcvr.utils.files import as_path
 if TYPE_CHECKING:
     import datasets
 
-# Written beside the data by save_poisoned; it describes the data and holds none.
+# save_poisoned writes it beside the data; it holds no samples.
 _NOT_DATA = "manifest.json"
 _SUFFIXES = (".json", *LINES, ".csv", ".token")
 _CHOICES = "a file of annotations (LLaVA JSON, COCO, Karpathy split, Flickr30k, VQAv2)"
 
-# Those that come with their own splits, so that the pictures of the other splits need not be there.
-_WITH_SPLITS: dict[str, type[Karpathy] | type[FlickrAnnotations]] = {
-    "karpathy": Karpathy,
-    "flickr30k-table": FlickrAnnotations,
-}
+# Formats that state splits; images of the splits that are not read may be missing.
+_WITH_SPLITS: dict[str, type[SplitCaptions]] = {"karpathy": Karpathy, "flickr30k-table": FlickrAnnotations}
 _PLAIN: dict[str, Callable[..., Photographs]] = {"coco": CocoCaptions, "flickr30k": Flickr30k}
 
 
@@ -53,32 +51,31 @@ def open_data(
     follow_links: bool = False,
     prefer: str = "train",
 ) -> Dataset:
-    """Open a data set by name, by path, or hand back one that is already open.
+    """Open a data set by name or path; an open one is returned as it is.
 
     Args:
-        spec: ``"scenes"``; the path of a file of annotations, whose format is seen from what is in it (LLaVA-style JSON
-            or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder that holds exactly
-            one (pictures beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or a folder that
-            its ``save_to_disk`` wrote; a list of samples; or a data set of this package.
-        split: ``"train"``, ``"validation"`` or ``"test"`` (``"val"`` and ``"dev"`` are understood), ``"all"`` but for
-            scenes, or another name that the data use. Without it, data that come with splits (scenes, Karpathy splits,
-            dictionaries of tables, a column or key ``split``) give `prefer`, and others are used whole. Asked for a
-            split, data without any are split by a hash of the picture's file name: about 80, 10 and 10 %; the data
-            set's name says so. A data set already open keeps the split it was made with.
-        n: how many samples; by default all of them (for ``scenes``, its own default).
-        seed: for ``scenes`` which pictures are drawn, else which ``n`` samples are picked.
-        task: what is asked; by default what the data are: questions for VQAv2 and for tables with people's answers,
-            captions else.
-        images: for a file of annotations, the folder of its pictures; by default looked for near it.
-        annotations: for VQAv2's questions, the file of their answers; by default the one of the official name.
-        skip_bad: leave out what cannot be used, and keep what was wrong as the data set's ``report``.
-        check_pictures: decode every picture now; otherwise only their being there is checked.
-        follow_links: whether links may lead out of the folder of pictures: give it if you trust who made them.
-        prefer: the split that is taken where `split` is not given and the data come with splits.
+        spec: ``"scenes"``; the path of an annotation file, whose format is recognised by its content (LLaVA-style JSON
+            or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder with exactly one
+            annotation file (images beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or the
+            folder that its ``save_to_disk`` wrote; a list of samples; or a data set of this package.
+        split: ``"train"``, ``"validation"`` (also ``"val"``, ``"dev"``), ``"test"``, another name that the data use, or
+            ``"all"`` (not for scenes). By default `prefer` for data with splits (scenes, Karpathy splits, dictionaries
+            of tables, a column or key ``split``), else all samples. Data without splits are split by a hash of the
+            image's file name, about 80, 10 and 10 %; the data set's name says so. An open data set keeps its split.
+        n: number of samples; by default all (for ``scenes``, its own default).
+        seed: for ``scenes`` it decides which images are drawn, else which ``n`` samples are picked.
+        task: a key of :data:`pcvr.tasks.TASKS`; by default the data's: questions for VQAv2 and for tables with human
+            answers, else captions.
+        images: the folder of images of an annotation file; by default it is searched near the file.
+        annotations: the file of answers to VQAv2's questions; by default the one of the official name.
+        skip_bad: leave out entries with problems; the data set's ``report`` lists them.
+        check_pictures: decode every image now; otherwise only their existence is checked.
+        follow_links: whether links may lead out of the folder of images; set it only if you trust their source.
+        prefer: the default split of data with splits.
 
     Raises:
-        BadData: listing everything in the file that cannot be used, unless `skip_bad`.
-        PcvrError: when nothing can be opened under that name, split or size, or the task does not fit the data.
+        BadData: entries have problems, unless `skip_bad`; it lists them all.
+        PcvrError: no data under that name, split or size, or a task that does not fit the data.
     """
     options: dict[str, Any]
     if isinstance(spec, str) and spec == "scenes":
@@ -119,13 +116,13 @@ def check_data(
     check_pictures: bool = True,
     follow_links: bool = False,
 ) -> Report:
-    """Everything that is wrong with data from outside, pictures cut short included; an empty report where nothing is.
+    """Return a report of every problem in data from outside, truncated images included.
 
-    Arguments are those of :func:`open_data`. Every picture is decoded, unless `check_pictures` is off; a bar shows how
-    far it is when that takes longer than two seconds.
+    Arguments are those of :func:`open_data`. Every image is decoded, unless `check_pictures` is off; a progress bar
+    shows after two seconds.
 
     Raises:
-        PcvrError: nothing can be read there at all, such as a file that is no JSON.
+        PcvrError: nothing can be read at all, such as a file that is not JSON.
     """
     try:
         found = open_data(
@@ -138,7 +135,7 @@ def check_data(
             check_pictures=check_pictures,
             follow_links=follow_links,
         )
-    except BadData as error:  # nothing usable is left
+    except BadData as error:  # no usable entry is left
         return error.report
     report = getattr(found, "report", None)
     return report if isinstance(report, Report) else Report(found.name)
@@ -167,7 +164,7 @@ def _open_file(
     elif kind is None and path.suffix.lower() != ".json":
         raise PcvrError(f"{path} has none of the known formats: give {', '.join(FORMATS.values())}.")
     else:
-        found = LlavaJson(path, images, lines=kind == "llava-lines", **options)  # what is wrong with it, it says itself
+        found = LlavaJson(path, images, lines=kind == "llava-lines", **options)  # it reports any problem itself
     return found.split(split or (prefer if found.splits else "all"))
 
 
@@ -187,7 +184,7 @@ def _file_of(spec: str | Path) -> Path:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    """Files in a folder that hold annotations; where none is known to, those that may be meant to."""
+    """Return the annotation files in a folder; if none is recognised, the JSON files."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_SUFFIXES) and entry.is_file())
     files = [folder / name for name in names if name != _NOT_DATA and not name.startswith(".")]
@@ -199,7 +196,7 @@ def _candidates(folder: Path) -> list[Path]:
 def _kind(file: Path) -> str | None:
     try:
         return recognise(file)
-    except PcvrError:  # it is said when that very file is opened
+    except PcvrError:  # raised again when that file is opened
         return None
 
 

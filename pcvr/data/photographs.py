@@ -1,51 +1,56 @@
-"""What all readers of files share: pictures found in a folder, problems all at once, samples read when asked for."""
+"""What all readers of files share: images found in a folder, all problems reported at once, samples read lazily."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
 
 from pcvr.data.folder import PictureFolder, as_named, likeliest_root
 from pcvr.data.pictures import read_picture
+from pcvr.data.reader import Reader, checking
 from pcvr.data.records import Records
-from pcvr.data.report import UNREADABLE, BadData, EntryError, Problem, Report
-from pcvr.data.sample import Dataset, Sample
-from pcvr.data.split import canonical, own_splits, split_by_key
-from pcvr.data.subset import Subset, position
+from pcvr.data.report import UNREADABLE, BadData, EntryError, Report
+from pcvr.data.sample import Sample
+from pcvr.data.subset import position
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
-_BAR_AFTER = 2.0
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of every :class:`Photographs`."""
+
+    skip_bad: bool
+    check_pictures: bool
+    follow_links: bool
 
 
-class Photographs:
+class Photographs(Reader):
     """Photographs with texts from annotation files, as a :class:`~pcvr.data.sample.Dataset`.
 
-    Samples are in the order of the file. Pictures are decoded when asked for, to uint8 ``[H, W, 3]`` RGB at their own
-    size. A subclass reads its format in ``__init__`` and hands what it found to this one.
+    Samples are in the order of the file. Images are decoded when they are asked for, to uint8 ``[H, W, 3]`` RGB at
+    their own size. A subclass implements :meth:`_read` for its format.
 
     Attributes:
         path: the annotation file.
-        image_folder: what the pictures' names are relative to.
-        report: what was wrong with the data; not empty only after ``skip_bad=True``.
+        image_folder: folder that the images' names are relative to.
+        report: problems of the entries that were left out (only after ``skip_bad=True``), and notes.
     """
 
-    format: ClassVar[str] = "photographs"
+    noun: str = "record"
+    """What the report calls an entry of the file."""
+    has_questions: ClassVar[bool | None] = False
+    """Whether the data ask their own questions, as some tasks need and others forbid; None: each file decides."""
 
     def __init__(
         self,
-        path: Path,
-        task: str,
-        records: Records,
-        digest: str,
-        images: str | Path | None,
+        path: str | Path,
+        images: str | Path | None = None,
+        task: str = "caption",
         *,
-        split: str = "all",
         skip_bad: bool = False,
         check_pictures: bool = False,
         follow_links: bool = False,
@@ -53,73 +58,62 @@ class Photographs:
         """
         Args:
             path: the annotation file.
-            task: what is asked of the pictures.
-            records: what was read from it, references sorted.
-            digest: hash of the annotation files, hexadecimal.
-            images: the folder of pictures; by default the likeliest near `path`.
-            split: which split of a file that has splits `records` are.
-            skip_bad: leave out what cannot be used, and keep the report.
-            check_pictures: decode every picture now.
-            follow_links: whether links may lead out of the folder of pictures.
+            images: the folder of images; for COCO's also the parent of ``train2014/`` and the like. By default the
+                folder near `path` that holds most of the first images.
+            task: a key of :data:`pcvr.tasks.TASKS`; one with a prompt of its own for captions, without for questions.
+            skip_bad: leave out entries with problems, and keep the report.
+            check_pictures: decode every image now.
+            follow_links: whether links may lead out of the folder of images.
 
         Raises:
-            BadData: something cannot be used and `skip_bad` is off, or nothing can be used.
-            PcvrError: unknown task, no such folder, or nothing in the split.
+            BadData: an entry has a problem and `skip_bad` is off, or no entry is usable. The message has the first
+                ten problems and their number.
+            PcvrError: missing file or folder, invalid content, unknown or unfit task, no sample in the split.
         """
-        get_task(task)
-        self.path = path
-        self.report: Report = records.report
-        self._task, self._split, self._records = task, split, records
+        self.path = path = Path(path).expanduser()
+        self._source, self._task = path.stem, task
+        asks = get_task(task).prompt is None
+        if self.has_questions not in (None, asks):
+            holds = f"captions and no questions, which the task {task!r} needs"
+            if self.has_questions:
+                holds = f"questions, which the task {task!r} does not ask"
+            raise PcvrError(f"{path} holds {holds}: leave the task out.")
+        self._records = records = Records(Report(str(path)), self.noun)
+        digest = self._read(records)
+        self.report = records.report
         if not len(records) and not self.report:
-            what = "no samples" if split == "all" else f"no samples in its {split} split"
+            what = "no samples" if self._split == "all" else f"no samples in its {self._split} split"
             noted = f" ({records.report.noted()})" if records.report.notes else ""
             raise PcvrError(f"{path} holds {what}{noted}: give another file or split.")
-        self.image_folder = self._folder_of_pictures(images)
+        self.image_folder = self._folder_of_images(images)
         if not self.image_folder.is_dir():
             raise PcvrError(f"the image folder {self.image_folder} of {path} is not a folder: give the right one.")
         self._pictures = PictureFolder(self.image_folder, self.places, follow_links)
-        self._find_pictures()
+        self._find_images()
         if check_pictures:
-            self._decode_pictures()
+            self._decode_images()
         records.done()
-        self._rows = records.usable()
+        self._labels = records.splits
+        self._row_of = rows = records.usable()
         if self.report and not skip_bad:
             raise BadData(self.report)
-        if not self._rows.size:
-            raise BadData(self.report, "nothing usable is left without: put them right")
-        whole = self._rows.size == len(records) and not self.report and split == "all"
-        self._fingerprint = digest[:16] if whole else _hash(digest, split, self._rows)
+        if not rows.size:
+            raise BadData(self.report, "no usable entry is left: correct them")
+        whole = rows.size == len(records) and not self.report and self._split == "all"
+        self._fingerprint = digest[:16] if whole else _hash(digest, self._split, rows)
 
-    @property
-    def name(self) -> str:
-        return f"{self.format}:{self.path.stem}" + ("" if self._split == "all" else f":{self._split}")
-
-    @property
-    def task(self) -> str:
-        return self._task
-
-    @property
-    def problems(self) -> list[Problem]:
-        """What was left out and why, after ``skip_bad=True``."""
-        return self.report.problems
-
-    @property
-    def splits(self) -> dict[str, int]:
-        """The splits that the file gives its samples, and how many each has; empty where it gives none."""
-        labels = self._records.splits
-        return dict(Counter(label for row in self._rows if (label := labels[row]))) if labels else {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    def _read(self, records: Records) -> str:
+        """Fill `records` from the file, references sorted; return the hexadecimal SHA-256 of what was read."""
+        raise NotImplementedError
 
     def __getitem__(self, index: int, /) -> Sample:
-        row = int(self._rows[position(index, len(self._rows))])
+        row = int(self._row_of[position(index, len(self))])
         identity, prompt, answer, references = self._records.texts(row)
-        # By the row, not the index: a picture that is left out does not change the answers of the others.
+        # By the row, not the index: leaving out an image does not change the answers of the others.
         answer = answer or references[row % len(references)]
         return Sample(
             id=identity,
-            image=self._read(row),
+            image=self._image(row),
             prompt=prompt or get_task(self._task).prompt or "",
             answer=answer,
             references=references or (answer,),
@@ -127,47 +121,30 @@ class Photographs:
         )
 
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over the annotation files and over what was left out of them.
-
-        The pictures are not read for it.
-        """
+        """Return 16 hex digits of a SHA-256 over the annotation files and the rows in use; no image is read."""
         return self._fingerprint
-
-    def split(self, name: str) -> Dataset:
-        """The samples of one split; ``"all"`` is the whole.
-
-        Where the file says which split a sample is in, that is it. Otherwise about 80 % are train, 10 % validation and
-        10 % test, by a hash of the picture's file name alone: adding samples moves no other, and all questions about
-        one picture stay on one side.
-
-        Raises:
-            PcvrError: for an unknown split, or one that holds no sample.
-        """
-        labels, held = self._records.splits, self.splits
-        if not held or name == "all":
-            return split_by_key(self, (self._records.pictures[row].rpartition("/")[2] for row in self._rows), name)
-        wanted = own_splits(name, held, self.name)
-        indices = [index for index, row in enumerate(self._rows) if labels[row] in wanted]
-        return Subset(self, indices, label=canonical(name))
 
     @staticmethod
     def places(name: str) -> Iterable[str]:
-        """Where in the image folder a picture of that name may lie, the likeliest first."""
+        """Return the paths in the image folder at which image `name` may be, the likeliest first."""
         return as_named(name)
 
     @staticmethod
     def near(path: Path) -> Sequence[Path]:
-        """Folders in which to look for the pictures of an annotation file `path`, the likeliest first."""
+        """Return the folders in which the images of annotation file `path` may be, the likeliest first."""
         return path.parent, path.parent / "images"
 
-    def _folder_of_pictures(self, images: str | Path | None) -> Path:
+    def _split_keys(self) -> Iterable[str]:
+        return (self._records.pictures[row].rpartition("/")[2] for row in self._row_of)
+
+    def _folder_of_images(self, images: str | Path | None) -> Path:
         if images is not None:
             return Path(images).expanduser()
         names = (self._records.pictures[row] for row in range(len(self._records)))
         return likeliest_root(self.near(self.path), names, self.places)
 
-    def _find_pictures(self) -> None:
-        """Put the picture's path in the folder in place of its name, or note why not: once for each picture."""
+    def _find_images(self) -> None:
+        """Replace each image's name by its path in the folder; report each image that is not found, once."""
         records, names = self._records, self._records.pictures
         found = type(names)()
         bad: set[str] = set()
@@ -185,30 +162,27 @@ class Photographs:
         self._pictures.forget()
         records.pictures = found
 
-    def _decode_pictures(self) -> None:
-        from tqdm.auto import tqdm
-
-        said: dict[str, str] = {"": ""}
-        rows: Iterable[int] = range(len(self._records))
-        for row in tqdm(rows, desc="checking pictures", unit="picture", delay=_BAR_AFTER):
+    def _decode_images(self) -> None:
+        problems: dict[str, str] = {"": ""}  # by name; an image that was not found is reported already
+        for row in checking(range(len(self._records))):
             name = self._records.pictures[row]
-            if name not in said:
+            if name not in problems:
                 try:
                     read_picture(self._pictures.path(name))
-                    said[name] = ""
+                    problems[name] = ""
                 except PcvrError as error:
-                    said[name] = str(error)
-                    self._records.problem(row, UNREADABLE, said[name])
-            if said[name]:
+                    problems[name] = str(error)
+                    self._records.problem(row, UNREADABLE, problems[name])
+            if problems[name]:
                 self._records.spoil(row)
 
-    def _read(self, row: int) -> np.ndarray:
+    def _image(self, row: int) -> np.ndarray:
         try:
             return read_picture(self._pictures.path(self._records.pictures[row]))
         except PcvrError as error:
             raise PcvrError(
                 f"{self._records.label_of(row)} of {self.path}: {str(error).rstrip('.')}. Open the data with "
-                "check_pictures=True to find every such picture at once, and with skip_bad=True to go on without them."
+                "check_pictures=True to find every such image at once, and with skip_bad=True to leave them out."
             ) from error
 
 

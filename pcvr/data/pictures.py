@@ -1,4 +1,4 @@
-"""Any picture becomes uint8 ``[H, W, 3]`` RGB: grey, palette, transparent, 16-bit, CMYK and EXIF-rotated ones too."""
+"""Reading images of any kind (grey, palette, transparent, 16-bit, CMYK, EXIF-rotated) as uint8 ``[H, W, 3]`` RGB."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from PIL import ImageOps, UnidentifiedImageError
 from pcvr.errors import PcvrError, shown
 
 Image = np.ndarray
-"""A picture: uint8 array of shape ``[H, W, 3]``, RGB."""
+"""An image: uint8 array of shape ``[H, W, 3]``, RGB."""
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""How the small text begins that git-lfs leaves in place of a file that it has not fetched."""
+"""Start of the text that git-lfs leaves in place of a file that it has not fetched."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are decoded. Pillow knows more, some of which start a program (PostScript starts Ghostscript)."""
+"""Formats that are decoded. Pillow knows more, but some start a program (PostScript starts Ghostscript)."""
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -36,26 +36,25 @@ UNREADABLE = (
     PilImage.DecompressionBombError,
     PilImage.DecompressionBombWarning,
 )
-"""What Pillow and its format readers raise for files that are broken, cut short, or absurdly large."""
+"""Exceptions of Pillow and its format readers for files that are broken, truncated or absurdly large."""
 
 
 def rgb_array(picture: PilImage.Image) -> Image:
-    """A Pillow picture as a new uint8 array ``[H, W, 3]``.
+    """Return a Pillow image as a new uint8 array ``[H, W, 3]``.
 
-    Transparent pixels are laid on white, as a person sees them on a page (dropping alpha alone would bring out colours
-    that nobody drew); 16-bit levels are divided by 257, so that 65535 becomes 255. EXIF is not looked at here, since
-    it belongs to files: see :func:`read_picture`.
+    Transparent pixels are composited on white: dropping alpha would show colours that are normally invisible. 16-bit
+    levels are divided by 257, so that 65535 becomes 255. EXIF is ignored here; :func:`read_picture` applies it.
 
     Raises:
-        PcvrError: for floating-point pictures, whose range of levels nothing states.
+        PcvrError: for floating-point images, whose range of levels is unknown.
     """
     if picture.mode in _SIXTEEN_BIT:
-        # Pillow's own conversion clips at 255, which turns nearly every 16-bit picture white.
+        # Pillow's own conversion clips at 255 and turns nearly every 16-bit image white.
         levels = np.clip(np.asarray(picture).astype(np.float64), 0, 65535)
         grey = np.rint(levels / 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
-        raise PcvrError("a floating-point picture (mode 'F') has no stated range: save it as 8-bit or 16-bit first.")
+        raise PcvrError("a floating-point image (mode 'F') has no stated range: save it as 8-bit or 16-bit first.")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         page = PilImage.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -64,28 +63,28 @@ def rgb_array(picture: PilImage.Image) -> Image:
 
 
 def open_picture(source: str | Path | bytes) -> PilImage.Image:
-    """Decode the first frame of a picture, upright as its EXIF orientation says.
+    """Decode the first frame of an image and apply its EXIF orientation.
 
     Args:
-        source: a file, or the content of one. The content decides on the format, whatever the name says.
+        source: a file, or the content of one. The content decides the format, not the name.
 
     Raises:
-        UNREADABLE: when it is missing, broken or in none of :data:`FORMATS`; say so under the name the caller knows.
-        PcvrError: when it is a git-lfs pointer.
+        UNREADABLE: it is missing, broken or in none of :data:`FORMATS`; the caller names the image.
+        PcvrError: it is a git-lfs pointer.
     """
     try:
         with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
             opened.load()
             return ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
-        if _begins(source).startswith(LFS_POINTER):
-            told = "it is a git-lfs pointer and not the picture: run `git lfs pull` in its repository"
-            raise PcvrError(told) from error
+        if _start(source).startswith(LFS_POINTER):
+            pointer = "it is a git-lfs pointer and not the image: run `git lfs pull` in its repository"
+            raise PcvrError(pointer) from error
         raise UnidentifiedImageError(f"the content is in none of the formats {', '.join(FORMATS)}") from error
 
 
-def _begins(source: str | Path | bytes) -> bytes:
-    """The beginning of a picture that is none."""
+def _start(source: str | Path | bytes) -> bytes:
+    """Return the first bytes of a file that is not an image."""
     if isinstance(source, bytes):
         return source
     with open(source, "rb") as stream:
@@ -94,34 +93,34 @@ def _begins(source: str | Path | bytes) -> bytes:
 
 @cache
 def _formats() -> list[str]:
-    """Those of :data:`FORMATS` that this Pillow was built with."""
+    """Return the :data:`FORMATS` that this build of Pillow supports."""
     PilImage.init()
     return [name for name in FORMATS if name in PilImage.OPEN]
 
 
 def read_picture(path: Path) -> Image:
-    """The first frame of a picture file as uint8 ``[H, W, 3]``, upright as its EXIF orientation says.
+    """Return the first frame of an image file as uint8 ``[H, W, 3]``, with its EXIF orientation applied.
 
     Raises:
-        PcvrError: when the file is missing or cannot be decoded; the message names it.
+        PcvrError: the file is missing or cannot be decoded; the message names it.
     """
     try:
         return rgb_array(open_picture(path))
     except PcvrError as error:
-        raise PcvrError(f"cannot use the picture {path}: {error}") from error
+        raise PcvrError(f"cannot use the image {path}: {error}") from error
     except UNREADABLE as error:
         raise PcvrError(
-            f"cannot read the picture {path} ({type(error).__name__}: {error}): replace the file or drop its record."
+            f"cannot read the image {path} ({type(error).__name__}: {error}): replace the file or drop its record."
         ) from error
 
 
 def as_picture(image: Any) -> Image:
-    """What somebody gave for a picture as uint8 ``[H, W, 3]``: such an array, a Pillow picture, or the path of a file.
+    """Return an image argument as uint8 ``[H, W, 3]``: such an array, a Pillow image, or the path of a file.
 
-    A processor would open any format, and addresses too.
+    Never pass paths on to a processor: it opens any format, and URLs too.
 
     Raises:
-        PcvrError: it is nothing of this.
+        PcvrError: it is none of these.
     """
     if isinstance(image, str | Path):
         return read_picture(Path(image))
@@ -132,4 +131,4 @@ def as_picture(image: Any) -> Image:
         if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
             return image
         came = f"{image.dtype} {list(image.shape)}"
-    raise PcvrError(f"a picture is {came}: give a uint8 array [H, W, 3], a Pillow picture, or the path of a file.")
+    raise PcvrError(f"an image is {came}: give a uint8 array [H, W, 3], a Pillow image, or the path of a file.")

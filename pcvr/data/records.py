@@ -1,4 +1,4 @@
-"""What readers of files collect: one row a sample in compact columns, and which rows cannot be used and why."""
+"""The rows that readers of files collect: one a sample, in compact columns, with a mark for unusable rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from pcvr.data.texts import Groups, Texts, encoded
 
 
 class Records:
-    """Samples without their pictures, about 500 bytes each with five captions; the pictures are names.
+    """Samples with the names of their images instead of pixels, about 500 bytes each with five captions.
 
-    An empty prompt stands for the task's own, an empty answer for one of the references in turn, no references for the
-    answer alone.
+    An empty prompt means the task's own, an empty answer one of the references in turn, no references the answer alone.
 
     Attributes:
-        report: where problems go.
-        noun: what an entry is called in it: ``"record"``.
+        report: report of the problems.
+        noun: its word for an entry: ``"record"``.
         references: acceptable answers by row; call its ``sort`` after the last one.
-        pictures: names of files.
-        splits: for files that say it, the split of each row, else empty.
+        pictures: file names of the images.
+        splits: the split of each row; empty for files without splits.
     """
 
     def __init__(self, report: Report, noun: str) -> None:
@@ -43,26 +42,26 @@ class Records:
         return len(self._bad)
 
     def label(self, number: int, identity: Any = None) -> str:
-        """An entry as the report names it: ``"record 3 ('cat-1')"``."""
+        """Return the report's name of an entry: ``"record 3 ('cat-1')"``."""
         if identity is None or identity == "":
             return f"{self.noun} {number}"
-        said = repr(identity)
-        return f"{self.noun} {number} ({said if len(said) < 80 else said[:77] + '...'})"
+        text = repr(identity)
+        return f"{self.noun} {number} ({text if len(text) < 80 else text[:77] + '...'})"
 
     def identity(self, given: Any) -> str:
-        """An entry's id as text, which no entry before had.
+        """Return an entry's id as text; it must be new.
 
         Raises:
-            EntryError: it is neither text nor a whole number, or stands more than once.
+            EntryError: it is neither text nor an integer, or an earlier entry has it.
         """
         name = identity(given)
         if name in self._unique.seen:
-            raise EntryError(DUPLICATE, f"the id {name!r} stands more than once")
+            raise EntryError(DUPLICATE, f"the id {name!r} appears more than once")
         self._unique.seen.add(name)
         return name
 
     def unique(self, given: str) -> str:
-        """`given`, or ``given~2`` and so on where an entry before has it: it is noted, and both entries stay."""
+        """Return `given`, or ``given~2`` and so on if an earlier entry has it; the report notes that."""
         name = self._unique(given)
         if name != given:
             self.report.note(REPEATED)
@@ -83,24 +82,24 @@ class Records:
         """Add a row and return its index.
 
         Args:
-            number: the entry's place in its file.
+            number: index of the entry in its file.
             identity: from :meth:`identity`.
-            picture: a file's name, not looked for yet.
-            prompt: what is asked.
-            answer: what is to be said.
+            picture: file name of the image, not searched for yet.
+            prompt: the prompt.
+            answer: the label.
             references: acceptable answers.
-            facts: what is true of the picture.
-            bad: whether a problem with it is known already; its picture is then still looked for.
+            facts: facts about the image.
+            bad: whether a problem is reported already; the image is still searched for.
 
         Raises:
-            EntryError: a text has no UTF-8 form; nothing is added then.
+            EntryError: a text has no UTF-8 form; then nothing is added.
         """
         try:
-            said = json.dumps(facts) if facts else ""
+            facts_json = json.dumps(facts) if facts else ""
         except (RecursionError, ValueError) as error:
             raise EntryError(BROKEN, f"the facts cannot be kept as JSON ({error})") from error
-        # All are encoded before the first column grows.
-        texts = [encoded(text) for text in (identity, picture, prompt, answer, said)]
+        # Encode all texts before the first column grows: a row is added whole or not at all.
+        texts = [encoded(text) for text in (identity, picture, prompt, answer, facts_json)]
         acceptable = list(references)
         for text in acceptable:
             encoded(text)
@@ -114,27 +113,27 @@ class Records:
         return row
 
     def problem(self, row: int, kind: str, what: str) -> None:
-        """Note a problem with a row that has been added; it is not usable any more."""
+        """Report a problem with a row; the row is no longer usable."""
         self.report.add(kind, self.label_of(row), what)
         self.spoil(row)
 
     def spoil(self, row: int) -> None:
-        """Take a row as not usable without a word."""
+        """Mark a row as unusable without a report."""
         self._bad[row] = 1
 
     def label_of(self, row: int) -> str:
-        """The row's entry as the report names it."""
+        """Return the report's name of the row's entry."""
         return self.label(self._numbers[row], self._ids[row])
 
     def usable(self) -> np.ndarray:
-        """Indices of the rows without a problem, int32, ascending."""
+        """Return the indices of the usable rows, int32, ascending."""
         return np.flatnonzero(np.frombuffer(self._bad, np.uint8) == 0).astype(np.int32)
 
     def _columns(self) -> tuple[Texts, ...]:
         return self._ids, self.pictures, self._prompts, self._answers, self._facts
 
     def sort(self) -> None:
-        """Make the rows ready to be read, after the last one; where no row has a split, there are none."""
+        """Make the rows readable, after the last one was added; drop the splits if no row states one."""
         self.references.sort(len(self))
         without = self.splits.count("")
         if without == len(self.splits):
@@ -143,26 +142,26 @@ class Records:
             self.report.note(UNSPLIT, without)
 
     def done(self) -> None:
-        """Let go of what only reading needed."""
+        """Free the memory that only reading needed."""
         self._unique = Unique()
 
     def texts(self, row: int) -> tuple[str, str, str, tuple[str, ...]]:
-        """Id, prompt, answer and references of a row, as stored."""
+        """Return id, prompt, answer and references of a row, as stored."""
         return self._ids[row], self._prompts[row], self._answers[row], self.references[row]
 
     def facts(self, row: int) -> dict[str, Any]:
-        """What is known to be true of the row's picture."""
-        said = self._facts[row]
-        return json.loads(said) if said else {}
+        """Return the facts about the row's image."""
+        facts = self._facts[row]
+        return json.loads(facts) if facts else {}
 
 
 def identity(given: Any) -> str:
-    """An id as text.
+    """Return an id as text.
 
     Raises:
-        EntryError: it is neither text nor a whole number.
+        EntryError: it is neither text nor an integer.
     """
-    if type(given) is int:  # nearly always
+    if type(given) is int:  # the usual case
         return str(given)
     if not isinstance(given, str) or not given:
         raise EntryError(BROKEN, f"id is {given!r}, not a text or a whole number")
@@ -170,18 +169,18 @@ def identity(given: Any) -> str:
 
 
 class Unique:
-    """Makes ids unique in the order they come: ``a``, ``a~2``, ``a~3``; the same ids always come out the same.
+    """Makes ids unique, deterministically: ``a``, ``a~2``, ``a~3``.
 
     Attributes:
-        seen: the ids given out.
+        seen: the ids that were returned.
     """
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
-        self._next: dict[str, int] = {}  # so that a thousand records of one id are not a million tries
+        self._next: dict[str, int] = {}  # avoids quadratic time for many records with one id
 
     def __call__(self, given: str) -> str:
-        """`given` itself the first time."""
+        """Return `given` the first time, then ``given~2`` and so on."""
         name = given
         if given in self.seen:
             number = self._next.get(given, 2)
@@ -193,17 +192,17 @@ class Unique:
 
 
 class Members:
-    """Takes the values of some keys, at least two, out of an object from JSON, which may be anything."""
+    """Takes the values of at least two keys from a JSON value of any type."""
 
     def __init__(self, *keys: str) -> None:
         self._keys = keys
         self._take = itemgetter(*keys)
 
     def __call__(self, entry: Any) -> tuple[Any, ...]:
-        """The values, in the order of the keys.
+        """Return the values, in the order of the keys.
 
         Raises:
-            EntryError: it is no object, or has not all of the keys.
+            EntryError: it is not an object, or lacks a key.
         """
         try:
             return self._take(entry)

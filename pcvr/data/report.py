@@ -1,7 +1,7 @@
-"""What is wrong with data that came from outside: every problem at once, counted by kind, to read or to write down.
+"""Reports of all problems in data from outside, counted by kind.
 
-Beside problems there are notes: what was left out or changed as it should be (a record without a picture, an id that
-stands twice), so that nothing is dropped in silence. They are only counted.
+Notes count what was left out or changed without being a problem (a record without an image, a repeated id), so that
+nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pcvr.utils.files import write_text
 from pcvr.utils.places import check_place
 
 SHOWN = 10
-"""How many problems a message spells out."""
+"""Number of problems that a message lists."""
 _HEAD = ("kind", "where", "what")
-_LONGEST = 400  # characters of each
+_LONGEST = 400  # characters of a listed problem
 
 BROKEN = "broken entry"
 DUPLICATE = "duplicate id"
@@ -25,14 +25,14 @@ UNANSWERED = "entry without annotation"
 STRAY = "annotation without entry"
 EMPTY = "empty text"
 OUTSIDE = "path leaves the folder"
-MISSING = "missing picture"
-UNREADABLE = "unreadable picture"
+MISSING = "missing image"
+UNREADABLE = "unreadable image"
 TOKEN = "image token in a text"
-SEVERAL = "several pictures"
+SEVERAL = "several images"
 
 # Kinds of notes.
 REPEATED = "repeated id made unique"
-TEXT_ONLY = "record without a picture left out"
+TEXT_ONLY = "record without an image left out"
 UNPAIRED = "turn without a partner left out"
 OTHER_TURN = "system or tool message left out"
 BLANK = "empty caption left out"
@@ -41,12 +41,12 @@ UNSPLIT = "entry without a split, found in 'all' only"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
-        kind: what sort of thing, the same words for all of a sort; counts go by it.
-        where: which entry, as a reader finds it in the file: ``"record 3 ('cat-1')"``.
-        what: what is wrong with it, in words.
+        kind: one of the kinds above.
+        where: the entry, as it can be found in the file: ``"record 3 ('cat-1')"``.
+        what: description of the problem.
     """
 
     kind: str
@@ -59,13 +59,14 @@ class Problem:
 
 @dataclass
 class Report:
-    """Every problem found in one data set, in the order found. An entry with any problem is not usable.
+    """Every problem found in one data set, in the order found. An entry with a problem is not usable.
 
     Attributes:
-        source: what was read.
-        problems: all of them.
-        looked: how many entries of each sort were looked at: ``{"records": 6}``.
-        notes: what was left out or changed without being wrong, by kind: ``{"repeated id made unique": 2}``.
+        source: the file or table.
+        problems: all problems.
+        looked: number of entries read, by noun: ``{"records": 6}``.
+        notes: number of entries left out or changed without being a problem, by kind:
+            ``{"repeated id made unique": 2}``.
     """
 
     source: str
@@ -74,36 +75,32 @@ class Report:
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, where: str, what: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(kind, where, what))
 
     def note(self, kind: str, count: int = 1) -> None:
-        """Count something that was left out or changed, and is no problem."""
+        """Count entries that were left out or changed without being a problem."""
         if count:
             self.notes[kind] += count
 
     def __len__(self) -> int:
-        """How many problems there are; notes are none."""
+        """Return the number of problems, without notes."""
         return len(self.problems)
 
     def noted(self) -> str:
-        """The notes in words: ``"2 x repeated id made unique"``; empty where there are none."""
+        """Return the notes as text: ``"2 x repeated id made unique"``; empty without notes."""
         return ", ".join(f"{count} x {kind}" for kind, count in self.notes.most_common() if count)
 
     def counts(self) -> dict[str, int]:
-        """Kind of problem to how many there are of it, the most frequent first."""
+        """Return the number of problems by kind, the most frequent first."""
         return dict(Counter(problem.kind for problem in self.problems).most_common())
 
     def __str__(self) -> str:
-        """How many problems, of which kinds, and the first ten in words."""
-        return self.said()
+        """Return the report as text: number of problems by kind, and the first ten."""
+        return self.text()
 
-    def said(self, advice: str = "") -> str:
-        """The report in words, on one line where there is only one problem.
-
-        Args:
-            advice: what to do about it, half a sentence.
-        """
+    def text(self, advice: str = "") -> str:
+        """Return the report as text, with `advice` on what to do; a single problem makes a single line."""
         looked = " and ".join(f"{count} {noun}" for noun, count in self.looked.items()) or "no entries"
         noted = f"; noted: {self.noted()}" if self.noted() else ""
         if not self.problems:
@@ -118,10 +115,10 @@ class Report:
         return f"{head}{then}:\n{shown}{more}"
 
     def write(self, target: str | Path) -> Path:
-        """Write all problems as a table, one a line: kind, where and what, with tabs between; then the notes.
+        """Write all problems as a tab-separated table of kind, where and what; then the notes.
 
         Raises:
-            PcvrError: the disk is full or not writable, or `target` is there and is no such table.
+            PcvrError: the disk is full or not writable, or `target` exists and is not such a table.
         """
         check_place(target, "file", is_report)
         rows = [_HEAD, *((each.kind, each.where, each.what) for each in self.problems)]
@@ -132,30 +129,25 @@ class Report:
 
 
 class BadData(PcvrError):
-    """Data with problems. The message has the first ten.
+    """Data with problems; the message lists the first ten.
 
     Attributes:
         report: all of them; ``report.write("problems.tsv")`` makes a table.
     """
 
-    def __init__(self, report: Report, advice: str = "put them right, or give skip_bad=True to go on without") -> None:
-        """
-        Args:
-            report: what was found.
-            advice: what to do about it, half a sentence.
-        """
+    def __init__(self, report: Report, advice: str = "correct them, or give skip_bad=True to leave them out") -> None:
         super().__init__()
-        self.args = (legible(report.said(advice)),)  # a list of ten, which is longer than a sentence may be
+        self.args = (legible(report.text(advice)),)  # ten problems are longer than PcvrError allows
         self.report = report
 
     @property
     def problems(self) -> list[Problem]:
-        """All of the problems, in the order found."""
+        """All problems, in the order found."""
         return self.report.problems
 
 
 class EntryError(PcvrError):
-    """One entry cannot be used; readers collect these into a :class:`Report`."""
+    """An entry has a problem; readers collect these in a :class:`Report`."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)
@@ -163,11 +155,11 @@ class EntryError(PcvrError):
 
 
 def is_report(file: Path) -> bool:
-    """Whether a file is a table that :meth:`Report.write` wrote."""
+    """Return whether :meth:`Report.write` wrote a file."""
     with file.open("rb") as stream:
         return stream.readline(100) == "\t".join(_HEAD).encode() + b"\n"
 
 
 def _one_line(text: str) -> str:
-    """`text` on one line, whatever it holds: a lone half of a surrogate pair has no UTF-8 form."""
+    """Return `text` on one line, with lone surrogates escaped, since they have no UTF-8 form."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

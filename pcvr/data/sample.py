@@ -1,4 +1,4 @@
-"""What flows through the workbook: a sample, and a data set of samples."""
+"""The two basic types: a sample, and a data set of samples."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Dataset", "Image", "Sample"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with a prompt and its answers.
+    """One image with a prompt and its answers.
 
     Attributes:
-        id: unique inside its data set, and stable across runs.
-        image: uint8 ``[H, W, 3]``, RGB; a Pillow picture is made one.
-        prompt: what the user says, without image tokens or chat template.
-        answer: the text the model is trained to say.
-        references: every acceptable answer, ``answer`` usually among them (five captions as in COCO).
-        facts: what is known to be true of the picture, for exact scoring; empty for photographs.
+        id: unique in its data set, and stable across runs.
+        image: uint8 ``[H, W, 3]``, RGB; a Pillow image is converted.
+        prompt: the user's text, without image tokens or chat template.
+        answer: the label, which the model is trained to answer.
+        references: every acceptable answer, usually with ``answer`` among them (five captions as in COCO).
+        facts: facts about the image for exact scoring; empty for photographs.
     """
 
     id: str
@@ -45,14 +45,14 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Anything with a name, a length and random access to samples; pictures are read or drawn when asked for."""
+    """Anything with a name, a length and random access to samples; images are read or drawn on access."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def task(self) -> str:
-        """Name of what is asked: a key of :data:`pcvr.tasks.TASKS`."""
+        """A key of :data:`pcvr.tasks.TASKS`."""
         ...
 
     def __len__(self) -> int: ...
@@ -60,5 +60,5 @@ class Dataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
     def fingerprint(self) -> str:
-        """A short hash that changes when the data would."""
+        """Return a short hash that changes with the data."""
         ...

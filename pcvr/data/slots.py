@@ -1,4 +1,4 @@
-"""Ids that two lists of a file share: numbers for them in the order of first mention, whichever list comes first."""
+"""Ids that two lists of a file share, numbered in the order of first mention in either list."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from pcvr.data.records import identity
 from pcvr.data.report import EntryError
 
-# What stands for the row of an id that the list of entries does not have (yet), and of one that cannot be used.
+# In place of a row: the id has no entry (yet), or its entry is unusable.
 UNKNOWN, SPOILT = -1, -2
 
 
 class Slots:
-    """A slot for each id: 0, 1, 2 ... as they come; 9 and "9" are the same id.
+    """A slot for each id: 0, 1, 2 ... in the order of first mention; 9 and "9" are the same id.
 
     Attributes:
-        rows: by slot, the row of the samples that the id belongs to, or one of the two marks above.
+        rows: by slot, the row of the id's sample, or one of the two marks above.
     """
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class Slots:
         return len(self.rows)
 
     def of(self, given: Any) -> tuple[int, bool]:
-        """The slot of an id, and whether it is a new one.
+        """Return the slot of an id, and whether it is new.
 
         Raises:
-            EntryError: it is neither text nor a whole number.
+            EntryError: the id is neither text nor an integer.
         """
         key = given if type(given) is int else _plain(given)
         slot = self._of.get(key)
@@ -41,7 +41,7 @@ class Slots:
         return slot, True
 
     def spoil(self, given: Any) -> None:
-        """Mark the id of an entry that cannot be used, unless it is no id, or an entry before had it."""
+        """Mark the id of an unusable entry, unless it is not an id, or an earlier entry has it."""
         try:
             slot, _ = self.of(given)
         except EntryError:
@@ -50,12 +50,12 @@ class Slots:
             self.rows[slot] = SPOILT
 
     def names(self) -> list[int | str]:
-        """The id that each slot stands for."""
+        """Return the id of each slot."""
         return list(self._of)
 
 
 def _plain(given: Any) -> int | str:
-    """An id; one that is written as text and is the text of a whole number as that number."""
+    """Return an id; a text that is an integer's becomes that integer."""
     name = identity(given)
     digits = name.removeprefix("-")
     return int(name) if digits.isascii() and digits.isdigit() and len(name) < 20 and str(int(name)) == name else name

@@ -1,4 +1,4 @@
-"""Splits: those that data come with, under whatever name, and by hash for data that come without any."""
+"""Splits: those that the data state, under any usual name, and splits by hash for data without."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ SYNONYMS: Mapping[str, str] = {
     "test": "test",
     "testing": "test",
 }
-"""What splits are called elsewhere, and what they are called here."""
+"""Usual split name to the name here."""
 
-_LEFT_OVER = {"restval": "train"}  # the part of COCO's validation pictures that has come to be trained on
+_LEFT_OVER = {"restval": "train"}  # the part of COCO's validation images that is used for training
 _PARTS = {"train": "80 %", "validation": "10 %", "test": "10 %"}
 _SHOWN = 8
 
 
 def canonical(name: object) -> str:
-    """The name of a split as it is called here; a name that is none of the usual ones stays as it is."""
+    """Return the name here of a usual split name; any other name is returned unchanged."""
     return SYNONYMS.get(str(name).strip().lower(), str(name))
 
 
-def label(said: object) -> str:
-    """The split that data say a sample is in, as it is called here; COCO's ``restval`` counts as train."""
-    found = canonical(said)
+def label(stated: object) -> str:
+    """Return the name here of a split that the data state; COCO's ``restval`` counts as train."""
+    found = canonical(stated)
     return _LEFT_OVER.get(found, found)
 
 
 def known_split(name: object) -> str:
-    """The canonical name of a split that every data set can have, ``"all"`` among them.
+    """Return the canonical name of one of `SPLITS`.
 
     Raises:
-        PcvrError: it is none.
+        PcvrError: unknown split.
     """
     found = canonical(name) if isinstance(name, str) else name
     check_choice("split", found, SPLITS)
@@ -51,15 +51,15 @@ def known_split(name: object) -> str:
 
 
 def own_splits(name: object, held: Mapping[str, int], what: str) -> set[str]:
-    """Those of the splits that the data have which are asked for: of that very name, or of one that means the same.
+    """Return the data's own splits that match `name`: the same name, or one with the same meaning.
 
     Args:
-        name: what is asked for; not ``"all"``.
-        held: the splits of the data and how many samples each has.
-        what: the data, as the error calls them.
+        name: the requested split; not ``"all"``.
+        held: number of samples in each split of the data.
+        what: the data's name in messages.
 
     Raises:
-        PcvrError: there is none.
+        PcvrError: no split matches.
     """
     found = {each for each in held if each == name or label(each) == canonical(name)}
     if found:
@@ -72,17 +72,17 @@ def own_splits(name: object, held: Mapping[str, int], what: str) -> set[str]:
 
 
 def split_by_key(dataset: Dataset, keys: Iterable[str], name: str) -> Dataset:
-    """About 80 % of `dataset` as ``"train"``, 10 % as ``"validation"``, 10 % as ``"test"``; ``"all"`` is the whole.
+    """Return about 80 % of `dataset` as ``"train"``, 10 % as ``"validation"`` or ``"test"``; ``"all"`` is the whole.
 
-    The part says in its name that it was split here: ``"llava-json:cats:train (80 % by hash)"``.
+    The part's name says how it was split: ``"llava-json:cats:train (80 % by hash)"``.
 
     Args:
-        dataset: what is split.
-        keys: one for each sample, in order; samples with the same key stay on one side.
-        name: which split.
+        dataset: the data.
+        keys: one a sample, in order; samples with the same key stay in one split.
+        name: the split.
 
     Raises:
-        PcvrError: for an unknown split, or one that holds no sample.
+        PcvrError: for an unknown split, or one without samples.
     """
     wanted = known_split(name)
     if wanted == "all":
@@ -97,5 +97,5 @@ def split_by_key(dataset: Dataset, keys: Iterable[str], name: str) -> Dataset:
 
 
 def _split_of(key: str) -> str:
-    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
+    position = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    return "train" if position < 0.8 else "validation" if position < 0.9 else "test"

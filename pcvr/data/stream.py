@@ -1,4 +1,4 @@
-"""JSON read piece by piece: a file of 90 MB never stands in memory as a whole, neither as text nor as objects."""
+"""Streaming JSON: a file of 90 MB is never in memory as a whole, neither as text nor as objects."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pcvr.errors import PcvrError
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ALIKE = 6
-"""How many characters at the beginning of an item are taken to be the same for all."""
+"""Number of first characters that all items of a list are assumed to share."""
 
 
 class JsonFile:
     """A JSON document that is a list, or an object with lists in it (as COCO's), item by item.
 
-    Iterating gives ``(key, number, value)``: each item of a list at the top with the key ``""``, each item of a list
-    right inside the object at the top with that list's key, both counted from 0; any other value with the number -1.
-    The bytes are hashed as they pass. Use it in a ``with`` statement, and iterate once.
+    Iterating yields ``(key, number, value)``: the items of a top-level list with key ``""``, the items of a list in a
+    top-level object with that list's key, both numbered from 0; any other value with number -1. The bytes are hashed
+    on the way. Use it in a ``with`` statement, and iterate once.
 
     Attributes:
         path: the file.
-        top: its first character, ``"["``, ``"{"``, that of another value, or ``""`` in an empty file.
-        digest: SHA-256 of the bytes read so far: of the file, once the iteration has come to its end.
+        top: its first character, ``"["``, ``"{"``, that of another value, or ``""`` for an empty file.
+        digest: SHA-256 of the bytes read so far; of the whole file after the iteration.
 
     Raises:
-        PcvrError: no such file, not UTF-8, or not valid JSON.
+        PcvrError: the file is missing, not UTF-8, or not valid JSON.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,24 +99,24 @@ class JsonFile:
             if self._take(",]") == "]":
                 return
             self._peek()
-            if end > began and self._at > end:  # no new piece was read meanwhile
-                # Nearly all items begin with the same key: what stands between two of them finds the last in the piece.
+            if end > began and self._at > end:  # no new chunk was read meanwhile
+                # Nearly all items start with the same key, so the text between two items locates the last in the chunk.
                 for value in self._many(self._buffer[end : self._at + _ALIKE]):
                     yield key, number, value
                     number += 1
 
     def _many(self, between: str) -> list[Any]:
-        """All items from here on that end in the buffer, in one go, which is three times as fast as one by one.
+        """Return the following items that end in the buffer, decoded at once: three times as fast as one by one.
 
-        Cutting at a place that only looks like the end of an item leaves a string or a bracket open, so what comes out
-        is right or nothing.
+        A cut at a position that only looks like the end of an item leaves a string or a bracket open; decoding then
+        fails, and the list is empty.
         """
         cut = self._buffer.rfind(between, self._at)
         if cut < 0:
             return []
         try:
             values = self._decoder.decode(f"[{self._buffer[self._at : cut]}]")
-        except (ValueError, RecursionError):  # the slow way finds out what is wrong, and where
+        except (ValueError, RecursionError):  # decoding one by one locates the problem
             return []
         self._at = cut
         self._take(",")
@@ -124,27 +124,27 @@ class JsonFile:
         return list(values)
 
     def _value(self) -> Any:
-        """The value that begins right here."""
+        """Return the value at the current position."""
         size = _CHUNK
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._buffer, self._at)
             except RecursionError as error:
                 raise self._broken("it is nested too deeply") from error
-            except ValueError as error:  # nearly always a value that the buffer holds the beginning of
+            except ValueError as error:  # usually a value that the buffer holds only the start of
                 if self._more(size):
                     size *= 2
                     continue
-                said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
                 at = error.pos if isinstance(error, json.JSONDecodeError) else self._at
-                raise self._broken(said, at) from error
+                raise self._broken(what, at) from error
             if end == len(self._buffer) and self._more(size):
-                continue  # a number may go on
+                continue  # a number may continue
             self._at = end
             return value
 
     def _peek(self) -> str:
-        """The next character that is not white space, or ``""`` at the end."""
+        """Return the next character that is not white space; ``""`` at the end."""
         while True:
             space = _SPACE.match(self._buffer, self._at)
             self._at = space.end() if space else self._at
@@ -161,7 +161,7 @@ class JsonFile:
         return found
 
     def _more(self, size: int = _CHUNK) -> bool:
-        """Read on; False where the file has ended."""
+        """Read the next chunk; return False at the end of the file."""
         if self._ended:
             return False
         try:
@@ -181,16 +181,16 @@ class JsonFile:
         place = self._passed + (self._at if at is None else at)
         return PcvrError(
             f"{self.path} is not valid JSON ({what[:1].lower()}{what[1:]}, at character {place}): "
-            "mend the file or download it again."
+            "repair the file or download it again."
         )
 
 
 def json_lines(path: Path, digest: Any) -> Iterator[tuple[int, Any, str]]:
-    """The lines of a JSON-lines file as ``(line number from 1, value, what is wrong or "")``; empty lines are skipped.
+    """Yield the lines of a JSON-lines file as ``(line number from 1, value, problem or "")``, without empty lines.
 
     Args:
         path: the file.
-        digest: a ``hashlib`` object; the bytes go through it.
+        digest: a ``hashlib`` object, updated with the bytes.
 
     Raises:
         PcvrError: the file cannot be read.
@@ -209,7 +209,7 @@ def json_lines(path: Path, digest: Any) -> Iterator[tuple[int, Any, str]]:
 
 
 def byte_lines(path: Path, digest: Any) -> Iterator[bytes]:
-    """The lines of a file, without a byte order mark; their bytes go through `digest`.
+    """Yield the lines of a file, without a byte order mark, and update `digest` with their bytes.
 
     Raises:
         PcvrError: the file cannot be read.
@@ -228,16 +228,16 @@ def byte_lines(path: Path, digest: Any) -> Iterator[bytes]:
 
 
 def cannot_read(path: Path, error: Exception) -> PcvrError:
-    """The error for a file that cannot be opened or read."""
-    said = getattr(error, "strerror", None) or error
-    return PcvrError(f"cannot read the file {path}: {said}; give the path of a file that is there.")
+    """Return the error for a file that cannot be opened or read."""
+    problem = getattr(error, "strerror", None) or error
+    return PcvrError(f"cannot read the file {path}: {problem}; give the path of an existing file.")
 
 
 def refuse_pointer(path: Path, content: bytes) -> None:
-    """Name a file that is only git-lfs's pointer to it.
+    """Raise if `content`, the start of a file, is a git-lfs pointer.
 
     Raises:
-        PcvrError: `content`, the file's beginning, says so.
+        PcvrError: naming the file and the remedy.
     """
     if content.startswith(LFS_POINTER):
         raise PcvrError(f"{path} is a git-lfs pointer and not the file itself: run `git lfs pull` in its repository.")

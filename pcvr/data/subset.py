@@ -1,4 +1,4 @@
-"""A part of a data set, still a data set."""
+"""A part of a data set, as a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcvr.utils.checks import check_seed, is_whole
 
 
 def position(index: int, length: int) -> int:
-    """``index`` counted from the start (negative ones count from the end, as in a list).
+    """Return ``index`` counted from the start; negative ones count from the end, as in a list.
 
     Raises:
         IndexError: outside ``-length .. length - 1``; this also ends a ``for`` loop over a data set.
@@ -27,14 +27,14 @@ def position(index: int, length: int) -> int:
 
 
 class Subset:
-    """The samples of a data set at given indices, in the order given; nothing is read until asked for."""
+    """The samples of a data set at given indices, in that order, read on access."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int], label: str = "subset") -> None:
         """
         Args:
-            dataset: where the samples come from.
-            indices: which of them; each in ``0 .. len(dataset) - 1``.
-            label: what stands behind the colon in the name.
+            dataset: the data set.
+            indices: indices in ``0 .. len(dataset) - 1``.
+            label: suffix of the name, after a colon.
         """
         n = len(dataset)
         outside = [int(index) for index in indices if not 0 <= index < n]
@@ -54,7 +54,7 @@ class Subset:
 
     @property
     def report(self) -> Report | None:
-        """What was wrong with the data of which this is a part, where they were read with ``skip_bad=True``."""
+        """The report of the whole data set, if it was read from outside."""
         return getattr(self.dataset, "report", None)
 
     def __len__(self) -> int:
@@ -70,27 +70,27 @@ class Subset:
 
 
 def subset(dataset: Dataset, n: int, seed: int = 0) -> Subset:
-    """``n`` samples drawn without replacement, in their original order; the same ones for the same seed.
+    """Draw ``n`` samples without replacement, in their original order; the same seed draws the same samples.
 
     Raises:
-        PcvrError: when ``n`` is not between 1 and the size of the data set.
+        PcvrError: ``n`` is not between 1 and the size of the data set.
     """
     check_seed(seed)
     if not is_whole(n) or not 1 <= n <= len(dataset):
         most = len(dataset)
-        raise PcvrError(f"n={shown(n)} samples asked of {shown(dataset.name)}, which has {most}: give 1 to {most}.")
+        raise PcvrError(f"n={shown(n)} samples of {shown(dataset.name)}, which has {most}: give 1 to {most}.")
     drawn = np.random.default_rng(seed).permutation(len(dataset))[:n]
     return Subset(dataset, sorted(drawn.tolist()), label=f"{n}")
 
 
 def shared(one: Dataset, other: Dataset) -> int:
-    """How many samples two parts of the same data have in common; 0 where they come from different data."""
+    """Return the number of samples that two parts of the same data share; 0 for different data."""
     (root, these), (other_root, those) = _traced(one), _traced(other)
     return len(these & those) if root.fingerprint() == other_root.fingerprint() else 0
 
 
 def _traced(dataset: Dataset) -> tuple[Dataset, set[int]]:
-    """The data set at the bottom, and the indices in it."""
+    """Return the underlying data set, and the indices in it."""
     indices: Sequence[int] = range(len(dataset))
     while isinstance(dataset, Subset):
         indices = [dataset.indices[index] for index in indices]

@@ -1,4 +1,4 @@
-"""The pictures of a table: read as they are stored, and decoded as those of files are."""
+"""The images of a table: read as stored bytes, and decoded like image files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class TablePictures:
-    """The column of pictures, or of lists of one picture each.
+    """A column of images, or of lists of one image each.
 
-    ``datasets`` would open any format that Pillow knows, PostScript among them, so the stored bytes are asked for.
+    It reads the stored bytes, since ``datasets`` would open any format that Pillow knows, PostScript among them.
     """
 
     def __init__(self, rows: Rows, column: str) -> None:
         """
         Args:
             rows: the table.
-            column: where its pictures are.
+            column: its column of images.
         """
         feature = rows.features[column]
         self._column = column
@@ -34,10 +34,10 @@ class TablePictures:
         self._mode: str | None = getattr(getattr(feature, "feature", feature), "mode", None)
 
     def __getitem__(self, row: int) -> Image:
-        """The picture of a row, uint8 ``[H, W, 3]``.
+        """Return the image of a row, uint8 ``[H, W, 3]``.
 
         Raises:
-            PcvrError: it is none.
+            PcvrError: it is not an image.
             UNREADABLE: it cannot be decoded.
         """
         value = self._stored[int(row)].column(self._column)[0].as_py()
@@ -45,7 +45,7 @@ class TablePictures:
         return rgb_array(picture.convert(self._mode) if self._mode not in (None, picture.mode) else picture)
 
     def counts(self) -> np.ndarray:
-        """How many pictures each row has, int64 ``[rows]``; none is read for it."""
+        """Return the number of images of each row, int64 ``[rows]``, without reading them."""
         rows = self._stored
         column = rows.data.column(self._column)
         kind = str(column.type)
@@ -54,7 +54,7 @@ class TablePictures:
                 [part.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for part in column.chunks]
             ).astype(np.int64)
         else:
-            # A picture is null as a whole, or has neither bytes nor a path.
+            # A missing image is null, or has neither bytes nor a path.
             parts = column.flatten() if kind.startswith("struct") else [column]
             found = np.any([part.is_valid().to_numpy() for part in parts], axis=0).astype(np.int64)
         if rows._indices is not None:  # a selection of rows, not written out
@@ -67,11 +67,11 @@ def _decoded(value: Any) -> PilImage.Image:
         return open_picture(value)
     if isinstance(value, Mapping) and {"bytes", "path"} <= {*value}:
         return open_picture(_content(value["path"]) if value["bytes"] is None else value["bytes"])
-    raise PcvrError(f"a {type(value).__name__} where a picture belongs: cast the column to datasets.Image().")
+    raise PcvrError(f"a {type(value).__name__} where an image belongs: cast the column to datasets.Image().")
 
 
 def _content(path: str) -> bytes:
-    """A file's content; its path may lead into an archive, in the notation of `datasets` (``zip://a.png::b.zip``)."""
+    """Return a file's content; the path may lead into an archive, as `datasets` writes it (``zip://a.png::b.zip``)."""
     from datasets.utils.file_utils import xopen
 
     with xopen(path, "rb") as stream:

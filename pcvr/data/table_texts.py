@@ -1,4 +1,4 @@
-"""What the rows of a table ask and answer, after the one rule for texts from outside."""
+"""Prompts and answers of a table's rows, checked by :mod:`pcvr.data.wording`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Said(NamedTuple):
-    """One question with its answer; an empty prompt stands for the task's own."""
+    """One prompt with its answer; an empty prompt means the task's own."""
 
     prompt: str
     answer: str
@@ -24,12 +24,12 @@ class Said(NamedTuple):
 
 
 class RowTexts(NamedTuple):
-    """What a row says.
+    """The texts of a row.
 
     Attributes:
-        said: its samples, in order; in place of one that cannot be used, what is wrong with it.
-        notes: what was left out, by kind.
-        pictured: whether it says that there is a picture; only a conversation can say that there is none.
+        said: its samples in order; an unusable one is replaced by its problem.
+        notes: number of texts left out, by kind.
+        pictured: whether the texts refer to an image; only conversations may not.
     """
 
     said: list[Said | EntryError]
@@ -44,8 +44,8 @@ class TableTexts:
         """
         Args:
             rows: the table.
-            columns: which column is what.
-            asks: whether the table has to bring the questions; the most common answer is the label then.
+            columns: column of each role.
+            asks: whether the table has to hold the questions; then the most common answer is the default label.
         """
         self._columns, self._asks = columns, asks
         wanted = [name for what in ("answers", "label", "prompt", "conversations") if (name := columns[what])]
@@ -53,11 +53,11 @@ class TableTexts:
         self._named = {name: named(rows.features[name]) for name in wanted}
 
     def __getitem__(self, row: int) -> RowTexts:
-        """What a row says."""
+        """Return the texts of a row."""
         return self._read(row, self._rows[row])
 
     def batch(self, start: int, count: int) -> list[RowTexts]:
-        """What the rows from `start` on say, `count` of them at most: faster than one by one."""
+        """Return the texts of at most `count` rows from `start` on: faster than one by one."""
         columns = self._rows[start : start + count]
         rows = zip(*columns.values(), strict=True)
         return [self._read(start + i, dict(zip(columns, row, strict=True))) for i, row in enumerate(rows)]
@@ -84,15 +84,16 @@ class TableTexts:
         label = clean_answer(self._value("label", values) or "")
         references = tuple(clean_answer(text) for text in texts_of(self._value("answers", values)))
         kept = tuple(filter(None, references))
-        if not self._asks and kept:  # of people's answers all stay: VQA accuracy counts the ten
+        if not self._asks and kept:  # human answers stay, even empty ones: VQA accuracy counts all ten
             notes[BLANK] += len(references) - len(kept)
             references = kept
         if not kept:
             references = (label,) if label else ()
         if not references:
             raise EntryError(EMPTY, "it has no answer")
-        # Of captions one in turn, as the files of the same data give them.
-        return self._said(prompt, label or (most_common if self._asks else _in_turn(row))(references), references)
+        if not label:  # captions are used in turn, as in the files of the same data
+            label = most_common(references) if self._asks else references[row % len(references)]
+        return self._said(prompt, label, references)
 
     def _said(self, prompt: str, answer: str, references: tuple[str, ...] = ()) -> Said:
         if self._asks and not prompt:
@@ -104,7 +105,3 @@ class TableTexts:
     def _value(self, what: str, values: Mapping[str, Any]) -> Any:
         column = self._columns[what]
         return self._named[column](values[column]) if column else None
-
-
-def _in_turn(row: int) -> Any:
-    return lambda references: references[row % len(references)]

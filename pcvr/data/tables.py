@@ -1,4 +1,4 @@
-"""Tables with splits: a dictionary of tables, or one whose own column says which split each row is in."""
+"""Tables with splits: a dictionary of tables, or a table with a split column."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def open_table(
     skip_bad: bool = False,
     check_pictures: bool = False,
 ) -> Dataset:
-    """A table, a dictionary of tables, or the folder of either.
+    """Open a table, a dictionary of tables, or the folder of either.
 
     Args:
-        spec: the table; a folder is one that ``save_to_disk`` wrote.
-        split: which split. A table's own ``split`` column decides, whatever a dictionary calls the table; else the
-            dictionary does; else it is by hash. None is the whole where there are no splits, else `prefer`.
-        task: what is asked.
-        prefer: which split is taken if none is asked for.
-        skip_bad: leave out the rows that cannot be used, and keep the report.
-        check_pictures: decode every picture now.
+        spec: the table, or a folder that ``save_to_disk`` wrote.
+        split: the split: by the table's ``split`` column, else by the dictionary's key, else by hash. None: `prefer`
+            for tables with splits, else all rows.
+        task: a key of :data:`pcvr.tasks.TASKS`.
+        prefer: the default split of tables with splits.
+        skip_bad: leave out rows with problems, and keep the report.
+        check_pictures: decode every image now.
 
     Raises:
-        BadData: rows cannot be used, unless `skip_bad`.
-        PcvrError: the folder holds none, or there is no such split.
+        BadData: rows have problems, unless `skip_bad`.
+        PcvrError: the folder holds no table, or there is no such split.
     """
     tables = _tables(spec)
     held: dict[str, list[_Part]] = {}
@@ -65,14 +65,14 @@ def open_table(
 
 
 def is_table(spec: Any) -> bool:
-    """Whether `spec` is a ``datasets`` object or a folder of one; says so without importing the library."""
+    """Return whether `spec` is a ``datasets`` object or a folder of one, without importing the library."""
     if isinstance(spec, Path):
         return any((spec / mark).is_file() for mark in ("dataset_info.json", "dataset_dict.json"))
     return type(spec).__module__.partition(".")[0] == "datasets"
 
 
 def _tables(spec: Any) -> Mapping[str, Rows]:
-    """The tables by name; one that stands alone has none."""
+    """Return the tables by name; a single table has the name ``""``."""
     from datasets import DatasetDict, load_from_disk
 
     if isinstance(spec, Path):
@@ -82,16 +82,18 @@ def _tables(spec: Any) -> Mapping[str, Rows]:
             for file in filter(Path.is_file, spec.rglob("*")):
                 with file.open("rb") as stream:
                     refuse_pointer(file, stream.read(len(LFS_POINTER)))
-            raise PcvrError(f"{spec} is no folder that datasets' save_to_disk wrote ({error}).") from error
+            raise PcvrError(
+                f"{spec} cannot be read as a folder of datasets' save_to_disk ({error}): save the table again."
+            ) from error
     if not isinstance(spec, DatasetDict):
         return {"": plain_rows(spec)}
     if not spec:
-        raise PcvrError("the dictionary of tables is empty: give one with at least a table.")
+        raise PcvrError("the dictionary of tables is empty: give at least one table.")
     return {str(key): plain_rows(rows) for key, rows in spec.items()}
 
 
 def _places(key: str, rows: Rows) -> dict[str, list[int] | None]:
-    """Which rows of a table are in which split; None for all of them."""
+    """Return the rows of each split of a table; None for all rows."""
     labels = split_labels(rows)
     if not labels:
         return {key: None}

@@ -1,4 +1,4 @@
-"""Hundreds of thousands of short texts in a few blocks of memory; a list of strings takes three times as much."""
+"""Compact storage of many short texts: a third of the memory of a list of strings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pcvr.data.report import BROKEN, EntryError
 
 
 class Texts:
-    """Texts one after another in one block of bytes, as UTF-8; eight bytes a text come on top for where it ends."""
+    """A list of texts in one block of UTF-8 bytes, plus eight bytes a text for its end."""
 
     __slots__ = ("_bytes", "_ends")
 
@@ -22,7 +22,7 @@ class Texts:
         """Add `text` at the end.
 
         Raises:
-            EntryError: it holds half of a surrogate pair, which JSON can write and no file or tokenizer takes.
+            EntryError: it has no UTF-8 form: JSON can write half a surrogate pair, but no tokenizer takes it.
         """
         self._bytes += text.encode() if text.isascii() else encoded(text)
         self._ends.append(len(self._bytes))
@@ -36,13 +36,13 @@ class Texts:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> str:
-        """The text at `index`, from 0 up."""
+        """Return the text at `index`, from 0 up."""
         end = self._ends[index]
         return self._bytes[self._ends[index - 1] if index else 0 : end].decode()
 
 
 class Groups:
-    """Any number of texts for each row, added in any order."""
+    """Any number of texts a row, added in any order."""
 
     def __init__(self) -> None:
         self.texts = Texts()
@@ -60,11 +60,11 @@ class Groups:
         self.owners.append(owner)
 
     def sort(self, rows: int, renamed: np.ndarray | None = None) -> None:
-        """Make :meth:`__getitem__` ready, after the last text has been added.
+        """Make :meth:`__getitem__` ready, after the last text was added.
 
         Args:
-            rows: how many rows there are.
-            renamed: int64 ``[owners]``, the row of each owner used so far, -1 for those whose texts are left out.
+            rows: number of rows.
+            renamed: int64 ``[owners]``, the row of each owner so far; -1 leaves out its texts.
         """
         owners = np.frombuffer(self.owners, np.int64) if self.owners else np.zeros(0, np.int64)
         if renamed is not None:
@@ -77,11 +77,11 @@ class Groups:
         self.owners = array("q")
 
     def counts(self) -> np.ndarray:
-        """How many texts each row has, int64 ``[rows]``."""
+        """Return the number of texts of each row, int64 ``[rows]``."""
         return np.diff(self._starts)
 
     def __getitem__(self, row: int) -> tuple[str, ...]:
-        """The texts of `row`, in the order they were added."""
+        """Return the texts of `row`, in the order they were added."""
         places = range(int(self._starts[row]), int(self._starts[row + 1]))
         if self._order is None:
             return tuple(self.texts[place] for place in places)
@@ -89,7 +89,7 @@ class Groups:
 
 
 def encoded(text: str) -> bytes:
-    """`text` as UTF-8.
+    """Return `text` as UTF-8.
 
     Raises:
         EntryError: it has no UTF-8 form.

@@ -1,4 +1,4 @@
-"""Conversations in the forms that published data have: who says what, and which turns make a question with its answer.
+"""Conversations in the forms of published data, and their pairs of question and answer.
 
 ::
 
@@ -16,7 +16,7 @@ from typing import Any
 from pcvr.data.report import BROKEN, OTHER_TURN, UNPAIRED, EntryError
 
 KEYS = ("conversations", "messages")
-"""What a record calls its conversation."""
+"""Keys of a record's conversation."""
 
 _ASKING = frozenset(("human", "user"))
 _ANSWERING = frozenset(("gpt", "assistant", "model", "chatgpt", "bot"))
@@ -26,12 +26,12 @@ _PATHS = ("image", "path", "url")
 
 @dataclass
 class Conversation:
-    """What was said.
+    """The turns of a conversation.
 
     Attributes:
-        pairs: each question with its answer, as they stand; a part that is a picture is ``<image>``.
-        left_out: turns that are in no pair, by kind of note.
-        pictures: paths of pictures that stand in the turns themselves.
+        pairs: each question with its answer, unchanged; an image part becomes ``<image>``.
+        left_out: number of turns in no pair, by kind of note.
+        pictures: paths of images in the turns.
     """
 
     pairs: list[tuple[str, str]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Conversation:
 
     @property
     def pictured(self) -> bool:
-        """Whether a question shows a picture."""
+        """Whether a question contains an image."""
         return bool(self.pictures) or any(_PICTURE in asked for asked, _ in self.pairs)
 
 
@@ -48,14 +48,14 @@ def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
     """Pair each question with the answer that follows it.
 
     Args:
-        turns: what stands under `key`.
-        key: what an error calls it.
+        turns: the value of `key`.
+        key: its name in messages.
 
     Raises:
         EntryError: it is not a list of turns, or has no question that is followed by an answer.
     """
     if isinstance(turns, dict) and all(isinstance(column, list) for column in turns.values()):
-        # How some releases of datasets give a list of mappings.
+        # Some releases of datasets give a list of mappings as a mapping of lists.
         turns = [dict(zip(turns, row, strict=False)) for row in zip(*turns.values(), strict=False)]
     if not isinstance(turns, list | tuple):
         raise EntryError(BROKEN, f"{key} is not a list of turns with a text 'from' and a text 'value'")
@@ -78,7 +78,7 @@ def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
 
 
 def _turn(turn: Any, key: str, pictures: list[str]) -> tuple[str, str]:
-    """Who speaks, in lower case, and what is said."""
+    """Return the role in lower case, and the text."""
     given: dict[str, Any] = turn if isinstance(turn, dict) else {}
     role = given.get("from") or given.get("role")
     said = given["value"] if isinstance(given.get("value"), str) else _first(given, "value", "content", "text")
@@ -90,7 +90,7 @@ def _turn(turn: Any, key: str, pictures: list[str]) -> tuple[str, str]:
 
 
 def _part(part: Any, key: str, pictures: list[str]) -> str:
-    """One part of what is said: a text, or a picture."""
+    """Return the text of one part of a turn; an image adds its path to `pictures`."""
     if isinstance(part, str):
         return part
     given: dict[str, Any] = part if isinstance(part, dict) else {}
@@ -99,7 +99,7 @@ def _part(part: Any, key: str, pictures: list[str]) -> str:
     if "text" in kind and isinstance(text, str):
         return text
     if "image" not in kind or not given:
-        raise EntryError(BROKEN, f"{key} has a part of type {kind[:20]!r}: texts and pictures are read")
+        raise EntryError(BROKEN, f"{key} has a part of type {kind[:20]!r}: only texts and images are allowed")
     path = _first(given, *_PATHS)
     if isinstance(path, str):
         pictures.append(path)

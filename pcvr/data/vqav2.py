@@ -1,4 +1,4 @@
-"""Reader of VQAv2: questions in one JSON, ten people's answers in another, and COCO's pictures.
+"""Reader of VQAv2: questions in one JSON, ten human answers to each in another, and COCO's images.
 
 ::
 
@@ -17,35 +17,35 @@ import hashlib
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from pcvr.data.coco import SUBTYPES, coco_places, near_coco
-from pcvr.data.photographs import Photographs
+from pcvr.data.photographs import Options, Photographs
 from pcvr.data.records import Members, Records
-from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, STRAY, UNANSWERED, EntryError, Report
+from pcvr.data.report import BROKEN, DUPLICATE, EMPTY, STRAY, UNANSWERED, EntryError
 from pcvr.data.slots import UNKNOWN, Slots
 from pcvr.data.stream import JsonFile
 from pcvr.data.texts import Texts
 from pcvr.data.wording import clean_answer, clean_prompt, most_common
 from pcvr.errors import PcvrError
-from pcvr.tasks import get_task
 
 _QUESTION = Members("question_id", "image_id", "question")
 _ANNOTATION = Members("question_id", "answers")
-# Stands for any image, where the answers do not say which.
+# In place of an image id that the answers do not state.
 _ANY = -1
 
 
 class VQAv2(Photographs):
-    """VQAv2: one sample a question, the ten answers the references, the most common one the answer.
+    """VQAv2: one sample a question, the ten answers its references, the most common one its answer.
 
-    The samples' ids are the questions', in the order of the questions. A person who gave no answer stays among the ten,
-    since the formula of VQA accuracy is for ten.
+    The samples have the questions' ids and order. Empty answers stay among the ten, since VQA accuracy counts ten.
     """
 
     format: ClassVar[str] = "vqav2"
+    noun = "question"
+    has_questions: ClassVar[bool | None] = True
     places = staticmethod(coco_places)
     near = staticmethod(near_coco)
 
@@ -55,63 +55,49 @@ class VQAv2(Photographs):
         annotations: str | Path | None = None,
         images: str | Path | None = None,
         task: str = "vqa",
-        *,
-        skip_bad: bool = False,
-        check_pictures: bool = False,
-        follow_links: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         """
         Args:
             questions: the JSON file of questions.
-            annotations: the one of answers; by default what the official name of `questions` leads to.
-            images: the folder of pictures, or the one that has ``val2014/`` and the like in it; by default the one near
-                `questions` that holds the first pictures.
-            task: what is asked; one where the data bring the questions.
-            skip_bad: leave out what cannot be used, and keep the report.
-            check_pictures: decode every picture now.
-            follow_links: whether links may lead out of the folder of pictures.
-
-        Raises:
-            BadData: naming everything that cannot be used (the first ten in words, and how many in all).
-            PcvrError: no such file or folder, no valid JSON, or another task.
+            annotations: the file of answers; by default the one that the official name of `questions` leads to.
+            images, task, options, and errors: as :class:`~pcvr.data.photographs.Photographs`.
         """
-        path = Path(questions).expanduser()
-        if get_task(task).prompt is not None:
-            raise PcvrError(f"{path} holds questions, which the task {task!r} does not ask: leave the task out.")
-        self.annotations = answers_of(path) if annotations is None else Path(annotations).expanduser()
-        records = Records(Report(str(path)), "question")
-        digest = _Reading(records).read(path, self.annotations)
-        options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
-        super().__init__(path, task, records, digest, images, **options)
+        self._given = annotations
+        super().__init__(questions, images, task, **options)
+
+    def _read(self, records: Records) -> str:
+        self.annotations = answers_of(self.path) if self._given is None else Path(self._given).expanduser()
+        return _Reading(records).read(self.path, self.annotations)
 
 
 def answers_of(questions: Path) -> Path:
-    """The file of answers that belongs to a file of questions with an official name.
+    """Return the file of answers to a file of questions with an official name.
 
     Raises:
-        PcvrError: there is none of that name.
+        PcvrError: no such file.
     """
     name = questions.name.replace("OpenEnded_", "").replace("questions", "annotations")
     found = questions.with_name(name)
     if name == questions.name or not found.is_file():
-        raise PcvrError(f"{questions} has questions only: give the file with their answers, annotations='... .json'.")
+        raise PcvrError(f"{questions} has only questions: give the file of their answers, annotations='... .json'.")
     return found
 
 
 class _Reading:
-    """The answers first, since it is the questions that make samples."""
+    """Reads the answers first, then the questions, which make the samples."""
 
     def __init__(self, records: Records) -> None:
         self.records, self.report = records, records.report
         self.slots = Slots()  # of questions, those with answers first
-        self.answered = 0  # how many those are
-        self.images = array("q")  # by slot, what the answers say
+        self.answered = 0  # how many of them have answers
+        self.images = array("q")  # by slot, the image that the answers are about
         self.most = Texts()  # by slot, the most common answer
-        self.unusable: set[int] = set()  # slots with bad answers, which have been reported
+        self.unusable: set[int] = set()  # slots with bad answers, already reported
         self.subtype = ""
 
     def read(self, questions: Path, annotations: Path) -> str:
-        """Fill the records; returns a hash of both files."""
+        """Fill the records and return a hash of both files."""
         answers = self.each(annotations, "annotations", self.annotation)
         self.answered = len(self.slots)
         asked = self.each(questions, "questions", self.question)
@@ -124,7 +110,7 @@ class _Reading:
         return hashlib.sha256(asked + answers).hexdigest()
 
     def each(self, path: Path, wanted: str, take: Callable[[int, Any], None]) -> bytes:
-        """Give every entry of one list to `take`; returns the file's hash."""
+        """Call `take` with every entry of one list and return the file's hash."""
         looked = 0
         with JsonFile(path) as file:
             for key, number, value in file:
@@ -139,13 +125,13 @@ class _Reading:
         return file.digest.digest()
 
     def annotation(self, number: int, entry: Any) -> None:
-        """One entry of the list of annotations."""
+        """Add one entry of the list of annotations."""
         where = f"annotation {number}"
         try:
             given, answers = _ANNOTATION(entry)
             slot, new = self.slots.of(given)
             if not new:
-                raise EntryError(DUPLICATE, f"the id {given!r} stands more than once")
+                raise EntryError(DUPLICATE, f"the id {given!r} appears more than once")
         except EntryError as error:
             self.report.add(error.kind, where, str(error))
             return
@@ -163,13 +149,13 @@ class _Reading:
             self.records.references.append(slot, text)
 
     def question(self, number: int, entry: Any) -> None:
-        """One entry of the list of questions."""
+        """Add one entry of the list of questions."""
         given = entry.get("question_id") if isinstance(entry, dict) else None
         try:
             given, image, question = _QUESTION(entry)
             slot, _ = self.slots.of(given)
             if self.slots.rows[slot] != UNKNOWN:
-                raise EntryError(DUPLICATE, f"the id {given!r} stands more than once")
+                raise EntryError(DUPLICATE, f"the id {given!r} appears more than once")
             row = self.add(number, given, _image(image), question, slot)
             self.slots.rows[slot] = row
         except EntryError as error:
@@ -177,7 +163,7 @@ class _Reading:
             self.slots.spoil(given)
 
     def add(self, number: int, given: int | str, image: int, question: Any, slot: int) -> int:
-        """Make a row of a question; returns its index."""
+        """Add a row for a question and return its index."""
         prompt = clean_prompt(question)
         if not prompt:
             raise EntryError(EMPTY, "the question is empty")
@@ -194,7 +180,7 @@ class _Reading:
             bad=slot in self.unusable,
         )
         if not known:
-            self.records.problem(row, UNANSWERED, "no answers belong to it")
+            self.records.problem(row, UNANSWERED, "it has no answers")
         return row
 
 
@@ -213,6 +199,6 @@ def _texts(answers: Any) -> list[str]:
     return [clean_answer(text) for text in texts]
 
 
-def _most(said: Any, texts: list[str]) -> str:
-    """The most common answer: what the file says it is, or the one that is."""
-    return (clean_answer(said) if isinstance(said, str) else "") or most_common(texts)
+def _most(stated: Any, texts: list[str]) -> str:
+    """Return the most common answer that the file states, else the most common of `texts`."""
+    return (clean_answer(stated) if isinstance(stated, str) else "") or most_common(texts)

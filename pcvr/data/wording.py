@@ -1,4 +1,4 @@
-"""The one rule for prompts and answers from outside: what passes here, every later step takes."""
+"""Checks of prompts and answers from outside; every later step accepts texts that pass here."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ IMAGE_TOKEN = re.compile(
     r"<\|?/?[\w-]{0,40}(?:image|img|vision|video)[\w-]{0,40}\|?>|<row_\d+_col_\d+>|<im_(?:start|end|patch)>"
     r"|\[IMG(?:_BREAK|_END)?\]"
 )
-"""What stands for a picture, or marks its place, in one model family or another. A processor puts in its own."""
+"""Image tokens of all model families. A text may not hold them, since the processor adds its own."""
 
 _LEADING = re.compile(rf"\s*(?:(?:{IMAGE_TOKEN.pattern})\s*)*")
 _SHOWN = 60
 
 
 def clean_prompt(text: object) -> str:
-    """A prompt without outer spaces and without the image tokens at its ends, which LLaVA's data have; it may be empty.
+    """Return a prompt without outer spaces and without image tokens at its ends, as in LLaVA's data; it may be empty.
 
     Raises:
-        EntryError: it is not a text, holds an image token in its middle or half of a surrogate pair.
+        EntryError: it is not a text, has an image token in its middle, or has no UTF-8 form.
     """
-    said = _text(text, "prompt")
-    if "<" in said or "[" in said:
-        said = _without_ends(said)
-        _refuse_tokens(said, "prompt")
-    return said.strip()
+    prompt = _text(text, "prompt")
+    if "<" in prompt or "[" in prompt:
+        prompt = _without_ends(prompt)
+        _refuse_tokens(prompt, "prompt")
+    return prompt.strip()
 
 
 def clean_answer(text: object, what: str = "answer") -> str:
-    """An answer or a reference without outer spaces; it may be empty.
+    """Return an answer or a reference without outer spaces; it may be empty.
 
     Args:
-        text: what came.
-        what: what it is called in an error.
+        text: the text.
+        what: its name in messages.
 
     Raises:
-        EntryError: it is not a text, holds an image token or half of a surrogate pair.
+        EntryError: it is not a text, has an image token, or has no UTF-8 form.
     """
-    said = _text(text, what)
-    if "<" in said or "[" in said:
-        _refuse_tokens(said, what)
-    return said.strip()
+    answer = _text(text, what)
+    if "<" in answer or "[" in answer:
+        _refuse_tokens(answer, what)
+    return answer.strip()
 
 
 def clean_references(texts: object, keep_empty: bool = True) -> tuple[str, ...]:
-    """Acceptable answers.
+    """Return acceptable answers without outer spaces.
 
     Args:
-        texts: a list of at least one text that is not empty.
-        keep_empty: whether empty ones stay, as for people who gave no answer: VQA accuracy counts all ten.
+        texts: a list with at least one text that is not empty.
+        keep_empty: whether empty ones stay: VQA accuracy counts all ten answers.
 
     Raises:
-        EntryError: it is no such list, or one of the texts cannot be used.
+        EntryError: it is not such a list, or a text is not allowed.
     """
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         raise EntryError(BROKEN, "references is not a list of at least one text")
@@ -66,7 +66,7 @@ def clean_references(texts: object, keep_empty: bool = True) -> tuple[str, ...]:
 
 
 def most_common(answers: Sequence[str]) -> str:
-    """The answer that most people gave; of several the first. Empty ones do not count.
+    """Return the most frequent answer that is not empty; of several the first.
 
     Raises:
         EntryError: all are empty.
@@ -91,7 +91,7 @@ def _refuse_tokens(text: str, what: str) -> None:
     if found:
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
         raise EntryError(
-            TOKEN, f"the {what} {shown!r} holds the image token {found[0]!r}, which models put in: take it out"
+            TOKEN, f"the {what} {shown!r} holds the image token {found[0]!r}, which models add themselves: remove it"
         )
 
 

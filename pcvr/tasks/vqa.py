@@ -1,4 +1,4 @@
-"""Visual question answering: one question about the picture, a short answer."""
+"""Visual question answering: one question about the image, a short answer."""
 
 from __future__ import annotations
 

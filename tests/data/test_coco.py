@@ -123,7 +123,7 @@ class TestCoco:
             ("annotation without entry", "annotation 1"),
             ("entry without annotation", "image 7 ('1000')"),
             ("path leaves the folder", "image 1 ('16')"),
-            ("missing picture", "image 2 ('23')"),
+            ("missing image", "image 2 ('23')"),
         ]
         assert "has 10 problem(s) in 9 images and 31 annotations (broken entry: 3, duplicate id: 2," in str(
             caught.value
@@ -169,9 +169,9 @@ class TestCoco:
         assert data[1].id == "16"
         with pytest.raises(PcvrError, match=rf"image 2 \('23'\) of .*{broken.name}.*check_pictures=True"):
             data[2]
-        with pytest.raises(BadData, match="unreadable picture: 1") as caught:
+        with pytest.raises(BadData, match="unreadable image: 1") as caught:
             CocoCaptions(path, check_pictures=True)
-        assert said(caught.value) == [("unreadable picture", "image 2 ('23')")]
+        assert said(caught.value) == [("unreadable image", "image 2 ('23')")]
         kept = CocoCaptions(path, check_pictures=True, skip_bad=True)
         assert [kept[i].id for i in range(3)] == ["9", "16", "30"]
         assert kept.fingerprint() != data.fingerprint()
@@ -257,7 +257,7 @@ class TestKarpathy:
             ("duplicate id", "image 4 (37)"),
             ("broken entry", "image 5 (44)"),
             ("broken entry", "image 6"),
-            ("missing picture", "image 7 ('58')"),
+            ("missing image", "image 7 ('58')"),
         ]
         kept = Karpathy(path, skip_bad=True)
         assert [kept[i].id for i in range(len(kept))] == ["16", "37"]

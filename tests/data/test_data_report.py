@@ -33,8 +33,8 @@ class TestReport:
     def test_ten_are_shown_and_all_counted(self) -> None:
         found = report(25)
         text = str(BadData(found))
-        head = "data.json has 25 problem(s) in 100 records (missing picture: 16, empty text: 9)"
-        assert text.splitlines()[0] == f"{head}; put them right, or give skip_bad=True to go on without:"
+        head = "data.json has 25 problem(s) in 100 records (missing image: 16, empty text: 9)"
+        assert text.splitlines()[0] == f"{head}; correct them, or give skip_bad=True to leave them out:"
         assert text.count("\n  - ") == 10
         assert text.endswith("... and 15 more")
         assert found.counts() == {MISSING: 16, EMPTY: 9}
@@ -43,9 +43,9 @@ class TestReport:
     def test_one_is_one_sentence(self) -> None:
         found = Report("data.json", looked=Counter(records=3))
         found.add(MISSING, "record 1", "it is gone.")
-        head = "data.json has 1 problem(s) in 3 records (missing picture: 1): record 1: it is gone"
+        head = "data.json has 1 problem(s) in 3 records (missing image: 1): record 1: it is gone"
         assert str(found) == f"{head}."
-        assert str(BadData(found)) == f"{head}; put them right, or give skip_bad=True to go on without."
+        assert str(BadData(found)) == f"{head}; correct them, or give skip_bad=True to leave them out."
 
     def test_none(self) -> None:
         assert not report(0)
@@ -75,16 +75,16 @@ class TestCheck:
         for i in (3, 5):
             formats.cut_short(tmp_path / "val2014" / formats.coco_name(i))
         (tmp_path / "val2014" / formats.coco_name(7)).unlink()
-        assert check_data(path).counts() == {"unreadable picture": 2, "missing picture": 1}
-        assert check_data(path, check_pictures=False).counts() == {"missing picture": 1}
+        assert check_data(path).counts() == {"unreadable image": 2, "missing image": 1}
+        assert check_data(path, check_pictures=False).counts() == {"missing image": 1}
         data = open_data(path, split="all", skip_bad=True, check_pictures=True)
         assert len(data) == 9
         assert all(data[i].image.size for i in range(9))
 
     def test_nothing_usable(self, tmp_path: Path) -> None:
         path = formats.write_json(tmp_path / "captions.json", formats.coco(3))
-        assert check_data(path).counts() == {"missing picture": 3}
-        with pytest.raises(BadData, match="nothing usable is left"):
+        assert check_data(path).counts() == {"missing image": 3}
+        with pytest.raises(BadData, match="no usable entry is left"):
             open_data(path, skip_bad=True)
 
     def test_what_has_no_report_has_no_problems(self) -> None:
@@ -96,9 +96,9 @@ class TestCheck:
         path = formats.write_coco(tmp_path, 2)
         check_data(path)
         assert capsys.readouterr() == ("", ""), "not before two seconds have passed"
-        monkeypatch.setattr("pcvr.data.photographs._BAR_AFTER", 0)
+        monkeypatch.setattr("pcvr.data.reader.BAR_AFTER", 0)
         check_data(path)
-        assert "checking pictures: 100%" in capsys.readouterr().err
+        assert "checking images: 100%" in capsys.readouterr().err
 
 
 LEAVES = (

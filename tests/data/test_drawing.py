@@ -67,7 +67,7 @@ class TestCompose:
     @pytest.mark.parametrize(
         ("make", "word"),
         [
-            (lambda: compose([CAR] * 4), "3 at most"),
+            (lambda: compose([CAR] * 4), "at most 3"),
             (lambda: compose([CAR], "stripe"), "stripes"),
             (lambda: Thing("caar", "red"), "car"),
             (lambda: Thing("car", "rde"), "red"),
@@ -126,5 +126,5 @@ class TestUploads:
         [b"", b"no picture", file_of(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8))[:600]],
     )
     def test_what_is_no_picture_is_a_sentence(self, content):
-        with pytest.raises(pcvr.PcvrError, match="no picture"):
+        with pytest.raises(pcvr.PcvrError, match="no image"):
             uploaded(content)

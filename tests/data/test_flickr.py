@@ -68,10 +68,10 @@ def test_everything_that_is_wrong_in_lines(tmp_path: Path) -> None:
         ("empty text", "line 24"),
         ("broken entry", "line 25"),
         ("entry without annotation", "line 24 ('lonely.jpg')"),
-        ("missing picture", f"line 17 ('{flickr_name(3)}')"),
-        ("missing picture", "line 22 ('none.jpg')"),
+        ("missing image", f"line 17 ('{flickr_name(3)}')"),
+        ("missing image", "line 22 ('none.jpg')"),
         ("path leaves the folder", "line 23 ('../secret.jpg')"),
-        ("missing picture", "line 24 ('lonely.jpg')"),
+        ("missing image", "line 24 ('lonely.jpg')"),
     ]
     data = Flickr30k(path, skip_bad=True)
     assert [data[i].id for i in range(len(data))] == [flickr_name(i) for i in range(3)]
@@ -123,7 +123,7 @@ class TestTable:
             ("entry without annotation", "row 11 ('e.jpg')"),
             ("duplicate id", f"row 12 ('{flickr_name(0)}')"),
             ("empty text", "row 13 ('link.jpg')"),
-            ("missing picture", "row 11 ('e.jpg')"),
+            ("missing image", "row 11 ('e.jpg')"),
         ]
         assert len(FlickrAnnotations(path, skip_bad=True)) == 5
 
@@ -136,5 +136,5 @@ class TestTable:
         with pytest.raises(PcvrError, match="holds no samples"):
             FlickrAnnotations(path)
         path.write_text("raw,split,filename\n" + "x" * 200_000)
-        with pytest.raises(PcvrError, match=r"no valid CSV .*field larger"):
+        with pytest.raises(PcvrError, match=r"not valid CSV .*field larger"):
             FlickrAnnotations(path)

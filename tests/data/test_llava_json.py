@@ -134,7 +134,7 @@ class TestProblems:
         with pytest.raises(PcvrError) as caught:
             LlavaJson(path)
         message = str(caught.value)
-        assert "3 problem(s) in 6 records (broken entry: 2, missing picture: 1)" in message
+        assert "3 problem(s) in 6 records (broken entry: 2, missing image: 1)" in message
         assert "noted: 2 x repeated id made unique" in message
         assert "record 2 ('c'): image 'missing.png' is not a file" in message
         assert "record 3 ('c'): conversations has no human turn followed by a gpt turn" in message
@@ -153,9 +153,9 @@ class TestProblems:
         [
             ({"image": None}, "image is None"),
             ({"image": ...}, "no image, but a question shows one"),
-            ({"image": ["a.png", "b.png"]}, "2 pictures, not the path of one picture"),
-            ({"images": ["a.png", 3], "image": ...}, "2 pictures, not the path of one picture"),
-            ({"images": [3], "image": ...}, "image is 3, not the path of one picture"),
+            ({"image": ["a.png", "b.png"]}, "2 images, not the path of one image"),
+            ({"images": ["a.png", 3], "image": ...}, "2 images, not the path of one image"),
+            ({"images": [3], "image": ...}, "image is 3, not the path of one image"),
             ({"image": "a\0.png"}, "not the path"),
             ({"image": ""}, "not the path"),
             ({"image": "/etc/passwd"}, "leaves the image folder"),
@@ -230,7 +230,7 @@ class TestProblems:
         with pytest.raises(BadData) as caught:
             LlavaJson(write(tmp_path, record(), bad))
         kinds = [problem.kind for problem in caught.value.problems]
-        assert kinds == ["broken entry"] * 4 + ["missing picture"]
+        assert kinds == ["broken entry"] * 4 + ["missing image"]
         assert {problem.where for problem in caught.value.problems} == {"record 1 (7.5)", "record 1 ('record-1')"}
 
     def test_no_file_and_an_unknown_task(self, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ class TestProblems:
         (tmp_path / "b.png").write_bytes(content)
         assert data[0].id == "a"
         with pytest.raises(
-            PcvrError, match=r"record 1 \('b'\) of .*: cannot read the picture .*b\.png.*check_pictures=True"
+            PcvrError, match=r"record 1 \('b'\) of .*: cannot read the image .*b\.png.*check_pictures=True"
         ):
             data[1]
 

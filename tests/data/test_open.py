@@ -156,7 +156,7 @@ class TestFormats:
         with pytest.raises(PcvrError, match="holds VQAv2's answers: give the file of questions"):
             open_data(answers)
         moved = answers.rename(tmp_path / "else.json")
-        with pytest.raises(PcvrError, match="has questions only: give the file with their answers"):
+        with pytest.raises(PcvrError, match="has only questions: give the file of their answers"):
             open_data(questions)
         assert len(open_data(questions, split="all", annotations=moved)) == 24
 

@@ -19,7 +19,7 @@ def test_a_picture_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     PilImage.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(PcvrError, match="cannot read the picture"):
+    with pytest.raises(PcvrError, match="cannot read the image"):
         read_picture(path)
 
 
@@ -64,7 +64,7 @@ def test_sixteen_bits_become_eight(tmp_path: Path, suffix: str) -> None:
 def test_floats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "float.tif"
     PilImage.fromarray(np.ones((2, 2), np.float32)).save(path)
-    with pytest.raises(PcvrError, match=r"float\.tif: a floating-point picture"):
+    with pytest.raises(PcvrError, match=r"float\.tif: a floating-point image"):
         read_picture(path)
 
 
@@ -103,11 +103,11 @@ def test_no_picture_starts_a_program(content: bytes, tmp_path: Path, monkeypatch
     path.write_bytes(content)
     with pytest.raises(PcvrError, match=r"photo\.png .*none of the formats JPEG, PNG"):
         read_picture(path)
-    with pytest.raises(PcvrError, match="no picture that can be read"):
+    with pytest.raises(PcvrError, match="no image that can be read"):
         uploaded(content)
     for value in ({"bytes": content, "path": None}, {"bytes": None, "path": str(path)}):
         rows = datasets.Dataset.from_dict({"image": [value], "caption": ["a"]}).cast_column("image", datasets.Image())
-        with pytest.raises(PcvrError, match=r"no usable picture: .*none of the formats"):
+        with pytest.raises(PcvrError, match=r"no usable image: .*none of the formats"):
             HubTable(rows)[0]
 
 

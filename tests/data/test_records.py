@@ -253,7 +253,7 @@ class TestFolder:
     def test_missing(self, folder: Path, name: Any) -> None:
         with pytest.raises(EntryError) as caught:
             PictureFolder(folder).find(name)
-        assert caught.value.kind == "missing picture"
+        assert caught.value.kind == "missing image"
 
     @RELAXED
     @given(

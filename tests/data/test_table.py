@@ -82,10 +82,10 @@ def test_rows_that_cannot_be_used_are_named() -> None:
     with pytest.raises(BadData, match="row 1: it has no answer"):
         HubTable(table(3, caption=["a", "  ", "c"]))
     paths = datasets.Dataset.from_dict({"image": ["a.png"], "caption": ["a"]})
-    with pytest.raises(PcvrError, match="a str where a picture belongs"):
+    with pytest.raises(PcvrError, match="a str where an image belongs"):
         HubTable(paths)[0]
     broken = datasets.Dataset.from_dict({"image": [{"bytes": b"no picture", "path": None}], "caption": ["a"]})
-    with pytest.raises(PcvrError, match=r"row 0 of .* has no usable picture"):
+    with pytest.raises(PcvrError, match=r"row 0 of .* has no usable image"):
         HubTable(broken.cast_column("image", datasets.Image()))[0]
 
 
@@ -100,7 +100,7 @@ def test_bad_rows_are_all_reported_and_can_be_skipped() -> None:
         assert [(problem.kind, problem.where) for problem in caught.value.problems] == [
             ("empty text", "row 3 ('c')"),
             ("empty text", "row 5 ('e')"),
-            ("missing picture", "row 6 ('f')"),
+            ("missing image", "row 6 ('f')"),
         ]
         data = HubTable(selected, task="vqa", skip_bad=True)
         assert [data[i].id for i in range(len(data))] == ["a", "b", "b~2", "d"]
@@ -108,7 +108,7 @@ def test_bad_rows_are_all_reported_and_can_be_skipped() -> None:
         assert data.fingerprint() != HubTable(selected, skip_bad=True).fingerprint()
     kept = open_data(rows, task="vqa", skip_bad=True, n=2)
     assert len(kept) == 2
-    with pytest.raises(BadData, match="nothing usable is left"):
+    with pytest.raises(BadData, match="no usable entry is left"):
         HubTable(rows.select([6]), skip_bad=True)
 
 
@@ -120,11 +120,11 @@ def test_pictures_cut_short_are_found_by_decoding() -> None:
         "image", datasets.Image()
     )
     assert len(HubTable(rows)) == 3
-    with pytest.raises(BadData, match="unreadable picture: 2"):
+    with pytest.raises(BadData, match="unreadable image: 2"):
         HubTable(rows, check_pictures=True)
     data = HubTable(rows, check_pictures=True, skip_bad=True)
     assert len(data) == 1 and data[0].answer == "a"
-    assert check_data(rows).counts() == {"unreadable picture": 2}
+    assert check_data(rows).counts() == {"unreadable image": 2}
 
 
 def test_what_a_table_is_for() -> None:

@@ -103,7 +103,7 @@ def test_a_picture_that_stands_in_a_turn(tmp_path: Path) -> None:
     report = check_data(
         write(tmp_path, {"messages": [*turns, {"role": "user", "content": [{"type": "image", "path": "c"}]}]})
     )
-    assert report.counts() == {"several pictures": 1}
+    assert report.counts() == {"several images": 1}
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_records_without_a_picture_are_counted(tmp_path: Path) -> None:
     lacking = [{"conversations": words}, {"conversations": words, "image": None}, {"messages": words, "images": []}]
     path = write(tmp_path, {"image": "a.png", "conversations": words}, *lacking)
     data = LlavaJson(path)
-    assert len(data) == 1 and data.report.notes == {"record without a picture left out": 3}
-    assert "noted: 3 x record without a picture left out" in str(data.report)
+    assert len(data) == 1 and data.report.notes == {"record without an image left out": 3}
+    assert "noted: 3 x record without an image left out" in str(data.report)
     shown = check_data(write(tmp_path, {"conversations": THREE}, {"image": "a.png", "conversations": words}))
     assert shown.counts() == {"broken entry": 1}, "its prompt shows a picture that is not named"
 

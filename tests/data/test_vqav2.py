@@ -121,7 +121,7 @@ def test_everything_that_is_wrong(tmp_path: Path) -> None:
         ("entry without annotation", "question 12 ('5')"),
         ("broken entry", "question 13"),
         ("annotation without entry", "annotation of question 9001"),
-        ("missing picture", "question 10 ('44000')"),
+        ("missing image", "question 10 ('44000')"),
     ]
     assert "in 14 annotations and 14 questions" in str(caught.value)
     questions[1]["question_id"] = 9001

@@ -70,9 +70,9 @@ def test_files_are_read_and_other_things_refused(
     assert generate(tiny, [tmp_path / "a.png"], PROMPTS[:1], 4) == expected  # type: ignore[list-item]
     (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
     for path in ("b.png", "http://localhost/a.png"):
-        with pytest.raises(PcvrError, match="cannot read the picture"):
+        with pytest.raises(PcvrError, match="cannot read the image"):
             generate(tiny, [str(tmp_path / path)], PROMPTS[:1], 4)  # type: ignore[list-item]
-    with pytest.raises(PcvrError, match=r"a picture is None: give a uint8 array"):
+    with pytest.raises(PcvrError, match=r"an image is None: give a uint8 array"):
         generate(tiny, [None], PROMPTS[:1], 4)  # type: ignore[list-item]
 
 

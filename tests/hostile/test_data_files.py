@@ -90,7 +90,7 @@ def pictures(path: Path, **options: Any) -> int:
     Works(
         "a pointer for a picture, checked",
         lambda work: check_data(data(file(work / "a.png", POINTER).parent, "a.png")),
-        lambda report: "git lfs pull" in str(report) and report.counts() == {"unreadable picture": 1},
+        lambda report: "git lfs pull" in str(report) and report.counts() == {"unreadable image": 1},
     ),
     Case(
         "a linked picture",

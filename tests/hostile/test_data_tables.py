@@ -123,10 +123,10 @@ LISTS = {"images": datasets.List(datasets.Image())}
         lambda got: got == ["a", "b"],
     ),
     Case(
-        "lists of several pictures",
+        "lists of several images",
         lambda work: open_data(table(LISTS, image=..., images=[[TWO[0]], TWO])),
         "row 1",
-        "2 pictures, not one",
+        "2 images, not one",
     ),
     Works(
         "repeated ids",

@@ -1,4 +1,4 @@
-"""The embedded data set ``scenes``: pictures drawn by code, so that every truth about them is known."""
+"""The embedded data set ``scenes``: images drawn by code, so that all facts about them are known."""
 
 from pcvr.data.scenes.attributes import attribute_recall, attributes_right
 from pcvr.data.scenes.dataset import Scenes

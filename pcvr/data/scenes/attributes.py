@@ -1,4 +1,4 @@
-"""Scoring a caption by what it says: which coloured objects it names, and whether these are the ones in the picture."""
+"""Scoring a caption by the coloured objects it names, compared with those in the image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pcvr.data.scenes.sprites import SIZES
 
 
 def mentions(text: str) -> tuple[Counter[tuple[str, str]], set[str]]:
-    """The ``(color, kind)`` pairs a text names, counted, and the kinds it names without a colour.
+    """Return the ``(color, kind)`` pairs that a text names, counted, and the kinds that it names without a colour.
 
-    A colour belongs to a kind when only words of colour or size stand between them: "red car", "red small car".
+    A colour belongs to a kind if only colours or sizes are between them: "red car", "red small car".
     """
     words = re.findall(r"[a-z]+", text.lower())
     said: Counter[tuple[str, str]] = Counter()
@@ -39,20 +39,20 @@ def _true(facts: Mapping[str, Any]) -> Counter[tuple[str, str]]:
 
 
 def attributes_right(text: str, facts: Mapping[str, Any]) -> bool:
-    """Whether a caption names every object with its colour, as often as there are such, and nothing else.
+    """Return whether a caption names exactly the objects in the image, each with its colour.
 
-    A later mention without a colour ("the car") of a kind that is in the picture does no harm.
+    A mention without a colour ("the car") of a kind in the image is allowed.
 
     Args:
-        text: the caption, in any case and punctuation.
-        facts: the facts of a sample or of `Scene.facts`.
+        text: the caption; case and punctuation are ignored.
+        facts: facts of a sample, or from `Scene.facts`.
     """
     said, bare = mentions(text)
     return said == _true(facts) and bare <= {each["kind"] for each in facts["objects"]}
 
 
 def attribute_recall(text: str, facts: Mapping[str, Any]) -> float:
-    """The share of the objects (0..1) whose colour and kind a caption says."""
+    """Return the fraction (0..1) of the objects that a caption names with kind and colour."""
     said, _ = mentions(text)
     true = _true(facts)
     return sum((said & true).values()) / sum(true.values())

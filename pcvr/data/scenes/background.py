@@ -1,4 +1,4 @@
-"""Backgrounds: seven muted families, each a blend of two near tones, so that the objects stand out."""
+"""Backgrounds: seven muted families, each a blend of two similar tones, so that the objects stand out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pcvr.data.scenes.sprites import SIZE_PX
 BACKGROUNDS = ("plain", "gradient", "stripes", "checks", "dots", "noise", "grain")
 """The families of background."""
 
-Field = NDArray[Any]  # float32 throughout; the stubs of numpy lose the width on the way
+Field = NDArray[Any]  # always float32; NumPy's stubs lose the width
 _AXIS = np.arange(SIZE_PX, dtype=np.float32) - (SIZE_PX - 1) / 2
 _X: Field
 _Y: Field
@@ -27,14 +27,14 @@ Tone = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Background:
-    """One background, fully described.
+    """A background.
 
     Attributes:
         family: one of `BACKGROUNDS`.
-        first, second: the two tones it blends, RGB 0..255.
+        first, second: the two blended tones, RGB 0..255.
         angle: direction of gradients, stripes and checks, in radians.
-        period: length of the pattern in pixels; for noise, the size of its clouds.
-        seed: the seed of its noise.
+        period: period of the pattern in pixels; for noise, the size of its clouds.
+        seed: seed of the noise.
     """
 
     family: str
@@ -45,13 +45,13 @@ class Background:
     seed: int
 
     def picture(self) -> Field:
-        """The background as float32 ``[96, 96, 3]``, 0..255."""
+        """Return the background as float32 ``[96, 96, 3]``, 0..255."""
         first, second = np.asarray(self.first, dtype=np.float32), np.asarray(self.second, dtype=np.float32)
-        share = self._share()[:, :, None]  # [96, 96, 1]: how much of the second tone
-        picture: Field = first + share * (second - first)
+        blend = self._blend()[:, :, None]  # [96, 96, 1]: fraction of the second tone
+        picture: Field = first + blend * (second - first)
         return picture
 
-    def _share(self) -> Field:
+    def _blend(self) -> Field:
         if self.family == "plain":
             return np.zeros((SIZE_PX, SIZE_PX), dtype=np.float32)
         if self.family in ("noise", "grain"):
@@ -72,7 +72,7 @@ class Background:
         return dots
 
     def _wave(self, along: Field) -> Field:
-        """A square wave of the period, with edges one pixel soft."""
+        """Return a square wave with the period, its edges blurred over one pixel."""
         ramp = np.abs((along % self.period) - self.period / 2) - self.period / 4
         wave: Field = np.clip(ramp + 0.5, 0, 1)
         return wave
@@ -83,20 +83,20 @@ class Background:
             grain: Field = np.clip(0.5 + 0.4 * rng.standard_normal((SIZE_PX, SIZE_PX), dtype=np.float32), -0.4, 1.4)
             return grain
         cells = max(3, round(SIZE_PX / self.period))
-        weights = _spread(cells)
+        weights = _interpolation(cells)
         clouds: Field = weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
         return clouds
 
 
 @cache
-def _spread(cells: int) -> Field:
-    """Weights ``[96, cells]`` that spread a coarse grid smoothly (raised cosine) over the picture."""
+def _interpolation(cells: int) -> Field:
+    """Return weights ``[96, cells]`` that interpolate a coarse grid smoothly (raised cosine) over the image."""
     place = np.linspace(0, cells - 1, SIZE_PX)[:, None] - np.arange(cells)[None, :]
     return np.where(np.abs(place) < 1, 0.5 + 0.5 * np.cos(np.pi * place), 0).astype(np.float32)
 
 
 def draw_background(rng: np.random.Generator) -> Background:
-    """A random background: light tones mostly, dark ones sometimes, always little saturated."""
+    """Draw a random background: mostly light, sometimes dark, always of low saturation."""
     family = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     hue, muted, depth, turn, spread, warm, length = rng.random(7).tolist()
     dark = rng.random() < 0.25
@@ -111,6 +111,6 @@ def draw_background(rng: np.random.Generator) -> Background:
 
 
 def _scale(tone: Tone) -> Tone:
-    """A tone of 0..1 as one of 0..255."""
+    """Rescale a tone from 0..1 to 0..255."""
     red, green, blue = tone
     return 255 * red, 255 * green, 255 * blue

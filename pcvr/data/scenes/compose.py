@@ -1,4 +1,4 @@
-"""A scene of one's own: objects, background and stamped squares put together from plain values."""
+"""User-made scenes: objects, background and stamped squares from plain values."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_seed
 
 MOST = 3
-"""Objects in a drawing at most: the models have never seen more."""
+"""Maximum number of objects in a drawing: the models have never seen more."""
 STAMP = 8
-"""A picture has this many stamped squares down and across, of 12 pixels each."""
+"""Stamped squares along a side of an image, of 12 pixels each."""
 INKS: Mapping[str, tuple[int, int, int]] = {**COLORS, "black": (20, 20, 24)}
 """Colours of stamped squares, RGB 0..255."""
 LONGEST = 2048
-"""Uploaded pictures are reduced to this many pixels along the longer side."""
+"""Uploaded images are reduced to at most this many pixels along the longer side."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Thing:
         kind: one of `pcvr.data.scenes.KINDS`.
         color: one of `pcvr.data.scenes.COLORS`.
         size: ``"small"`` or ``"large"``.
-        x, y: its centre in percent of the picture, from the left and from the top; objects are kept inside.
-        mirrored: drawn mirrored left to right.
+        x, y: its centre in percent of the image, from the left and the top; objects are kept inside the image.
+        mirrored: whether it is mirrored left to right.
     """
 
     kind: str
@@ -58,18 +58,18 @@ class Thing:
             check_choice(what, given, known)
         for axis, place in (("x", self.x), ("y", self.y)):
             if not 0 <= place <= 100:
-                raise PcvrError(f"{axis} is {place}, but a place is given in percent of the picture: 0 to 100.")
+                raise PcvrError(f"{axis} is {place}: give percent of the image, 0 to 100.")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture of one's own, and what is true of it.
+    """A user's image and the facts about it.
 
     Attributes:
         picture: uint8 ``[H, W, 3]``, RGB.
-        facts: as the facts of a scene: ``objects`` from left to right and ``background``; empty for uploads.
-        answers: prompts and questions about it with the one true answer, for drawings as the models know them.
-        notes: in what it differs from the pictures that the models were trained on, a sentence each.
+        facts: ``objects`` from left to right and ``background``, as for a scene; empty for uploads.
+        answers: prompts and questions to their correct answers, for drawings of the kind that the models know.
+        notes: differences to the images that the models were trained on, a sentence each.
     """
 
     picture: Image
@@ -79,18 +79,18 @@ class Drawing:
 
 
 def compose(things: Sequence[Thing], background: str = "plain", seed: int = 0) -> Drawing:
-    """Draw up to three objects before a background; later ones lie over earlier ones.
+    """Draw up to three objects on a background; later objects cover earlier ones.
 
     Args:
-        things: the objects, in the order in which they are laid.
+        things: the objects, in drawing order.
         background: one of `pcvr.data.scenes.background.BACKGROUNDS`.
-        seed: picks the background's tones.
+        seed: seed of the background's tones.
 
     Raises:
         PcvrError: too many objects, or an unknown background.
     """
     if len(things) > MOST:
-        raise PcvrError(f"a drawing has {len(things)} objects, and {MOST} at most are drawn: leave some out.")
+        raise PcvrError(f"a drawing has {len(things)} objects, and at most {MOST} are drawn: leave some out.")
     check_choice("background", background, BACKGROUNDS)
     behind = _background(background, seed)
     laid = tuple(_placed(thing) for thing in things)
@@ -104,14 +104,14 @@ def compose(things: Sequence[Thing], background: str = "plain", seed: int = 0) -
 
 
 def stamped(drawing: Drawing, squares: Mapping[int, str]) -> Drawing:
-    """The drawing with squares painted over it.
+    """Return a copy of the drawing with squares painted over it.
 
     Args:
-        drawing: from `compose` or `uploaded`; it stays as it is.
+        drawing: from `compose` or `uploaded`.
         squares: number of a square, 0 to 63 in reading order, to one of `INKS`.
 
     Raises:
-        PcvrError: a square or a colour that there is not.
+        PcvrError: an unknown square or colour.
     """
     if not squares:
         return drawing
@@ -119,7 +119,7 @@ def stamped(drawing: Drawing, squares: Mapping[int, str]) -> Drawing:
     down, across = (np.linspace(0, side, STAMP + 1).round().astype(int) for side in picture.shape[:2])
     for square, ink in squares.items():
         if not 0 <= square < STAMP**2:
-            raise PcvrError(f"square {square} is not there: they are numbered 0 to {STAMP**2 - 1}.")
+            raise PcvrError(f"square {square} does not exist: give a number from 0 to {STAMP**2 - 1}.")
         check_choice("colour", ink, INKS)
         row, column = divmod(square, STAMP)
         picture[down[row] : down[row + 1], across[column] : across[column + 1]] = INKS[ink]
@@ -127,10 +127,10 @@ def stamped(drawing: Drawing, squares: Mapping[int, str]) -> Drawing:
 
 
 def uploaded(content: bytes) -> Drawing:
-    """A picture file as a drawing, upright, with at most 2048 pixels along its longer side.
+    """Return an image file as a drawing, its EXIF orientation applied, with at most 2048 pixels on the longer side.
 
     Raises:
-        PcvrError: it cannot be read as a picture.
+        PcvrError: it cannot be read as an image.
     """
     try:
         upright = open_picture(content)
@@ -140,9 +140,9 @@ def uploaded(content: bytes) -> Drawing:
         raise
     except UNREADABLE as problem:
         raise PcvrError(
-            f"the uploaded file is no picture that can be read ({type(problem).__name__}): take a PNG or a JPEG."
+            f"the uploaded file is no image that can be read ({type(problem).__name__}): take a PNG or a JPEG."
         ) from problem
-    return Drawing(picture, {}, {}, ("it is a picture from outside",))
+    return Drawing(picture, {}, {}, ("it is an image from outside",))
 
 
 def _placed(thing: Thing) -> SceneObject:
@@ -150,8 +150,8 @@ def _placed(thing: Thing) -> SceneObject:
     side = (low + high) // 2
     shape = sprite(thing.kind, side, thing.mirrored)
     x, y = (
-        int(np.clip(round(SIZE_PX * share / 100 - length / 2), PAD, SIZE_PX - PAD - length))
-        for share, length in ((thing.x, shape.width), (thing.y, shape.height))
+        int(np.clip(round(SIZE_PX * percent / 100 - length / 2), PAD, SIZE_PX - PAD - length))
+        for percent, length in ((thing.x, shape.width), (thing.y, shape.height))
     )
     rgb = COLORS[thing.color]
     return SceneObject(thing.kind, thing.color, thing.size, rgb, x, y, shape.width, shape.height, side, thing.mirrored)
@@ -159,7 +159,7 @@ def _placed(thing: Thing) -> SceneObject:
 
 @cache
 def _background(family: str, seed: int) -> Background:
-    """A background of the family with tones as the scenes have them."""
+    """Return a background of the family with tones from the scenes' distribution."""
     check_seed(seed)
     rng = np.random.Generator(np.random.Philox(seed))
     found = draw_background(rng)
@@ -169,7 +169,7 @@ def _background(family: str, seed: int) -> Background:
 
 
 def _answers(scene: Scene) -> dict[str, str]:
-    """All that the models were taught to say of the scene, and every question for a kind or an object's colour."""
+    """Return every telegram and question about the scene, plus the questions for each kind and each object's colour."""
     found = dict(scene.telegrams()) | {question: answer for group in scene.questions() for question, answer in group}
     there = {each.kind: each.color for each in scene.objects}
     found |= {f"is there {with_article(kind)}?": "yes" if kind in there else "no" for kind in KINDS}

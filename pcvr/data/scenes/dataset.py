@@ -1,4 +1,4 @@
-"""The embedded data set: scenes drawn by code when asked for, each with five captions or one question."""
+"""The embedded data set: scenes drawn on access, each with five captions or one question."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice, check_seed, check_whole
 
 VERSION = 1
-"""Raised whenever the same arguments would give other samples than before."""
+"""Version of the samples; a change that gives other samples for the same arguments raises it."""
 MOST = 10_000_000
-"""Scenes in a data set: a draw among them has to fit into memory."""
+"""Maximum number of scenes in a data set: a permutation of them has to fit into memory."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures of two or three coloured objects, with everything true of them known.
+    """Images of two or three coloured objects with known facts.
 
     A sample depends on ``seed``, ``split`` and its index only, not on ``n``. No set of coloured objects appears in two
-    splits, whatever the seeds.
+    splits, for any seed.
 
     Attributes:
-        n: how many samples, up to `MOST`.
+        n: number of samples, up to `MOST`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        seed: a whole number from 0 to 2**64 - 1.
-        task: what is asked, a key of :data:`pcvr.tasks.TASKS`.
+        seed: an integer from 0 to 2**64 - 1.
+        task: a key of :data:`pcvr.tasks.TASKS`.
 
     Raises:
         PcvrError: an unknown split or task, or ``n`` or seed out of range.
@@ -58,10 +58,10 @@ class Scenes:
         return int(self.n)
 
     def scene(self, index: SupportsIndex) -> Scene:
-        """The structured truth behind the sample at ``index``.
+        """Return the scene of the sample at ``index``.
 
         Raises:
-            IndexError: past either end.
+            IndexError: ``index`` is out of range.
         """
         return self._scene(self._position(index))
 
@@ -73,7 +73,7 @@ class Scenes:
         return Sample(name, scene.picture(), prompt, answer, references, scene.facts())
 
     def fingerprint(self) -> str:
-        """A short hash of the version and the arguments."""
+        """Return a short hash of the version and the arguments."""
         text = f"scenes {VERSION} {self.n} {self.split} {self.seed} {self.task}"
         return sha256(text.encode()).hexdigest()[:16]
 

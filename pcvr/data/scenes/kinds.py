@@ -1,4 +1,4 @@
-"""The twelve kinds of object and how each is drawn, and the eight colours a body can take."""
+"""The twelve kinds of object with their drawings, and the eight body colours."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PALE = fixed(250, 248, 240)
 SLATE = fixed(86, 90, 106)
 LAMP = fixed(255, 226, 130)
 
-# The points of a shape read better in rows than one to a line.
+# The points of a shape read better in rows than one a line.
 # fmt: off
 
 
@@ -197,7 +197,7 @@ DRAWINGS: Mapping[str, Callable[[Pen], None]] = MappingProxyType(
         "tree": _tree,
     }
 )
-"""How each kind is drawn."""
+"""Kind of object to its drawing."""
 
 KINDS: tuple[str, ...] = tuple(DRAWINGS)
 """The kinds of object, in alphabetical order."""

@@ -1,4 +1,4 @@
-"""The language of the scenes: five reference captions in natural English."""
+"""The captions of the scenes: five references in natural English, and the vocabulary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.data.scenes.objects import SceneObject, next_to, relation
 
 CAPTION_PROMPT = "describe the image."
-"""What the user says to get a caption."""
+"""The prompt for a caption."""
 
 NUMBERS = {2: "two", 3: "three"}
 
@@ -33,19 +33,19 @@ WORDS: tuple[str, ...] = tuple(
         | set("describe what colour how many where which yes no".split())
     )
 )
-"""Every word that captions, terse descriptions, questions, answers and prompts use; punctuation aside."""
+"""Every word of captions, telegrams, questions, answers and prompts, without punctuation."""
 
 
 def with_article(phrase: str) -> str:
-    """``phrase`` with the right indefinite article before it."""
+    """Return ``phrase`` with its indefinite article."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def captions(objects: Sequence[SceneObject], background: str, seed: int) -> tuple[str, ...]:
-    """Five distinct captions, each naming every object from left to right with its colour.
+    """Return five distinct captions; each names every object from left to right with its colour.
 
-    One caption comes from each of five styles (a list, a relation, the background, the sizes, and count, order or
-    places), in random order.
+    Each caption has another style (a list, a relation, the background, the sizes, and count, order or places), in
+    random order.
 
     Args:
         objects: two or three objects sorted from left to right.
@@ -68,7 +68,7 @@ def captions(objects: Sequence[SceneObject], background: str, seed: int) -> tupl
 
 
 def joined(phrases: Sequence[str]) -> str:
-    """``"a, b and c"``."""
+    """Return ``"a, b and c"``."""
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
@@ -150,7 +150,7 @@ def _ordered(objects: Sequence[SceneObject], plain: Sequence[str], rng: random.R
     ]
     if len(objects) == 2:
         placed = [f"{phrase} {_place_words(each)}" for phrase, each in zip(plain, objects, strict=True)]
-        # Places say more than a count does, so they come about as often as all the others together.
+        # Places are more informative than a count, so they are about as frequent as all others together.
         choices += [joined(placed)] * 4
     return rng.choice(choices)
 

@@ -1,4 +1,4 @@
-"""Drawing a random scene for a split, so that no set of coloured objects is ever seen in two splits."""
+"""Drawing a random scene for a split; no set of coloured objects appears in two splits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pcvr.data.scenes.scene import Scene
 from pcvr.data.scenes.sprites import PAD, SIZE_PX, SIZES, sprite
 
 SPLITS = ("train", "validation", "test")
-"""The splits; 80 %, 10 % and 10 % of all sets of coloured objects belong to them."""
+"""The splits, with 80 %, 10 % and 10 % of all sets of coloured objects."""
 
 GAP = 2
-"""Pixels at least between two bounding boxes."""
+"""Minimum gap between two bounding boxes in pixels."""
 
 CENTRES_APART = 8
-"""Pixels at least between two centres from left to right, so that the order of the objects is clear to see."""
+"""Minimum horizontal distance of two centres in pixels, so that the order of the objects is visible."""
 
 _NAMES = tuple(COLORS)
 
 
 def split_of(pairs: Iterable[tuple[str, str]]) -> str:
-    """The split to which a set of ``(color, kind)`` belongs, whatever its order, places and sizes.
+    """Return the split of a set of ``(color, kind)``; order, places and sizes do not matter.
 
-    The set alone decides, so a model under test has never met the same coloured objects together in training.
+    So no test image shows the same set of coloured objects as a training image.
     """
     text = " ".join(sorted(f"{color}-{kind}" for color, kind in pairs))
     bucket = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") % 10
@@ -36,7 +36,7 @@ def split_of(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def draw_scene(rng: np.random.Generator, split: str) -> Scene:
-    """A random scene of ``split``, drawn with ``rng``."""
+    """Draw a random scene of ``split``."""
     pairs = _draw_pairs(rng)
     while split_of(pairs) != split:
         pairs = _draw_pairs(rng)
@@ -54,7 +54,7 @@ def _draw_pairs(rng: np.random.Generator) -> list[tuple[str, str]]:
 
 
 def _place(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> tuple[SceneObject, ...] | None:
-    """Sizes and places for the objects, sorted from left to right; None if they found no room."""
+    """Draw sizes and places for the objects, sorted from left to right; return None if there is no room."""
     placed: list[SceneObject] = []
     for color, kind in pairs:
         size = "large" if rng.random() < 0.5 else "small"
@@ -74,14 +74,14 @@ def _place(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> tuple[Scen
 
 
 def _clear(each: SceneObject, x: int, y: int, wide: int, tall: int) -> bool:
-    """Whether a box leaves the gap to ``each`` and its centre lies clearly to one side of it."""
+    """Return whether a box keeps the minimum gap and the minimum distance of centres to ``each``."""
     beside = x >= each.x + each.width + GAP or each.x >= x + wide + GAP
     over = y >= each.y + each.height + GAP or each.y >= y + tall + GAP
     return (beside or over) and abs(x + wide / 2 - each.cx) >= CENTRES_APART
 
 
 def _vary(rng: np.random.Generator, color: str) -> tuple[int, int, int]:
-    """The named colour, each channel up to 8 of 255 away, and the whole up to 6 % darker."""
+    """Return the named colour, up to 6 % darker and each channel shifted by up to 8 of 255."""
     dim = 1 - 0.06 * rng.random()
     red, green, blue = (
         int(min(255, max(0, round(channel * dim + shift))))

@@ -1,4 +1,4 @@
-"""One object of a scene, and how two of them lie to each other."""
+"""One object of a scene, and the spatial relations of two."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ROWS = ("top", "centre", "bottom")
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: what it is, and where.
+    """One object with its position.
 
     Attributes:
-        kind, color, size: their names.
-        rgb: the body colour as drawn (the named colour, slightly varied), 0..255.
-        x, y: the upper left corner of its bounding box in pixels.
-        width, height: of its bounding box in pixels.
-        side: the longer of the two, before rounding the other; picks the sprite.
-        mirrored: whether it is drawn mirrored left to right.
+        kind, color, size: names.
+        rgb: body colour as drawn (the named colour, slightly varied), 0..255.
+        x, y: upper left corner of the bounding box in pixels.
+        width, height: size of the bounding box in pixels.
+        side: the longer of the two, which selects the sprite.
+        mirrored: whether it is mirrored left to right.
     """
 
     kind: str
@@ -47,12 +47,12 @@ class SceneObject:
 
     @property
     def column(self) -> str:
-        """``"left"``, ``"middle"`` or ``"right"`` third of the picture, by its centre."""
+        """``"left"``, ``"middle"`` or ``"right"`` third of the image, by its centre."""
         return COLUMNS[min(2, int(3 * self.cx / SIZE_PX))]
 
     @property
     def row(self) -> str:
-        """``"top"``, ``"centre"`` or ``"bottom"`` third of the picture, by its centre."""
+        """``"top"``, ``"centre"`` or ``"bottom"`` third of the image, by its centre."""
         return ROWS[min(2, int(3 * self.cy / SIZE_PX))]
 
     @property
@@ -61,7 +61,7 @@ class SceneObject:
         return self.x, self.y, self.x + self.width, self.y + self.height
 
     def facts(self) -> dict[str, Any]:
-        """What is true of the object, as plain values."""
+        """Return the facts about the object as plain values."""
         return {
             "kind": self.kind,
             "color": self.color,
@@ -76,7 +76,7 @@ class SceneObject:
 
 
 def relation(one: SceneObject, other: SceneObject) -> str:
-    """How ``one`` lies to ``other``, along the axis on which they are further apart: ``"left of"`` or so."""
+    """Return the relation of ``one`` to ``other`` along the axis of larger distance, such as ``"left of"``."""
     dx, dy = other.cx - one.cx, other.cy - one.cy
     if abs(dx) >= abs(dy):
         return "left of" if dx > 0 else "right of"
@@ -84,6 +84,6 @@ def relation(one: SceneObject, other: SceneObject) -> str:
 
 
 def next_to(one: SceneObject, other: SceneObject) -> bool:
-    """Whether the two stand side by side: about level, with at most 14 pixels between them."""
+    """Return whether two objects are side by side: at about the same height, at most 14 pixels apart."""
     left, right = sorted((one, other), key=lambda each: each.cx)
     return abs(one.cy - other.cy) <= 14 and 0 <= right.x - (left.x + left.width) <= 14

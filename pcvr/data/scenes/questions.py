@@ -1,4 +1,4 @@
-"""Questions about a scene, each with the one answer that the scene gives it."""
+"""Questions about a scene, each with its one correct answer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pcvr.data.scenes.language import NUMBERS, with_article
 from pcvr.data.scenes.objects import SceneObject
 
 CLEARLY = 8
-"""Pixels by which two centres or sides must differ before a question asks which is further or larger."""
+"""Minimum difference of two centres or sides in pixels for a question that compares them."""
 
 Question = tuple[str, str]
 
 
 def questions(objects: Sequence[SceneObject], seed: int) -> tuple[tuple[Question, ...], ...]:
-    """Every question asked of a scene, grouped by type; as many answers "yes" as "no" in each group that has them.
+    """Return every question about a scene, grouped by type; a group of yes-or-no questions has as many of each answer.
 
     Args:
         objects: two or three objects of different kinds, sorted from left to right.
-        seed: picks what the wrong halves of the yes-or-no questions ask about.
+        seed: seed of the questions whose answer is "no".
 
     Returns:
         Non-empty groups of ``(question, answer)``, lower case; every answer is one word.
@@ -43,7 +43,7 @@ def questions(objects: Sequence[SceneObject], seed: int) -> tuple[tuple[Question
 
 
 def pick(groups: Sequence[Sequence[Question]], seed: int) -> Question:
-    """One question: a type first, so that no type crowds out the others, then one of that type."""
+    """Draw one question: first a type, so that all types are equally frequent, then a question of that type."""
     rng = random.Random(seed ^ 0xA5C)
     return rng.choice(rng.choice(groups))
 

@@ -1,4 +1,4 @@
-"""A scene: the structured truth from which the picture, its captions and its questions are all made."""
+"""A scene: the structured description from which image, captions and questions are made."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pcvr.data.scenes.sprites import lay, sprite
 
 @dataclass(frozen=True)
 class Scene:
-    """Two or three objects, no two of the same kind, before a background.
+    """Two or three objects of different kinds on a background.
 
     Attributes:
         objects: sorted from left to right by their centres.
-        background: what lies behind them.
-        voice: picks the wording of the captions and which of the possible questions are asked.
+        background: the background.
+        voice: seed of the captions' wording and the choice of questions.
     """
 
     objects: tuple[SceneObject, ...]
@@ -30,36 +30,36 @@ class Scene:
     voice: int
 
     def picture(self) -> Image:
-        """The scene drawn: uint8 ``[96, 96, 3]``, RGB."""
+        """Draw the scene: uint8 ``[96, 96, 3]``, RGB."""
         canvas = self.background.picture()
         for each in self.objects:
             lay(canvas, sprite(each.kind, each.side, each.mirrored), each.x, each.y, each.rgb)
         return (np.clip(canvas, 0, 255) + np.float32(0.5)).astype(np.uint8)
 
     def terse(self) -> str:
-        """The scene in telegram style, left to right: ``"large red car, small white house."``"""
+        """Return the scene in telegram style, left to right: ``"large red car, small white house."``"""
         return telegrams.terse(self.objects)
 
     def telegrams(self) -> tuple[telegrams.Turn, ...]:
-        """Every prompt of pretraining about the whole scene with its answer in telegram style, the full list first."""
+        """Return every pretraining prompt about the whole scene with its telegram-style answer, the full list first."""
         return telegrams.telegrams(self.objects, self.background.family)
 
     def described(self, seed: int) -> str:
-        """One of the many ways to list the scene in telegram style."""
+        """Return one of many telegram-style descriptions of the scene."""
         return telegrams.described(self.objects, self.background.family, seed)
 
     def captions(self) -> tuple[str, ...]:
-        """Five distinct reference captions in natural English."""
+        """Return five distinct reference captions in natural English."""
         return language.captions(self.objects, self.background.family, self.voice)
 
     def questions(self) -> tuple[tuple[asking.Question, ...], ...]:
-        """Every question asked of the scene with its one-word answer, in groups by type."""
+        """Return every question about the scene with its one-word answer, grouped by type."""
         return asking.questions(self.objects, self.voice)
 
     def question(self) -> tuple[str, str]:
-        """The one question with its answer that the scene stands for in the question task."""
+        """Return the question and answer that the scene contributes to the question task."""
         return asking.pick(self.questions(), self.voice)
 
     def facts(self) -> dict[str, Any]:
-        """What is true of the scene, as plain values: the objects from left to right, and the background's family."""
+        """Return the facts as plain values: the objects from left to right, and the background's family."""
         return {"objects": [each.facts() for each in self.objects], "background": self.background.family}

@@ -1,6 +1,6 @@
-"""What the embedded models are pretrained to say: every fact that captions use, but in telegram style.
+"""The texts of pretraining: every fact that captions use, in telegram style.
 
-Fine-tuning then has something to teach (sentences), and nothing that is hard to see (colours, places, relations).
+Fine-tuning then only has to teach sentences, not colours, places and relations, which are hard to learn.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pcvr.data.scenes.language import BACKGROUND_WORDS, NUMBERS, joined, with_ar
 from pcvr.data.scenes.objects import SceneObject, next_to, relation
 
 TERSE_PROMPT = "list the objects."
-"""What the user says to a base model to get the list of objects."""
+"""The prompt for a base model's list of objects."""
 
 Turn = tuple[str, str]
 
 
 def terse(objects: Sequence[SceneObject]) -> str:
-    """The scene in telegram style, left to right: ``"large red car, small white house."``"""
+    """Return the scene in telegram style, left to right: ``"large red car, small white house."``"""
     return _listed(f"{each.size} {each.color} {each.kind}" for each in objects)
 
 
 def telegrams(objects: Sequence[SceneObject], background: str) -> tuple[Turn, ...]:
-    """Prompts with their telegrams about one scene, the full list first.
+    """Return prompts with their telegrams about one scene, the full list first.
 
     Args:
         objects: two or three objects sorted from left to right.
@@ -47,10 +47,10 @@ def telegrams(objects: Sequence[SceneObject], background: str) -> tuple[Turn, ..
 
 
 def described(objects: Sequence[SceneObject], background: str, seed: int) -> str:
-    """One of the many ways to list a scene in telegram style: every object from left to right with colour and kind.
+    """Return one of many telegram-style descriptions of a scene: all objects from left to right with colour and kind.
 
-    Sizes, places, articles, what stands between the objects and what comes before them are drawn by `seed`. A model
-    that has seen all of these can go from one object to the next in whatever words it is taught later.
+    Sizes, places, articles, conjunctions and introductions are drawn by `seed`. A model that has seen all of them can
+    go from one object to the next in the wording of any later training.
 
     Args:
         objects: two or three objects sorted from left to right.
