@@ -95,7 +95,7 @@ def byte_level(name: str) -> Iterator[None]:
         return tokenizer(marks, end, begin)
 
     with ExitStack() as stack:
-        for module in ("tests.families", *(f"pcvr.models.tiny_{each}" for each in ("llava", "blip2", "idefics3"))):
+        for module in ("tests.families", *(f"pcvr.pretraining.tiny_{each}" for each in ("llava", "blip2", "idefics3"))):
             stack.enter_context(patch(f"{module}.build_tokenizer", build))
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transformers import TrainerCallback
+from pcvr.models.libraries import TrainerCallback
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext

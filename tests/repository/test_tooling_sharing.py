@@ -31,8 +31,9 @@ def outcome(tmp_path: Path, *arguments: str) -> str:
     """What pytest prints for two small files under this checkout's own conftest."""
     folder = tmp_path / "tests" / "unit"
     folder.mkdir(parents=True)
-    for name in ("conftest.py", "sharing.py"):
-        (tmp_path / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
+    for shared in (ROOT / "tests").glob("[!t]*.py"), (ROOT / "tests").glob("tiny.py"):
+        for path in shared:
+            (tmp_path / "tests" / path.name).write_bytes(path.read_bytes())
     one = "import os\nimport pytest\n@pytest.mark.parametrize('k', range(6))\ndef test_it(k):\n"
     for name in "ab":
         (folder / f"test_{name}.py").write_text(f"{one}    print('{name} is run by', os.getpid())\n")

@@ -149,7 +149,7 @@ def test_the_command_line(tiny_folder: Path, root: Path, tmp_path: Path) -> None
 def test_accelerate_that_starts_one_of_two_is_refused(root: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import torch\nfrom pcvr import PcvrError, processes\n"
+        "import torch\nfrom pcvr import PcvrError\nfrom pcvr.utils import distributed\n"
         "try:\n    distributed.join(torch.device('cpu'))\n    print('joined')\n"
         "except PcvrError as problem:\n    print(problem)\n",
         encoding="utf-8",
