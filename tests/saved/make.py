@@ -1,10 +1,11 @@
 """Writes the files of this folder: what pcvr 0.1.0 left on disk before its modules and options were moved and renamed.
 
 It ran once, on the commit that `README.md` names, as ``python -m tests.saved.make``. It need not run on later code: a
-file written anew would no longer show that an old one opens. `tests/unit/test_saved.py` opens them.
+file written anew would no longer show that an old one opens. `test_saved.py` opens them.
 """
 
-# mypy: ignore-errors  # it runs with the code of the commit that README.md names
+# It runs with the code of the commit that README.md names.
+# mypy: ignore-errors
 
 from __future__ import annotations
 
