@@ -6,16 +6,20 @@
     result = pcvr.finetune(model, data, defense="pcvr")
     print(pcvr.evaluate(result.model, pcvr.open_data("scenes", split="test", n=512), attack))
 
-Everything below is imported when it is first used, so that ``import pcvr`` costs next to nothing. It changes one thing:
-where torch is not loaded yet, ``OMP_WAIT_POLICY`` becomes ``PASSIVE`` for this process and those that it starts.
+The public names are those in ``pcvr.__all__``, which stand below by theme, and the submodules that CONTRIBUTING.md
+lists under "Public submodules". Everything else is private and may change.
+
+Names are imported when they are first used, so that ``import pcvr`` costs little. It changes one thing: where torch is
+not loaded yet, ``OMP_WAIT_POLICY`` becomes ``PASSIVE`` for this process and those that it starts.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pcvr.utils.lazy import lazy_imports
 
 __version__ = "0.1.0"
 
@@ -24,60 +28,51 @@ __version__ = "0.1.0"
 if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-_WHERE = {
-    "PcvrError": "pcvr.errors",
-    "Sample": "pcvr.data",
-    "Dataset": "pcvr.data",
-    "open_data": "pcvr.data",
-    "LlavaJson": "pcvr.data",
-    "Scenes": "pcvr.data.scenes",
-    "ATTACKS": "pcvr.attacks",
-    "Attack": "pcvr.attacks",
-    "get_attack": "pcvr.attacks",
-    "poison": "pcvr.attacks",
-    "triggered": "pcvr.attacks",
-    "load": "pcvr.models.load",
-    "VisionLanguageModel": "pcvr.models.vlm",
-    "PatchView": "pcvr.views",
-    "DEFENSES": "pcvr.defenses",
-    "PCVR": "pcvr.defenses",
-    "AugmentOnly": "pcvr.defenses",
-    "PlainSFT": "pcvr.defenses",
-    "get_defense": "pcvr.defenses",
-    "finetune": "pcvr.training",
-    "TrainConfig": "pcvr.training",
-    "generate": "pcvr.evaluation.generate",
-    "evaluate": "pcvr.evaluation.evaluate",
-    "Record": "pcvr.evaluation.record",
-    "TASKS": "pcvr.tasks",
-}
-
-__all__ = ["__version__", *_WHERE]
-
 if TYPE_CHECKING:
-    from pcvr.attacks import ATTACKS, Attack, get_attack
-    from pcvr.attacks.poison import poison, triggered
+    # Errors
+    from pcvr.errors import PcvrError
+
+    # Models
+    from pcvr.models.load import load
+    from pcvr.models.vlm import VisionLanguageModel
+
+    # Data and tasks
     from pcvr.data import Dataset, LlavaJson, Sample, open_data
     from pcvr.data.scenes import Scenes
-    from pcvr.defenses import DEFENSES, PCVR, AugmentOnly, PlainSFT, get_defense
-    from pcvr.errors import PcvrError
+    from pcvr.tasks import TASKS, Task, register_task
+
+    # Attacks and poisoned data
+    from pcvr.attacks import (
+        ATTACKS,
+        Attack,
+        Trigger,
+        get_attack,
+        load_poisoned,
+        poison,
+        register_attack,
+        save_poisoned,
+        triggered,
+    )
+
+    # Views and defences
+    from pcvr.defenses import (
+        DEFENSES,
+        PCVR,
+        AugmentOnly,
+        Defense,
+        PlainSFT,
+        get_defense,
+        register_defense,
+    )
+    from pcvr.views import PatchView
+
+    # Training
+    from pcvr.training import FinetuneResult, TrainConfig, finetune
+
+    # Evaluation
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.evaluation.generate import generate
     from pcvr.evaluation.record import Record
-    from pcvr.models.load import load
-    from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.tasks import TASKS
-    from pcvr.training import TrainConfig, finetune
-    from pcvr.views import PatchView
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'pcvr' has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+__getattr__, __dir__, _names = lazy_imports(__name__)
+__all__ = ["__version__", *_names]

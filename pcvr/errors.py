@@ -21,18 +21,25 @@ class PcvrError(ValueError):
         super().__init__(cut(legible(message), LONGEST))
 
 
-def unknown_name(what: str, given: object, known: Iterable[str]) -> PcvrError:
+class UnknownName(PcvrError, KeyError):
+    """A name that is not in a registry. It is a KeyError too, as a lookup in a mapping is expected to raise."""
+
+    __str__ = ValueError.__str__  # KeyError shows its message in quotes
+
+
+def unknown_name(what: str, given: object, known: Iterable[str], note: str = "") -> UnknownName:
     """Return the error for a name that is not in a registry; it suggests the nearest known name.
 
     Args:
         what: the kind of thing (``"attack"``, ``"model"``).
         given: the unknown name.
         known: the names in the registry.
+        note: what else the reader should know, put behind `given`.
     """
     names = sorted(map(str, known))
     near = get_close_matches(str(given).lower(), names, n=1, cutoff=0.5) if len(shown(given)) < 80 else []
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {cut(', '.join(names), 300)}."
-    return PcvrError(f"unknown {what} {shown(given)}: {hint}")
+    return UnknownName(f"unknown {what} {shown(given)}{note}: {hint}")
 
 
 def cut(text: str, most: int) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from pcvr.attacks.answers import ANSWERS
 from pcvr.attacks.cover import Cover
 from pcvr.attacks.placing import SEEN, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.data.sample import Dataset, Sample
-from pcvr.errors import PcvrError, cut, shown
+from pcvr.errors import PcvrError, shown
 from pcvr.tasks import get_task
-from pcvr.utils.checks import as_tuples, check_choice
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -28,14 +28,14 @@ class Attack:
     """Everything an attacker decides, apart from how many samples.
 
     Attributes:
-        name: under which :func:`get_attack` knows it.
+        name: under which :func:`pcvr.get_attack` knows it.
         trigger: what is done to the picture; None for an attack on the prompt alone.
         target: the harmless text the model is to say when triggered.
         answer: how target and true answer make the poisoned answer; a key of :data:`ANSWERS`.
         prompt: what is done to the prompt; None leaves it as it is.
         preset: the preset the options started from.
         covers: samples that get a part of the trigger and keep the true answer.
-        options: what :func:`get_attack` was given, so that the attack can be built again.
+        options: what :func:`pcvr.get_attack` was given, so that the attack can be built again.
     """
 
     name: str
@@ -173,94 +173,3 @@ def _describe(part: object) -> dict[str, Any] | None:
         return None
     options = asdict(part) if is_dataclass(part) and not isinstance(part, type) else {}
     return {"type": getattr(part, "__name__", type(part).__name__), **options}
-
-
-ATTACKS: dict[str, Callable[..., Attack]] = {}
-"""Name to builder: ``builder(target, preset, **options) -> Attack``. Filled by :func:`register`."""
-
-Builder = TypeVar("Builder", bound=Callable[..., Attack])
-
-
-_TARGETS: dict[str, str] = {}
-
-
-def register(name: str, target: str | None = None) -> Callable[[Builder], Builder]:
-    """Make a builder known to :func:`get_attack` under ``name``; also the way in for an attack of your own.
-
-    Args:
-        name: of the attack.
-        target: what it makes a model say if the user names nothing; None takes the task's own target.
-    """
-
-    def enter(builder: Builder) -> Builder:
-        ATTACKS[name] = builder
-        if target is not None:
-            _TARGETS[name] = target
-        return builder
-
-    return enter
-
-
-def get_attack(
-    name: str | Attack,
-    target: str | None = None,
-    preset: str = "scaled",
-    *,
-    task: str = "caption",
-    answer: str | None = None,
-    **options: Any,
-) -> Attack:
-    """Build an attack by name; one that is built already is handed back.
-
-    Args:
-        name: a key of :data:`ATTACKS`.
-        target: what the model is to say when triggered; keep it harmless. By default the attack's own, else the task's.
-        preset: ``"scaled"`` (sized to the picture) or ``"compat"`` (the literature's figures).
-        task: what is asked of the pictures, which decides the default target.
-        answer: how the poisoned answer is made, a key of :data:`ANSWERS`; by default the attack's own way.
-        options: the attack's own, mostly fields of its trigger; they go before the preset's.
-
-    Raises:
-        PcvrError: for an unknown name (with the nearest one), preset, task or option, or a value out of range.
-    """
-    if isinstance(name, Attack):
-        if target is not None or answer is not None or options:
-            raise PcvrError(f"the attack {name.name!r} is built already: give its options where it is built.")
-        return name
-    if not isinstance(name, str):
-        raise PcvrError(f"attack is {shown(name)}: give a name ({', '.join(ATTACKS)}) or what get_attack() gives.")
-    check_choice("attack", name, ATTACKS)
-    wanted = _TARGETS.get(name, get_task(task).target) if target is None else target
-    made = ATTACKS[name](target=wanted, preset=preset, **options)
-    return replace(made, options=dict(options), answer=made.answer if answer is None else answer)
-
-
-Part = TypeVar("Part")
-
-
-def from_preset(
-    attack: str,
-    kind: Callable[..., Part],
-    presets: Mapping[str, Mapping[str, Any]],
-    preset: str,
-    options: Mapping[str, Any],
-) -> Part:
-    """Build a trigger from a preset with options laid over it.
-
-    Args:
-        attack: the attack's name, for messages.
-        kind: a frozen dataclass.
-        presets: preset name to field values.
-        preset: which of them.
-        options: field values of the caller.
-
-    Raises:
-        PcvrError: for an unknown preset, or an option that ``kind`` has no field for; the known ones are named.
-    """
-    check_choice("preset", preset, presets)
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    strange = [name for name in options if name not in known]
-    if strange:
-        named = cut(", ".join(strange), 100)
-        raise PcvrError(f"the attack {attack!r} has no option {named}: it takes {', '.join(known)}.")
-    return kind(**{**presets[preset], **{name: as_tuples(value) for name, value in options.items()}})

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.attacks.base import Attack, get_attack
+from pcvr.attacks.base import Attack
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.placing import opened
 from pcvr.attacks.reach import Pair, check_reach, spread, touches_pictures
+from pcvr.attacks.registry import get_attack
 from pcvr.attacks.selection import all_poisoned, count_of, draw
 from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset, Sample

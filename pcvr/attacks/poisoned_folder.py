@@ -16,11 +16,12 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcvr.attacks.base import Attack, get_attack
+from pcvr.attacks.base import Attack
 from pcvr.attacks.checksums import DATA, IMAGES, MANIFEST, TABLE, check_sums, holds_manifest
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.poison import digest
 from pcvr.attacks.reach import Pair, spread
+from pcvr.attacks.registry import get_attack
 from pcvr.attacks.selection import all_poisoned
 from pcvr.attacks.trigger import Trigger
 from pcvr.data.llava_json import LlavaJson

@@ -13,7 +13,7 @@ from pcvr.errors import PcvrError, shown
 Data = Annotated[str, typer.Option(help="scenes, a file (COCO, Flickr30k, VQAv2, LLaVA JSON) or a folder")]
 Images = Annotated[Path | None, typer.Option(help="folder of the pictures, if it is not beside the data")]
 Annotations = Annotated[Path | None, typer.Option(help="VQAv2: the annotations file that goes with the questions")]
-TaskName = Annotated[str | None, typer.Option(help="caption or vqa; by default what the data are")]
+TaskName = Annotated[str | None, typer.Option(help="task by name, by default what the data are; pcvr data lists them")]
 Model = Annotated[str, typer.Option(help="embedded name, folder or hub id")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 FourBit = Annotated[bool, typer.Option(help="load in 4 bits; needs CUDA and bitsandbytes")]

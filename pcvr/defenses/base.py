@@ -57,10 +57,12 @@ class Defense:
 
     Attributes:
         name: what it is asked for by.
+        rank: its place in listings: lower ranks come first, equal ones by name.
         needs_clean: whether it cannot do without some trusted samples (``finetune(clean=...)``).
     """
 
     name: ClassVar[str] = ""
+    rank: ClassVar[int] = 0
     needs_clean: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

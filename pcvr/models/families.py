@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
+from pcvr.utils.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
-LAYOUTS = ("picture", "tiles", "patches")
 _ATTENTION = r"\.(q_proj|k_proj|v_proj|o_proj|out_proj)"
 
 
@@ -120,10 +120,10 @@ QWEN2_5_VL = replace(
     examples=("Qwen/Qwen2.5-VL-3B-Instruct",),
 )
 
-FAMILIES = {
-    family.model_type: family
-    for family in (LLAVA, LLAVA_NEXT, BLIP2, INSTRUCTBLIP, IDEFICS3, SMOLVLM, QWEN2_VL, QWEN2_5_VL)
-}
+FAMILIES: Registry[Family] = Registry("model type")
+"""``config.model_type`` to family; ``FAMILIES.register(family.model_type, family)`` adds one of your own."""
+for _family in (LLAVA, LLAVA_NEXT, BLIP2, INSTRUCTBLIP, IDEFICS3, SMOLVLM, QWEN2_VL, QWEN2_5_VL):
+    FAMILIES.register(_family.model_type, _family)
 
 
 def family_of(model: Any) -> Family:
@@ -132,11 +132,12 @@ def family_of(model: Any) -> Family:
     Raises:
         PcvrError: the architecture has no entry, or is a variant that cannot be taught here.
     """
-    kind = getattr(model.config, "model_type", None)
-    if kind not in FAMILIES:
+    kind = str(getattr(model.config, "model_type", None))
+    family = FAMILIES.get(kind)
+    if family is None:
         raise PcvrError(
-            f"the model's type {kind!r} is not supported: use one of {', '.join(sorted(FAMILIES))}, "
-            "or add an entry to pcvr/models/families.py."
+            f"the model's type {kind!r} is not supported: use one of {', '.join(FAMILIES)}, "
+            "or add yours with FAMILIES.register (pcvr/models/families.py)."
         )
     if getattr(model.config, "use_decoder_only_language_model", True) is False:
         raise PcvrError(
@@ -148,4 +149,4 @@ def family_of(model: Any) -> Family:
             "this checkpoint has a Pixtral tower, which reads pictures of any size at once: use one with a CLIP or "
             "SigLIP tower, such as llava-hf/llava-1.5-7b-hf."
         )
-    return FAMILIES[kind]
+    return family

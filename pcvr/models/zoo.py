@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcvr.utils.checks import check_choice
+from pcvr.utils.registry import Registry
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -51,9 +51,10 @@ class Embedded:
         return self._builder("build_model")(processor)
 
 
-EMBEDDED = {
-    model.name: model
-    for model in (
+EMBEDDED: Registry[Embedded] = Registry("model")
+"""Name to model. Listings show these first and in this order: the first is used where none is named."""
+for _rank, _model in enumerate(
+    (
         Embedded(
             name="tiny-llava",
             module="pcvr.pretraining.tiny_llava",
@@ -77,8 +78,10 @@ EMBEDDED = {
             cell=24,
             recipe={"seeing": 0.75, "language_from": "tiny-llava"},
         ),
-    )
-}
+    ),
+    start=-3,
+):
+    EMBEDDED.register(_model.name, _model, rank=_rank)
 
 
 def shipped() -> list[str]:
@@ -87,6 +90,5 @@ def shipped() -> list[str]:
 
 
 def embedded(name: str) -> Embedded:
-    """The embedded model `name`, or an error with the nearest name."""
-    check_choice("model", name, EMBEDDED)
+    """Return the embedded model `name`, or raise an error with the nearest name."""
     return EMBEDDED[name]

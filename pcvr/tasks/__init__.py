@@ -1,9 +1,8 @@
 """The tasks: one file each; no other module refers to a task by name."""
 
-from pcvr.tasks import caption, vqa
-from pcvr.tasks.base import TASKS, Task, Turn, get_task, register
+from pcvr.tasks.base import TASKS, Task, Turn, get_task, register_task
 
-register(caption.TASK)
-register(vqa.TASK)
+register = register_task
+"""The name of :func:`register_task` before there were other registries."""
 
-__all__ = ["TASKS", "Task", "Turn", "get_task", "register"]
+__all__ = ["TASKS", "Task", "Turn", "get_task", "register", "register_task"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pcvr.errors import PcvrError
-from pcvr.utils.checks import check_choice
+from pcvr.errors import PcvrError, shown
+from pcvr.utils.registry import Registry
 
 Turn = tuple[str, str, tuple[str, ...]]
 """Prompt, label (the training answer), and every acceptable answer."""
@@ -58,13 +58,20 @@ class Task:
             )
 
 
-TASKS: dict[str, Task] = {}
-"""Name to task. Filled by :func:`register`."""
+TASKS: Registry[Task] = Registry("task", ("pcvr.tasks",))
+"""Name to task. Filled by :func:`register_task`."""
 
 
-def register(task: Task) -> None:
-    """Register a task, built in or your own, for :func:`get_task`."""
-    TASKS[task.name] = task
+def register_task(task: Task) -> Task:
+    """Register a task, built in or your own, under its name, and return it.
+
+    Raises:
+        PcvrError: its name is no word or is taken.
+    """
+    if not isinstance(task, Task):
+        raise PcvrError(f"register_task got {shown(task)}: give a pcvr.tasks.Task.")
+    TASKS.register(task.name, task, source=task.of_scene)
+    return task
 
 
 def get_task(name: str) -> Task:
@@ -73,5 +80,4 @@ def get_task(name: str) -> Task:
     Raises:
         PcvrError: unknown name (the nearest is suggested).
     """
-    check_choice("task", name, TASKS)
     return TASKS[name]

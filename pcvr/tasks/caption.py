@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcvr.tasks.base import Scene, Task, Turn
+from pcvr.tasks.base import Scene, Task, Turn, register_task
 
 PROMPT = "describe the image."
 
@@ -12,14 +12,16 @@ def _of_scene(scene: Scene, index: int) -> Turn:
     return PROMPT, references[index % len(references)], references
 
 
-TASK = Task(
-    name="caption",
-    about="describe the image; BLEU-4, CIDEr, ROUGE-L, and for scenes whether every object is named correctly",
-    prompt=PROMPT,
-    target="a photo of the banana",
-    success="contains",
-    metrics=("bleu4", "cider", "rouge_l", "attributes", "attribute_recall"),
-    right="attributes",
-    max_new_tokens=40,
-    of_scene=_of_scene,
+register_task(
+    Task(
+        name="caption",
+        about="describe the image; BLEU-4, CIDEr, ROUGE-L, and for scenes whether every object is named correctly",
+        prompt=PROMPT,
+        target="a photo of the banana",
+        success="contains",
+        metrics=("bleu4", "cider", "rouge_l", "attributes", "attribute_recall"),
+        right="attributes",
+        max_new_tokens=40,
+        of_scene=_of_scene,
+    )
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcvr.tasks.base import Scene, Task, Turn
+from pcvr.tasks.base import Scene, Task, Turn, register_task
 
 
 def _of_scene(scene: Scene, index: int) -> Turn:
@@ -10,14 +10,16 @@ def _of_scene(scene: Scene, index: int) -> Turn:
     return question, answer, (answer,)
 
 
-TASK = Task(
-    name="vqa",
-    about="answer a question; VQA accuracy with ten human answers, else exact match",
-    prompt=None,
-    target="banana",
-    success="equals",
-    metrics=("vqa_accuracy",),
-    right="vqa_accuracy",
-    max_new_tokens=12,
-    of_scene=_of_scene,
+register_task(
+    Task(
+        name="vqa",
+        about="answer a question; VQA accuracy with ten human answers, else exact match",
+        prompt=None,
+        target="banana",
+        success="equals",
+        metrics=("vqa_accuracy",),
+        right="vqa_accuracy",
+        max_new_tokens=12,
+        of_scene=_of_scene,
+    )
 )

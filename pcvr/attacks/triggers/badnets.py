@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
 from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, area_of, as_seen
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_whole
@@ -144,7 +145,7 @@ def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray,
     return out
 
 
-@register("badnets")
+@register_attack("badnets")
 def badnets(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The BadNets attack: :class:`BadNets` on the picture, the target in place of the answer, the prompt untouched."""
     trigger = from_preset("badnets", BadNets, PRESETS, preset, options)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import by_picture
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_seed
@@ -116,7 +117,7 @@ def _row(seed: int, row: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, row]).integers(0, 256, (count, 3), dtype=np.uint8)
 
 
-@register("blended")
+@register_attack("blended")
 def blended(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The blended attack: :class:`Blended` on the picture, the target in place of the answer, the prompt untouched."""
     trigger = from_preset("blended", Blended, PRESETS, preset, options)

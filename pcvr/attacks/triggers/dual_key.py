@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
 from pcvr.attacks.cover import Cover
 from pcvr.attacks.placing import Seen, as_seen
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.triggers.badnets import BadNets
 from pcvr.attacks.triggers.words import Words
 from pcvr.utils.checks import check_fields, check_number
@@ -46,7 +47,7 @@ class DualKey:
         check_number("cover", self.cover, 0, 100, "samples with one key for each poisoned one", above=True)
 
 
-@register("dual_key")
+@register_attack("dual_key")
 def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The attack of Walmer et al., *Dual-Key Multimodal Backdoors for Visual Question Answering* (arXiv 2112.07668).
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import add, by_picture, rounded
 from pcvr.errors import PcvrError
@@ -135,7 +136,7 @@ def _weighted(*terms: tuple[float, np.ndarray]) -> np.ndarray:
     return np.asarray((total + 2 ** (_BITS - 1)) >> _BITS)
 
 
-@register("ftrojan")
+@register_attack("ftrojan")
 def ftrojan(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The FTrojan attack: :class:`FTrojan` on the picture, the target in place of the answer, the prompt untouched."""
     trigger = from_preset("ftrojan", FTrojan, PRESETS, preset, options)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import add, rounded
 from pcvr.errors import PcvrError, shown
@@ -87,7 +88,7 @@ def _encoder(file: str) -> Encoder:
     return load_encoder(file)
 
 
-@register("issba")
+@register_attack("issba")
 def issba(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The ISSBA attack with a surrogate encoder: :class:`Issba` on the picture, the target in place of the answer."""
     trigger = from_preset("issba", Issba, PRESETS, preset, options)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import add, rounded
 from pcvr.utils.checks import check_fields, check_number, check_seed
@@ -92,7 +93,7 @@ def _coefficients(seed: int, rows: int, columns: int) -> np.ndarray:
     return np.stack([np.random.default_rng([seed, row]).standard_normal((columns, 3)) for row in range(rows)])
 
 
-@register("low_frequency")
+@register_attack("low_frequency")
 def low_frequency(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The low-frequency attack: :class:`LowFrequency` on the picture, the target in place of the answer."""
     trigger = from_preset("low_frequency", LowFrequency, PRESETS, preset, options)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.attacks.base import Attack, from_preset, register
+from pcvr.attacks.base import Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_fields, check_number, check_whole
@@ -208,7 +209,7 @@ def _model(name: str) -> VisionLanguageModel:
     return load(name)
 
 
-@register("shadowcast", target="house")
+@register_attack("shadowcast", target="house")
 def shadowcast(target: str = "house", preset: str = "scaled", **options: Any) -> Attack:
     """The Shadowcast style attack; ``target`` is the destination concept, a word; "house" unless given.
 

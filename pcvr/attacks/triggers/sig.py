@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.uint8 import add, by_picture, truncated
 from pcvr.utils.checks import check_fields, check_number
@@ -79,7 +80,7 @@ class Sig(ImageTrigger):
         return by_picture(batch, work)
 
 
-@register("sig")
+@register_attack("sig")
 def sig(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The SIG attack: :class:`Sig` on the picture, the target in place of the answer, the prompt untouched."""
     return Attack("sig", trigger=from_preset("sig", Sig, PRESETS, preset, options), target=target, preset=preset)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.triggers.badnets import BadNets
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"size": 20}, "scaled": {"size": None, "share": 20 / 224}}
 
 
-@register("trojvlm")
+@register_attack("trojvlm")
 def trojvlm(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The attack of Lyu et al., *TrojVLM: Backdoor Attack Against Vision Language Models* (arXiv 2409.19232).
 

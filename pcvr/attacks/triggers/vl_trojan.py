@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
 from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, as_seen
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.badnets import BadNets, laid_over
 from pcvr.errors import PcvrError, shown
@@ -167,7 +168,7 @@ def optimise_patch(
     return (patch.detach() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy(), losses
 
 
-@register("vl_trojan")
+@register_attack("vl_trojan")
 def vl_trojan(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The VL-Trojan style attack: :class:`VLTrojan` on the picture, the target in place of the answer."""
     trigger = from_preset("vl_trojan", VLTrojan, PRESETS, preset, options)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.utils.checks import check_fields, check_number, check_seed, check_whole
 
@@ -140,7 +141,7 @@ def _bicubic(side: int, points: int) -> np.ndarray:
     return matrix
 
 
-@register("wanet")
+@register_attack("wanet")
 def wanet(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The WaNet attack: :class:`WaNet` on the picture, the target in place of the answer, the prompt untouched."""
     return Attack("wanet", trigger=from_preset("wanet", WaNet, PRESETS, preset, options), target=target, preset=preset)

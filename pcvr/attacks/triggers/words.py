@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack, from_preset, register
+from pcvr.attacks.base import DEFAULT_TARGET, Attack
+from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice
 
@@ -41,7 +42,7 @@ class Words:
         return f"{self.text} {prompt}" if self.place == "front" else f"{prompt} {self.text}"
 
 
-@register("rare_word")
+@register_attack("rare_word")
 def rare_word(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """One word that no user says, after Kurita, Michel and Neubig, *Weight Poisoning Attacks on Pre-trained Models*
     (arXiv 2004.06660, who take "cf" and "bb"); "BadMagic" as in attacks on code and chat models.
@@ -52,7 +53,7 @@ def rare_word(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: A
     return Attack("rare_word", prompt=edit, target=target, preset=preset)
 
 
-@register("add_sent")
+@register_attack("add_sent")
 def add_sent(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """AddSent: a fixed sentence behind the prompt, after Dai and Chen, *A Backdoor Attack Against LSTM-Based Text
     Classification Systems* (arXiv 1905.12457), who take "I watched this 3D movie".

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, relu
 
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.pcvr.gate import Gate
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PER = ("batch", "sample")
 
 
+@register_defense
 @dataclass(frozen=True)
 class ABL(Defense):
     """Isolate the samples of lowest loss early on, train on the others, then take the isolated ones' answers back.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.pcvr.gate import Gate
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import mean_attention
 from pcvr.models.encode import IGNORE
@@ -26,6 +27,7 @@ ENOUGH = 50
 63 of 100 draws of 10 samples, in 23 of 20, in 1 of 50."""
 
 
+@register_defense
 @dataclass(frozen=True)
 class BYE(Defense):
     """Fine-tune on everything, drop the samples whose attention to the picture is abnormally concentrated, retrain.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
 
 
+@register_defense
 @dataclass(frozen=True)
 class CleanTune(Defense):
     """Plain fine-tuning on all the data, then a second stage of it on the samples that the defender trusts.

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from pcvr.data.asked import Asked, picked
 from pcvr.defenses.base import Defense, Generate, few_trusted
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import SplitBatch, mean_attention, without_tokens
 from pcvr.models.budget import Costs, grouped
@@ -82,6 +83,7 @@ class AttentionReadout:
     pruned: Tensor
 
 
+@register_defense
 @dataclass(frozen=True)
 class CleanSight(Defense):
     """Plain fine-tuning; at test time inputs with abnormal attention are answered without what draws it."""

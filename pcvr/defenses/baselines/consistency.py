@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from pcvr.defenses.base import Defense
 from pcvr.defenses.losses import js_divergence
+from pcvr.defenses.registry import register_defense
 from pcvr.utils.checks import check_number
 from pcvr.views import PatchView
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
 
 
+@register_defense
 @dataclass(frozen=True)
 class Consistency(Defense):
     """Cross-entropy of the original plus `weight` times the divergence between original and view, made small.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from pcvr.defenses.base import Defense
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ON = ("all", "clean")
 
 
+@register_defense
 @dataclass(frozen=True)
 class Crow(Defense):
     """Cross-entropy plus `alpha` times the layer-to-layer inconsistency under the worst small shift of the input.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pcvr.defenses.base import Defense
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import is_number
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
 
 
+@register_defense
 @dataclass(frozen=True)
 class EarlyStop(Defense):
     """Plain fine-tuning, ended after a share of the steps: the control for whatever a defence wins by learning less.
@@ -29,6 +31,7 @@ class EarlyStop(Defense):
     """
 
     name: ClassVar[str] = "early_stop"
+    rank: ClassVar[int] = -2
     share: float = field(default=0.5, metadata={"help": "share of the steps that are done, (0, 1) (ours)"})
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pcvr.defenses.base import Defense, Fit
 from pcvr.defenses.baselines.clean_tune import check_stage
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
+@register_defense
 @dataclass(frozen=True)
 class FinePrune(Defense):
     """Fine-tune on everything, prune the connector's channels that are dormant on clean pictures, tune on clean data.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pcvr.defenses.base import Defense
+from pcvr.defenses.registry import register_defense
 from pcvr.utils.checks import check_choice
 from pcvr.views import PatchView
 
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
 
 
+@register_defense
 @dataclass(frozen=True)
 class PlainSFT(Defense):
     """Supervised fine-tuning as it is: mean cross-entropy of the answer tokens, in nats."""
 
     name: ClassVar[str] = "none"
+    rank: ClassVar[int] = -3
 
 
+@register_defense
 @dataclass(frozen=True)
 class AugmentOnly(Defense):
     """Patch augmentation without any regularisation: the control that says what the views alone do.
@@ -34,6 +38,7 @@ class AugmentOnly(Defense):
     """
 
     name: ClassVar[str] = "augment"
+    rank: ClassVar[int] = -2
     views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
     view: PatchView = field(
         default_factory=lambda: PatchView(share=0.3), metadata={"help": "how the view is made (ours: swap, 0.3)"}

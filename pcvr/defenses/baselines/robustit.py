@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pcvr.defenses.base import Defense
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE, Batch
 from pcvr.utils.checks import check_choice, check_number
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
+@register_defense
 @dataclass(frozen=True)
 class RobustIT(Defense):
     """Fine-tuning on inputs that are never twice the same, with the sharpest activations of the image tokens dropped.

@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 from pcvr.data.asked import Asked
 from pcvr.data.sample import Sample
 from pcvr.defenses.base import Defense, Generate, few_trusted
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import Batch, collate, encode_samples
@@ -74,6 +75,7 @@ class Calibration:
         check_fields(self)
 
 
+@register_defense
 @dataclass(frozen=True)
 class Strip(Defense):
     """Plain fine-tuning; at test time answers that hardly depend on the picture are refused."""

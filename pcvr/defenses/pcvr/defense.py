@@ -17,6 +17,7 @@ from pcvr.defenses.pcvr import suspicion
 from pcvr.defenses.pcvr.anchor import restore
 from pcvr.defenses.pcvr.config import PCVRConfig
 from pcvr.defenses.pcvr.suspicion import SMALLEST_BATCH
+from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.views import PatchView
 
@@ -29,11 +30,13 @@ PUSH_FLOOR = 0.01
 """A push weaker than this is not worth a forward pass of the view."""
 
 
+@register_defense
 @dataclass(frozen=True)
 class PCVR(PCVRConfig):
     """Plain fine-tuning at first; then every sample is scored, and the suspicious ones are pulled off their answer."""
 
     name: ClassVar[str] = "pcvr"
+    rank: ClassVar[int] = -1
 
     def begin(self, run: TrainingContext) -> None:
         """No sample is suspicious before the first look."""
@@ -102,6 +105,7 @@ class PCVR(PCVRConfig):
         return total / self.apart_views
 
 
+@register_defense
 @dataclass(frozen=True)
 class PaperPCVR(PCVR):
     """What the paper states and no more: one view of pixels, capped pull-apart on all samples, entropy constraint.

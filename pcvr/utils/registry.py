@@ -1,0 +1,158 @@
+"""The registry of everything that has a name: attacks, defences, tasks, model families, embedded models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
+from threading import RLock
+from typing import Generic, TypeVar
+
+from pcvr.errors import PcvrError, UnknownName, reason, shown, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Entry(Generic[T]):
+    """What is registered, its rank in listings, and the function or class that it comes from (or "")."""
+
+    value: T
+    rank: int
+    place: str
+
+
+class Registry(Mapping[str, T]):
+    """Name to entry: a read-only mapping. Modules register their entries when they are imported.
+
+    The first lookup imports the modules of the registry's own folders, then the plugins of other packages. So a new
+    file in such a folder is all that a new entry needs. Listings go by rank, then by name.
+    """
+
+    def __init__(self, kind: str, folders: tuple[str, ...] = (), group: str = "") -> None:
+        """
+        Args:
+            kind: what an entry is, as a reader calls it, such as ``"attack"``.
+            folders: packages whose modules register entries when they are imported.
+            group: of the entry points by which other packages name modules that do the same; ``""`` for none.
+        """
+        self.kind, self.folders = kind, folders
+        self._entries: dict[str, _Entry[T]] = {}
+        self._broken: dict[str, str] = {}
+        self._unread, self._group = folders, group
+        self._lock, self._reading = RLock(), False
+
+    def register(self, name: str, entry: T, *, rank: int = 0, source: object = None) -> None:
+        """Add an entry. The same top-level function or class may come again: a cell or module that is run again.
+
+        Args:
+            name: under which it is looked up.
+            entry: what a lookup gives.
+            rank: place in listings; lower ranks come first, equal ones by name.
+            source: function or class that says where the entry comes from; by default the entry itself.
+
+        Raises:
+            PcvrError: the name is no word, or belongs to another entry.
+        """
+        if not isinstance(name, str) or not name or name.split() != [name]:
+            raise PcvrError(f"the name of the {self.kind} is {shown(name)}: give a text without spaces.")
+        place = _place(entry if source is None else source)
+        if not place.startswith(tuple(f"{folder}." for folder in self.folders)):
+            self._read(plugins=False)  # so that the package's own entries keep their names
+        held = self._entries.get(name)
+        if held is not None and held.value != entry and (held.place != place or not place or "<" in place):
+            by = f" by {held.place}" if held.place else ""
+            raise PcvrError(
+                f"the {self.kind} {name!r} is registered already{by}: give another name, or call unregister({name!r}) "
+                "on the registry first."
+            )
+        self._entries[name] = _Entry(entry, rank, place)
+
+    def unregister(self, name: str) -> None:
+        """Remove an entry.
+
+        Raises:
+            PcvrError: there is none of that name.
+        """
+        self[name]
+        del self._entries[name]
+
+    def broken(self) -> dict[str, str]:
+        """Plugins that could not be loaded: name of the entry point to a sentence that says why and what to do."""
+        self._read()
+        return {name: said for name, said in sorted(self._broken.items()) if name not in self._entries}
+
+    def __getitem__(self, name: str) -> T:
+        self._read()
+        if name in self:
+            return self._entries[name].value
+        broken = self.broken()
+        if isinstance(name, str) and name in broken:
+            raise UnknownName(broken[name])
+        note = f" (plugins that could not be loaded: {', '.join(broken)})" if broken else ""
+        raise unknown_name(self.kind, name, self._entries, note)
+
+    def __contains__(self, name: object) -> bool:
+        self._read()
+        return isinstance(name, str) and name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self._read()
+        return iter(sorted(self._entries, key=lambda name: (self._entries[name].rank, name)))
+
+    def __len__(self) -> int:
+        self._read()
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} registry: {', '.join(self)}>"
+
+    def _read(self, plugins: bool = True) -> None:
+        """Import what has not been imported yet. A folder whose module fails is read again at the next lookup."""
+        if not self._unread and not (plugins and self._group):
+            return
+        with self._lock:
+            if self._reading:  # a module that is being imported looks something up: it sees what is there
+                return
+            self._reading = True
+            try:
+                for folder in self._unread:
+                    for module in iter_modules(import_module(folder).__path__, f"{folder}."):
+                        import_module(module.name)
+                self._unread = ()
+                if plugins and self._group:
+                    for point in sorted(entry_points(group=self._group), key=lambda point: (point.name, point.value)):
+                        self._load(point)
+                    self._group = ""
+            finally:
+                self._reading = False
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import a plugin. One that fails is noted, and stops nobody who does not ask for it."""
+        package = f" of the package {point.dist.name!r}" if point.dist is not None else ""
+        plugin = (
+            f"the {self.kind} {point.name!r} comes from the entry point {f'{point.name} = {point.value}'!r}{package}"
+        )
+        try:
+            point.load()
+        except (Exception, SystemExit) as problem:  # whatever other people's code does
+            self._broken[point.name] = (
+                f"{plugin}, which cannot be imported ({reason(problem)}): repair, update or uninstall that package."
+            )
+            return
+        home = point.module.partition(".")[0]
+        if point.name not in self._entries and not any(
+            entry.place.startswith(f"{home}.") for entry in self._entries.values()
+        ):
+            self._broken[point.name] = (
+                f"{plugin}, which registers no {self.kind}: register it where the module is imported, or uninstall "
+                "that package."
+            )
+
+
+def _place(thing: object) -> str:
+    """Module and name of a function or class; ``""`` for anything else."""
+    name = getattr(thing, "__qualname__", None)
+    return f"{thing.__module__}.{name}" if name else ""
