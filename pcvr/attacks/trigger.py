@@ -43,12 +43,14 @@ class ImageTrigger(ABC):
     """The field that says how strong the trigger is, and its largest value; no name where there is none."""
 
     def turned(self, factor: float) -> ImageTrigger:
-        """The same trigger, ``factor`` times as strong, or as strong as can be.
+        """Return the same trigger, ``factor`` times as strong, or as strong as it can be.
 
         Raises:
-            PcvrError: the factor is negative, or the trigger has nothing to turn.
+            PcvrError: the factor is negative, or it is not 1 and the trigger has no dial.
         """
         name, largest = self.dial
+        if not name and factor == 1:
+            return self
         if not name or not factor >= 0:
             raise PcvrError(
                 f"{type(self).__name__} cannot be made {factor!r} times as strong: give a number from 0 up, and a "

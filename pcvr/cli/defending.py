@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcvr.cli.options import value_of
-from pcvr.cli.screen import Screen
+from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
 from pcvr.errors import PcvrError, shown
 
@@ -113,6 +113,8 @@ def defenses(
         if table.row_count:
             table.title = None
             console.print(table)
+    for said in DEFENSES.broken().values():
+        say(f"note: {said}", err=True)
 
 
 def _default(option: Field[Any]) -> Any:

@@ -127,6 +127,8 @@ def attacks() -> None:
         about = (builder.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         table.add_row(name, " and ".join(changed) or "training pictures", attack.answer, " ".join(about.split()))
     Screen().print(table)
+    for said in ATTACKS.broken().values():
+        say(f"note: {said}", err=True)
 
 
 def craft(

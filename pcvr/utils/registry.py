@@ -110,24 +110,24 @@ class Registry(Mapping[str, T]):
         return f"<{self.kind} registry: {', '.join(self)}>"
 
     def _read(self, plugins: bool = True) -> None:
-        """Import what has not been imported yet. A folder whose module fails is read again at the next lookup."""
+        """Import what has not been imported yet. Where a module of a folder fails, the next lookup tries again."""
         if not self._unread and not (plugins and self._group):
             return
         with self._lock:
-            if self._reading:  # a module that is being imported looks something up: it sees what is there
-                return
-            self._reading = True
+            nested, self._reading = self._reading, True  # a module that is being imported may look something up
             try:
                 for folder in self._unread:
                     for module in iter_modules(import_module(folder).__path__, f"{folder}."):
                         import_module(module.name)
+                if nested:
+                    return
                 self._unread = ()
                 if plugins and self._group:
                     for point in sorted(entry_points(group=self._group), key=lambda point: (point.name, point.value)):
                         self._load(point)
                     self._group = ""
             finally:
-                self._reading = False
+                self._reading = nested
 
     def _load(self, point: EntryPoint) -> None:
         """Import a plugin. One that fails is noted, and stops nobody who does not ask for it."""

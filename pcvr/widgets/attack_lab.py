@@ -12,14 +12,16 @@ from PIL import Image as PilImage
 from pcvr.attacks import ATTACKS, get_attack, measure_stealth
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.data.sample import Dataset, Image
+from pcvr.errors import PcvrError, first_line
 from pcvr.plots.side_by_side import Worn, side_by_side
-from pcvr.utils.checks import check_whole
+from pcvr.utils.checks import check_choice, check_number, check_whole
 from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
     from matplotlib.figure import Figure
 
+PRESETS = ("scaled", "compat")
 SIDES = (64, 96, 128, 224, 336)
 """Resolutions to choose from, pixels on the short side: from a thumbnail to what LLaVA-1.5 sees."""
 
@@ -74,19 +76,26 @@ def lab_view(
         PcvrError: a value out of range.
     """
     check_whole("side", side, 16, 1024, "pixels")
+    check_number("strength", strength, 0, 1e6, "factor on the trigger's own strength")
+    check_choice("preset", preset, PRESETS)
     sample = dataset[index]
     original = at_side(sample.image, side)
-    worn = {}
-    for name in ATTACKS:
-        attack = get_attack(name, task=dataset.task, preset=preset)
-        edit = "" if attack.prompt is None else attack.prompt(sample.prompt)
-        if isinstance(attack.trigger, ImageTrigger):
-            worn[name] = Worn(attack.trigger.turned(strength)(original), edit)
-        elif attack.prompt is not None:
-            worn[name] = Worn(original, edit)
-        else:
-            worn[name] = Worn(original, "no trigger: the training pictures are crafted")
+    worn = {name: _worn(name, original, sample.prompt, dataset.task, strength, preset) for name in ATTACKS}
     return side_by_side(original, worn), {k: measure_stealth(original, w.picture).psnr for k, w in worn.items()}
+
+
+def _worn(name: str, original: Image, prompt: str, task: str, strength: float, preset: str) -> Worn:
+    """Return the picture under one attack, or as it was with the reason why this attack cannot be shown."""
+    try:
+        attack = get_attack(name, task=task, preset=preset)
+        trigger, edit = attack.trigger, "" if attack.prompt is None else attack.prompt(prompt)
+        if isinstance(trigger, ImageTrigger):
+            trigger = trigger.turned(strength)
+        if trigger is not None:
+            return Worn(trigger(original), edit)
+    except PcvrError as problem:
+        return Worn(original, first_line(problem, 60))
+    return Worn(original, edit or "no trigger: the training pictures are crafted")
 
 
 def at_side(picture: Image, side: int) -> Image:
@@ -117,7 +126,7 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
         sample=widgets.IntSlider(value=0, min=0, max=len(dataset) - 1, description="Picture", **late),
         side=widgets.SelectionSlider(options=SIDES, value=96, description="Side (px)", **late),
         strength=widgets.FloatSlider(value=1, min=0, max=4, step=0.25, description="Factor", **late),
-        preset=widgets.Dropdown(options=["scaled", "compat"], description="Preset", **look),
+        preset=widgets.Dropdown(options=PRESETS, description="Preset", **look),
         picture=figure_image(figure),
         status=widgets.HTML(status_line(figures)),
     )

@@ -26,6 +26,7 @@ from pcvr.attacks import (
     measure_stealth,
     psnr,
     register,
+    register_attack,
     ssim,
     unknown_words,
 )
@@ -272,14 +273,30 @@ class TestAttack:
         with pytest.raises(PcvrError, match=words):
             make()
 
-    def test_own_attacks_can_be_registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pcvr.attacks.base.ATTACKS", dict(ATTACKS))
+    def test_own_attacks_can_be_registered(self, request: pytest.FixtureRequest) -> None:
+        request.addfinalizer(lambda: ATTACKS.unregister("mine"))
 
-        @register("mine")
+        @register_attack("mine", target="a cat")
         def mine(target: str, preset: str) -> Attack:
             return Attack("mine", BadNets(), target, preset=preset)
 
         assert get_attack("mine", "a kite").target == "a kite"
+        assert get_attack("mine").target == "a cat"
+        assert register is register_attack, "the old name"
+
+    def test_what_is_no_attack_is_refused(self, request: pytest.FixtureRequest) -> None:
+        with pytest.raises(PcvrError, match=r'@register_attack\("name"\)'):
+            register_attack(mine)  # type: ignore[arg-type]
+        with pytest.raises(PcvrError, match="the builder of attack 'mine' is 3"):
+            register_attack("mine")(3)  # type: ignore[type-var]
+        request.addfinalizer(lambda: ATTACKS.unregister("mine"))
+        register_attack("mine")(mine)  # type: ignore[type-var]
+        with pytest.raises(PcvrError, match="the builder of attack 'mine' returned 'nothing'"):
+            get_attack("mine")
+
+
+def mine(target: str, preset: str) -> str:
+    return "nothing"
 
 
 class Words:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, open_data
 from pcvr.cli.defending import defense_of
 from pcvr.cli.progress import RichBar, figures
-from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense
+from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense, register_defense
 from pcvr.defenses.base import Generate
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.adapter import ADAPTERS
@@ -148,13 +148,15 @@ class TestTrain:
         refused(pcvr("train", "third", *words, "--checkpoints", "kept"), "kept", "of another training", "PlainSFT")
         assert not Path("third").exists()
 
-    def test_trusted_samples(self, pcvr: Command, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_trusted_samples(self, pcvr: Command, tiny_folder: Path, request: pytest.FixtureRequest) -> None:
+        request.addfinalizer(lambda: DEFENSES.unregister("trusting"))
+
+        @register_defense
         @dataclass(frozen=True)
         class Trusting(Defense):
             name: ClassVar[str] = "trusting"
             needs_clean: ClassVar[bool] = True
 
-        monkeypatch.setitem(DEFENSES, "trusting", Trusting)
         words = ("--model", tiny_folder, "--n", 8, "--steps", 1, "--batch-size", 4, "--defense", "trusting")
         refused(pcvr("train", "adapter", *words), "'trusting' needs samples that it may trust", "--clean 100")
         assert pcvr("poison", "bad", "--n", 20, "--rate", 0.2)[0] == 0
@@ -250,9 +252,10 @@ class TestEvaluate:
         refused(pcvr(*words, "--data", "not-looked-at"), "found.json exists already")
 
     def test_a_defence_that_works_at_test_time(
-        self, pcvr: Command, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, pcvr: Command, tiny_folder: Path, request: pytest.FixtureRequest
     ) -> None:
-        monkeypatch.setitem(DEFENSES, "parrot", Parrot)
+        request.addfinalizer(lambda: DEFENSES.unregister("parrot"))
+        register_defense(Parrot)
         words = ("--model", tiny_folder, "--n", 4)
         code, _, err = pcvr(
             "train", "adapter", *words, "--steps", 1, "--defense", "parrot", "--defense-option", "loud=true"

@@ -130,9 +130,10 @@ class TestLoad:
         assert tiny.model.dtype == torch.float32
         assert torch.equal(logits(tiny), logits(load(str(tiny_folder), device="cpu")))
 
-    def test_by_name(self, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_name(self, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
         monkeypatch.setattr("pcvr.models.zoo.CHECKPOINTS", tiny_folder.parent)
-        monkeypatch.setitem(EMBEDDED, tiny_folder.name, _renamed(tiny_folder.name))
+        request.addfinalizer(lambda: EMBEDDED.unregister(tiny_folder.name))
+        EMBEDDED.register(tiny_folder.name, _renamed(tiny_folder.name))
         assert load(tiny_folder.name, device="cpu").name == tiny_folder.name
 
     @pytest.mark.parametrize("name", shipped())

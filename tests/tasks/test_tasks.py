@@ -14,7 +14,7 @@ from pcvr.attacks import unknown_words
 from pcvr.evaluation.asr import DEFINITIONS
 from pcvr.evaluation.metrics import METRICS, get_metric, headline, score, share_right
 from pcvr.pretraining.vocabulary import build_tokenizer
-from pcvr.tasks import TASKS, Task, get_task, register
+from pcvr.tasks import TASKS, Task, get_task, register_task
 from tests.tiny import Numbers
 
 PACKAGE = Path(pcvr.__file__).parent
@@ -78,15 +78,15 @@ def test_evaluating_follows_the_task(task: Task, tiny: VisionLanguageModel) -> N
     assert get_metric(task.metrics[0]).label in str(record)
 
 
-def test_a_task_of_ones_own_is_one_entry(tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pcvr.tasks.base.TASKS", dict(TASKS))
+def test_a_task_of_ones_own_is_one_entry(tiny: VisionLanguageModel, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: TASKS.unregister("count"))
     counting = replace(
         get_task("vqa"),
         name="count",
         prompt="how many objects are there?",
         of_scene=lambda scene, index: ("?", "two", ("two",)),
     )
-    register(counting)
+    assert register_task(counting) is counting
     record = pcvr.evaluate(tiny, pcvr.open_data("scenes", n=3, task="count"))
     assert (record.task, set(record.clean)) == ("count", {"vqa_accuracy"})
 
