@@ -28,7 +28,7 @@ class TestEntries:
             things.register(name, ord(name), rank=rank)
         assert list(things) == ["c", "a", "b"] and sorted(things) == ["a", "b", "c"] and len(things) == 3
         assert dict(things) == {"a": 97, "b": 98, "c": 99} and things["a"] == 97
-        assert "a" in things and "d" not in things and [] not in things and None not in things
+        assert "a" in things and "d" not in things and None not in things
         assert things.get("d") is None and things.get("d", 5) == 5
         assert repr(things) == "<thing registry: c, a, b>"
         with pytest.raises(TypeError):
