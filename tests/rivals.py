@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pcvr import TrainConfig, VisionLanguageModel
 from pcvr.defenses.context import TrainingContext
+from pcvr.defenses.stage_plan import FULL_STAGE, StagePlan
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
@@ -24,21 +23,11 @@ class Calls:
     """Stands in for the trainer: remembers what it was asked for."""
 
     run: TrainingContext
-    made: list[dict[str, Any]] = field(default_factory=list)
+    made: list[StagePlan] = field(default_factory=list)
 
-    def __call__(
-        self,
-        stage: str = "train",
-        *,
-        share: float = 1.0,
-        rate: float = 1.0,
-        rows: Sequence[int] | None = None,
-        clean: bool = False,
-        fresh: bool = False,
-        stop: float = 1.0,
-    ) -> None:
-        self.run.stage = stage
-        self.made.append({"stage": stage, "share": share, "rate": rate, "rows": rows, "clean": clean, "fresh": fresh})
+    def __call__(self, plan: StagePlan = FULL_STAGE, /) -> None:
+        self.run.stage = plan.name
+        self.made.append(plan)
 
 
 def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features: bool = False) -> TrainingContext:

@@ -8,6 +8,7 @@ import typer
 import typer.core
 
 from pcvr.cli import defending, listing, making, poisoning, training
+from pcvr.cli.old_flags import Command
 from pcvr.utils.terminal import INTERRUPTED
 
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     help="Backdoors in vision language models, for learning.",
 )
 app.command()(poisoning.poison)
-app.command()(training.train)
+app.command(cls=Command)(training.train)
 app.command()(making.evaluate)
 app.command()(making.pretrain)
 app.command()(listing.models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,7 +81,7 @@ def train(
     eval_batch_size: EvalBatchSize = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
-    every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
+    save_steps: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
     logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
     split: Split = None,
     skip_bad: SkipBad = False,
@@ -94,7 +94,6 @@ def train(
     """
     from pcvr.attacks import check_target, get_attack
     from pcvr.attacks import poison as make
-    from pcvr.cli.progress import RichBar
     from pcvr.data.subset import shared
     from pcvr.models.device import pick_device
     from pcvr.models.load import load
@@ -106,7 +105,7 @@ def train(
     if attack is None:
         refuse_idle(context, f"{ATTACKING} rate", "goes with --attack NAME: give both, or neither")
     if checkpoints is None:
-        refuse_idle(context, "every", "goes with --checkpoints FOLDER: give both, or neither")
+        refuse_idle(context, "save_steps", "goes with --checkpoints FOLDER: give both, or neither")
     if epochs is not None:
         refuse_idle(context, "steps", "and --epochs both say how long: give one of them")
     check_place(out)
@@ -133,11 +132,9 @@ def train(
     source = Source(data, task, images, annotations, skip_bad, follow_links)
     # Trusted samples of the same data must not be among those that are trained on.
     samples = source.open(split, n, apart=clean is not None and clean.isdecimal())
-    extra: dict[str, Any] = {}
-    if clean is not None:
-        extra["clean"] = trusted(clean, source, split)
-        if shared(samples, extra["clean"]):
-            raise PcvrError(f"--clean {clean} names samples that are trained on: give a number, or other data.")
+    trusted_samples = None if clean is None else trusted(clean, source, split)
+    if trusted_samples is not None and shared(samples, trusted_samples):
+        raise PcvrError(f"--clean {clean} names samples that are trained on: give a number, or other data.")
     distributed.join(pick_device(device))
     try:
         vlm = load(model, device=device, four_bit=four_bit)
@@ -147,11 +144,18 @@ def train(
             samples = make(samples, chosen, rate, seed, model=vlm, check_trigger=check_trigger)
         if distributed.rank() == 0:
             source.say()
-        shown = [RichBar()] if distributed.rank() == 0 else []
-        kept: dict[str, Any] = {"checkpoints": checkpoints, "every": every, "logs": logs}
-        kept["eval_batch_size"] = eval_batch_size
         result = finetune(
-            vlm, samples, rule, config, callbacks=shown, progress=False, check_trigger=check_trigger, **extra, **kept
+            vlm,
+            samples,
+            rule,
+            config,
+            clean=trusted_samples,
+            progress=sys.stderr.isatty(),
+            checkpoints=checkpoints,
+            save_steps=save_steps,
+            logs=logs,
+            eval_batch_size=eval_batch_size,
+            check_trigger=check_trigger,
         )
         result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])), rescue=True)
         if distributed.rank() == 0:

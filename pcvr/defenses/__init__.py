@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pcvr.defenses.base import Defense
+from pcvr.defenses.base import Defense, StagePlan
 from pcvr.defenses.registry import DEFENSES, build_defense, get_defense, register_defense
 from pcvr.utils.lazy import lazy_imports
 
@@ -36,6 +36,7 @@ __all__ = [
     "PaperPCVR",
     "PlainSFT",
     "RobustIT",
+    "StagePlan",
     "Strip",
     "build_defense",
     "get_defense",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pcvr.defenses.stage_plan import Fit as Fit
+from pcvr.defenses.stage_plan import StagePlan as StagePlan
 from pcvr.utils.checks import check_fields
 
 if TYPE_CHECKING:
@@ -19,34 +21,6 @@ if TYPE_CHECKING:
 
 Generate = Callable[["VisionLanguageModel", Sequence[Any], Sequence[str]], list[str]]
 """``generate(vlm, images, prompts)``: the model's greedy answers, within the task's budget."""
-
-
-class Fit(Protocol):
-    """Trains the run's model for one stage with the defence's own loss; `Defense.train` gets one."""
-
-    def __call__(
-        self,
-        stage: str = "train",
-        *,
-        share: float = 1.0,
-        rate: float = 1.0,
-        rows: Sequence[int] | None = None,
-        clean: bool = False,
-        fresh: bool = False,
-        stop: float = 1.0,
-    ) -> None:
-        """
-        Args:
-            stage: its name, which the loss finds in ``run.stage``; each stage of a defence has one of its own.
-            share: of the configured steps, above 0; at least one step is done.
-            rate: factor on the configured learning rate, above 0. Each stage warms up and decays by itself.
-            rows: indices of the samples to train on; None for all.
-            clean: train on the trusted samples of the defender (``run.clean``) and not on the training data.
-            fresh: begin again from the adapter as it was before any training.
-            stop: share of the stage's steps, above 0, after which it ends; the learning rate follows the plan for all
-                of them. At least one step is done.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +51,7 @@ class Defense:
         return cross_entropy(said.logits, said.targets)
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        """The whole training: by default one stage. What is done between or after stages goes here too."""
+        """Run the whole training: by default one stage. Work between or after stages belongs here too."""
         fit()
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:

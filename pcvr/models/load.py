@@ -31,6 +31,11 @@ DEEPEST = 1000
 """Layers of a tower or a language model at most; a config with a billion of them would be built until memory ends."""
 
 
+def is_large(vlm: VisionLanguageModel) -> bool:
+    """Whether a model has more than `LARGE` parameters."""
+    return sum(parameter.numel() for parameter in vlm.model.parameters()) > LARGE
+
+
 def load(
     name: str | Path | VisionLanguageModel,
     adapter: str | Path | None = None,

@@ -1,7 +1,8 @@
-"""A Trainer callback that is told of a defence's stages."""
+"""A Trainer callback that knows of a defence's stages."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pcvr.models.libraries import TrainerCallback
@@ -9,12 +10,15 @@ from pcvr.models.libraries import TrainerCallback
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
 
+TRAINER_FIGURES = ("loss", "grad_norm", "learning_rate", "epoch", "step")
+"""Entries that the log of every training has; all others are the defence's own."""
+
 
 class StageCallback(TrainerCallback):
-    """A Trainer callback that is told when a stage of the defence begins.
+    """A Trainer callback that is called when a stage of the defence begins.
 
     Attributes:
-        stopped: whether the whole training is to end; looked at after each stage.
+        stopped: whether the whole training is to end; read after each stage.
     """
 
     stopped: bool = False
@@ -23,6 +27,11 @@ class StageCallback(TrainerCallback):
         """Called before the Trainer of a stage begins.
 
         Args:
-            run: ``run.stage`` is its name, ``run.steps`` its steps.
+            run: ``run.stage`` is the stage's name, ``run.steps`` its steps.
             done: optimiser steps of the stages before.
         """
+
+
+def own_figures(logs: Mapping[str, float]) -> dict[str, float]:
+    """The entries of a Trainer's log that are the defence's own."""
+    return {name: float(value) for name, value in logs.items() if name not in TRAINER_FIGURES}

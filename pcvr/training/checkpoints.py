@@ -1,9 +1,9 @@
-"""Checkpoints of a training under way: JSON and safetensors, written whole or not at all, and never pickle.
+"""Checkpoints of a training: JSON and safetensors, each written completely or not at all, and never pickle.
 
-A folder holds `plan.json`, which says whose training it is; one folder ``0-end``, ``1-end`` ... for each stage of the
-defence that is over; and the last two checkpoints of the stage under way, such as ``1-00000050``. transformers keeps
-optimiser, schedule and random states with `torch.save`, a pickle (it reads them with ``weights_only``, in 5.10 as in
-5.23); here they are packed by `pcvr.utils.packing`, with the defence's own state beside them.
+A folder holds `plan.json`, which identifies the training; a folder ``0-end``, ``1-end`` ... for each finished stage;
+and the last two checkpoints of the current stage, such as ``1-00000050``. transformers saves optimiser, schedule and
+random states with `torch.save`, a pickle (it reads them with ``weights_only``, in 5.10 as in 5.23); here
+`pcvr.utils.packing` packs them, together with the defence's state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from pcvr.errors import PcvrError, shown
-from pcvr.models.load import LARGE
+from pcvr.models.load import is_large
+from pcvr.utils import distributed
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import new_folder, read_json, write_json
 from pcvr.utils.moved import class_now
@@ -36,39 +37,38 @@ if TYPE_CHECKING:
     from pcvr.training.config import TrainConfig
 
 PLAN = "plan.json"
-_KEPT = 2
+_MOST = 2
+"""Checkpoints kept of the current stage."""
 
 
 class Checkpoints:
     """The checkpoints of one training in a folder.
 
     Args:
-        folder: where they are; made if it is not there.
-        every: optimiser steps between two of a stage.
+        folder: where they lie; made if it is missing.
+        save_steps: optimiser steps between two checkpoints of a stage.
         plan: what decides the outcome of the training (see `plan_of`), plain values.
-        rule: the defence; dataclasses in its state may be those of its package.
+        defense: dataclasses in its state may be those of its package.
 
     Raises:
-        PcvrError: the folder is of another training, or holds something else.
+        PcvrError: the folder belongs to another training, or holds something else.
     """
 
-    def __init__(self, folder: str | Path, every: int, plan: Mapping[str, Any], rule: Defense) -> None:
-        check_whole("every", every, 1, what="steps")
-        self.folder, self.every = Path(folder), every
-        self.packages = {"pcvr", type(rule).__module__}
+    def __init__(self, folder: str | Path, save_steps: int, plan: Mapping[str, Any], defense: Defense) -> None:
+        check_whole("save_steps", save_steps, 1, what="steps")
+        self.folder, self.save_steps, self.plan = Path(folder), save_steps, plan
+        self.packages = {"pcvr", type(defense).__module__}
         check_place(folder, own=lambda _: True)
-        file = self.folder / PLAN
-        if file.is_file():
-            _compare(self.folder, file, plan)
-            return
-        if self.folder.is_dir() and not all(path.name.startswith(".") for path in self.folder.iterdir()):
+        if (self.folder / PLAN).is_file():
+            self._check_plan()
+        elif self.folder.is_dir() and not all(path.name.startswith(".") for path in self.folder.iterdir()):
             raise PcvrError(f"{self.folder} holds no checkpoints but something else: give a new folder.")
 
     @contextmanager
-    def begin(self, plan: Mapping[str, Any]) -> Iterator[None]:
-        """Make the folder, clear what a killed process left half written, and keep other processes out of the block.
+    def begin(self) -> Iterator[None]:
+        """Make the folder, remove what a killed process left unfinished, and keep other processes out of the block.
 
-        For one process of all.
+        Only the first of several processes enters it.
 
         Raises:
             PcvrError: another training writes there, or the folder cannot be written.
@@ -77,28 +77,40 @@ class Checkpoints:
             for scratch in self.folder.glob(".[0-9]*-*"):
                 shutil.rmtree(scratch, ignore_errors=True)
             if (self.folder / PLAN).is_file():
-                _compare(self.folder, self.folder / PLAN, plan)
+                self._check_plan()
             else:
-                write_json(self.folder / PLAN, plan)
+                write_json(self.folder / PLAN, self.plan)
             yield
 
+    def _check_plan(self) -> None:
+        """Raise where the folder's plan is not this training's."""
+        try:
+            found = read_json(self.folder / PLAN, "the plan")
+        except PcvrError as problem:
+            raise PcvrError(f"{str(problem).rstrip('.')}, or give a new folder, or remove this one.") from problem
+        if differences := _differences(plan_now(found), self.plan):
+            raise PcvrError(
+                f"the checkpoints in {self.folder} are of another training ({'; '.join(differences[:3])}): "
+                "give another folder, or remove it to begin afresh."
+            )
+
     def end(self, stage: int) -> Path | None:
-        """Where the end of stage number `stage` is kept; None where it is not over."""
+        """The checkpoint of the end of stage number `stage`; None where the stage is not finished."""
         path = self.folder / f"{stage}-end"
         return path if path.is_dir() else None
 
     def latest(self, stage: int) -> Path | None:
-        """The last checkpoint of stage number `stage`; None where there is none."""
-        found = self._under_way(stage)
+        """The last checkpoint within stage number `stage`; None where there is none."""
+        found = self._within(stage)
         return found[-1] if found else None
 
     def write(self, stage: int, step: int | None, content: Mapping[str, Any], texts: Mapping[str, str]) -> None:
-        """Keep a checkpoint, and remove what it makes needless.
+        """Write a checkpoint, and remove those that it replaces.
 
         Args:
             stage: number of the stage.
-            step: its optimiser steps done; None for its end.
-            content: what `read` gives back.
+            step: optimiser steps of the stage done; None for its end.
+            content: what `read` returns.
             texts: further files by name.
         """
         target = self.folder / (f"{stage}-end" if step is None else f"{stage}-{step:08d}")
@@ -106,7 +118,7 @@ class Checkpoints:
             write_packed(scratch, "checkpoint", content)
             for name, text in texts.items():
                 (scratch / name).write_text(text, encoding="utf-8")
-        for old in self._under_way(stage)[: None if step is None else -_KEPT]:
+        for old in self._within(stage)[: None if step is None else -_MOST]:
             shutil.rmtree(old, ignore_errors=True)
 
     def read(self, path: str | Path, device: str) -> dict[str, Any]:
@@ -114,28 +126,29 @@ class Checkpoints:
         found: dict[str, Any] = read_packed(Path(path), "checkpoint", self.packages, device)
         return found
 
-    def _under_way(self, stage: int) -> list[Path]:
+    def _within(self, stage: int) -> list[Path]:
         return sorted(p for p in self.folder.glob(f"{stage}-*") if p.name.split("-")[1].isdigit())
 
 
 def plan_of(
-    vlm: VisionLanguageModel, data: Dataset, clean: Dataset | None, rule: Defense, config: TrainConfig, world: int
+    vlm: VisionLanguageModel, data: Dataset, clean: Dataset | None, defense: Defense, config: TrainConfig
 ) -> dict[str, Any]:
-    """What decides the outcome of a training, as plain values: the same plan goes on where it was, another may not."""
-    told = {
+    """What decides the outcome of a training, as plain values: only a training with the same plan resumes."""
+    kind = type(defense)
+    plan = {
         "model": {"name": vlm.name, "weights": _weights_sum(vlm)},
         "data": _data_facts(data),
         "clean": None if clean is None else _data_facts(clean),
-        "defense": {"name": rule.name, "class": f"{type(rule).__module__}.{type(rule).__qualname__}", **asdict(rule)},
+        "defense": {"name": defense.name, "class": f"{kind.__module__}.{kind.__qualname__}", **asdict(defense)},
         "config": asdict(config),
-        "processes": world,
+        "processes": distributed.world(),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(told, default=_named))
+    plain: dict[str, Any] = json.loads(json.dumps(plan, default=_named))
     return plain
 
 
 def _named(value: Any) -> str:
-    """A value that JSON does not know, by name: the address in its own text would be another each time."""
+    """The name of a value that JSON does not know: its own text may hold an address, which changes."""
     return getattr(value, "__qualname__", None) or f"{type(value).__module__}.{type(value).__qualname__}"
 
 
@@ -144,8 +157,8 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
 
 
 def _weights_sum(vlm: VisionLanguageModel) -> str:
-    """A checksum of the base model's weights, of large ones of names and shapes only: reading all takes too long."""
-    large = sum(p.numel() for p in vlm.model.parameters()) > LARGE
+    """A checksum of the base model's weights; of a large model's names and shapes only, since reading takes long."""
+    large = is_large(vlm)
     total = 0
     for name, weights in vlm.model.state_dict().items():
         total = zlib.crc32(f"{name} {tuple(weights.shape)} {weights.dtype}".encode(), total)
@@ -155,18 +168,11 @@ def _weights_sum(vlm: VisionLanguageModel) -> str:
     return f"{total:08x}"
 
 
-def _compare(folder: Path, file: Path, plan: Mapping[str, Any]) -> None:
-    try:
-        found = read_json(file, "the plan")
-    except PcvrError as problem:
-        raise PcvrError(f"{str(problem).rstrip('.')}, or give a new folder, or remove this one.") from problem
-    if isinstance(defense := found.get("defense"), dict) and "class" in defense:
+def plan_now(plan: Any) -> Any:
+    """A plan from a file with the names that its entries have now."""
+    if isinstance(defense := plan.get("defense"), dict) and "class" in defense:
         defense["class"] = class_now(str(defense["class"]))
-    if differences := _differences(found, plan):
-        raise PcvrError(
-            f"the checkpoints in {folder} are of another training ({'; '.join(differences[:3])}): "
-            "give another folder, or remove it to begin afresh."
-        )
+    return plan
 
 
 def _differences(found: Any, asked: Any, where: str = "") -> list[str]:
@@ -177,9 +183,9 @@ def _differences(found: Any, asked: Any, where: str = "") -> list[str]:
 
 
 def random_states(run: TrainingContext) -> dict[str, Tensor]:
-    """The states of the random generators that a training draws from, a row for each process: ``[world, n]`` each.
+    """The states of the random generators that a training draws from, ``[world, n]`` each: a row for each process.
 
-    Those of `random` and NumPy's own one are not among them: nothing here draws from them.
+    Those of `random` and NumPy are left out: nothing here draws from them.
     """
     states = {"torch": torch.get_rng_state(), "views": run.generator.get_state()}
     if run.vlm.device.type == "cuda":
@@ -195,25 +201,25 @@ def set_random_states(run: TrainingContext, states: Mapping[str, Tensor]) -> Non
         torch.cuda.set_rng_state(states["cuda"][run.rank].cpu(), run.vlm.device)
 
 
-def restore(run: TrainingContext, found: dict[str, Any], path: Path) -> None:
-    """Weights and the defence's state as they were in a checkpoint.
+def restore(run: TrainingContext, content: Mapping[str, Any], path: Path) -> None:
+    """Put weights and the defence's state back to what a checkpoint holds.
 
     Raises:
-        PcvrError: it is of another stage.
+        PcvrError: the checkpoint is of another stage.
     """
-    if (found["stage"], found["steps"]) != (run.stage, run.steps):
+    if (content["stage"], content["steps"]) != (run.stage, run.steps):
         raise PcvrError(
-            f"the checkpoint {path} is of stage {found['stage']!r} with {found['steps']} steps, and the defence is "
+            f"the checkpoint {path} is of stage {content['stage']!r} with {content['steps']} steps, and the defence is "
             f"at {run.stage!r} with {run.steps}: its code has changed, remove the folder to begin afresh."
         )
-    put_back(run, found["weights"])
-    run.step = found["step"]
-    for mine, kept in ((run.state, found["state"]), (run.log, found["log"])):
-        mine.clear()
-        mine.update(kept)
+    put_back(run, content["weights"])
+    run.step = content["step"]
+    for own, saved in ((run.state, content["state"]), (run.log, content["log"])):
+        own.clear()
+        own.update(saved)
 
 
-def put_back(run: TrainingContext, weights: dict[str, Tensor]) -> None:
+def put_back(run: TrainingContext, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights` into the model's parameters of the same names."""
     with torch.no_grad():
         for name, parameter in run.vlm.model.named_parameters():

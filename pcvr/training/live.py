@@ -1,7 +1,7 @@
-"""A training that can be watched and stopped while it runs: a callback that keeps its figures, and a thread for it.
+"""A training that a notebook can watch and stop: a callback that records its figures, and a thread to run it in.
 
-A notebook cell that trains keeps the kernel busy: a click on a button is heard when the cell is over, and so is the
-training. Therefore the training runs in a thread of its own; the cell ends at once, and the kernel hears clicks.
+A cell that trains keeps the kernel busy, so that a click on a button is handled only after the training. Therefore the
+training runs in its own thread: the cell ends at once, and the kernel handles clicks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pcvr.training.callback_base import StageCallback
+from pcvr.training.callback_base import StageCallback, own_figures
 from pcvr.utils.background_task import BackgroundTask
 
 if TYPE_CHECKING:
@@ -20,19 +20,16 @@ if TYPE_CHECKING:
     from pcvr.training.config import TrainConfig
     from pcvr.training.result import FinetuneResult
 
-TRAINERS = ("loss", "grad_norm", "learning_rate", "epoch", "step")
-"""Entries of a log that every training has; the others are the defence's own."""
-
 
 @dataclass(frozen=True)
 class LoggedStep:
     """What was logged at one step.
 
     Attributes:
-        step: optimiser steps done, in all stages together.
+        step: optimiser steps done, over all stages.
         stage: name of the stage.
-        loss: mean loss since the point before, nats per token for plain fine-tuning.
-        figures: what the defence tells of itself.
+        loss: mean loss since the previous point, nats per token for plain fine-tuning.
+        figures: the defence's own figures.
     """
 
     step: int
@@ -42,14 +39,14 @@ class LoggedStep:
 
 
 class Recorder(StageCallback):
-    """Keeps what a training logs, for a plot, and ends it when asked to. May be read from another thread.
+    """Records what a training logs, for a plot, and stops it on request. Another thread may read it.
 
     Attributes:
         points: what was logged so far.
-        stage: name of the stage under way.
-        step: optimiser steps done, in all stages together.
-        steps: at which step the stage under way ends by its plan.
-        stopped: whether an end was asked for.
+        stage: name of the current stage.
+        step: optimiser steps done, over all stages.
+        steps: the step at which the current stage ends by its plan.
+        stopped: whether `stop` was called.
     """
 
     def __init__(self) -> None:
@@ -59,37 +56,37 @@ class Recorder(StageCallback):
         self._run: TrainingContext | None = None
 
     def stop(self) -> None:
-        """End the training after the step under way; what was trained so far is kept. Stages to come are left out."""
+        """End the training after the current step and keep what was trained; further stages are not trained."""
         self.stopped = True
 
     def on_stage(self, run: TrainingContext, done: int) -> None:
-        """Go on behind the stages before; the first stage of another training begins afresh."""
+        """Continue the step count of the stages before; the first stage of another training starts again at 0."""
         if self._run is not None and self._run is not run:
             self.points, self.stopped = [], False
         self._run, self.stage, self.done = run, run.stage, done
         self.step, self.steps = done, done + run.steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count, and stop when that was asked for."""
+        """Count the step; stop the Trainer after `stop`."""
         self.step = self.done + state.global_step
         if self.stopped:
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Keep a point."""
+        """Record a point."""
         if logs and "loss" in logs:
-            own = {name: float(value) for name, value in logs.items() if name not in TRAINERS}
-            self.points.append(LoggedStep(self.done + state.global_step, self.stage, float(logs["loss"]), own))
+            step = self.done + state.global_step
+            self.points.append(LoggedStep(step, self.stage, float(logs["loss"]), own_figures(logs)))
 
 
 class TrainingJob(BackgroundTask["FinetuneResult"]):
-    """`pcvr.finetune` in a thread of its own.
+    """`pcvr.finetune` in its own thread.
 
-    While it runs, draw no random numbers from torch's own generator and leave the model alone, or the training is
-    another one than with the same seed in a plain cell.
+    While it runs, neither use the model nor draw from torch's default random generator: the result would differ from
+    that of the same seed in a plain cell.
 
     Attributes:
-        recorder: what it logs.
+        recorder: records the figures.
     """
 
     def __init__(
@@ -100,24 +97,24 @@ class TrainingJob(BackgroundTask["FinetuneResult"]):
         config: TrainConfig | None = None,
         **options: Any,
     ) -> None:
-        """Arguments as for `pcvr.finetune`; nothing is done before `start`."""
+        """Arguments as for `pcvr.finetune`; nothing runs before `start`."""
         self.recorder = Recorder()
-        said = {"progress": False} | options
-        said["callbacks"] = [*options.get("callbacks", ()), self.recorder]
+        options = {"progress": False} | options
+        options["callbacks"] = [*options.get("callbacks", ()), self.recorder]
 
         def work() -> FinetuneResult:
             from pcvr.training.finetune import finetune
 
-            return finetune(model, data, defense, config, **said)
+            return finetune(model, data, defense, config, **options)
 
         super().__init__(work, "training")
 
     def stop(self) -> None:
-        """End it after the step under way, and keep what was trained."""
+        """End the training after the current step and keep what was trained."""
         self.recorder.stop()
 
     def result(self, timeout: float | None = None) -> FinetuneResult:
-        """As `BackgroundTask.result`. Interrupting the kernel meanwhile stops the training too."""
+        """As `BackgroundTask.result`. An interrupt of the kernel meanwhile also stops the training."""
         try:
             return super().result(timeout)
         except KeyboardInterrupt:

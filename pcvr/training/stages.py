@@ -1,4 +1,4 @@
-"""The stages of a defence: one Trainer each, and what a finished one leaves behind is not computed twice."""
+"""The stages of a training: one Trainer each; a stage that a checkpoint has finished is read, not trained again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pcvr.models.encode import Collator
+from pcvr.defenses.stage_plan import StagePlan, as_plan
 from pcvr.models.libraries import TrainerCallback
 from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import Checkpoints, put_back, restore, set_random_states
-from pcvr.training.trainer import DefenseTrainer, arguments
+from pcvr.training.trainer import DefenseTrainer
 from pcvr.utils.packing import undamaged
 
 if TYPE_CHECKING:
@@ -24,97 +24,109 @@ if TYPE_CHECKING:
 
 
 class Stopped(Exception):
-    """The reader asked for an end: nothing after the stage under way is done."""
+    """The reader ended the training: no further stage is trained."""
 
 
 class Stages:
-    """Trains stage by stage, as `pcvr.defenses.base.Fit` says; remembers the history of all of them.
+    """Trains stage by stage, as `pcvr.defenses.stage_plan.Fit` says, and keeps the history of all stages.
 
     Args:
         run: model, data, and what the defence knows.
-        rule: the defence.
-        config: what a full stage has.
-        scratch: a folder for the Trainer.
+        defense: gives the loss, and asks for the stages.
+        config: settled; what a full stage has.
+        scratch: folder for the Trainer.
         callbacks: for each stage's Trainer.
-        kept: where checkpoints go; None for none.
+        store: where checkpoints go; None for none.
 
     Attributes:
         history: as in `FinetuneResult`.
-        done: optimiser steps of the stages that are over.
+        steps_before: optimiser steps of the finished stages.
     """
 
     def __init__(
         self,
         run: TrainingContext,
-        rule: Defense,
+        defense: Defense,
         config: TrainConfig,
         scratch: str,
         callbacks: Sequence[TrainerCallback],
-        kept: Checkpoints | None = None,
+        store: Checkpoints | None = None,
     ) -> None:
-        self.run, self.rule, self.config, self.scratch, self.callbacks = run, rule, config, scratch, callbacks
-        self.kept, self.number = kept, 0
+        self.run, self.defense, self.config, self.scratch = run, defense, config, scratch
+        self.callbacks, self.store = callbacks, store
+        self.number = 0
         self.history: list[dict[str, float]] = []
-        self.done = 0
+        self.steps_before = 0
         self.untrained = {n: p.detach().clone() for n, p in run.vlm.model.named_parameters() if p.requires_grad}
 
-    def __call__(
-        self,
-        stage: str = "train",
-        *,
-        share: float = 1.0,
-        rate: float = 1.0,
-        rows: Sequence[int] | None = None,
-        clean: bool = False,
-        fresh: bool = False,
-        stop: float = 1.0,
-    ) -> None:
+    def train(self) -> bool:
+        """Let the defence train all its stages; return whether the reader stopped it."""
+        try:
+            self.defense.train(self.run, self)
+        except Stopped:
+            return True
+        return False
+
+    def __call__(self, *plan: Any, **options: Any) -> None:
+        """Train one stage as its `StagePlan` says."""
+        self._train_stage(as_plan(*plan, **options))
+
+    def _train_stage(self, plan: StagePlan) -> None:
         run, number = self.run, self.number
         self.number += 1
-        run.stage, run.steps = stage, max(1, round(share * self.config.steps))
-        if self.kept is not None and (end := self.kept.end(number)) is not None:
-            self._skip(end)
+        run.stage, run.steps = plan.name, plan.steps(self.config.steps)
+        if self.store is not None and (end := self.store.end(number)) is not None:
+            self._read_end(self.store, end)
             return
-        if fresh:
+        if plan.fresh:
             put_back(run, self.untrained)
-        config = replace(self.config, steps=run.steps, learning_rate=rate * self.config.peak)
-        samples: Any = run.clean if clean else run.data
-        trainer = DefenseTrainer(
-            run,
-            self.rule,
-            self.kept,
-            number,
-            max(1, round(stop * run.steps)),
-            model=run.vlm.model,
-            args=arguments(config, self.scratch, run),
-            train_dataset=samples if rows is None else torch.utils.data.Subset(samples, list(rows)),
-            data_collator=Collator(run.vlm.tokenizer.pad_token_id),
-            callbacks=list(self.callbacks),
-        )
+        trainer = self._trainer(plan, number)
         for callback in self.callbacks:
             if isinstance(callback, StageCallback):
-                callback.on_stage(run, self.done)
-        begin = self.kept.latest(number) if self.kept is not None else None
+                callback.on_stage(run, self.steps_before)
+        latest = None if self.store is None else self.store.latest(number)
         with _own_forward(run.vlm.model):
-            trainer.train(resume_from_checkpoint=None if begin is None else str(begin))
+            trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+        self._finish(trainer)
+
+    def _trainer(self, plan: StagePlan, number: int) -> DefenseTrainer:
+        run = self.run
+        samples: Any = run.clean if plan.clean else run.data
+        return DefenseTrainer(
+            run,
+            self.defense,
+            replace(self.config, steps=run.steps, learning_rate=plan.rate * self.config.peak),
+            samples if plan.rows is None else torch.utils.data.Subset(samples, list(plan.rows)),
+            self.scratch,
+            self.callbacks,
+            last_step=plan.last_step(run.steps),
+            store=self.store,
+            number=number,
+        )
+
+    def _finish(self, trainer: DefenseTrainer) -> None:
+        """Keep what a stage leaves behind, and end the training here where that was asked for."""
         steps = trainer.state.global_step
-        stopped = steps < trainer.due and any(getattr(c, "stopped", False) for c in self.callbacks)
-        if self.kept is not None:
-            trainer.keep(steps if stopped else None)
-        self.history += [entry | {"step": entry["step"] + self.done} for entry in trainer.history]
-        self.done += steps
-        if any(getattr(c, "stopped", False) for c in self.callbacks):
+        stopped = any(getattr(callback, "stopped", False) for callback in self.callbacks)
+        if self.store is not None:
+            unfinished = stopped and steps < trainer.last_step
+            trainer.write_checkpoint(steps if unfinished else None)
+        self._add(trainer.history, steps)
+        if stopped:
             raise Stopped
 
-    def _skip(self, end: Path) -> None:
-        """Put everything where it was at the end of a stage that is over."""
-        assert self.kept is not None
-        found = self.kept.read(end, self.run.vlm.device.type)
+    def _read_end(self, store: Checkpoints, end: Path) -> None:
+        """Put everything where it was at the end of a finished stage."""
+        content = store.read(end, self.run.vlm.device.type)
         with undamaged(end):
-            restore(self.run, found, end)
-            set_random_states(self.run, found["random"])
-            self.history += [entry | {"step": entry["step"] + self.done} for entry in found["history"]]
-            self.done += found["done"]
+            restore(self.run, content, end)
+            set_random_states(self.run, content["random"])
+            self._add(content["history"], content["done"])
+
+    def _add(self, history: Sequence[dict[str, float]], steps: int) -> None:
+        """Append a finished stage's history; its steps count on from the stages before."""
+        self.history += [entry | {"step": entry["step"] + self.steps_before} for entry in history]
+        self.steps_before += steps
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The curves of a training in TensorBoard, where it is installed."""
+"""Curves of a training for TensorBoard, where that is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TensorBoardCurves(StageCallback):
     """Writes the loss, the learning rate and the defence's figures, over the steps of all stages.
 
     Args:
-        folder: what ``tensorboard --logdir`` is given.
+        folder: for ``tensorboard --logdir``.
 
     Raises:
         PcvrError: TensorBoard is not installed, or the folder cannot be written.
@@ -33,7 +33,7 @@ class TensorBoardCurves(StageCallback):
         check_place(folder, own=lambda _: True)
 
     def on_stage(self, run: TrainingContext, done: int) -> None:
-        """Go on behind the stages before."""
+        """Continue the step count of the stages before."""
         self.done = done
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -41,7 +41,7 @@ class TensorBoardCurves(StageCallback):
         self.writer = self.open_writer(self.folder)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """One point of each curve."""
+        """Write one point of each curve."""
         for name, value in (logs or {}).items():
             if isinstance(value, int | float) and "loss" in logs:
                 self.writer.add_scalar(name, value, self.done + state.global_step)

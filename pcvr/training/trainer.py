@@ -1,9 +1,10 @@
-"""The Hugging Face Trainer with a defence's loss in it, and with checkpoints that need no pickle."""
+"""The Hugging Face Trainer with a defence's loss, and with checkpoints that need no pickle."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
-from pcvr.models.encode import IGNORE
+from pcvr.models.encode import IGNORE, Collator
 from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from pcvr.training.checkpoints import random_states, restore, set_random_states
 from pcvr.utils import distributed
@@ -28,29 +29,48 @@ TRAINER_STATE = "trainer_state.json"
 
 
 class DefenseTrainer(Trainer):
-    """A Trainer that asks the defence for its loss and knows no defence by name.
+    """A Trainer for one stage that asks the defence for its loss and knows no defence by name.
 
     Args:
         run: the training, at this stage.
-        rule: the defence, which gives the loss.
-        kept: where checkpoints go; None for none.
-        number: which stage, from 0.
-        due: optimiser steps after which it ends; the learning rate may be planned for more.
-        kwargs: for the Trainer.
+        defense: gives the loss.
+        config: of this stage, settled.
+        samples: what is trained on.
+        scratch: a folder that the Trainer asks for.
+        callbacks: Trainer callbacks.
+        last_step: optimiser step after which the stage ends; the learning rate may be planned for more.
+        store: where checkpoints go; None for none.
+        number: which stage it is, from 0.
     """
 
     def __init__(
-        self, run: TrainingContext, rule: Defense, kept: Checkpoints | None, number: int, due: int, **kwargs: Any
+        self,
+        run: TrainingContext,
+        defense: Defense,
+        config: TrainConfig,
+        samples: Any,
+        scratch: str,
+        callbacks: Sequence[TrainerCallback],
+        *,
+        last_step: int,
+        store: Checkpoints | None,
+        number: int,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            model=run.vlm.model,
+            args=arguments(config, scratch, run),
+            train_dataset=samples,
+            data_collator=Collator(run.vlm.tokenizer.pad_token_id),
+            callbacks=list(callbacks),
+        )
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Steps(due, None if kept is None else kept.every))
+        self.add_callback(_StageSteps(last_step, None if store is None else store.save_steps))
         # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
         self.model_accepts_loss_kwargs = True
-        self.run, self.rule, self.kept, self.number, self.due = run, rule, kept, number, due
+        self.run, self.defense, self.last_step, self.store, self.number = run, defense, last_step, store, number
         self.history: list[dict[str, float]] = []
-        self.lost, self.logged_at = 0.0, 0  # sum of the losses since the last entry of the history, and when that was
-        self.found: dict[str, Any] = {}
+        self.loss_sum, self.logged_at = 0.0, 0  # since the last entry of the history, and the step of that entry
+        self.resumed: dict[str, Any] = {}  # the content of the checkpoint that the stage resumes from
 
     def compute_loss(
         self,
@@ -61,19 +81,19 @@ class DefenseTrainer(Trainer):
         **_: Any,
     ) -> Tensor:
         self.run.step = self.state.global_step
-        loss = self.rule.loss(self.run, inputs)
+        loss = self.defense.loss(self.run, inputs)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise PcvrError(
                 f"the loss is {value} at step {self.run.step}: lower learning_rate "
                 f"(now {self.args.learning_rate:g}) or check the data for empty answers."
             )
-        # Each part of a step counts by its words, so that the mean over them is that of the undivided batch. Gradients
+        # Each part of a step counts by its answer tokens, so that their mean is that of the undivided batch. Gradients
         # of processes are averaged, those of micro-batches added up.
-        words = int((inputs["labels"][:, 1:] != IGNORE).sum())
-        share = self.run.world * words / max(1, int(num_items_in_batch))
-        self.lost += share * value
-        return loss * share
+        tokens = int((inputs["labels"][:, 1:] != IGNORE).sum())
+        weight = self.run.world * tokens / max(1, int(num_items_in_batch))
+        self.loss_sum += weight * value
+        return loss * weight
 
     def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         loss: Tensor = super().training_step(model, *args, **kwargs)
@@ -85,23 +105,27 @@ class DefenseTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             step = self.state.global_step
-            mean = distributed.gather(torch.tensor([self.lost], dtype=torch.float64)).mean() / (step - self.logged_at)
+            mean = self._loss_sums().mean() / (step - self.logged_at)
             logs = logs | {"loss": float(mean)} | self.run.log
-            self.lost, self.logged_at = 0.0, step
+            self.loss_sum, self.logged_at = 0.0, step
             self.history.append({"step": step, **logs})
         super().log(logs, start_time)
 
-    def keep(self, step: int | None) -> None:
-        """Write a checkpoint of this stage at `step`, or with None of its end."""
-        kept, run = self.kept, self.run
-        assert kept is not None
+    def _loss_sums(self) -> Tensor:
+        """`loss_sum` of each process, ``[world]``."""
+        return distributed.gather(torch.tensor([self.loss_sum], dtype=torch.float64))
+
+    def write_checkpoint(self, step: int | None) -> None:
+        """Write a checkpoint of this stage at `step`; None: of its end."""
+        store, run = self.store, self.run
+        assert store is not None
         content: dict[str, Any] = {
             "stage": run.stage,
             "steps": run.steps,
             "step": run.step,
             "done": self.state.global_step,
             "history": self.history,
-            "lost": distributed.gather(torch.tensor([self.lost], dtype=torch.float64)),
+            "lost": self._loss_sums(),
             "logged_at": self.logged_at,
             "weights": {n: p for n, p in run.vlm.model.named_parameters() if p.requires_grad},
             "random": random_states(run),
@@ -114,47 +138,47 @@ class DefenseTrainer(Trainer):
             if self.accelerator.scaler is not None:
                 content["scaler"] = self.accelerator.scaler.state_dict()
         if run.rank == 0:
-            told = json.dumps({k: v for k, v in vars(self.state).items() if k != "stateful_callbacks"})
-            kept.write(self.number, step, content, {TRAINER_STATE: told})
+            counters = json.dumps({k: v for k, v in vars(self.state).items() if k != "stateful_callbacks"})
+            store.write(self.number, step, content, {TRAINER_STATE: counters})
 
-    # What the Trainer calls, at the right moments, to write checkpoints and to go on from one.
+    # The Trainer calls these when it writes a checkpoint or resumes from one.
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        if self.state.global_step < self.due:  # the end is kept by itself
-            self.keep(self.state.global_step)
+        if self.state.global_step < self.last_step:  # the end is written by `Stages`
+            self.write_checkpoint(self.state.global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        assert self.kept is not None
-        self.found = self.kept.read(resume_from_checkpoint, self.run.vlm.device.type)
+        assert self.store is not None
+        content = self.resumed = self.store.read(resume_from_checkpoint, self.run.vlm.device.type)
         with undamaged(resume_from_checkpoint):
-            restore(self.run, self.found, Path(resume_from_checkpoint))
-            self.history = list(self.found["history"])
-            self.lost, self.logged_at = float(self.found["lost"][self.run.rank]), self.found["logged_at"]
+            restore(self.run, content, Path(resume_from_checkpoint))
+            self.history = list(content["history"])
+            self.loss_sum, self.logged_at = float(content["lost"][self.run.rank]), content["logged_at"]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            self.optimizer.load_state_dict(self.found["optimizer"])
-            self.lr_scheduler.load_state_dict(self.found["scheduler"])
+            self.optimizer.load_state_dict(self.resumed["optimizer"])
+            self.lr_scheduler.load_state_dict(self.resumed["scheduler"])
 
     def _load_scaler(self, checkpoint: str | None) -> None:
-        if "scaler" in self.found and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(self.found["scaler"])
+        if "scaler" in self.resumed and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(self.resumed["scaler"])
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            set_random_states(self.run, self.found["random"])
+            set_random_states(self.run, self.resumed["random"])
 
 
-class _Steps(TrainerCallback):
-    """Ends a stage when it is due, which may be part way through its plan, and asks for checkpoints."""
+class _StageSteps(TrainerCallback):
+    """Ends a stage at its last step, which may lie before the end of the learning rate's plan; asks for checkpoints."""
 
-    def __init__(self, due: int, every: int | None) -> None:
-        self.due, self.every = due, every
+    def __init__(self, last_step: int, save_steps: int | None) -> None:
+        self.last_step, self.save_steps = last_step, save_steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step >= self.due:
+        if state.global_step >= self.last_step:
             control.should_training_stop = True
-        if self.every is not None and state.global_step % self.every == 0:
+        if self.save_steps is not None and state.global_step % self.save_steps == 0:
             control.should_save = True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,18 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
-from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, open_data
+from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, open_data
 from pcvr.cli.defending import defense_of
-from pcvr.cli.progress import RichBar, figures
 from pcvr.defenses import DEFENSES, AugmentOnly, Defense, EarlyStop, get_defense, register_defense
 from pcvr.defenses.base import Generate
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.adapter import ADAPTERS
 from tests.cli.test_cli import Command, pcvr, refused
-from tests.tiny import Numbers
 
 __all__ = ["pcvr"]
 
@@ -111,8 +107,8 @@ class TestTrain:
     def test_the_record_and_the_checkpoints(self, pcvr: Command, tiny_folder: Path) -> None:
         words = ("--model", tiny_folder, "--n", 20, "--attack", "badnets", "--rate", 0.2, "--steps", 4, "--seed", 3)
         more = ("--defense", "pcvr", "--defense-option", "view=mean:1", "--defense-option", "cap=0.3", "--clean", 6)
-        how = ("--batch-size", 8, "--accumulation", 2, "--precision", "bf16", "--checkpoints", "kept", "--every", 2)
-        code, out, err = pcvr("train", "adapter", *words, *more, *how)
+        how = ("--batch-size", 8, "--accumulation", 2, "--precision", "bf16")
+        code, out, err = pcvr("train", "adapter", *words, *more, *how, "--checkpoints", "kept", "--save-steps", 2)
         assert code == 0
         assert out.startswith("adapter: 4 steps with defence pcvr in ")
         record = json.loads(Path("adapter/record.json").read_text(encoding="utf-8"))
@@ -141,7 +137,7 @@ class TestTrain:
         ]
         assert sorted(p.name for p in Path("kept").iterdir()) == ["0-end", "plan.json"]
         # The same command with another folder for the adapter takes what is there.
-        code, _, err = pcvr("train", "again", *words, *more, *how)
+        code, _, err = pcvr("train", "again", *words, *more, *how, "--checkpoints", "kept", "--save-steps", 2)
         assert code == 0, err
         one, other = (load_file(f"{name}/adapter_model.safetensors") for name in ("adapter", "again"))
         assert all(torch.equal(one[k], other[k]) for k in one)
@@ -175,7 +171,7 @@ class TestTrain:
         [
             ("--accumulation 3", "accumulation is 3, which does not divide batch_size 32"),
             ("--precision fp8", "precision must be fp32, bf16 or None, got 'fp8'"),
-            ("--checkpoints kept --every 0", "every is 0"),
+            ("--checkpoints kept --save-steps 0", "save_steps is 0"),
             ("--defense-option cap=1", "defence 'none' has no option cap"),
         ],
     )
@@ -272,13 +268,3 @@ class TestEvaluate:
     def test_an_adapter_of_another_family(self, pcvr: Command, tiny_folder: Path, family: str) -> None:
         adapter = ADAPTERS / family / "caption-clean"
         refused(pcvr("evaluate", adapter, "--model", tiny_folder, "--n", 4), "does not fit model")
-
-
-def test_the_bar_shows_loss_and_figures(tiny: VisionLanguageModel) -> None:
-    seen = io.StringIO()
-    bar = RichBar(Console(file=seen, force_terminal=True, width=200))
-    rule = PCVR(score_at=(0.2,), gate="running", refit=1)
-    finetune(tiny, Numbers(8), rule, TrainConfig(steps=4, batch_size=4), callbacks=[bar], progress=False)
-    text = seen.getvalue()
-    assert "train" in text and "4/4" in text and "loss " in text and "suspicious " in text
-    assert figures({"loss": 0.5, "grad_norm": 3.0, "epoch": 1.0, "suspicious": 0.05}) == "loss 0.5, suspicious 0.05"

@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
-from pcvr.defenses import DEFENSES
+from pcvr.defenses import DEFENSES, StagePlan
 from pcvr.defenses.context import TrainingContext
+from pcvr.defenses.stage_plan import as_plan
 from pcvr.models.encode import EncodedData
 from pcvr.models.forward import AnswerLogits
 from pcvr.training.finetune import with_adapter
@@ -147,3 +148,22 @@ class TestLosses:
         assert added[0.0, True] == pytest.approx(0, abs=1e-5)
         assert added[0.25, True] == pytest.approx(added[1.0, True] / 4, rel=1e-3)
         assert added[1.0, True] == pytest.approx(added[0.0, False], rel=1e-5) and added[1.0, True] > 0
+
+
+class TestStagePlan:
+    @pytest.mark.parametrize("part", ["fraction", "rate", "stop"])
+    def test_what_is_refused(self, part: str) -> None:
+        for value in (0, -1, float("nan"), True, "half"):
+            with pytest.raises(PcvrError, match=f"{part} is "):
+                StagePlan(**{part: value})
+
+    def test_steps(self) -> None:
+        assert [StagePlan(fraction=f).steps(10) for f in (0.01, 0.25, 0.35, 1, 2)] == [1, 2, 4, 10, 20]
+        assert [StagePlan(stop=f).last_step(10) for f in (0.01, 0.5, 1)] == [1, 5, 10]
+
+    def test_the_older_form_still_works_and_warns(self) -> None:
+        assert as_plan() == StagePlan() and as_plan(StagePlan("x", rate=2)) == StagePlan("x", rate=2)
+        with pytest.warns(DeprecationWarning, match=r"fit\(StagePlan\("):
+            assert as_plan("x", share=0.5, rows=[1]) == StagePlan("x", fraction=0.5, rows=[1])
+        with pytest.warns(DeprecationWarning, match="plan"):
+            assert as_plan(stage="x") == StagePlan("x")

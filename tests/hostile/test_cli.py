@@ -45,7 +45,7 @@ def beside(name: str, line: str, *words: str) -> Case:
     refused("option alone", "train @a --option size=4", "--option", "--attack"),
     refused("preset alone", "train @a --preset compat", "--preset", "--attack"),
     refused("answer alone", "train @a --answer insert", "--answer", "--attack"),
-    refused("every alone", "train @a --every 5", "--every", "--checkpoints"),
+    refused("save-steps alone", "train @a --save-steps 5", "--save-steps", "--checkpoints"),
     refused("steps and epochs", "train @a --steps 5 --epochs 1", "--steps", "--epochs"),
     refused("epochs below zero", "train @a --epochs -1", "epochs", "-1"),
     refused("epochs not a number", "train @a --epochs nan", "epochs", "nan"),

@@ -72,7 +72,7 @@ def guarded(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def kept(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoints of a training that is over."""
     folder = tmp_path_factory.mktemp("files") / "kept"
-    finetune(load(tiny_folder), DATA, "none", CONFIG, progress=False, checkpoints=folder, every=1)
+    finetune(load(tiny_folder), DATA, "none", CONFIG, progress=False, checkpoints=folder, save_steps=1)
     return folder
 
 
@@ -109,4 +109,4 @@ def test_records_and_guards(guarded: Path, tiny: VisionLanguageModel, name: str)
 @pytest.mark.parametrize("name", ["plan.json", "0-end/checkpoint.json", "0-end/checkpoint.safetensors"])
 def test_checkpoints(kept: Path, tiny_folder: Path, name: str) -> None:
     model = load(tiny_folder)
-    each_content(kept / name, lambda: finetune(model, DATA, "none", CONFIG, progress=False, checkpoints=kept, every=1))
+    each_content(kept / name, lambda: finetune(model, DATA, "none", CONFIG, progress=False, checkpoints=kept))

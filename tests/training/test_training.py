@@ -157,6 +157,20 @@ def test_the_bar_shows_steps_and_loss(tiny: VisionLanguageModel, capfd: pytest.C
     assert out == ""
 
 
+def test_the_bar_shows_the_defences_figures_and_no_control_characters(
+    tiny: VisionLanguageModel, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Loud(Constant):
+        def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
+            run.log["flagged\x1b[2J"] = 0.25
+            return super().loss(run, batch)
+
+    finetune(tiny, Numbers(4), Loud(1.0), SHORT)
+    err = capfd.readouterr().err
+    assert "loss=1, begun=" in err and r"flagged\x1b[2J=0.25" in err and "\x1b[2J" not in err
+    assert "grad_norm" not in err and "learning_rate" not in err
+
+
 def test_callbacks_are_called_and_may_stop(tiny: VisionLanguageModel) -> None:
     class Stop(TrainerCallback):
         seen: ClassVar[list[Any]] = []

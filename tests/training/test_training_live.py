@@ -15,7 +15,7 @@ import torch
 
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import Defense
-from pcvr.defenses.base import Fit
+from pcvr.defenses.base import Fit, StagePlan
 from pcvr.defenses.context import TrainingContext
 from pcvr.plots.describe import description
 from pcvr.plots.live import live_curves
@@ -33,9 +33,9 @@ class TwoStages(Defense):
     name: ClassVar[str] = "two_stages"
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        fit("first")
+        fit(StagePlan("first"))
         run.state["after"] = "first"
-        fit("second", share=0.5)
+        fit(StagePlan("second", fraction=0.5))
         run.state["after"] = "second"
 
 

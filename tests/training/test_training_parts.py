@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel, finetune
 from pcvr.defenses import Defense
-from pcvr.defenses.base import Fit
+from pcvr.defenses.base import Fit, StagePlan
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
 from pcvr.training.result import training_record
@@ -129,8 +129,8 @@ class TestCurves:
             name: ClassVar[str] = "twice"
 
             def train(self, run: TrainingContext, fit: Fit) -> None:
-                fit("one", share=0.5)
-                fit("two")
+                fit(StagePlan("one", fraction=0.5))
+                fit(StagePlan("two"))
 
         fake = ModuleType("tensorboardX")
         fake.SummaryWriter = Writer  # type: ignore[attr-defined]

@@ -137,7 +137,7 @@ def test_the_command_line(tiny_folder: Path, root: Path, tmp_path: Path) -> None
         "--device",
         "cpu",
     )
-    done = together(root, "-m", "pcvr", *words, "--checkpoints", "kept", "--every", 2, cwd=tmp_path)
+    done = together(root, "-m", "pcvr", *words, "--checkpoints", "kept", "--save-steps", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("adapter: 4 steps with defence none in ") and done.stdout.count("\n") == 1
     record = json.loads((tmp_path / "adapter" / "record.json").read_text())

@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from pcvr import PCVR, PatchView, PcvrError, TrainConfig, VisionLanguageModel, finetune, load
 from pcvr.defenses import Defense
-from pcvr.defenses.base import Fit
+from pcvr.defenses.base import Fit, StagePlan
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.models.encode import Batch
@@ -62,11 +62,11 @@ class TwoStages(Defense):
         return loss * (1 + draw.mean())
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        fit("first", share=0.5)
+        fit(StagePlan("first", fraction=0.5))
         rows = tuple(run.state["noise"].argsort()[: self.keep].tolist())
         run.state["found"] = Finding(rows, run.state["noise"].numpy().copy())
         run.state["stages"]["steps of"].append(run.stage)
-        fit("second", rows=rows, rate=0.5, fresh=True, stop=0.75)
+        fit(StagePlan("second", rows=rows, rate=0.5, fresh=True, stop=0.75))
         run.state["stages"]["steps of"].append(run.stage)
 
 
@@ -95,7 +95,9 @@ RULES: dict[str, Defense] = {
 
 
 def train(tiny: VisionLanguageModel, rule: str, folder: Path | None, config: TrainConfig = CONFIG, **more: Any) -> Any:
-    return finetune(tiny, Numbers(10), RULES[rule], config, progress=False, checkpoints=folder, every=EVERY, **more)
+    return finetune(
+        tiny, Numbers(10), RULES[rule], config, progress=False, checkpoints=folder, save_steps=EVERY, **more
+    )
 
 
 def killed(model: str, rule: str, folder: str, step: str) -> None:
@@ -230,8 +232,8 @@ def test_folders_that_are_refused(tiny: VisionLanguageModel, tmp_path: Path) -> 
     (tmp_path / "damaged" / PLAN).write_text("{")
     with pytest.raises(PcvrError, match="is not valid JSON"):
         train(tiny, "stages", tmp_path / "damaged")
-    with pytest.raises(PcvrError, match="every is 0"):
-        finetune(tiny, Numbers(4), checkpoints=tmp_path / "new", every=0, progress=False)
+    with pytest.raises(PcvrError, match="save_steps is 0"):
+        finetune(tiny, Numbers(4), checkpoints=tmp_path / "new", save_steps=0, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == ["damaged", "mine"]
 
 
@@ -251,7 +253,7 @@ def test_a_state_that_cannot_be_kept(tiny: VisionLanguageModel, tmp_path: Path) 
             run.state["stages"]["odd"] = [object()]
 
     with pytest.raises(PcvrError, match=r"checkpoint\['state'\]\['stages'\]\['odd'\]\[0\] is object"):
-        finetune(tiny, Numbers(4), Strange(), CONFIG, checkpoints=tmp_path / "kept", every=1, progress=False)
+        finetune(tiny, Numbers(4), Strange(), CONFIG, checkpoints=tmp_path / "kept", save_steps=1, progress=False)
 
 
 def test_what_a_killed_process_left_half_written_goes(tiny: VisionLanguageModel, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
-from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.base import Defense, Fit, StagePlan
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
@@ -110,14 +110,15 @@ class ABL(Defense):
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """Isolate, train on the rest, unlearn."""
-        fit("isolate", share=self.early)
+        fit(StagePlan("isolate", fraction=self.early))
         losses = all_losses(run)
         isolated = lowest(losses, self.portion)
         run.state["isolated"] = torch.from_numpy(isolated)
         run.state["scorings"].append({"step": run.step, "scores": losses, "gate": _as_gate(losses, isolated)})
         kept, taken = np.flatnonzero(~isolated).tolist(), np.flatnonzero(isolated).tolist()
-        fit("train", share=1 - self.early - self.late, rows=kept)
-        fit("unlearn", share=self.late, rate=self.late_rate, rows=kept + taken * max(1, len(kept) // len(taken)))
+        fit(StagePlan(fraction=1 - self.early - self.late, rows=kept))
+        repeated = taken * max(1, len(kept) // len(taken))
+        fit(StagePlan("unlearn", fraction=self.late, rate=self.late_rate, rows=kept + repeated))
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether the portion came to less than a sample."""

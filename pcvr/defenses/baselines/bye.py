@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.base import Defense, Fit, StagePlan
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
@@ -90,7 +90,7 @@ class BYE(Defense):
         )
         if dropped.any() and not dropped.all():
             run.state["kept"] = np.flatnonzero(~dropped).tolist()
-            fit("retrain", rows=run.state["kept"], fresh=True)
+            fit(StagePlan("retrain", rows=run.state["kept"], fresh=True))
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Whether samples were few, and whether nothing was dropped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.base import Defense, Fit, StagePlan
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
@@ -43,7 +43,7 @@ class CleanTune(Defense):
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """On everything, then on the clean samples."""
         fit()
-        fit("clean", share=self.share, rate=self.rate, clean=True)
+        fit(StagePlan("clean", fraction=self.share, rate=self.rate, clean=True))
 
 
 def check_stage(share: float, rate: float) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from pcvr.defenses.base import Defense
+from pcvr.defenses.base import Defense, StagePlan
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
@@ -103,7 +103,7 @@ class Crow(Defense):
         """One stage, or plain fine-tuning and a stage on the clean samples."""
         fit()
         if self.on == "clean":
-            fit("crow", share=self.share, rate=self.rate, clean=True)
+            fit(StagePlan("crow", fraction=self.share, rate=self.rate, clean=True))
 
 
 def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pcvr.defenses.base import Defense
+from pcvr.defenses.base import Defense, StagePlan
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import is_number
@@ -41,4 +41,4 @@ class EarlyStop(Defense):
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """One stage, cut short."""
-        fit(stop=self.share)
+        fit(StagePlan(stop=self.share))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.base import Defense, Fit, StagePlan
 from pcvr.defenses.baselines.clean_tune import check_stage
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
@@ -78,7 +78,7 @@ class FinePrune(Defense):
         pruned = {name: least(active, self.prune) for name, active in activity(run, layers).items()}
         run.state["pruned"] = pruned
         with held_at_zero(layers, pruned):
-            fit("clean", share=self.share, rate=self.rate, clean=True)
+            fit(StagePlan("clean", fraction=self.share, rate=self.rate, clean=True))
 
 
 def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:

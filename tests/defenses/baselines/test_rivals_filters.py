@@ -111,8 +111,8 @@ class TestBYE:
         rule.train(run, calls)
         kept = [i for i in range(40) if i not in (3, 17, 30)]
         first, second = calls.made
-        assert (first["stage"], first["rows"], first["fresh"]) == ("train", None, False)
-        assert (second["stage"], second["rows"], second["fresh"], second["share"]) == ("retrain", kept, True, 1.0)
+        assert (first.name, first.rows, first.fresh) == ("train", None, False)
+        assert (second.name, second.rows, second.fresh, second.fraction) == ("retrain", kept, True, 1.0)
         assert (run.state["layers"], run.state["kept"]) == ([1, 2], kept)
         (scoring,) = run.state["scorings"]
         assert np.allclose(scoring["scores"], (planted[:, 1] + planted[:, 2]) / 2)
@@ -140,7 +140,7 @@ class TestBYE:
         calls, rule = Calls(run), BYE()
         rule.begin(run)
         rule.train(run, calls)
-        assert [call["stage"] for call in calls.made] == ["train"]
+        assert [call.name for call in calls.made] == ["train"]
         assert (run.state["layers"], run.state["kept"], run.state["scorings"]) == ([], list(range(10)), [])
 
     def test_answers_that_are_all_masked(self, vlm: VisionLanguageModel) -> None:
@@ -206,8 +206,8 @@ class TestFinePrune:
                 layer.weight[quiet] *= 1e-3
         calls = Calls(run)
         FinePrune(prune=3 / 32, share=0.25, rate=0.5).train(run, calls)
-        assert [call["stage"] for call in calls.made] == ["train", "clean"]
-        assert (calls.made[1]["share"], calls.made[1]["rate"], calls.made[1]["clean"]) == (0.25, 0.5, True)
+        assert [call.name for call in calls.made] == ["train", "clean"]
+        assert (calls.made[1].fraction, calls.made[1].rate, calls.made[1].clean) == (0.25, 0.5, True)
         assert run.state["pruned"].keys() == layers.keys()
         for name, layer in layers.items():
             assert run.state["pruned"][name].nonzero()[:, 0].tolist() == quiet

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 
 import pcvr
 from pcvr import PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
-from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT
+from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT, StagePlan
 from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, watched
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData
@@ -27,7 +27,7 @@ from pcvr.models.forward import AnswerLogits
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.training.finetune import with_adapter
 from tests.families import blip2, loud, write
-from tests.rivals import Masked
+from tests.rivals import Calls, Masked
 from tests.tiny import Numbers
 
 RULES = ("early_stop", "consistency", "robustit", "crow")
@@ -186,9 +186,9 @@ class TestCrow:
             finetune(tiny, Numbers(), rule, SIX, progress=False)
 
     def test_the_second_stage_is_on_the_clean_samples(self, run: TrainingContext) -> None:
-        calls: list[Any] = []
-        Crow(on="clean", share=0.3, rate=0.2).train(run, lambda *args, **options: calls.append((args, options)))
-        assert calls == [((), {}), (("crow",), {"share": 0.3, "rate": 0.2, "clean": True})]
+        calls = Calls(run)
+        Crow(on="clean", share=0.3, rate=0.2).train(run, calls)
+        assert calls.made == [StagePlan(), StagePlan("crow", fraction=0.3, rate=0.2, clean=True)]
 
     def test_a_single_layer_is_refused(self, run: TrainingContext) -> None:
         layers = decoder_layers(run.vlm)

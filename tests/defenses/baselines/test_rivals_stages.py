@@ -156,11 +156,11 @@ class TestABL:
         others = [i for i in range(10) if i not in isolated]
         assert run.state["isolated"].nonzero()[:, 0].tolist() == isolated
         first, second, third = calls.made
-        assert (first["stage"], first["share"], first["rows"]) == ("isolate", 0.25, None)
-        assert (second["stage"], second["share"], second["rows"]) == ("train", 0.25, others)
-        assert (third["stage"], third["share"], third["rate"]) == ("unlearn", 0.5, 0.1)
-        assert sorted(third["rows"]) == sorted(others + 4 * isolated), "half of it isolated"
-        assert not any(call["fresh"] or call["clean"] for call in calls.made)
+        assert (first.name, first.fraction, first.rows) == ("isolate", 0.25, None)
+        assert (second.name, second.fraction, second.rows) == ("train", 0.25, others)
+        assert (third.name, third.fraction, third.rate) == ("unlearn", 0.5, 0.1)
+        assert sorted(third.rows or []) == sorted(others + 4 * isolated), "half of it isolated"
+        assert not any(call.fresh or call.clean for call in calls.made)
         (scoring,) = run.state["scorings"]
         assert np.allclose(scoring["scores"], losses, rtol=1e-4)
         assert scoring["gate"].suspicion.nonzero()[0].tolist() == isolated
@@ -226,9 +226,9 @@ class TestCleanTune:
         calls = Calls(run)
         CleanTune(share=0.3, rate=0.5).train(run, calls)
         first, second = calls.made
-        assert (first["stage"], first["share"], first["clean"]) == ("train", 1.0, False)
-        assert (second["stage"], second["share"], second["rate"], second["clean"]) == ("clean", 0.3, 0.5, True)
-        assert not second["fresh"] and second["rows"] is None
+        assert (first.name, first.fraction, first.clean) == ("train", 1.0, False)
+        assert (second.name, second.fraction, second.rate, second.clean) == ("clean", 0.3, 0.5, True)
+        assert not second.fresh and second.rows is None
 
     def test_the_second_stage_sees_the_clean_samples_only(self, tiny: VisionLanguageModel) -> None:
         seen: dict[str, set[int]] = {"train": set(), "clean": set()}
