@@ -120,7 +120,7 @@ def interrupted(
     rule, every, _ = INTERRUPTED[name]
     data = poisoned(24, 0.1)
     return pcvr.finetune(
-        vlm, data, rule, CONFIG, progress=False, checkpoints=folder, every=every, callbacks=list(callbacks)
+        vlm, data, rule, CONFIG, progress=False, checkpoints=folder, save_steps=every, callbacks=list(callbacks)
     )
 
 
