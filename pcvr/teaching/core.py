@@ -15,8 +15,8 @@ from pcvr.errors import PcvrError
 Status = Literal["passed", "mistake", "not done"]
 
 # Okabe-Ito colours; the words carry the meaning, so the colour is not needed to read it.
-_LOOK: dict[Status, tuple[str, str]] = {
-    "passed": ("#009E73", "Right"),
+_STYLE: dict[Status, tuple[str, str]] = {
+    "passed": ("#009E73", "Correct"),
     "mistake": ("#D55E00", "Not yet"),
     "not done": ("#0072B2", "Not done yet"),
 }
@@ -51,10 +51,10 @@ class Result:
         return self.status == "passed"
 
     def __repr__(self) -> str:
-        return f"{_LOOK[self.status][1]}. {self.message}"
+        return f"{_STYLE[self.status][1]}. {self.message}"
 
     def _repr_html_(self) -> str:
-        colour, word = _LOOK[self.status]
+        colour, word = _STYLE[self.status]
         message = escape(self.message).replace("\n", "<br>")
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0">'

@@ -37,7 +37,7 @@ def auroc(function: Callable[[Any, Any], Any]) -> str:
         raise Mistake(
             "Another order of the same scores gives another value: sort the scores first, or compare every pair."
         )
-    return "Correct, also for ties: 1 if every suspect is below every clean score, 1/2 if nothing separates them."
+    return "Ties count too. The value is 1 if every suspect is below every clean score, 1/2 if nothing separates them."
 
 
 def _pairs(clean: np.ndarray, suspect: np.ndarray, tie: float) -> float:

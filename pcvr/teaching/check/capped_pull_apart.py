@@ -40,7 +40,7 @@ def capped_pull_apart(loss: Callable[[Any, Any, float], Any]) -> str:
         raise Mistake("With small gates the loss is too small: divide by max(sum(gate), 1e-6), not by a larger floor.")
     _closed_gate(run([0.1] * 6, [0.0] * 6)[0], call)
     _gradient(*run(_DIVERGENCE, _GATE), gate)
-    return "Correct: the views of suspicious samples are pulled apart up to the cap, and other samples are not changed."
+    return "The views of suspicious samples are pulled apart up to the cap, and other samples are not pushed."
 
 
 def _closed_gate(value: Any, call: str) -> None:

@@ -33,7 +33,7 @@ def choose_setting(choose: Callable[[Any, Any, float], Any]) -> str:
         found.append(_index(ask(choose, np.array(asr), np.array(utility), least, call=call), call))
     due = _all(_right)
     if found == due:
-        return "Correct: first the budget, then the lowest ASR, then the highest utility."
+        return "First comes the budget, then the lowest ASR, then the highest utility."
     for message, rule in _MISTAKES.items():
         if found == _all(rule):
             raise Mistake(message)

@@ -37,7 +37,7 @@ def frontier(find: Callable[[Any, Any], Any]) -> str:
     if [sorted(f) for f in found] == due:
         if found != due:
             raise Mistake("The points are correct but not in ascending order: sort the indices.")
-        return "Correct: between these points you have to choose less backdoor or more utility."
+        return "Between these points you have to choose: less backdoor or more utility."
     _name([sorted(f) for f in found])
     k = next(k for k, (f, want) in enumerate(zip(found, due, strict=True)) if sorted(f) != want)
     asr, utility = _CASES[k]

@@ -37,7 +37,7 @@ def greedy_decode(decode: Callable[[Callable[[list[int]], Any], int, int], Any])
     last = _tokens(_run(decode, other, 12, "decode(next_logits, end=6, limit=12)"), "decode")
     if last != list(_PATH):
         raise Mistake(f"With end=6 it returns {last}, but {list(_PATH)} is expected: compare with the argument `end`.")
-    return "Correct: you take the most likely word at each step, append it before the next step, and stop at the end."
+    return "You take the most likely token at each step, append it before the next step, and stop at the end."
 
 
 class _Model:

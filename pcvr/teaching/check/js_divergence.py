@@ -37,7 +37,7 @@ def js_divergence(divergence: Callable[[Any, Any], Any]) -> str:
         raise Mistake(
             "The values are correct but have no gradient: use torch throughout, without .detach(), .item() or numpy."
         )
-    return "Correct for every token, in nats: 0 if the two views agree, ln 2 = 0.693 if they have no word in common."
+    return "The divergence of a token is 0 nats if the views agree, and ln 2 = 0.693 if they have no word in common."
 
 
 def _symmetry(divergence: Callable[[Any, Any], Any], p: Any, q: Any, got: np.ndarray) -> None:

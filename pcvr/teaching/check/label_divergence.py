@@ -29,7 +29,7 @@ def label_divergence(function: Callable[[Any, Any, Any], Any]) -> str:
     first, second = (torch.tensor(each, dtype=torch.float64) for each in (p, q))
     got = as_array(ask(function, first, second, torch.tensor(label), call=_CALL), _CALL)
     expect(got, _binary(p, q, label), _CALL, "[A]: one number per token", _mistakes(p, q, label), _TOLERANCE)
-    return "Correct: the value depends on the label token, and not on how the rest is divided among the other words."
+    return "The value depends on the label token, and not on how the rest is divided among the other words."
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def patch_map(to_map: Callable[[Any, Any, tuple[int, int]], Any]) -> str:
     want = mean[image_at].reshape(grid)
     expect(got, want, _CALL, "[down, across]", _mistakes(attention, image_at, want))
     share = float(want.sum())
-    return f"The map is correct. It sums to {share:.2f}: the rest of the attention is on words, not on the image."
+    return f"The map sums to {share:.2f}. The rest of the attention is on words, not on the image."
 
 
 def _example() -> tuple[np.ndarray, np.ndarray]:

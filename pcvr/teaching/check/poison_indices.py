@@ -26,7 +26,7 @@ def poison_indices(choose: Callable[[int, float, int], Any]) -> str:
     for (n, rate, seed), chosen in drawn.items():
         _content(chosen, n, f"choose({n}, {rate}, {seed})")
     _randomness(choose, drawn)
-    return "Correct: the exact number, without repetition, sorted, and always the same for the same seed."
+    return "The number is exact, no index repeats, they are sorted, and the same seed always gives the same indices."
 
 
 def _indices(value: Any, n: int, call: str) -> np.ndarray:
