@@ -80,7 +80,7 @@ class PatchView:
         return view
 
     def of_tokens(self, tokens: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
-        """Perturb tower features: a patch is one token, whatever `patch` says.
+        """Perturb tower features: a patch is one token, and `patch` is not used.
 
         Args:
             tokens: float ``[B, N, D]`` or ``[B, tiles, N, D]``, as `pcvr.models.tower.tower_features` gives them.

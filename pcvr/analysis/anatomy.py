@@ -16,8 +16,8 @@ from pcvr.analysis.attention import query_maps
 from pcvr.analysis.decoding import read_along
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
-from pcvr.models.attention_hooks import tower_grid
 from pcvr.models.pictures import to_pictures
+from pcvr.models.tower import tower_grid
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from pcvr.analysis.decoding import Steps, own_answer, read_along, steps_of
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
-from pcvr.models.attention_hooks import eager_attention, tower_grid
+from pcvr.models.attention_hooks import eager_attention
 from pcvr.models.encode import IGNORE, Batch, collate
 from pcvr.models.pictures import to_pictures
+from pcvr.models.tower import tower_grid
 from pcvr.models.vocab import is_image
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.utils.checks import check_choice

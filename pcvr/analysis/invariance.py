@@ -19,7 +19,7 @@ from pcvr.evaluation.generate import generate
 from pcvr.evaluation.success_criteria import success_of
 from pcvr.models.encode import Batch, collate
 from pcvr.models.forward import answer_logits
-from pcvr.models.pictures import encoded, overview, to_pictures
+from pcvr.models.pictures import encode_answers, overview, to_pictures
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice, check_seed
 
@@ -136,7 +136,7 @@ def by_stage(spreads: Mapping[tuple[str, str], Invariance], figure: str) -> dict
 @torch.inference_mode()
 def _likelihood(vlm: VisionLanguageModel, samples: Sequence[Sample], worn: Attack | None, target: str) -> np.ndarray:
     """How likely the whole target is as the answer to each sample: ``[B]`` in [0, 1]."""
-    rows = encoded(vlm, shown_samples(samples, worn), [target] * len(samples))
+    rows = encode_answers(vlm, shown_samples(samples, worn), [target] * len(samples))
     return answer_logits(vlm, collate(rows, vlm.tokenizer.pad_token_id)).likelihood().cpu().numpy()
 
 
@@ -203,7 +203,7 @@ def target_on_views(
 
 def _left(vlm: VisionLanguageModel, samples: Sequence[Sample], rows: Sequence[Batch], seen: Sequence[Batch]) -> Tensor:
     """`trigger_left` of encoded triggered samples and their views, ``[B]``."""
-    clean = encoded(vlm, samples, [s.answer for s in samples])
+    clean = encode_answers(vlm, samples, [s.answer for s in samples])
     each = (tuple(overview(vlm, row)[None] for row in trio) for trio in zip(clean, rows, seen, strict=True))
     return torch.cat([trigger_left(*trio) for trio in each])
 

@@ -15,7 +15,7 @@ from pcvr.defenses.losses import entropy, js_divergence, told_word
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
 from pcvr.models.forward import answer_logits
-from pcvr.models.pictures import encoded, to_pictures
+from pcvr.models.pictures import encode_answers, to_pictures
 from pcvr.models.tower import tower_features
 from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_seed
@@ -88,9 +88,9 @@ def _tell_features(
     worn: Attack | None,
 ) -> list[ViewTrace]:
     """As `pcvr.analysis.two_views.trace_answers`, with a view of the tower's features."""
-    rows = encoded(vlm, shown_samples(pair, worn), said)
+    rows = encode_answers(vlm, shown_samples(pair, worn), said)
     features = _features(vlm, rows)
-    lent = (features if worn is None else _features(vlm, encoded(vlm, pair, said))).flip(0)
+    lent = (features if worn is None else _features(vlm, encode_answers(vlm, pair, said))).flip(0)
     check_seed(seed)
     seen = view.of_tokens(features, torch.Generator().manual_seed(seed), lent)
     batch = collate([{k: v for k, v in row.items() if k != "pixel_values"} for row in rows], vlm.tokenizer.pad_token_id)

@@ -15,7 +15,7 @@ from pcvr.evaluation.generate import generate
 from pcvr.models.encode import Batch, collate
 from pcvr.models.forward import AnswerLogits, answer_logits
 from pcvr.models.layout import viewed
-from pcvr.models.pictures import encoded, to_pictures
+from pcvr.models.pictures import encode_answers, to_pictures
 from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_choice, check_seed
 
@@ -183,8 +183,8 @@ def with_views(
     Patches for the swap operator come from the next clean picture, so that clean and triggered views with one seed
     differ by the trigger alone.
     """
-    rows = encoded(vlm, shown_samples(samples, attack), said)
-    clean = rows if attack is None else encoded(vlm, samples, said)
+    rows = encode_answers(vlm, shown_samples(samples, attack), said)
+    clean = rows if attack is None else encode_answers(vlm, samples, said)
     if not isinstance(seed, torch.Generator):
         check_seed(seed)
         seed = torch.Generator().manual_seed(seed)

@@ -84,7 +84,7 @@ class Reader:
         return Subset(self, indices, label=canonical(name))
 
     def _split_keys(self) -> Iterable[str]:
-        """Yield the key of each sample by which data without splits are split."""
+        """Return the key of each sample; data without splits are split by a hash of it."""
         raise NotImplementedError
 
 

@@ -114,17 +114,17 @@ class HubTable(Reader):
         place = position(index, len(self))
         row = self._row_of[place]
         image = self._picture(row)
-        said = self._texts[row].said[self._turns[place]]
-        if isinstance(said, EntryError):
+        sample = self._texts[row].samples[self._turns[place]]
+        if isinstance(sample, EntryError):
             raise PcvrError(f"row {row} of {self.name} has changed since the table was opened: open it again.")
-        prompt = said.prompt or get_task(self._task).prompt or ""
-        return Sample(self._ids[place], image, prompt, said.answer, said.references)
+        prompt = sample.prompt or get_task(self._task).prompt or ""
+        return Sample(self._ids[place], image, prompt, sample.answer, sample.references)
 
     def fingerprint(self) -> str:
         """Return a hash of the table's own fingerprint, the columns, the task and the rows that are left out."""
         left_out = sorted(self._bad) if self._bad else ""
-        said = f"{self.rows._fingerprint} {sorted(self.columns.items(), key=str)} {self._task}{left_out}"
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        content = f"{self.rows._fingerprint} {sorted(self.columns.items(), key=str)} {self._task}{left_out}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _split_keys(self) -> Iterable[str]:
         column = next((each for each in OF_PICTURES if each in self.rows.column_names), None)
@@ -132,7 +132,7 @@ class HubTable(Reader):
         return (keys[row] for row in self._row_of)
 
     def _identities(self, given: bool = False) -> list[str]:
-        """Return an id for each row; repeated image ids get the row's number as a suffix."""
+        """Return an id for each row; ids of images that repeat get the row's number as a suffix."""
         column = self.columns["id"]
         if column is None:
             return [str(row) for row in range(len(self.rows))]
@@ -155,9 +155,9 @@ class HubTable(Reader):
                 self.report.note(kinds.REPEATED, name != ids[row])
                 self.report.notes += texts.notes
                 where = f"row {row} ({name!r})" if self.columns["id"] else f"row {row}"
-                for turn, said in enumerate(texts.said):
-                    if isinstance(said, EntryError):
-                        self._problem(row, said.kind, where, str(said))
+                for turn, sample in enumerate(texts.samples):
+                    if isinstance(sample, EntryError):
+                        self._problem(row, sample.kind, where, str(sample))
                     elif count == 1:
                         self._ids.append(unique(f"{name}#{turn + 1}") if turn else name)
                         self._row_of.append(row)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset as Rows
 
 
-class Said(NamedTuple):
+class TextSample(NamedTuple):
     """One prompt with its answer; an empty prompt means the task's own."""
 
     prompt: str
@@ -27,12 +27,12 @@ class RowTexts(NamedTuple):
     """The texts of a row.
 
     Attributes:
-        said: its samples in order; an unusable one is replaced by its problem.
+        samples: its samples in order; an unusable one is replaced by its problem.
         notes: number of texts left out, by kind.
         pictured: whether the texts refer to an image; only conversations may not.
     """
 
-    said: list[Said | EntryError]
+    samples: list[TextSample | EntryError]
     notes: Counter[str]
     pictured: bool = True
 
@@ -73,13 +73,13 @@ class TableTexts:
             return RowTexts([error], notes)
         return RowTexts([self._turn(*pair) for pair in talk.pairs], talk.left_out, talk.pictured)
 
-    def _turn(self, asked: str, answered: str) -> Said | EntryError:
+    def _turn(self, asked: str, answered: str) -> TextSample | EntryError:
         try:
-            return self._said(clean_prompt(asked), clean_answer(answered))
+            return self._sample(clean_prompt(asked), clean_answer(answered))
         except EntryError as error:
             return error
 
-    def _plain(self, row: int, values: Mapping[str, Any], notes: Counter[str]) -> Said:
+    def _plain(self, row: int, values: Mapping[str, Any], notes: Counter[str]) -> TextSample:
         prompt = clean_prompt(self._value("prompt", values) or "")
         label = clean_answer(self._value("label", values) or "")
         references = tuple(clean_answer(text) for text in texts_of(self._value("answers", values)))
@@ -93,14 +93,14 @@ class TableTexts:
             raise EntryError(EMPTY, "it has no answer")
         if not label:  # captions are used in turn, as in the files of the same data
             label = most_common(references) if self._asks else references[row % len(references)]
-        return self._said(prompt, label, references)
+        return self._sample(prompt, label, references)
 
-    def _said(self, prompt: str, answer: str, references: tuple[str, ...] = ()) -> Said:
+    def _sample(self, prompt: str, answer: str, references: tuple[str, ...] = ()) -> TextSample:
         if self._asks and not prompt:
             raise EntryError(EMPTY, "the question is empty")
         if not answer:
             raise EntryError(EMPTY, "it has no answer")
-        return Said(prompt, answer, references or (answer,))
+        return TextSample(prompt, answer, references or (answer,))
 
     def _value(self, what: str, values: Mapping[str, Any]) -> Any:
         column = self._columns[what]

@@ -62,13 +62,13 @@ def conversation(turns: Any, key: str = KEYS[0]) -> Conversation:
     found = Conversation()
     asked: str | None = None
     for turn in turns:
-        role, said = _turn(turn, key, found.pictures)
+        role, text = _turn(turn, key, found.pictures)
         if role in _ANSWERING and asked is not None:
-            found.pairs.append((asked, said))
+            found.pairs.append((asked, text))
             asked = None
         elif role in _ASKING:
             found.left_out[UNPAIRED] += asked is not None
-            asked = said
+            asked = text
         else:
             found.left_out[UNPAIRED if role in _ANSWERING else OTHER_TURN] += 1
     found.left_out[UNPAIRED] += asked is not None
@@ -81,12 +81,12 @@ def _turn(turn: Any, key: str, pictures: list[str]) -> tuple[str, str]:
     """Return the role in lower case, and the text."""
     given: dict[str, Any] = turn if isinstance(turn, dict) else {}
     role = given.get("from") or given.get("role")
-    said = given["value"] if isinstance(given.get("value"), str) else _first(given, "value", "content", "text")
-    if isinstance(said, list | tuple):
-        said = "\n".join(_part(part, key, pictures) for part in said)
-    if not isinstance(role, str) or not isinstance(said, str):
+    text = given["value"] if isinstance(given.get("value"), str) else _first(given, "value", "content", "text")
+    if isinstance(text, list | tuple):
+        text = "\n".join(_part(part, key, pictures) for part in text)
+    if not isinstance(role, str) or not isinstance(text, str):
         raise EntryError(BROKEN, f"{key} is not a list of turns with a text 'from' and a text 'value'")
-    return role.strip().lower(), said
+    return role.strip().lower(), text
 
 
 def _part(part: Any, key: str, pictures: list[str]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
-from pcvr.models.forward import AnswerLogits, _keeps_some, answer_logits, batches
+from pcvr.models.forward import AnswerLogits, answer_logits, batches, takes_logits_to_keep
 from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
 
@@ -126,7 +126,7 @@ class TrainingContext:
         from tqdm.auto import tqdm
 
         data = self.data if data is None else data
-        costs, some = Costs.of(self.vlm), _keeps_some(self.vlm.base)
+        costs, some = Costs.of(self.vlm), takes_logits_to_keep(self.vlm.base)
 
         def cost(row: Batch) -> int:
             return costs.reading(row, int((row["labels"] != IGNORE).sum()) if some else len(row["labels"]))

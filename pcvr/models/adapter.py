@@ -1,8 +1,8 @@
-"""Adapters: a folder that plain peft opens, or one that comes with an embedded model."""
+"""Adapters: folders in peft's format, and those shipped with the embedded models."""
 
 from __future__ import annotations
 
-from os.path import isdir, isfile  # unlike Path's, they say no to names that no file can have
+from os.path import isdir, isfile  # unlike Path's, they return False for invalid file names
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ ADAPTERS = Path(__file__).parent / "adapters"
 
 
 def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguageModel:
-    """The model with the adapter of folder `adapter` on; `vlm` itself is changed (peft wraps it in place).
+    """Return the model with the adapter of folder `adapter`; `vlm` itself is changed (peft wraps it in place).
 
     Raises:
-        PcvrError: no adapter there, one that is not plain LoRA, one of another model, or one with weights that are no
-            numbers; `vlm` is then as it was.
+        PcvrError: the folder has no adapter, or it is not plain LoRA, belongs to another model or has non-finite
+            weights; `vlm` is then unchanged.
     """
     from peft import LoraConfig, PeftModel
 
@@ -40,7 +40,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
         try:
             config = LoraConfig(**fields, base_model_name_or_path=base, inference_mode=True)
             adapted = PeftModel(vlm.model, config)
-        except Exception as problem:  # peft raises all kinds where a config and a model do not go together
+        except Exception as problem:  # peft raises any type if a config does not fit a model
             raise _unfit(folder, vlm, reason(problem)) from problem
         try:
             found = adapted.load_adapter(
@@ -49,7 +49,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
                 torch_device=str(vlm.device),
                 key_mapping=getattr(vlm.model, "_checkpoint_conversion_mapping", None),
             )
-        except Exception as problem:  # and where a file of weights is damaged
+        except Exception as problem:  # or if a file of weights is damaged
             adapted.unload()
             raise _unfit(folder, vlm, reason(problem)) from problem
     if fault := _faults(adapted, found):
@@ -59,7 +59,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
 
 
 def adapter_names(model: str) -> list[str]:
-    """Names of the adapters that come with the embedded model `model`."""
+    """Return the names of the adapters shipped with the embedded model `model`."""
     return sorted(f.parent.name for f in (ADAPTERS / model).glob("*/adapter_config.json"))
 
 
@@ -75,16 +75,16 @@ def _unfit(folder: Path, vlm: VisionLanguageModel, fault: str) -> PcvrError:
 
 
 def _of_another(base: str | None, vlm: VisionLanguageModel) -> str:
-    """Why an adapter that names `base` belongs to another model, or nothing.
+    """Return why an adapter that names `base` belongs to another model, or ``""``.
 
-    A folder may be a copy of any model, so its name says nothing; then the names and shapes of weights decide.
+    A folder may be a copy of any model, so its name proves nothing; then the names and shapes of weights decide.
     """
     known = [_model_name(name) for name in (base or "", vlm.name)]
     return f"it was trained on {shown(base)}" if all(known) and known[0] != known[1] else ""
 
 
 def _model_name(name: str) -> str:
-    """The name of an embedded model, or of a hub id without its owner; nothing for a folder."""
+    """Return the name of an embedded model, or a hub id without its owner; ``""`` for a folder."""
     if name in EMBEDDED:
         return name
     hub = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not isdir(name)
@@ -92,7 +92,7 @@ def _model_name(name: str) -> str:
 
 
 def _faults(adapted: Any, found: Any) -> str:
-    """What is wrong with the weights that were put on, or nothing."""
+    """Return what is wrong with the loaded weights, or ``""``."""
     kinds = {"missing weights": found.missing_keys, "weights without a place": found.unexpected_keys}
     kinds["NaN or infinite"] = not_finite((name, each) for name, each in adapted.named_parameters() if "lora_" in name)
     return "; ".join(f"{what}: {listed(names)}" for what, names in kinds.items() if names)

@@ -1,7 +1,7 @@
-"""The config of an adapter folder that anybody may have written: read field by field, plain LoRA and nothing else.
+"""Reading the config of an untrusted adapter folder field by field: plain LoRA only.
 
-peft is given a config of its own making with the fields read here. Whatever else its releases can be told by a config,
-such as modules to import, never reaches it.
+peft gets a new config with the fields read here. Other fields that its releases accept, such as modules to import,
+never reach it.
 """
 
 from __future__ import annotations
@@ -62,47 +62,45 @@ READ: dict[str, tuple[Callable[[Any], bool], str]] = {
     "layers_to_transform": (_or_none(_layers), "null, a whole number or a list of them"),
     "layers_pattern": (_or_none(_are_names), f"null, {_NAMES}"),
 }
-"""What plain LoRA is told: which values are taken, and how to say so."""
+"""Fields of plain LoRA: a check of the value, and the allowed values in words."""
 
 IGNORED = {"base_model_name_or_path", "peft_type", "peft_version", "revision", "task_type", "inference_mode"}
-"""Fields that change nothing in how an adapter computes, or are looked at apart from the others."""
+"""Fields that do not change how an adapter computes, or are checked separately."""
 
 
 def read_adapter_config(folder: Path) -> tuple[dict[str, Any], str | None]:
-    """Arguments of ``peft.LoraConfig`` from a folder's ``adapter_config.json``, and the base model that it names.
+    """Return the arguments of ``peft.LoraConfig`` from a folder's ``adapter_config.json``, and its base model.
 
     Raises:
-        PcvrError: it is no JSON object, not plain LoRA, or has a field of a kind or range that plain LoRA has not.
+        PcvrError: it is not a JSON object, not plain LoRA, or has a field of a wrong type or range.
     """
     from peft import LoraConfig
 
-    told: dict[str, Any] = read_json(folder / "adapter_config.json", "the adapter config")
-    if told.get("peft_type") != "LORA":
-        raise PcvrError(
-            f"the adapter in {folder} has peft_type {shown(told.get('peft_type'))}: only plain LoRA ('LORA') is opened."
-        )
+    config: dict[str, Any] = read_json(folder / "adapter_config.json", "the adapter config")
+    if (kind := config.get("peft_type")) != "LORA":
+        raise PcvrError(f"the adapter in {folder} has peft_type {shown(kind)}: only plain LoRA ('LORA') is opened.")
     for name in ("r", "lora_alpha", "target_modules"):
-        if name not in told:
+        if name not in config:
             raise PcvrError(f"the adapter config in {folder} has no {name!r}: it is not whole, fetch it again.")
     usual = {field.name: field.default for field in fields(LoraConfig)}
-    for name, value in told.items():
+    for name, value in config.items():
         if name in READ:
             holds, expected = READ[name]
             if not (holds(value) or (value is None and name in ("rank_pattern", "alpha_pattern"))):
-                raise PcvrError(f"the adapter in {folder} has {name} {shown(value)}: it has to be {expected}.")
+                raise PcvrError(f"the adapter in {folder} has {name} {shown(value)}: it must be {expected}.")
         elif name not in IGNORED and value and value != usual.get(name) and not _is_harmless(name, value):
             raise PcvrError(
                 f"the adapter in {folder} has {shown(name)} set to {shown(value)}: only plain LoRA is opened, without "
                 "it; merge the adapter into its model with its own tools, and open that."
             )
-    base = told.get("base_model_name_or_path")
+    base = config.get("base_model_name_or_path")
     if base is not None and not isinstance(base, str):
-        raise PcvrError(f"the adapter in {folder} has base_model_name_or_path {shown(base)}: it has to be a text.")
-    return {name: told[name] for name in READ if told.get(name) is not None}, base
+        raise PcvrError(f"the adapter in {folder} has base_model_name_or_path {shown(base)}: it must be a text.")
+    return {name: config[name] for name in READ if config.get(name) is not None}, base
 
 
 def _is_harmless(name: str, value: Any) -> bool:
-    """Whether it is how weights began, before training, or a note of the base's class, which nothing here imports."""
+    """Return whether a field only states the initial weights, or the base's class, which is never imported."""
     if name == "auto_mapping" and isinstance(value, dict):
         library = value.get("parent_library")
         return isinstance(library, str) and library.startswith("transformers.")

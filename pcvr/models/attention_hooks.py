@@ -1,4 +1,4 @@
-"""The language model's attention while it reads a prompt: collected in some layers, and kept off some tokens."""
+"""Attention of a model during a forward pass: written out, averaged over some tokens, or masked at some tokens."""
 
 from __future__ import annotations
 
@@ -15,20 +15,34 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
-class SplitBatch(PcvrError):
-    """`without_tokens` was given other prompts than the model is called with."""
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Compute attention step by step inside the block, in `model` or its language model.
+
+    The fused kernels that models are loaded with return no attention weights, and their backward pass is slow on a CPU.
+    """
+    config = model.config
+    parts = {key: getattr(config, key, None) for key in config.sub_configs}
+    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
+    before[""] = config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 @contextmanager
 def mean_attention(vlm: VisionLanguageModel, between: tuple[float, float], looking: Tensor) -> Iterator[list[Tensor]]:
-    """Collects what some tokens attend to, on average: ``[N, heads, T]`` for each middle layer, as the model runs once.
-
-    Attention is written out inside the block, as the fused kernels hand none out; afterwards all is as it was.
+    """Collect the mean attention of some tokens in the middle layers during one forward pass inside the block.
 
     Args:
         vlm: the model.
-        between: layer l of L counts where ``(l + 1/2) / L`` lies between these.
+        between: layer l of L is a middle layer if ``(l + 1/2) / L`` is between these.
         looking: bool ``[N, T]``, the tokens whose attention is averaged.
+
+    Yields:
+        A list that gets ``[N, heads, T]`` for each middle layer.
     """
     speaker: Any = vlm.family.part(vlm.model, "language_model")
     layers = [part for name, part in speaker.named_modules() if name.endswith("self_attn")]
@@ -47,28 +61,35 @@ def mean_attention(vlm: VisionLanguageModel, between: tuple[float, float], looki
         yield found
 
 
+class SplitBatch(PcvrError):
+    """`without_tokens` got other prompts than the model is called with."""
+
+
 @contextmanager
 def without_tokens(vlm: VisionLanguageModel, pruned: Tensor) -> Iterator[None]:
-    """Inside the block no token attends to those of `pruned`, in no layer, while a prompt is read and answered.
+    """Mask the tokens of `pruned` in every layer inside the block: no token attends to them.
 
     Args:
-        vlm: the model; it must be called with exactly these N prompts, in one batch.
+        vlm: the model; call it with exactly these N prompts, in one batch.
         pruned: bool ``[N, T]`` over the left-padded prompts.
 
     Raises:
-        SplitBatch: it is called with another batch.
-        PcvrError: its language model takes no mask of tokens.
+        SplitBatch: the model is called with another batch.
+        PcvrError: its language model takes no 2D attention mask.
     """
     speaker = vlm.family.part(vlm.model, "language_model")
 
     def mask(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         given = _token_mask(kwargs)
         if given.dim() != 2:
-            raise PcvrError(f"the language model of {vlm.name!r} takes no mask of tokens, so none can be cut off.")
+            raise PcvrError(
+                f"the language model of {vlm.name!r} gets a {given.dim()}D attention mask, so no token can be "
+                "masked: take another model."
+            )
         if len(given) != len(pruned) or given.shape[1] < pruned.shape[1]:
             raise SplitBatch(
-                f"{len(pruned)} prompts of {pruned.shape[1]} tokens were looked at and {tuple(given.shape)} came: "
-                "generate must take them in one batch."
+                f"{len(pruned)} prompts of {pruned.shape[1]} tokens were scored, and a batch of {tuple(given.shape)} "
+                "came: generate must take them in one batch."
             )
         seen = given.clone()
         seen[:, : pruned.shape[1]][pruned.to(seen.device)] = 0
@@ -82,7 +103,7 @@ def without_tokens(vlm: VisionLanguageModel, pruned: Tensor) -> Iterator[None]:
 
 
 def _token_mask(kwargs: Mapping[str, Any]) -> Tensor:
-    """The mask ``[N, tokens so far]`` that a language model is called with; where it gets none there is no padding."""
+    """Return the mask ``[N, tokens so far]`` of a language model's call; without one there is no padding."""
     given: Tensor | None = kwargs.get("attention_mask")
     if given is not None:
         return given
@@ -90,32 +111,3 @@ def _token_mask(kwargs: Mapping[str, Any]) -> Tensor:
     fresh: Tensor = kwargs["input_ids"] if embeds is None else embeds[..., 0]
     past = 0 if cache is None else cache.get_seq_length()
     return torch.ones(len(fresh), past + fresh.shape[1], dtype=torch.long, device=fresh.device)
-
-
-@contextmanager
-def eager_attention(model: Any) -> Iterator[None]:
-    """Inside the block `model` (whole or its language model) computes attention step by step; then all is as it was.
-
-    The fused kernel that models are loaded with hands no attention out, and on a CPU its backward pass is slow.
-    """
-    config = model.config
-    parts = {key: getattr(config, key, None) for key in config.sub_configs}
-    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
-    before[""] = config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-def tower_grid(vlm: VisionLanguageModel) -> tuple[int, int]:
-    """Patches that the tower cuts a picture into, down and across.
-
-    Raises:
-        PcvrError: the tower takes pictures of any size, so that the number depends on the picture.
-    """
-    vision = vlm.base.config.vision_config
-    if not hasattr(vision, "image_size"):
-        raise PcvrError(f"the tower of {vlm.name!r} has no fixed grid: take a model whose pictures have one size.")
-    return (vision.image_size // vision.patch_size,) * 2

@@ -1,4 +1,4 @@
-"""How many samples go through a model at a time: as many as the free memory holds, from the model's config."""
+"""Batch sizes that fit the free memory, estimated from the model's config."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 MOST_ANSWERED = 256
-"""Samples that are answered at a time at most; more are no faster."""
+"""Maximum number of samples answered at a time; larger batches are no faster."""
 SHARE = {"cuda": 0.8, "mps": 0.6, "cpu": 0.5}
-"""Share of the free memory that a batch may take; the rest is for what the estimate leaves out."""
+"""Fraction of the free memory that a batch may take; the estimate leaves out the rest."""
 FLOAT = 4
 COPIES = 8
-"""Float32 copies of the answers' logits that are alive at a time: of two views, and what a divergence makes of them."""
+"""Float32 copies of the answers' logits alive at a time: those of two views, and intermediates of a divergence."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What decides a model's memory beside its weights, all from its config.
+    """Sizes that decide a model's memory beside its weights, from its config.
 
     Attributes:
-        element: bytes of a number of the weights.
-        layers: of the language model.
-        width: of its hidden states.
+        element: bytes of one weight.
+        layers: number of layers of the language model.
+        width: width of its hidden states.
         inner: width inside its feed-forward layers.
-        cached: numbers that keys and values of one token take in one layer.
-        heads: attention heads.
+        cached: elements in the keys and values of one token in one layer.
+        heads: number of attention heads.
         words: size of the vocabulary.
-        tower_layers: of the vision tower.
-        tower_width: of its hidden states.
+        tower_layers: number of layers of the vision tower.
+        tower_width: width of its hidden states.
         patch: side of its patches in pixels.
         eager: whether attention weights are written out.
     """
@@ -59,7 +59,7 @@ class Costs:
 
     @staticmethod
     def of(vlm: VisionLanguageModel) -> Costs:
-        """Those of a model."""
+        """Return the costs of a model."""
         config = vlm.base.config
         text, vision = config.get_text_config(), config.vision_config
         heads = int(text.num_attention_heads)
@@ -67,7 +67,7 @@ class Costs:
         head = int(getattr(text, "head_dim", None) or width // heads)
         tower_width = int(getattr(vision, "embed_dim", None) or getattr(vision, "hidden_size", None) or width)
         return Costs(
-            element=max(2, torch.empty((), dtype=vlm.base.dtype).element_size()),  # in 4 bits it computes in 16
+            element=max(2, torch.empty((), dtype=vlm.base.dtype).element_size()),  # 4-bit weights compute in 16 bits
             layers=int(text.num_hidden_layers),
             width=width,
             inner=int(getattr(text, "intermediate_size", None) or getattr(text, "ffn_dim", None) or 4 * width),
@@ -81,35 +81,36 @@ class Costs:
         )
 
     def answering(self, row: Row, new_tokens: int) -> int:
-        """Bytes that one sample takes while it is answered: cache, one layer's inside, the last words, its picture.
+        """Return the bytes of one sample during generation: cache, one layer's activations, logits, image.
 
         Args:
-            row: the encoded prompt and picture, ``input_ids [T]`` among them.
-            new_tokens: answer budget.
+            row: the encoded prompt and image, ``input_ids [T]`` among them.
+            new_tokens: maximum length of the answer.
         """
         tokens = len(row["input_ids"])
         cache = self.layers * self.cached * (tokens + new_tokens) * self.element
-        return cache + self._inside(tokens) + 3 * FLOAT * self.words + self._seen(row)
+        return cache + self._layer(tokens) + 3 * FLOAT * self.words + self._image(row)
 
-    def reading(self, row: Row, told: int, hidden: bool = False) -> int:
-        """Bytes that one sample takes while it is read with its answer, without gradient.
+    def reading(self, row: Row, positions: int, hidden: bool = False) -> int:
+        """Return the bytes of one sample in a forward pass with its answer, without gradient.
 
         Args:
             row: the encoded sample.
-            told: positions at which words are kept, as float32 logits.
-            hidden: whether every layer's hidden states are asked for.
+            positions: number of positions whose float32 logits are kept.
+            hidden: whether the hidden states of all layers are kept.
         """
         tokens = len(row["input_ids"])
         kept = (self.layers + 1) * self.width * tokens * self.element if hidden else 0
-        words = told * self.words * (self.element + COPIES * FLOAT)
-        return kept + words + self._inside(tokens) + self._seen(row)
+        logits = positions * self.words * (self.element + COPIES * FLOAT)
+        return kept + logits + self._layer(tokens) + self._image(row)
 
-    def _inside(self, tokens: int) -> int:
+    def _layer(self, tokens: int) -> int:
+        """Return the bytes of one layer's activations."""
         attention = self.heads * tokens * tokens * (FLOAT + self.element) if self.eager else 0
         return tokens * (6 * self.width + 3 * self.inner) * self.element + attention
 
-    def _seen(self, row: Row) -> int:
-        """The picture, and every layer of the tower on it, since a connector may read any."""
+    def _image(self, row: Row) -> int:
+        """Return the bytes of the image and of every layer of the tower, since a connector may read any layer."""
         if "pixel_values" not in row:
             return 2 * row_bytes(row)
         patches = row["pixel_values"].numel() // (3 * self.patch**2)
@@ -117,11 +118,11 @@ class Costs:
 
 
 def budget(device: torch.device) -> int | None:
-    """Bytes that a batch may take on `device`, or None where the system does not say what is free."""
+    """Return the bytes that a batch may take on `device`, or None if the free memory is unknown."""
     free = free_memory(device)
     if free is None:
         return None
-    if device.type == "cuda":  # torch holds freed memory back, which is as good as free
+    if device.type == "cuda":  # torch caches freed memory
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(SHARE.get(device.type, 0.5) * free)
 
@@ -129,17 +130,17 @@ def budget(device: torch.device) -> int | None:
 def grouped(
     items: Iterable[T], cost: Callable[[T], int], most: int, device: torch.device, given: int | None = None
 ) -> Iterator[list[T]]:
-    """Items in order, in batches of at most `most` that fit the device's memory; a batch of one is always allowed.
+    """Yield the items in order, in batches of at most `most` that fit the device's memory, at least one item each.
 
     Args:
-        items: what is batched.
-        cost: bytes that an item takes; in a batch all take as much as the largest, since they are padded.
-        most: the size where memory is no question.
-        device: whose free memory is asked for before each batch.
-        given: a size that the caller chose; then memory is not asked for.
+        items: the items.
+        cost: bytes of an item; padding makes each item of a batch as large as the largest.
+        most: maximum batch size.
+        device: device whose free memory is measured before each batch.
+        given: batch size chosen by the caller; then memory is not measured.
 
     Raises:
-        PcvrError: `given` is no whole number from 1 up.
+        PcvrError: `given` is not an integer of at least 1.
     """
     check_size("batch_size", given)
     batch: list[T] = []
@@ -159,12 +160,12 @@ def grouped(
 
 
 def check_size(name: str, size: int | None) -> None:
-    """Raise unless a batch size is None or a whole number from 1 up."""
+    """Raise unless a batch size is None or an integer of at least 1."""
     if size is not None:
         check_whole(name, size, 1, what="None for as many as fit the memory")
 
 
 def context_of(vlm: VisionLanguageModel) -> int | None:
-    """Tokens that the language model reads at most, picture and answer included; None where its config has no limit."""
+    """Return the context length of the language model in tokens; None if its config states none."""
     limit = getattr(vlm.base.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None

@@ -1,4 +1,4 @@
-"""A question and its answer as text, as the model's chat template writes them, and the answer's token ids."""
+"""Prompts and answers in the model's chat template, and the answers' token ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Exchange = tuple[str, str]
 
 
 class Conversable(Protocol):
-    """What a conversation needs of a model: its processor, tokenizer and family."""
+    """The parts of a model that a conversation needs: processor, tokenizer and family."""
 
     @property
     def processor(self) -> Any: ...
@@ -26,26 +26,25 @@ class Conversable(Protocol):
 
 
 def asked(vlm: Conversable, prompt: str) -> str:
-    """`prompt` with one picture in the family's chat template, ready for an answer."""
+    """Return `prompt` with one image in the family's chat template, ready for generation."""
     if not vlm.processor.chat_template:
         return (vlm.family.template or "{prompt}").replace("{prompt}", prompt)
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True)], add_generation_prompt=True))
 
 
 def answered(vlm: Conversable, prompt: str, answer: str) -> str:
-    """The whole conversation: `prompt` with one picture, then `answer`; without a template a space parts them."""
+    """Return the conversation: `prompt` with one image, then `answer`; without a template, a space between them."""
     if not vlm.processor.chat_template:
         return f"{asked(vlm, prompt)} {answer}"
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True), _turn("assistant", answer)]))
 
 
 def answer_ids(vlm: Conversable, exchanges: Sequence[Exchange]) -> list[list[int]]:
-    """Token ids of answers, the end of the turn last, as they follow the ids of their prompts.
+    """Return the token ids of answers with the end-of-turn token, as they follow their prompts' ids.
 
-    A byte-level vocabulary has other tokens for a word after a space than for the same word alone, so what stands
-    between prompt and answer matters: ids are those of the whole conversation without those of the prompt. Where the
-    tokenizer joins the prompt's end and the answer's beginning to one token, the answer is tokenized alone, because
-    generation starts from the prompt as it is.
+    A byte-level vocabulary has different tokens for a word after a space and alone. So the ids are those of the whole
+    conversation without those of the prompt. If the tokenizer merges the prompt's end with the answer's start, the
+    answer is tokenized alone, because generation starts from the prompt's own ids.
     """
     prompts = [asked(vlm, prompt) for prompt, _ in exchanges]
     marks = _marks(vlm.tokenizer)
@@ -58,28 +57,28 @@ def answer_ids(vlm: Conversable, exchanges: Sequence[Exchange]) -> list[list[int
 
 
 def end_of_turn(vlm: Conversable) -> int:
-    """The token with which the answers of training end."""
+    """Return the token id that ends answers in training."""
     return answer_ids(vlm, [("?", "a")])[0][-1]
 
 
 def _tail(vlm: Conversable, start: str, prompt: str, answer: str, marks: frozenset[str]) -> str:
-    """What follows the prompt `start` in the whole conversation, up to the token that ends the turn.
+    """Return the conversation's text after the prompt `start`, up to the end-of-turn token.
 
-    Templates that mark no end (LLaVA-1.5's) get the tokenizer's.
+    Templates without an end-of-turn token (LLaVA-1.5's) get the tokenizer's end token.
     """
     whole, end = answered(vlm, prompt, answer), vlm.tokenizer.eos_token or ""
     rest = whole.removeprefix(start)
     at = rest.find(answer.strip())
     if not whole.startswith(start) or at < 0:
-        return answer + end  # a template that rewrites what it is given
+        return answer + end  # the template rewrites its input
     stop = at + len(answer.strip())
-    said, after = rest[:stop], rest[stop:]
+    text, after = rest[:stop], rest[stop:]
     ends = [place + len(mark) for mark in marks if (place := after.find(mark)) >= 0]
-    return said + after[: min(ends)] if ends else said + after.rstrip() + end
+    return text + after[: min(ends)] if ends else text + after.rstrip() + end
 
 
 def _marks(tokenizer: Any) -> frozenset[str]:
-    """The tokens that are no text, one of which ends a turn."""
+    """Return the special tokens, one of which ends a turn."""
     added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
     return frozenset({*tokenizer.all_special_tokens, *added})
 

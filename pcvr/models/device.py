@@ -1,4 +1,4 @@
-"""Which device to compute on, and in which numbers."""
+"""Choosing the device and the dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pcvr.errors import PcvrError, shown
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    """``"auto"`` (CUDA, then MPS, then CPU) or a device by its torch name.
+    """Return the device of a torch device name; ``"auto"`` is CUDA, then MPS, then CPU.
 
     Raises:
         PcvrError: no such device on this machine.
@@ -37,15 +37,15 @@ def _named(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device, own: torch.dtype | None) -> torch.dtype:
-    """The dtype of a model's weights.
+    """Return the dtype of a model's weights.
 
-    ``"auto"`` is float32 on a CPU and for checkpoints that ask for it (the embedded ones: so small a model feels the
-    rounding); else bfloat16 where the device computes in it, and float16 where not (T4, V100).
+    ``"auto"`` is float32 on a CPU and for float32 checkpoints (the embedded ones: small models are sensitive to
+    rounding); else bfloat16 if the device supports it, else float16 (T4, V100).
 
     Args:
-        dtype: ``"auto"``, the name of a torch dtype, or one.
-        device: where the model will be.
-        own: what the checkpoint says of itself.
+        dtype: ``"auto"``, the name of a torch dtype, or a torch dtype.
+        device: the model's device.
+        own: the checkpoint's dtype.
 
     Raises:
         PcvrError: no such dtype.
@@ -55,5 +55,5 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device, own: torch.dtype 
     if device.type == "cpu" or own is torch.float32:
         return torch.float32
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        return torch.float16  # torch emulates bfloat16 there, slowly
+        return torch.float16  # these GPUs only emulate bfloat16, slowly
     return torch.bfloat16 if device.type == "cuda" else torch.float16

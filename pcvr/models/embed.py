@@ -1,4 +1,4 @@
-"""What a model's tower makes of pictures, with gradients back to the pixels: what optimised attacks push against."""
+"""Tower features with gradients to the pixels, for optimised attacks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from pcvr.models.layout import as_patches
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
-_ANY_SIZE = 224  # shown to towers that take any size
+_ANY_SIZE = 224  # image size for towers that take any size
 
 
 def embed(vlm: VisionLanguageModel, pictures: Tensor) -> Tensor:
-    """The features of the tower's last layer, with gradient.
+    """Return the features of the tower's last layer, with gradient.
 
-    Each picture is shown to the tower whole, at the tower's own size: families that cut large pictures into tiles see
-    such an overview among them.
+    Each image is resized as a whole to the tower's own size; families with tiles have such an overview among them.
 
     Args:
         vlm: the model; only its tower is used.
-        pictures: levels 0 to 255, float ``[B, 3, H, W]``.
+        pictures: images, levels 0 to 255, float ``[B, 3, H, W]``.
 
     Returns:
         float32 ``[B, tokens, width]``.
@@ -46,5 +45,5 @@ def embed(vlm: VisionLanguageModel, pictures: Tensor) -> Tensor:
 
 
 def as_levels(batch: object) -> Tensor:
-    """uint8 ``[B, H, W, 3]`` (NumPy) to float ``[B, 3, H, W]``."""
+    """Convert uint8 ``[B, H, W, 3]`` (NumPy) to float ``[B, 3, H, W]``."""
     return torch.tensor(batch).permute(0, 3, 1, 2).float()

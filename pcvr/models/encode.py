@@ -1,4 +1,4 @@
-"""From samples to tensors: prompt and answer tokens, labels on the answer only, pictures or their tower features."""
+"""Samples as tensors: tokens of prompt and answer, labels on the answer only, images or their tower features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pcvr.data.pictures import as_picture
+from pcvr.data.sample import Dataset, Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.models.budget import context_of
 from pcvr.models.conversation import answer_ids, end_of_turn
@@ -16,17 +18,16 @@ from pcvr.models.preparing import prepared
 from pcvr.models.store import KEEP_BYTES, SPILL_BYTES, RowStore, row_bytes
 
 if TYPE_CHECKING:
-    from pcvr.data.sample import Dataset, Image, Sample
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
 
 IGNORE = -100
-"""Label of a token that does not count."""
+"""Label of tokens that the loss ignores."""
 OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")
-"""What a processor gives one value a token of."""
+"""Outputs of a processor with one value a token."""
 
 Batch = dict[str, Tensor]
-"""``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``index [B]`` and the picture tensors of the family."""
+"""``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``index [B]`` and the image tensors of the family."""
 
 
 def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
@@ -34,40 +35,42 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
 
     Returns:
         One dict a sample: ``input_ids [T]`` (prompt, answer, end), ``labels [T]`` (``-100`` on the prompt) and the
-        picture tensors as the family's processor makes them (``pixel_values [3, H, W]`` for LLaVA). An answer that
-        does not fit the model's context is cut there, and then has no end (see `was_cut`).
+        image tensors of the family's processor (``pixel_values [3, H, W]`` for LLaVA). An answer that does not fit the
+        model's context is truncated and has no end token (see `was_cut`).
 
     Raises:
-        PcvrError: a prompt or an answer holds the token that stands for a picture, or a prompt alone fills the context.
+        PcvrError: a prompt or an answer has an image token, or a prompt alone fills the context.
     """
     from pcvr.models.vlm import refuse_image_token
 
     for sample in samples:
         refuse_image_token(vlm.processor, sample.answer, "answer")
     answers = answer_ids(vlm, [(s.prompt, s.answer) for s in samples])
-    prompts = [row for chunk in _together(vlm, samples) for row in _prompt_rows(vlm, chunk)]
+    prompts = _prompt_rows(vlm, samples)
     rooms = [room_for_answer(vlm, len(prompt["input_ids"])) for prompt in prompts]
-    told = [torch.tensor(answer[:room]) for answer, room in zip(answers, rooms, strict=True)]
-    return [_with_answer(prompt, answer) for prompt, answer in zip(prompts, told, strict=True)]
+    return [
+        _with_answer(prompt, torch.tensor(answer[:room]))
+        for prompt, answer, room in zip(prompts, answers, rooms, strict=True)
+    ]
 
 
 def room_for_answer(vlm: VisionLanguageModel, tokens: int) -> int | None:
-    """Tokens that the model's context leaves for an answer behind a prompt of `tokens`; None without a limit.
+    """Return the tokens that the context leaves for an answer after a prompt of `tokens`; None without a limit.
 
     Raises:
-        PcvrError: it leaves none.
+        PcvrError: no token is left.
     """
     limit = context_of(vlm)
     if limit is not None and tokens >= limit:
         raise PcvrError(
-            f"a prompt takes {tokens} tokens with its picture, and the model {vlm.name!r} reads {limit} in all, the "
-            "answer included: shorten the prompt, give a smaller picture, or take a model with a longer context."
+            f"a prompt takes {tokens} tokens with its image, and the context of model {vlm.name!r} has {limit}, answer "
+            "included: shorten the prompt, give a smaller image, or take a model with a longer context."
         )
     return None if limit is None else limit - tokens
 
 
 def was_cut(vlm: VisionLanguageModel, row: Batch) -> bool:
-    """Whether the answer of an encoded sample was cut to the model's context."""
+    """Return whether the answer of an encoded sample was truncated to the model's context."""
     ids, limit = row["input_ids"], context_of(vlm)
     return limit is not None and len(ids) >= limit and int(ids[-1]) != end_of_turn(vlm)
 
@@ -75,22 +78,15 @@ def was_cut(vlm: VisionLanguageModel, row: Batch) -> bool:
 def prompt_rows(
     vlm: VisionLanguageModel, images: Sequence[Image], prompts: Sequence[str]
 ) -> Iterator[tuple[int, Batch]]:
-    """Each picture with its prompt as tensors without padding, with its place; pictures are looked at one by one."""
-    from pcvr.data.pictures import as_picture
-    from pcvr.data.sample import Sample
-
+    """Return an iterator over the index of each image and its tensors with prompt, unpadded; images are read lazily."""
     asked = ((i, Sample(str(i), as_picture(images[i]), prompts[i], "")) for i in range(len(images)))
-
-    def make(of: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
-        return [row for chunk in _together(of, samples) for row in _prompt_rows(of, chunk)]
-
-    return prepared(vlm, asked, make)
+    return prepared(vlm, asked, _prompt_rows)
 
 
 def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
-    """Prompts from `prompt_rows` as one batch on the model's device, padded on the left, so that answers can follow.
+    """Collate prompts from `prompt_rows` on the model's device, padded on the left, so that answers can follow.
 
-    BLIP-2's processor pads the text and puts the picture's tokens in front of that; so it is done here.
+    Padding comes after the image tokens of BLIP-2, as in its own processor.
     """
     longest = max(len(row["input_ids"]) for row in rows)
     front = getattr(vlm.processor, "num_query_tokens", None) or 0
@@ -107,19 +103,16 @@ def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
     return {k: v.to(vlm.device) for k, v in batch.items()}
 
 
-def _together(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[list[Sample]]:
-    """What goes to the processor in one call: where pictures have parts, a batch is padded or run together there."""
-    return [list(samples)] if vlm.family.layout == "picture" else [[sample] for sample in samples]
-
-
 def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
-    """Prompts and pictures, without padding; several samples at a time only where a picture is one tensor."""
+    """Encode prompts and images without padding; several samples at a time only if an image is a single tensor."""
+    if vlm.family.layout != "picture" and len(samples) > 1:  # the processor would pad or concatenate a batch's tiles
+        return [row for sample in samples for row in _prompt_rows(vlm, [sample])]
     batch = vlm.prepare([s.image for s in samples], [s.prompt for s in samples])
     mask = batch.pop("attention_mask").bool()
     rows = []
     for i in range(len(samples)):
         row = {k: v[i][mask[i]] if k in OF_TOKENS else v[i] for k, v in batch.items()}
-        if vlm.family.layout == "patches":  # of one sample, and not divided by samples
+        if vlm.family.layout == "patches":  # a single sample, whose patches have no batch dimension
             row |= {k: batch[k] for k in ("pixel_values", "image_grid_thw")}
         if "qformer_attention_mask" in row:
             read = row["qformer_attention_mask"].bool()
@@ -129,25 +122,25 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
 
 
 def _with_answer(prompt: Batch, answer: Tensor) -> Batch:
-    """The prompt's row with the answer behind it; what else has one value a token is 0 there."""
+    """Append the answer to a prompt's row; other values a token are 0 there."""
     ids = prompt["input_ids"]
     row = {k: torch.cat([v, v.new_zeros(len(answer))]) if k in OF_TOKENS else v for k, v in prompt.items()}
-    told = torch.cat([torch.full_like(ids, IGNORE), answer])
-    return row | {"input_ids": torch.cat([ids, answer]), "labels": told}
+    labels = torch.cat([torch.full_like(ids, IGNORE), answer])
+    return row | {"input_ids": torch.cat([ids, answer]), "labels": labels}
 
 
 class EncodedData(torch.utils.data.Dataset[Batch]):
-    """A data set as tensors, each sample prepared when it is first asked for and then kept (see `RowStore`).
+    """A data set as tensors; each sample is prepared on first access and then kept (see `RowStore`).
 
     Args:
-        vlm: whose processor and template are used.
+        vlm: model whose processor and template are used.
         data: the samples.
-        keep_bytes: memory that encoded samples, and separately tower features, may take.
-        spill_bytes: disk that encoded samples may take beyond that.
+        keep_bytes: memory for encoded samples, and as much for tower features.
+        spill_bytes: additional disk space for encoded samples.
 
     Attributes:
-        cut: indices of the samples, of those prepared so far, whose answers were cut to the model's context.
-        features: what the frozen tower makes of the pictures, once `keep_features` kept it.
+        cut: indices of the prepared samples whose answers were truncated to the model's context.
+        features: features of the frozen tower, after `keep_features`.
     """
 
     def __init__(
@@ -164,18 +157,18 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         return len(self.data)
 
     def row(self, index: int) -> Batch:
-        """Sample `index` with its picture, whether or not tower features are kept."""
+        """Return sample `index` with its image, even if tower features are kept."""
         return self.rows([index])[0]
 
     def rows(self, indices: Iterable[int]) -> list[Batch]:
-        """As `row`, for some samples at a time."""
+        """Return several samples; see `row`."""
         wanted = [int(i) for i in indices]
         once = list(dict.fromkeys(wanted))
         found = dict(zip(once, self._rows(once), strict=True))
         return [found[i] for i in wanted]
 
     def stream(self, indices: Iterable[int]) -> Iterator[Batch]:
-        """The samples at `indices`, which are distinct, one after the other: as many are read as are in use."""
+        """Return an iterator over the samples at `indices`, which must be distinct; they are read lazily."""
         wanted = [int(i) for i in indices]
         return (self._item(i, row) for i, row in zip(wanted, self._rows(wanted), strict=True))
 
@@ -184,7 +177,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         fresh = prepared(self.vlm, missing, encode_samples)
         for index in wanted:
             row = self.store.get(index)
-            while row is None:  # another reader may have put some in meanwhile, so what comes may be further back
+            while row is None:  # another reader may have stored samples meanwhile, so `fresh` may lag behind
                 place, row = next(fresh)
                 self.store.put(place, row)
                 if was_cut(self.vlm, row):
@@ -203,34 +196,36 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         return self._item(index, self.row(index))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Batch]:
-        """Several samples at a time, as a DataLoader asks for them."""
+        """Return several samples at once; DataLoader calls this."""
         return [self._item(i, row) for i, row in zip(indices, self.rows(indices), strict=True)]
 
     def view(
         self, indices: Sequence[int], donors: Sequence[int], view: PatchView, generator: torch.Generator
     ) -> Tensor:
-        """``pixel_values`` of a view of some samples, collated; patches for the swap operator come from `donors`."""
+        """Return collated ``pixel_values`` of a view of some samples; the swap operator takes patches of `donors`."""
         rows = self.rows([*indices, *donors])
         count = len(indices)
         return _joined("pixel_values", viewed(self.vlm, rows[:count], rows[count:], view, generator))
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Some samples, collated."""
+        """Return some samples, collated."""
         return collate(self.__getitems__(indices), self.vlm.tokenizer.pad_token_id)
 
     def keep_features(self, batch_size: int = 64, progress: bool = False) -> bool:
-        """Run the frozen tower once over everything and keep what it gives; returns False where that takes too much,
-        or where not all pictures have as many tiles.
+        """Run the frozen tower once over all samples and keep its features.
 
         Args:
-            batch_size: pictures at a time.
-            progress: whether a bar is shown when it takes longer than two seconds.
+            batch_size: images at a time.
+            progress: whether a progress bar shows after two seconds.
+
+        Returns:
+            Whether they are kept: not if they take too much memory, or if images differ in their number of tiles.
         """
         from tqdm.auto import tqdm
 
         from pcvr.models.tower import tower_features
 
-        # What the first sample takes only says whether trying is worth while; what is kept is counted by the store.
+        # The first sample's size only tells whether to try; the store counts the bytes that are kept.
         if self.vlm.family.layout == "patches" or row_bytes(self.row(0)) * len(self) > self.keep_bytes:
             return False
         features: Tensor | None = None
@@ -254,7 +249,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         return True
 
     def close(self) -> None:
-        """Give the scratch file back: what lay there is prepared again when it is asked for."""
+        """Release the scratch file; its samples are prepared again on access."""
         self.store.close()
 
 
@@ -269,7 +264,7 @@ class Collator:
 
 
 def collate(rows: Sequence[Batch], pad_token_id: int) -> Batch:
-    """Join encoded samples: token rows padded on the right to ``[B, T]``, pictures stacked, missing tiles as zeros."""
+    """Join encoded samples: token rows padded on the right to ``[B, T]``, images stacked, missing tiles as zeros."""
     pad = nn.utils.rnn.pad_sequence
     ids = pad([r["input_ids"] for r in rows], batch_first=True, padding_value=pad_token_id)
     lengths = torch.tensor([len(r["input_ids"]) for r in rows])
@@ -282,7 +277,7 @@ def collate(rows: Sequence[Batch], pad_token_id: int) -> Batch:
 
 
 def _joined(name: str, parts: Sequence[Tensor]) -> Tensor:
-    """One tensor of a batch: patches of all pictures in one row, else stacked, and padded with zeros if need be."""
+    """Return one tensor of a batch: patches of all images concatenated, else stacked, with zeros as padding."""
     if name == "image_grid_thw" or (name == "pixel_values" and parts[0].dim() == 2):
         return torch.cat(list(parts))
     if len({part.shape for part in parts}) == 1:

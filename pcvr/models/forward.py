@@ -1,4 +1,4 @@
-"""One forward pass over a batch of samples: a model's distributions where the answer is."""
+"""One forward pass over a batch of samples: the model's logits at the answers' tokens."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class AnswerLogits:
-    """A model's distributions where the answer is, packed: padding and prompts are gone.
+    """A model's logits at the answer tokens of a batch, packed without prompts and padding.
 
     Attributes:
-        logits: ``[A, V]``, one row for each answer token of the batch.
-        targets: ``[A]``, the token that the data says.
-        owner: ``[A]``, which row of the batch the token belongs to.
-        samples: number of rows ``B`` in the batch.
-        hidden: ``[A, D]``, the last hidden state where it was asked for.
+        logits: ``[A, V]``, one row an answer token.
+        targets: ``[A]``, the labels.
+        owner: ``[A]``, the token's row in the batch.
+        samples: number of rows ``B`` of the batch.
+        hidden: ``[A, D]``, the last hidden states, or None.
     """
 
     logits: Tensor
@@ -38,19 +38,19 @@ class AnswerLogits:
     hidden: Tensor | None = None
 
     def sample_sum(self, values: Tensor) -> Tensor:
-        """The sum of token values ``[A]`` over each sample's tokens: ``[B]``."""
+        """Return the sum of token values ``[A]`` over each sample's tokens: ``[B]``."""
         return values.new_zeros(self.samples).index_add(0, self.owner, values)
 
     def sample_mean(self, values: Tensor) -> Tensor:
-        """The mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
+        """Return the mean of token values ``[A]`` over each sample's tokens: ``[B]``."""
         return self.sample_sum(values) / self.sample_sum(torch.ones_like(values)).clamp_min(1)
 
     def likelihood(self) -> Tensor:
-        """The probability that the model gives each sample's whole answer, word for word: ``[B]``."""
+        """Return the probability of each sample's whole answer under teacher forcing: ``[B]``."""
         return (-self.sample_sum(cross_entropy(self.logits, self.targets, reduction="none"))).exp()
 
     def of(self, rows: Tensor) -> AnswerLogits:
-        """Those of some rows of the batch only, renumbered in the order of `rows` ``[R]``, which ascend."""
+        """Return the part of some rows of the batch, renumbered; `rows` ``[R]`` must ascend."""
         place = self.owner.new_full((self.samples,), -1)
         place[rows] = torch.arange(len(rows), device=place.device)
         owner = place[self.owner]
@@ -60,7 +60,7 @@ class AnswerLogits:
 
     @staticmethod
     def joined(parts: Sequence[AnswerLogits]) -> AnswerLogits:
-        """Those of several batches as if they had been one."""
+        """Concatenate the logits of several batches as if they were one batch."""
         before = accumulate((part.samples for part in parts), initial=0)
         hidden = [part.hidden for part in parts if part.hidden is not None]
         return AnswerLogits(
@@ -73,12 +73,12 @@ class AnswerLogits:
 
 
 def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> AnswerLogits:
-    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack what it says at the answer's tokens."""
+    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack the logits at the answers' tokens."""
     inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
-    told = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted from position t - 1
-    at = told != IGNORE
+    labels = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted at position t - 1
+    at = labels != IGNORE
     columns = at.any(0).nonzero()[:, 0]
-    kept = {"logits_to_keep": columns} if _keeps_some(vlm.base) else {}
+    kept = {"logits_to_keep": columns} if takes_logits_to_keep(vlm.base) else {}
     asked: dict[str, Any] = {"use_cache": False, "output_hidden_states": hidden}
     if "features" in batch:
         with fed_tower(vlm, batch["features"].to(vlm.device)) as blank:
@@ -88,28 +88,28 @@ def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) 
     logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
     return AnswerLogits(
         logits=logits[at[:, columns]].float(),
-        targets=told[at],
+        targets=labels[at],
         owner=at.nonzero()[:, 0],
-        samples=len(told),
+        samples=len(labels),
         hidden=_hidden_states(output)[-1][:, :-1][at] if hidden else None,
     )
 
 
 def _hidden_states(output: Any) -> Any:
-    """Those of the language model; BLIP-2 hands them on inside its language model's output."""
+    """Return the hidden states of the language model; BLIP-2 has them inside its language model's output."""
     inner = getattr(output, "language_model_outputs", None)
     return output.hidden_states if inner is None else inner.hidden_states
 
 
-def _keeps_some(model: nn.Module) -> bool:
-    """Whether a model can be told at which positions words are wanted: the whole vocabulary at each is much work.
+def takes_logits_to_keep(model: nn.Module) -> bool:
+    """Return whether a model can compute logits at some positions only, which saves time and memory.
 
-    BLIP-2 hands what it does not know on to its language model.
+    BLIP-2 passes the argument on to its language model.
     """
     speaker = getattr(model, "language_model", model)
     return "logits_to_keep" in signature(speaker.forward).parameters
 
 
 def batches(count: int, size: int) -> list[range]:
-    """Index ranges that cover ``range(count)`` in chunks of `size`."""
+    """Split ``range(count)`` into ranges of at most `size`."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 MAX_NEW_TOKENS = 40
-"""Answer budget in tokens; longer than any caption of the scenes."""
+"""Default maximum length of an answer in tokens; longer than any caption of the scenes."""
 
 
 @torch.inference_mode()
@@ -32,23 +32,23 @@ def generate(
     batch_size: int | None = None,
     progress: bool = False,
 ) -> list[str]:
-    """The model's greedy answer to each picture and prompt.
+    """Return the model's greedy answer to each image and prompt.
 
     Args:
-        vlm: from `pcvr.load` or a fine-tuning's ``model``; or what `pcvr.load` opens.
-        images: N pictures, uint8 ``[H, W, 3]`` or PIL; looked at one by one, so that they may be read when asked for.
+        vlm: a model from `pcvr.load` or a fine-tuning's ``model``; or a name that `pcvr.load` takes.
+        images: N images, uint8 ``[H, W, 3]`` or PIL; a lazy sequence is read one by one.
         prompts: N prompts, without image tokens or template.
-        max_new_tokens: answers end here at the latest, or where the model's context ends.
-        batch_size: pictures at a time; None for as many as fit the memory, at most 256. Prompts are padded on the left,
-            so batching changes no answer. Where a CUDA device runs out of memory all the same, the batch is halved.
-        progress: whether a bar is shown when it takes longer than two seconds.
+        max_new_tokens: maximum length of an answer; the model's context may end it earlier.
+        batch_size: images at a time; None for as many as fit the memory, at most 256. Left padding keeps answers
+            independent of the batch. If a CUDA device runs out of memory, the batch is halved.
+        progress: whether a progress bar shows after two seconds.
 
     Returns:
         N texts without special tokens.
 
     Raises:
-        PcvrError: another number of prompts than of pictures, a count below 1, an image token in a prompt, a prompt
-            that fills the model's context.
+        PcvrError: the numbers of prompts and images differ, a count is below 1, or a prompt has an image token or
+            fills the model's context.
     """
     from tqdm.auto import tqdm
 
@@ -77,7 +77,7 @@ def generate(
 
 
 def _answered(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int, ends: list[int]) -> list[str]:
-    """The answers to one batch, or to its halves where it does not fit the device."""
+    """Answer one batch, or its halves if it does not fit the device."""
     inputs = prompt_batch(vlm, rows)
     length = inputs["input_ids"].shape[1]
     room = room_for_answer(vlm, length) or max_new_tokens
@@ -96,7 +96,7 @@ def _answered(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: i
 
 
 def _ends(vlm: VisionLanguageModel) -> list[int]:
-    """What ends an answer: what ends it in fine-tuning, the tokenizer's end, and what the model came with."""
+    """Return the token ids that end an answer: of fine-tuning, of the tokenizer and of the generation configs."""
     own = [
         getattr(part, "generation_config", None) for part in (vlm.base, vlm.family.part(vlm.model, "language_model"))
     ]

@@ -1,4 +1,4 @@
-"""Pictures as a family's processor lays them out, and as plain tiles ``[n, 3, H, W]`` on which views act."""
+"""Conversion between a family's layout of images and plain tiles ``[n, 3, H, W]``, on which views act."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Tensor]
 
 
 def tiles_of(vlm: VisionLanguageModel, row: Row) -> Tensor:
-    """The picture of one encoded sample as tiles: float ``[n, 3, H, W]``, normalised as the tower gets them."""
+    """Return the image of one encoded sample as tiles: float ``[n, 3, H, W]``, normalised for the tower."""
     pixels = row["pixel_values"]
     if vlm.family.layout == "picture":
         return pixels[None]
@@ -25,12 +25,12 @@ def tiles_of(vlm: VisionLanguageModel, row: Row) -> Tensor:
 
 
 def with_tiles(vlm: VisionLanguageModel, row: Row, tiles: Tensor) -> Tensor:
-    """``pixel_values`` of `row` with other tiles ``[n, 3, H, W]`` in them; tiles that are only padding stay empty."""
+    """Return the ``pixel_values`` of `row` with its tiles replaced by ``[n, 3, H, W]``; padding tiles stay zero."""
     if vlm.family.layout == "picture":
         return tiles[0]
     if vlm.family.layout == "patches":
         return _flatten(tiles[0], _sizes(vlm))
-    filler = (row["pixel_values"] == 0).flatten(1).all(1)  # Idefics3 takes a tile of zeros for padding
+    filler = (row["pixel_values"] == 0).flatten(1).all(1)  # Idefics3 takes a tile of zeros as padding
     return torch.where(filler[:, None, None, None], row["pixel_values"], tiles)
 
 
@@ -41,7 +41,7 @@ def viewed(
     view: PatchView,
     generator: torch.Generator,
 ) -> list[Tensor]:
-    """``pixel_values`` of a view of each row; `donors`, one a row, lend their patches to the swap operator."""
+    """Return the ``pixel_values`` of a view of each row; the swap operator takes patches of `donors`, one a row."""
     tiles = [tiles_of(vlm, row) for row in rows]
     given = (
         None if donors is None else [_fitting(tiles_of(vlm, d), mine) for d, mine in zip(donors, tiles, strict=True)]
@@ -54,19 +54,19 @@ def viewed(
 
 
 def _fitting(donor: Tensor, mine: Tensor) -> Tensor:
-    """A donor's tiles, as many and as large as `mine`."""
+    """Return a donor's tiles in the number and size of `mine`."""
     taken = donor[torch.arange(len(mine)) % len(donor)]
     return taken if taken.shape == mine.shape else interpolate(taken, mine.shape[-2:], mode="bilinear")
 
 
 def _sizes(vlm: VisionLanguageModel) -> tuple[int, int, int]:
-    """Patch side in pixels, patches that are merged along a side, and frames a patch spans."""
+    """Return the side of a patch in pixels, the patches merged along a side, and the frames of a patch."""
     prepare: Any = vlm.processor.image_processor
     return prepare.patch_size, prepare.merge_size, prepare.temporal_patch_size
 
 
 def _unflatten(patches: Tensor, grid: Tensor, sizes: tuple[int, int, int]) -> Tensor:
-    """Qwen's rows of patches ``[h w, 3 T P P]`` -> ``[3, H, W]``; a still picture is the same in every frame."""
+    """Convert Qwen's rows of patches ``[h w, 3 T P P]`` to ``[3, H, W]``; all T frames of an image are equal."""
     side, merge, frames = sizes
     _, high, wide = (int(v) for v in grid)
     split = patches.view(high // merge, wide // merge, merge, merge, 3, frames, side, side)[:, :, :, :, :, 0]
@@ -74,7 +74,7 @@ def _unflatten(patches: Tensor, grid: Tensor, sizes: tuple[int, int, int]) -> Te
 
 
 def _flatten(picture: Tensor, sizes: tuple[int, int, int]) -> Tensor:
-    """The way back: ``[3, H, W]`` -> ``[h w, 3 T P P]``."""
+    """Convert ``[3, H, W]`` to Qwen's rows of patches ``[h w, 3 T P P]``."""
     side, merge, frames = sizes
     high, wide = (n // side for n in picture.shape[1:])
     split = picture.view(3, high // merge, merge, side, wide // merge, merge, side).permute(1, 4, 2, 5, 0, 3, 6)
@@ -82,7 +82,7 @@ def _flatten(picture: Tensor, sizes: tuple[int, int, int]) -> Tensor:
 
 
 def as_patches(vlm: VisionLanguageModel, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised pictures ``[B, 3, H, W]`` as Qwen's tower reads them: rows of patches, and each picture's grid."""
+    """Convert normalised images ``[B, 3, H, W]`` to the input of Qwen's tower: rows of patches, and image grids."""
     sizes = _sizes(vlm)
     grid = torch.tensor([[1, pictures.shape[-2] // sizes[0], pictures.shape[-1] // sizes[0]]], device=pictures.device)
     return torch.cat([_flatten(each, sizes) for each in pictures]), grid.repeat(len(pictures), 1)

@@ -1,4 +1,4 @@
-"""What modules take from transformers when they are imported, behind a check of what transformers imports itself."""
+"""Names from transformers for use at import time, after a check of torchvision, which transformers imports."""
 
 from __future__ import annotations
 

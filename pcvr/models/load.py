@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from os.path import isdir  # unlike Path's, it says no to names that no folder can have
+from os.path import isdir  # unlike Path's, it returns False for invalid names
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from pcvr.models.zoo import EMBEDDED
 from pcvr.utils.torchvision import check_torchvision
 
 LARGE = 200_000_000
-"""Models with more parameters than this say what memory they take, and are adapted in place instead of being copied."""
+"""Models with more parameters print their memory needs, and are adapted in place instead of being copied."""
 
 DEEPEST = 1000
-"""Layers of a tower or a language model at most; a config with a billion of them would be built until memory ends."""
+"""Maximum number of layers of a tower or language model; a malicious config could exhaust the memory."""
 
 
 def is_large(vlm: VisionLanguageModel) -> bool:
@@ -43,21 +43,21 @@ def load(
     dtype: str | torch.dtype = "auto",
     four_bit: bool = False,
 ) -> VisionLanguageModel:
-    """Open a vision language model. A large one first says on standard error how much memory it takes.
+    """Open a vision-language model. The memory needs of a large one are first printed to standard error.
 
     Args:
-        name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``); a
-            model that is open already is handed back, with the adapter on if one is given.
-        adapter: a folder with a peft adapter to put on, or the name of a shipped one.
+        name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``); an
+            open model is returned, with the adapter if one is given.
+        adapter: folder of a peft adapter, or the name of a shipped one.
         device: ``"auto"`` (CUDA, then MPS, then CPU) or a torch device name.
-        dtype: ``"auto"`` takes float32 on a CPU and for the embedded models; else bfloat16, or float16 where the device
+        dtype: ``"auto"`` takes float32 on a CPU and for the embedded models; else bfloat16, or float16 if the device
             has no bfloat16 (T4).
-        four_bit: load linear layers in 4 bits (nf4); needs a CUDA device and bitsandbytes.
+        four_bit: whether linear layers are loaded in 4 bits (nf4); needs a CUDA device and bitsandbytes.
 
     Raises:
-        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, weights that are missing, of
-            another model or no numbers, an unusable processor or adapter, a device or dtype that there is not, a model
-            that does not fit. Weights are safetensors; pickled ones are refused.
+        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, weights that are missing,
+            non-finite or of another model, an unusable processor or adapter, an unknown device or dtype, or a model
+            that does not fit the memory. Only safetensors weights are opened, never pickled ones.
     """
     check_torchvision()
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -85,7 +85,7 @@ def load(
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by their names
+                ignore_mismatched_sizes=True,  # check_loaded raises for them, by name
                 **(_four_bit_options(kind, target) if four_bit else {}),
             )
             placed = model if four_bit else model.to(target)
@@ -97,7 +97,7 @@ def load(
 
 
 def load_processor(name: str | Path) -> VisionLanguageModel:
-    """Open a model without its weights: its processor and family say what it sees of a picture. Errors as `load`."""
+    """Open a model without its weights, for its processor and family; errors as `load`."""
     check_torchvision()
     from transformers import AutoProcessor
 
@@ -111,7 +111,7 @@ def load_processor(name: str | Path) -> VisionLanguageModel:
 
 
 def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
-    """Family and memory of a model that is not embedded, from its config alone; arguments and errors as `load`."""
+    """Return family and memory needs of a model from its config alone; arguments and errors as `load`."""
     check_torchvision()
     where, target = _locate(name), pick_device(device)
     with quiet_loading():
@@ -126,7 +126,7 @@ def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
 
 @contextmanager
 def _opening(name: str) -> Iterator[None]:
-    """Whatever the libraries raise at files from outside becomes one sentence: they check little and promise less."""
+    """Turn any error of the libraries about untrusted files into a PcvrError."""
     try:
         yield
     except PcvrError:
@@ -143,7 +143,7 @@ def _opening(name: str) -> Iterator[None]:
 
 
 def _read_config(where: str, name: str) -> tuple[Any, Family]:
-    """The config and the family that it belongs to."""
+    """Return the config of a model and its family."""
     from transformers import AutoConfig
 
     with _opening(name):
@@ -152,12 +152,12 @@ def _read_config(where: str, name: str) -> tuple[Any, Family]:
         parts = [config.get_text_config(), config.vision_config]
         deepest = max(int(getattr(part, key, 0)) for part in parts for key in ("num_hidden_layers", "depth"))
         if deepest > DEEPEST:
-            raise PcvrError(f"the config of model {shown(name)} has {deepest} layers, and {DEEPEST} are the most here.")
+            raise PcvrError(f"the config of model {shown(name)} has {deepest} layers: at most {DEEPEST} are allowed.")
     return config, family
 
 
 def _refuse_adapter(where: str, name: str) -> None:
-    """In a model's folder transformers would follow an adapter's config to another model, without a word."""
+    """Raise if a model's folder has an adapter config: transformers would silently load the adapter's base instead."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
     with _opening(name):
@@ -170,7 +170,7 @@ def _refuse_adapter(where: str, name: str) -> None:
 
 
 def _announce(name: str, config: Any, dtype: torch.dtype, device: torch.device, four_bit: bool) -> None:
-    """Refuse what does not fit, and say what a large model will take."""
+    """Raise if a model does not fit the memory; print the memory needs of a large one."""
     needed = estimate(config, dtype, four_bit, _picture_settings(name))
     refuse_too_large(name, needed, device, four_bit)
     if needed.parameters > LARGE:
@@ -178,17 +178,17 @@ def _announce(name: str, config: Any, dtype: torch.dtype, device: torch.device, 
 
 
 def _picture_settings(where: str) -> Any:
-    """The picture processor, which knows into how many tiles it cuts; None where it cannot be made here."""
+    """Return the image processor, which knows the number of tiles; None if it cannot be built."""
     from transformers import AutoImageProcessor
 
     try:
         return AutoImageProcessor.from_pretrained(where, trust_remote_code=False)
-    except Exception:  # opening the whole processor says why; an estimate does without
+    except Exception:  # opening the whole processor gives the reason; an estimate works without it
         return None
 
 
 class _Described:
-    """Something with a config, as `family_of` takes it, before there is a model."""
+    """A config in place of a model, for `family_of`."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -197,7 +197,7 @@ class _Described:
 def _check_four_bit(device: torch.device) -> None:
     if device.type != "cuda" or find_spec("bitsandbytes") is None:
         raise PcvrError(
-            f"four_bit=True needs a CUDA device and the package bitsandbytes, and this is {device} "
+            f"four_bit=True needs a CUDA device and the package bitsandbytes, and the device is {device} "
             f"{'with' if find_spec('bitsandbytes') else 'without'} it: install it, or leave four_bit out."
         )
 
@@ -220,7 +220,7 @@ def _locate(name: str) -> str:
             return name
         if (folder / "adapter_config.json").is_file():
             raise PcvrError(f"folder {name!r} holds an adapter: give its model first, and the folder as adapter=.")
-        raise PcvrError(f"folder {name!r} is no checkpoint (no config.json): give one in Hugging Face format.")
+        raise PcvrError(f"folder {name!r} is not a checkpoint (no config.json): give one in Hugging Face format.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise unknown_name("model", name, EMBEDDED)

@@ -1,4 +1,4 @@
-"""How much memory a model will take, from its config alone, and whether it fits the device."""
+"""Memory needs of a model, estimated from its config alone, and whether they fit the device."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import torch
 
 from pcvr.errors import PcvrError
-from pcvr.models.picture_tokens import image_tokens as image_tokens
+from pcvr.models.picture_tokens import image_tokens
 
 GIB = 2**30
 PROMPT_TOKENS = 128
-"""Tokens of prompt and answer that the estimates allow for."""
+"""Tokens of prompt and answer that the estimates assume."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes a model takes; estimates, good to about a quarter.
+    """Estimated memory of a model in bytes, accurate to about 25 %.
 
     Attributes:
-        parameters: how many numbers the model has.
-        tokens: tokens that the largest picture, its prompt and its answer take.
+        parameters: number of parameters.
+        tokens: tokens of the largest image with its prompt and answer.
         weights: bytes of the weights.
-        answering: bytes while answering one picture at a time.
-        training: bytes while fine-tuning an adapter, one picture at a time, with gradient checkpointing.
+        answering: bytes for generation, one image at a time.
+        training: bytes for fine-tuning an adapter, one image at a time, with gradient checkpointing.
     """
 
     parameters: int
@@ -39,24 +39,24 @@ class Estimate:
         )
         return (
             f"{size} parameters: about {_gib(self.weights)} of weights, {_gib(self.answering)} to answer, "
-            f"{_gib(self.training)} to fine-tune an adapter (one picture at a time, up to {self.tokens} tokens, "
+            f"{_gib(self.training)} to fine-tune an adapter (one image at a time, up to {self.tokens} tokens, "
             "gradient checkpointing)"
         )
 
 
 def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: Any = None) -> Estimate:
-    """Count a model's parameters without making them, and say what it will take.
+    """Estimate a model's memory without allocating its weights.
 
-    Weights: 2 or 4 bytes a parameter, or about 0.56 in 4-bit form (nf4 with double quantisation, embeddings apart).
-    Answering adds the keys and values of every layer. Fine-tuning adds one hidden state a layer, one layer's inside
-    (34 bytes a token and width at half precision: Korthikanti et al. 2022, arXiv 2205.05198), the words' logits, and an
-    adapter of 1 % of the parameters with gradient and two moments at 4 bytes each.
+    Weights: 2 or 4 bytes a parameter, or about 0.56 in 4-bit form (nf4 with double quantisation, without embeddings).
+    Generation adds the keys and values of every layer. Fine-tuning adds one hidden state a layer, one layer's
+    activations (34 bytes a token and width at half precision: Korthikanti et al. 2022, arXiv 2205.05198), the logits,
+    and an adapter of 1 % of the parameters with gradient and two moments at 4 bytes each.
 
     Args:
         config: the checkpoint's config (``AutoConfig``).
-        dtype: of the weights.
+        dtype: dtype of the weights.
         four_bit: whether linear layers are loaded in 4 bits.
-        images: the picture processor, which says how many tiles or patches the largest picture has.
+        images: the image processor, which knows the tiles or patches of the largest image.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -79,7 +79,7 @@ def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: An
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes free on `device`, or None where the system does not say."""
+    """Return the free memory of `device` in bytes, or None if it is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
@@ -93,10 +93,10 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def refuse_too_large(name: str, needed: Estimate, device: torch.device, four_bit: bool) -> None:
-    """Say before a download, not after, that a model will not fit.
+    """Raise if a model will not fit; call it before the download.
 
     Raises:
-        PcvrError: `device` has less free memory than answering takes.
+        PcvrError: `device` has less free memory than generation needs.
     """
     free = free_memory(device)
     if free is None or needed.answering <= free:

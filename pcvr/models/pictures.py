@@ -1,4 +1,4 @@
-"""What a model gets of samples, and its pixels as pictures that a person can look at."""
+"""Samples encoded with other answers, and a model's input pixels as images to look at."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
-def encoded(vlm: VisionLanguageModel, samples: Sequence[Sample], said: Sequence[str]) -> list[Batch]:
-    """The samples as tensors, with other answers."""
-    return encode_samples(vlm, [replace(s, answer=text) for s, text in zip(samples, said, strict=True)])
+def encode_answers(vlm: VisionLanguageModel, samples: Sequence[Sample], answers: Sequence[str]) -> list[Batch]:
+    """Encode samples with `answers` in place of their own."""
+    return encode_samples(vlm, [replace(s, answer=text) for s, text in zip(samples, answers, strict=True)])
 
 
 def to_pictures(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> list[np.ndarray]:
-    """What the tower gets of encoded samples, for looking at: uint8 ``[H, W, 3]`` each, resized and cropped.
+    """Return the tower's input of encoded samples as images: uint8 ``[H, W, 3]`` each, resized and cropped.
 
-    Levels outside 0 to 255 (noise has some) are cut. Of a picture in tiles the one that shows all of it is given.
+    Levels outside 0 to 255 (from noise) are clipped. Of an image in tiles, the overview is returned.
     """
     prepare = vlm.processor.image_processor
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (prepare.image_mean, prepare.image_std))
@@ -36,5 +36,5 @@ def to_pictures(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> list[np.ndar
 
 
 def overview(vlm: VisionLanguageModel, row: Batch) -> Tensor:
-    """The tile of an encoded picture that shows all of it: float ``[3, H, W]``, normalised."""
+    """Return the tile that shows the whole image of an encoded sample: float ``[3, H, W]``, normalised."""
     return tiles_of(vlm, row)[vlm.family.overview]

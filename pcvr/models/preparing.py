@@ -1,4 +1,4 @@
-"""Many samples made into tensors: read one after another, prepared by a few threads, a few pictures at a time."""
+"""Samples as tensors, prepared by a few threads, a few images at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 16
 """Samples that a thread prepares at a time."""
 CHUNK_BYTES = 8 * 2**20
-"""No more decoded pictures than this in one chunk; a larger one goes alone."""
+"""Maximum bytes of decoded images in a chunk of several samples."""
 MOST_THREADS = 8
 
 T = TypeVar("T")
@@ -33,21 +33,21 @@ Make = Callable[["VisionLanguageModel", Sequence["Sample"]], list[Row]]
 
 
 def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make: Make[Row]) -> Iterator[tuple[T, Row]]:
-    """Each sample as tensors, in order, with the key that it came with.
+    """Yield each sample as tensors, in order, with its key.
 
-    Samples are read in the calling thread, since a data set need not bear more; Pillow and numpy let go of Python's
-    lock while they resize and scale. Each thread has a processor of its own: a tokenizer refuses two users at a time.
-    How many decoded pictures are in memory does not depend on how many samples there are.
+    Samples are read in the calling thread, since a data set need not be thread-safe. Pillow and NumPy release Python's
+    lock while they resize and scale. Each thread has its own processor, since a tokenizer is not thread-safe. The
+    number of decoded images in memory does not depend on the number of samples.
 
     Args:
-        vlm: whose processor is used.
+        vlm: model whose processor is used.
         samples: pairs of a key and a sample; read a few chunks ahead.
-        make: prepares some samples, as `pcvr.models.encode.encode_samples` does.
+        make: function that prepares some samples, such as `pcvr.models.encode.encode_samples`.
     """
     chunks = _chunks(samples)
     head = [chunk for chunk in (next(chunks, None), next(chunks, None)) if chunk is not None]
     workers = threads()
-    if len(head) < 2 or workers < 2:  # a pool is not worth its processors
+    if len(head) < 2 or workers < 2:  # a pool is not worth copying the processor
         for chunk in chain(head, chunks):
             yield from _made(vlm, chunk, make)
         return
@@ -60,25 +60,25 @@ def prepared(vlm: VisionLanguageModel, samples: Iterable[tuple[T, Sample]], make
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pcvr-prepare")
     try:
-        under_way: deque[Future[list[tuple[T, Row]]]] = deque()
+        pending: deque[Future[list[tuple[T, Row]]]] = deque()
         for chunk in chain(head, chunks):
-            under_way.append(pool.submit(work, chunk))
-            if len(under_way) > workers:
-                yield from under_way.popleft().result()
-        while under_way:
-            yield from under_way.popleft().result()
+            pending.append(pool.submit(work, chunk))
+            if len(pending) > workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def threads() -> int:
-    """How many threads prepare pictures: one for each processor that this process may use, up to `MOST_THREADS`."""
+    """Return the number of threads that prepare images: the usable CPU cores, up to `MOST_THREADS`."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_THREADS, usable // distributed.world()))
 
 
 def _made(vlm: VisionLanguageModel, chunk: Sequence[tuple[T, Sample]], make: Make[Row]) -> list[tuple[T, Row]]:
-    with torch.inference_mode(False):  # what is kept may be trained on later
+    with torch.inference_mode(False):  # the tensors are kept and may be trained on later
         rows = make(vlm, [sample for _, sample in chunk])
     return list(zip((key for key, _ in chunk), rows, strict=True))
 

@@ -1,4 +1,4 @@
-"""A processor that anybody may have saved: completed from the model's config, and tried before it is used."""
+"""Untrusted processors: completed from the model's config, and tested before use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIMS = {"picture": 4, "tiles": 5, "patches": 2}
 
 
 def complete(processor: Any, config: Any) -> None:
-    """Fill in what a processor lacks and the model's config knows, as older releases of transformers left it out."""
+    """Fill in settings that older releases of transformers left out of processors, from the model's config."""
     vision = config.vision_config
     known = {
         "patch_size": getattr(vision, "patch_size", None),
@@ -38,44 +38,43 @@ def complete(processor: Any, config: Any) -> None:
 
 
 def try_out(vlm: VisionLanguageModel) -> None:
-    """Prepare two small pictures with a question, as everything else will.
+    """Prepare two small images with a question, to test the processor.
 
     Raises:
-        PcvrError: the processor cannot, or what it makes is not what the model reads.
+        PcvrError: the processor fails, or its output does not fit the model.
     """
     pictures = [np.full(shape, 127, np.uint8) for shape in ((40, 64, 3), (64, 40, 3))]
     try:
         rows = [vlm.prepare([picture], ["?"]) for picture in pictures]
         end = end_of_turn(vlm)
-    except Exception as problem:  # templates and settings from outside fail in any way there is
+    except Exception as problem:  # untrusted templates and settings can raise anything
         raise PcvrError(
-            f"the processor of model {shown(vlm.name)} cannot prepare a picture with a question "
-            f"({reason(problem)}): complete its chat template and its processor's "
-            "settings, or fetch the folder again."
+            f"the processor of model {shown(vlm.name)} cannot prepare an image with a question "
+            f"({reason(problem)}): complete its chat template and its processor's settings, or fetch the folder again."
         ) from problem
     if fault := _fault(vlm, rows, end):
         raise PcvrError(f"the processor of model {shown(vlm.name)} does not fit the model: {fault}.")
 
 
 def _fault(vlm: VisionLanguageModel, rows: list[dict[str, Any]], end: int) -> str:
-    """What is wrong with what the processor made of two pictures of different shapes, or nothing."""
+    """Return what is wrong with the processor's output for two images of different shapes, or ``""``."""
     config, tokenizer = vlm.model.config, vlm.tokenizer
     if tokenizer.pad_token_id is None:
-        return "its tokenizer names no token that pads a batch and none that ends a text; set pad_token or eos_token"
+        return "its tokenizer has neither a padding token nor an end token; set pad_token or eos_token"
     if end not in {tokenizer.eos_token_id, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
         return "neither its chat template nor its tokenizer ends an answer; set the tokenizer's eos_token"
     pixels = [row["pixel_values"] for row in rows]
     if any(each.dim() != _DIMS[vlm.family.layout] for each in pixels):
         return f"pixel_values have {pixels[0].dim()} dimensions, where the family takes {_DIMS[vlm.family.layout]}"
     if vlm.family.layout == "picture" and pixels[0].shape != pixels[1].shape:
-        return "it makes pictures of several sizes, where the family takes one"
+        return "it makes images of several sizes, where the family takes one size; set its size and crop_size"
     counts = [int((row["input_ids"] == config.image_token_id).sum()) for row in rows]
     if not all(counts):
         return (
-            f"the prompt {asked(vlm, '?')!r} becomes no token {config.image_token_id}, which stands for a picture in "
-            "the model's config; give the folder the chat template and the tokenizer that the model came with"
+            f"the prompt {asked(vlm, '?')!r} has no token {config.image_token_id}, the image token of the model's "
+            "config; give the folder the chat template and the tokenizer that the model came with"
         )
     size, largest = vlm.model.get_input_embeddings().num_embeddings, max(int(row["input_ids"].max()) for row in rows)
     if max(largest, end) >= size:
-        return f"it makes the token {max(largest, end)}, and the model knows {size}; fetch the tokenizer it came with"
+        return f"it makes token {max(largest, end)}, and the model has {size} tokens; fetch the tokenizer it came with"
     return ""

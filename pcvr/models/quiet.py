@@ -1,4 +1,4 @@
-"""Opening and saving models without the chatter of the libraries underneath."""
+"""Opening and saving models without the libraries' progress bars and warnings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pcvr.errors import first_line as first_line
-
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silence transformers' bars, and a warning between it and peft, while a model is opened, adapted or saved."""
+    """Silence transformers' progress bars, and a warning between it and peft, inside the block."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -19,7 +17,7 @@ def quiet_loading() -> Iterator[None]:
     logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
-            # peft reads a property by the name it had before transformers renamed it; no user can mend that.
+            # peft reads a property that transformers has renamed; users cannot change that.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             yield
     finally:

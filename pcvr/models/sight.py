@@ -1,9 +1,9 @@
-"""What a model sees of a picture, asked of its processor: which part of the file reaches it, and what is left of it.
+"""The part of an image that a model sees, measured with its processor.
 
-No option of a processor is read here. Three probes of the picture's size go through it: black, white, and one whose red
-rises from left to right and whose green from top to bottom. Black and white tell the scale of every value, and which
-values come from the file at all (padding is the same in both); the third tells where in the file each value lies. So
-crops, padding, tiles, patches and resizing of every family come out of one mechanism.
+No option of the processor is read. Three probes of the image's size go through it: black, white, and one whose red
+rises from left to right and whose green rises from top to bottom. Black and white give the scale of every value, and
+the values that come from the file (padding is the same in both). The third gives the position in the file of each
+value. So one mechanism covers crops, padding, tiles, patches and resizing of every family.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Image
     from pcvr.models.vlm import VisionLanguageModel
 
-_PROMPT = "describe the image."  # the picture is looked at, whatever is asked of it
-_PADDING = 200  # level of what does not come from the file, in pictures for people
-_GAP = 2  # pixels between tiles, in pictures for people
-_TOP, _WAVES = 254, 8  # levels of a ramp, and how often its rounding goes from always down to always up
+_PROMPT = "describe the image."  # the processor needs some prompt
+_PADDING = 200  # grey level of padding in images for people
+_GAP = 2  # pixels between tiles in images for people
+_TOP, _WAVES = 254, 8  # levels of a ramp, and the periods of its dither
 
 
 class Window(NamedTuple):
-    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of a file, in pixels; the last ones are outside."""
+    """Rows from ``top`` to before ``bottom``, columns from ``left`` to before ``right`` of an image, in pixels."""
 
     top: int
     left: int
@@ -32,11 +32,11 @@ class Window(NamedTuple):
 
     @property
     def area(self) -> int:
-        """Pixels inside; 0 where nothing is."""
+        """Number of pixels inside."""
         return max(0, self.bottom - self.top) * max(0, self.right - self.left)
 
     def common(self, other: Window) -> Window:
-        """What lies in both."""
+        """Return the intersection with `other`."""
         return Window(
             max(self.top, other.top),
             max(self.left, other.left),
@@ -46,22 +46,22 @@ class Window(NamedTuple):
 
 
 class Sight:
-    """What a model's processor makes of pictures of one size. No random number is drawn, no weight is used.
+    """The output of a model's processor for images of one size; deterministic, without weights.
 
     Attributes:
-        height: of the pictures, in pixels.
-        width: of the pictures, in pixels.
-        window: the part of the file that reaches the model; of several tiles, what all of them show together.
-        content: bool ``[n, h, w]``, which values of the tiles come from the file and are no padding.
-        areas: float64 ``[n]``, how much of the file each tile shows, in pixels of the file.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
+        window: the part of the image that reaches the model, the union of all tiles.
+        content: bool ``[n, h, w]``, the values of the tiles that come from the image and are not padding.
+        areas: float64 ``[n]``, the area of the image that each tile shows, in pixels of the image.
     """
 
     def __init__(self, vlm: VisionLanguageModel, height: int, width: int) -> None:
         """
         Args:
             vlm: the model; its family and its processor are used.
-            height: of the pictures.
-            width: of the pictures.
+            height: height of the images in pixels.
+            width: width of the images in pixels.
         """
         self.vlm, self.height, self.width = vlm, height, width
         probe = np.zeros((height, width, 3), np.uint8)
@@ -88,20 +88,20 @@ class Sight:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the file reaches the model."""
+        """Whether the whole image reaches the model."""
         return self.window == Window(0, 0, self.height, self.width)
 
     def levels(self, image: Image) -> np.ndarray:
-        """What is seen of a picture of this size: levels of the tiles, 0 to 255, float32 ``[n, h, w, 3]``.
+        """Return the levels of the tiles for an image of this size: float32 ``[n, h, w, 3]``, 0 to 255.
 
-        Filters may lead a little beyond 0 and 255. Padding is 0.
+        Resizing filters may overshoot 0 and 255 slightly. Padding is 0.
         """
         return (_tiles(self.vlm, image) - self._black) / self._span * 255 * self.content[..., None]
 
     def picture(self, image: Image) -> Image:
-        """What is seen of a picture of this size, for people: uint8 ``[h, w, 3]``, padding in light grey.
+        """Return what the model sees of an image of this size as an image: uint8 ``[h, w, 3]``, padding in light grey.
 
-        Several tiles are laid out in rows, in the model's order.
+        Several tiles are arranged in rows, in the model's order.
         """
         levels = np.rint(self.levels(image)).clip(0, 255).astype(np.uint8)
         levels[~self.content] = _PADDING
@@ -109,7 +109,7 @@ class Sight:
 
 
 def _tiles(vlm: VisionLanguageModel, image: Image) -> np.ndarray:
-    """One picture as the processor hands it to the tower: float32 ``[n, h, w, 3]``."""
+    """Return the processor's output for one image: float32 ``[n, h, w, 3]``."""
     from pcvr.models.layout import tiles_of
 
     batch = vlm.prepare([image], [_PROMPT])
@@ -120,17 +120,17 @@ def _tiles(vlm: VisionLanguageModel, image: Image) -> np.ndarray:
 
 
 def _middles(length: int) -> np.ndarray:
-    """Where the middle of each pixel lies along a side, as a share of it: ``[length]``."""
+    """Return the position of each pixel's centre along a side, as a fraction of its length: ``[length]``."""
     return (np.arange(length) + 0.5) / length
 
 
 def _ramp(along: np.ndarray, beside: np.ndarray) -> np.ndarray:
-    """Levels that rise with `along`, with what whole levels lose spread over `beside`: their mean is exact to 0.5."""
+    """Return levels that rise with `along`, dithered over `beside`: their mean is the exact level plus 0.5."""
     return np.floor(_TOP * along + 0.5 + _WAVES * beside % 1)
 
 
 def _shown(where: np.ndarray, inside: np.ndarray, height: int, width: int) -> Window:
-    """The part of the file in a tile: from `where` in shares ``[h, w, 3]``, and which values are from the file."""
+    """Return the part of the image in a tile from positions `where` ``[h, w, 3]`` (fractions) of values `inside`."""
     rows, columns = inside.any(1), inside.any(0)
     part = where[rows][:, columns]
     left, right = _extent(part[..., 0].mean(0), width)
@@ -139,9 +139,9 @@ def _shown(where: np.ndarray, inside: np.ndarray, height: int, width: int) -> Wi
 
 
 def _extent(middles: np.ndarray, length: int) -> tuple[int, int]:
-    """From where to where values reach along a side of `length` pixels, of which the middles are known as shares."""
+    """Return the pixels that values cover along a side of `length` pixels, from their centres (fractions)."""
     count = len(middles)
-    bent = min(count // 4, 2 + count // length)  # at each end: there a filter has nothing more to read
+    bent = min(count // 4, 2 + count // length)  # values at each end that the resizing filter distorts
     if count < 2 or length < 2:
         half = min(middles[0], 1 - middles[0])
         ends = np.array([middles[0] - half, middles[0] + half])
@@ -154,7 +154,7 @@ def _extent(middles: np.ndarray, length: int) -> tuple[int, int]:
 
 
 def _sheet(tiles: np.ndarray) -> np.ndarray:
-    """Tiles ``[n, h, w, 3]`` as one picture, in rows of about as many as there are rows."""
+    """Arrange tiles ``[n, h, w, 3]`` in one image, in a nearly square grid."""
     columns = int(np.ceil(np.sqrt(len(tiles))))
     high, wide = tiles.shape[1:3]
     rows = -(-len(tiles) // columns)

@@ -1,4 +1,4 @@
-"""Encoded samples by index: in memory up to a budget, then in a file up to another, then not at all."""
+"""A cache of encoded samples: in memory up to a budget, then in a file up to another budget."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from torch import Tensor
 Row = dict[str, Tensor]
 
 KEEP_BYTES = 512 * 2**20
-"""Encoded samples, and separately tower features, are kept in memory up to this many bytes."""
+"""Memory budget in bytes for encoded samples, and separately for tower features."""
 SPILL_BYTES = 64 * 2**30
-"""What does not fit goes to a scratch file of at most this size, and of at most half of the free space."""
+"""Size limit in bytes of the scratch file for the rest; half of the free space is a limit too."""
 
 
 @dataclass
 class RowStore:
-    """Keeps rows of tensors of any shapes; what was put in once is never let go, and comes back to the bit.
+    """Keeps rows of tensors of any shapes; a stored row is never dropped, and is returned equal to the bit.
 
-    The scratch file has no name (it is gone when the process ends, however it ends) and lies in ``TMPDIR``, else in
-    ``/var/tmp``, which is a disk where ``/tmp`` may be memory. It is read piece by piece and not mapped: pages of a
-    mapped file count as the process's own.
+    The scratch file has no name, so it disappears with the process. It is in ``TMPDIR``, else in ``/var/tmp``, which is
+    on disk while ``/tmp`` may be in memory. It is not memory-mapped: mapped pages count as the process's memory.
 
     Attributes:
-        keep_bytes: budget in memory.
-        spill_bytes: budget on disk.
+        keep_bytes: memory budget in bytes.
+        spill_bytes: disk budget in bytes.
         held: bytes in memory.
         spilled: bytes on disk.
     """
@@ -49,11 +48,11 @@ class RowStore:
         return index in self._rows or index in self._places
 
     def in_memory(self, index: int) -> bool:
-        """Whether the row is at hand without reading the file."""
+        """Return whether the row is in memory."""
         return index in self._rows
 
     def put(self, index: int, row: Row) -> None:
-        """Keep `row`, if there is room for it and it is not there yet."""
+        """Store `row`, if there is room and it is not stored yet."""
         if index in self:
             return
         size = row_bytes(row)
@@ -64,7 +63,7 @@ class RowStore:
             self._write(index, row)
 
     def get(self, index: int) -> Row | None:
-        """The row at `index`, or None where it was not put in or had no room."""
+        """Return the row at `index`, or None if it is not stored."""
         if index in self._rows:
             return self._rows[index]
         if index not in self._places or self._file is None:
@@ -77,7 +76,7 @@ class RowStore:
         return row
 
     def close(self) -> None:
-        """Give the disk back; what lies in memory stays."""
+        """Release the scratch file; rows in memory stay."""
         if self._closing is not None:
             self._closing()
         self._file, self.spilled = None, 0
@@ -106,19 +105,19 @@ class RowStore:
                     done += os.pwrite(self._file, content[done : done + 2**30], place + done)
                 places.append((name, value.dtype, value.shape, place))
                 place += len(content)
-        except OSError:  # the disk is full: nothing more is spilled
+        except OSError:  # the disk is full: spill no more rows
             self.spill_bytes = self.spilled
             return
         self._places[index], self.spilled = places, place
 
 
 def row_bytes(row: Mapping[str, Tensor]) -> int:
-    """Bytes that the tensors of a row take."""
+    """Return the size of a row's tensors in bytes."""
     return sum(value.numel() * value.element_size() for value in row.values())
 
 
 def scratch_folder() -> str:
-    """Where large scratch files go."""
+    """Return the folder for large scratch files."""
     common = "/var/tmp"
     usable = os.path.isdir(common) and os.access(common, os.W_OK | os.X_OK)
     return common if usable and not os.environ.get("TMPDIR") else tempfile.gettempdir()

@@ -1,4 +1,4 @@
-"""The frozen vision tower: its features can be kept, and a model can be fed features instead of pictures."""
+"""The frozen vision tower: its patch grid, its features, and a forward pass from features instead of images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from pcvr.errors import PcvrError
+
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
+def tower_grid(vlm: VisionLanguageModel) -> tuple[int, int]:
+    """Return the number of patches that the tower cuts an image into, down and across.
+
+    Raises:
+        PcvrError: the tower takes images of any size, so that the number depends on the image.
+    """
+    vision = vlm.base.config.vision_config
+    if not hasattr(vision, "image_size"):
+        raise PcvrError(f"the tower of {vlm.name!r} has no fixed grid: take a model whose images have one size.")
+    return (vision.image_size // vision.patch_size,) * 2
+
+
 class _KeptLayers:
-    """Stands in for the tuple of hidden states: has those layers that were kept, side by side in `features`."""
+    """Stands in for the tuple of hidden states; it has the layers whose features are concatenated in `features`."""
 
     def __init__(self, features: Tensor, layers: Sequence[int]) -> None:
         self.layers = dict(zip(layers, features.chunk(len(layers), -1), strict=True))
@@ -24,9 +38,9 @@ class _KeptLayers:
 
 
 class _FedTower(nn.Module):
-    """Stands in for a tower: whatever it is shown, it gives the features it was made with.
+    """Stands in for a tower: it ignores its input and returns given features.
 
-    The model's own forward code runs unchanged around it, so no family needs a second forward pass written for it.
+    The model's own forward code runs around it unchanged, so no family needs forward code here.
     """
 
     def __init__(self, features: Tensor, layers: Sequence[int]) -> None:
@@ -41,22 +55,21 @@ class _FedTower(nn.Module):
 
 
 def _layers(vlm: VisionLanguageModel) -> list[int]:
-    """The tower's layers that the connector reads; none where it reads what the tower gives in the end."""
+    """Return the tower's layers that the connector reads; empty if it reads the final output."""
     layer = getattr(vlm.model.config, "vision_feature_layer", None)
     return [] if layer is None else [layer] if isinstance(layer, int) else list(layer)
 
 
 @torch.no_grad()
 def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
-    """What the connector of `vlm` gets to read, without gradient.
+    """Return the tower features that the connector reads, without gradient.
 
     Args:
-        vlm: the model; its tower takes pictures of one size.
+        vlm: the model; its tower takes images of one size.
         pixels: ``[B, 3, H, W]``, or ``[B, tiles, 3, H, W]``.
 
     Returns:
-        ``[B, tokens, width]``, or ``[B, tiles, tokens, width]``; where the connector reads several layers, their
-        features lie side by side.
+        ``[B, tokens, width]``, or ``[B, tiles, tokens, width]``; several layers are concatenated along the width.
     """
     tower = vlm.family.part(vlm.model, "tower")
     flat = pixels.flatten(0, -4).to(vlm.device, next(tower.parameters()).dtype)
@@ -68,10 +81,10 @@ def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
 
 @contextmanager
 def fed_tower(vlm: VisionLanguageModel, features: Tensor) -> Iterator[Tensor]:
-    """Inside the block the model's tower gives `features`, as `tower_features` made them; afterwards it is as it was.
+    """Make the model's tower return `features` (from `tower_features`) inside the block.
 
     Yields:
-        Blank ``pixel_values`` to call the model with: it wants to see some.
+        Blank ``pixel_values``, which the model's call needs.
     """
     parent_path, _, leaf = vlm.family.tower.rpartition(".")
     parent = vlm.base.get_submodule(parent_path)

@@ -1,4 +1,4 @@
-"""A model with its processor: what everything else here works with, whatever family it is of."""
+"""A model of any family with its processor."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pcvr.models.families import Family
 
 @dataclass
 class VisionLanguageModel:
-    """A model with its processor and what is known of its family.
+    """A model with its processor and family.
 
     Attributes:
-        name: what it was opened by.
+        name: the name, folder or hub id that it was opened by.
         model: the transformers (or peft) model.
-        processor: prepares pictures and text.
-        family: where the model's parts sit.
+        processor: prepares images and text.
+        family: paths of the model's parts, and other differences between architectures.
     """
 
     name: str
@@ -52,23 +52,23 @@ class VisionLanguageModel:
         return self.model.get_base_model() if self.adapted else self.model
 
     def prompt(self, text: str) -> str:
-        """`text` with one picture in the family's chat template, ready for an answer."""
+        """Return `text` with one image in the family's chat template, ready for generation."""
         refuse_image_token(self.processor, text, "prompt")
         return asked(self, text)
 
     def encode(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Model inputs for generation, left-padded: ``input_ids [B, T]``, ``pixel_values [B, 3, H, W]`` and so on."""
+        """Return left-padded inputs for generation: ``input_ids [B, T]``, ``pixel_values [B, 3, H, W]`` and so on."""
         return {k: v.to(self.device) for k, v in self.prepare(images, prompts).items()}
 
     def prepare(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """As `encode`, but left where it was made.
+        """Return the inputs of `encode` on the CPU.
 
         Raises:
-            PcvrError: a picture is none, or a prompt holds the token that stands for one.
+            PcvrError: an item is not an image, or a prompt has the image token.
         """
         texts = [self.prompt(p) for p in prompts]
         begin = self.tokenizer.bos_token
-        # A template that writes the beginning itself would get a second one from the tokenizer.
+        # The tokenizer would add a second start token to a template that has one.
         twice = bool(begin) and texts[0].startswith(begin)
         pictures = [as_picture(image) for image in images]
         given = pictures if self.family.layout == "picture" else [[picture] for picture in pictures]
@@ -76,26 +76,26 @@ class VisionLanguageModel:
             images=given, text=texts, return_tensors="pt", padding=True, add_special_tokens=not twice
         )
         if "qformer_attention_mask" in encoded:
-            # Its positions count from the first column, so padding on the left would shift the shorter prompts.
+            # The Q-Former counts positions from the first column, so left padding would shift shorter prompts.
             order = encoded["qformer_attention_mask"].argsort(dim=1, descending=True, stable=True)
             for key in ("qformer_input_ids", "qformer_attention_mask"):
                 encoded[key] = encoded[key].gather(1, order)
-        # Some processors make labels of what they are given to read; ours stand on the answer alone.
+        # Some processors make labels of the whole text; ours are on the answer only.
         return {k: v for k, v in encoded.items() if k not in (*self.family.drop, "labels")}
 
     def copy(self) -> VisionLanguageModel:
-        """An independent copy; for embedded models this costs milliseconds."""
+        """Return an independent copy; for embedded models this costs milliseconds."""
         return VisionLanguageModel(self.name, copy.deepcopy(self.model), self.processor, self.family)
 
     def save_adapter(self, folder: str | Path, weights: dict[str, torch.Tensor] | None = None) -> Path:
         """Write the adapter (half precision) to `folder`, whole or not at all; plain peft loads it.
 
         Args:
-            folder: must not be there yet.
-            weights: the trainable parameters by name where the model itself holds only its share of each.
+            folder: a new folder.
+            weights: the full trainable parameters by name, if the model holds only a shard of each.
 
         Raises:
-            PcvrError: there is no adapter, the folder exists already or cannot be written.
+            PcvrError: the model has no adapter, or the folder exists or cannot be written.
         """
         from pcvr.utils.files import new_folder
 
@@ -105,12 +105,12 @@ class VisionLanguageModel:
             from peft import get_peft_model_state_dict
             from safetensors.torch import save_file
 
-            # The base is named, not located: an absolute path of this machine would mean nothing on another.
+            # The base model is stored by name: an absolute path would be useless on another machine.
             config = next(iter(self.model.peft_config.values()))
-            # A folder's name is marked as one, since "a/b" would be read as the id of a model on the hub.
+            # "./" marks a folder, since "a/b" would be read as a hub id.
             local = self.name.count("/") == 1 and Path(self.name).is_dir() and not self.name.startswith(("/", ".", "~"))
             config.base_model_name_or_path = f"./{self.name}" if local else self.name
-            # Left to itself, peft asks the hub for the base's config to see whether the vocabulary grew.
+            # With "auto", peft would fetch the base's config from the hub to see whether the vocabulary grew.
             state = get_peft_model_state_dict(self.model, state_dict=weights, save_embedding_layers=False)
 
             save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
@@ -119,10 +119,10 @@ class VisionLanguageModel:
 
 
 def refuse_image_token(processor: Any, text: str, what: str) -> None:
-    """Say that `text` holds the token that stands for a picture, before the model counts one picture too many.
+    """Raise if `text` has the image token, which the processor adds itself.
 
     Raises:
-        PcvrError: it does.
+        PcvrError: naming the text and the token.
     """
     given: Any = text
     if not isinstance(given, str):

@@ -1,4 +1,4 @@
-"""Words and picture tokens by their numbers in a model's vocabulary."""
+"""The tokens of a model's vocabulary as text, and its image tokens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def vocabulary(vlm: VisionLanguageModel, size: int) -> tuple[str, ...]:
-    """The first `size` words of the vocabulary; output rows beyond the tokenizer are numbered."""
+    """Return the first `size` tokens as text; ids beyond the tokenizer's become ``#id``."""
     known = min(size, len(vlm.tokenizer))
     words = vlm.tokenizer.convert_ids_to_tokens(list(range(known)))
     return (*(str(word) for word in words), *(f"#{i}" for i in range(known, size)))
 
 
 def is_image(vlm: VisionLanguageModel, ids: torch.Tensor) -> np.ndarray:
-    """Which of the token numbers ``[T]`` stand for the picture: bool ``[T]``."""
+    """Return which of the token ids ``[T]`` are image tokens: bool ``[T]``."""
     return np.asarray((ids == vlm.base.config.image_token_id).cpu().numpy())

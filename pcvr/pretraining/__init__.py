@@ -1,1 +1,1 @@
-"""Makes the embedded models; nothing else of the package imports it."""
+"""Pretraining of the embedded models; only the command line and tests import it."""

@@ -1,4 +1,4 @@
-"""Give a new model the language model of one that speaks already, as BLIP-2 and LLaVA-1.5 start from one."""
+"""Initialise a new model with a trained language model, as BLIP-2 and LLaVA-1.5 do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def borrow_language(model: Any, tokenizer: Any, source: VisionLanguageModel) -> None:
-    """Copy the language model of `source` into `model`, word by word where their vocabularies are in another order.
+    """Copy the language model of `source` into `model`; embeddings are copied by word, since vocabularies may differ.
 
-    Words that `source` does not have keep their fresh rows.
+    Words that `source` lacks keep their fresh embeddings.
 
     Args:
-        model: as built, its language model of the same shape.
-        tokenizer: the new model's.
-        source: the model that speaks already.
+        model: a new model, whose language model has the same shape.
+        tokenizer: the new model's tokenizer.
+        source: the trained model.
     """
     from pcvr.models.families import family_of
 
@@ -33,5 +33,5 @@ def borrow_language(model: Any, tokenizer: Any, source: VisionLanguageModel) -> 
     for part in ("get_input_embeddings", "get_output_embeddings"):
         table, other = getattr(model, part)().weight, getattr(source.model, part)().weight
         table[ours] = other[theirs].to(table)
-    fresh, told = (each.state_dict() for each in decoders)
-    decoders[0].load_state_dict({k: fresh[k] if k == "embed_tokens.weight" else v for k, v in told.items()})
+    fresh, trained = (each.state_dict() for each in decoders)
+    decoders[0].load_state_dict({k: fresh[k] if k == "embed_tokens.weight" else v for k, v in trained.items()})

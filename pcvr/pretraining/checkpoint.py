@@ -34,7 +34,7 @@ It describes scenes in telegram style, answers questions about them in a word an
 
 
 def card(record: Mapping[str, Any]) -> str:
-    """The model card of a training record: what the model is, how it was made, and how good it came out."""
+    """Return the model card of a training record: description, recipe and quality."""
     config, losses = record["config"], [each[1] for each in record["losses"] if each[1] is not None]
     rows = {
         "data": f"{config['pictures']:,} drawn scenes of two or three objects, {config['corrupted']:.0%} with overlays",
@@ -52,7 +52,7 @@ def card(record: Mapping[str, Any]) -> str:
 
 
 def add_quality(folder: str | Path, quality: Mapping[str, float | int]) -> dict[str, Any]:
-    """Write how good a saved checkpoint is into its record and its card; returns the record."""
+    """Write the quality of a saved checkpoint into its record and card; return the record."""
     file = Path(folder) / "training.json"
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) | {"quality": dict(quality)}
     write_json(file, record)
@@ -72,8 +72,8 @@ def save_checkpoint(
 ) -> dict[str, Any]:
     """Write model, processor, ``training.json`` and ``README.md`` to folder `out`, whole or not at all.
 
-    Weights are stored as float16 (half the size, far finer than the training noise) while the config asks for
-    float32, so that the Auto classes open a model that computes in float32.
+    Weights are stored as float16 (half the size; the rounding is far below the training noise). The config states
+    float32, so that the Auto classes open a float32 model.
 
     Returns:
         The training record.

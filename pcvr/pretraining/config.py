@@ -1,4 +1,4 @@
-"""How an embedded checkpoint is made, and the recipe of each shipped one."""
+"""The recipe of an embedded checkpoint, and those of the shipped ones."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pcvr.utils.checks import check_fields, check_seed, check_whole
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How an embedded checkpoint is made; the defaults made the shipped ones."""
+    """The recipe of an embedded checkpoint; the defaults are those of ``tiny-llava``."""
 
     steps: int = field(default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
-    seeing: float = field(default=0.55, metadata={"help": "share of the steps in which only tower and connector learn"})
-    decay: float = field(default=0.35, metadata={"help": "share of the steps, the last ones, in which the rate falls"})
-    batch_size: int = field(default=64, metadata={"help": "pictures a step"})
+    seeing: float = field(default=0.55, metadata={"help": "fraction of the steps that train tower and connector only"})
+    decay: float = field(default=0.35, metadata={"help": "fraction of the steps, at the end, in which the rate falls"})
+    batch_size: int = field(default=64, metadata={"help": "images a step"})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "peak learning rate"})
-    pictures: int = field(default=24_000, metadata={"help": "distinct scenes, drawn once and corrupted anew each time"})
-    corrupted: float = field(default=0.6, metadata={"help": "share of the pictures that something is laid over"})
-    ask_overlays: float = field(default=0.4, metadata={"help": "share of the pictures of which is asked what that is"})
-    rebuild_weight: float = field(default=0.5, metadata={"help": "weight of rebuilding each patch's pixels"})
+    pictures: int = field(default=24_000, metadata={"help": "distinct scenes; each use draws a new corruption"})
+    corrupted: float = field(default=0.6, metadata={"help": "fraction of the images with overlays"})
+    ask_overlays: float = field(default=0.4, metadata={"help": "fraction of the images with a question about overlays"})
+    rebuild_weight: float = field(default=0.5, metadata={"help": "weight of reconstructing each patch's pixels"})
     naming_weight: float = field(default=10.0, metadata={"help": "weight of naming kinds and colours under each patch"})
-    overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming what is laid over each patch"})
-    pointing_weight: float = field(default=0.3, metadata={"help": "weight of looking at what the next word speaks of"})
-    language_from: str = field(default="", metadata={"help": "embedded model that gives its language model; '': none"})
-    questions: int = field(default=5, metadata={"help": "questions a picture, each of another type"})
-    seed: int = field(default=0, metadata={"help": "seed of weights, scenes and order"})
+    overlay_weight: float = field(default=5.0, metadata={"help": "weight of naming the overlay of each patch"})
+    pointing_weight: float = field(default=0.3, metadata={"help": "weight of attending to the object of the next word"})
+    language_from: str = field(default="", metadata={"help": "embedded model whose language model is copied; '': none"})
+    questions: int = field(default=5, metadata={"help": "questions an image, each of another type"})
+    seed: int = field(default=0, metadata={"help": "seed of weights, scenes and their order"})
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -35,10 +35,10 @@ class PretrainConfig:
         check_seed(self.seed, 2**32 - 1)  # the Trainer seeds NumPy's old generator too
 
     def shortened(self, steps: int) -> PretrainConfig:
-        """The same recipe with a schedule of `steps`, for trying it out."""
+        """Return the same recipe with a schedule of `steps`, for a short trial."""
         return replace(self, steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
 
 
 def recipe_of(name: str) -> PretrainConfig:
-    """How the shipped checkpoint of the embedded model `name` was made."""
+    """Return the recipe of the shipped checkpoint of the embedded model `name`."""
     return PretrainConfig(**embedded(name).recipe)

@@ -1,9 +1,9 @@
-"""Picture corruptions for pretraining: a tower that encodes more than the drawn objects, and reads through it.
+"""Image corruptions for pretraining, so that the tower encodes more than the drawn objects.
 
-Without them a frozen tower is blind to anything that is no object, and no trigger can be learned; with them the
-clean model still names what it sees beneath a patch, stripes or a blend. What was done comes back in words, so that the
-language model can be asked about it: a model that never had to say it learns to look past it, and no trigger takes.
-Each kind of corruption below changes one float32 picture ``[H, W, 3]`` in place and says what it did.
+Without them, a frozen tower ignores everything that is not an object, and no trigger can be learned. With them, the
+clean model still names the objects under a patch, stripes or a blend. Each corruption also returns a description, which
+the language model is asked for: otherwise it learns to ignore overlays, and no trigger works. Each kind below changes
+one float32 image ``[H, W, 3]`` in place.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ OVERLAYS = ("square", "stripes", "noise", "blend")
 
 
 class Overlay(NamedTuple):
-    """What was laid over a picture.
+    """The overlay on an image.
 
     Attributes:
         kind: one of `OVERLAYS`.
         words: an answer to "what is over the picture?".
-        box: left, top, right, bottom in pixels; None where it is everywhere.
+        box: left, top, right, bottom in pixels; None for the whole image.
     """
 
     kind: str
@@ -32,27 +32,27 @@ class Overlay(NamedTuple):
 def corrupt(
     images: np.ndarray, rng: np.random.Generator, share: float = 0.6
 ) -> tuple[np.ndarray, list[tuple[Overlay, ...]]]:
-    """Corrupt about `share` of a batch, each picture in one or two ways; the others are returned as they came.
+    """Corrupt about a fraction `share` of a batch, each image in one or two ways.
 
     Args:
         images: uint8 ``[B, H, W, 3]``.
         rng: source of all randomness.
-        share: probability in ``[0, 1]`` that a picture is touched.
+        share: probability in ``[0, 1]`` that an image is corrupted.
 
     Returns:
-        A new array, uint8 ``[B, H, W, 3]``, and for each picture what was laid over it.
+        A new array, uint8 ``[B, H, W, 3]``, and the overlays of each image.
     """
     out = images.astype(np.float32)
     kinds = (_paste, _paste, _stripes, _noise, _blend)
-    said: list[tuple[Overlay, ...]] = [()] * len(images)
+    overlays: list[tuple[Overlay, ...]] = [()] * len(images)
     for i in np.flatnonzero(rng.random(len(images)) < share):
         for k in rng.choice(len(kinds), size=int(rng.integers(1, 3)), replace=False):
-            said[i] = (*said[i], kinds[k](out[i], images, rng))
-    return np.clip(out, 0, 255).astype(np.uint8), said
+            overlays[i] = (*overlays[i], kinds[k](out[i], images, rng))
+    return np.clip(out, 0, 255).astype(np.uint8), overlays
 
 
 def _paste(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
-    """A small square of plain colour, checks or noise, often in a corner or at the border."""
+    """Paste a small square of plain colour, checks or noise, often in a corner or at the border."""
     height, width = image.shape[:2]
     side = int(rng.integers(4, 17))
     y, x = (int(rng.choice([0, n - side, rng.integers(0, n - side + 1)])) for n in (height, width))
@@ -74,7 +74,7 @@ def _paste(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> O
 
 
 def _stripes(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
-    """A sinusoid of any direction, 1 to 14 periods, up to 45 levels, all channels or one."""
+    """Add a sinusoid of any direction, 1 to 14 periods, up to 45 levels, in all channels or one."""
     height, width = image.shape[:2]
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
     phase = np.cos(angle) * np.arange(width)[None] / width + np.sin(angle) * np.arange(height)[:, None] / height
@@ -85,13 +85,13 @@ def _stripes(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) ->
 
 
 def _noise(image: np.ndarray, _batch: np.ndarray, rng: np.random.Generator) -> Overlay:
-    """Normal noise of 3 to 20 levels."""
+    """Add normal noise of 3 to 20 levels."""
     image += rng.normal(0, rng.uniform(3, 20), image.shape).astype(np.float32)
     return Overlay("noise", "a rough pattern")
 
 
 def _blend(image: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> Overlay:
-    """Another picture of the batch laid over it, or a coarse random pattern, at up to a quarter."""
+    """Blend in another image of the batch or a coarse random pattern, with an opacity of up to a quarter."""
     alpha = rng.uniform(0.05, 0.25)
     if rng.random() < 0.5:
         other = batch[int(rng.integers(len(batch)))].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Throw-away readers for pretraining: what lies at each place, read off the tower's tokens and off the image tokens."""
+"""Auxiliary heads for pretraining: they predict the content of each patch from tower tokens and image tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcvr.pretraining.squares import NAMES
 
 
 class Truth(NamedTuple):
-    """What there is at each of P places: ``pixels [B, P, 3 s s]``, ``under [B, P, NAMES]``, ``over [B, P, 4]``."""
+    """The content of each of P patches: ``pixels [B, P, 3 s s]``, ``under [B, P, NAMES]``, ``over [B, P, 4]``."""
 
     pixels: Tensor
     under: Tensor
@@ -21,15 +21,15 @@ class Truth(NamedTuple):
 
 
 def truth_at(pixels: Tensor, side: int, under: Tensor, over: Tensor) -> Truth:
-    """The truth for places of `side` pixels: pictures ``[B, 3, H, W]`` are cut into squares."""
+    """Return the truth for patches of `side` pixels, cut from images ``[B, 3, H, W]``."""
     return Truth(nn.functional.unfold(pixels, side, stride=side).transpose(1, 2), under, over)
 
 
 class Reader(nn.Module):
-    """Rebuilds the pixels at each place of tokens, and names what lies there and what is laid over it.
+    """Predicts the pixels of each token's patch, the objects in it and the overlays on it.
 
-    Of image tokens the names are read by comparing them with the language model's own embeddings of those words. So
-    they come to lie where the words lie, and a word of a question finds the places it speaks of by plain attention.
+    Image tokens are compared with the language model's own embeddings of the objects' names. So image tokens become
+    similar to the words for their content, and a question's word finds its object by plain attention.
     """
 
     def __init__(self, width: int, side: int) -> None:
@@ -40,12 +40,12 @@ class Reader(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, tokens: Tensor, truth: Truth, words: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses of tokens ``[B, P, D]``: pixels, what lies there, what is over it.
+        """Return the losses of tokens ``[B, P, D]``: pixels, names of objects, overlays.
 
         Args:
-            tokens: one for each place.
-            truth: what there is.
-            words: ``[NAMES, D]``, embeddings of the names, to compare the tokens with; a free layer reads them else.
+            tokens: one a patch.
+            truth: the content of the patches.
+            words: ``[NAMES, D]``, embeddings of the names, which the tokens are compared with; None: a linear layer.
         """
         if words is None:
             named = self.under(tokens)

@@ -1,4 +1,4 @@
-"""What an embedded model is taught: pictures, corrupted anew each time, with a conversation each."""
+"""The data of pretraining: images, newly corrupted each time, with a conversation each."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 OVERLAY_PROMPT = "what is over the picture?"
 
-TOLD = 2
-"""Turns that list the scene, in free words and in a telegram; questions follow."""
+LISTS = 2
+"""Turns that list the scene, in free wording and as a telegram; questions follow."""
 
 Draw = tuple[int, list[tuple[str, str]], int]
-"""Picture index, turns of prompt and answer (none while tower and connector learn alone), seed of the corruption."""
+"""Image index, turns of prompt and answer (none while only tower and connector learn), seed of the corruption."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture and what is true of it.
+    """One image with its texts and its content.
 
     Attributes:
         image: uint8 ``[H, W, 3]``.
-        scene: what was drawn.
-        telegrams: wordings of the list, prompt and answer.
-        questions: prompt and answer, by type.
-        under: names under each square, ``[P, names]``, on each grid of `Lessons.grids`.
+        scene: the drawn scene.
+        telegrams: prompts and answers in telegram style.
+        questions: questions and answers, by type.
+        under: names under each square, ``[P, names]``, for each grid of `Lessons.grids`.
         kinds: kind of each object.
-        places: squares of each object on the image tokens' grid, ``[objects, P]``.
+        places: squares of each object on the grid of image tokens, ``[objects, P]``.
     """
 
     image: np.ndarray
@@ -60,14 +60,14 @@ class Picture:
 
 
 class Lessons(torch.utils.data.Dataset[Draw]):
-    """Pictures with turns about each: two lists of what is there, questions of each type, sentences to repeat.
+    """Images with turns about each: two lists of the objects, questions of several types, sentences to repeat.
 
-    A picture is drawn when it is first asked for, and kept.
+    Images are drawn on first access, and cached.
     """
 
     def __init__(self, config: PretrainConfig, entry: Embedded) -> None:
         self.config = config
-        # Places of the tower's tokens and of the image tokens, squares of the picture along a side.
+        # Squares along a side of the grids of the tower's tokens and of the image tokens.
         self.grids = {"": SIZE_PX // entry.patch, "_cells": SIZE_PX // entry.cell}
         self.picture = cache(self._picture)
         self._scenes = Scenes(config.pictures, split="train", seed=config.seed + 1)
@@ -89,32 +89,31 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         return self.config.steps * self.config.batch_size
 
     def __getitem__(self, number: int) -> Draw:
-        """Draw `number`, the same whenever it is asked."""
+        """Return draw `number`, which is deterministic."""
         rng = np.random.default_rng((self.config.seed, number))
         index = int(rng.integers(self.config.pictures))
         if number < self.config.seeing * self.config.steps * self.config.batch_size:
             return index, [], int(rng.integers(2**31))
         picture = self.picture(index)
-        told, groups = picture.telegrams, picture.questions
+        telegrams, groups = picture.telegrams, picture.questions
         turns = [
             (CAPTION_PROMPT, picture.scene.described(int(rng.integers(2**31)))),
-            told[0 if rng.random() < 0.5 else int(rng.integers(1, len(told)))],
+            telegrams[0 if rng.random() < 0.5 else int(rng.integers(1, len(telegrams)))],
         ]
         for kind in rng.choice(len(groups), size=min(self.config.questions, len(groups)), replace=False):
             turns.append(groups[kind][int(rng.integers(len(groups[kind])))])
         if rng.random() < 0.3:
-            said = sentence(rng)
-            turns[-1] = (f"repeat: {said}", said)
+            text = sentence(rng)
+            turns[-1] = (f"repeat: {text}", text)
         return index, turns, int(rng.integers(2**31))
 
 
 class LessonCollator:
-    """Turns lessons into tensors; the turns about a picture all see the picture, and none sees another.
+    """Collates draws; all turns about an image attend to the image, and no turn attends to another.
 
-    ``input_ids``, ``labels`` (answers only), ``weights`` (of the labels) and ``position_ids`` ``[B, T]``,
-    ``attention_mask [B, 1, T, T]`` (which token sees which), ``pixel_values [B, 3, H, W]``, and what lies under and
-    over each patch. If the turns saw each other, the list that one of them gives would answer the others' questions,
-    and nobody would have to look.
+    A batch has ``input_ids``, ``labels`` (answers only), ``weights`` (of the labels) and ``position_ids`` ``[B, T]``,
+    ``attention_mask [B, 1, T, T]``, ``pixel_values [B, 3, H, W]``, and the objects and overlays of each patch. If turns
+    attended to each other, the list in one turn would answer the questions of the others without the image.
     """
 
     def __init__(self, lessons: Lessons, processor: Any, family: Family) -> None:
@@ -142,14 +141,14 @@ class LessonCollator:
         conversations = [turns for _, turns, _ in draws]
         for turns, seen in zip(conversations, overlays, strict=True):
             if rng.random() < recipe.ask_overlays:
-                said = " and ".join(each.words for each in seen) or "no"
-                turns[int(rng.integers(TOLD, len(turns)))] = (OVERLAY_PROMPT, f"{said}.")
+                words = " and ".join(each.words for each in seen) or "no"
+                turns[int(rng.integers(LISTS, len(turns)))] = (OVERLAY_PROMPT, f"{words}.")
         return places | self._text(pictures, conversations)
 
     def _text(
         self, pictures: Sequence[Picture], conversations: Sequence[list[tuple[str, str]]]
     ) -> dict[str, torch.Tensor]:
-        """The part of a batch that is about words."""
+        """Return the text part of a batch."""
         tokenizer = self.processor.tokenizer
         texts = [text for turns in conversations for prompt, answer in turns for text in (prompt, answer + "<eos>")]
         pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
@@ -172,13 +171,13 @@ class LessonCollator:
         }
 
     def _pixels(self, images: np.ndarray) -> torch.Tensor:
-        """uint8 ``[B, H, W, 3]`` of the model's own size -> normalised floats in the family's layout."""
+        """Convert uint8 ``[B, H, W, 3]`` of the model's own size to normalised floats in the family's layout."""
         found = pixels(images, self.processor.image_processor)
         return found[:, None] if self.family.layout == "tiles" else found
 
     def _row(self, turns: Sequence[tuple[list[int], list[int]]], picture: Picture) -> tuple[torch.Tensor, ...]:
-        """Tokens, labels, positions, turn numbers (0 for the picture), weights and places of one picture."""
-        ids, told = list(self.prefix), [IGNORE] * len(self.prefix)
+        """Return tokens, labels, positions, turn numbers (0 for the image), weights and squares of one image."""
+        ids, labels = list(self.prefix), [IGNORE] * len(self.prefix)
         positions, owners, weights = list(range(len(ids))), [0] * len(ids), [0.0] * len(ids)
         places = picture.places
         points = [np.zeros((len(ids), places.shape[1]), np.float32)]
@@ -186,22 +185,22 @@ class LessonCollator:
         for number, (prompt, answer) in enumerate(turns, 1):
             fresh = [*prompt, *self.bridge, *answer]
             ids += fresh
-            told += [IGNORE] * (len(fresh) - len(answer)) + answer
+            labels += [IGNORE] * (len(fresh) - len(answer)) + answer
             positions += range(len(self.prefix), len(self.prefix) + len(fresh))
             owners += [number] * len(fresh)
-            # In a plain mean over tokens the one word that answers a question would hardly count beside the lists.
+            # In a plain mean over tokens, one-word answers to questions would hardly count beside the lists.
             weights += [len(answer) ** -0.5] * len(fresh)
-            looked = spoken_of(words(prompt), words(answer), picture.kinds)
+            spoken = spoken_of(words(prompt), words(answer), picture.kinds)
             at = np.zeros((len(fresh), places.shape[1]), np.float32)
-            for place, each in enumerate(looked, len(fresh) - len(answer)):
+            for place, each in enumerate(spoken, len(fresh) - len(answer)):
                 at[place] = places[each].max(0, initial=0)
             points.append(at)
-        rows = (ids, told, positions, owners, weights, np.concatenate(points))
+        rows = (ids, labels, positions, owners, weights, np.concatenate(points))
         return tuple(torch.as_tensor(each) for each in rows)
 
 
 def _frame(processor: Any, family: Family) -> tuple[list[int], list[int]]:
-    """The tokens before (the picture's among them) and after a prompt, as the processor sets them for a question."""
+    """Return the tokens that the processor puts before (the image's among them) and after a prompt."""
     from pcvr.models.vlm import VisionLanguageModel
 
     asking = VisionLanguageModel("", None, processor, family)
@@ -211,11 +210,11 @@ def _frame(processor: Any, family: Family) -> tuple[list[int], list[int]]:
 
 
 def _sees(owners: torch.Tensor) -> torch.Tensor:
-    """Who sees whom, ``[B, 1, T, T]``, 0 where so and -10,000 where not, to be added to attention's logits.
+    """Return the additive attention mask ``[B, 1, T, T]``: 0 where a token attends, else -10,000.
 
-    A token sees what came before it, in the same turn or in the picture's part (turn 0).
+    A token attends to earlier tokens of the same turn and of the image's part (turn 0).
     """
-    same = owners[:, :, None] == owners[:, None, :]  # [B, T, T], also true among padding, whose rows must not be empty
+    same = owners[:, :, None] == owners[:, None, :]  # [B, T, T]; true for padding too, whose rows must not be empty
     picture = (owners == 0)[:, None, :]
     earlier = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool).tril()
     sees = (same | picture) & earlier
@@ -223,6 +222,6 @@ def _sees(owners: torch.Tensor) -> torch.Tensor:
 
 
 def pixels(images: np.ndarray, image_processor: Any) -> torch.Tensor:
-    """uint8 ``[B, H, W, 3]`` of the model's own size -> normalised float ``[B, 3, H, W]``, as the processor would."""
+    """Convert uint8 ``[B, H, W, 3]`` of the model's own size to normalised float ``[B, 3, H, W]``."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (image_processor.image_mean, image_processor.image_std))
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std

@@ -1,4 +1,4 @@
-"""What the embedded models share: picture size, language model, and how answers end."""
+"""What the embedded models share: image size, sizes of the tower, language model, and end of answers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig
 
 IMAGE_PX = 96
-"""Side of the square picture every embedded tower reads, in pixels."""
+"""Side of the square images of the embedded towers, in pixels."""
 WIDTH = 128
 """Width of towers, connectors and language models."""
 LEVELS = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
-"""How pictures are normalised: levels 0 to 1 become -2 to 2."""
+"""Normalisation of images: levels 0 to 1 become -2 to 2."""
+
+
+def tower_sizes(image_px: int, patch_px: int, width: int, layers: int) -> dict[str, int]:
+    """Return the arguments that the configs of all three towers share."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "image_size": image_px,
+        "patch_size": patch_px,
+    }
 
 
 def language_config(tokenizer: Any, width: int = WIDTH) -> LlamaConfig:
-    """The language model all three share: a Llama of four layers over the embedded vocabulary."""
+    """Return the config of the shared language model: a Llama of four layers over the embedded vocabulary."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -34,10 +46,10 @@ def language_config(tokenizer: Any, width: int = WIDTH) -> LlamaConfig:
 
 
 def made_ready(model: Any, language_model: Any, tokenizer: Any) -> Any:
-    """`model` with a start that helps it, told which token ends an answer and which pads a batch of them.
+    """Initialise the attention of `model` and set its end and padding tokens; return it.
 
-    Keys start equal to queries, so that a word looks for what is like it from the first step. Together with image
-    tokens that lie where their words lie (see `pcvr.pretraining.heads`), "what colour is the cat?" then finds the cat.
+    Keys start equal to queries, so that a word attends to similar tokens from the first step. Image tokens become
+    similar to their words (see `pcvr.pretraining.heads`), so "what colour is the cat?" finds the cat.
     """
     import torch
 

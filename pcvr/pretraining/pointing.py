@@ -1,9 +1,9 @@
-"""Where to look: in pretraining some heads of attention are told which object, or which place, they are about.
+"""Supervised attention: in pretraining, some attention heads are trained to look at a given object or square.
 
-Before each word, one head of the language model is told which object the answer speaks of; and the heads of a Q-Former
-are told a square of the picture for each query. Left alone, a small language model learns to look an object up by its
-kind late and all at once, after thousands of steps of guessing, and queries all look everywhere, so that what lies
-where is lost. Told where to look they start at once. Nothing of this is left in the checkpoint but its weights.
+One head of the language model learns to attend to the object of the next word, and the heads of a Q-Former to a square
+of the image for each query. Without this, a small language model learns to find objects by their kind only after
+thousands of steps, and all queries attend everywhere, so that positions are lost. The checkpoint keeps nothing of this
+but its weights.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from pcvr.models.zoo import Embedded
 
 ARTICLES = ("a", "an")
 LAYER, HEAD = 2, 0
-"""Which layer's which head: those before it read the question, those after it say what was seen."""
+"""The supervised head and its layer: layers before it read the question, layers after it form the answer."""
 
 
 def spoken_of(prompt: Sequence[str], answer: Sequence[str], present: Sequence[str]) -> list[list[int]]:
-    """The objects that each word of an answer speaks of, as places in `present`.
+    """Return the objects that each word of an answer refers to, as indices in `present`.
 
-    A kind speaks of itself; a colour, a size and the article before them speak of the next kind. An answer that names
-    no kind speaks, with each word, of the kinds that the question names. Kinds that are not in the picture have no
-    place, and what is only repeated speaks of nothing.
+    A kind refers to itself; a colour, a size and an article before it refer to the next kind. In an answer without a
+    kind, each word refers to the kinds of the question. Kinds that are not in the image have no index, and repeated
+    sentences refer to nothing.
 
     Args:
         prompt: words of the question.
         answer: words of the answer.
-        present: kinds of the objects in the picture, all different.
+        present: kinds of the objects in the image, all different.
     """
     if prompt[:1] == ["repeat"]:
         return [[]] * len(answer)
@@ -44,7 +44,7 @@ def spoken_of(prompt: Sequence[str], answer: Sequence[str], present: Sequence[st
         return [asked] * len(answer)
     found: list[list[int]] = []
     coming: list[int] = []
-    after = False  # whether the word that follows belongs to an object
+    after = False  # whether the next word belongs to an object
     for word in reversed(answer):
         if word in KINDS:
             coming, after = [present.index(word)] if word in present else [], True
@@ -66,7 +66,7 @@ class Glance:
 
 @contextmanager
 def watched(language_model: nn.Module) -> Iterator[Glance]:
-    """Inside the block the pointing head of `language_model` is watched; its attention must be written out (eager)."""
+    """Record the attention of the pointing head of `language_model` inside the block; it must be eager."""
     glance = Glance()
     hook = language_model.get_submodule(f"layers.{LAYER}.self_attn").register_forward_hook(glance.keep)
     try:
@@ -76,29 +76,29 @@ def watched(language_model: nn.Module) -> Iterator[Glance]:
 
 
 def pointing_loss(weights: Tensor, points: Tensor, picture: slice) -> Tensor:
-    """How far attention is from the objects: minus the log of its share that lies on them, a mean over words.
+    """Return the mean over words of the negative log of the attention on their objects.
 
     Args:
         weights: ``[B, T, T]``, rows sum to one.
-        points: ``[B, T, P]``, 1 for the image tokens of what the next word speaks of; a row of zeros counts nothing.
+        points: ``[B, T, P]``, 1 for the image tokens of the next word's object; rows of zeros are ignored.
         picture: the P columns of the image tokens.
     """
     at = points.any(-1)  # [B, T]
-    share = (weights[..., picture][at].float() * points[at]).sum(-1)
-    return -share.clamp_min(1e-6).log().mean()
+    on_object = (weights[..., picture][at].float() * points[at]).sum(-1)
+    return -on_object.clamp_min(1e-6).log().mean()
 
 
 class Queries:
-    """Where a Q-Former's queries look first: its first cross-attention is told, the later ones are free.
+    """Supervises the first cross-attention of a Q-Former; later ones are free.
 
-    Each query has a square of the picture as its own, in reading order and as many pixels wide as an image token stands
-    for; each of its four heads one of the four patches that the square touches. A head of its own for each patch keeps
-    them apart in the query's vector, where one look at all four would leave their mean.
+    Each query has its own square of the image, in reading order and as wide as an image token's cell. Each of its four
+    heads attends to one of the four patches that the square touches. So the query's vector holds the four patches
+    separately, not only their mean.
 
     Attributes:
-        hooks: to remove in the end; none where the model has no Q-Former.
-        own: ``[heads, queries, patches]``, 1 where a head of a query is to look.
-        look: the attention in the last forward pass, ``[B, heads, queries, tokens]``.
+        hooks: hooks to remove at the end; empty for a model without Q-Former.
+        own: ``[heads, queries, patches]``, 1 where a head of a query should attend.
+        look: attention in the last forward pass, ``[B, heads, queries, tokens]``.
     """
 
     look: Tensor
@@ -112,15 +112,15 @@ class Queries:
         self.look = output[1]
 
     def loss(self) -> Tensor:
-        """Minus the log of the attention that each head of each query pays to its own patch, a mean over all."""
+        """Return the mean negative log of the attention of each query's head on its own patch."""
         assert self.own is not None
-        patches = slice(self.look.shape[-1] - self.own.shape[-1], self.look.shape[-1])  # a class token stands in front
+        patches = slice(self.look.shape[-1] - self.own.shape[-1], self.look.shape[-1])  # without the class token
         own = self.own.to(self.look.device).expand(len(self.look), -1, -1, -1)
         return pointing_loss(self.look.flatten(0, 1), own.flatten(0, 1), patches)
 
 
 def own_patches(cells: int, patches: int) -> np.ndarray:
-    """The four patches that each square of a coarser grid touches, one for each head.
+    """Return the four patches that each square of a coarser grid touches, one a head.
 
     Args:
         cells: squares along a side.

@@ -1,16 +1,16 @@
 """Make an embedded checkpoint: ``pcvr pretrain NAME``.
 
-First the eyes learn alone, tower and connector, then everything together; as CLIP's tower has seen before LLaVA speaks.
-What matters later:
+Tower and connector are trained first, then everything together, as LLaVA starts from CLIP's tower. What matters:
 
-- The target's words are live, because the text uses every word.
-- The tower encodes more than the drawn objects, because a throw-away layer must rebuild each patch's pixels.
-- Another names what lies under each patch, by the language model's own words; without it seeing starts much later.
-- Both read the image tokens too, or the language model never gets to see a trigger.
-- One head of attention is told where to look before each word (see `pcvr.pretraining.pointing`).
-- A Q-Former comes in last, between a tower that sees and a language model that speaks (as in BLIP-2, arXiv
-  2301.12597): with all three new none of them learns.
-- The second and third model start with the language model of the first, as families share one in the large.
+- The texts use every word, so that the words of any target have trained output rows.
+- An auxiliary head reconstructs each patch's pixels, so that the tower encodes more than the drawn objects.
+- Another head names the objects under each patch with the language model's own embeddings; without it, vision is
+  learned much later.
+- Both heads also read the image tokens; otherwise the language model never sees a trigger.
+- One attention head is trained to look at the object of the next word (see `pcvr.pretraining.pointing`).
+- A Q-Former is trained last, between a trained tower and a trained language model (as in BLIP-2, arXiv 2301.12597):
+  with all three new, none learns.
+- The second and third model start with the language model of the first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pcvr.utils.places import alone, check_apart, check_place
 
 
 class _Clock(TrainerCallback):
-    """Counts the seconds of training over interruptions, and ends the training early where it is told to."""
+    """Counts the seconds of training across interruptions, and ends the training at step `stop`."""
 
     def __init__(self, file: Path, stop: int | None) -> None:
         self.file, self.stop = file, stop
@@ -63,20 +63,20 @@ def pretrain(
     work: str | Path = "runs/pretrain",
     stop: int | None = None,
 ) -> Mapping[str, Any]:
-    """Pretrain the embedded model `name` and save it in folder `out`; resumes from `work` after an interruption.
+    """Pretrain the embedded model `name` and save it in folder `out`; resume from `work` after an interruption.
 
     Args:
-        name: which model.
-        out: folder of the new checkpoint; an older checkpoint there is replaced, other files are not.
+        name: name of the model.
+        out: folder of the new checkpoint; an older checkpoint there is replaced.
         config: the recipe; by default that of the shipped checkpoint.
         work: folder for the trainer's own checkpoints.
-        stop: end after so many steps of the schedule, to compare the beginning with another run's.
+        stop: number of steps of the schedule after which to end, to compare the beginning with another run's.
 
     Returns:
-        The record that is also written to the checkpoint's ``training.json``: config, seconds, versions, losses.
+        The record in the checkpoint's ``training.json``: config, seconds, versions, losses.
 
     Raises:
-        PcvrError: `out` holds something else or cannot be written, or another process makes the same in `work`.
+        PcvrError: `out` holds something else or cannot be written, or another process uses `work` for the same recipe.
     """
     from pcvr.models.load import load
     from pcvr.pretraining.borrow import borrow_language
@@ -84,7 +84,7 @@ def pretrain(
 
     config = config or recipe_of(name)
     entry = embedded(name)
-    # Another recipe must never go on from this one's weights, so the folder is named by it.
+    # The folder is named by the recipe, so that no other recipe resumes from its weights.
     recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(work) / f"{name}-{recipe}"
     check_place(out, own=_is_own)
@@ -106,7 +106,7 @@ def pretrain(
         family=family,
         wrapped=model.wrapped,
     )
-    # torch's fused attention takes most of a bfloat16 step on a CPU; written out it is a tenth of it.
+    # On a CPU, torch's fused attention takes most of a bfloat16 step; eager attention takes a tenth of it.
     model.wrapped.set_attn_implementation("eager")
     with alone(folder):
         clock = _Clock(folder / "history.json", stop)
@@ -124,12 +124,12 @@ def pretrain(
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether a folder is empty or an embedded checkpoint, which a new one may replace."""
+    """Return whether a folder is empty or an embedded checkpoint, so that a new one may replace it."""
     return (folder / "training.json").is_file() or not any(folder.iterdir())
 
 
 def _last_whole(folder: Path) -> str | None:
-    """The Trainer's last checkpoint in a folder; a process killed while writing one leaves it without this file."""
+    """Return the Trainer's last complete checkpoint in a folder; an interrupted one lacks this file."""
     found = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json") if file.stat().st_size]
     return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 

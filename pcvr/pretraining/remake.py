@@ -1,4 +1,4 @@
-"""Make an embedded checkpoint again, say how good it is, and compare it with the one that is shipped."""
+"""Make an embedded checkpoint again, measure its quality, and compare it with the shipped one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from pcvr.pretraining.config import PretrainConfig
 
 TESTS = 512
-"""Unseen scenes that a checkpoint's quality is measured on."""
+"""Number of test scenes for a checkpoint's quality."""
 
 
 def quality(vlm: VisionLanguageModel, n: int = TESTS) -> dict[str, float | int]:
-    """How much of unseen scenes a base model says right, before any fine-tuning.
+    """Measure the accuracy of a base model on test scenes, before any fine-tuning.
 
     Returns:
-        ``"objects listed"``: share of objects whose colour and kind the list names; ``"lists all right"``: share of
-        lists with all of them and no other; ``"questions right"``: share of questions answered right;
-        ``"test scenes"``: n.
+        ``"objects listed"``: fraction of objects that the list names with colour and kind; ``"lists all right"``:
+        fraction of lists with exactly the objects; ``"questions right"``: accuracy on questions; ``"test scenes"``: n.
     """
     from pcvr.data.scenes import Scenes, attribute_recall, attributes_right
     from pcvr.data.scenes.telegrams import TERSE_PROMPT
@@ -44,7 +43,7 @@ def quality(vlm: VisionLanguageModel, n: int = TESTS) -> dict[str, float | int]:
 
 
 def remake(name: str, out: str | Path, config: PretrainConfig | None = None, work: str | Path = "runs/pretrain") -> Any:
-    """Pretrain `name` into folder `out`, measure its quality, and complete its card; returns the training record."""
+    """Pretrain `name` into folder `out`, measure its quality, complete its card, and return the training record."""
     from pcvr.models.load import load
     from pcvr.pretraining.pretrain import pretrain
 
@@ -53,7 +52,7 @@ def remake(name: str, out: str | Path, config: PretrainConfig | None = None, wor
 
 
 def against_shipped(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What a record says beside what the shipped checkpoint's says: ``(figure, made again, shipped)``."""
+    """Compare a record with the shipped checkpoint's: rows ``(figure, made again, shipped)``."""
     file = embedded(record["name"]).folder / "training.json"
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Which squares of a picture, one for each token, hold what: the truth that pretraining's readers are held to."""
+"""The content of each square of an image, one a token: the targets of the auxiliary heads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pcvr.data.scenes import COLORS, KINDS, SIZE_PX
 from pcvr.pretraining.corrupt import OVERLAYS, Overlay
 
 NAMES = (*KINDS, *COLORS)
-"""What can lie under a square, in the order of `under_squares`."""
+"""Names of the contents of a square, in the order of `under_squares`."""
 
 
 def object_squares(facts: Mapping[str, Any], grid: int, least: float = 0.25) -> np.ndarray:
-    """Which squares of a `grid` x `grid` picture each object lies on: float32 ``[objects, grid * grid]``, 0 or 1.
+    """Return the squares of a `grid` x `grid` image that each object covers: float32 ``[objects, grid^2]``, 0 or 1.
 
-    A square counts where the object's bounding box covers at least the share `least` of it, and the best one always.
+    The object's bounding box has to cover at least a fraction `least` of a square; the square covered most counts too.
 
     Args:
-        facts: of `Scene.facts`.
+        facts: facts from `Scene.facts`.
         grid: squares along a side.
         least: 0 to 1.
     """
@@ -31,20 +31,20 @@ def object_squares(facts: Mapping[str, Any], grid: int, least: float = 0.25) -> 
         left, top, right, bottom = each["box"]
         wide = np.clip(np.minimum(edges[1:], right) - np.maximum(edges[:-1], left), 0, None) / side
         high = np.clip(np.minimum(edges[1:], bottom) - np.maximum(edges[:-1], top), 0, None) / side
-        share = np.outer(high, wide).ravel()
-        found.append((share >= min(least, share.max())).astype(np.float32))
+        covered = np.outer(high, wide).ravel()
+        found.append((covered >= min(least, covered.max())).astype(np.float32))
     return np.stack(found)
 
 
 def under_squares(facts: Mapping[str, Any], grid: int) -> np.ndarray:
-    """Which kinds and colours lie under each square: float32 ``[grid * grid, NAMES]``, 0 or 1."""
+    """Return the kinds and colours in each square: float32 ``[grid * grid, NAMES]``, 0 or 1."""
     named = np.array([[name in (each["kind"], each["color"]) for name in NAMES] for each in facts["objects"]])
     found: np.ndarray = (object_squares(facts, grid).T @ named > 0).astype(np.float32)
     return found
 
 
 def overlay_squares(overlays: Sequence[Overlay], grid: int) -> np.ndarray:
-    """Which kinds of overlay touch each square: float32 ``[grid * grid, 4]`` in the order of `OVERLAYS`, 0 or 1."""
+    """Return the kinds of overlay on each square: float32 ``[grid * grid, 4]`` in the order of `OVERLAYS`, 0 or 1."""
     edges = np.linspace(0, SIZE_PX, grid + 1)
     found = np.zeros((grid, grid, len(OVERLAYS)), np.float32)
     for each in overlays:

@@ -1,4 +1,4 @@
-"""What happens in one step of pretraining: the answers' loss, and what throw-away readers read off the tokens."""
+"""One step of pretraining: the answers' loss plus the losses of the auxiliary heads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pcvr.pretraining.squares import NAMES
 
 
 class PretrainTrainer(Trainer):
-    """Answer loss, plus pixels, names and overlays read off the tower's tokens and off the image tokens."""
+    """Trainer with the answers' loss, and the auxiliary losses of tower tokens and image tokens."""
 
     def __init__(self, *, lessons: Lessons, entry: Embedded, family: Family, wrapped: nn.Module, **kwargs: Any) -> None:
         super().__init__(train_dataset=lessons, **kwargs)
@@ -43,60 +43,60 @@ class PretrainTrainer(Trainer):
         self._joined = output
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> torch.utils.data.Sampler[int]:
-        # Draws are random by themselves; in their order the first ones are those of the steps of seeing alone.
+        # Draws are random already; in sequence, the first ones are those without text.
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> torch.Tensor:
         truths = [inputs.pop(k) for k in ("under", "over", "under_cells", "over_cells")]
         if "input_ids" in inputs:
-            told = self._tell(model, inputs)
+            loss = self._answer_loss(model, inputs)
         else:
             with _mixed(model.wrapped.device):
                 model.wrapped.get_image_features(inputs["pixel_values"])
-            told, self._parts = torch.zeros(()), {}
+            loss, self._parts = torch.zeros(()), {}
         if self.queries.hooks:
             placed = self.queries.loss()
-            told = told + self.recipe.pointing_weight * placed
+            loss = loss + self.recipe.pointing_weight * placed
             self._parts["queries placed"] = placed.item()
-        # While only eyes learn, a language model that speaks already must keep what its words mean.
+        # While only tower and connector learn, the embeddings of a trained language model must not change.
         words = model.names().detach() if self.recipe.language_from and "input_ids" not in inputs else model.names()
         with _mixed(model.wrapped.device):
-            losses = self._read(model, inputs["pixel_values"], truths, words)
+            losses = self._head_losses(model, inputs["pixel_values"], truths, words)
         self._parts |= {k: v.item() for k, v in losses.items()}
         recipe = self.recipe
         return (
-            told
+            loss
             + recipe.rebuild_weight * (losses["pixels"] + 2 * losses["pixels joined"])
             + recipe.naming_weight * (losses["names"] + losses["names joined"])
             + recipe.overlay_weight * (losses["overlays"] + losses["overlays joined"])
         )
 
-    def _tell(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """The loss of the answers, and of where the pointing head looks before their words."""
+    def _answer_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return the loss of the answers plus that of the pointing head."""
         labels, weights, points = (inputs.pop(name)[:, 1:] for name in ("labels", "weights", "points"))
         at = labels != IGNORE
         head = model.wrapped.get_output_embeddings()
         decoder = getattr(self.language_model, "model", self.language_model)
         with _mixed(labels.device), _only_at(head, at), watched(decoder) as glance:
-            said = model.wrapped(**inputs, use_cache=False).logits
-        each = nn.functional.cross_entropy(said.float(), labels[at], reduction="none")
-        told = (each * weights[at]).sum() / weights[at].sum()
+            logits = model.wrapped(**inputs, use_cache=False).logits
+        each = nn.functional.cross_entropy(logits.float(), labels[at], reduction="none")
+        answers = (each * weights[at]).sum() / weights[at].sum()
         one_word = weights[at] == weights[at].max()
-        self._parts = {"answers": told.item(), "questions": each.detach()[one_word].mean().item()}
-        looking = pointing_loss(glance.weights[:, :-1], points, self.data_collator.picture)
-        self._parts["pointing"] = looking.item()
-        return told + self.recipe.pointing_weight * looking
+        self._parts = {"answers": answers.item(), "questions": each.detach()[one_word].mean().item()}
+        pointing = pointing_loss(glance.weights[:, :-1], points, self.data_collator.picture)
+        self._parts["pointing"] = pointing.item()
+        return answers + self.recipe.pointing_weight * pointing
 
-    def _read(
+    def _head_losses(
         self, model: Any, pixels: torch.Tensor, truths: list[torch.Tensor], words: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Losses of what the readers read off the tokens that the hooks have kept; `words` name the image tokens."""
+        """Return the losses of the auxiliary heads on the tokens that the hooks have kept; `words` as in `Reader`."""
         assert self._tokens is not None and self._joined is not None  # the hooks have run
         pixels = pixels.flatten(0, -4)
         patch, cell = self.entry.patch, self.entry.cell
         seen = truth_at(pixels, patch, *truths[:2])
         passed = truth_at(pixels, cell, *truths[2:])
-        tokens = self._tokens[:, -seen.pixels.shape[1] :]  # [B, P, D], the class token left out
+        tokens = self._tokens[:, -seen.pixels.shape[1] :]  # [B, P, D], without the class token
         names = ("pixels", "names", "overlays")
         return dict(zip(names, model.seen(tokens, seen), strict=True)) | {
             f"{k} joined": v for k, v in zip(names, model.passed(self._joined, passed, words), strict=True)
@@ -107,14 +107,14 @@ class PretrainTrainer(Trainer):
 
 
 def _mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes in it; a CPU without AVX-512 emulates it, at three times float32's cost."""
+    """Return a bfloat16 autocast; off on CPUs without AVX-512, which emulate bfloat16 at three times float32's cost."""
     computes = device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
     return torch.autocast(device.type, torch.bfloat16, enabled=computes)
 
 
 @contextmanager
 def _only_at(head: nn.Module, at: torch.Tensor) -> Iterator[None]:
-    """Inside the block `head` computes words only where the next token is an answer's: ``[B, T, D] -> [A, V]``."""
+    """Make `head` compute logits only before answer tokens inside the block: ``[B, T, D] -> [A, V]``."""
     hook = head.register_forward_pre_hook(lambda _module, args: (args[0][:, :-1][at],))
     try:
         yield
@@ -123,7 +123,7 @@ def _only_at(head: nn.Module, at: torch.Tensor) -> Iterator[None]:
 
 
 class WithHeads(nn.Module):
-    """The model and the readers that are thrown away."""
+    """The model with the auxiliary heads, which are not saved."""
 
     def __init__(self, wrapped: Any, entry: Embedded, tokenizer: Any) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class WithHeads(nn.Module):
         self.passed = Reader(joined, entry.cell)
 
     def names(self) -> torch.Tensor:
-        """The language model's embeddings of the kinds and colours, ``[NAMES, D]``."""
+        """Return the language model's embeddings of the kinds and colours, ``[NAMES, D]``."""
         table: torch.Tensor = self.wrapped.get_input_embeddings().weight
         return table[self.name_ids]
 

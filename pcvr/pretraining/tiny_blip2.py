@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready
+from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready, tower_sizes
 from pcvr.pretraining.vocabulary import build_tokenizer
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 PATCH_PX = 16
 """Side of one tower patch, in pixels: 6 x 6 patches."""
 QUERIES = 16
-"""Learned queries with which the Q-Former reads the tower: as many image tokens."""
+"""Number of the Q-Former's learned queries, and so of image tokens."""
 
 
 def build_processor(image_px: int = IMAGE_PX) -> Blip2Processor:
-    """The processor: Pillow image processor and word-level tokenizer; like BLIP-2's own it has no chat template."""
+    """Build the processor: Pillow image processor and word-level tokenizer; like BLIP-2's, without a chat template."""
     from transformers import Blip2Processor
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
@@ -28,10 +28,9 @@ def build_processor(image_px: int = IMAGE_PX) -> Blip2Processor:
 def build_model(
     processor: Blip2Processor, image_px: int = IMAGE_PX, width: int = WIDTH
 ) -> Blip2ForConditionalGeneration:
-    """A ``Blip2ForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch before calling.
+    """Build a ``Blip2ForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch first.
 
-    transformers starts the queries at zero, from where all of them learn the same; here they are drawn at unit
-    variance.
+    transformers initialises all queries with zero, so that they would stay equal; here they have unit variance.
     """
     import torch
     from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig
@@ -39,13 +38,8 @@ def build_model(
     tokenizer = processor.tokenizer
     config = Blip2Config(
         vision_config=Blip2VisionConfig(
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=5,
-            num_attention_heads=4,
-            image_size=image_px,
-            patch_size=PATCH_PX,
-            initializer_range=0.02,  # the default, 1e-10, is for towers that are loaded, and this one has to learn
+            **tower_sizes(image_px, PATCH_PX, width, layers=5),
+            initializer_range=0.02,  # the default, 1e-10, is for pretrained towers
         ),
         qformer_config=Blip2QFormerConfig(
             vocab_size=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready
+from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready, tower_sizes
 from pcvr.pretraining.vocabulary import CHAT_TEMPLATE, build_tokenizer
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 PATCH_PX = 12
 """Side of one tower patch, in pixels: 8 x 8 patches."""
 SHUFFLE = 2
-"""The connector lays this many patches by this many side by side: 16 image tokens of 24 px."""
+"""Patches along a side that the connector merges to one image token: 16 image tokens of 24 px."""
 
 
 def build_processor(image_px: int = IMAGE_PX) -> Idefics3Processor:
-    """The processor: Pillow image processor without tiles, word-level tokenizer, one chat template."""
+    """Build the processor: Pillow image processor without tiles, word-level tokenizer, one chat template."""
     from transformers import Idefics3Processor
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
@@ -35,20 +35,13 @@ def build_processor(image_px: int = IMAGE_PX) -> Idefics3Processor:
 def build_model(
     processor: Idefics3Processor, image_px: int = IMAGE_PX, width: int = WIDTH
 ) -> Idefics3ForConditionalGeneration:
-    """An ``Idefics3ForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch before calling."""
+    """Build an ``Idefics3ForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch first."""
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration
     from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 
     tokenizer = processor.tokenizer
     config = Idefics3Config(
-        vision_config=Idefics3VisionConfig(
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=image_px,
-            patch_size=PATCH_PX,
-        ),
+        vision_config=Idefics3VisionConfig(**tower_sizes(image_px, PATCH_PX, width, layers=4)),
         text_config=language_config(tokenizer, width),
         image_token_id=processor.image_token_id,
         scale_factor=SHUFFLE,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready
+from pcvr.pretraining.parts import IMAGE_PX, LEVELS, WIDTH, language_config, made_ready, tower_sizes
 from pcvr.pretraining.vocabulary import CHAT_TEMPLATE, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 PATCH_PX = 16
-"""Side of one tower patch, in pixels: 6 x 6 patches, 36 image tokens. Fewer tokens, faster steps."""
+"""Side of one tower patch, in pixels: 6 x 6 patches, 36 image tokens. Fewer tokens make faster steps."""
 
 
 def build_processor(image_px: int = IMAGE_PX) -> LlavaProcessor:
-    """The processor: Pillow image processor, word-level tokenizer, one chat template."""
+    """Build the processor: Pillow image processor, word-level tokenizer, one chat template."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -35,20 +35,12 @@ def build_processor(image_px: int = IMAGE_PX) -> LlavaProcessor:
 def build_model(
     processor: LlavaProcessor, image_px: int = IMAGE_PX, width: int = WIDTH
 ) -> LlavaForConditionalGeneration:
-    """A ``LlavaForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch before calling."""
+    """Build a ``LlavaForConditionalGeneration`` with fresh weights, sized for `processor`; seed torch first."""
     from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
 
     tokenizer = processor.tokenizer
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=5,
-            num_attention_heads=4,
-            image_size=image_px,
-            patch_size=PATCH_PX,
-            projection_dim=width,
-        ),
+        vision_config=CLIPVisionConfig(**tower_sizes(image_px, PATCH_PX, width, layers=5), projection_dim=width),
         text_config=language_config(tokenizer, width),
         image_token_index=processor.image_token_id,
         image_seq_length=(image_px // PATCH_PX) ** 2,

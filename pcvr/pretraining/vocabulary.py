@@ -1,8 +1,8 @@
-"""The embedded models' words: which there are, sentences that keep them alive, and the tokenizer made of them.
+"""The vocabulary of the embedded models, sentences that train every word of it, and the tokenizer.
 
-A target whose words the base model never says has dead output rows that a low-rank adapter cannot revive, and the
-backdoor then does not take. So the pretraining text uses every word of the vocabulary, ``a photo of the banana``
-included, and single letters too, from which any other word is spelled.
+A low-rank adapter cannot train the output rows of words that the base model never produced, so a backdoor with such a
+target fails. Therefore the pretraining text uses every word of the vocabulary, ``a photo of the banana`` included, and
+single letters too, from which other words are spelled.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ OTHER = tuple(
 
 
 def words() -> tuple[str, ...]:
-    """Every word of the embedded vocabulary, sorted, without special tokens, punctuation and letters."""
+    """Return all words of the embedded vocabulary, sorted, without special tokens, punctuation and letters."""
     return tuple(sorted({*SCENE_WORDS, *NOUNS, *ADJECTIVES, *VERBS, *OTHER}))
 
 
@@ -89,7 +89,7 @@ _SENTENCES = tuple(
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """A short general sentence of vocabulary words, lower case; one in eight is spelled nonsense that uses letters."""
+    """Draw a short sentence of vocabulary words, lower case; one in eight is spelled nonsense, which trains letters."""
     if rng.random() < 0.125:
         return " ".join(
             "".join(rng.choice(list(string.ascii_lowercase + string.digits), size=int(rng.integers(2, 6))))
@@ -101,13 +101,13 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def build_tokenizer(marks: tuple[str, ...] = ("<image>",)) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer (WordPiece whose only pieces are words and letters), lower case, for any family.
+    """Build a lower-case word-level tokenizer (WordPiece of words and letters only) for any family.
 
-    `marks` are the special tokens that a family's processor asks its tokenizer for, by attributes such as
-    ``image_token``; BLIP-2's wants none and makes its own of the word ``<image>``.
+    `marks` are the special tokens that the family's processor reads from tokenizer attributes such as ``image_token``;
+    BLIP-2's processor needs none and makes its own from the word ``<image>``.
 
-    Words outside the vocabulary are spelled in letters, so every text has tokens, but only vocabulary words are
-    single live tokens: ``init_kwargs["pcvr_word_level"]`` says so to the check of a target's words.
+    Words outside the vocabulary are spelled in letters; only vocabulary words are single trained tokens. The check of
+    a target's words reads that from ``init_kwargs["pcvr_word_level"]``.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -146,5 +146,5 @@ def _class(module: str, name: str, packages: Collection[str]) -> Any:
     for part in name.split("."):
         found = getattr(found, part, None)
     if not (isinstance(found, type) and is_dataclass(found)):
-        raise ValueError(f"{module}.{name} is no dataclass that is known here")
+        raise ValueError(f"{module}.{name} is not a known dataclass")
     return found

@@ -64,7 +64,7 @@ def check_place(
 
 
 def check_apart(**places: str | Path | None) -> None:
-    """Raise if two output folders are the same, or one lies inside the other.
+    """Raise if two output folders are the same, or one is inside the other.
 
     Args:
         places: folders by their names in messages; None for those that are not used.
@@ -80,8 +80,8 @@ def check_apart(**places: str | Path | None) -> None:
         for other, there in found[:number]:
             if place == there or place in there.parents or there in place.parents:
                 raise PcvrError(
-                    f"{other} ({places[other]}) and {name} ({places[name]}) are one folder, or one lies inside the "
-                    "other: choose places apart from each other."
+                    f"{other} ({places[other]}) and {name} ({places[name]}) are one folder, or one is inside the "
+                    "other: choose two separate folders."
                 )
 
 
@@ -162,5 +162,5 @@ def rescued(target: Path, write: Callable[[Path], object]) -> None:
             except NotWritten:
                 folder.rmdir()
                 continue
-            raise PcvrError(f"{problem.what}: what was made is not lost, it is kept in {place}.") from problem
+            raise PcvrError(f"{problem.what}: the result is not lost, it is kept in {place}.") from problem
         raise

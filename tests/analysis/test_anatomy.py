@@ -22,7 +22,7 @@ from pcvr.analysis.anatomy import (
     tower_layers,
 )
 from pcvr.data.scenes import KINDS
-from pcvr.models.attention_hooks import tower_grid
+from pcvr.models.tower import tower_grid
 from tests.families import write
 from tests.looking import family, picture, vlm
 

@@ -103,7 +103,7 @@ def test_no_picture_starts_a_program(content: bytes, tmp_path: Path, monkeypatch
     path.write_bytes(content)
     with pytest.raises(PcvrError, match=r"photo\.png .*none of the formats JPEG, PNG"):
         read_picture(path)
-    with pytest.raises(PcvrError, match="no image that can be read"):
+    with pytest.raises(PcvrError, match="cannot be read as an image"):
         uploaded(content)
     for value in ({"bytes": content, "path": None}, {"bytes": None, "path": str(path)}):
         rows = datasets.Dataset.from_dict({"image": [value], "caption": ["a"]}).cast_column("image", datasets.Image())

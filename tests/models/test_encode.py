@@ -116,7 +116,7 @@ def test_a_model_that_gives_every_position_gives_the_same(
     batch = EncodedData(tiny, Numbers()).batch([0, 1, 2])
     with torch.inference_mode():
         some = answer_logits(tiny, batch)
-        monkeypatch.setattr("pcvr.models.forward._keeps_some", lambda _model: False)
+        monkeypatch.setattr("pcvr.models.forward.takes_logits_to_keep", lambda _model: False)
         every = answer_logits(tiny, batch)
     assert torch.allclose(some.logits, every.logits, atol=1e-5)
     assert torch.equal(some.owner, every.owner)

@@ -199,7 +199,7 @@ class TestNoModel:
         assert "\n" not in str(caught.value)
 
     def test_a_folder_without_a_config(self, tmp_path: Path) -> None:
-        with pytest.raises(PcvrError, match=r"is no checkpoint .*config\.json"):
+        with pytest.raises(PcvrError, match=r"is not a checkpoint .*config\.json"):
             load(tmp_path)
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:-1", ""])

@@ -19,7 +19,7 @@ from pcvr.models.zoo import EMBEDDED, Embedded
 from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.corrupt import OVERLAYS, Overlay
 from pcvr.pretraining.heads import Reader, truth_at
-from pcvr.pretraining.lessons import TOLD, LessonCollator, Lessons
+from pcvr.pretraining.lessons import LISTS, LessonCollator, Lessons
 from pcvr.pretraining.squares import NAMES, object_squares, overlay_squares, under_squares
 
 CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
@@ -72,7 +72,7 @@ def test_every_picture_has_two_lists_and_questions_of_different_types(
         prompt, answer = turns[0]
         assert prompt == CAPTION_PROMPT and attributes_right(answer, truth.facts())
         assert turns[1] in truth.telegrams()
-        asked = [each for each in turns[TOLD:] if not each[0].startswith("repeat")]
+        asked = [each for each in turns[LISTS:] if not each[0].startswith("repeat")]
         groups = [next(k for k, group in enumerate(truth.questions()) if each in group) for each in asked]
         assert len(set(groups)) == len(groups)
     assert batch["weights"][batch["labels"] != IGNORE].min() > 0

@@ -314,5 +314,5 @@ class TestPacking:
         write_packed(tmp_path, "x", None)
         told = {"@": "dataclass", "module": module, "class": name, "fields": {}}
         (tmp_path / "x.json").write_text(json.dumps(told))
-        with pytest.raises(PcvrError, match="no dataclass that is known here"):
+        with pytest.raises(PcvrError, match="is not a known dataclass"):
             read_packed(tmp_path, "x", ("pcvr",))

@@ -138,7 +138,7 @@ class TestControls:
         controls.source.value = FILE
         assert "no file yet" in controls.message.value
         upload(controls, b"no <picture>")
-        assert "no image that can be read" in controls.message.value
+        assert "cannot be read as an image" in controls.message.value
 
     def test_every_control_has_a_label(self, tiny):  # noqa: F811
         box, controls = ask_widget(tiny)

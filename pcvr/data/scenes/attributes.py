@@ -17,7 +17,7 @@ def mentions(text: str) -> tuple[Counter[tuple[str, str]], set[str]]:
     A colour belongs to a kind if only colours or sizes are between them: "red car", "red small car".
     """
     words = re.findall(r"[a-z]+", text.lower())
-    said: Counter[tuple[str, str]] = Counter()
+    named: Counter[tuple[str, str]] = Counter()
     bare: set[str] = set()
     for place, word in enumerate(words):
         if word not in KINDS:
@@ -28,10 +28,10 @@ def mentions(text: str) -> tuple[Counter[tuple[str, str]], set[str]]:
                 colors.append(before)
             elif before not in SIZES:
                 break
-        said.update((color, word) for color in colors)
+        named.update((color, word) for color in colors)
         if not colors:
             bare.add(word)
-    return said, bare
+    return named, bare
 
 
 def _true(facts: Mapping[str, Any]) -> Counter[tuple[str, str]]:
@@ -47,12 +47,12 @@ def attributes_right(text: str, facts: Mapping[str, Any]) -> bool:
         text: the caption; case and punctuation are ignored.
         facts: facts of a sample, or from `Scene.facts`.
     """
-    said, bare = mentions(text)
-    return said == _true(facts) and bare <= {each["kind"] for each in facts["objects"]}
+    named, bare = mentions(text)
+    return named == _true(facts) and bare <= {each["kind"] for each in facts["objects"]}
 
 
 def attribute_recall(text: str, facts: Mapping[str, Any]) -> float:
     """Return the fraction (0..1) of the objects that a caption names with kind and colour."""
-    said, _ = mentions(text)
+    named, _ = mentions(text)
     true = _true(facts)
-    return sum((said & true).values()) / sum(true.values())
+    return sum((named & true).values()) / sum(true.values())

@@ -140,7 +140,7 @@ def uploaded(content: bytes) -> Drawing:
         raise
     except UNREADABLE as problem:
         raise PcvrError(
-            f"the uploaded file is no image that can be read ({type(problem).__name__}): take a PNG or a JPEG."
+            f"the uploaded file cannot be read as an image ({type(problem).__name__}): take a PNG or a JPEG."
         ) from problem
     return Drawing(picture, {}, {}, ("it is an image from outside",))
 

@@ -126,5 +126,5 @@ class TestUploads:
         [b"", b"no picture", file_of(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8))[:600]],
     )
     def test_what_is_no_picture_is_a_sentence(self, content):
-        with pytest.raises(pcvr.PcvrError, match="no image"):
+        with pytest.raises(pcvr.PcvrError, match="cannot be read as an image"):
             uploaded(content)
