@@ -1,4 +1,4 @@
-"""What differs between model families, one entry each; everything else in the workbook is the same for all."""
+"""The differences between model families, one entry each; all other code is the same for every family."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _ATTENTION = r"\.(q_proj|k_proj|v_proj|o_proj|out_proj)"
 
 @dataclass(frozen=True)
 class Family:
-    """What is particular to one architecture.
+    """The particulars of one architecture.
 
     Attributes:
         model_type: ``config.model_type`` of its checkpoints.
         about: name and connector, for listings.
         examples: hub ids of well-known checkpoints.
         tower: dotted path of the vision tower in the full model.
-        connector: dotted path of the module whose output are the image tokens that the language model reads.
+        connector: dotted path of the module whose outputs are the image tokens of the language model.
         language_model: dotted path of the language model.
         lora_targets: regular expression over module names that get an adapter; the tower stays frozen.
-        layout: what a picture is to the processor: ``"picture"`` ``[3, H, W]``, ``"tiles"`` ``[n, 3, H, W]``, or
-            ``"patches"`` ``[n, D]``, flattened, of all pictures of a batch in one row.
-        overview: which tile shows the whole picture.
-        template: the prompt of models whose processor has no chat template, with ``{prompt}`` in it.
-        drop: outputs of the processor that the model can do without: what they say is the same for every picture here.
+        layout: the processor's output for an image: ``"picture"`` ``[3, H, W]``, ``"tiles"`` ``[n, 3, H, W]``, or
+            ``"patches"`` ``[n, D]``, flattened, all images of a batch concatenated.
+        overview: index of the tile that shows the whole image.
+        template: the prompt's template with ``{prompt}``, for processors without a chat template.
+        drop: outputs of the processor that the model does not need, since they are the same for every image here.
     """
 
     model_type: str
@@ -46,7 +46,7 @@ class Family:
     drop: tuple[str, ...] = field(default=())
 
     def part(self, model: Any, which: str) -> nn.Module:
-        """The ``"tower"``, ``"connector"`` or ``"language_model"`` of `model`, adapted by peft or not."""
+        """Return the ``"tower"``, ``"connector"`` or ``"language_model"`` of `model`, with or without an adapter."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         part: nn.Module = base.get_submodule(getattr(self, which))
         return part
@@ -64,7 +64,7 @@ LLAVA = Family(
 LLAVA_NEXT = replace(
     LLAVA,
     model_type="llava_next",
-    about="LLaVA-NeXT: as LLaVA, on tiles of the picture and an overview",
+    about="LLaVA-NeXT: as LLaVA, on tiles of the image and an overview",
     examples=("llava-hf/llava-v1.6-mistral-7b-hf",),
     layout="tiles",
 )
@@ -105,7 +105,7 @@ SMOLVLM = replace(
 )
 QWEN2_VL = Family(
     model_type="qwen2_vl",
-    about="Qwen2-VL: patches of pictures of any size, merged two by two by a perceptron",
+    about="Qwen2-VL: patches of images of any size, merged two by two by a perceptron",
     examples=("Qwen/Qwen2-VL-2B-Instruct",),
     tower="model.visual",
     connector="model.visual.merger",
@@ -127,7 +127,7 @@ for _family in (LLAVA, LLAVA_NEXT, BLIP2, INSTRUCTBLIP, IDEFICS3, SMOLVLM, QWEN2
 
 
 def family_of(model: Any) -> Family:
-    """The family entry of a loaded model.
+    """Return the family entry of a loaded model.
 
     Raises:
         PcvrError: the architecture has no entry, or is a variant that cannot be taught here.
@@ -146,7 +146,7 @@ def family_of(model: Any) -> Family:
         )
     if getattr(getattr(model.config, "vision_config", None), "model_type", None) == "pixtral":
         raise PcvrError(
-            "this checkpoint has a Pixtral tower, which reads pictures of any size at once: use one with a CLIP or "
+            "this checkpoint has a Pixtral tower, which reads images of any size at once: use one with a CLIP or "
             "SigLIP tower, such as llava-hf/llava-1.5-7b-hf."
         )
     return family

@@ -14,15 +14,15 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model that comes inside the package.
+    """A model that the package contains.
 
     Attributes:
-        name: what the user says.
+        name: the name for users.
         module: the module that builds it.
         about: one line for listings.
-        patch: side of a tower patch, pixels.
-        cell: side of what one image token stands for, pixels; a query is taught to look at its own square.
-        recipe: what its pretraining has that differs from `pcvr.pretraining.config.PretrainConfig`.
+        patch: side of a tower patch in pixels.
+        cell: side of the square that one image token represents, in pixels.
+        recipe: options of its pretraining that differ from the defaults of `pcvr.pretraining.config.PretrainConfig`.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Embedded:
         return builder
 
     def build_processor(self) -> Any:
-        """A fresh processor (tokenizer and picture preparation)."""
+        """Build a fresh processor (tokenizer and image preparation)."""
         return self._builder("build_processor")()
 
     def build_model(self, processor: Any) -> Any:
-        """The architecture with fresh weights; seed torch first."""
+        """Build the architecture with fresh weights; seed torch first."""
         return self._builder("build_model")(processor)
 
 
 EMBEDDED: Registry[Embedded] = Registry("model")
-"""Name to model. Listings show these first and in this order: the first is used where none is named."""
+"""Name to model. Listings show these first, in this order; the first is the default."""
 for _rank, _model in enumerate(
     (
         Embedded(
@@ -85,7 +85,7 @@ for _rank, _model in enumerate(
 
 
 def shipped() -> list[str]:
-    """Names of the embedded models whose checkpoint comes with this package; the others `pcvr pretrain` makes."""
+    """Return the names of the embedded models with a shipped checkpoint; `pcvr pretrain` makes the others."""
     return [name for name, model in EMBEDDED.items() if (model.folder / "model.safetensors").is_file()]
 
 

@@ -3,6 +3,6 @@
 from pcvr.tasks.base import TASKS, Task, Turn, get_task, register_task
 
 register = register_task
-"""The name of :func:`register_task` before there were other registries."""
+"""Former name of :func:`register_task`."""
 
 __all__ = ["TASKS", "Task", "Turn", "get_task", "register", "register_task"]

@@ -66,7 +66,7 @@ def register_task(task: Task) -> Task:
     """Register a task, built in or your own, under its name, and return it.
 
     Raises:
-        PcvrError: its name is no word or is taken.
+        PcvrError: its name is empty, has spaces or is taken.
     """
     if not isinstance(task, Task):
         raise PcvrError(f"register_task got {shown(task)}: give a pcvr.tasks.Task.")

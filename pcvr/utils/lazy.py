@@ -1,4 +1,4 @@
-"""Imports of a package that happen when a name is first used, so that importing the package costs little."""
+"""Lazy imports of a package: a name is imported on first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 def lazy_imports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` (PEP 562) and the names of the package's lazy imports.
 
-    These are the imports under ``if TYPE_CHECKING:`` in its ``__init__.py``: type checkers read them there, and here
-    they are read from the same lines, so that no name stands twice.
+    These are the imports under ``if TYPE_CHECKING:`` in its ``__init__.py``: type checkers and this function read the
+    same lines, so that each name is listed once.
     """
     module = sys.modules[package]
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The registry of everything that has a name: attacks, defences, tasks, model families, embedded models."""
+"""The registry of attacks, defences, tasks, model families and embedded models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
-    """What is registered, its rank in listings, and the function or class that it comes from (or "")."""
+    """The registered value, its rank in listings, and the function or class that it comes from (or "")."""
 
     value: T
     rank: int
@@ -28,15 +28,15 @@ class Registry(Mapping[str, T]):
     """Name to entry: a read-only mapping. Modules register their entries when they are imported.
 
     The first lookup imports the modules of the registry's own folders, then the plugins of other packages. So a new
-    file in such a folder is all that a new entry needs. Listings go by rank, then by name.
+    entry only needs a new file in such a folder. Listings are ordered by rank, then by name.
     """
 
     def __init__(self, kind: str, folders: tuple[str, ...] = (), group: str = "") -> None:
         """
         Args:
-            kind: what an entry is, as a reader calls it, such as ``"attack"``.
+            kind: the word for an entry in messages, such as ``"attack"``.
             folders: packages whose modules register entries when they are imported.
-            group: of the entry points by which other packages name modules that do the same; ``""`` for none.
+            group: entry point group of other packages' modules that register entries; ``""`` for none.
         """
         self.kind, self.folders = kind, folders
         self._entries: dict[str, _Entry[T]] = {}
@@ -45,16 +45,16 @@ class Registry(Mapping[str, T]):
         self._lock, self._reading = RLock(), False
 
     def register(self, name: str, entry: T, *, rank: int = 0, source: object = None) -> None:
-        """Add an entry. The same top-level function or class may come again: a cell or module that is run again.
+        """Add an entry. The same top-level function or class may be added again, when a cell or module runs again.
 
         Args:
-            name: under which it is looked up.
-            entry: what a lookup gives.
-            rank: place in listings; lower ranks come first, equal ones by name.
-            source: function or class that says where the entry comes from; by default the entry itself.
+            name: the entry's name.
+            entry: the value of a lookup.
+            rank: position in listings; lower ranks come first, equal ones by name.
+            source: function or class that identifies the entry's origin; by default the entry itself.
 
         Raises:
-            PcvrError: the name is no word, or belongs to another entry.
+            PcvrError: the name is empty, has spaces, or belongs to another entry.
         """
         if not isinstance(name, str) or not name or name.split() != [name]:
             raise PcvrError(f"the name of the {self.kind} is {shown(name)}: give a text without spaces.")
@@ -74,15 +74,15 @@ class Registry(Mapping[str, T]):
         """Remove an entry.
 
         Raises:
-            PcvrError: there is none of that name.
+            PcvrError: unknown name.
         """
         self[name]
         del self._entries[name]
 
     def broken(self) -> dict[str, str]:
-        """Plugins that could not be loaded: name of the entry point to a sentence that says why and what to do."""
+        """Return the plugins that could not be loaded: name of the entry point to the reason and the remedy."""
         self._read()
-        return {name: said for name, said in sorted(self._broken.items()) if name not in self._entries}
+        return {name: why for name, why in sorted(self._broken.items()) if name not in self._entries}
 
     def __getitem__(self, name: str) -> T:
         self._read()
@@ -110,11 +110,11 @@ class Registry(Mapping[str, T]):
         return f"<{self.kind} registry: {', '.join(self)}>"
 
     def _read(self, plugins: bool = True) -> None:
-        """Import what has not been imported yet. Where a module of a folder fails, the next lookup tries again."""
+        """Import the modules that are not imported yet; if a module of a folder fails, the next lookup tries again."""
         if not self._unread and not (plugins and self._group):
             return
         with self._lock:
-            nested, self._reading = self._reading, True  # a module that is being imported may look something up
+            nested, self._reading = self._reading, True  # a module may look up names while it is imported
             try:
                 for folder in self._unread:
                     for module in iter_modules(import_module(folder).__path__, f"{folder}."):
@@ -130,14 +130,14 @@ class Registry(Mapping[str, T]):
                 self._reading = nested
 
     def _load(self, point: EntryPoint) -> None:
-        """Import a plugin. One that fails is noted, and stops nobody who does not ask for it."""
+        """Import a plugin; a failure is stored, and raised only on a lookup of its name."""
         package = f" of the package {point.dist.name!r}" if point.dist is not None else ""
         plugin = (
             f"the {self.kind} {point.name!r} comes from the entry point {f'{point.name} = {point.value}'!r}{package}"
         )
         try:
             point.load()
-        except (Exception, SystemExit) as problem:  # whatever other people's code does
+        except (Exception, SystemExit) as problem:  # other packages' code can raise anything
             self._broken[point.name] = (
                 f"{plugin}, which cannot be imported ({reason(problem)}): repair, update or uninstall that package."
             )

@@ -1,7 +1,7 @@
-"""Old names that go on working: a class lists them as ``RENAMED = {"old": "new"}``.
+"""Old names that still work: a class lists them as ``RENAMED = {"old": "new"}``.
 
-Where values of an option have new names too, it lists them as ``RENAMED_VALUES = {"option": {"old": "new"}}``. Python
-code that uses an old name gets a `DeprecationWarning` with the new name. Files written before are read without a word.
+Renamed values of an option are listed as ``RENAMED_VALUES = {"option": {"old": "new"}}``. Python code that uses an old
+name gets a `DeprecationWarning` with the new name. Old files are read without a warning.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ def old_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def current_names(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` from a file, by the names that the class `kind` has now, at every depth; without a warning.
+    """Return `values` from a file by the present names of the class `kind`, at every depth; without a warning.
 
     Raises:
-        PcvrError: a value comes under its old and its new name.
+        PcvrError: an option is given by its old and its new name.
     """
     found = _translated(kind.__name__, _renamed(kind), values, warn=False)
     return _with_parts(kind, _with_new_values(kind, found), current_names)
 
 
 def current_path(kind: Any, path: str) -> str:
-    """The present name of one option of `kind`; a dot leads into a field that is a dataclass."""
+    """Return the present name of an option of `kind`; a dot separates the field of a nested dataclass."""
     name, dot, part = path.partition(".")
     name = _renamed(kind).get(name, name)
     inner = _parts_of(kind).get(name) if dot else None
@@ -76,7 +76,7 @@ def current_path(kind: Any, path: str) -> str:
 
 
 def first_names(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` by the oldest names, at every depth, for hashes that must stay the same as in files written before."""
+    """Return `values` by the oldest names, at every depth, for hashes that must stay the same as in old files."""
     oldest = {new: old for old, new in reversed(_renamed(kind).items())}
     before = {name: {new: old for old, new in words.items()} for name, words in _renamed_values(kind).items()}
     found = _with_parts(kind, values, first_names)
@@ -107,12 +107,12 @@ def _with_new_values(kind: Any, values: Mapping[str, Any], warn: bool = False) -
 
 
 def _parts_of(kind: Any) -> dict[str, Any]:
-    """The fields of `kind` whose values are dataclasses, with their classes."""
+    """Return the fields of `kind` whose values are dataclasses, with their classes."""
     return {name: part for name, part in get_type_hints(kind).items() if is_dataclass(part)}
 
 
 def _with_parts(kind: Any, values: Mapping[str, Any], rename: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
-    """`values`, those renamed that are mappings and stand for a dataclass."""
+    """Return `values` with `rename` applied to those that are mappings of a dataclass."""
     parts = _parts_of(kind) if any(isinstance(value, Mapping) for value in values.values()) else {}
     return {
         name: rename(parts[name], value) if name in parts and isinstance(value, Mapping) else value
@@ -132,7 +132,7 @@ def _translated(
     warn: bool = True,
 ) -> dict[str, Any]:
     found = dict(values)
-    # dataclasses.replace() hands over every field, so that the old name stands beside the new one's former value.
+    # dataclasses.replace() passes every field, so that the old name comes with the new one's former value.
     replacing = bool(every) and every <= values.keys()
     for old in [name for name in values if name in renamed]:
         new, value = renamed[old], found.pop(old)

@@ -63,9 +63,9 @@ def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Take a picture file").click()
     chooser.value.set_files({"name": "noise.png", "mimeType": "image/png", "buffer": noise()})
-    says(preview, "a picture from outside")
+    says(preview, "an image from outside")
     button.click()
-    expect(status).to_contain_text("a picture from outside")
+    expect(status).to_contain_text("an image from outside")
 
     question.fill("")
     button.click()

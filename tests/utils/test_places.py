@@ -85,7 +85,7 @@ def test_places_inside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to("a")
-    with pytest.raises(PcvrError, match=r"OUT .* and logs .* choose places apart"):
+    with pytest.raises(PcvrError, match=r"OUT .* and logs .* choose two separate folders"):
         check_apart(OUT=one, checkpoints=None, logs=other)
     check_apart(OUT="a", checkpoints="ab", logs="b/a")
 
