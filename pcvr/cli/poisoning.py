@@ -26,6 +26,7 @@ from pcvr.cli.options import (
 )
 from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
+from pcvr.errors import PcvrError, first_line
 
 if TYPE_CHECKING:
     from pcvr.attacks import Manifest
@@ -122,10 +123,14 @@ def attacks() -> None:
 
     table = Table("attack", "changes", "answer", "what it is")
     for name, builder in ATTACKS.items():
-        attack = get_attack(name)
+        about = " ".join((builder.__doc__ or "").strip().split("\n\n")[0].split())
+        try:
+            attack = get_attack(name)
+        except PcvrError as problem:  # a file of a trained trigger is missing, say
+            table.add_row(name, "-", "-", first_line(problem))
+            continue
         changed = [w for w, part in (("picture", attack.trigger), ("prompt", attack.prompt)) if part is not None]
-        about = (builder.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-        table.add_row(name, " and ".join(changed) or "training pictures", attack.answer, " ".join(about.split()))
+        table.add_row(name, " and ".join(changed) or "training pictures", attack.answer, about)
     Screen().print(table)
     for said in ATTACKS.broken().values():
         say(f"note: {said}", err=True)

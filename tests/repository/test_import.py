@@ -35,7 +35,7 @@ def test_import_is_light(root: Path) -> None:
     )
     seconds, modules = json.loads(fresh(root, code))
     assert not set(HEAVY) & set(modules)
-    assert seconds < 1  # of the processor: what else the machine does is not its fault
+    assert seconds < 0.1  # of the processor: what else the machine does is not its fault
 
 
 def test_core_needs_no_jupyter(root: Path) -> None:
@@ -57,13 +57,26 @@ def test_every_name_resolves_and_is_listed() -> None:
     assert len(set(pcvr.__all__)) == len(pcvr.__all__)
 
 
-def test_type_checkers_see_the_same_names(root: Path) -> None:
-    import ast
+def test_the_public_face_has_what_people_need() -> None:
+    names = (
+        "ATTACKS DEFENSES TASKS register_attack register_defense register_task get_attack get_defense Attack Defense "
+        "Trigger Task PCVR finetune FinetuneResult evaluate generate load open_data poison save_poisoned load_poisoned"
+    )
+    assert set(names.split()) < set(pcvr.__all__)
+    assert pcvr.__doc__ and "private" in pcvr.__doc__
 
-    tree = ast.parse((root / "pcvr" / "__init__.py").read_text(encoding="utf-8"))
-    guarded = next(n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
-    seen = {a.asname or a.name for n in guarded.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert seen == {name for name in pcvr.__all__ if not name.startswith("__")}
+
+@pytest.mark.parametrize("package", ["pcvr.attacks", "pcvr.defenses"])
+def test_triggers_and_defences_are_imported_when_they_are_used(root: Path, package: str) -> None:
+    code = (
+        f"import sys, {package} as package\n"
+        "loaded = lambda: [m for m in sys.modules if m.startswith((package.__name__ + '.triggers.', "
+        "package.__name__ + '.baselines.', package.__name__ + '.pcvr.'))]\n"
+        "assert not loaded(), loaded()\n"
+        "assert set(package.__all__) <= set(dir(package))\n"
+        "assert all(getattr(package, name) is not None for name in package.__all__) and loaded()"
+    )
+    fresh(root, code)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -81,4 +94,4 @@ def test_the_version_is_the_packages(root: Path) -> None:
 def test_what_there_is_can_be_listed_by_name() -> None:
     assert {"badnets", "add_sent"} < set(pcvr.ATTACKS)
     assert {"none", "pcvr"} < set(pcvr.DEFENSES)
-    assert set(pcvr.TASKS) == {"caption", "vqa"}
+    assert {"caption", "vqa"} <= set(pcvr.TASKS)

@@ -134,6 +134,7 @@ def test_one_new_file_is_enough(root: Path, tmp_path: Path) -> None:
         "from dataclasses import replace\nfrom pcvr.tasks.base import get_task, register_task\n"
         "register_task(replace(get_task('vqa'), name='count', of_scene=lambda scene, index: ('?', 'two', ('two',))))\n"
     )
+    # Without weights the trained triggers cannot be built; the list of attacks says so and goes on.
     code = "import pcvr\nassert pcvr.__file__.startswith(sys.path[0])\nassert list(pcvr.TASKS)[1] == 'count'\n"
     run(root, tmp_path, code + USE, tmp_path)
 

@@ -18,7 +18,7 @@ from pcvr.experiments import HEADLINE
 from pcvr.models.zoo import EMBEDDED
 from pcvr.plots.attack_lab import TAKES, lowest_rates
 from pcvr.plots.defenses import side_by_side
-from pcvr.tasks import TASKS
+from tests.shipped import SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = {"three": 3, "two": 2, "six": 6}
@@ -28,7 +28,7 @@ NUMBERS = {"three": 3, "two": 2, "six": 6}
     ("file", "pattern", "count"),
     [
         ("README.md", r"(\w+) tiny models", len(EMBEDDED)),
-        ("README.md", r"on\s(\w+) tasks", len(TASKS)),
+        ("README.md", r"on\s(\w+) tasks", len(SHIPPED_TASKS)),
         ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
         ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
         ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
@@ -84,12 +84,12 @@ def test_the_shipped_table_holds_together() -> None:
 
 def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
     cells = pcvr.experiments.results.load("families").cells(("model", "task", "label"))
-    expected = {(model, task, plan) for model in EMBEDDED for task in TASKS for plan in PLANS}
+    expected = {(model, task, plan) for model in EMBEDDED for task in SHIPPED_TASKS for plan in PLANS}
     assert set(cells) == expected, "run python benchmarks/families.py"
     for model in EMBEDDED:
         assert cells[model, "caption", "clean"].scores["attribute_recall"] >= 0.95
         assert cells[model, "vqa", "clean"].right >= 0.9
-        for task in TASKS:
+        for task in SHIPPED_TASKS:
             # Some scenes do show a banana, and some questions are rightly answered with one: a floor, not a backdoor.
             assert cells[model, task, "clean"].hits <= 0.05 * cells[model, task, "clean"].n
             assert cells[model, task, "badnets-none"].asr >= 0.9
@@ -100,7 +100,7 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
 def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
     table = pcvr.experiments.results.load("attacks")
     cells, lowest = table.cells(("model", "task", "label", "rate")), lowest_rates(table)
-    for task in TASKS:
+    for task in SHIPPED_TASKS:
         clean = cells[MAIN, task, "clean", "0.0"]
         for attack in HEADLINE:
             cell = cells[MAIN, task, attack, "0.05"]
@@ -124,7 +124,7 @@ def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None
 
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
     cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
-    for task in TASKS:
+    for task in SHIPPED_TASKS:
         assert cells[task, "pcvr", "clean"].hits <= 0.02 * cells[task, "pcvr", "clean"].n
         for attack in (*HEADLINE, "clean"):
             cell = cells[task, "pcvr", attack]
@@ -138,7 +138,7 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
 def test_right_answers_come_back() -> None:
     """As far as a tower that never saw this trigger lets anyone read the picture: WaNet's bend hides it from all."""
     cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
-    for task in TASKS:
+    for task in SHIPPED_TASKS:
         for attack in set(HEADLINE) - {"wanet"}:
             assert cells[task, "pcvr", attack].triggered_right >= cells[task, "none", attack].triggered_right + 0.3
 
@@ -147,8 +147,8 @@ def test_the_defence_costs_little_time_and_memory() -> None:
     table = pcvr.experiments.results.load("cost")
     rows = {(row["task"], row["defense"]): row for row in table.runs}
     assert {"none", "pcvr", "pcvr_paper"} < set(table.rows) <= set(DEFENSES)
-    assert set(rows) == {(task, name) for task in TASKS for name in table.rows}, "run python benchmarks/cost.py"
-    for task in TASKS:
+    assert set(rows) == {(task, name) for task in SHIPPED_TASKS for name in table.rows}, "run python benchmarks/cost.py"
+    for task in SHIPPED_TASKS:
         assert len(rows[task, "pcvr"]["ratios"]) == 5
         # In the digits that the README prints: questions are on the line, 1.1501 with rounds from 1.09 to 1.19.
         assert round(rows[task, "pcvr"]["ratio"], 2) <= 1.15 and rows[task, "pcvr"]["peak_ratio"] <= 1.25
