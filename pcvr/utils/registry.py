@@ -62,7 +62,8 @@ class Registry(Mapping[str, T]):
         if not place.startswith(tuple(f"{folder}." for folder in self.folders)):
             self._read(plugins=False)  # so that the package's own entries keep their names
         held = self._entries.get(name)
-        if held is not None and held.value != entry and (held.place != place or not place or "<" in place):
+        again = held is not None and held.place == place != "" and "<" not in place  # not "<locals>" nor "<lambda>"
+        if held is not None and held.value != entry and not again:
             by = f" by {held.place}" if held.place else ""
             raise PcvrError(
                 f"the {self.kind} {name!r} is registered already{by}: give another name, or call unregister({name!r}) "
