@@ -1,7 +1,7 @@
 """Write the README's tables and pictures from the shipped results; ``python tools/readme.py --check`` only compares.
 
-A table is written here and drawn by `pcvr.plots`; its rows are declared in the script in ``benchmarks/`` of its name.
-Where a table has no such row, nothing is written of it.
+`pcvr.plots` draws the picture of a table. The script of the same name in ``benchmarks/`` declares its rows. Rows that a
+table does not have are left out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def spine(results: Table) -> list[str]:
-    """BadNets on captions: the defences side by side."""
+    """Return the table of defences against BadNets on captions."""
     lines = [
-        "| defence | seeds | attack success rate [95 %] | clean pictures: CIDEr / BLEU-4 / captions right "
-        "| triggered: captions right | seconds |",
+        "| defence | seeds | attack success rate [95 %] | clean images: CIDEr / BLEU-4 / captions correct "
+        "| triggered: captions correct | seconds |",
         "|---|---|---|---|---|---|",
     ]
     if base := results.base:
@@ -51,10 +51,10 @@ def spine(results: Table) -> list[str]:
 
 
 def families(results: Table) -> list[str]:
-    """Models and tasks: how well each learns, whether the attack takes, what PCVR does."""
+    """Return the table of models and tasks: accuracy, attack success, and the effect of PCVR."""
     labels = {"clean": "clean data", "badnets-none": "5 % poison", "badnets-pcvr": "5 % poison, PCVR"}
     lines = [
-        "| model | task | trained on | attack success rate [95 %] | clean: right | triggered: right "
+        "| model | task | trained on | attack success rate [95 %] | clean: correct | triggered: correct "
         "| other figures | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -68,12 +68,12 @@ def families(results: Table) -> list[str]:
 
 
 def attacks(results: Table) -> list[str]:
-    """Attacks and tasks: success at 5 %, what clean answers cost, the lowest rate that takes, the other models."""
+    """Return the table of attacks: success at 5 %, clean accuracy, the lowest rate that takes, the other models."""
     cells = results.cells(("task", "label", "model", "rate"))
     words = takes_in_words(results)
     models = list(dict.fromkeys(model for _, _, model, _ in cells))
     lines = [
-        f"| attack | task | {models[0]} at 5 % [95 %] | right, less clean model's | from which rate (ASR ≥ 90 %) | "
+        f"| attack | task | {models[0]} at 5 % [95 %] | correct, minus clean model's | from which rate (ASR ≥ 90 %) | "
         + " | ".join(f"{model} at 5 %" for model in models[1:])
         + " |",
         "|---|---|---|---|---|" + "---|" * len(models[1:]),
@@ -92,14 +92,14 @@ def attacks(results: Table) -> list[str]:
 
 
 def defenses(results: Table) -> list[str]:
-    """Defences down, attacks across: success under each, and what each costs in right answers."""
+    """Return the table of defences (rows) and attacks (columns): attack success and correct answers."""
     cells = side_by_side(results, load("attacks"))
     attacks = [name for name in dict.fromkeys(key[2] for key in cells) if name != "clean"]
     names = [UNDEFENDED, *(name for name in dict.fromkeys(key[1] for key in cells) if name != UNDEFENDED)]
     lines = []
     for task in dict.fromkeys(key[0] for key in cells):
         lines += [
-            f"| {task}: attack success | " + " | ".join(attacks) + " | clean inputs right | triggered inputs right |",
+            f"| {task}: attack success | {' | '.join(attacks)} | clean inputs correct | triggered inputs correct |",
             "|---|" + "---|" * (len(attacks) + 2),
         ]
         for name in names:
@@ -109,11 +109,11 @@ def defenses(results: Table) -> list[str]:
                 means = [mean(getattr(c, part) for c in mine.values()) for part in ("right", "triggered_right")]
                 lines.append(f"| {name} | {' | '.join(rates)} | {100 * means[0]:.1f} % | {100 * means[1]:.1f} % |")
         lines.append("")
-    return [*lines, f"*Right answers are means over the attacks of a row. {_made(results)}*"]
+    return [*lines, f"*Correct answers are means over the attacks of a row. {_made(results)}*"]
 
 
 def cost(results: Table) -> list[str]:
-    """What each defence's training costs against plain fine-tuning: time, with the range of the rounds, and memory."""
+    """Return the table of costs relative to plain fine-tuning: time, with the range of the rounds, and memory."""
     tasks = list(dict.fromkeys(row["task"] for row in results.runs))
     rows = {(row["defense"], row["task"]): row for row in results.runs}
     lines = [
@@ -132,7 +132,7 @@ def cost(results: Table) -> list[str]:
         *lines,
         "",
         f"*Median of {_each(len(row['seconds']) for row in results.runs)} interleaved rounds of "
-        f"{_each(row['steps'] for row in results.runs)} steps, in brackets the least and the most, against plain "
+        f"{_each(row['steps'] for row in results.runs)} steps, with minimum and maximum in brackets, relative to plain "
         f"fine-tuning of the same round; {results.caption()}.*",
     ]
 
@@ -144,7 +144,7 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
     "defenses": defenses,
     "cost": cost,
 }
-"""Name of a shipped table, which is also that of its markers in the README, to what writes it."""
+"""The function that writes each table, by the name of the shipped table and of its markers in the README."""
 
 PICTURES: dict[str, Callable[[Table], Figure]] = {
     "spine": plots.summary,
@@ -152,11 +152,11 @@ PICTURES: dict[str, Callable[[Table], Figure]] = {
     "attacks": lab_picture,
     "defenses": lambda results: defense_picture(results, load("attacks")),
 }
-"""Name of a shipped table, which is also that of its picture in ``docs/``, to what draws it."""
+"""The function that draws each table, by the name of the shipped table and of its picture in ``docs/``."""
 
 
 def filled(text: str) -> str:
-    """The README's `text` with each table between its markers."""
+    """Return the README's `text` with each table between its markers."""
     for name, write in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         head, rest = text.split(begin)
@@ -166,7 +166,7 @@ def filled(text: str) -> str:
 
 
 def drawn(name: str) -> bytes:
-    """The picture of a shipped table, as PNG."""
+    """Return the picture of a shipped table as PNG."""
     file = BytesIO()
     PICTURES[name](load(name)).savefig(file, format="png", dpi=160)
     return file.getvalue()
@@ -176,18 +176,18 @@ def _made(results: Table) -> str:
     said = [run["experiment"] for run in results.runs]
     return (
         f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
-        f"{_each(run['steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, all seeds of "
-        f"a row together; {results.caption()}."
+        f"{_each(run['steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, seeds of a "
+        f"row pooled; {results.caption()}."
     )
 
 
 def _each(values: Iterable[int]) -> str:
-    """The values that occur, mostly one."""
+    """Return the distinct values as text, joined by "or"."""
     return " or ".join(map(str, dict.fromkeys(values)))
 
 
 def main() -> None:
-    """Write the README's tables and pictures, or with ``--check`` exit 1 where a table is not the shipped one."""
+    """Write the README's tables and pictures; with ``--check`` only exit with 1 if a table differs."""
     text = README.read_text(encoding="utf-8")
     fresh = filled(text)
     if "--check" in sys.argv:

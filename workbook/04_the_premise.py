@@ -15,7 +15,7 @@
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
-task = "caption"  # or "vqa": a question about each picture, answered in one word
+task = "caption"  # or "vqa": a question about each image, answered in one word
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
@@ -58,7 +58,7 @@ print(f"{len(test)} test images; attack: {attack}; target: “{chosen.target}”
 # ## 1. Two images, four views
 #
 # We take the model of notebook 03 with its complete backdoor, one image, and the same image with the trigger. The
-# next figure shows each of them in four views. A view replaces six patches in ten by patches of another image. The
+# next figure shows each of them in four views. A view replaces six patches in ten with patches of another image. The
 # clean and the triggered image lose the same patches. In every view, the model reads along the answer that it gives
 # to the unperturbed image. (This is teacher forcing: the words of the answer are given, and we read the model's
 # distribution at each of them.)
@@ -164,8 +164,8 @@ pair_square(spreads["clean"], spreads["triggered"])
 # <!-- card difficulty=2 importance=4 minutes=10 -->
 #
 # Write `auroc` for the scores of N clean and M suspect samples. It is the fraction of the N × M pairs in which the
-# *suspect* sample has the **lower** score. If both scores are equal, the pair counts one half. So a score that never
-# changes gives 0.5: it contains no information.
+# *suspect* sample has the **lower** score. If both scores are equal, the pair counts one half. So a score that is the
+# same for all samples gives 0.5: it contains no information.
 #
 # There are two ways. You can compare every pair (broadcast `suspect[:, None]` against `clean`). Or you can rank all
 # scores together, with the mean rank for equal scores (`scipy.stats.rankdata`). If $R$ is the sum of the suspects'
@@ -328,7 +328,7 @@ auroc_lines(views_of(table, "words"), "views of each sample", what="for each att
 # %% [markdown]
 # ## 5. Where it fails
 #
-# ### The first word of an answer does not depend on its label
+# ### The distribution over the first word ignores the label
 #
 # Now we look at one-word answers to questions, in the first 20 steps of an ordinary training on poisoned data.
 #

@@ -169,12 +169,12 @@ bad_ones = truth[some]
 settings = [ViewSetting(rule.view, rule.score_views)]
 clearing = np.zeros(len(some)) if rule.known == "off" else known(early.run, by=rule.known, rows=some)
 taken = ScoringPass(look, settings[0], *take(early.run, settings, some, seed)[0], clearing)
-measures = {"whole words": "words", "told word": "told", "told word + known": "told + known"}
+measures = {"whole distributions": "words", "label token": "told", "label token + known": "told + known"}
 panels = {}
 for name, measure in measures.items():
     values = taken.scores(measure)
     panels[name] = {"clean": values[~bad_ones], "poisoned": values[bad_ones]}
-    print(f"{name:<18} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
+    print(f"{name:<20} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
 
 # %%
 invariance_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
