@@ -1,0 +1,1 @@
+"""Vision-language models of any family: loading, encoding, forward passes, generation and adapters."""
