@@ -44,14 +44,14 @@ class Step(NamedTuple):
 STEPS = (
     Step("open_data", "data", (0, 2), CLEAN, ("poison",)),
     Step("get_attack", "attacks", (0, 1), TRIGGERED, ("poison",)),
-    Step("load", "models", (0, 0), CLEAN, ("finetune",)),
-    Step("poison", "attacks", (1, 2), TRIGGERED, ("finetune",)),
-    Step("get_defense", "defenses", (1, 0), DEFENDED, ("finetune",)),
-    Step("finetune", "training", (2, 1), DEFENDED, ("evaluate", "generate")),
-    Step("evaluate", "evaluation", (3, 1.6), CLEAN, ("Record",)),
-    Step("generate", "evaluation", (3, 0.4), CLEAN, ("notebooks",)),
-    Step("Record", "evaluation", (4, 1.6), CLEAN, ("notebooks",)),
-    Step("notebooks", "analysis, experiments, plots, widgets", (5, 1), INK, ()),
+    Step("load", "models", (1.15, 1), CLEAN, ("finetune",)),
+    Step("poison", "attacks", (1.15, 2), TRIGGERED, ("finetune",)),
+    Step("get_defense", "defenses", (1.15, 0), DEFENDED, ("finetune",)),
+    Step("finetune", "training", (2.3, 1), DEFENDED, ("evaluate", "generate")),
+    Step("evaluate", "evaluation", (3.45, 1.6), CLEAN, ("Record",)),
+    Step("generate", "evaluation", (3.45, 0.4), CLEAN, ("notebooks",)),
+    Step("Record", "evaluation", (4.6, 1.6), CLEAN, ("notebooks",)),
+    Step("notebooks", "analysis, experiments,\nplots, widgets", (5.75, 1), INK, ()),
 )
 _BOX = (0.86, 0.62)  # in columns and rows
 
@@ -62,17 +62,19 @@ def picture() -> Figure:
     with figure_style():
         figure = Figure(figsize=(12, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        axes.set(xlim=(-0.55, 5.6), ylim=(-0.5, 2.5))
+        axes.set(xlim=(-0.5, 6.25), ylim=(-0.5, 2.5))
         axes.set_axis_off()
         for step in STEPS:
             x, y = step.at
             corner = (x - _BOX[0] / 2, y - _BOX[1] / 2)
             axes.add_patch(
-                FancyBboxPatch(corner, *_BOX, boxstyle="round,pad=0,rounding_size=0.06", fc="white", ec=step.colour, lw=2)
+                FancyBboxPatch(
+                    corner, *_BOX, boxstyle="round,pad=0,rounding_size=0.06", fc="white", ec=step.colour, lw=2
+                )
             )
             call = step.call if step.call == "notebooks" else f"pcvr.{step.call}"
             axes.text(x, y + 0.09, call, ha="center", va="center", weight="bold", color=INK, fontsize=10)
-            folder = step.folder.replace(", ", ",\n", 1) if "," in step.folder else f"pcvr/{step.folder}/"
+            folder = step.folder if "," in step.folder else f"pcvr/{step.folder}/"
             axes.text(x, y - 0.13, folder, ha="center", va="center", color=INK, fontsize=7.5)
             for target in step.to:
                 tx, ty = where[target]
@@ -82,19 +84,21 @@ def picture() -> Figure:
 
 
 def floors() -> list[str]:
-    """The order of the floors, low to high, as CONTRIBUTING.md has it."""
+    """The order of the floors, low to high, as the sentence in CONTRIBUTING.md has it."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    line = re.search(r"^ *`?errors`? < .*(?:\n.*<.*)*", text, re.MULTILINE)
-    if line is None:
-        raise SystemExit("CONTRIBUTING.md has no line of floors that begins with 'errors <'.")
-    return [name.strip(" `.") for part in line.group().split("<") for name in part.replace("\n", " ").split(",")]
+    sentence = re.search(r"Floors, from low to high: ([^.]+)\.", text)
+    if sentence is None:
+        raise SystemExit("CONTRIBUTING.md has no sentence 'Floors, from low to high: ...'.")
+    return re.findall(r"`(\w+)`", sentence[1])
 
 
 def folders() -> list[str]:
     """One line a folder: what its docstring says first, lowest floor first."""
     order = floors()
     found = [path.parent for path in (ROOT / "pcvr").rglob("__init__.py") if path.parent != ROOT / "pcvr"]
-    names = sorted((folder.relative_to(ROOT / "pcvr").as_posix() for folder in found), key=lambda n: (_floor(n, order), n))
+    names = sorted(
+        (folder.relative_to(ROOT / "pcvr").as_posix() for folder in found), key=lambda n: (_floor(n, order), n)
+    )
     lines = ["| folder | what it holds |", "| --- | --- |"]
     for name in names:
         said = ast.get_docstring(ast.parse((ROOT / "pcvr" / name / "__init__.py").read_text(encoding="utf-8"))) or ""
@@ -138,7 +142,9 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     fresh = written(text)
     if "--check" in sys.argv[1:]:
-        raise SystemExit(0 if fresh == text else "docs/architecture.md is not up to date: run python tools/architecture.py")
+        raise SystemExit(
+            0 if fresh == text else "docs/architecture.md is not up to date: run python tools/architecture.py"
+        )
     write_text(PAGE, fresh)
     picture().savefig(PICTURE, dpi=110, metadata={"Software": None})
     print(f"wrote {PAGE.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
