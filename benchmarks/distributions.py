@@ -17,7 +17,7 @@ import numpy as np
 
 from pcvr.experiments import HEADLINE, Experiment, further_attacks, run_experiment
 from pcvr.experiments.benchmark import make_table, table_parser
-from pcvr.experiments.histograms import EDGES, distributions
+from pcvr.experiments.histograms import ANSWER_BINS, distributions
 from pcvr.experiments.results import Table
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
@@ -40,10 +40,10 @@ def lines(table: Table) -> Iterator[str]:
     """A line for each run: attack success and the medians of its histograms."""
     for run in table.runs:
         said, middles = run["experiment"], []
-        for figure, edges in EDGES.items():
+        for figure, bins in ANSWER_BINS.items():
             for shown, found in run["distributions"].items():
                 at = int(np.searchsorted(np.cumsum(found[figure]), sum(found[figure]) / 2))
-                middles.append(f"{figure} {shown} {edges[at]:.2f} to {edges[at + 1]:.2f}")
+                middles.append(f"{figure} {shown} {bins.edges[at]:.2f} to {bins.edges[at + 1]:.2f}")
         asr = f"ASR {100 * run['record']['asr']:5.1f} %"
         yield f"{said['task']:8}{said['attack']:10}{said['label']:12}{asr}  medians: {', '.join(middles)}"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pcvr.experiments.grid import Grid
-from pcvr.experiments.point import GAUGES, Case, GridPoint, KnobValues
+from pcvr.experiments.point import GRID_BINS, Case, GridPoint, KnobValues
 
 CASE = Case("badnets", "caption", "tiny-llava")
 SHARES, WEIGHTS = (0.3, 0.9), (0.0, 4.0)
@@ -19,7 +19,7 @@ def setting(share: float = 0.3, weight: float = 0.0) -> KnobValues:
 
 def point(hits: int = 0, right: float = 0.9, where: KnobValues | None = None, **other: Any) -> GridPoint:
     """A point with so many of 100 hits and such a share of right captions."""
-    bins = {key: len(gauge.edges) - 1 for key, gauge in GAUGES.items()}
+    bins = {key: len(gauge.edges) - 1 for key, gauge in GRID_BINS.items()}
     given: dict[str, Any] = {
         "label": "PCVR",
         "case": CASE,
@@ -37,7 +37,7 @@ def point(hits: int = 0, right: float = 0.9, where: KnobValues | None = None, **
         "gate": [{"step": 5, "flagged": 12, "false alarms": 2, "auroc": 0.99, "recall": 1.0}],
         "spreads": {
             key: {
-                "edges": list(GAUGES[key].edges),
+                "edges": list(GRID_BINS[key].edges),
                 "clean": [48] + [0] * (n - 1),
                 "triggered": [0] * (n - 1) + [48],
             }

@@ -277,7 +277,7 @@ from pcvr.experiments.results import load
 
 table = load("premise")
 scored = table.runs[0]["scored"]
-print(f"made for each attack by `{table.made_by}` on {table.date}, torch {table.versions['torch']}, {table.machine}")
+print(f"made for each attack by {table.caption()}")
 print(f"scored: {scored['poisoned']} poisoned and {scored['clean']} clean training samples, one seed")
 
 # %%

@@ -1,4 +1,4 @@
-"""PCVR with one part switched off or turned round: what each is called, and what a shipped table says of it."""
+"""PCVR with one part switched off or reversed: the name of each change, and its results in a shipped table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.experiments.results import Cell, Table
 
-_GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a push that never fades has to be gentle
+_GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a weight that never fades has to be small
 _LATE: dict[str, Any] = {
-    # The model as it is half-way would clear the target, and one word of it hangs on the trigger.
+    # Half-way the backdoor is learned: the model as it is then would clear the target, so no model may clear samples;
+    # whole words and views of pixels still find it. Nothing is anchored, so that the effect of pulling apart shows.
     "score_at": (0.5,),
     "known": "off",
     "score_over": "words",
@@ -32,7 +33,7 @@ class Ablation:
     """One change to the defence.
 
     Attributes:
-        what: says what is changed.
+        what: the change, in words.
         options: of PCVR, as plain values.
     """
 
@@ -40,7 +41,7 @@ class Ablation:
     options: Mapping[str, Any]
 
     def rule(self) -> Defense:
-        """The defence with the change."""
+        """Return the defence with the change."""
         return get_defense("pcvr", **self.options)
 
 
@@ -59,21 +60,21 @@ ABLATIONS: dict[str, Ablation] = {
     "late": Ablation("first look half-way, on whole words; nothing restored", _LATE),
     "late, apart": Ablation("first look half-way, on whole words; suspects are only left out", _LATE | _UNPUSHED),
 }
-"""What can be switched, by name."""
+"""All ablations, by name."""
 
 
 def get_ablation(name: str) -> Ablation:
-    """The ablation `name`.
+    """Return the ablation `name`.
 
     Raises:
-        PcvrError: there is no such one; the nearest is suggested.
+        PcvrError: an unknown name; the nearest is suggested.
     """
     check_choice("ablation", name, ABLATIONS)
     return ABLATIONS[name]
 
 
 def cell_of(table: Table, ablation: Ablation) -> Cell | None:
-    """What `table` says of PCVR with these options on poisoned data; None where it has no such run.
+    """Return the row of `table` for PCVR with these options on poisoned data, or None.
 
     Args:
         table: from ``pcvr.experiments.results.load("spine")``, or another of runs with one attack, model and task.
@@ -90,15 +91,15 @@ def cell_of(table: Table, ablation: Ablation) -> Cell | None:
 def _same(rule: Defense, options: Mapping[str, Any]) -> bool:
     try:
         return get_defense("pcvr", **options) == rule
-    except PcvrError:  # of a table that is older than an option's name
+    except PcvrError:  # a table older than the name of an option
         return False
 
 
 def ablation_rows(table: Table | None) -> list[tuple[str, str, str, str, str]]:
-    """A table of all ablations: name, what is changed, attack success rate, share of right answers clean and triggered.
+    """Return a row for each ablation: name, change, attack success rate, right answers on clean and triggered images.
 
     Args:
-        table: as in `cell_of`; None where there is none, and for runs that it lacks, there is a dash.
+        table: as in `cell_of`, or None; figures that it lacks are dashes.
     """
     found = []
     for name, ablation in ABLATIONS.items():

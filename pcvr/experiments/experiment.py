@@ -1,4 +1,4 @@
-"""One experiment from config to record, and a sweep that picks up where it stopped."""
+"""One experiment from config to record, and a sweep that resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def further_attacks() -> list[str]:
 
 
 LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
-"""Fields that came later, with the values that change nothing."""
-_WATCHED = 64  # test samples that a watch asks about, each clean and triggered
+"""Fields added after the first results were stored, with the values that change nothing."""
+_WATCHED = 64  # test samples that a watch evaluates, each clean and triggered
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class Experiment:
     """Everything that decides a result: data, attack, defence, training, seed.
 
     Attributes:
-        label: what tables call it.
+        label: name in tables.
         defense: name of the defence.
         options: its options, as plain values.
-        attack: name of the attack; it is also what the evaluation triggers when ``rate`` is 0.
+        attack: name of the attack; the evaluation uses its trigger when ``rate`` is 0 too.
         rate: poison rate, 0 for clean data.
-        seed: of the poison draw and the training; the scenes themselves stay the same.
+        seed: of the choice of poisoned samples and of the training; the scenes stay the same.
         model: embedded name, folder or hub id.
         samples: training samples.
         tests: test samples.
         steps: optimiser steps.
         data: what `pcvr.open_data` takes.
-        task: what is asked of the pictures.
+        task: name of the task.
         preset: of the attack.
-        attack_options: the attack's own, as plain values.
-        watch: steps between two looks at how far the backdoor has come; 0 for none.
-        clean: samples that the defender trusts, for the defences that need some: taken from the validation split, so
-            that they are not among those that may be poisoned; 0 for none.
-        without: a word; training samples that name it and are not poisoned are left out, to see what they do against
-            an attack. Empty for none.
+        attack_options: options of the attack, as plain values.
+        watch: steps between two evaluations of the backdoor while training; 0 for none.
+        clean: number of trusted samples, for the defences that need them, from the validation split, which is never
+            poisoned; 0 for none.
+        without: a word. Clean training samples that name it are left out, to measure their effect on an attack; empty
+            for none.
     """
 
     label: str
@@ -90,9 +90,9 @@ class Experiment:
 
     @property
     def key(self) -> str:
-        """A hash that names the run."""
+        """Hash that names the run."""
         said = asdict(self)
-        # Runs from before these fields were there keep their names.
+        # Results stored before these fields existed keep their names.
         said = {k: v for k, v in said.items() if LATER.get(k) != v}
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -100,7 +100,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Materials:
-    """What an experiment works on: `materials_of` makes it, or a reader has it at hand.
+    """Model, data, attack and defence of an experiment: `materials_of` makes them, or a reader has them at hand.
 
     Attributes:
         vlm: the model, freshly loaded.
@@ -122,7 +122,7 @@ class Materials:
 
 
 Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
-"""What else to keep of a run: plain values by name, from what was trained, the test data and the attack."""
+"""Returns more plain values to keep, by name, from the training result, the test data and the attack."""
 
 
 def run_experiment(
@@ -223,7 +223,7 @@ def report(
 
 
 def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:
-    """How well each scoring told poisoned from clean samples; the defence itself never sees `poisoned`."""
+    """Return how well each scan separated poisoned from clean samples; the defence never sees `poisoned`."""
     import numpy as np
 
     truth = np.zeros(count, dtype=bool)
@@ -254,16 +254,16 @@ def sweep(
     progress: bool = True,
     run: Callable[..., dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run each experiment once; those whose result lies in `folder` already are read instead.
+    """Run each experiment once; read the result instead if `folder` has it.
 
     Args:
         experiments: what to run.
-        folder: where each result is kept as soon as it is there, so that an interrupted sweep goes on.
-        jobs: experiments at a time, by joblib; its dask or ray backend takes the same call to a cluster.
+        folder: keeps each result as soon as it exists, so that an interrupted sweep can be resumed.
+        jobs: experiments at a time, by joblib; with its dask or ray backend the same call runs on a cluster.
         adapters: whether each adapter is kept too, in a folder named by the experiment's key.
         progress: whether a bar is shown.
-        run: what runs one experiment and takes the arguments of `run_experiment`, which is the default; give each its
-            own `folder`, for results are told apart by their experiments alone.
+        run: runs one experiment, with the arguments of `run_experiment`, which is the default. Give each function its
+            own `folder`: results are identified by their experiments alone.
 
     Returns:
         The results in the order of `experiments`.
@@ -282,7 +282,7 @@ def _kept(
 ) -> dict[str, Any]:
     file, adapter = folder / f"{experiment.key}.json", folder / experiment.key
     if not file.is_file() or (adapters and not adapter.is_dir()):
-        shutil.rmtree(adapter, ignore_errors=True)  # of a run that did not come to its end
+        shutil.rmtree(adapter, ignore_errors=True)  # of an interrupted run
         write_json(file, (run or run_experiment)(experiment, save=adapter if adapters else None))
     kept: dict[str, Any] = read_json(file, "the result")
     return kept

@@ -1,4 +1,4 @@
-"""A grid over the options of a defence: laid out, run so that it can be interrupted, shipped, and read again."""
+"""A grid over the options of a defence: plan it, run it, and read its results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.experiments.experiment import Experiment, run_experiment, sweep
-from pcvr.experiments.point import Case, GridPoint, KnobValues, extras, point_of
+from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
 
 if TYPE_CHECKING:
     from pcvr.defenses import Defense
@@ -24,7 +24,7 @@ BESIDE: dict[str, tuple[float, ...]] = {
     "apart_weight": (0.0, 16.0),
     "entropy_weight": (0.0,),
 }
-"""The options of PCVR that the shipped grid varies, and the values beside the default; a dot leads into the view."""
+"""The options of PCVR that the shipped grid varies, with values beside the default; a dot names a part of the view."""
 
 NAMES: dict[str, str] = {
     "view.share": "share of patches",
@@ -32,11 +32,11 @@ NAMES: dict[str, str] = {
     "apart_weight": "pull-apart weight",
     "entropy_weight": "entropy weight",
 }
-"""What figures and sliders call an option; any other goes by its own name."""
+"""Labels of options in figures and on sliders; other options keep their own name."""
 
 
 def name_of(knob: str) -> str:
-    """What figures and sliders call an option of a defence."""
+    """Return the label of an option in figures and on sliders."""
     return NAMES.get(knob, knob.replace("_", " ").replace(".", " "))
 
 
@@ -53,7 +53,7 @@ def options_of(setting: KnobValues) -> dict[str, Any]:
 
 
 def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = BESIDE) -> KnobValues:
-    """What each knob stands at for a defence with these options; empty for a defence that has none of the knobs."""
+    """Return the value of each knob for a defence with these options; empty if the defence lacks one of the knobs."""
     from pcvr.defenses import get_defense
 
     rule = get_defense(defense, **options)
@@ -72,22 +72,22 @@ def _value(rule: Defense, knob: str) -> float:
 
 
 def knobs_of(defense: str = "pcvr", beside: Mapping[str, Sequence[float]] = BESIDE) -> dict[str, tuple[float, ...]]:
-    """Each knob's values, ascending: the defence's default and those beside it. 54 combinations."""
+    """Return each knob's values, ascending: the defence's default and those beside it. 54 combinations."""
     usual = dict(setting_of(defense, {}, beside))
     return {knob: tuple(sorted({usual[knob], *values})) for knob, values in beside.items()}
 
 
 def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Experiment]:
-    """An experiment for each combination of values, those nearest to the defence's defaults first.
+    """Return an experiment for each combination of values, those nearest to the defence's defaults first.
 
-    So that a grid that is broken off shows first what each knob does by itself.
+    An interrupted grid then shows first what each knob does by itself.
 
     Args:
-        base: everything that stays the same; its defence is the one that is varied, its options are kept.
+        base: everything that stays the same. Its defence is varied, its other options are kept.
         knobs: option to values, such as ``{"apart_weight": (0, 4)}``; ``"view.share"`` is the share of the view.
 
     Raises:
-        PcvrError: no knob, one without a value, or an option or a value that the defence refuses.
+        PcvrError: no knob, a knob without a value, or an option or a value that the defence does not take.
     """
     from pcvr.defenses import get_defense
 
@@ -101,12 +101,12 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
     settings.sort(key=lambda setting: sum(usual.get(knob) != value for knob, value in setting))
     found = [at_setting(base, setting) for setting in settings]
     for experiment in found:
-        get_defense(experiment.defense, **experiment.options)  # before hours of work, not after
+        get_defense(experiment.defense, **experiment.options)  # raises before hours of work
     return found
 
 
 def at_setting(base: Experiment, setting: KnobValues) -> Experiment:
-    """`base` with the options of a setting; its other options stay."""
+    """Return `base` with the options of a setting; its other options stay."""
     options = {**base.options}
     for option, value in options_of(setting).items():
         options[option] = {**options.get(option, {}), **value} if isinstance(value, dict) else value
@@ -120,14 +120,14 @@ def _has(defense: str, knob: str) -> bool:
 
 
 def references(base: Experiment) -> list[Experiment]:
-    """What a grid is held against: no defence, and clean data without one."""
+    """Return what a grid is compared with: no defence, and clean data without a defence."""
     plain = replace(base, defense="none", options={})
     return [replace(plain, label="undefended"), replace(plain, label="clean data", rate=0.0)]
 
 
 def run_point(experiment: Experiment, *, save: str | Path | None = None) -> dict[str, Any]:
-    """As `run_experiment`, and keeps what a `GridPoint` needs: ``history`` and ``spreads``."""
-    return run_experiment(experiment, save=save, extra=extras)
+    """Call `run_experiment`, and keep what a `GridPoint` needs as well: ``history`` and ``spreads``."""
+    return run_experiment(experiment, save=save, extra=point_extras)
 
 
 def run_grid(
@@ -139,12 +139,12 @@ def run_grid(
 
 @dataclass(frozen=True)
 class Grid:
-    """The points of a grid and what they are held against.
+    """The points of a grid and what they are compared with.
 
     Attributes:
         points: one for each setting and case.
         references: without a defence: ``"undefended"`` and ``"clean data"`` of each case.
-        made: by which command, when, and on which machine; empty for runs of your own.
+        made: the caption of the table; empty for runs of your own.
     """
 
     points: tuple[GridPoint, ...]
@@ -157,24 +157,24 @@ class Grid:
         return list(dict.fromkeys(point.case for point in (*self.points, *self.references)))
 
     def of(self, case: Case) -> Grid:
-        """The points and references of one case."""
+        """Return the points and references of one case."""
         points, references = (tuple(p for p in part if p.case == case) for part in (self.points, self.references))
         return Grid(points, references, self.made)
 
     def values(self, knob: str) -> list[float]:
-        """The values of a knob that occur, ascending."""
+        """Return the values of a knob that occur, ascending."""
         return sorted({value for point in self.points for name, value in point.setting if name == knob})
 
     def find(self, case: Case, setting: KnobValues) -> GridPoint | None:
-        """The point of a case at a setting, or None where it was not trained."""
+        """Return the point of a case at a setting, or None if it was not trained."""
         return next((p for p in self.points if p.case == case and dict(p.setting) == dict(setting)), None)
 
 
 def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, made: str = "") -> Grid:
-    """The grid that some runs make, from `run_grid` or a shipped table.
+    """Return the grid of some runs, from `run_grid` or a shipped table.
 
     Args:
-        runs: the runs; those of a defence that has none of the knobs are references.
+        runs: the runs; those of a defence that lacks the knobs are references.
         knobs: which options were varied.
         made: see `Grid`.
     """
@@ -187,30 +187,30 @@ def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, ma
 
 
 def read_grid(table: Table | None = None) -> Grid:
-    """The shipped grid, made by ``benchmarks/grid.py``.
+    """Return the shipped grid, made by ``benchmarks/grid.py``.
 
     Args:
         table: another table of the same kind, from `pcvr.experiments.results.load`.
 
     Raises:
-        PcvrError: none is there, or the table is not one of a grid.
+        PcvrError: no such table, or a table without a grid.
     """
     if table is None:
         from pcvr.experiments.results import load
 
         table = load("grid")
-    return grid_of(table.runs, made=f"{table.made_by}, {table.date}, {table.machine}")
+    return grid_of(table.runs, made=table.caption())
 
 
 def frontier(asr: Sequence[float], utility: Sequence[float]) -> list[int]:
-    """Which points no other one beats, that is, is better in one figure and no worse in the other.
+    """Return the points that no other point beats: better in one figure and no worse in the other.
 
     Args:
         asr: ``[N]``, lower is better.
         utility: ``[N]``, higher is better.
 
     Returns:
-        Their indices, ascending; points that are equal in both stay together.
+        Their indices, ascending; points that are equal in both figures are all in or all out.
     """
     a, u = np.asarray(asr, dtype=float), np.asarray(utility, dtype=float)
     if a.ndim != 1 or a.shape != u.shape:

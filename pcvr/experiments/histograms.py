@@ -1,9 +1,9 @@
-"""How a model's answers are spread, small enough for a table: histograms over fixed bins, clean and triggered."""
+"""Histograms of a model's answers over fixed bins, clean and triggered: small enough for a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,72 +20,86 @@ if TYPE_CHECKING:
     from pcvr.experiments.results import Table
     from pcvr.training import FinetuneResult
 
-EDGES: dict[str, np.ndarray] = {
-    "target": np.linspace(0, 1, 21),
-    "entropy": np.linspace(0, 2, 21),
-    "divergence": np.linspace(0, LN2, 21),
-}
-"""Bin edges for each figure of a `pcvr.analysis.invariance.Invariance`; larger values fall in the last."""
 
-XLABELS = {
-    "target": "probability of the whole target",
-    "entropy": "entropy of the own answer (nats per token)",
-    "divergence": "cross-view divergence of the own answer (nats per token)",
+@dataclass(frozen=True)
+class Bins:
+    """Bins for one figure of a `pcvr.analysis.invariance.Invariance`.
+
+    Attributes:
+        label: name of the figure, with its unit.
+        edges: ``[K + 1]``, ascending; values outside are counted in the outermost bins.
+        log: whether the axis is logarithmic.
+    """
+
+    label: str
+    edges: tuple[float, ...]
+    log: bool = False
+
+    def count(self, values: np.ndarray) -> list[int]:
+        """Count how many of the values ``[N]``, all finite, lie in each of the K bins."""
+        inside = np.clip(np.asarray(values, dtype=float), self.edges[0], self.edges[-1])
+        return [int(n) for n in np.histogram(inside, self.edges)[0]]
+
+
+def _evenly(high: float, unit: str) -> Bins:
+    return Bins(unit, tuple(np.linspace(0, high, 21).tolist()))
+
+
+ANSWER_BINS: dict[str, Bins] = {
+    "target": _evenly(1, "probability of the whole target"),
+    "entropy": _evenly(2, "entropy of the own answer (nats per token)"),
+    "divergence": _evenly(LN2, "cross-view divergence of the own answer (nats per token)"),
 }
-"""What each figure is, with its unit."""
+"""Bins of the table ``"distributions"``, by the name of the figure."""
 
 Histograms = Mapping[str, Mapping[str, Mapping[str, list[int]]]]
 """Attack to ``"undefended"`` or ``"defended"`` to ``"clean"`` or ``"triggered"`` to counts."""
 
 
-def counts(values: np.ndarray, figure: str) -> list[int]:
-    """How many values lie in each bin.
+def pixel_view() -> PatchView:
+    """Return PCVR's view on pixels: test images have no stored tower features, and the view can be shown."""
+    return replace(PCVR().view, level="pixels")
+
+
+def count_answers(
+    result: FinetuneResult, tests: Dataset, attack: Attack, view: PatchView, bins: Mapping[str, Bins]
+) -> dict[str, dict[str, list[int]]]:
+    """Measure a model's answers to clean and to triggered images, and count them.
 
     Args:
-        values: ``[N]``, finite.
-        figure: a key of `EDGES`.
+        result: what was trained.
+        tests: clean test samples, at least two.
+        attack: puts the trigger on and names the target.
+        view: divergences are taken between an image and this view of it.
+        bins: figure to bins.
+
+    Returns:
+        ``"clean"`` and ``"triggered"`` to figure to counts.
+    """
+    found = {}
+    for kind in ("clean", "triggered"):
+        values = measure_invariance(result.model, tests, attack, view, shown=kind)
+        found[kind] = {figure: each.count(getattr(values, figure)) for figure, each in bins.items()}
+    return found
+
+
+def distributions(result: FinetuneResult, tests: Dataset, attack: Attack) -> dict[str, Any]:
+    """Return what a run keeps for the table ``"distributions"``; for the argument `extra` of `run_experiment`."""
+    return {"distributions": count_answers(result, tests, attack, pixel_view(), ANSWER_BINS)}
+
+
+def histograms_of(table: Table, task: str, figure: str) -> Histograms:
+    """Return one figure of a table of runs that kept `distributions`, for one task.
+
+    Args:
+        table: from ``pcvr.experiments.results.load("distributions")``.
+        task: name of the task.
+        figure: a key of `ANSWER_BINS`.
 
     Raises:
         PcvrError: an unknown figure.
     """
-    check_choice("figure of a histogram", figure, EDGES)
-    edges = EDGES[figure]
-    found, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-    return [int(count) for count in found]
-
-
-def compact(values: Invariance) -> dict[str, list[int]]:
-    """All histograms of a spread: figure to counts."""
-    return {figure: counts(getattr(values, figure), figure) for figure in EDGES}
-
-
-def pixel_view() -> PatchView:
-    """The defence's own view, made of pixels: test pictures have no kept tower features, and readers have eyes."""
-    return replace(PCVR().view, level="pixels")
-
-
-def distributions(result: FinetuneResult, tests: Dataset, attack: Attack) -> dict[str, Any]:
-    """What `pcvr.experiments.run_experiment` keeps of a run for the table (its argument `extra`): ``distributions``.
-
-    Args:
-        result: what was trained.
-        tests: clean test samples.
-        attack: whose trigger and target are meant.
-    """
-    shown = ("clean", "triggered")
-    found = {kind: compact(measure_invariance(result.model, tests, attack, pixel_view(), shown=kind)) for kind in shown}
-    return {"distributions": found}
-
-
-def histograms_of(table: Table, task: str, figure: str) -> Histograms:
-    """One figure of a table of runs that kept `distributions`, for one task.
-
-    Args:
-        table: from ``pcvr.experiments.results.load("distributions")``.
-        task: what was asked.
-        figure: a key of `EDGES`.
-    """
-    check_choice("figure of a histogram", figure, EDGES)
+    check_choice("figure of a histogram", figure, ANSWER_BINS)
     found: dict[str, dict[str, dict[str, list[int]]]] = {}
     for run in table.runs:
         said = run["experiment"]
@@ -98,18 +112,24 @@ def histograms_of(table: Table, task: str, figure: str) -> Histograms:
 def local_histograms(
     attack: str, spreads: Mapping[tuple[str, str], Invariance], stages: Mapping[str, str], figure: str
 ) -> Histograms:
-    """The same of models at hand, for one attack.
+    """Return the same for models at hand, for one attack.
 
     Args:
         attack: its name.
         spreads: ``(stage, "clean" | "triggered")`` to `Invariance`.
-        stages: what a column is called to the stage that it shows, such as ``{"undefended": "backdoored"}``.
-        figure: a key of `EDGES`.
+        stages: title of each column to the stage that it shows, such as ``{"undefended": "backdoored"}``.
+        figure: a key of `ANSWER_BINS`.
+
+    Raises:
+        PcvrError: an unknown figure.
     """
-    columns = {
-        title: {
-            shown: counts(getattr(values, figure), figure) for (name, shown), values in spreads.items() if name == stage
+    check_choice("figure of a histogram", figure, ANSWER_BINS)
+    bins = ANSWER_BINS[figure]
+    return {
+        attack: {
+            title: {
+                shown: bins.count(getattr(values, figure)) for (name, shown), values in spreads.items() if name == stage
+            }
+            for title, stage in stages.items()
         }
-        for title, stage in stages.items()
     }
-    return {attack: columns}

@@ -1,4 +1,4 @@
-"""Training one point of a grid here and now, with the reader's own data, so that it can be called off."""
+"""Train one point of a grid with the reader's own model and data; the reader can stop it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pcvr.experiments.experiment import Experiment, Materials, report, train
 from pcvr.experiments.grid import at_setting
-from pcvr.experiments.point import Case, GridPoint, KnobValues, extras, point_of
+from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
 from pcvr.training.live import Recorder
 
 if TYPE_CHECKING:
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 WATCHED = 32
-"""Test samples that a watch asks about while training here, each clean and triggered."""
+"""Test samples that the watch evaluates while training, each clean and triggered."""
 
 
 class Cancelled(Exception):
-    """The reader called a training off: there is no point to show."""
+    """The reader stopped a training: there is no point to show."""
 
 
 @dataclass(frozen=True)
 class LocalTrainer:
-    """All that is needed to train a point here.
+    """All that is needed to train a point.
 
     Attributes:
-        base: what the point is to be: case, poison rate, seed, steps, looks of the watch, and the defence, whose
-            options are turned at; `samples` and `tests` are those of the data below.
+        base: case, poison rate, seed, steps, interval of the watch, and the defence whose options are varied; its
+            `samples` and `tests` are ignored, the data below are used.
         vlm: the model, freshly loaded.
         train: clean training data.
         tests: test data, at least two samples.
@@ -44,7 +44,7 @@ class LocalTrainer:
 
     @property
     def case(self) -> Case:
-        """What is attacked."""
+        """The setting of the attack."""
         return Case(self.base.attack, self.base.task, self.base.model, self.base.data)
 
 
@@ -54,7 +54,7 @@ def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | N
     Args:
         bench: model, data and attack.
         setting: option and value of each knob.
-        recorder: follows the training, and its `stop` calls it off.
+        recorder: follows the training; its `stop` stops it.
 
     Raises:
         Cancelled: the recorder was stopped.
@@ -78,7 +78,7 @@ def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | N
     _go_on(follows)
     run = report(said, given, result, watch)
     _go_on(follows)
-    run |= extras(result, bench.tests, bench.attack)
+    run |= point_extras(result, bench.tests, bench.attack)
     _go_on(follows)
     return point_of(run, setting, here=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.experiments.grid import frontier, name_of
-from pcvr.experiments.point import GAUGES, GridPoint, shown_as
+from pcvr.experiments.point import GRID_BINS, GridPoint, shown_as
 from pcvr.plots.describe import described
 from pcvr.plots.histograms import power_labels
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
@@ -229,9 +229,9 @@ def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
     said = []
     with figure_style():
         figure = Figure(figsize=(9, 2.6 * len(shown) + 0.3), layout="constrained")
-        rows = figure.subplots(len(shown), len(GAUGES), squeeze=False)
+        rows = figure.subplots(len(shown), len(GRID_BINS), squeeze=False)
         for row, (name, point) in zip(rows, shown.items(), strict=True):
-            for axes, (key, gauge) in zip(row, GAUGES.items(), strict=True):
+            for axes, (key, gauge) in zip(row, GRID_BINS.items(), strict=True):
                 counts = point.spreads[key]
                 for k, kind in enumerate(("clean", "triggered")):
                     share = 100 * np.asarray(counts[kind]) / max(sum(counts[kind]), 1)

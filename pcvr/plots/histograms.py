@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.defenses.pcvr.gate import FLOOR
 from pcvr.errors import PcvrError
-from pcvr.experiments.histograms import EDGES, XLABELS
+from pcvr.experiments.histograms import ANSWER_BINS
 from pcvr.plots.describe import described
 from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
 
@@ -88,7 +88,7 @@ def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure
 
     Args:
         heaps: from `pcvr.experiments.histograms.histograms_of` or `pcvr.experiments.histograms.local_histograms`.
-        figure: a key of `pcvr.experiments.histograms.EDGES`.
+        figure: a key of `pcvr.experiments.histograms.ANSWER_BINS`.
         title: stands over the figure.
 
     Raises:
@@ -99,7 +99,8 @@ def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure
     columns = list(dict.fromkeys(column for stages in heaps.values() for column in stages))
     if not columns:
         raise PcvrError("there are no heaps to draw: give at least one attack with at least one stage.")
-    edges = EDGES[figure]
+    bins = ANSWER_BINS[figure]
+    edges = bins.edges
     with figure_style():
         size = (min(4.9 * len(columns), 11), 1.05 * len(heaps) + 1.6)
         canvas = Figure(figsize=size, layout="constrained")
@@ -119,11 +120,11 @@ def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure
             row[0].set_ylabel(attack, rotation=0, ha="right", va="center")
         for column, axes in zip(columns, grid[0], strict=True):
             axes.set_title(column)
-        canvas.supxlabel(XLABELS[figure], fontsize=10)
+        canvas.supxlabel(bins.label, fontsize=10)
         grid[0, 0].set_ylim(0, 105)
         canvas.supylabel("share of the pictures (%)", fontsize=9)
         grid[0, -1].legend(*grid[0, 0].get_legend_handles_labels(), fontsize=9, loc="upper center")
-    text = f"{title + '. ' if title else ''}Histograms of the {XLABELS[figure]} for each attack."
+    text = f"{title + '. ' if title else ''}Histograms of the {bins.label} for each attack."
     return described(canvas, f"{text} The median lies in: {'; '.join(said)}.")
 
 

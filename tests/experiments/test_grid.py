@@ -36,7 +36,7 @@ from pcvr.experiments.grid import (
     setting_of,
 )
 from pcvr.experiments.local_run import Cancelled, LocalTrainer, train_point
-from pcvr.experiments.point import GAUGES, Case, columns, judge, point_of, spreads
+from pcvr.experiments.point import GRID_BINS, Case, grid_view, history_columns, point_histograms, point_of
 from pcvr.experiments.results import FOLDER
 from pcvr.training import FinetuneResult
 from pcvr.training.live import Recorder
@@ -124,7 +124,7 @@ class TestPoint:
 
     @given(st.lists(st.floats(0, 2), max_size=20))
     def test_a_gauge_counts_every_value(self, values: list[float]) -> None:
-        gauge = GAUGES["divergence"]
+        gauge = GRID_BINS["divergence"]
         counts = gauge.count(np.array(values))
         assert sum(counts) == len(values) and len(counts) == len(gauge.edges) - 1
         inside = sum(0.1 <= v < 0.15 for v in values)
@@ -132,7 +132,7 @@ class TestPoint:
         assert counts[-1] == sum(v >= 0.65 for v in values), "what is above is counted at the end"
 
     def test_edges_of_the_target(self) -> None:
-        edges = GAUGES["target"].edges
+        edges = GRID_BINS["target"].edges
         assert edges[0] == 1e-8 and edges[-1] == 1 and np.allclose(np.diff(np.log10(edges)), 0.5, atol=1e-3)
 
     def test_a_history_by_figure(self) -> None:
@@ -140,7 +140,7 @@ class TestPoint:
             {"step": 10, "loss": 1.23456, "learning_rate": 1.0, "grad_norm": 2.0, "epoch": 0.1},
             {"step": 20, "loss": 0.5, "views apart": 0.123456},
         ]
-        assert columns(history) == {"step": [10, 20], "loss": [1.235, 0.5], "views apart": [None, 0.1235]}
+        assert history_columns(history) == {"step": [10, 20], "loss": [1.235, 0.5], "views apart": [None, 0.1235]}
 
     def test_a_plain_run_makes_no_point(self) -> None:
         with pytest.raises(PcvrError, match="'x' has no history, spreads, watch: make it with run_grid"):
@@ -173,7 +173,7 @@ class TestRunning:
             assert [look["step"] for look in point.watch] == [0, 2, 3]
             assert point.history["step"] == [1, 2, 3] and len(point.history["loss"]) == 3
             assert point.n <= point.tests == 6 and point.samples == 12 and not point.here
-            for key in GAUGES:
+            for key in GRID_BINS:
                 assert sum(point.spreads[key]["clean"]) == sum(point.spreads[key]["triggered"]) == 6
 
     def test_extras_change_nothing_else(self, base: Experiment) -> None:
@@ -222,12 +222,12 @@ class TestSpreads:
     def test_counts(self, tiny: VisionLanguageModel) -> None:
         data = Numbers(5, answers=("two cats and a red ball .", "yes"))
         attack = pcvr.get_attack("badnets", target="a red ball")
-        found = spreads(Trained(tiny), data, attack)
+        found = point_histograms(Trained(tiny), data, attack)
         for kind in ("clean", "triggered"):
-            seen = measure_invariance(tiny, data, attack, judge(), shown=kind)
+            seen = measure_invariance(tiny, data, attack, grid_view(), shown=kind)
             for key, values in (("target", seen.target), ("divergence", seen.divergence)):
-                assert found[key][kind] == GAUGES[key].count(values)
-        assert all(sum(found[key][kind]) == 5 for key in GAUGES for kind in ("clean", "triggered"))
+                assert found[key][kind] == GRID_BINS[key].count(values)
+        assert all(sum(found[key][kind]) == 5 for key in GRID_BINS for kind in ("clean", "triggered"))
         assert json.loads(json.dumps(found)) == found
 
 

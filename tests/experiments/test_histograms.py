@@ -12,9 +12,7 @@ from benchmarks.distributions import plan
 from pcvr.analysis.invariance import measure_invariance
 from pcvr.experiments import Experiment, results, run_experiment, sweep
 from pcvr.experiments.histograms import (
-    EDGES,
-    compact,
-    counts,
+    ANSWER_BINS,
     distributions,
     histograms_of,
     local_histograms,
@@ -25,9 +23,10 @@ from tests.tiny import Numbers
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
 
 
-@given(st.lists(st.floats(0, 5), max_size=30), st.sampled_from(sorted(EDGES)))
+@given(st.lists(st.floats(0, 5), max_size=30), st.sampled_from(sorted(ANSWER_BINS)))
 def test_every_value_is_counted_once_in_its_bin(values, figure):
-    found, edges = counts(np.array(values), figure), EDGES[figure]
+    bins = ANSWER_BINS[figure]
+    found, edges = bins.count(np.array(values)), bins.edges
     assert sum(found) == len(values)
     expected = [0] * (len(edges) - 1)
     for value in values:  # the last bin takes its upper border, and everything beyond
@@ -37,7 +36,7 @@ def test_every_value_is_counted_once_in_its_bin(values, figure):
 
 def test_an_unknown_figure_is_a_sentence():
     table = results.Table("test", "2026-01-01", {}, "none", {}, [])
-    for call in (lambda: counts(np.zeros(1), "targets"), lambda: histograms_of(table, "caption", "targets")):
+    for call in (lambda: local_histograms("x", {}, {}, "targets"), lambda: histograms_of(table, "caption", "targets")):
         with pytest.raises(pcvr.PcvrError, match="did you mean 'target'"):
             call()
 
@@ -63,7 +62,7 @@ def test_heaps_of_spreads(tiny):
     heaps = local_histograms("badnets", found, {"undefended": "before"}, "entropy")
     for shown in ("clean", "triggered"):
         own = found["before", shown]
-        assert heaps["badnets"]["undefended"][shown] == compact(own)["entropy"] == counts(own.entropy, "entropy")
+        assert heaps["badnets"]["undefended"][shown] == ANSWER_BINS["entropy"].count(own.entropy)
 
 
 def test_the_benchmark_has_every_attack_with_and_without_the_defence():
