@@ -14,6 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import check_place
+from pcvr.utils.renamed import first_names
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -90,10 +91,12 @@ class Experiment:
 
     @property
     def key(self) -> str:
-        """Hash that names the run."""
-        said = asdict(self)
-        # Results stored before these fields existed keep their names.
-        said = {k: v for k, v in said.items() if LATER.get(k) != v}
+        """Hash that names the run; results stored before a field or an option's present name existed keep theirs."""
+        from pcvr.defenses import DEFENSES
+
+        said = {k: v for k, v in asdict(self).items() if LATER.get(k) != v}
+        if self.defense in DEFENSES:
+            said["options"] = first_names(DEFENSES[self.defense], self.options)
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -183,6 +183,7 @@ class TestPlans:
         assert set(table.rows) <= declared and len({experiment.key for experiment in plan}) == len(plan)
         for run in table.runs:  # stored options may have older names
             get_defense(run["experiment"]["defense"], **run["experiment"]["options"])
+            assert Experiment(**run["experiment"]).key == run["key"], "a result keeps its name"
 
     def test_the_rates_of_the_shipped_table_are_those_that_the_plan_asks_for(self) -> None:
         shipped = {run["key"]: run for run in results.load("attacks").runs}

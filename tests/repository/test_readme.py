@@ -24,17 +24,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = {"three": 3, "two": 2, "six": 6}
 
 
-@pytest.mark.parametrize(
-    ("file", "pattern", "count"),
-    [
-        ("README.md", r"(\w+) tiny models", len(EMBEDDED)),
-        ("README.md", r"on\s(\w+) tasks", len(SHIPPED_TASKS)),
-        ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
-        ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
-        ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
-        ("workbook/06_output_distributions.py", r"(\w+) attacks side by side", len(HEADLINE)),
-    ],
-)
+COUNTED = [
+    ("README.md", r"(\w+) tiny models", len(EMBEDDED)),
+    ("README.md", r"on\s(\w+) tasks", len(SHIPPED_TASKS)),
+    ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
+    ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
+    ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
+    ("workbook/06_output_distributions.py", r"(\w+) attacks side by side", len(HEADLINE)),
+]
+"""File, pattern whose group is a number, and what it must be."""
+
+
+@pytest.mark.parametrize(("file", "pattern", "count"), COUNTED)
 def test_what_is_counted_in_words_is_there_as_often(file: str, pattern: str, count: int) -> None:
     found = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"))
     assert [NUMBERS.get(word.lower()) or int(word) for word in found] == [count] * max(1, len(found))
