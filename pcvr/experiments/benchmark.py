@@ -102,8 +102,12 @@ def _chosen(plan: Sequence[Experiment], by: str, rows: Sequence[str]) -> list[Ex
 
 
 def command() -> str:
-    """Return the command that started this script, as it is called from the root of the repository."""
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """Return the command that started this script, from the root of the repository, without places and jobs."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--jobs", "--out", "--runs"):
+        parser.add_argument(option)
+    _, words = parser.parse_known_args(sys.argv[1:])
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def _noted(
