@@ -126,4 +126,4 @@ class TestDistributions:
     def test_the_text(self) -> None:
         said = description(point_distributions({"grid": made.point()}))
         assert "probability of the whole target, triggered: most near 0.66" in said
-        assert "divergence of picture and view (nats), clean: most near 0.025" in said
+        assert "divergence of image and view (nats), clean: most near 0.025" in said
