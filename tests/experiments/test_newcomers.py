@@ -70,6 +70,7 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text
+    given: dict[str, Any]
     for name, given in (("attacks", {"attack": NAME}), ("defenses", {"defense": NAME, "attack": "sig"})):
         before = results.load(name)
         words = ["--only", NAME, "--out", str(tmp_path / f"{name}.json"), "--runs", str(tmp_path / "runs")]

@@ -15,17 +15,16 @@ from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
 from pcvr.evaluation.intervals import wilson
 from pcvr.experiments import HEADLINE
-from pcvr.models.zoo import EMBEDDED
 from pcvr.plots.attack_lab import TAKES, lowest_rates
 from pcvr.plots.defenses import side_by_side
-from tests.shipped import SHIPPED_TASKS
+from tests.shipped import SHIPPED_MODELS, SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = {"three": 3, "two": 2, "six": 6}
 
 
 COUNTED = [
-    ("README.md", r"(\w+) tiny models", len(EMBEDDED)),
+    ("README.md", r"(\w+) tiny models", len(SHIPPED_MODELS)),
     ("README.md", r"on\s(\w+) tasks", len(SHIPPED_TASKS)),
     ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
     ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
@@ -85,9 +84,9 @@ def test_the_shipped_table_holds_together() -> None:
 
 def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
     cells = pcvr.experiments.results.load("families").cells(("model", "task", "label"))
-    expected = {(model, task, plan) for model in EMBEDDED for task in SHIPPED_TASKS for plan in PLANS}
-    assert set(cells) == expected, "run python benchmarks/families.py"
-    for model in EMBEDDED:
+    expected = {(model, task, plan) for model in SHIPPED_MODELS for task in SHIPPED_TASKS for plan in PLANS}
+    assert MAIN in SHIPPED_MODELS and set(cells) == expected, "run python benchmarks/families.py"
+    for model in SHIPPED_MODELS:
         assert cells[model, "caption", "clean"].scores["attribute_recall"] >= 0.95
         assert cells[model, "vqa", "clean"].right >= 0.9
         for task in SHIPPED_TASKS:
@@ -113,7 +112,7 @@ def test_every_headline_attack_takes_and_costs_clean_answers_little() -> None:
                 >= (0.975 if (task, attack) == ("caption", "sig") else 0.98) * clean.scores[measure]
             )
             assert lowest[task, MAIN, attack] is not None
-            assert all(cells[model, task, attack, "0.05"].asr >= TAKES for model in EMBEDDED)
+            assert all(cells[model, task, attack, "0.05"].asr >= TAKES for model in SHIPPED_MODELS)
 
 
 def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None:
