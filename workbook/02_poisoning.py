@@ -92,7 +92,7 @@ before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trig
 # %% [markdown]
 # ## How well does it hide?
 #
-# The three figures above the images are the usual measures of stealth. Write $\mathrm{MSE}$ for the mean squared
+# The three numbers above the images are the usual measures of stealth. Write $\mathrm{MSE}$ for the mean squared
 # difference over all pixels and channels:
 #
 # | measure | definition | what it sees | what it misses |

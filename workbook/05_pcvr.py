@@ -42,13 +42,12 @@ truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for
 print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 
 # %% [markdown]
-# ## The idea in four sentences
+# ## The idea in a few sentences
 #
 # A good answer depends on the image: if patches are perturbed, the model becomes less sure of its words. A backdoored
 # answer depends on the trigger, or on nothing in the image at all: if patches are perturbed, it hardly changes. So
 # **abnormal invariance between two views reveals a poisoned sample**. The defence measures this invariance during
-# training, and for the samples that show it, it keeps the model from learning the answer or pushes the model away
-# from it.
+# training. It keeps the model from learning suspicious answers, or pushes the model away from them.
 #
 # | part | the paper states | our choice |
 # | --- | --- | --- |
@@ -71,7 +70,7 @@ print(rule.view)
 # ## 1. Two views of an image
 #
 # A **patch view** perturbs a fraction of the image's patches. There are five operators: swap patches with another
-# image, fill them with the mean colour or with noise, shift them round in a circle, or exchange them in pairs.
+# image, fill them with the mean colour or with noise, shift them cyclically, or exchange them in pairs.
 #
 # **Predict before you run.** This image carries the trigger. In which views is the trigger still there? If a trigger
 # lies inside one patch (of 36, on scenes), what is the probability that it survives a view?
