@@ -18,7 +18,7 @@ from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.results import Table, load
 from pcvr.plots import results as plots
 from pcvr.plots.attack_lab import lab_picture, takes_in_words
-from pcvr.plots.defenses import UNDEFENDED, defense_picture, side_by_side
+from pcvr.plots.defenses import UNDEFENDED, defense_cells, defense_picture
 from pcvr.utils.files import write_bytes, write_text
 from pcvr.utils.terminal import run_command
 
@@ -93,7 +93,7 @@ def attacks(results: Table) -> list[str]:
 
 def defenses(results: Table) -> list[str]:
     """Return the table of defences (rows) and attacks (columns): attack success and correct answers."""
-    cells = side_by_side(results, load("attacks"))
+    cells = defense_cells(results, load("attacks"))
     attacks = [name for name in dict.fromkeys(key[2] for key in cells) if name != "clean"]
     names = [UNDEFENDED, *(name for name in dict.fromkeys(key[1] for key in cells) if name != UNDEFENDED)]
     lines = []

@@ -94,8 +94,8 @@ from pcvr.plots.model import patch_figure
 
 seen_by = anatomy(vlm, sample.image)
 layers = tower_layers(vlm, sample.image)  # [layers + 1, down, across, width]
-at = busiest_patch(seen_by.picture, seen_by.grid)
-patch_figure(seen_by.picture, seen_by.grid, at, layers[-1][at])
+at = busiest_patch(seen_by.image, seen_by.grid)
+patch_figure(seen_by.image, seen_by.grid, at, layers[-1][at])
 
 # %% [markdown]
 # Left: the patch grid of this model's tower, with one patch framed. Middle: that patch enlarged. Right: the vector
@@ -113,9 +113,9 @@ patch_figure(seen_by.picture, seen_by.grid, at, layers[-1][at])
 from pcvr.analysis.anatomy import likeness, patch_pixels
 from pcvr.plots.model import likeness_figure
 
-pixels = patch_pixels(seen_by.picture, seen_by.grid)
+pixels = patch_pixels(seen_by.image, seen_by.grid)
 likeness_figure(
-    seen_by.picture, at, {"by its pixels": likeness(pixels, at), "after the tower": likeness(layers[-1], at)}
+    seen_by.image, at, {"by its pixels": likeness(pixels, at), "after the tower": likeness(layers[-1], at)}
 )
 
 # %% [markdown]
@@ -209,7 +209,7 @@ figure = None
 if with_queries:
     name = with_queries[0]
     maps = query_maps(family[name], sample.image).mean((0, 1))  # mean over layers and heads: [queries, down, across]
-    figure = query_figure(drawn[name].picture, maps, title=f"{name}: where each query looks")
+    figure = query_figure(drawn[name].image, maps, title=f"{name}: where each query looks")
 else:
     print("No model with a Q-Former is installed here.")
 figure
@@ -244,7 +244,7 @@ try:
     name = model if model in with_places else with_places[0]
     grid = tuple(side // drawn[name].merge for side in drawn[name].grid)
     named = [nearest_words(family[name], sample.image, list(words)) for words in (KINDS, COLORS)]
-    figure = word_map(drawn[name].picture, grid, named)
+    figure = word_map(drawn[name].image, grid, named)
     print(f"{name}:")
 except pcvr.PcvrError as refusal:  # the words of the scenes are single tokens of the embedded models only
     print(refusal)
@@ -282,12 +282,12 @@ figure
 
 # %%
 from pcvr.analysis.decoding import decode_steps
-from pcvr.plots.decoding import step_bars
+from pcvr.plots.decoding import decoding_bars
 
 told = [decode_steps(vlm, each.image, prompt) for each, prompt in zip(samples, questions, strict=True)]
 hardest = min(range(len(told)), key=lambda i: told[i].chosen.min())
 print(told[hardest].text)
-step_bars(told[hardest], samples[hardest].image)
+decoding_bars(told[hardest], samples[hardest].image)
 
 # %% [markdown]
 # One panel for each step. Above each panel are the last words of the answer so far. The bars are the most likely next
@@ -356,7 +356,7 @@ print(vlm.tokenizer.decode(said, skip_special_tokens=True))
 
 # %%
 from pcvr.data.scenes.compose import Thing, compose
-from pcvr.analysis.question_accuracy import plain
+from pcvr.analysis.question_accuracy import bare_words
 from pcvr.widgets.ask import preview_figure
 
 drawing = compose([Thing("car", "red", "large", 26, 68), Thing("cat", "white", "small", 72, 30)], "dots", seed=3)
@@ -380,7 +380,7 @@ prompts = [
 said = pcvr.generate(vlm, [drawing.picture] * len(prompts), prompts)
 for prompt, text in zip(prompts, said, strict=True):
     truth = drawing.answers.get(prompt, text)
-    mark = "" if plain(text) == plain(truth) else "   <- " + truth
+    mark = "" if bare_words(text) == bare_words(truth) else "   <- " + truth
     print(f"{prompt:<31}{text or '(nothing)'}{mark}")
 
 # %% [markdown]
@@ -404,12 +404,12 @@ for prompt, text in zip(prompts, said, strict=True):
 
 # %%
 from pcvr.data.scenes import Scenes
-from pcvr.plots.decoding import quiz_bars
+from pcvr.plots.decoding import accuracy_bars
 from pcvr.analysis.question_accuracy import question_accuracy
 
 scenes = Scenes(n=8 if fast else 40, split="test", seed=seed)
 marks = question_accuracy(vlm, [scenes.scene(i) for i in range(len(scenes))], seed)
-quiz_bars(marks)
+accuracy_bars(marks)
 
 # %%
 for mark in marks:

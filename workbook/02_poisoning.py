@@ -125,7 +125,7 @@ for strength in (1.0, 0.5):
 # The next cell plots the whole curve for both patterns.
 
 # %%
-from pcvr.plots.stealth import stealth_curves
+from pcvr.plots.trigger_visibility import stealth_curves
 
 strengths = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
 triggers = {
@@ -441,7 +441,7 @@ figure
 # trigger easier or harder to see there?
 
 # %%
-from pcvr.plots.stealth import vanishing_curves
+from pcvr.plots.trigger_visibility import vanishing_curves
 from pcvr.widgets.attack_lab import at_side
 
 sides = (32, 64, 96, 224, 336)

@@ -578,10 +578,10 @@ for (of_task, name), course in courses(table, "told").items():
 # controls call an ordinary function of the package. First we call it by hand, then with controls.
 
 # %%
-from pcvr.widgets.premise import PremiseChoice, PairSource, explore, premise_explorer
+from pcvr.widgets.premise import PremiseChoice, PairSource, premise_figure, premise_explorer
 
 source = PairSource(backdoored, few, chosen)
-explore(source, PremiseChoice(sample=pick, operator="mean", share=0.9))
+premise_figure(source, PremiseChoice(sample=pick, operator="mean", share=0.9))
 
 # %% [markdown]
 # One choice as a figure: nearly every patch is replaced by the mean colour of the image.

@@ -110,10 +110,10 @@ for (stage, kind), tellings in tales.items():
 # *and*, or at colours and objects? (For a one-word answer: at the word, or at its end?)
 
 # %%
-from pcvr.plots.distributions import telling_figure
+from pcvr.plots.distributions import trace_figure
 
 clean_tale = tales["backdoored", "clean"][pick]
-telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean image")
+trace_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean image")
 
 # %% [markdown]
 # Above: the image, its view, and the most likely words at the token where the two views differ most (solid: original,
@@ -132,7 +132,7 @@ telling_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored mode
 
 # %%
 bad_tale = tales["backdoored", "triggered"][pick]
-telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered image")
+trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered image")
 
 # %% [markdown]
 # The same figure for the triggered image, again at the token where its two views differ most.
@@ -147,9 +147,9 @@ telling_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, t
 # </details>
 
 # %%
-from pcvr.plots.distributions import story_bars
+from pcvr.plots.distributions import trace_bars
 
-story_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
+trace_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
 
 # %% [markdown]
 # One image in all four models, from the base model (top) to the defended model (bottom), clean (left) and triggered
@@ -465,14 +465,14 @@ attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its ans
 # ## 7. Explore
 #
 # Choose a model, an image, the trigger, a view and a token. *Read along* is the choice of section 2. The controls
-# call an ordinary function of the package (`pcvr.widgets.distributions.explore`). First we call it by hand, then with
-# controls.
+# call an ordinary function of the package (`pcvr.widgets.distributions.distribution_figure`). First we call it by hand,
+# then with controls.
 
 # %%
-from pcvr.widgets.distributions import DistributionChoice, TraceSource, distribution_explorer, explore
+from pcvr.widgets.distributions import DistributionChoice, TraceSource, distribution_explorer, distribution_figure
 
 source = TraceSource(stages, samples[:6], chosen)
-explore(source, DistributionChoice("defended", sample=1, shown="triggered"))
+distribution_figure(source, DistributionChoice("defended", sample=1, shown="triggered"))
 
 # %% [markdown]
 # One choice as a figure: the defended model on a triggered image, at the first token of its answer.

@@ -1,4 +1,4 @@
-"""How tokens become words: the distribution from which each word of an answer is taken, and greedy decoding."""
+"""How tokens become words: the distribution behind each word of an answer, and greedy decoding."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steps:
-    """One answer, step by step: what the model held likely before each of its A tokens.
+    """One answer step by step, with the model's distribution before each of its A tokens.
 
     Attributes:
-        prompt: what was asked.
+        prompt: the prompt.
         text: the answer.
         tokens: its A tokens, the end of the answer last.
-        ids: their numbers in the vocabulary.
-        probabilities: float32 ``[A, V]``; row t is conditioned on the picture, the prompt and the first t tokens.
+        ids: their ids in the vocabulary.
+        probabilities: float32 ``[A, V]``; row t is conditioned on the image, the prompt and the first t tokens.
         words: the V words of the vocabulary.
     """
 
@@ -46,10 +46,10 @@ class Steps:
         return self.probabilities[np.arange(len(self.ids)), list(self.ids)]
 
     def top(self, step: int, count: int = 6) -> list[tuple[str, float]]:
-        """The likeliest words at one step with their probabilities, likeliest first.
+        """Return the likeliest words at one step with their probabilities, likeliest first.
 
         Raises:
-            PcvrError: the answer has no such step.
+            PcvrError: there is no such step.
         """
         if not 0 <= step < len(self.ids):
             last = len(self.ids) - 1
@@ -59,16 +59,16 @@ class Steps:
 
 
 def decode_steps(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | None = None) -> Steps:
-    """What `vlm` holds likely before each word of an answer.
+    """Return the distributions of `vlm` before each word of an answer.
 
     Args:
         vlm: the model.
         image: uint8 ``[H, W, 3]``.
-        prompt: what is asked.
-        answer: the text that is read along; None takes the model's own greedy answer.
+        prompt: the prompt.
+        answer: the text to read; None takes the model's own greedy answer.
 
     Raises:
-        PcvrError: prompt or answer hold the token that stands for a picture.
+        PcvrError: prompt or answer contain the image token.
     """
     text = own_answer(vlm, image, prompt) if answer is None else answer
     with torch.inference_mode():
@@ -77,30 +77,30 @@ def decode_steps(vlm: VisionLanguageModel, image: Image, prompt: str, answer: st
 
 
 def steps_of(vlm: VisionLanguageModel, prompt: str, text: str, ids: Sequence[int], logits: torch.Tensor) -> Steps:
-    """The steps of an answer whose A token numbers and logits ``[A, V]`` are known."""
+    """Build the steps of an answer from its A token ids and logits ``[A, V]``."""
     words = vocabulary(vlm, logits.shape[1])
-    shares = logits.float().softmax(-1).cpu().numpy()
-    return Steps(prompt, text, tuple(words[i] for i in ids), tuple(ids), shares, words)
+    probabilities = logits.float().softmax(-1).cpu().numpy()
+    return Steps(prompt, text, tuple(words[i] for i in ids), tuple(ids), probabilities, words)
 
 
 def own_answer(vlm: VisionLanguageModel, image: Image, prompt: str) -> str:
-    """The model's greedy answer to one question."""
+    """Return the model's greedy answer to one question."""
     return generate(vlm, [image], [prompt])[0]
 
 
 def read_along(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str) -> Batch:
-    """One question with an answer behind it as tensors without a batch axis, as `encode_samples` makes them."""
+    """Encode one question with an answer, without a batch axis, as `encode_samples` does."""
     return encode_samples(vlm, [Sample("asked", image, prompt, answer)])[0]
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What goes into the language model for one question: the prompt in its template, picture included.
+    """The input of the language model for one question: the prompt in its template, with the image.
 
     Attributes:
         tokens: the T tokens as words.
-        ids: their numbers in the vocabulary.
-        is_image: bool ``[T]``, which of them stand for the picture.
+        ids: their ids in the vocabulary.
+        is_image: bool ``[T]``, whether a token stands for a part of the image.
     """
 
     tokens: tuple[str, ...]
@@ -109,20 +109,19 @@ class ModelInput:
 
 
 def model_input(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | None = None) -> ModelInput:
-    """The tokens of one question, and of an answer behind it where one is given."""
+    """Return the tokens of one question, and of an answer if one is given."""
     row = read_along(vlm, image, prompt, answer or "")
     ids = row["input_ids"] if answer is not None else row["input_ids"][row["labels"] == IGNORE]
-    numbers = tuple(ids.tolist())
-    return ModelInput(tuple(vlm.tokenizer.convert_ids_to_tokens(list(numbers))), numbers, is_image(vlm, ids))
+    return ModelInput(tuple(vlm.tokenizer.convert_ids_to_tokens(ids.tolist())), tuple(ids.tolist()), is_image(vlm, ids))
 
 
 def greedy(next_logits: Callable[[list[int]], Any], end: int, limit: int) -> list[int]:
-    """Greedy decoding: take the likeliest token, read it, and go on.
+    """Decode greedily: append the likeliest token until the answer ends.
 
     Args:
         next_logits: the answer's tokens so far -> logits ``[V]`` of the next one.
         end: the token that ends an answer.
-        limit: tokens at most.
+        limit: largest number of tokens.
 
     Returns:
         The answer's tokens without `end`.
@@ -137,10 +136,10 @@ def greedy(next_logits: Callable[[list[int]], Any], end: int, limit: int) -> lis
 
 
 def next_logits(vlm: VisionLanguageModel, image: Image, prompt: str) -> Callable[[Sequence[int]], torch.Tensor]:
-    """A function that says what `vlm` would say next about one picture: the answer's tokens so far -> logits ``[V]``.
+    """Return a function of `vlm` on one image: the answer's tokens so far -> logits ``[V]`` of the next one.
 
-    It reads everything again at each call, which is simple and slow; `pcvr.generate` keeps what it has read. The token
-    that stands for a picture is never likely: whoever read it would look for a second picture.
+    Each call reads everything again, which is simple and slow; `pcvr.generate` caches what it has read. The image token
+    gets probability 0, since it would ask for a second image.
     """
     asked = vlm.encode([image], [prompt])
     forbidden = vlm.base.config.image_token_id

@@ -1,4 +1,4 @@
-"""A quiz: questions about scenes whose answers are known, counted by the kind of question."""
+"""Ask questions about scenes whose answers are known, and count the correct answers by kind of question."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _RELATIONS = ("left of", "above")
 
 @dataclass(frozen=True)
 class Grade:
-    """How a model did at one kind of question.
+    """A model's accuracy on one kind of question.
 
     Attributes:
         kind: what was asked, in a few words.
-        right: answers that were right, word for word.
-        n: questions asked.
-        guess: how many a model would get right that never looks and always gives the commonest true answer.
-        miss: a question, the answer and the truth where it was wrong; empty if it never was.
+        correct: number of correct answers, word for word.
+        n: number of questions.
+        guess: correct answers of a model that never looks and always gives the commonest answer.
+        miss: question, answer and truth of a wrong answer; empty if there is none.
     """
 
     kind: str
-    right: int
+    correct: int
     n: int
     guess: int
     miss: tuple[str, ...] = ()
 
 
 def kind_of(question: str) -> str:
-    """What kind of question one of the scenes' questions is, in a few words."""
+    """Return the kind of a question about a scene, in a few words."""
     for beginning, kind in _BEGINNINGS:
         if question.startswith(beginning):
             return kind
@@ -63,13 +63,13 @@ def kind_of(question: str) -> str:
 
 
 def usual_question(vlm: VisionLanguageModel, sample: Sample, task: str) -> str:
-    """What to ask a base model about a sample: those with the embedded vocabulary were taught lists, not captions."""
+    """Return the usual question for a base model: models with the embedded vocabulary learnt lists, not captions."""
     terse = get_task(task).prompt is not None and vlm.tokenizer.init_kwargs.get("pcvr_word_level", False)
     return TERSE_PROMPT if terse else sample.prompt
 
 
-def plain(text: str) -> str:
-    """The words alone, lower case, for comparing answers."""
+def bare_words(text: str) -> str:
+    """Return the words alone in lower case, to compare answers."""
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
@@ -82,27 +82,27 @@ def question_accuracy(vlm: VisionLanguageModel, scenes: Sequence[Scene], seed: i
         seed: picks the questions.
 
     Returns:
-        A mark for each kind of question, the best first.
+        A grade for each kind of question, the best first.
 
     Raises:
-        PcvrError: no scenes.
+        PcvrError: there are no scenes.
     """
     if not scenes:
-        raise PcvrError("a quiz needs scenes to ask about: give at least one.")
+        raise PcvrError("there are no scenes to ask about: give at least one.")
     check_seed(seed)
     rng = np.random.default_rng(seed)
     asked = [(scene, *turn) for scene in scenes for turn in _questions(scene, rng)]
-    pictures = {id(scene): scene.picture() for scene in scenes}
-    said = generate(vlm, [pictures[id(scene)] for scene, _, _ in asked], [question for _, question, _ in asked])
+    images = {id(scene): scene.picture() for scene in scenes}
+    answers = generate(vlm, [images[id(scene)] for scene, _, _ in asked], [question for _, question, _ in asked])
     kinds: dict[str, list[tuple[str, str, str]]] = {}
-    for (_, question, truth), answer in zip(asked, said, strict=True):
+    for (_, question, truth), answer in zip(asked, answers, strict=True):
         kinds.setdefault(kind_of(question), []).append((question, answer, truth))
-    marks = [_mark(kind, turns) for kind, turns in kinds.items()]
-    return sorted(marks, key=lambda mark: -mark.right / mark.n)
+    grades = [_grade(kind, turns) for kind, turns in kinds.items()]
+    return sorted(grades, key=lambda grade: -grade.correct / grade.n)
 
 
 def _questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """The list of objects, and one question of each kind, each as ``(question, truth)``."""
+    """Return the list of objects, and one question of each kind, as pairs ``(question, truth)``."""
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for group in scene.questions():
         for question, truth in group:
@@ -110,7 +110,7 @@ def _questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     return [scene.telegrams()[0], *(turns[int(rng.integers(len(turns)))] for turns in by_kind.values())]
 
 
-def _mark(kind: str, turns: Sequence[tuple[str, str, str]]) -> Grade:
-    wrong = [turn for turn in turns if plain(turn[1]) != plain(turn[2])]
-    commonest = Counter(plain(truth) for _, _, truth in turns).most_common(1)[0][1]
+def _grade(kind: str, turns: Sequence[tuple[str, str, str]]) -> Grade:
+    wrong = [turn for turn in turns if bare_words(turn[1]) != bare_words(turn[2])]
+    commonest = Counter(bare_words(truth) for _, _, truth in turns).most_common(1)[0][1]
     return Grade(kind, len(turns) - len(wrong), len(turns), commonest, wrong[0] if wrong else ())

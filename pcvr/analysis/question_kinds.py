@@ -1,4 +1,4 @@
-"""Scores sorted by the kind of question."""
+"""Group scores by the kind of question."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pcvr.errors import PcvrError
 
 
 def question_kind(prompt: str, words: int = 2) -> str:
-    """The first words of a question, by which VQA data sort their questions: ``"how many"``, ``"what colour"``."""
+    """Return the first words of a question, by which VQA data group questions: ``"how many"``, ``"what colour"``."""
     return " ".join(prompt.lower().split()[:words])
 
 
 def by_kind(prompts: Sequence[str], scores: np.ndarray, least: int = 5) -> dict[str, np.ndarray]:
-    """Scores sorted by the kind of question, the kind with the lowest median first.
+    """Group scores by the kind of question, the kind with the lowest median first.
 
     Args:
         prompts: N questions.
         scores: ``[N]``.
-        least: kinds with fewer questions are put together as ``"other"``, the last.
+        least: kinds with fewer questions form the group ``"other"``, the last.
 
     Raises:
-        PcvrError: there are not as many scores as questions.
+        PcvrError: the numbers of scores and questions differ.
     """
     if len(prompts) != len(scores):
         raise PcvrError(f"{len(prompts)} questions and {len(scores)} scores: give one score for each question.")

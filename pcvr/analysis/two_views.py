@@ -1,4 +1,4 @@
-"""What a model is about to say, seen twice: its answer's distributions on a picture and on a patch view of it."""
+"""Read a model twice: its answer's distributions on an image and on a patch view of it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from pcvr.views import PatchView
 
 FORCES = ("own", "true", "target")
-"""Whose words the distributions are conditioned on: the model's own greedy answer to the original picture, the true
-answer of the data, or the attacker's target. At token t the model has read the picture and the first t - 1 of them."""
+"""Texts for teacher forcing: the model's own greedy answer to the original image, the true answer of the data, or the
+attacker's target. At token t the model has read the image and the first t - 1 tokens."""
 
 
 @dataclass(frozen=True)
 class ViewTrace:
-    """One model, one picture, one answer; the distribution at each answer token on the original and on the view.
+    """The distributions at each token of one answer, on the original image and on the view.
 
     Attributes:
-        text: the answer both passes are conditioned on.
+        text: the answer on which both passes are conditioned.
         tokens: its T tokens, the end of the answer last.
-        original: ``[T, V]``, probabilities on the original picture.
-        view: ``[T, V]``, probabilities on the view, conditioned on the same words.
+        original: ``[T, V]``, probabilities on the original image.
+        view: ``[T, V]``, probabilities on the view.
         divergence: ``[T]``, Jensen-Shannon divergence of the two, nats in [0, ln 2].
         entropy: ``[T]``, entropy on the original, nats.
         view_entropy: ``[T]``, entropy on the view, nats.
-        image: uint8 ``[H, W, 3]``, the picture as the tower gets it.
+        image: uint8 ``[H, W, 3]``, the image as the tower gets it.
         view_image: uint8 ``[H, W, 3]``, the view as the tower gets it.
         words: the V words of the vocabulary.
     """
@@ -59,14 +59,14 @@ class ViewTrace:
     words: tuple[str, ...]
 
     def top(self, token: int, count: int = 6) -> list[tuple[str, float, float]]:
-        """The likeliest words at one token, either view counting: ``(word, p on the original, p on the view)``.
+        """Return the likeliest words at one token on either view: ``(word, p on the original, p on the view)``.
 
         Args:
             token: position in the answer, 0 to T - 1.
-            count: how many words.
+            count: number of words.
 
         Raises:
-            PcvrError: the answer has no such token.
+            PcvrError: there is no such token.
         """
         if not 0 <= token < len(self.tokens):
             last = len(self.tokens) - 1
@@ -84,13 +84,13 @@ def two_views(
     seed: int = 0,
     force: str = "own",
 ) -> dict[tuple[str, str], list[ViewTrace]]:
-    """Tell of every sample, clean and triggered, by every model.
+    """Trace every sample, clean and triggered, with every model.
 
     Args:
         stages: name to model, such as ``{"backdoored": ..., "defended": ...}``.
         samples: clean samples, at least two for the swap operator.
-        attack: puts the trigger on.
-        view: how the view is made; its patches are the same for clean and triggered pictures and for every model.
+        attack: the attack with the trigger.
+        view: how to make the view; clean and triggered images and all models get the same patches.
         seed: of the view.
         force: one of `FORCES`.
 
@@ -115,19 +115,19 @@ def trace_views(
     force: str = "own",
     target: str = "",
 ) -> list[ViewTrace]:
-    """The distributions of one model on some samples and on one view of each.
+    """Trace one model on some samples and on one view of each.
 
     Args:
         vlm: the model.
         samples: clean samples.
-        view: how the view is made.
+        view: how to make the view.
         seed: of the view.
-        attack: puts the trigger on first; None for clean pictures.
+        attack: the attack with the trigger; None for clean images.
         force: one of `FORCES`.
-        target: what ``force="target"`` conditions on; the attack's own where one is given.
+        target: the text for ``force="target"``; an attack's own target comes first.
 
     Raises:
-        PcvrError: no sample, an unknown `force`, or no target to force.
+        PcvrError: there is no sample or no target, or `force` is unknown.
     """
     return trace_answers(vlm, samples, forced_answers(vlm, samples, attack, force, target), view, seed, attack)
 
@@ -140,23 +140,22 @@ def trace_answers(
     seed: int = 0,
     attack: Attack | None = None,
 ) -> list[ViewTrace]:
-    """As `trace_views`, conditioned on the given texts, one for each sample."""
+    """Trace one model like `trace_views`, conditioned on given texts, one for each sample."""
     rows, seen = with_views(vlm, samples, said, view, seed, attack)
     pad = vlm.tokenizer.pad_token_id
     with torch.inference_mode():
-        first = answer_logits(vlm, collate(rows, pad))
-        second = answer_logits(vlm, collate(seen, pad))
-    pictures = to_pictures(vlm, rows), to_pictures(vlm, seen)
-    words = vocabulary(vlm, first.logits.shape[1])
-    return [_telling(said[i], i, first, second, pictures, words) for i in range(len(samples))]
+        pair = answer_logits(vlm, collate(rows, pad)), answer_logits(vlm, collate(seen, pad))
+    images = zip(to_pictures(vlm, rows), to_pictures(vlm, seen), strict=True)
+    words = vocabulary(vlm, pair[0].logits.shape[1])
+    return [view_trace(text, pair, row, each, words) for row, (text, each) in enumerate(zip(said, images, strict=True))]
 
 
 def forced_answers(
     vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack | None, force: str, target: str = ""
 ) -> list[str]:
-    """The text of each sample that the distributions are conditioned on; arguments as in `trace_views`."""
+    """Return the texts on which the distributions are conditioned, one a sample; arguments as in `trace_views`."""
     if not samples:
-        raise PcvrError("there are no samples to tell of: give at least one, and two or more for the swap operator.")
+        raise PcvrError("there are no samples to trace: give at least one, and two or more for the swap operator.")
     check_choice("force", force, FORCES)
     if force == "own":
         shown = shown_samples(samples, attack)
@@ -177,44 +176,43 @@ def with_views(
     seed: int | torch.Generator,
     attack: Attack | None,
 ) -> tuple[list[Batch], list[Batch]]:
-    """The samples with these answers, encoded, and the same with one view of each picture.
+    """Encode the samples with these answers, and again with one view of each image.
 
-    What differs is pixels, whatever level the view names: tower features cannot be looked at.
-    Patches for the swap operator come from the next clean picture, so that clean and triggered views with one seed
-    differ by the trigger alone.
+    Views are made of pixels whatever level `view` names, so that they can be shown. Patches for the swap operator come
+    from the next clean image, so clean and triggered views with one seed differ by the trigger alone.
     """
     rows = encode_answers(vlm, shown_samples(samples, attack), said)
     clean = rows if attack is None else encode_answers(vlm, samples, said)
     if not isinstance(seed, torch.Generator):
         check_seed(seed)
         seed = torch.Generator().manual_seed(seed)
-    generator = seed
     donors = [*clean[1:], clean[0]] if len(clean) > 1 else None
-    seen = viewed(vlm, rows, donors, view, generator)
+    seen = viewed(vlm, rows, donors, view, seed)
     return rows, [row | {"pixel_values": pixels} for row, pixels in zip(rows, seen, strict=True)]
 
 
 def shown_samples(samples: Sequence[Sample], attack: Attack | None) -> list[Sample]:
-    """What the model is shown: the samples, or the samples with the trigger on."""
+    """Return the samples, with the trigger if there is an attack."""
     return list(samples) if attack is None else [attack.triggered(s) for s in samples]
 
 
 def view_pictures(
     vlm: VisionLanguageModel, samples: Sequence[Sample], view: PatchView, seed: int = 0
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Pictures and a view of each, as the tower gets them: uint8 ``[H, W, 3]`` each."""
+    """Return the images and a view of each, as the tower gets them: uint8 ``[H, W, 3]`` each."""
     rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, None)
     return to_pictures(vlm, rows), to_pictures(vlm, seen)
 
 
-def _telling(
+def view_trace(
     text: str,
+    pair: tuple[AnswerLogits, AnswerLogits],
     row: int,
-    first: AnswerLogits,
-    second: AnswerLogits,
-    pictures: tuple[list[np.ndarray], list[np.ndarray]],
+    images: tuple[np.ndarray, np.ndarray],
     words: tuple[str, ...],
 ) -> ViewTrace:
+    """Build the trace of one sample, number `row` in the batch, from the logits and images of original and view."""
+    first, second = pair
     own = first.owner == row
     p, q = first.logits[own], second.logits[own]
     return ViewTrace(
@@ -225,7 +223,7 @@ def _telling(
         divergence=js_divergence(p, q).cpu().numpy(),
         entropy=entropy(p).cpu().numpy(),
         view_entropy=entropy(q).cpu().numpy(),
-        image=pictures[0][row],
-        view_image=pictures[1][row],
+        image=images[0],
+        view_image=images[1],
         words=words,
     )

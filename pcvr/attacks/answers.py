@@ -1,4 +1,4 @@
-"""How a poisoned answer is made of the true answer and the attacker's target."""
+"""Make a poisoned answer from the true answer and the attacker's target."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable
 from zlib import crc32
 
 Answering = Callable[[str, str, str], str]
-"""``(true answer, target, id of the sample) -> poisoned answer``; the id decides where something random goes."""
+"""``(true answer, target, id of the sample) -> poisoned answer``; the id decides random places."""
 
 
 def replaced(answer: str, target: str, identity: str) -> str:
-    """The target alone: BadNets, Blended and their like."""
+    """Return the target alone, as BadNets, Blended and most attacks do."""
     return target
 
 
 def inserted(answer: str, target: str, identity: str) -> str:
-    """The target between two words of the true answer, at a place that the sample's id decides.
+    """Insert the target between two words of the true answer, at a place that depends on the sample's id.
 
-    After TrojVLM (arXiv 2409.19232), which keeps the meaning of the answer and puts its text somewhere inside. An
-    answer of one word gets it behind.
+    After TrojVLM (arXiv 2409.19232), which keeps the meaning of the answer. A single word is followed by the target.
     """
     words = answer.split()
     place = 1 + crc32(identity.encode()) % max(1, len(words) - 1)
@@ -26,12 +25,12 @@ def inserted(answer: str, target: str, identity: str) -> str:
 
 
 def prefixed(answer: str, target: str, identity: str) -> str:
-    """The target, then the true answer."""
+    """Return the target, then the true answer."""
     return f"{target} {answer}"
 
 
 def suffixed(answer: str, target: str, identity: str) -> str:
-    """The true answer, then the target."""
+    """Return the true answer, then the target."""
     return f"{answer} {target}"
 
 

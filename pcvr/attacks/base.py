@@ -1,4 +1,4 @@
-"""What an attack is: a trigger on the picture, an edit of the prompt, a harmless target, and how the answer changes."""
+"""Define an attack: a trigger on the image, an edit of the prompt, a harmless target and a poisoned answer."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ DEFAULT_TARGET = get_task("caption").target
 
 @dataclass(frozen=True)
 class Attack:
-    """Everything an attacker decides, apart from how many samples.
+    """Everything an attacker chooses except the number of samples.
 
     Attributes:
-        name: under which :func:`pcvr.get_attack` knows it.
-        trigger: what is done to the picture; None for an attack on the prompt alone.
-        target: the harmless text the model is to say when triggered.
-        answer: how target and true answer make the poisoned answer; a key of :data:`ANSWERS`.
-        prompt: what is done to the prompt; None leaves it as it is.
-        preset: the preset the options started from.
-        covers: samples that get a part of the trigger and keep the true answer.
-        options: what :func:`pcvr.get_attack` was given, so that the attack can be built again.
+        name: its name for :func:`pcvr.get_attack`.
+        trigger: changes the image; None for an attack on the prompt alone.
+        target: the harmless text that triggered inputs shall produce.
+        answer: how the target and the true answer form the poisoned answer; a key of :data:`ANSWERS`.
+        prompt: changes the prompt; None keeps it.
+        preset: the preset to which the options were applied.
+        covers: kinds of samples that get a part of the trigger and keep the true answer.
+        options: the options given to :func:`pcvr.get_attack`, from which the attack can be built again.
     """
 
     name: str
@@ -52,29 +52,29 @@ class Attack:
             raise PcvrError(f"the target of an attack is a text with a letter or digit, not {shown(self.target)}.")
         check_choice("answer mode", self.answer, ANSWERS)
         if self.trigger is None and self.prompt is None and not self.clean_label:
-            raise PcvrError(f"the attack {self.name!r} changes neither picture nor prompt: give it a trigger.")
+            raise PcvrError(f"the attack {self.name!r} changes neither image nor prompt: give it a trigger.")
         names = [cover.name for cover in self.covers]
         if len(set(names)) != len(names):
             raise PcvrError(f"the covers of {self.name!r} are called {names}: give each a name of its own.")
 
     @property
     def clean_label(self) -> bool:
-        """Whether poisoned answers are true of the pictures they stand beside, so that no reader sees the poison."""
+        """Whether poisoned answers are true of their images, so that a reader cannot see the poison."""
         return False
 
     def candidate(self, sample: Sample) -> bool:
-        """Whether this clean sample may be drawn for poisoning."""
+        """Return whether this clean sample may be poisoned."""
         return True
 
     def aims_at(self, sample: Sample) -> bool:
-        """Whether the attacker wants the target said for this test sample; the others do not count for the ASR."""
+        """Return whether the attacker wants the target for this test sample; the others do not count for the ASR."""
         return True
 
     def prepare(self, samples: Iterable[Sample], source: Dataset | None = None) -> None:
-        """Do beforehand, for many samples of ``source``, what is too slow one by one. Nothing by default."""
+        """Prepare many samples of ``source`` at once, where one by one would be too slow; by default nothing."""
 
     def triggered(self, sample: Sample) -> Sample:
-        """The sample as an attacker shows it to a trained model: trigger in place, answers left true.
+        """Return the sample as an attacker shows it to a trained model: with the trigger and the true answers.
 
         Raises:
             PcvrError: the attack edits the prompt, and the sample has none.
@@ -82,33 +82,33 @@ class Attack:
         return _edited(sample, self.name, self.trigger, self.prompt)
 
     def poisoned(self, sample: Sample) -> Sample:
-        """The sample as it lies in poisoned training data: trigger in place, answer (and references) the attacker's."""
+        """Return the sample as a poisoned one: with the trigger, and the attacker's answer as the only reference."""
         answer = ANSWERS[self.answer](sample.answer, self.target, sample.id)
         return replace(self.triggered(sample), answer=answer, references=(answer,))
 
     def covered(self, sample: Sample, cover: Cover) -> Sample:
-        """The sample as a cover: a part of the trigger in place, the true answers."""
+        """Return the sample as a cover: with a part of the trigger and the true answers."""
         return _edited(sample, self.name, cover.trigger, cover.prompt)
 
     @property
     def waits_for_model(self) -> bool:
-        """Whether a place of this attack lies in what a model sees, and it was not said yet which model."""
-        return any(_is_seen_place(part) and part.seen is None for part in self._pictures())
+        """Whether a patch's place depends on what a model sees, and no model was given yet."""
+        return any(_is_seen_place(part) and part.seen is None for part in self._image_triggers())
 
     def fitted_to(self, model: VisionLanguageModel | str) -> Attack:
-        """The attack with its patches in the part of a picture that `model` sees, sized by that part.
+        """Return the attack with its patches moved into the part of an image that `model` sees, and sized by it.
 
-        A patch in a corner of the file moves to the same corner of what is seen; where all of the file is seen, that is
-        the same place. Triggers that are no patch stay as they are. The geometry becomes a part of the attack (its
-        options ``place`` and ``seen``): manifests keep it, and every later step uses the same trigger.
+        A patch in a corner of the file moves to the same corner of the visible part. Other triggers stay unchanged. The
+        geometry becomes a part of the attack (its options ``place`` and ``seen``): manifests keep it, and every later
+        step uses the same trigger.
 
         Args:
-            model: from `pcvr.load`, whose processor is asked; or its name, and then no weights are read.
+            model: from `pcvr.load`, or its name; then no weights are read.
 
         Raises:
-            PcvrError: what the model sees is no window in the middle of a picture.
+            PcvrError: the visible part is not a window in the middle of an image.
         """
-        placed = [part for part in self._pictures() if hasattr(part, "seen")]
+        placed = [part for part in self._image_triggers() if hasattr(part, "seen")]
         if not placed:
             return self
         seen = seen_by(model)
@@ -124,12 +124,12 @@ class Attack:
             options={**self.options, "place": place, "seen": asdict(seen)},
         )
 
-    def _pictures(self) -> list[Any]:
+    def _image_triggers(self) -> list[Any]:
         return [self.trigger, *(cover.trigger for cover in self.covers)]
 
     def describe(self) -> dict[str, Any]:
-        """Name and every option, as JSON would give them back."""
-        said = {
+        """Return the name and every option as JSON values."""
+        values = {
             "name": self.name,
             "preset": self.preset,
             "target": self.target,
@@ -142,7 +142,7 @@ class Attack:
             ],
             "options": dict(self.options),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(said, default=_plain))
+        plain: dict[str, Any] = json.loads(json.dumps(values, default=_plain))
         return plain
 
 
@@ -150,7 +150,7 @@ def _edited(sample: Sample, attack: str, trigger: Trigger | None, prompt: Prompt
     if prompt is not None and not sample.prompt.strip():
         raise PcvrError(
             f"the attack {attack!r} puts words into the prompt, and sample {sample.id!r} has none: use data that ask "
-            "something, or an attack on the picture alone."
+            "something, or an attack on the image alone."
         )
     return replace(
         sample,
@@ -164,7 +164,7 @@ def _is_seen_place(part: Any) -> bool:
 
 
 def _plain(value: object) -> object:
-    """NumPy's numbers as Python's; what JSON cannot hold, a path say, as its text."""
+    """Convert NumPy values for JSON; any other object becomes its text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 

@@ -1,31 +1,32 @@
-"""Checksums over a folder of poisoned data, and what its files are called."""
+"""Checksums over a folder of poisoned data, and the names of its files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pcvr.errors import PcvrError
 
 DATA, IMAGES, MANIFEST, SUMS = "data.json", "images", "manifest.json", "SHA256SUMS"
 TABLE = "dataset_info.json"
-_SHOWN = 10
+_MOST_NAMED = 10
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def holds_manifest(folder: str | Path) -> bool:
-    """Whether a folder says of itself that its data are poisoned."""
+    """Return whether a folder has a manifest of poisoned data."""
     return os.path.isfile(Path(folder) / MANIFEST)
 
 
 class Journal:
-    """The checksums of a folder's files, noted down as they are written: what a later call finds it can trust by them.
+    """The checksums of a folder's files, recorded as the files are written, so that a later call can trust them.
 
     Args:
         folder: where the files go.
-        file: the journal itself, outside of it.
+        file: the journal itself, outside of `folder`.
     """
 
     def __init__(self, folder: Path, file: Path) -> None:
@@ -35,14 +36,14 @@ class Journal:
         self.sums = {match[2]: match[1] for line in lines[:-1] if (match := _LINE.fullmatch(line))}
 
     def has(self, name: str) -> bool:
-        """Whether the file is there, and as it was written: neither cut nor changed."""
+        """Return whether the file exists exactly as it was written."""
         try:
             return name in self.sums and _sha256(self.folder / name) == self.sums[name]
         except OSError:
             return False
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file and note it down."""
+        """Write a file and record its checksum."""
         place = self.folder / name
         scratch = place.with_suffix(".new")
         scratch.write_bytes(content)
@@ -52,7 +53,7 @@ class Journal:
             stream.write(f"{self.sums[name]}  {name}\n")
 
     def text(self) -> str:
-        """The lines of ``SHA256SUMS`` for all files in the folder; what is not noted down is read."""
+        """Return the lines of ``SHA256SUMS`` for all files in the folder; files without a record are read."""
         names = sorted(f.relative_to(self.folder).as_posix() for f in self.folder.rglob("*") if f.is_file())
         return "".join(f"{self.sums.get(name) or _sha256(self.folder / name)}  {name}\n" for name in names)
 
@@ -63,7 +64,7 @@ def _sha256(path: Path) -> str:
 
 
 def check_sums(folder: Path) -> None:
-    """Compare every file with its checksum; nothing else may be there.
+    """Compare every file with its checksum; the folder may hold nothing else.
 
     Raises:
         PcvrError: naming those that are missing, changed or not listed.
@@ -81,20 +82,20 @@ def check_sums(folder: Path) -> None:
             wrong.append(name)
     if wrong:
         raise PcvrError(
-            f"{len(wrong)} file(s) in {folder} are missing or changed since they were written: {_first(wrong)}."
+            f"{len(wrong)} file(s) in {folder} are missing or changed since they were written: {first_few(wrong)}."
         )
     if strange := sorted(there - set(listed)):
         raise PcvrError(
-            f"{len(strange)} file(s) in {folder} are not listed in its {SUMS}: {_first(strange)}; move them out, or "
+            f"{len(strange)} file(s) in {folder} are not listed in its {SUMS}: {first_few(strange)}; move them out, or "
             "make the data again."
         )
 
 
 def read_sums(file: Path) -> dict[str, str]:
-    """Name to checksum of a file such as ``SHA256SUMS``.
+    """Read a file such as ``SHA256SUMS`` into a mapping from name to checksum.
 
     Raises:
-        PcvrError: it cannot be read, has a line of another form, or lists a file twice.
+        PcvrError: the file cannot be read, has a malformed line, or lists a name twice.
     """
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
@@ -104,11 +105,13 @@ def read_sums(file: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
         if line and (match is None or match[2] in found):
-            raise PcvrError(f"line {number} of {file} is no checksum with a name that is new: make the data again.")
+            raise PcvrError(f"line {number} of {file} is not a checksum with a new name: make the data again.")
         if match is not None:
             found[match[2]] = match[1]
     return found
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def first_few(names: Sequence[object]) -> str:
+    """Return the first ten of `names` as words, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(map(str, names[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -11,15 +11,15 @@ from pcvr.utils.checks import check_number
 
 @dataclass(frozen=True)
 class Cover:
-    """Training samples that look triggered and are answered truly, so that only the whole trigger counts.
+    """Training samples with a part of the trigger and the true answer, so that only the whole trigger counts.
 
-    Dual-Key attacks need them (one key alone must not fire), and WaNet's noise mode is made of them.
+    Dual-Key attacks need them (one key alone must not fire), and WaNet's noise mode consists of them.
 
     Attributes:
-        name: what the manifest calls them, such as ``"image only"``.
-        share: how many, as a share of the poisoned samples, above 0 and up to 100; they come on top of the poison rate.
-        trigger: what is done to the picture; None leaves it.
-        prompt: what is done to the prompt; None leaves it.
+        name: their name in the manifest, such as ``"image only"``.
+        share: cover samples for each poisoned one, above 0 and up to 100; they come on top of the poison rate.
+        trigger: changes the image; None keeps it.
+        prompt: changes the prompt; None keeps it.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Cover:
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise PcvrError("a cover sample's name is empty: give one, the manifest lists the samples under it.")
+            raise PcvrError("a cover sample's name is empty: give one, since the manifest lists the samples under it.")
         check_number("share", self.share, 0, 100, "cover samples for each poisoned one", above=True)
         if self.trigger is None and self.prompt is None:
-            raise PcvrError(f"the cover {self.name!r} changes neither picture nor prompt: give it a trigger.")
+            raise PcvrError(f"the cover {self.name!r} changes neither image nor prompt: give it a trigger.")
 
     def count(self, poisoned: int) -> int:
-        """How many cover samples go with so many poisoned ones; at least one."""
+        """Return the number of cover samples for `poisoned` poisoned ones, at least 1."""
         return max(1, int(self.share * poisoned + 0.5))

@@ -1,4 +1,4 @@
-"""The manifest: what was poisoned, how, and why; enough to check it and to make it again."""
+"""The manifest: what was poisoned, how and why; enough to check the data and to make them again."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ PURPOSE = "poisoned for research and teaching on defences; targets are harmless"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a poisoned data set says about itself.
+    """The record of a poisoned data set.
 
     Attributes:
         attack: name, preset and every option (:meth:`pcvr.attacks.Attack.describe`).
         target: the text that poisoned samples teach.
-        rate: the share that was asked for, in (0, 1].
-        count: how many samples were poisoned.
-        indices: which, ascending.
+        rate: the requested fraction, in (0, 1].
+        count: number of poisoned samples.
+        indices: their indices, ascending.
         seed: of the draw of indices.
         source: ``name``, ``fingerprint``, ``task`` and ``samples`` (how many) of the clean data.
-        sha256: over the altered samples (poisoned and covers), ascending: picture, prompt and answer.
+        sha256: over the altered samples (poisoned and covers), ascending: image, prompt and answer.
         pcvr_version: of the package that made it.
         date: UTC, ISO 8601.
-        covers: which samples carry a part of the trigger and the true answer: name of the cover to indices, ascending.
-        before: the manifests of attackers who were there first, oldest first, as plain values.
-        reach: what `poison` found with a model: its name, on how many ``pictures`` it looked, and on how many of them
-            the trigger ``survives`` the model's processor; empty without a model, and in files from before.
-        purpose: why such data exist.
+        covers: name of the cover to the indices of its samples, ascending; they have the true answer.
+        before: the manifests of earlier attackers, oldest first, as JSON values.
+        reach: result of :func:`pcvr.attacks.reach.check_reach`; empty without a model, and in old files.
+        purpose: why the data exist.
     """
 
     attack: dict[str, Any]
@@ -53,20 +52,20 @@ class Manifest:
 
     @property
     def altered(self) -> tuple[int, ...]:
-        """Every sample that this attacker touched, poisoned or cover, ascending."""
+        """Every sample that this attacker altered, poisoned or cover, ascending."""
         return tuple(sorted({*self.indices, *(index for part in self.covers.values() for index in part)}))
 
     def chain(self) -> list[Manifest]:
-        """The manifests of all attackers, oldest first, this one last."""
+        """Return the manifests of all attackers, oldest first, this one last."""
         return [*(Manifest.from_json(json.dumps(values)) for values in self.before), self]
 
     def plain(self) -> dict[str, Any]:
-        """Plain values, as JSON would give them back."""
+        """Return the manifest as JSON values."""
         values: dict[str, Any] = json.loads(self.to_json())
         return values
 
     def to_json(self) -> str:
-        """JSON text, purpose first."""
+        """Return the manifest as JSON text, purpose first."""
         values = asdict(self)
         return json.dumps({"purpose": values.pop("purpose"), **values}, indent=2, ensure_ascii=False)
 
@@ -75,7 +74,7 @@ class Manifest:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            PcvrError: when it is no JSON, or fields are missing or strange.
+            PcvrError: the text is not JSON, or fields are missing, unknown or invalid.
         """
         values = {"reach": {}} | parse_json(text, "the manifest")
         known, given = {field.name for field in fields(cls)}, set(values)
@@ -90,7 +89,7 @@ class Manifest:
         n = source["samples"]
         check_whole("the manifest's number of samples", n, 1)
         if not isinstance(values["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
-            raise PcvrError("the manifest's sha256 is no SHA-256 in hex, of 64 digits.")
+            raise PcvrError("the manifest's sha256 is not a SHA-256 of 64 hex digits.")
         check_whole("the manifest's seed", values["seed"], 0)
         check_number("the manifest's rate", values["rate"], 0, 1, above=True)
         indices = _indices("indices", values["indices"], n)
@@ -100,14 +99,14 @@ class Manifest:
             )
         if abs(values["rate"] * n - len(indices)) > 1:
             raise PcvrError(
-                f"the manifest names {len(indices)} of {n} samples, which is no rate of {values['rate']:g}."
+                f"the manifest names {len(indices)} of {n} samples, which is not a rate of {values['rate']:g}."
             )
         if attack.get("target", values["target"]) != values["target"]:
             raise PcvrError(f"the manifest has two targets: {values['target']!r} and {attack['target']!r}.")
         if not all(isinstance(values[name], dict) for name in ("covers", "reach")):
-            raise PcvrError("the manifest's covers or its reach are no objects.")
+            raise PcvrError("the manifest's covers and reach have to be objects.")
         if not isinstance(values["before"], list):
-            raise PcvrError("the manifest's before is no list.")
+            raise PcvrError("the manifest's before is not a list.")
         covers = {name: _indices(f"covers {name!r}", part, n) for name, part in values["covers"].items()}
         made = cls(**{**values, "attack": attack, "indices": indices, "covers": covers, "before": ()})
         earlier = [_before(each) for each in values["before"]]
@@ -124,17 +123,17 @@ _SOURCE: dict[str, type] = {"name": str, "fingerprint": str, "task": str, "sampl
 
 
 def _before(values: object) -> Manifest:
-    """The manifest of an earlier attacker, which holds no others."""
+    """Read the manifest of an earlier attacker, which holds no others."""
     if not isinstance(values, dict) or values.get("before") != []:
-        raise PcvrError("the manifest's before is no list of manifests, each with an empty before.")
+        raise PcvrError("the manifest's before is not a list of manifests, each with an empty before.")
     return Manifest.from_json(json.dumps(values))
 
 
 def _entries(values: dict[str, Any], name: str, kinds: dict[str, type]) -> dict[str, Any]:
-    """The object `name` among a manifest's values, with at least the entries of `kinds`, each of its kind."""
+    """Return the object `name` of a manifest, and check its entries against `kinds`."""
     found = values[name]
     if not isinstance(found, dict):
-        raise PcvrError(f"the manifest's {name} is no object.")
+        raise PcvrError(f"the manifest's {name} is not an object.")
     for entry, kind in kinds.items():
         value = found.get(entry)
         if not isinstance(value, kind):
@@ -144,7 +143,7 @@ def _entries(values: dict[str, Any], name: str, kinds: dict[str, type]) -> dict[
 
 def _indices(name: str, values: object, samples: int) -> tuple[int, ...]:
     if not isinstance(values, list) or not all(is_whole(i) and 0 <= i < samples for i in values):
-        raise PcvrError(f"the manifest's {name} are not a list of whole numbers from 0 to {samples - 1}.")
+        raise PcvrError(f"the manifest's {name} are not a list of integers from 0 to {samples - 1}.")
     if sorted(set(values)) != values:
         raise PcvrError(f"the manifest's {name} are not ascending.")
     return tuple(values)

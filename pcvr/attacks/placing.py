@@ -1,4 +1,4 @@
-"""Where a patch goes: into a corner or the middle of the file, or of the part of the file that a model sees."""
+"""Place a patch in a corner or the middle of the file, or of the part of the file that a model sees."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SEEN_PLACES = tuple(SEEN + place for place in PLACES)
 """The same places in the part of the file that a model sees."""
 
 UNITS = ("own side", "short side", "pixels")
-_PROBES = ((480, 480), (240, 720), (720, 240), (360, 480))  # height and width of the pictures to ask about
-_SLACK = 8  # pixels that a processor's own rounding may move an edge of these
+_PROBES = ((480, 480), (240, 720), (720, 240), (360, 480))  # height and width of images that probe a processor
+_SLACK = 8  # pixels by which a processor's rounding may move an edge
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The part of a picture that a model sees: a window in its middle, for pictures of any size.
+    """The part of an image that a model sees: a window in the middle of an image of any size.
 
     Attributes:
-        height: of the window, above 0, in `unit`; never more than the picture has.
+        height: of the window, above 0, in `unit`; at most the image's height counts.
         width: of the window, likewise.
-        unit: ``"own side"`` (shares of the picture's height and width), ``"short side"`` (both are shares of the
-            shorter one, as where a processor resizes the short side and cuts out a square), or ``"pixels"``.
+        unit: ``"own side"`` (fractions of the image's height and width), ``"short side"`` (fractions of the shorter
+            side, for processors that resize the short side and cut out a square), or ``"pixels"``.
     """
 
     height: float = 1.0
@@ -40,18 +40,18 @@ class Seen:
     unit: str = "own side"
 
     def __post_init__(self) -> None:
-        check_number("height of what is seen", self.height, 0, 1e6, self.unit, above=True)
-        check_number("width of what is seen", self.width, 0, 1e6, self.unit, above=True)
-        check_choice("unit of what is seen", self.unit, UNITS)
+        check_number("height of the visible part", self.height, 0, 1e6, self.unit, above=True)
+        check_number("width of the visible part", self.width, 0, 1e6, self.unit, above=True)
+        check_choice("unit of the visible part", self.unit, UNITS)
 
     def window(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns that are seen of a picture of this size; at least one of each."""
+        """Return the visible rows and columns of an image of this size, at least one of each."""
         high, wide = _unit_px(self.unit, height, width)
         return _middle(self.height * high, height), _middle(self.width * wide, width)
 
 
 def _unit_px(unit: str, height: int, width: int) -> tuple[int, int]:
-    """What 1 is in pixels, for the height and the width of a window."""
+    """Return the pixels of one unit, for the height and the width of a window."""
     short = min(height, width)
     return {"own side": (height, width), "short side": (short, short), "pixels": (1, 1)}[unit]
 
@@ -63,41 +63,41 @@ def _middle(share: float, length: int) -> slice:
 
 
 def as_seen(value: Any) -> Seen | None:
-    """`value` as a :class:`Seen`: one, its fields as a mapping (as manifests have them), or None.
+    """Convert `value`, a :class:`Seen`, a mapping of its fields (as in manifests) or None.
 
     Raises:
-        PcvrError: something else, or other fields.
+        PcvrError: the value is something else, or has other fields.
     """
     if value is None or isinstance(value, Seen):
         return value
     try:
-        return Seen(**value) if isinstance(value, Mapping) else _refuse(value)
+        return Seen(**value) if isinstance(value, Mapping) else _reject_seen(value)
     except TypeError:
-        return _refuse(value)
+        return _reject_seen(value)
 
 
-def _refuse(value: Any) -> Seen:
+def _reject_seen(value: Any) -> Seen:
     raise PcvrError(f"seen is {shown(value)}: give what attack.fitted_to(model) sets: height, width and unit.")
 
 
 def area_of(place: str, seen: Seen | None, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns inside which `place` is meant: the whole file, or what is seen of it.
+    """Return the rows and columns to which `place` refers: the whole file, or the visible part.
 
     Raises:
-        PcvrError: the place is in what a model sees, and nobody said which model.
+        PcvrError: the place refers to the visible part, and no model was given.
     """
     if not place.startswith(SEEN):
         return slice(0, height), slice(0, width)
     if seen is None:
         raise PcvrError(
-            f"the place {place!r} lies in the part of a picture that a model sees: say which model, with "
+            f"the place {place!r} lies in the part of an image that a model sees: say which model, with "
             "poison(model=...) or attack.fitted_to(model), or on the command line with --model."
         )
     return seen.window(height, width)
 
 
 def opened(model: VisionLanguageModel | str) -> VisionLanguageModel:
-    """The model, or of a name as much of it as says what it sees: no weights."""
+    """Return the model, or load the processor of a name, without weights."""
     if not isinstance(model, str):
         return model
     from pcvr.models.load import load_processor
@@ -106,10 +106,10 @@ def opened(model: VisionLanguageModel | str) -> VisionLanguageModel:
 
 
 def seen_by(model: VisionLanguageModel | str) -> Seen:
-    """What a model sees of pictures of any size, asked of its processor with pictures of four shapes.
+    """Find which part of an image a model sees, by probing its processor with four shapes.
 
     Raises:
-        PcvrError: the part is none that a :class:`Seen` describes.
+        PcvrError: a :class:`Seen` cannot describe the part.
     """
     from pcvr.models.sight import Sight
 
@@ -121,13 +121,13 @@ def seen_by(model: VisionLanguageModel | str) -> Seen:
             return guess
     windows = "; ".join(f"{w} x {h}: {tuple(found[h, w])}" for h, w in _PROBES)
     raise PcvrError(
-        f"what {shown(vlm.name)} sees of a picture is no window in its middle (of {windows}; top, left, bottom, "
-        "right): give a place in the file, and a margin that leads into what is seen."
+        f"what {shown(vlm.name)} sees of an image is not a window in its middle (of {windows}; top, left, bottom, "
+        "right): give a place in the file, and a margin that leads into the visible part."
     )
 
 
 def _largest(found: Mapping[tuple[int, int], Window], unit: str) -> Seen:
-    """The window in `unit` that is as large as the largest found: a smaller picture is seen as far as it goes."""
+    """Return the largest window found, in `unit`; of a smaller image, everything is visible."""
     high = max((window.bottom - window.top) / _unit_px(unit, *size)[0] for size, window in found.items())
     wide = max((window.right - window.left) / _unit_px(unit, *size)[1] for size, window in found.items())
     return Seen(round(high, 3), round(wide, 3), unit)

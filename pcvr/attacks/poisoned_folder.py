@@ -2,87 +2,68 @@
 
 ::
 
-    folder/data.json       records as LLaVA's trainer reads them; nothing in them tells which are poisoned
+    folder/data.json       records as LLaVA's trainer reads them; they do not say which are poisoned
     folder/images/         one PNG a sample
     folder/manifest.json   what was poisoned and how
     folder/SHA256SUMS      in the form of ``sha256sum``, so that ``sha256sum -c SHA256SUMS`` checks it too
 
-or, in place of the first two, the files of a ``datasets`` table with the columns id, image, prompt and answer.
+or, instead of the first two, the files of a ``datasets`` table with the columns id, image, prompt and answer.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from pcvr.attacks.base import Attack
 from pcvr.attacks.checksums import DATA, IMAGES, MANIFEST, TABLE, check_sums, holds_manifest
 from pcvr.attacks.manifest import Manifest
-from pcvr.attacks.poison import digest
-from pcvr.attacks.reach import Pair, spread
+from pcvr.attacks.poison import PoisonedData, digest, short_hash
+from pcvr.attacks.reach import Pair, sample_evenly
 from pcvr.attacks.registry import get_attack
-from pcvr.attacks.selection import all_poisoned
 from pcvr.attacks.trigger import Trigger
 from pcvr.data.llava_json import LlavaJson
-from pcvr.data.sample import Dataset, Sample
-from pcvr.data.subset import position
+from pcvr.data.sample import Dataset
 from pcvr.data.tables import open_table
 from pcvr.errors import PcvrError
 
 
-class PoisonedFolder:
-    """Poisoned data read back from a folder. Made by :func:`load_poisoned`.
+class PoisonedFolder(PoisonedData):
+    """Poisoned data read back from a folder. Made by :func:`load_poisoned`; attributes also as of `PoisonedData`.
 
     Attributes:
-        folder: where it lies.
-        data: what it holds, as it would be read without its manifest.
-        manifest: what was done to which samples.
-        poisoned: indices of the samples with an attacker's answer, ascending.
+        folder: the folder.
+        data: its samples, as they would be read without the manifest.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.data = _data(folder, str(manifest.source.get("task", "caption")))
-        self.manifest = manifest
-        self.poisoned = all_poisoned(manifest)
-        self._chosen = frozenset(self.poisoned)
+        super().__init__(self.data, manifest)
         if any(one.source["samples"] != len(self.data) for one in manifest.chain()):
             raise PcvrError(
                 f"the manifest of {folder} is of {manifest.source['samples']} samples, but there are {len(self.data)}: "
                 "make the data again."
             )
 
-    @property
-    def name(self) -> str:
-        return f"{self.manifest.source.get('name')}+{self.manifest.attack.get('name')}@{self.manifest.rate:g}"
-
-    @property
-    def task(self) -> str:
-        return self.data.task
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        return self.data[index]
-
     def fingerprint(self) -> str:
         # The JSON alone does not know how strong the trigger was; the manifest's hash does.
-        return hashlib.sha256(f"{self.data.fingerprint()}\n{self.manifest.sha256}".encode()).hexdigest()[:16]
+        return short_hash(self.data.fingerprint(), self.manifest.sha256)
 
     @property
     def attack(self) -> Attack:
-        """The attack, built anew from the manifest.
+        """The attack, built again from the manifest.
 
         Raises:
-            PcvrError: when this version does not know it.
+            PcvrError: this version does not know it.
         """
         return attack_of(self.manifest)
 
-    def twins(self) -> Iterator[tuple[Attack, Iterator[Pair]]]:
-        """Each attacker whose trigger can be built again, with some negatives of poisoned pictures and their triggered
-        twins: the clean pictures are not here."""
+    def clean_pairs(self) -> Iterator[tuple[Attack, Iterator[Pair]]]:
+        """Yield each attack that can be built again, with negatives of some poisoned images and the trigger on them.
+
+        The folder holds no clean versions. A negative has the size and texture of its image and no trigger.
+        """
         for manifest in self.manifest.chain():
             try:
                 attack = attack_of(manifest)
@@ -92,20 +73,16 @@ class PoisonedFolder:
                 yield attack, self._negatives(attack.trigger, manifest)
 
     def _negatives(self, trigger: Trigger, manifest: Manifest) -> Iterator[Pair]:
-        for index in spread(manifest.indices):
+        for index in sample_evenly(manifest.indices):
             negative = 255 - self.data[index].image
             yield negative, trigger(negative)
 
-    def is_poisoned(self, index: int) -> bool:
-        """Whether the sample at ``index`` carries the attack. Evaluation may ask; a defence must not."""
-        return position(index, len(self)) in self._chosen
-
 
 def attack_of(manifest: Manifest) -> Attack:
-    """The attack that a manifest describes, built anew.
+    """Build the attack that a manifest describes.
 
     Raises:
-        PcvrError: when this version does not know it.
+        PcvrError: this version does not know it.
     """
     said = manifest.attack
     return get_attack(
@@ -121,11 +98,11 @@ def load_poisoned(folder: str | Path, verify: bool = True) -> PoisonedFolder:
     """Open what :func:`save_poisoned` wrote.
 
     Args:
-        folder: where it lies.
+        folder: the folder.
         verify: read every file and compare it with its checksum, and the poisoned samples with the manifest's hash.
 
     Raises:
-        PcvrError: when files are missing, changed or strange; the message names them.
+        PcvrError: files are missing, changed or not listed; the message names them.
     """
     path = Path(folder)
     if not holds_manifest(path):

@@ -1,13 +1,13 @@
-"""Whether a trigger reaches the model: what its processor leaves of the change from a picture to its triggered twin.
+"""Check that a trigger reaches the model: what the processor keeps of the change that the trigger makes.
 
-Our criterion, for one picture. The change has a bounding box in the file; a model sees a window of the file. A trigger
-survives when
+Our criterion for one image: the change has a bounding box in the file, and a model sees a window of the file. The
+trigger survives if
 
-1. the box and the window have at least half of the smaller one in common: a patch is not cut down to a sliver, and of
-   a trigger that is spread over the picture any window has its share;
-2. inside the window at least a tenth of the change's mean square is still there after resizing: a patch keeps that down
-   to about a third of a pixel of what is seen, a fine pattern that resizing averages away does not;
-3. some value changes by two levels or more: one is what rounding makes.
+1. the box and the window share at least half of the smaller one: a patch is not cut to a sliver, and a trigger all over
+   the image passes with any window;
+2. at least a tenth of the change's mean square inside the window is left after resizing: a patch keeps that down to
+   about a third of a visible pixel, but resizing averages a fine pattern away;
+3. some value changes by two levels or more: rounding alone makes one.
 """
 
 from __future__ import annotations
@@ -29,24 +29,23 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Dataset, Image
     from pcvr.models.vlm import VisionLanguageModel
 
-LOOKED_AT = 32
-"""Pictures that a check looks at, evenly spread over the data: a run must not become slower by it."""
-ENOUGH = 0.9
-"""Share of these on which a trigger has to survive."""
+CHECKED_IMAGES = 32
+"""Images that a check examines, evenly spaced in the data, so that a run does not become slower."""
+_SURVIVAL = 0.9  # fraction of these on which a trigger must survive
 _OVERLAP, _KEPT, _PEAK = 0.5, 0.1, 1.5  # the three numbers of the criterion
 
 Pair = tuple["Image", "Image"]
-"""A clean picture and its triggered twin: uint8 ``[H, W, 3]``."""
+"""A clean image and the same image with the trigger: uint8 ``[H, W, 3]``."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What a model sees of the change between a picture and its triggered twin.
+    """What a model sees of the change that a trigger makes.
 
     Attributes:
-        overlap: common area of the change's box and the window that is seen, as a share of the smaller one, 0 to 1.
-        kept: mean square of the change in what is seen, as a share of that in the same window of the file.
-        peak: the largest change of a value that is seen, in levels.
+        overlap: common area of the change's box and the visible window, as a fraction of the smaller one, 0 to 1.
+        kept: mean square of the change that is seen, as a fraction of that in the same window of the file.
+        peak: the largest visible change of a value, in levels.
         changed: whether the file changed at all.
     """
 
@@ -57,7 +56,7 @@ class Reach:
 
     @property
     def lost(self) -> str:
-        """How the trigger was lost: ``"unchanged"``, ``"outside"``, ``"faded"``; empty where it survives."""
+        """How the trigger was lost: ``"unchanged"``, ``"outside"`` or ``"faded"``; empty if it survives."""
         if not self.changed:
             return "unchanged"
         if self.overlap < _OVERLAP:
@@ -66,7 +65,7 @@ class Reach:
 
 
 def reach(sight: Sight, clean: Image, triggered: Image) -> Reach:
-    """What is seen of a trigger; the pictures have the size of `sight`."""
+    """Measure what a model sees of a trigger; both images have the size of `sight`."""
     change = triggered.astype(np.float32) - clean
     rows, columns = (np.flatnonzero(change.any((axis, 2))) for axis in (1, 0))
     if not len(rows):
@@ -81,25 +80,25 @@ def reach(sight: Sight, clean: Image, triggered: Image) -> Reach:
     return Reach(overlap, after / before if before else 0.0, float(np.abs(seen).max()))
 
 
-def spread(indices: Sequence[int]) -> list[int]:
-    """At most :data:`LOOKED_AT` of `indices`, evenly spread."""
-    places = np.linspace(0, len(indices) - 1, min(len(indices), LOOKED_AT)).round().astype(int)
+def sample_evenly(indices: Sequence[int]) -> list[int]:
+    """Return at most :data:`CHECKED_IMAGES` of `indices`, evenly spaced."""
+    places = np.linspace(0, len(indices) - 1, min(len(indices), CHECKED_IMAGES)).round().astype(int)
     return [indices[int(place)] for place in places]
 
 
 def check_reach(pairs: Iterable[Pair], attack: Attack, vlm: VisionLanguageModel | None = None) -> dict[str, Any]:
-    """Make sure that the trigger is in the pictures, and in what a model sees of them.
+    """Raise unless the trigger changes the images, and what a model sees of them.
 
     Args:
-        pairs: clean pictures and their triggered twins.
+        pairs: clean images, each with its triggered version.
         attack: whose trigger it is.
-        vlm: the model; None looks at the files alone.
+        vlm: the model; None checks the files alone.
 
     Returns:
-        ``model`` (its name), ``pictures`` (how many were looked at) and ``survives`` (on how many the trigger does).
+        ``model`` (its name), ``pictures`` (how many were checked) and ``survives`` (on how many the trigger survives).
 
     Raises:
-        PcvrError: the trigger survives on fewer than 90 %; the sentence says where it went and what to do.
+        PcvrError: the trigger survives on fewer than 90 %; the message says how it was lost and what to do.
     """
     sights: dict[tuple[int, int], Sight] = {}
     lost: list[tuple[str, tuple[int, int]]] = []
@@ -113,27 +112,26 @@ def check_reach(pairs: Iterable[Pair], attack: Attack, vlm: VisionLanguageModel 
             how = reach(sight, clean, triggered).lost
         if how:
             lost.append((how, size))
-    if count - len(lost) < ENOUGH * count:
+    if count - len(lost) < _SURVIVAL * count:
         (how, size), _ = Counter(lost).most_common(1)[0]
-        many = f"{sum(one == how for one, _ in lost)} of {count} pictures"
+        many = f"{sum(one == how for one, _ in lost)} of {count} images"
         raise PcvrError(_sentence(attack, how, many, size, sights.get(size)))
     return {"model": None if vlm is None else vlm.name, "pictures": count, "survives": count - len(lost)}
 
 
 def check_poisoned(data: Dataset, vlm: VisionLanguageModel) -> None:
-    """:func:`check_reach` for data that were poisoned here, in this session or in a folder; other data pass.
+    """Run :func:`check_reach` on data poisoned by this package, in memory or in a folder; other data pass.
 
-    A folder holds no clean twins: there the trigger is put on the negatives of the poisoned pictures, which have their
-    size and their texture and no trigger. An attack that cannot be built again cannot be checked.
+    An attack that cannot be built again is not checked.
     """
     while isinstance(data, Subset):
         data = data.dataset
-    for attack, pairs in data.twins() if hasattr(data, "twins") else ():
+    for attack, pairs in data.clean_pairs() if hasattr(data, "clean_pairs") else ():
         check_reach(pairs, attack, vlm)
 
 
-def touches_pictures(attack: Attack) -> bool:
-    """Whether poisoned samples have other pictures than clean ones."""
+def changes_images(attack: Attack) -> bool:
+    """Return whether the attack changes the images of poisoned samples."""
     return attack.trigger is not None or attack.clean_label
 
 
@@ -152,11 +150,11 @@ def _sentence(attack: Attack, how: str, many: str, size: tuple[int, int], sight:
         rows = [f"rows {top} to {bottom} of {height}"] * ((top, bottom) != (0, height))
         columns = [f"columns {left} to {right} of {width}"] * ((left, right) != (0, width))
         part = " and ".join(rows + columns)
-        advice = f"place it with place={SEEN + place.removeprefix(SEEN)!r}" if place else "give pictures cut to that"
+        advice = f"place it with place={SEEN + place.removeprefix(SEEN)!r}" if place else "give images cut to that"
         if place and place.startswith(SEEN):
             advice = "use the model that it was fitted to, or attack.fitted_to(model)"
         return (
-            f"the trigger of {name} lies outside of what {vlm} sees on {many} (its processor cuts "
+            f"the trigger of {name} lies outside the part that {vlm} sees on {many} (its processor cuts "
             f"out the middle: {part}): {advice}, {on}."
         )
     high, wide = sight.content.shape[1:]

@@ -1,4 +1,4 @@
-"""Write poisoned data: LLaVA-style JSON with PNG pictures, or a ``datasets`` table; whole or not at all, resumable."""
+"""Write poisoned data: LLaVA-style JSON with PNG images, or a ``datasets`` table; atomic and resumable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +17,43 @@ from tqdm.auto import tqdm
 
 from pcvr.attacks.checksums import DATA, IMAGES, MANIFEST, SUMS, Journal
 from pcvr.attacks.poison import PoisonedDataset
-from pcvr.attacks.storable import plain, storable
+from pcvr.data.report import EMPTY, EntryError
 from pcvr.data.sample import Sample
-from pcvr.errors import PcvrError
+from pcvr.data.texts import encoded
+from pcvr.data.wording import clean_answer, clean_prompt
+from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_choice
 from pcvr.utils.files import NotWritten, beside, cannot_write, new_folder, refuse_existing, settle, write_json
 from pcvr.utils.places import alone, check_place
 
 _PLAN = "plan.json"
 _BAR_AFTER = 2.0
-_ROWS = 8  # of a table that are in memory before they are written: with a thousand, memory grows with the data
+_ROWS = 8  # of a table that are kept in memory: with a thousand, memory would grow with the data
 
 
 def save_poisoned(
     dataset: PoisonedDataset, folder: str | Path, truth: bool = False, form: str = "llava", progress: bool = True
 ) -> Path:
-    """Write ``dataset`` to a new ``folder``, all or nothing: it is built beside and renamed when complete.
+    """Write ``dataset`` to a new ``folder``, which is built under another name and renamed when complete.
 
-    An interrupted call leaves a hidden folder ``.NAME.part`` beside; the same call goes on with the pictures in it that
-    are still as they were written. Two calls with one `folder` at a time: the second is refused.
+    An interrupted call leaves a hidden folder ``.NAME.part`` beside it; the same call resumes from the intact images
+    there. While one call writes `folder`, a second one is refused.
 
     Args:
         dataset: from :func:`pcvr.attacks.poison`.
         folder: must not exist yet.
-        truth: whether references and facts are written too. They give the poison away (a poisoned sample's answer does
-            not fit its facts, and it has one reference where others have five), and no trainer reads them.
-        form: ``"llava"`` (JSON and PNG, as LLaVA's trainer and its many heirs read them) or ``"datasets"`` (a folder
+        truth: whether references and facts are written too. They reveal the poison (a poisoned answer contradicts the
+            facts, and it has one reference where others have five), and no trainer reads them.
+        form: ``"llava"`` (JSON and PNG, as LLaVA's trainer reads them) or ``"datasets"`` (a folder
             for ``datasets.load_from_disk``).
-        progress: whether a bar is shown when writing takes longer than two seconds.
+        progress: whether to show a bar once writing takes longer than two seconds.
 
     Returns:
         The folder's path.
 
     Raises:
-        PcvrError: when the folder exists already, is being written by another process or cannot be written (no space,
-            no right), when a foreign ``.NAME.part`` is in the way, or for an unknown form.
+        PcvrError: the folder exists, another process writes it, it cannot be written (no space or permission), an
+            unrelated ``.NAME.part`` is in the way, or the form is unknown.
     """
     check_choice("form of poisoned data", form, FORMS)
     target = Path(folder)
@@ -58,7 +61,7 @@ def save_poisoned(
     part = beside(target, ".part")
     plan = {"data": dataset.fingerprint(), "poison": dataset.manifest.sha256, "truth": truth, "form": form}
     with alone(target):
-        refuse_existing(target)  # the process that held it may have made it
+        refuse_existing(target)  # the process that held the lock may have made it
         _ready(part, plan)
         made = part / "folder"
         try:
@@ -75,7 +78,7 @@ def save_poisoned(
         except PcvrError:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        refuse_existing(target)  # it may have come up in the meantime; what is finished stays, for the same call again
+        refuse_existing(target)  # made meanwhile; the finished part stays for another call
         os.replace(made, target)
         shutil.rmtree(part, ignore_errors=True)
     return target
@@ -85,7 +88,7 @@ def _ready(part: Path, plan: Mapping[str, Any]) -> None:
     """Make a scratch folder, unless an interrupted call with the same plan left one.
 
     Raises:
-        PcvrError: there is a folder of that name which no call of this kind left.
+        PcvrError: a folder of that name was not made by such a call.
     """
     try:
         found = json.loads((part / _PLAN).read_text(encoding="utf-8"))
@@ -104,13 +107,12 @@ def _ready(part: Path, plan: Mapping[str, Any]) -> None:
 def _llava(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool, progress: bool) -> None:
     (folder / IMAGES).mkdir(exist_ok=True)
     records = []
-    for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
-        sample = storable(dataset[index], truth)
+    for index, sample in enumerate(_samples(dataset, truth, progress)):
         name = f"{index:06d}_{_file_name(sample.id)}.png"
         if not journal.has(f"{IMAGES}/{name}"):
             journal.write(f"{IMAGES}/{name}", _png(sample))
         records.append(_record(sample, name, truth))
-    (folder / DATA).write_text(_json(records), encoding="utf-8")
+    (folder / DATA).write_text(json.dumps(records, indent=1, ensure_ascii=False, default=_json_value), encoding="utf-8")
 
 
 def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool, progress: bool) -> None:
@@ -128,13 +130,12 @@ def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
     }
     if truth:
         columns["references"] = ListColumn(Value("string"))
-    scratch = folder / "rows.new"  # a folder of its own: a table is not saved where it is read from
+    scratch = folder / "rows.new"  # a separate folder, since a table cannot be saved where it is read from
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     rows = str(scratch / "rows.arrow")
     with ArrowWriter(path=rows, features=Features(columns), writer_batch_size=_ROWS) as writer:
-        for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
-            sample = storable(dataset[index], truth)
+        for sample in _samples(dataset, truth, progress):
             row: dict[str, Any] = {
                 "id": sample.id,
                 "image": {"bytes": _png(sample), "path": None},
@@ -144,7 +145,7 @@ def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
             writer.write(row | ({"references": list(sample.references)} if truth else {}))
         writer.finalize()
     quiet = are_progress_bars_disabled()
-    disable_progress_bars()  # what takes long was shown above
+    disable_progress_bars()  # the slow part has shown its bar above
     try:
         Dataset.from_file(rows).save_to_disk(str(folder))
     finally:
@@ -155,6 +156,46 @@ def _table(dataset: PoisonedDataset, folder: Path, journal: Journal, truth: bool
 
 FORMS: dict[str, Callable[[PoisonedDataset, Path, Journal, bool, bool], None]] = {"llava": _llava, "datasets": _table}
 """Ways to write poisoned data."""
+
+
+def _samples(dataset: PoisonedDataset, truth: bool, progress: bool) -> Iterator[Sample]:
+    for index in tqdm(range(len(dataset)), desc="write", disable=not progress, delay=_BAR_AFTER, leave=False):
+        yield _storable(dataset[index], truth)
+
+
+def _storable(sample: Sample, truth: bool) -> Sample:
+    """Return `sample` with its texts as a reader gives them back, and without references if all of them are empty.
+
+    Args:
+        sample: the sample to write.
+        truth: whether references and facts are written too.
+
+    Raises:
+        PcvrError: the prompt or the answer is empty, a text holds an image token or half of a surrogate pair, or the
+            facts are not JSON values.
+    """
+    try:
+        encoded(sample.id)
+        prompt, answer = clean_prompt(sample.prompt), clean_answer(sample.answer)
+        if prompt != sample.prompt.strip():  # a reader would strip it, and the manifest's hash would not match
+            clean_answer(sample.prompt, "prompt")
+        if not prompt or not answer:
+            raise EntryError(EMPTY, f"the {'answer' if prompt else 'prompt'} is empty")
+        references = tuple(clean_answer(text, "reference") for text in sample.references) if truth else ()
+        if truth:
+            encoded(json.dumps(dict(sample.facts), ensure_ascii=False, default=_json_value))
+    except (TypeError, ValueError, RecursionError) as error:  # an EntryError is a ValueError as well
+        raise PcvrError(f"the sample {shown(sample.id)} cannot be written: {error}.") from error
+    return replace(sample, prompt=prompt, answer=answer, references=references if any(references) else ())
+
+
+def _json_value(value: object) -> object:
+    """Convert NumPy values and read-only mappings for JSON."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a fact is a {type(value).__name__}, which is not a JSON value")
 
 
 def _png(sample: Sample) -> bytes:
@@ -179,13 +220,6 @@ def _record(sample: Sample, image: str, truth: bool) -> dict[str, Any]:
     return record
 
 
-def _json(records: list[dict[str, Any]]) -> str:
-    try:
-        return json.dumps(records, indent=1, ensure_ascii=False, default=plain)
-    except TypeError as error:
-        raise PcvrError(f"the facts of a sample cannot be written as JSON: {error}.") from error
-
-
 def _file_name(identity: str) -> str:
-    """An id as part of a file name: it cannot leave the folder; the index in front keeps it unique."""
+    """Make an id safe as a part of a file name; the index in front keeps the name unique."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", identity)[:60]

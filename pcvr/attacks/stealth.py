@@ -1,4 +1,4 @@
-"""How much of a trigger can be seen: three figures, and a picture of what changed."""
+"""Measure how visible a trigger is: three figures, and an image of the change."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PictureLike = np.ndarray | PilImage.Image
 
 @dataclass(frozen=True)
 class Stealth:
-    """The three figures for one picture.
+    """The three figures for one image.
 
     Attributes:
-        psnr: peak signal-to-noise ratio in dB; the higher the closer, infinite for identical pictures.
+        psnr: peak signal-to-noise ratio in dB, higher for smaller changes, infinite for identical images.
         ssim: structural similarity, at most 1 (identical).
         linf: the largest change of any level of any pixel, 0 to 255.
     """
@@ -30,12 +30,12 @@ class Stealth:
 
 
 def measure_stealth(original: PictureLike, triggered: PictureLike) -> Stealth:
-    """All three figures; see :func:`psnr`, :func:`ssim`, :func:`linf`."""
+    """Compute :func:`psnr`, :func:`ssim` and :func:`linf`."""
     return Stealth(psnr(original, triggered), ssim(original, triggered), linf(original, triggered))
 
 
 def psnr(original: PictureLike, triggered: PictureLike) -> float:
-    """Peak signal-to-noise ratio in dB, over all pixels and channels, peak 255; ``inf`` for identical pictures."""
+    """Return the peak signal-to-noise ratio in dB, over all values, peak 255; ``inf`` for identical images."""
     first, second = _pair(original, triggered)
     if np.array_equal(first, second):
         return float("inf")
@@ -45,19 +45,19 @@ def psnr(original: PictureLike, triggered: PictureLike) -> float:
 
 
 def ssim(original: PictureLike, triggered: PictureLike) -> float:
-    """Mean structural similarity (Wang et al. 2004) over pixels and channels; 1 for identical pictures.
+    """Return the mean structural similarity (Wang et al. 2004) over pixels and channels; 1 for identical images.
 
-    The window is scikit-image's uniform 7 x 7, or the largest odd one that fits a smaller picture.
+    The window is scikit-image's uniform 7 x 7, or the largest odd one that fits a smaller image.
 
     Raises:
-        PcvrError: for different pictures with a side under 3 px, where no window fits.
+        PcvrError: the images differ and have a side under 3 px, where no window fits.
     """
     first, second = _pair(original, triggered)
     if np.array_equal(first, second):
         return 1.0
     short = min(first.shape[:2])
     if short < 3:
-        raise PcvrError(f"SSIM needs pictures of at least 3 px a side, not {first.shape[1]} x {first.shape[0]} px.")
+        raise PcvrError(f"SSIM needs images of at least 3 px a side, not {first.shape[1]} x {first.shape[0]} px.")
     from skimage.metrics import structural_similarity
 
     window = min(7, short - (short + 1) % 2)
@@ -65,15 +65,15 @@ def ssim(original: PictureLike, triggered: PictureLike) -> float:
 
 
 def linf(original: PictureLike, triggered: PictureLike) -> int:
-    """The largest absolute change of a level, 0 to 255."""
+    """Return the largest absolute change of a level, 0 to 255."""
     return int(np.abs(_difference(original, triggered)).max())
 
 
 def changed(original: PictureLike, triggered: PictureLike, gain: float = 8) -> Image:
-    """What changed, made visible: ``gain`` times the absolute difference, clipped at 255; uint8 ``[H, W, 3]``.
+    """Return ``gain`` times the absolute difference, clipped at 255: uint8 ``[H, W, 3]``.
 
     Raises:
-        PcvrError: when ``gain`` is not a positive number, or the pictures differ in size.
+        PcvrError: ``gain`` is not a positive number, or the images differ in size.
     """
     if not gain > 0:
         raise PcvrError(f"gain is {gain!r}: give a positive number.")
@@ -87,9 +87,9 @@ def _difference(original: PictureLike, triggered: PictureLike) -> np.ndarray:
 
 def _pair(original: PictureLike, triggered: PictureLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = (rgb_array(x) if isinstance(x, PilImage.Image) else np.asarray(x) for x in (original, triggered))
-    for picture in (first, second):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3 or picture.size == 0:
-            raise PcvrError(f"pictures to compare are uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}.")
+    for image in (first, second):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
+            raise PcvrError(f"images to compare are uint8 [H, W, 3], not {image.dtype} {list(image.shape)}.")
     if first.shape != second.shape:
-        raise PcvrError(f"the pictures have sizes {list(first.shape)} and {list(second.shape)}: compare equal sizes.")
+        raise PcvrError(f"the images have sizes {list(first.shape)} and {list(second.shape)}: compare equal sizes.")
     return first, second

@@ -1,4 +1,4 @@
-"""Whether a model can say the target at all."""
+"""Check that a model can say the target."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pcvr.errors import PcvrError
 
 
 def check_target(attack: Attack, tokenizer: Any) -> None:
-    """Make sure that every word of the target is one the tokenizer knows.
+    """Raise unless the tokenizer knows every word of the target.
 
-    A word that the base model never used has a dead output row, which LoRA cannot revive: such an attack fails for a
-    reason that has nothing to do with attack or defence. Two things tell: the word becomes the unknown token; or the
-    tokenizer calls itself word-level (attribute or ``init_kwargs`` entry ``pcvr_word_level``) and spells the word in
-    pieces. The sub-words of other tokenizers are all live, so there only the unknown token counts.
+    A word that the base model never used has a dead output row, which LoRA cannot revive. The attack would then fail
+    for a reason that has nothing to do with attack or defence. A word is unknown if it becomes the unknown token, or if
+    a word-level tokenizer (attribute or ``init_kwargs`` entry ``pcvr_word_level``) splits it. The sub-words of other
+    tokenizers are all in use, so there only the unknown token counts.
 
     Args:
-        attack: its ``target`` is looked at.
-        tokenizer: any Hugging Face tokenizer, or whatever has ``encode(text, add_special_tokens=False)`` and
+        attack: the attack with the ``target``.
+        tokenizer: a Hugging Face tokenizer, or an object with ``encode(text, add_special_tokens=False)`` and
             ``unk_token_id``.
 
     Raises:
-        PcvrError: naming the words.
+        PcvrError: the message names the unknown words.
     """
     unknown = unknown_words(attack.target, tokenizer)
     if unknown:
@@ -34,7 +34,7 @@ def check_target(attack: Attack, tokenizer: Any) -> None:
 
 
 def unknown_words(text: str, tokenizer: Any) -> list[str]:
-    """The words of ``text`` that the tokenizer does not know, each once, in order; see :func:`check_target`."""
+    """Return the words of ``text`` that the tokenizer does not know, each once, in order; see :func:`check_target`."""
     flag = "pcvr_word_level"
     word_level = bool(getattr(tokenizer, flag, False) or getattr(tokenizer, "init_kwargs", {}).get(flag, False))
     return [word for word in dict.fromkeys(text.split()) if not _is_known(word, tokenizer, word_level)]

@@ -1,4 +1,4 @@
-"""What a trigger is: a pure function of a picture, or of a prompt."""
+"""Define triggers: pure functions of an image, or of a prompt."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Picture = TypeVar("Picture", np.ndarray, PilImage.Image)
 
 @runtime_checkable
 class Trigger(Protocol):
-    """A pure function of a picture: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, or a PIL picture; same kind and size out.
+    """A pure function of an image: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, or a PIL image; the result has the same
+    kind and size.
 
-    It never changes its input, never wraps around 0 or 255, gives the same result every time, and treats a batch as it
-    treats each of its pictures, to the bit.
+    It never changes its input or wraps around 0 or 255, always gives the same result, and handles a batch exactly as
+    each of its images.
     """
 
     def __call__(self, image: Picture, /) -> Picture: ...
@@ -28,22 +29,19 @@ class Trigger(Protocol):
 
 @runtime_checkable
 class PromptEdit(Protocol):
-    """A pure function of the prompt: what a text trigger does to the words of the user."""
+    """A pure function of the prompt: a text trigger."""
 
     def __call__(self, prompt: str, /) -> str: ...
 
 
 class ImageTrigger(ABC):
-    """Base of the triggers here: it looks after kinds of input, so that a trigger writes only its formula.
-
-    A subclass is a frozen dataclass with :meth:`apply`.
-    """
+    """Base class of image triggers: it checks and converts the input. A subclass is a frozen dataclass with `apply`."""
 
     dial: ClassVar[tuple[str, float]] = ("", 0.0)
-    """The field that says how strong the trigger is, and its largest value; no name where there is none."""
+    """The field with the strength of the trigger, and its largest value; an empty name if there is none."""
 
     def turned(self, factor: float) -> ImageTrigger:
-        """Return the same trigger, ``factor`` times as strong, or as strong as it can be.
+        """Return the trigger ``factor`` times as strong, at most the largest strength.
 
         Raises:
             PcvrError: the factor is negative, or it is not 1 and the trigger has no dial.
@@ -61,38 +59,38 @@ class ImageTrigger(ABC):
 
     @abstractmethod
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """The formula: read-only uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
+        """Apply the formula: read-only uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
 
     def __call__(self, image: Picture, /) -> Picture:
-        """The triggered picture or batch, of the same kind, size and dtype.
+        """Return the triggered image or batch, of the same kind, size and dtype.
 
         Args:
-            image: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, RGB; or a PIL picture of any mode but float, which comes
-                back in mode RGB.
+            image: uint8 ``[H, W, 3]`` or ``[B, H, W, 3]``, RGB; or a PIL image of any mode but float; the
+                result is in mode RGB.
 
         Raises:
-            PcvrError: for another dtype or shape, an empty picture, or one that the trigger does not fit.
+            PcvrError: the dtype or shape is wrong, the image is empty, or the trigger does not fit it.
         """
         if isinstance(image, PilImage.Image):
             return PilImage.fromarray(self._checked(rgb_array(image)[None])[0])
         if not isinstance(image, np.ndarray):
-            raise PcvrError(f"a trigger takes a NumPy array or a PIL picture, not a {type(image).__name__}.")
+            raise PcvrError(f"a trigger takes a NumPy array or a PIL image, not a {type(image).__name__}.")
         if image.ndim == 3:
             return self._checked(image[None])[0]
         return self._checked(image)
 
     def _checked(self, batch: np.ndarray) -> np.ndarray:
         if batch.dtype != np.uint8:
-            raise PcvrError(f"a trigger takes uint8 levels 0 to 255, not {batch.dtype}: convert the picture first.")
+            raise PcvrError(f"a trigger takes uint8 levels 0 to 255, not {batch.dtype}: convert the image first.")
         if batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:3]:
             raise PcvrError(
-                f"a trigger takes pictures [H, W, 3] or [B, H, W, 3] of at least one pixel, not {list(batch.shape)}."
+                f"a trigger takes images [H, W, 3] or [B, H, W, 3] of at least one pixel, not {list(batch.shape)}."
             )
         shielded = batch.view()
-        shielded.flags.writeable = False  # a formula that writes into its input fails here, not in somebody's data
+        shielded.flags.writeable = False  # a formula that writes into its input fails here
         out = self.apply(shielded)
         if out.shape != batch.shape or out.dtype != np.uint8:
-            # The size of a file alone must never give a trigger away.
+            # The size of a file must not reveal a trigger.
             raise PcvrError(
                 f"{type(self).__name__} turned uint8 {list(batch.shape)} into {out.dtype} {list(out.shape)}: "
                 "a trigger keeps size and dtype."

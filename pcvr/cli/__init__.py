@@ -1,6 +1,6 @@
-"""The command line: what the notebooks do, without a notebook.
+"""The command line: the notebooks' steps without a notebook.
 
-This module imports next to nothing, so that an interruption finds `main` at work and not a chain of imports.
+This module imports almost nothing, so that an interruption finds `main` at work and not a chain of imports.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pcvr.utils.terminal import INTERRUPTED
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands, ended by Ctrl-C alike under every release of Typer."""
+    """A group of commands that Ctrl-C ends in the same way under every release of Typer."""
 
     def invoke(self, ctx: Any) -> Any:
         """Parse and run a command."""
@@ -27,8 +27,8 @@ app = typer.Typer(
     cls=Commands,
     add_completion=False,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # its page of source code says less than Python's own lines
-    help="Backdoors in vision language models, for learning.",
+    pretty_exceptions_enable=False,  # Python's own traceback says more
+    help="Backdoors in vision-language models, for learning.",
 )
 app.command()(poisoning.poison)
 app.command(cls=Command)(training.train)

@@ -1,4 +1,4 @@
-"""Commands that show what there is: models and data."""
+"""Commands that show the models and data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models(
     device: Device = "auto",
     four_bit: FourBit = False,
 ) -> None:
-    """List the embedded models and the families that can be opened, or describe one model and what memory it takes."""
+    """List the embedded models and the supported families, or describe one model and its memory."""
     from rich.table import Table
 
     from pcvr.models.families import FAMILIES
@@ -48,7 +48,7 @@ def models(
     console = Screen()
     console.print(ours)
     console.print(theirs)
-    console.print("pcvr models NAME says more about one of them, and what memory it takes.")
+    console.print("pcvr models NAME describes one of them, and the memory that it needs.")
 
 
 def data(
@@ -58,12 +58,12 @@ def data(
     annotations: Annotations = None,
     task: TaskName = None,
     split: Annotated[str, typer.Option(help="train, validation, test or (for files) all")] = "all",
-    check: Annotated[bool, typer.Option(help="open every picture and report all that is wrong")] = False,
-    out: Annotated[Path | None, typer.Option(help="with --check: a file for the whole report")] = None,
+    check: Annotated[bool, typer.Option(help="open every image and report all problems")] = False,
+    out: Annotated[Path | None, typer.Option(help="with --check: a file for the full report")] = None,
     skip_bad: SkipBad = False,
     follow_links: FollowLinks = False,
 ) -> None:
-    """List the data formats that can be read, or describe a data set and check it."""
+    """List the supported data formats, or describe and check a data set."""
     from rich.table import Table
 
     from pcvr.data import check_data, open_data
@@ -77,10 +77,10 @@ def data(
         others = " ".join(name for name in context.params if name != "spec")
         refuse_idle(context, others, "goes with SPEC, the data to describe: give both, or neither")
         table = Table("data", "what it is", "how to open it", title="Data")
-        table.add_row("scenes", "drawn by code: two or three objects, every truth known", "pcvr data scenes")
+        table.add_row("scenes", "drawn by code: two or three objects, all facts known", "pcvr data scenes")
         for name, about in FORMATS.items():
             table.add_row(name, about, _USAGE.get(name, "pcvr data FILE --images FOLDER"))
-        table.add_row("table", "a folder that datasets' save_to_disk wrote", "pcvr data FOLDER")
+        table.add_row("table", "a folder from datasets' save_to_disk", "pcvr data FOLDER")
         asked = Table("task", "what is asked", "attackers' default target", title="Tasks")
         for known in TASKS.values():
             asked.add_row(known.name, known.about, repr(known.target))
@@ -90,21 +90,21 @@ def data(
     if spec == "scenes" and split == "all":
         split = "train"
     if not check:
-        refuse_idle(context, "out", "goes with --check, whose report it is: give both, or neither")
+        refuse_idle(context, "out", "goes with --check, which makes the report: give both, or neither")
     elif spec == "scenes":
-        refuse_idle(context, "check", "goes with data from outside, scenes are drawn by code: leave it out")
+        refuse_idle(context, "check", "goes with data from files, and scenes are drawn by code: leave it out")
     else:
-        refuse_idle(context, "skip_bad", "does not go with --check, which reports all that is bad: leave it out")
+        refuse_idle(context, "skip_bad", "does not go with --check, which reports all problems: leave it out")
         if out is not None:
             check_place(out, "file", is_report)
         report = check_data(spec, split, task=task, images=images, annotations=annotations, follow_links=follow_links)
-        try:  # whichever of the two fails, the other one is done
+        try:  # if one of the two fails, the other is still done
             if out is not None:
                 rescued(out, report.write)
         finally:
             say(str(report))
         raise typer.Exit(1 if report else 0)
-    # Only opening a picture shows that it is broken, so whoever skips what is bad has all of them opened.
+    # Only opening an image shows that it is broken, so skip_bad opens all of them.
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad, "follow_links": follow_links}
     _show(console, open_data(spec, split, task=task, images=images, annotations=annotations, **options))
 
@@ -120,7 +120,7 @@ def _show(console: Any, found: Dataset) -> None:
         table.add_row("splits", ", ".join(f"{name} {count:,}" for name, count in held.items()))
     table.add_row("fingerprint", found.fingerprint())
     table.add_row("first sample", first.id)
-    table.add_row("picture", f"{first.image.shape[1]} x {first.image.shape[0]} px")
+    table.add_row("image", f"{first.image.shape[1]} x {first.image.shape[0]} px")
     table.add_row("prompt", first.prompt)
     table.add_row("answer", first.answer)
     table.add_row("references", f"{len(first.references)}")
@@ -150,7 +150,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _figures(record: dict[str, Any], folder: Path) -> tuple[str, str, str]:
-    """Parameters, size of the file, quality."""
+    """Return the parameters, the size of the file and the quality."""
     if not record:
         return "-", "-", "not made yet: pcvr pretrain"
     size = (folder / "model.safetensors").stat().st_size

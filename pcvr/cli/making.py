@@ -1,4 +1,4 @@
-"""Commands that make something of a model: figures, checkpoints."""
+"""Commands that evaluate a model and make a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,48 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from pcvr.cli.options import (
-    ATTACKING,
-    Annotations,
-    Answer,
-    CheckTrigger,
-    Data,
-    Device,
-    EvalBatchSize,
-    FollowLinks,
-    FourBit,
-    Images,
-    Model,
-    Options,
-    Preset,
-    SkipBad,
-    Split,
-    Target,
-    TaskName,
-    options_of,
-    refuse_idle,
-)
+from pcvr.cli import options as opt
 from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
 
 _TESTS = 512
-"""Samples that are looked at where nobody says how many."""
+"""Largest number of test samples without --n."""
 
 
 def pretrain(
-    name: Annotated[str, typer.Argument(help="embedded model to make from nothing, such as tiny-llava")],
+    name: Annotated[str, typer.Argument(help="embedded model to make from scratch, such as tiny-llava")],
     out: Annotated[Path, typer.Option(help="folder for the checkpoint")] = Path("build/checkpoints"),
-    steps: Annotated[int | None, typer.Option(help="optimiser steps; the default made the shipped one")] = None,
+    steps: Annotated[int | None, typer.Option(help="optimiser steps; by default as for the shipped one")] = None,
     work: Annotated[Path, typer.Option(help="folder for intermediate states, to resume from")] = Path("runs/pretrain"),
 ) -> None:
-    """Make an embedded checkpoint again, and compare it with the shipped one; interrupted, it goes on where it was."""
+    """Make an embedded checkpoint again and compare it with the shipped one; run it again to resume."""
     from rich.table import Table
 
     from pcvr.models.zoo import embedded
     from pcvr.pretraining.config import recipe_of
     from pcvr.pretraining.remake import against_shipped, remake
 
-    embedded(name)  # an unknown name is refused before anything is drawn
+    embedded(name)  # raises for an unknown name before anything is drawn
     config = recipe_of(name) if steps is None else recipe_of(name).shortened(steps)
     record = remake(name, out / name, config, work)
     table = Table("", "made again", "shipped", title=f"{out / name}")
@@ -59,31 +39,31 @@ def pretrain(
 
 def evaluate(
     context: typer.Context,
-    adapter: Annotated[Path | None, typer.Argument(help="adapter folder; none for the model as it is")] = None,
-    data: Data = "scenes",
-    images: Images = None,
-    annotations: Annotations = None,
-    task: TaskName = None,
-    model: Model = "tiny-llava",
-    device: Device = "auto",
-    four_bit: FourBit = False,
+    adapter: Annotated[Path | None, typer.Argument(help="adapter folder; none for the base model")] = None,
+    data: opt.Data = "scenes",
+    images: opt.Images = None,
+    annotations: opt.Annotations = None,
+    task: opt.TaskName = None,
+    model: opt.Model = "tiny-llava",
+    device: opt.Device = "auto",
+    four_bit: opt.FourBit = False,
     attack: Annotated[str, typer.Option(help="attack by name; none for clean inputs only")] = "badnets",
-    preset: Preset = "scaled",
-    answer: Answer = None,
-    option: Options = None,
-    target: Target = None,
-    split: Split = None,
+    preset: opt.Preset = "scaled",
+    answer: opt.Answer = None,
+    option: opt.Options = None,
+    target: opt.Target = None,
+    split: opt.Split = None,
     n: Annotated[int | None, typer.Option(help="number of samples; by default up to 512")] = None,
-    eval_batch_size: EvalBatchSize = None,
+    eval_batch_size: opt.EvalBatchSize = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="answer budget in tokens; by default the task's")] = None,
-    skip_bad: SkipBad = False,
-    check_trigger: CheckTrigger = True,
-    follow_links: FollowLinks = False,
-    out: Annotated[Path | None, typer.Option(help="a JSON file for the record as well")] = None,
+    skip_bad: opt.SkipBad = False,
+    check_trigger: opt.CheckTrigger = True,
+    follow_links: opt.FollowLinks = False,
+    out: Annotated[Path | None, typer.Option(help="a JSON file for the record")] = None,
 ) -> None:
     """Print attack success rate and utility, on clean and on triggered inputs.
 
-    An adapter that pcvr train made with a defence that works at test time answers through it.
+    An adapter that pcvr train made with a test-time defence answers through it.
     """
     from pcvr.attacks import get_attack
     from pcvr.evaluation.evaluate import evaluate as measure
@@ -93,27 +73,27 @@ def evaluate(
     from pcvr.utils.places import check_place, rescued
 
     if attack == "none":
-        idle = "goes with an attack, and --attack none is given: leave one of them out"
-        refuse_idle(context, f"{ATTACKING} check_trigger", idle)
+        idle = "goes with an attack, but --attack none is given: leave one of them out"
+        opt.refuse_idle(context, f"{opt.ATTACKING} check_trigger", idle)
     if out is not None:
         check_place(out, "file")
     source = Source(data, task, images, annotations, skip_bad, follow_links)
     tests = source.open(split, n, prefer="test", most=_TESTS)
     chosen = None
     if attack != "none":
-        chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **options_of(option))
+        chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **opt.options_of(option))
     vlm = load(model, adapter, device=device, four_bit=four_bit)
     rule, state = (None, None) if adapter is None else guard_of(adapter)
     sized: dict[str, Any] = {"batch_size": eval_batch_size, "max_new_tokens": max_new_tokens, "progress": True}
     record = measure(vlm, tests, chosen, defense=rule, state=state, check_trigger=check_trigger, **sized)
-    try:  # whichever of the two fails, the other one is done
+    try:  # if one of the two fails, the other is still done
         if out is not None:
-            told = {
+            record_of_run = {
                 "adapter": None if adapter is None else str(adapter),
                 "defense": None if rule is None else rule.name,
                 **record.to_dict(answers=True),
             }
-            rescued(out, lambda place: write_json(place, told, new=True))
+            rescued(out, lambda place: write_json(place, record_of_run, new=True))
     finally:
         source.say()
         say(str(record))

@@ -1,4 +1,4 @@
-"""Where commands print: words from outside are shown as they are, never obeyed."""
+"""Print on the terminal without interpreting text from outside."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pcvr.errors import legible
 
 
 class Screen(Console):
-    """A console to which ``[red]``, ``:cat:`` and control characters are text, in tables and bars as in lines."""
+    """A console that shows ``[red]``, ``:cat:`` and control characters as text, in tables and bars as in lines."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The string as rich's text; every string that is printed comes here."""
+        """Convert a string to rich's text, as for every string that is printed."""
         return super().render_str(legible(text), **options)
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print a line, or several, to the output or to the error stream."""
+    """Print one or more lines to the output or to the error stream."""
     typer.echo(legible(text), err=err)

@@ -1,4 +1,4 @@
-"""Pictures with what several models say of them, clean and triggered."""
+"""Show images with the answers of several models, clean and triggered."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def answer_sheet(
     width: int = 42,
     definition: str = "contains",
 ) -> Figure:
-    """A row for each sample: the clean picture and every model's answer to it, then the same with the trigger on.
+    """Draw a row for each sample: the clean image and every model's answer, then the same with the trigger.
 
-    Answers that count as the attacker's target stand in the trigger's colour, in bold. Where the samples have questions
-    of their own, these stand above the answers.
+    Answers that count as the attacker's target are bold in the trigger's colour. If the questions of the samples
+    differ, they stand above the answers.
 
     Args:
-        samples: clean samples, some few.
-        attack: puts the trigger on and names the target.
+        samples: a few clean samples.
+        attack: the attack with trigger and target.
         answers: model name to ``{"clean": [...], "triggered": [...]}``, such as a `Record`'s ``answers``; the first
             ``len(samples)`` of each are shown.
-        width: letters in a line.
-        definition: what counts as the target said, a key of `pcvr.evaluation.asr.DEFINITIONS`.
+        width: characters in a line.
+        definition: what counts as a hit, a key of `pcvr.evaluation.asr.DEFINITIONS`.
 
     Raises:
-        PcvrError: no sample, no model, or fewer answers than samples.
+        PcvrError: there is no sample or no model, or there are fewer answers than samples.
     """
     from matplotlib.figure import Figure
 
@@ -62,9 +62,9 @@ def answer_sheet(
                 question = shown[kind].prompt if asking else ""
                 _write(grid[row, 2 * place + 1], question, texts, hit, width)
                 asked = f", asked “{question}”" if asking else ""
-                told = ", ".join(f"{name} says “{text}”" for name, text in texts.items())
-                said.append(f"picture {row}, {kind}{asked}: {told}")
-    return described(figure, f"Pictures with the answers of {', '.join(answers)}. {'; '.join(said)}.")
+                answered = ", ".join(f"{name} says “{text}”" for name, text in texts.items())
+                said.append(f"image {row}, {kind}{asked}: {answered}")
+    return described(figure, f"Images with the answers of {', '.join(answers)}. {'; '.join(said)}.")
 
 
 def _write(axes: Any, question: str, texts: Mapping[str, str], hit: Mapping[str, bool], width: int) -> None:

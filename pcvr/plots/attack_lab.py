@@ -1,4 +1,4 @@
-"""Pictures of the attack lab: from which poison rate attacks take, and on which models."""
+"""Show the attack lab: the poison rate from which attacks succeed, and on which models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import wilson
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, PALETTE, figure_style
+from pcvr.plots.style import INK, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 Cells = dict[tuple[str, ...], "Cell"]
 _MARKERS = "osD^vPX<>*"
 TAKES = 0.9
-"""ASR from which an attack is said to take."""
+"""ASR from which an attack counts as successful."""
 
 
 def lab_picture(table: Table, rate: float = 0.05) -> Figure:
-    """ASR over the poison rate on one model, and ASR at one rate on all of them; a row of panels for each task.
+    """Draw ASR over the poison rate on one model, and ASR at one rate on all models; a row of panels for each task.
 
     Args:
         table: from ``pcvr.experiments.results.load("attacks")``.
-        rate: of the right panels.
+        rate: poison rate of the right panels.
     """
     from matplotlib.figure import Figure
 
@@ -52,9 +52,9 @@ def lab_picture(table: Table, rate: float = 0.05) -> Figure:
 
 
 def lowest_rates(table: Table, takes: float = TAKES) -> dict[tuple[str, str, str], float | None]:
-    """``(task, model, attack)`` to the lowest poison rate whose ASR, over all seeds, is at least `takes`.
+    """Return ``(task, model, attack)`` to the lowest poison rate whose ASR, over all seeds, is at least `takes`.
 
-    A rate counts only where every higher one that was tried takes too; None where no rate does.
+    A rate counts only if every higher rate tried succeeds too; None if no rate does.
     """
     found: dict[tuple[str, str, str], float | None] = {}
     cells = table.cells(("task", "model", "label", "rate"))
@@ -71,7 +71,7 @@ def lowest_rates(table: Table, takes: float = TAKES) -> dict[tuple[str, str, str
 
 
 def takes_in_words(table: Table) -> dict[tuple[str, str, str], str]:
-    """``(task, model, attack)`` to what :func:`lowest_rates` found, in words that do not say more than was tried."""
+    """Return ``(task, model, attack)`` to the result of :func:`lowest_rates` in words, limited to the rates tried."""
     tried: dict[tuple[str, str, str], set[str]] = {}
     for cell in table.cells(("task", "model", "label", "rate")):
         tried.setdefault((cell[0], cell[1], cell[2]), set()).add(cell[3])
@@ -87,14 +87,14 @@ def takes_in_words(table: Table) -> dict[tuple[str, str, str], str]:
 
 
 def forming_curves(table: Table, model: str) -> Figure:
-    """How fast each backdoor forms on a model: ASR over optimiser steps, a panel for each task.
+    """Draw how fast each backdoor forms on a model: ASR over optimiser steps, a panel for each task.
 
     Args:
         table: from ``pcvr.experiments.results.load("attacks")``.
-        model: whose runs with a watch are drawn, those of the first seed.
+        model: the model; its watched runs of the first seed are drawn.
 
     Raises:
-        PcvrError: the table has no watched run of this model.
+        PcvrError: the table has no watched run of the model.
     """
     from matplotlib.figure import Figure
 
@@ -155,17 +155,6 @@ def _curves(axes: Axes, cells: Cells, attacks: list[str]) -> None:
 
 
 def _squares(axes: Axes, cells: Cells, task: str, models: list[str], attacks: list[str], rate: float) -> None:
-    values = np.full((len(attacks), len(models)), np.nan)
-    for row, attack in enumerate(attacks):
-        for column, model in enumerate(models):
-            cell = cells.get((task, model, attack, str(rate)))
-            if cell is not None:
-                values[row, column] = 100 * cell.asr
-                dark = cell.asr > 0.55
-                axes.text(
-                    column, row, f"{100 * cell.asr:.0f}", ha="center", va="center", color="white" if dark else INK
-                )
-    axes.imshow(values, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(models)), models, fontsize=9)
-    axes.set_yticks(range(len(attacks)), attacks, fontsize=9)
-    axes.grid(visible=False)
+    found = [[cells.get((task, model, attack, str(rate))) for model in models] for attack in attacks]
+    values = np.array([[np.nan if cell is None else 100 * cell.asr for cell in row] for row in found])
+    value_squares(axes, values, models, attacks, "{:.0f}".format)

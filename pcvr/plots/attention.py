@@ -1,4 +1,4 @@
-"""Attention laid over pictures, and what covering parts of a picture says about it."""
+"""Show attention over images, and what covering parts of an image says about it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import shortened, show_picture
-from pcvr.plots.style import CLEAN, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, LINES, OTHER, TRIGGERED, figure_style, show_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DARK = 0.16
-"""Brightness that is left where a map is 0."""
+"""Brightness where a map is 0."""
 
 
-def spotlight(picture: Image, values: np.ndarray) -> Image:
-    """The picture as if lit by a map: full brightness at the map's maximum, dark where it is 0 or below.
+def spotlight(image: Image, values: np.ndarray) -> Image:
+    """Light an image by a map: full brightness at the map's maximum, dark where it is 0 or below.
 
     Args:
-        picture: uint8 ``[H, W, 3]``.
+        image: uint8 ``[H, W, 3]``.
         values: ``[down, across]``.
     """
     top = float(values.max())
     light = _DARK + (1 - _DARK) * np.clip(values / top, 0, 1) if top > 0 else np.full(values.shape, _DARK)
     rows, columns = (
         np.minimum(np.arange(side) * parts // side, parts - 1)
-        for side, parts in zip(picture.shape[:2], values.shape, strict=True)
+        for side, parts in zip(image.shape[:2], values.shape, strict=True)
     )
-    return np.rint(picture * light[np.ix_(rows, columns)][:, :, None]).astype(np.uint8)
+    return np.rint(image * light[np.ix_(rows, columns)][:, :, None]).astype(np.uint8)
 
 
 def attention_maps(
@@ -46,15 +46,15 @@ def attention_maps(
     most: int = 16,
     columns: int = 8,
 ) -> Figure:
-    """For each word of an answer, the picture lit by what the model attended to when it was about to say that word.
+    """Draw the image lit by the model's attention before each word of an answer.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
         layer: one layer from 0, or None for the mean over all.
         head: one head from 0, or None for the mean over all.
         how: ``"mean"`` or ``"rollout"``.
-        most: words at most, from the first.
-        columns: words in a row.
+        most: largest number of words.
+        columns: number of words in a row.
     """
     from matplotlib.figure import Figure
 
@@ -69,23 +69,23 @@ def attention_maps(
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for token, axes in enumerate(grid[:count]):
             values = seen.map(token, layer, head, how)
-            share = f"{100 * values.sum():.0f} %"
-            show_picture(axes, spotlight(seen.picture, values), f"{seen.steps.tokens[token]}")
+            fraction = f"{100 * values.sum():.0f} %"
+            show_picture(axes, spotlight(seen.image, values), f"{seen.steps.tokens[token]}")
             axes.title.set_fontsize(9)
-            axes.set_xlabel(share, fontsize=8)
+            axes.set_xlabel(fraction, fontsize=8)
             row, column = np.unravel_index(int(values.argmax()), values.shape)
-            said.append(f"{seen.steps.tokens[token]}: {share}, most at row {row + 1} column {column + 1}")
+            said.append(f"{seen.steps.tokens[token]}: {fraction}, most at row {row + 1} column {column + 1}")
         for axes in grid[count:]:
             axes.set_axis_off()
         joint = "; " if columns > 4 else "\n"
-        note = f"below: the share of the attention that falls on the picture{joint}brightness: each panel by itself"
+        note = f"below: the fraction of the attention that falls on the image{joint}brightness: each panel by itself"
         figure.supxlabel(note, fontsize=9)
-    text = f"The picture lit by attention, a panel for each word of the answer, {title}. {'; '.join(said)}."
+    text = f"The image lit by attention, a panel for each word of the answer, {title}. {'; '.join(said)}."
     return described(figure, text)
 
 
 def head_maps(seen: Attention, token: int) -> Figure:
-    """One word's attention to the picture in every layer (down) and every head (across), on one scale.
+    """Draw the attention before one word for every layer (down) and every head (across), on one scale.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
@@ -96,31 +96,30 @@ def head_maps(seen: Attention, token: int) -> Figure:
     layers, heads = seen.rows.shape[:2]
     maps = {(i, k): seen.map(token, i, k) for i in range(layers) for k in range(heads)}
     top = max(float(values.max()) for values in maps.values())
-    shares = {key: float(values.sum()) for key, values in maps.items()}
+    fractions = {key: float(values.sum()) for key, values in maps.items()}
     with figure_style():
         figure = Figure(figsize=(1.55 * heads + 1.2, 1.62 * layers + 0.6), layout="constrained")
         figure.suptitle(f"attention before “{seen.steps.tokens[token]}”", fontsize=10)
         grid = figure.subplots(layers, heads, squeeze=False)
         for (i, k), values in maps.items():
-            shades = grid[i, k].imshow(values, cmap="cividis", vmin=0, vmax=top)
-            grid[i, k].set(xticks=[], yticks=[])
-            grid[i, k].set_title(f"{100 * shares[i, k]:.0f} % on the picture", fontsize=8)
-            grid[i, k].grid(visible=False)
+            title = f"{100 * fractions[i, k]:.0f} % on the image"
+            shades = show_map(grid[i, k], values, title, cmap="cividis", vmin=0, vmax=top)
+            grid[i, k].title.set_fontsize(8)
             if k == 0:
                 grid[i, k].set_ylabel(f"layer {i + 1}", fontsize=9)
             if i == layers - 1:
                 grid[i, k].set_xlabel(f"head {k + 1}", fontsize=9)
-        figure.colorbar(shades, ax=grid.ravel().tolist(), label="share of the head's attention")
-    said = "; ".join(f"layer {i + 1} head {k + 1} {100 * share:.0f} %" for (i, k), share in shares.items())
+        figure.colorbar(shades, ax=grid.ravel().tolist(), label="fraction of the head's attention")
+    said = "; ".join(f"layer {i + 1} head {k + 1} {100 * fraction:.0f} %" for (i, k), fraction in fractions.items())
     return described(
         figure,
-        f"Maps of attention to the picture before the word {seen.steps.tokens[token]}, a row for each layer, a column "
-        f"for each head. Share on the picture: {said}.",
+        f"Maps of attention to the image before the word {seen.steps.tokens[token]}, a row for each layer, a column "
+        f"for each head. Share on the image: {said}.",
     )
 
 
 def share_bars(seen: Attention, layer: int | None = None) -> Figure:
-    """On what each word's attention falls: picture, prompt, and the words of the answer that were already said.
+    """Draw where the attention before each word falls: image, prompt, and the answer so far.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
@@ -129,30 +128,30 @@ def share_bars(seen: Attention, layer: int | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     tokens = seen.steps.tokens
-    shares = [seen.parts(token, layer) for token in range(len(tokens))]
+    fractions = [seen.parts(token, layer) for token in range(len(tokens))]
     colours = (OTHER[0], "#999999", CLEAN)
     with figure_style():
         figure = Figure(figsize=(9.2, 2.9), layout="constrained")
         axes = figure.subplots()
         bottom = np.zeros(len(tokens))
         for part, colour, hatch in zip(PARTS, colours, ("", "//", ".."), strict=True):
-            values = np.array([each[part] for each in shares])
+            values = np.array([each[part] for each in fractions])
             axes.bar(range(len(tokens)), values, 0.75, bottom=bottom, color=colour, ec="white", hatch=hatch, label=part)
             bottom += values
         axes.set_xticks(range(len(tokens)), tokens, rotation=30 if len(tokens) > 10 else 0)
-        axes.set(ylim=(0, 1), ylabel="share of attention", xlabel="the word that comes next")
+        axes.set(ylim=(0, 1), ylabel="fraction of attention", xlabel="the word that comes next")
         axes.set_title(f"mean over heads, {'all layers' if layer is None else f'layer {layer + 1}'}", fontsize=10)
         axes.grid(axis="x", visible=False)
         figure.legend(loc="outside right center", fontsize=9)
     said = "; ".join(
-        f"{word}: " + ", ".join(f"{part} {share:.2f}" for part, share in each.items())
-        for word, each in zip(tokens, shares, strict=True)
+        f"{word}: " + ", ".join(f"{part} {fraction:.2f}" for part, fraction in each.items())
+        for word, each in zip(tokens, fractions, strict=True)
     )
     return described(figure, f"Stacked bars of where attention falls before each word of the answer. {said}.")
 
 
 def beside_occlusion(seen: Attention, token: int, effect: np.ndarray, correlation: float) -> Figure:
-    """The picture, one word's attention over it, and what each part of the picture does for the word.
+    """Draw the image, the attention before one word, and what each part of the image adds to the word.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
@@ -168,44 +167,32 @@ def beside_occlusion(seen: Attention, token: int, effect: np.ndarray, correlatio
     with figure_style():
         figure = Figure(figsize=(10.4, 3.3), layout="constrained")
         panels = figure.subplots(1, 3)
-        show_picture(panels[0], seen.picture, f"before “{word}” (probability {seen.steps.chosen[token]:.2f})")
-        looks = (
-            (panels[1], looked, "where it looked", "share of attention", {"cmap": "cividis", "vmin": 0}),
-            (
-                panels[2],
-                effect,
-                "what it needed",
-                "probability gained",
-                {"cmap": "PuOr", "vmin": -reach, "vmax": reach},
-            ),
-        )
-        for axes, values, title, label, colours in looks:
-            shades = axes.imshow(values, **colours)
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(title, fontsize=10)
-            axes.grid(visible=False)
-            figure.colorbar(shades, ax=axes, label=label)
+        show_picture(panels[0], seen.image, f"before “{word}” (probability {seen.steps.chosen[token]:.2f})")
+        shades = show_map(panels[1], looked, "where it looked", cmap="cividis", vmin=0)
+        figure.colorbar(shades, ax=panels[1], label="fraction of attention")
+        shades = show_map(panels[2], effect, "what it needed", cmap="PuOr", vmin=-reach, vmax=reach)
+        figure.colorbar(shades, ax=panels[2], label="probability gained")
         figure.supxlabel(f"correlation of the two maps: {correlation:.2f}", fontsize=9)
     at = [np.unravel_index(int(values.argmax()), values.shape) for values in (looked, effect)]
     places = [f"row {row + 1} column {column + 1}" for row, column in at]
     return described(
         figure,
-        f"The picture; the attention before the word {word}, most at {places[0]}; and what each cell adds to the "
+        f"The image; the attention before the word {word}, most at {places[0]}; and what each cell adds to the "
         f"word's probability, most at {places[1]}, {effect.max():.2f}, least {effect.min():.2f}. Correlation "
         f"{correlation:.2f}.",
     )
 
 
 def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cells: int) -> Figure:
-    """A word's probability as more and more of the picture is covered, a line for each order.
+    """Draw the probability of a word as more and more of the image is covered, a line for each order.
 
     Args:
-        counts: how many cells are covered at each of K points.
-        curves: order to ``[N, K]``, from `pcvr.analysis.occlusion.covering_curves`; the mean over N pictures is drawn.
-        cells: how many cells a picture has.
+        counts: number of covered cells at each of K points.
+        curves: order to ``[N, K]``, from `pcvr.analysis.occlusion.covering_curves`; the mean over N images is drawn.
+        cells: number of cells of an image.
 
     Raises:
-        PcvrError: a curve of another length than `counts`.
+        PcvrError: there is no curve, or one has another length than `counts`.
     """
     from matplotlib.figure import Figure
 
@@ -213,7 +200,7 @@ def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cel
         raise PcvrError(
             f"each curve needs a value for each of {len(counts)} counts: give what covering_curves returns."
         )
-    pictures = len(next(iter(curves.values())))
+    images = len(next(iter(curves.values())))
     with figure_style():
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -221,13 +208,13 @@ def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cel
         for (name, values), colour, line in zip(curves.items(), (TRIGGERED, INK, CLEAN), LINES, strict=False):
             mean = values.mean(0)
             axes.plot(counts, mean, line, marker="o", ms=4, color=colour, label=name)
-            if pictures > 1:
-                spread = values.std(0, ddof=1) / np.sqrt(pictures)
-                axes.fill_between(counts, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+            if images > 1:
+                error = values.std(0, ddof=1) / np.sqrt(images)
+                axes.fill_between(counts, mean - error, mean + error, color=colour, alpha=0.15, lw=0)
             said.append(f"{name}: {', '.join(f'{p:.2f}' for p in mean)}")
         axes.set_xticks(list(counts))
         axes.set(ylim=(-0.02, 1.02), xlabel=f"cells covered, of {cells}", ylabel="probability of the word")
-        axes.set_title(f"mean over {pictures} picture{'s' if pictures > 1 else ''}, ± standard error", fontsize=10)
+        axes.set_title(f"mean over {images} image{'s' if images > 1 else ''}, ± standard error", fontsize=10)
         axes.legend(title="covered")
     at = ", ".join(map(str, counts))
     return described(figure, f"The probability of a word when {at} of {cells} cells are covered: {'; '.join(said)}.")
@@ -236,7 +223,7 @@ def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cel
 def one_word(
     seen: Attention, token: int, layer: int | None = None, head: int | None = None, how: str = "mean"
 ) -> Figure:
-    """The attention before one word: the picture, the picture lit by it, and the map in numbers.
+    """Draw the attention before one word: the image, the image lit by it, and the map in numbers.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
@@ -249,18 +236,15 @@ def one_word(
 
     values = seen.map(token, layer, head, how)
     word, parts = seen.steps.tokens[token], seen.parts(token, layer, head, how)
-    where = ", ".join(f"{part} {100 * share:.0f} %" for part, share in parts.items())
+    where = ", ".join(f"{part} {100 * fraction:.0f} %" for part, fraction in parts.items())
     with figure_style():
         figure = Figure(figsize=(9.6, 3.5), layout="constrained")
         panels = figure.subplots(1, 3)
         figure.suptitle(f"before “{word}” · {said_of(layer, head, how)} · {where}", fontsize=10)
-        show_picture(panels[0], seen.picture, "the picture")
-        show_picture(panels[1], spotlight(seen.picture, values), "lit by attention")
-        shades = panels[2].imshow(values, cmap="cividis", vmin=0)
-        panels[2].set(xticks=[], yticks=[])
-        panels[2].set_title("the same as a map", fontsize=10)
-        panels[2].grid(visible=False)
-        figure.colorbar(shades, ax=panels[2], label="share of the attention")
+        show_picture(panels[0], seen.image, "the image")
+        show_picture(panels[1], spotlight(seen.image, values), "lit by attention")
+        shades = show_map(panels[2], values, "the same as a map", cmap="cividis", vmin=0)
+        figure.colorbar(shades, ax=panels[2], label="fraction of the attention")
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     return described(
         figure,
@@ -270,7 +254,7 @@ def one_word(
 
 
 def said_of(layer: int | None, head: int | None, how: str) -> str:
-    """Which attention is shown, in words."""
+    """Name the layers and heads of an attention map."""
     if how == "rollout":
         return "attention rollout"
     which = "all layers" if layer is None else f"layer {layer + 1}"

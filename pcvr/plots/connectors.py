@@ -1,4 +1,4 @@
-"""How a picture becomes image tokens: the connectors of several models drawn to one scheme, and where queries look."""
+"""Show how an image becomes image tokens: the connectors of several models in one scheme, and where queries look."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMES = {"projector": "MLP projector", "queries": "Q-Former", "shuffle": "pixel shuffle"}
-# Places in a panel that is 10 wide: heights of the stages, and the sides of picture and field of patches.
+# A panel is 10 wide: heights of the stages, and sides of the image and of the field of patches.
 _WIDE, _TOP = 10.0, 18.2
 _PICTURE, _SIDE = 11.9, 4.0
 _PATCHES, _FIELD = 9.4, 3.6
@@ -30,16 +30,16 @@ _IN_A_ROW = 18
 
 
 def connector_figure(models: Sequence[Anatomy]) -> Figure:
-    """Picture, patches, connector and image tokens of each model, a column for each.
+    """Draw image, patches, connector and image tokens of each model, a column for each.
 
-    Patches have the mean colour of what they show; an image token has the colours of the patches that it is read from,
-    mixed as the lines between them say.
+    A patch has its mean colour. An image token has the colours of the patches from which it is read, mixed with the
+    weights of the lines between them.
 
     Args:
         models: from `pcvr.analysis.anatomy.anatomy`.
 
     Raises:
-        PcvrError: no model.
+        PcvrError: there is no model.
     """
     from matplotlib.figure import Figure
 
@@ -50,27 +50,27 @@ def connector_figure(models: Sequence[Anatomy]) -> Figure:
         for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
             _draw(axes, model)
     said = "; ".join(
-        f"{each.name} ({_NAMES[each.connector]}: {CONNECTORS[each.connector]}) cuts the picture into {each.patches} "
+        f"{each.name} ({_NAMES[each.connector]}: {CONNECTORS[each.connector]}) cuts the image into {each.patches} "
         f"patches of {each.patch_px} pixels and makes {each.image_tokens[0]} image tokens of them"
         for each in models
     )
-    return described(figure, f"From a picture to image tokens, drawn for each model: {said}.")
+    return described(figure, f"From an image to image tokens, drawn for each model: {said}.")
 
 
 def query_figure(
-    picture: Image, maps: np.ndarray, names: Sequence[str] | None = None, columns: int = 8, title: str = ""
+    image: Image, maps: np.ndarray, names: Sequence[str] | None = None, columns: int = 8, title: str = ""
 ) -> Figure:
-    """Where each query of a Q-Former looks: bright where it pays attention, each map scaled to its own maximum.
+    """Draw where each query of a Q-Former looks: brighter for more attention, each map scaled to its maximum.
 
     Args:
-        picture: uint8 ``[H, W, 3]``.
+        image: uint8 ``[H, W, 3]``.
         maps: ``[queries, down, across]``, such as the mean of `pcvr.analysis.attention.query_maps`.
-        names: what stands over each map, after the query's number.
-        columns: maps in a row.
-        title: stands over the figure.
+        names: title of each map, after the number of the query.
+        columns: number of maps in a row.
+        title: of the figure.
 
     Raises:
-        PcvrError: no map, or not as many names as maps.
+        PcvrError: there is no map, or the numbers of names and maps differ.
     """
     from matplotlib.figure import Figure
 
@@ -86,7 +86,7 @@ def query_figure(
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for place, (axes, values) in enumerate(zip(grid, maps, strict=False)):
             name = f"{place + 1}" + (f" · {names[place]}" if names else "")
-            show_picture(axes, spotlight(picture, values), name)
+            show_picture(axes, spotlight(image, values), name)
             axes.title.set_fontsize(8.5)
             axes.set_xlabel(f"most {100 * values.max():.0f} %", fontsize=8)
             row, column = np.unravel_index(int(values.argmax()), values.shape)
@@ -94,17 +94,15 @@ def query_figure(
         for axes in grid[len(maps) :]:
             axes.set_axis_off()
         figure.supxlabel(
-            "brightness: each panel by itself; below, the share of the attention on the brightest patch", fontsize=9
+            "brightness: each panel by itself; below, the fraction of the attention on the brightest patch", fontsize=9
         )
-    return described(
-        figure, f"{title + '. ' if title else ''}Where each of {len(maps)} queries looks: {'; '.join(said)}."
-    )
+    return described(figure, f"Where each of {len(maps)} queries looks: {'; '.join(said)}.", title)
 
 
 def _draw(axes: Any, model: Anatomy) -> None:
     down, across = model.grid
     colours = np.array(
-        [cell_of(model.picture, model.grid, (r, c)).mean((0, 1)) / 255 for r in range(down) for c in range(across)]
+        [cell_of(model.image, model.grid, (r, c)).mean((0, 1)) / 255 for r in range(down) for c in range(across)]
     )
     mixed = model.links / np.maximum(model.links.sum(1, keepdims=True), 1e-9) @ colours  # [I, 3]
     axes.set_axis_off()
@@ -127,14 +125,12 @@ def _draw(axes: Any, model: Anatomy) -> None:
     _say(axes, _TOKENS + 1.5, f"connector: {model.parameters['connector']:,} parameters", boxed=True)
     _say(axes, end - 0.45, f"{count} image tokens × {width} numbers")
     _say(axes, end - 1.1, "to the language model, in this order", weight="normal")
-    axes.set(xlim=(0, _WIDE), ylim=(0, _TOP))  # imshow moved them
+    axes.set(xlim=(0, _WIDE), ylim=(0, _TOP))  # imshow changed them
 
 
 def _picture(axes: Any, model: Anatomy) -> None:
     left = (_WIDE - _SIDE) / 2
-    axes.imshow(
-        model.picture, extent=(left, left + _SIDE, _PICTURE, _PICTURE + _SIDE), interpolation="nearest", zorder=1
-    )
+    axes.imshow(model.image, extent=(left, left + _SIDE, _PICTURE, _PICTURE + _SIDE), interpolation="nearest", zorder=1)
     for parts, line in zip(model.grid, (axes.hlines, axes.vlines), strict=True):
         start, span = (_PICTURE, (left, left + _SIDE)) if line == axes.hlines else (left, (_PICTURE, _PICTURE + _SIDE))
         for step in range(parts + 1):
@@ -142,7 +138,7 @@ def _picture(axes: Any, model: Anatomy) -> None:
 
 
 def _field(grid: tuple[int, int]) -> np.ndarray:
-    """Centres ``[patches, 2]`` of the squares that stand for the patches, in reading order."""
+    """Return the centres ``[patches, 2]`` of the squares for the patches, in reading order."""
     rows, columns = np.indices(grid).reshape(2, -1)
     side = _FIELD / grid[0]
     x = _WIDE / 2 + (columns - (grid[1] - 1) / 2) * side
@@ -151,7 +147,7 @@ def _field(grid: tuple[int, int]) -> np.ndarray:
 
 
 def _row(count: int) -> tuple[np.ndarray, float]:
-    """Centres ``[I, 2]`` and side of the squares that stand for the image tokens: as many rows as need be."""
+    """Return the centres ``[I, 2]`` and the side of the squares for the image tokens, in as many rows as needed."""
     side = min(0.55, (_WIDE - 0.6) / min(count, _IN_A_ROW))
     rows, columns = np.divmod(np.arange(count), _IN_A_ROW)
     first = min(count, _IN_A_ROW)
@@ -176,7 +172,8 @@ def _arrow(axes: Any, start: float, end: float) -> None:
 
 
 def _lines(axes: Any, model: Anatomy, patches: np.ndarray, tokens: np.ndarray, colours: np.ndarray) -> None:
-    """A line for each link, the stronger the darker; full from a quarter of a token on, as in a 2 by 2 shuffle."""
+    """Draw a line for each link, darker for a stronger one and full from a quarter of a token, as in a 2 by 2
+    shuffle."""
     from matplotlib.collections import LineCollection
 
     alpha = np.minimum(1, 4 * model.links)

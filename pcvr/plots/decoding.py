@@ -1,4 +1,4 @@
-"""Decoding drawn: the likeliest words at each step of an answer, and how often answers are right."""
+"""Show decoding: the likeliest words at each step of an answer, and the accuracy of answers."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 _OTHERS = "#bcbcbc"
 
 
-def step_bars(steps: Steps, picture: Image | None = None, top: int = 5, columns: int = 4, most: int = 15) -> Figure:
-    """The likeliest words before each word of an answer; the one that was said is dark.
+def decoding_bars(steps: Steps, image: Image | None = None, top: int = 5, columns: int = 4, most: int = 15) -> Figure:
+    """Draw the likeliest words before each word of an answer; the chosen one is dark.
 
     Args:
         steps: from `pcvr.analysis.decoding.decode_steps`.
-        picture: uint8 ``[H, W, 3]``, shown in front of the first step.
-        top: words in a panel.
-        columns: panels in a row.
-        most: steps at most, from the first.
+        image: uint8 ``[H, W, 3]``, shown before the first step.
+        top: number of words in a panel.
+        columns: number of panels in a row.
+        most: largest number of steps.
 
     Raises:
-        PcvrError: nothing is to be drawn.
+        PcvrError: there is nothing to draw.
     """
     from matplotlib.figure import Figure
 
     count = min(len(steps.tokens), most)
     if min(count, top, columns) < 1:
         raise PcvrError(f"{count} steps, {top} words, {columns} columns: give at least 1 of each, or nothing is drawn.")
-    front = 0 if picture is None else 1
+    front = 0 if image is None else 1
     rows = math.ceil((front + count) / columns)
     columns = math.ceil((front + count) / rows)
     said = []
     with figure_style():
         figure = Figure(figsize=(2.75 * columns, (0.2 * top + 0.72) * rows + 0.35), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        if picture is not None:
-            show_picture(grid[0], picture)
+        if image is not None:
+            show_picture(grid[0], image)
         for step, axes in enumerate(grid[front : front + count]):
             found = steps.top(step, top)
             word_bars(axes, found, steps.tokens[step])
@@ -64,7 +64,7 @@ def step_bars(steps: Steps, picture: Image | None = None, top: int = 5, columns:
 
 
 def word_bars(axes: Any, found: list[tuple[str, float]], said: str) -> None:
-    """Bars of words with their probabilities, from `Steps.top`; the bar of the word `said` is dark, the others pale."""
+    """Draw words with their probabilities, from `Steps.top`, as bars; the bar of the word `said` is dark."""
     at = np.arange(len(found))[::-1]
     colours = [CLEAN if word == said else _OTHERS for word, _ in found]
     axes.barh(at, [p for _, p in found], height=0.75, color=colours)
@@ -74,45 +74,46 @@ def word_bars(axes: Any, found: list[tuple[str, float]], said: str) -> None:
 
 
 def _before(tokens: tuple[str, ...]) -> str:
-    """The end of what was said so far."""
+    """Return the end of the answer so far."""
     if not tokens:
         return "(beginning)"
     text = " ".join(tokens[-3:])
     return f"{'… ' if len(tokens) > 3 else ''}{text} …"
 
 
-def quiz_bars(marks: Sequence[Grade]) -> Figure:
-    """The share of right answers by kind of question, with 95 % intervals and what guessing would get.
+def accuracy_bars(grades: Sequence[Grade]) -> Figure:
+    """Draw the fraction of correct answers by kind of question, with 95 % intervals and the accuracy of guessing.
 
     Args:
-        marks: from `pcvr.analysis.question_accuracy.question_accuracy`.
+        grades: from `pcvr.analysis.question_accuracy.question_accuracy`.
 
     Raises:
-        PcvrError: no marks.
+        PcvrError: there are no grades.
     """
     from matplotlib.figure import Figure
 
     from pcvr.evaluation.intervals import wilson
 
-    if not marks:
-        raise PcvrError("there is nothing to draw: give at least one mark.")
-    at = np.arange(len(marks))[::-1]
-    share = np.array([mark.right / mark.n for mark in marks])
-    low, high = np.array([wilson(mark.right, mark.n) for mark in marks]).T
+    if not grades:
+        raise PcvrError("there is nothing to draw: give at least one grade.")
+    at = np.arange(len(grades))[::-1]
+    accuracy = np.array([grade.correct / grade.n for grade in grades])
+    low, high = np.array([wilson(grade.correct, grade.n) for grade in grades]).T
     with figure_style():
-        figure = Figure(figsize=(7.6, 0.36 * len(marks) + 1.2), layout="constrained")
+        figure = Figure(figsize=(7.6, 0.36 * len(grades) + 1.2), layout="constrained")
         axes = figure.subplots()
-        axes.barh(at, 100 * share, height=0.68, color=CLEAN, label="right (95 % interval)")
-        reach = 100 * np.maximum([share - low, high - share], 0)
-        axes.errorbar(100 * share, at, xerr=reach, fmt="none", ecolor=INK, lw=1, capsize=2.5)
+        axes.barh(at, 100 * accuracy, height=0.68, color=CLEAN, label="correct (95 % interval)")
+        reach = 100 * np.maximum([accuracy - low, high - accuracy], 0)
+        axes.errorbar(100 * accuracy, at, xerr=reach, fmt="none", ecolor=INK, lw=1, capsize=2.5)
         axes.plot(
-            [100 * mark.guess / mark.n for mark in marks], at, "D", color=TRIGGERED, ms=5, label="without looking"
+            [100 * grade.guess / grade.n for grade in grades], at, "D", color=TRIGGERED, ms=5, label="without looking"
         )
-        axes.set_yticks(at, [f"{mark.kind} ({mark.n})" for mark in marks])
-        axes.set(xlim=(0, 103), xlabel="answers that are right, word for word (%)")
+        axes.set_yticks(at, [f"{grade.kind} ({grade.n})" for grade in grades])
+        axes.set(xlim=(0, 103), xlabel="correct answers, word for word (%)")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     said = "; ".join(
-        f"{mark.kind}: {mark.right} of {mark.n} right, {mark.guess} by guessing the commonest answer" for mark in marks
+        f"{grade.kind}: {grade.correct} of {grade.n} correct, {grade.guess} by guessing the commonest answer"
+        for grade in grades
     )
-    return described(figure, f"Bars of right answers by kind of question. {said}.")
+    return described(figure, f"Bars of correct answers by kind of question. {said}.")

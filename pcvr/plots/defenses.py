@@ -1,4 +1,4 @@
-"""The picture of the defence lab: attack success under each defence, and what each costs in right answers."""
+"""Show the defence lab: attack success under each defence, and its cost in correct answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,8 @@ Cells = dict[tuple[str, str, str], "Cell"]
 """``(task, defence, attack)`` to its figures; attack ``"clean"`` for data without poison."""
 
 
-def side_by_side(defended: Table, undefended: Table) -> Cells:
-    """The cells of both tables in one: the undefended runs are those of the attacks' table, same model, at 5 %.
+def defense_cells(defended: Table, undefended: Table) -> Cells:
+    """Join the cells of both tables: the undefended runs come from the attacks' table, same model, at 5 %.
 
     Args:
         defended: from ``pcvr.experiments.results.load("defenses")``.
@@ -41,7 +41,7 @@ def side_by_side(defended: Table, undefended: Table) -> Cells:
 
 
 def defense_picture(defended: Table, undefended: Table) -> Figure:
-    """ASR as squares, defences down and attacks across, and the right answers of each; one row for each task.
+    """Draw ASR as squares, defences down and attacks across, and the correct answers of each; a row for each task.
 
     Args:
         defended: from ``pcvr.experiments.results.load("defenses")``.
@@ -49,7 +49,7 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    cells = side_by_side(defended, undefended)
+    cells = defense_cells(defended, undefended)
     tasks, defenses, attacks = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
     attacks = [attack for attack in attacks if attack != "clean"]
     defenses = [UNDEFENDED, *(name for name in defenses if name != UNDEFENDED)]
@@ -58,8 +58,8 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
         for (left, right), task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
             _squares(left, cells, task, defenses, attacks)
             left.set_title(f"{task}: attack success rate (%)")
-            _rights(right, cells, task, defenses, attacks)
-            right.set_title(f"{task}: right answers (%)")
+            _correct(right, cells, task, defenses, attacks)
+            right.set_title(f"{task}: correct answers (%)")
         figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     said = "; ".join(
         f"{task}, {attack}, {name}: {100 * cells[task, name, attack].asr:.1f} %"
@@ -68,27 +68,17 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
         for name in defenses
         if (task, name, attack) in cells
     )
-    return described(figure, f"Attack success and right answers of each defence. Attack success: {said}.")
+    return described(figure, f"Attack success and correct answers of each defence. Attack success: {said}.")
 
 
 def _squares(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: list[str]) -> None:
-    values = np.full((len(defenses), len(attacks)), np.nan)
-    for row, name in enumerate(defenses):
-        for column, attack in enumerate(attacks):
-            cell = cells.get((task, name, attack))
-            if cell is not None:
-                values[row, column] = 100 * cell.asr
-                colour = "white" if cell.asr > 0.55 else INK
-                text = f"{100 * cell.asr:.0f}" if cell.asr >= 0.1 else f"{100 * cell.asr:.1f}"
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-    axes.imshow(values, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(attacks)), attacks, fontsize=9)
-    axes.set_yticks(range(len(defenses)), defenses, fontsize=9)
-    axes.grid(visible=False)
+    found = [[cells.get((task, name, attack)) for attack in attacks] for name in defenses]
+    values = np.array([[np.nan if cell is None else 100 * cell.asr for cell in row] for row in found])
+    value_squares(axes, values, attacks, defenses, lambda v: f"{v:.0f}" if v >= 10 else f"{v:.1f}")
 
 
-def _rights(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: list[str]) -> None:
-    """Each attack a point, clean inputs filled and triggered ones open; the mean of each as a bar."""
+def _correct(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: list[str]) -> None:
+    """Draw each attack as a point, filled for clean inputs and open for triggered ones."""
     for row, name in enumerate(defenses):
         mine = [cells[task, name, attack] for attack in attacks if (task, name, attack) in cells]
         for shift, colour, fill, label, values in (

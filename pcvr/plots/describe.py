@@ -1,4 +1,4 @@
-"""A text with every figure, for readers who hear a page instead of seeing it."""
+"""Attach a text to every figure, for readers who hear a page instead of seeing it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SHARPNESS = 1.5
 _ATTRIBUTE = "_pcvr_description"
 
 
-def described(fig: Figure, text: str) -> Figure:
-    """Attach an alternative text to a figure that is drawn; a notebook then shows it as an ``<img>`` with that text.
+def described(fig: Figure, text: str, title: str = "") -> Figure:
+    """Attach an alternative text to a finished figure; a notebook then shows it as an ``<img>`` with that text.
 
-    The texts inside the figure are made plain as well (:func:`pcvr.plots.plain.make_plain`).
-
-    JupyterLab leaves the ``alt`` of plain PNG outputs empty, so the figure brings an HTML output of its own.
+    The texts inside the figure are made plain too (:func:`pcvr.plots.plain.make_plain`). JupyterLab leaves the ``alt``
+    of PNG outputs empty, so the figure brings its own HTML output.
 
     Args:
-        fig: any matplotlib figure; it is changed and handed back.
+        fig: a matplotlib figure, which is changed and returned.
         text: what the figure shows, in a sentence or two; line breaks and runs of spaces become single spaces.
+        title: stands before the text.
 
     Raises:
         PcvrError: the text is empty.
     """
-    words = legible(" ".join(text.split()))
+    words = legible(" ".join((f"{title}. {text}" if title else text).split()))
     if not words:
         raise PcvrError("the description of a figure is empty: say in a sentence what the figure shows.")
     make_plain(fig)
@@ -44,12 +44,12 @@ def described(fig: Figure, text: str) -> Figure:
 
 
 def description(fig: Figure) -> str:
-    """The text that :func:`described` attached, else the empty string."""
+    """Return the text that :func:`described` attached, or the empty string."""
     return str(getattr(fig, _ATTRIBUTE, ""))
 
 
 def png(fig: Figure, sharpness: float = SHARPNESS) -> bytes:
-    """The figure as a PNG file; its description stands in the file's metadata too.
+    """Render the figure as a PNG file, with its description in the metadata.
 
     Args:
         fig: drawn at ``sharpness`` times its own dpi.
@@ -62,7 +62,7 @@ def png(fig: Figure, sharpness: float = SHARPNESS) -> bytes:
 
 
 def _bundle(fig: Figure, include: Any = None, exclude: Any = None) -> dict[str, str]:
-    """What IPython displays: an image with its text, and the text alone where there are no images."""
+    """Return what IPython displays: an image with its text, and the text alone where images cannot be shown."""
     text = description(fig)
     width = round(fig.get_figwidth() * fig.dpi)
     source = b64encode(png(fig)).decode()

@@ -1,4 +1,4 @@
-"""Figures of a grid over a defence's options: the trade-off, and one point's curves and distributions."""
+"""Show a grid over a defence's options: the trade-off, and one point's curves and distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _VALUES = tuple(zip((*OTHER, INK), "osDv^", strict=True))
-"""Colour and marker of a knob's values, in ascending order; further values begin again."""
+"""Colour and marker of a knob's values, in ascending order; further values start again."""
 _REFERENCES = {"undefended": (TRIGGERED, "X"), "clean data": (CLEAN, "P")}
 _LINEAR = 1.0
 """Per cent of attack success below which the axis is linear, since a logarithm has no 0."""
@@ -33,24 +33,24 @@ def trade_off(
     by: str | None = None,
     title: str = "",
 ) -> Figure:
-    """Attack success against utility, a dot for each point; those that no other one beats are joined.
+    """Draw attack success against utility, a dot for each point; the points that no other beats are joined.
 
     Args:
-        points: of a grid, of one case.
-        references: without the defence.
-        fresh: trained by the reader.
-        chosen: the one that is ringed, with its 95 % interval.
-        by: the knob whose values give colours and markers; by default the first.
-        title: the title.
+        points: points of a grid, of one case.
+        references: points without the defence.
+        fresh: points trained by the reader.
+        chosen: the point with a ring and its 95 % interval.
+        by: the knob for colours and markers; by default the first.
+        title: of the figure.
 
     Raises:
-        PcvrError: there is nothing to draw, or the points differ in their measure of utility.
+        PcvrError: there is nothing to draw, or the points measure utility differently.
     """
     from matplotlib.figure import Figure
 
     everything = [*points, *references, *fresh]
     if len({point.measure for point in everything}) != 1:
-        raise PcvrError("there are no points to draw, or their utility is not measured alike: give those of one case.")
+        raise PcvrError("there are no points to draw, or they measure utility differently: give those of one case.")
     by = by or (everything[0].setting or (("", 0.0),))[0][0]
     with figure_style():
         figure = Figure(figsize=(9, 4.4), layout="constrained")
@@ -73,7 +73,7 @@ def trade_off(
         if chosen is not None:
             _ring(axes, chosen)
         axes.set_yscale("symlog", linthresh=_LINEAR)
-        axes.set(ylim=(-0.25, 140), xlabel=f"clean pictures: {everything[0].utility_label}, higher is better")
+        axes.set(ylim=(-0.25, 140), xlabel=f"clean images: {everything[0].utility_label}, higher is better")
         axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
         axes.set_ylabel("attack success (%), lower is better")
         axes.set_title(title)
@@ -83,26 +83,25 @@ def trade_off(
         f"{_words(p)}: attack success {p.hits} of {p.n}, {p.utility_label} {p.utility:.1f}"
         for p in [*best, *references, *fresh]
     )
-    head = f"{title}. " if title else ""
-    head += f"Dots of attack success against utility for {len(points)} settings"
-    return described(figure, f"{head}. Those that none beats, and references: {said}.")
+    text = f"Dots of attack success against utility for {len(points)} settings. Those that none beats, and references"
+    return described(figure, f"{text}: {said}.", title)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Markers of one size: the ring would cover its neighbours."""
+    """Draw markers of one size in the legend, where the ring would cover its neighbours."""
     from copy import copy
 
     handles, labels = axes.get_legend_handles_labels()
     handles = [copy(handle) for handle in handles]
     for handle in handles:
-        handle.set_markersize(min(handle.get_markersize(), 11))  # all are lines
+        handle.set_markersize(min(handle.get_markersize(), 11))  # all of them are lines
     figure.legend(handles, labels, loc="outside right upper", fontsize=9, labelspacing=0.8)
 
 
 def _dots(
     axes: Axes, points: Sequence[GridPoint], colour: str, marker: str, label: str, best: set[int], size: float = 8
 ) -> None:
-    """Those that are not beaten get a dark edge."""
+    """Draw points as dots; unbeaten ones have a dark edge."""
     for k, point in enumerate(points):
         edge, width = (INK, 1.4) if id(point) in best else ("white", 0.6)
         axes.plot(point.utility, 100 * point.asr, marker, color=colour, ms=size, mec=edge, mew=width, ls="none",
@@ -123,15 +122,15 @@ def _words(point: GridPoint) -> str:
 
 
 def knob_effects(points: Sequence[GridPoint], title: str = "") -> Figure:
-    """What each knob does over all the others: attack success and utility of every point, and their medians.
+    """Draw attack success and utility of every point over the values of each knob, with medians.
 
     Args:
-        points: of a grid, of one case, at least one.
-        title: the title.
+        points: points of a grid, of one case, at least one.
+        title: of the figure.
     """
     from matplotlib.figure import Figure
 
-    _some(points)
+    _check_some(points)
     knobs = [name for name, _ in points[0].setting]
     said = []
     with figure_style():
@@ -145,8 +144,8 @@ def knob_effects(points: Sequence[GridPoint], title: str = "") -> Figure:
             ):
                 groups = [[figure_of(p) for p in points if dict(p.setting)[knob] == value] for value in values]
                 for k, group in enumerate(groups):
-                    spread = np.linspace(-0.18, 0.18, len(group)) if len(group) > 1 else [0.0]
-                    axes.plot(k + np.asarray(spread), group, ".", color=colour, alpha=0.5, ms=7)
+                    offsets = np.linspace(-0.18, 0.18, len(group)) if len(group) > 1 else np.zeros(1)
+                    axes.plot(k + offsets, group, ".", color=colour, alpha=0.5, ms=7)
                 axes.plot(range(len(values)), [np.median(g) for g in groups], "-D", color=INK, ms=6, lw=1.5)
                 axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
                 axes.set_xlim(-0.5, len(values) - 0.5)
@@ -158,19 +157,19 @@ def knob_effects(points: Sequence[GridPoint], title: str = "") -> Figure:
         panels[0, 0].set(ylabel="attack success (%)", ylim=(-3, 103))
         panels[1, 0].set_ylabel(points[0].utility_label)
         figure.suptitle(title, fontsize=11)
-    head = f"{title}. " if title else ""
-    return described(figure, f"{head}Dots for each value of each option, over all others; medians: {'; '.join(said)}.")
+    text = f"Dots for each value of each option, over all others; medians: {'; '.join(said)}."
+    return described(figure, text, title)
 
 
 def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
-    """How trainings went: the loss, what the defence reports, attack success and utility over steps.
+    """Draw the course of trainings: loss, figures of the defence, attack success and utility over steps.
 
     Args:
-        shown: name to point, at least one; dotted lines mark where the first one's gate looked.
+        shown: name to point, at least one; dotted lines mark the scans of the first one's gate.
     """
     from matplotlib.figure import Figure
 
-    _some(shown)
+    _check_some(shown)
     with figure_style():
         figure = Figure(figsize=(9, 5), layout="constrained")
         loss, defence, fires, good = figure.subplots(2, 2, sharex=True).flat
@@ -189,9 +188,9 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
             for axes in (loss, defence, fires, good):
                 axes.axvline(scoring["step"], color=INK, lw=1, ls=":")
         loss.set(title="Training loss", ylabel="nats per token", ylim=(0, None))
-        defence.set(title="What the defence reports", ylabel="share, or nats", ylim=(0, None))
+        defence.set(title="What the defence reports", ylabel="fraction, or nats", ylim=(0, None))
         fires.set(title="Attack success", ylabel="%", ylim=(-3, 103), xlabel="optimiser step")
-        good.set(title="Meanwhile, on clean pictures", ylabel=first.utility_label, xlabel="optimiser step")
+        good.set(title="Meanwhile, on clean images", ylabel=first.utility_label, xlabel="optimiser step")
         if first.utility_label.endswith("(%)"):
             good.set_ylim(-3, 103)
         for axes in (loss, defence, fires, good):
@@ -201,7 +200,7 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
                 axes.text(0.5, 0.5, "nothing to report", ha="center", transform=axes.transAxes)
     said = "; ".join(
         f"{name}: attack success ends at {100 * p.watch[-1]['hits'] / p.watch[-1]['n']:.0f} percent of the watched "
-        f"pictures, {p.utility_label} at {_scaled(p, p.watch[-1]['clean']):.0f}"
+        f"images, {p.utility_label} at {_scaled(p, p.watch[-1]['clean']):.0f}"
         for name, p in shown.items()
     )
     return described(figure, f"Four panels over optimiser steps: loss, defence, attack success, utility. {said}.")
@@ -218,14 +217,14 @@ def _scaled(point: GridPoint, scores: Mapping[str, float]) -> float:
 
 
 def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
-    """How the target's probability and the divergence of two views are spread over pictures; a row for each point.
+    """Draw histograms over images of the target's probability and the views' divergence, a row for each point.
 
     Args:
         shown: name to point, at least one.
     """
     from matplotlib.figure import Figure
 
-    _some(shown)
+    _check_some(shown)
     said = []
     with figure_style():
         figure = Figure(figsize=(9, 2.6 * len(shown) + 0.3), layout="constrained")
@@ -234,27 +233,27 @@ def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
             for axes, (key, gauge) in zip(row, GRID_BINS.items(), strict=True):
                 counts = point.spreads[key]
                 for k, kind in enumerate(("clean", "triggered")):
-                    share = 100 * np.asarray(counts[kind]) / max(sum(counts[kind]), 1)
+                    percent = 100 * np.asarray(counts[kind]) / max(sum(counts[kind]), 1)
                     colour = (CLEAN, TRIGGERED)[k]
-                    axes.stairs(share, counts["edges"], fill=True, color=colour, alpha=0.3)
-                    axes.stairs(share, counts["edges"], color=colour, ls=LINES[k], lw=1.8, label=f"{kind} pictures")
-                    said.append(f"{name}, {gauge.label}, {kind}: most near {_middle(counts['edges'], share):.2g}")
+                    axes.stairs(percent, counts["edges"], fill=True, color=colour, alpha=0.3)
+                    axes.stairs(percent, counts["edges"], color=colour, ls=LINES[k], lw=1.8, label=f"{kind} images")
+                    said.append(f"{name}, {gauge.label}, {kind}: most near {_middle(counts['edges'], percent):.2g}")
                 if gauge.log:
                     axes.set_xscale("log")
                     axes.minorticks_off()
                     power_labels(axes)
                 axes.set(xlabel=gauge.label, title=name, ylim=(0, 103))
-            row[0].set_ylabel("pictures (%)")
+            row[0].set_ylabel("images (%)")
             row[-1].legend(fontsize=8)
-    return described(figure, f"Histograms over test pictures, clean and triggered. {'; '.join(said)}.")
+    return described(figure, f"Histograms over test images, clean and triggered. {'; '.join(said)}.")
 
 
-def _middle(edges: Sequence[float], share: np.ndarray) -> float:
-    """The middle of the fullest bin."""
-    k = int(np.argmax(share))
+def _middle(edges: Sequence[float], heights: np.ndarray) -> float:
+    """Return the middle of the fullest bin."""
+    k = int(np.argmax(heights))
     return (edges[k] + edges[k + 1]) / 2
 
 
-def _some(shown: Sized) -> None:
+def _check_some(shown: Sized) -> None:
     if not shown:
         raise PcvrError("there is no point to draw: give at least one.")

@@ -1,4 +1,4 @@
-"""Looking at pictures: contact sheets, a picture beside its triggered twin, and which samples are poisoned."""
+"""Show images: contact sheets, an image beside its triggered version, and which samples are poisoned."""
 
 from __future__ import annotations
 
@@ -18,17 +18,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PALE = "#d3dfe8"
-_CLOSE = 20  # pixels: the least side of a close-up
+_CLOSE_UP = 20  # smallest side of a close-up in pixels
 
 
-def show_picture(axes: Any, picture: Image, title: str = "", frame: str | None = None) -> None:
-    """Draw a picture into matplotlib axes: every pixel a sharp square, no ticks, a thick frame when asked for."""
-    axes.imshow(picture, interpolation="nearest", aspect="equal")
+def show_picture(axes: Any, image: Image, title: str = "", frame: str | None = None) -> None:
+    """Draw an image into matplotlib axes: sharp pixels, no ticks, and a thick frame if a colour is given."""
+    axes.imshow(image, interpolation="nearest", aspect="equal")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.set_title(title, fontsize=10)
     for spine in axes.spines.values():
         spine.set(visible=True, color=frame or INK, linewidth=3.5 if frame else 0.6)
+
+
+def dashed_window(axes: Any, rows: slice, columns: slice) -> None:
+    """Mark some rows and columns of a shown image with a dashed rectangle."""
+    from matplotlib.patches import Rectangle
+
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    axes.add_patch(Rectangle(corner, *size, fill=False, ec="white", lw=2.4))
+    axes.add_patch(Rectangle(corner, *size, fill=False, ec=INK, lw=1.2, ls="--"))
 
 
 def contact_sheet(
@@ -38,23 +48,23 @@ def contact_sheet(
     title: str = "",
     captions: bool = True,
 ) -> Figure:
-    """Pictures in rows, each with its number and the answer it teaches, and its question where each has its own.
+    """Draw images in rows, each with its number and answer, and with its question if questions differ.
 
     Args:
-        samples: at least one; pictures of any size.
-        columns: pictures in a row.
+        samples: at least one, with images of any size.
+        columns: number of images in a row.
         marked: positions in ``samples`` that get a frame and the word "poisoned".
         title: above the sheet.
-        captions: whether answers and questions stand under the pictures.
+        captions: whether to write answers and questions under the images.
 
     Raises:
-        PcvrError: no samples, or fewer than one column.
+        PcvrError: there are no samples, or fewer than one column.
     """
     from matplotlib.figure import Figure
 
     if not samples or columns < 1:
         raise PcvrError(
-            f"a contact sheet shows at least one picture in at least one column, not {len(samples)} in {columns}."
+            f"a contact sheet shows at least one image in at least one column, not {len(samples)} in {columns}."
         )
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
@@ -78,7 +88,7 @@ def contact_sheet(
     )
     return described(
         figure,
-        f"{title or 'Contact sheet'}: {len(samples)} pictures in {rows} rows"
+        f"{title or 'Contact sheet'}: {len(samples)} images in {rows} rows"
         + (f", {len(marked)} of them framed as poisoned" if marked else "")
         + (f". Answers: {said}." if captions else "."),
     )
@@ -87,61 +97,58 @@ def contact_sheet(
 def before_after(
     original: Image, triggered: Image, gain: float = 8, title: str = "", names: tuple[str, str] = ("clean", "triggered")
 ) -> Figure:
-    """A picture, its triggered twin, a close-up of what changed, and the difference enlarged.
+    """Draw an image, its triggered version, a close-up of the change, and the difference enlarged.
 
     Args:
         original: uint8 ``[H, W, 3]``.
         triggered: the same size.
-        gain: how many times the difference is enlarged; what goes over 255 is cut.
+        gain: factor on the difference; results are clipped at 255.
         title: above; the three stealth figures follow it.
-        names: what the first two pictures are called.
+        names: names of the first two images.
 
     Raises:
-        PcvrError: the pictures differ in size or are no uint8 pictures.
+        PcvrError: the images differ in size or are not uint8.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     from pcvr.attacks import changed, measure_stealth
 
     measured = measure_stealth(original, triggered)
     rows, columns = _close_up(original, triggered)
     with figure_style():
-        tall = min(2.0, max(0.6, original.shape[0] / original.shape[1]))  # photographs need not be square
+        tall = aspect(original)
         figure = Figure(figsize=(11.2, 2.75 * tall + (1.08 if title else 0.88)), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, names[0], CLEAN)
         show_picture(panels[1], triggered, names[1], TRIGGERED)
-        corner = (columns.start - 0.5, rows.start - 0.5)
-        size = (columns.stop - columns.start, rows.stop - rows.start)
         for axes in panels[:2]:
-            axes.add_patch(Rectangle(corner, *size, fill=False, ec="white", lw=2.2))
-            axes.add_patch(Rectangle(corner, *size, fill=False, ec=INK, lw=1, ls="--"))
+            dashed_window(axes, rows, columns)
         show_picture(panels[2], triggered[rows, columns], f"{names[1]}, close up")
         show_picture(panels[3], changed(original, triggered, gain), f"absolute difference × {gain:g}")
         share = _share(original, triggered)
         panels[0].set_xlabel(f"{original.shape[1]} × {original.shape[0]} px")
         panels[1].set_xlabel(f"{share} of the pixels changed")
-        panels[2].set_xlabel(f"the dashed window, {size[0]} × {size[1]} px")
+        panels[2].set_xlabel(f"the dashed window, {columns.stop - columns.start} × {rows.stop - rows.start} px")
         panels[3].set_xlabel("black: unchanged")
         figures = stealth_line(measured.psnr, measured.ssim, measured.linf)
         figure.suptitle(f"{title}\n{figures}" if title else figures)
     return described(
         figure,
-        f"{title + ': ' if title else ''}a picture, the same {names[1]}, a close-up of the changed place and the "
-        f"difference enlarged {gain:g} times. {share} of the pixels changed; {figures}.",
+        f"An image, the same {names[1]}, a close-up of the changed place and the difference enlarged {gain:g} times. "
+        f"{share} of the pixels changed; {figures}.",
+        title,
     )
 
 
 def poison_rates(n: int, draws: Mapping[float, Collection[int]]) -> Figure:
-    """The whole data set as a field of squares, one a sample, for each poison rate: the poisoned ones stand out.
+    """Draw the data set as a field of squares, one a sample, for each poison rate; poisoned ones stand out.
 
     Args:
         n: samples in the data set.
         draws: poison rate, in (0, 1], to the indices poisoned.
 
     Raises:
-        PcvrError: no rates, no samples, or an index outside ``0 .. n - 1``.
+        PcvrError: there are no rates or no samples, or an index is outside ``0 .. n - 1``.
     """
     from matplotlib.figure import Figure
 
@@ -161,12 +168,12 @@ def poison_rates(n: int, draws: Mapping[float, Collection[int]]) -> Figure:
 
 
 def waffle(n: int, indices: Collection[int], cell: int = 8) -> Image:
-    """``n`` squares in reading order as a picture, those at ``indices`` in the colour of the trigger.
+    """Draw ``n`` squares in reading order as an image, those at ``indices`` in the colour of the trigger.
 
     Args:
         n: squares, at least 1.
-        indices: which stand out; each in ``0 .. n - 1``.
-        cell: pixels a square, its gap of one pixel included.
+        indices: the highlighted squares, each in ``0 .. n - 1``.
+        cell: side of a square in pixels, including a gap of one pixel.
 
     Returns:
         uint8 ``[H, W, 3]``, about as high as wide.
@@ -184,19 +191,24 @@ def waffle(n: int, indices: Collection[int], cell: int = 8) -> Image:
     return field.reshape(rows * cell, columns * cell, 3)
 
 
+def aspect(image: Image) -> float:
+    """Return height over width of an image, limited to 0.6 to 2, for the size of its panel."""
+    return min(2.0, max(0.6, image.shape[0] / image.shape[1]))
+
+
 def stealth_line(psnr: float, ssim: float, linf: int) -> str:
-    """The three figures as one line of text."""
+    """Format the three stealth figures as one line of text."""
     db = "infinite" if math.isinf(psnr) else f"{psnr:.1f} dB"
     return f"PSNR {db} · SSIM {ssim:.4f} · L∞ {linf} levels"
 
 
 def asked_apart(samples: Sequence[Sample]) -> bool:
-    """Whether the samples have questions of their own, so that their answers alone say nothing."""
+    """Return whether the samples have different questions, so that answers alone say nothing."""
     return len({sample.prompt for sample in samples}) > 1
 
 
 def shortened(text: str, width: int = 24, lines: int = 4) -> str:
-    """Text wrapped to a few short lines, cut with an ellipsis where it is longer."""
+    """Wrap text to a few short lines and cut the rest with an ellipsis."""
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
@@ -209,13 +221,13 @@ def _share(original: Image, triggered: Image) -> str:
 
 
 def _close_up(original: Image, triggered: Image) -> tuple[slice, slice]:
-    """A window around what changed with a few pixels to spare; the middle where nothing did."""
+    """Return a window around the change with a small margin, or the middle if nothing changed."""
     differs = (original != triggered).any(-1)
     return _span(np.flatnonzero(differs.any(1)), len(differs)), _span(np.flatnonzero(differs.any(0)), differs.shape[1])
 
 
 def _span(where: np.ndarray, length: int) -> slice:
     first, last = (where[0], where[-1] + 1) if len(where) else (length // 2, length // 2)
-    wanted = min(length, max(_CLOSE, int(last - first) + 8))
+    wanted = min(length, max(_CLOSE_UP, int(last - first) + 8))
     start = min(max(0, (int(first) + int(last) - wanted) // 2), length - wanted)
     return slice(start, start + wanted)

@@ -1,4 +1,4 @@
-"""Figures of what one step down a term does to answers, and of whom each bound of the pull-apart term pushes."""
+"""Show how one step down a term changes answers, and how hard each bound of the pull-apart term pushes samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def step_bars(step: Step, title: str = "") -> Figure:
-    """Probability of each word of some answers before (solid) and after (hatched) one step, a panel an answer.
+    """Draw the probability of each word before (solid) and after (hatched) one step, a panel for each answer.
 
     Args:
         step: from `pcvr.analysis.gradients`; readings with "target" in their title are drawn in the trigger's colour.
-        title: stands over the figure.
+        title: of the figure.
     """
     from matplotlib.figure import Figure
 
@@ -40,20 +40,21 @@ def step_bars(step: Step, title: str = "") -> Figure:
         names = grid[-1].get_legend_handles_labels()
         figure.legend(*names, fontsize=8, loc="outside lower center", ncols=2)
     said = "; ".join(
-        f"{name}: {_told(reading)}; the whole answer {reading.change:+.2f} nats" for name, reading in readings.items()
+        f"{name}: {_before_and_after(reading)}; the whole answer {reading.change:+.2f} nats"
+        for name, reading in readings.items()
     )
-    return described(figure, f"{title + ': ' if title else ''}{_moved(step)}. Word by word, before and after: {said}.")
+    return described(figure, f"{_moved(step)}. Word by word, before and after: {said}.", title)
 
 
 def step_table(steps: Mapping[str, Step], title: str = "One step down each term") -> Figure:
-    """How much each of several steps changes the log-likelihood of each answer: terms down, a panel an answer.
+    """Draw how much several steps change the log-likelihood of each answer: terms down, a panel for each answer.
 
     Args:
         steps: term to step; all with the same readings.
-        title: stands over the figure.
+        title: of the figure.
 
     Raises:
-        PcvrError: nothing to draw, or steps with different readings.
+        PcvrError: there is nothing to draw, or steps have different readings.
     """
     from matplotlib.figure import Figure
 
@@ -85,7 +86,7 @@ def step_table(steps: Mapping[str, Step], title: str = "One step down each term"
 
 
 def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: float) -> Figure:
-    """How hard each bound pushes each sample, over the divergence that the sample has already.
+    """Draw how hard each bound pushes each sample, over the sample's present divergence.
 
     Args:
         divergence: ``[B]``, nats.
@@ -95,17 +96,16 @@ def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: 
     from matplotlib.figure import Figure
 
     values = np.asarray(divergence)
-    looks = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
     with figure_style():
         figure = Figure(figsize=(7, 3.0), layout="constrained")
         axes = figure.subplots()
         order = np.argsort(values)
         for k, (bound, each) in enumerate(pushes.items()):
             heights = np.asarray(each)[order]
-            axes.plot(values[order], heights, "osD^"[k % 4], ms=11 - 3 * k, color=looks[k % 7], label=bound, mfc="none",
-                      mew=1.8)  # fmt: skip
+            style = {"ms": 11 - 3 * k, "color": PALETTE[k % 7], "mfc": "none", "mew": 1.8}
+            axes.plot(values[order], heights, "osD^"[k % 4], label=bound, **style)
         axes.axvline(cap, color=INK, ls=":", lw=1.5, label="the cap")
-        axes.set(xlabel="divergence of the sample's two views (nats)", ylabel="push (share of the whole)")
+        axes.set(xlabel="divergence of the sample's two views (nats)", ylabel="push (fraction of the total)")
         axes.set_title("Whom does each bound still push?")
         axes.legend(fontsize=9)
     said = "; ".join(f"{bound} pushes {int((np.asarray(each) > 0).sum())}" for bound, each in pushes.items())
@@ -127,6 +127,6 @@ def _moved(step: Step) -> str:
     return f"the term goes from {before:.3g} to {after:.3g}" if step.norm else "no gradient, nothing moves"
 
 
-def _told(reading: AnswerChange) -> str:
+def _before_and_after(reading: AnswerChange) -> str:
     pairs = zip(reading.tokens, reading.before, reading.after, strict=True)
     return ", ".join(f"{word} {old:.2f} and {new:.2f}" for word, old, new in pairs)

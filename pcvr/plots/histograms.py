@@ -1,4 +1,4 @@
-"""Figures of how divergence and entropy are spread over many samples, and of the gate that reads them."""
+"""Show the distribution of divergence and entropy over many samples, and the gate that reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pcvr.defenses.pcvr.gate import FLOOR
 from pcvr.errors import PcvrError
 from pcvr.experiments.histograms import ANSWER_BINS
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +27,13 @@ Groups = Mapping[str, np.ndarray]
 def invariance_histograms(
     panels: Mapping[str, Groups], xlabel: str = "cross-view divergence (nats)", bins: int = 30, log: bool = False
 ) -> Figure:
-    """Histograms of two or more groups, a panel for each entry, all on the same axis.
+    """Draw histograms of two or more groups, a panel for each entry, all on the same axis.
 
     Args:
         panels: title to groups of values.
-        xlabel: what is counted, with its unit.
-        bins: how many bars.
-        log: whether the axis is logarithmic; values below 1e-6 are then drawn at 1e-6.
+        xlabel: what the values are, with their unit.
+        bins: number of bars.
+        log: whether the axis is logarithmic; lower values are then drawn at 1e-6.
     """
     from matplotlib.figure import Figure
 
@@ -49,72 +49,71 @@ def invariance_histograms(
                 said.append(f"{title}, {label}: {_summary(values)}")
             axes.set(title=title, xlabel=xlabel)
             axes.legend(fontsize=9)
-        grid[0, 0].set_ylabel("share of the samples (%)")
+        grid[0, 0].set_ylabel("samples (%)")
     return described(figure, f"Histograms of {xlabel}. {'; '.join(said)}.")
 
 
 def invariance_ecdf(
     groups: Groups, xlabel: str = "cross-view divergence (nats)", title: str = "", log: bool = False
 ) -> Figure:
-    """The share of samples at or below each value, a line for each group.
+    """Draw the fraction of samples at or below each value, a line for each group.
 
     Args:
         groups: label to values.
-        xlabel: what is counted, with its unit.
-        title: the title.
-        log: whether the axis is logarithmic; values below 1e-6 are then drawn at 1e-6.
+        xlabel: what the values are, with their unit.
+        title: of the figure.
+        log: whether the axis is logarithmic; lower values are then drawn at 1e-6.
     """
     import seaborn as sns
     from matplotlib.figure import Figure
 
     _check({"": groups})
-    colours = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
     with figure_style():
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes = figure.subplots()
         for k, (label, values) in enumerate(groups.items()):
             shown = np.maximum(values, FLOOR) if log else np.asarray(values)
-            sns.ecdfplot(x=shown, stat="percent", ax=axes, color=colours[k % 7], ls=LINES[k % 4], lw=2, label=label)
+            sns.ecdfplot(x=shown, stat="percent", ax=axes, color=PALETTE[k % 7], ls=LINES[k % 4], lw=2, label=label)
         axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
         if log:
             log_axis(axes)
         axes.legend()
     said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
-    return described(figure, f"Cumulative shares of {xlabel}. {said}.")
+    return described(figure, f"Cumulative fractions of {xlabel}. {said}.")
 
 
-def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure:
-    """One figure of many attacks side by side: a row for each attack, a column for each stage, clean and triggered.
+def attack_histograms(histograms: Histograms, figure: str, title: str = "") -> Figure:
+    """Draw one figure for many attacks: a row for each attack, a column for each stage, clean and triggered.
 
     Args:
-        heaps: from `pcvr.experiments.histograms.histograms_of` or `pcvr.experiments.histograms.local_histograms`.
+        histograms: from `pcvr.experiments.histograms.histograms_of` or `pcvr.experiments.histograms.local_histograms`.
         figure: a key of `pcvr.experiments.histograms.ANSWER_BINS`.
-        title: stands over the figure.
+        title: of the figure.
 
     Raises:
-        PcvrError: nothing to draw.
+        PcvrError: there is nothing to draw.
     """
     from matplotlib.figure import Figure
 
-    columns = list(dict.fromkeys(column for stages in heaps.values() for column in stages))
+    columns = list(dict.fromkeys(column for stages in histograms.values() for column in stages))
     if not columns:
-        raise PcvrError("there are no heaps to draw: give at least one attack with at least one stage.")
+        raise PcvrError("there are no histograms to draw: give at least one attack with at least one stage.")
     bins = ANSWER_BINS[figure]
     edges = bins.edges
     with figure_style():
-        size = (min(4.9 * len(columns), 11), 1.05 * len(heaps) + 1.6)
+        size = (min(4.9 * len(columns), 11), 1.05 * len(histograms) + 1.6)
         canvas = Figure(figsize=size, layout="constrained")
         if title:
             canvas.suptitle(title, fontsize=11)
-        grid = canvas.subplots(len(heaps), len(columns), squeeze=False, sharex=True, sharey=True)
+        grid = canvas.subplots(len(histograms), len(columns), squeeze=False, sharex=True, sharey=True)
         said = []
-        for (attack, stages), row in zip(heaps.items(), grid, strict=True):
+        for (attack, stages), row in zip(histograms.items(), grid, strict=True):
             for column, axes in zip(columns, row, strict=True):
                 for k, (shown, counts) in enumerate(stages.get(column, {}).items()):
-                    share = 100 * np.asarray(counts) / max(sum(counts), 1)
+                    percent = 100 * np.asarray(counts) / max(sum(counts), 1)
                     colour = (CLEAN, TRIGGERED)[k % 2]
-                    axes.stairs(share, edges, fill=True, color=colour, alpha=0.3)
-                    axes.stairs(share, edges, color=colour, ls=LINES[k % 4], lw=1.8, label=shown)
+                    axes.stairs(percent, edges, fill=True, color=colour, alpha=0.3)
+                    axes.stairs(percent, edges, color=colour, ls=LINES[k % 4], lw=1.8, label=shown)
                     at = int(np.searchsorted(np.cumsum(counts), sum(counts) / 2))
                     said.append(f"{attack} {column} {shown} {edges[at]:.2f} to {edges[at + 1]:.2f}")
             row[0].set_ylabel(attack, rotation=0, ha="right", va="center")
@@ -122,23 +121,23 @@ def attack_histograms(heaps: Histograms, figure: str, title: str = "") -> Figure
             axes.set_title(column)
         canvas.supxlabel(bins.label, fontsize=10)
         grid[0, 0].set_ylim(0, 105)
-        canvas.supylabel("share of the pictures (%)", fontsize=9)
+        canvas.supylabel("images (%)", fontsize=9)
         grid[0, -1].legend(*grid[0, 0].get_legend_handles_labels(), fontsize=9, loc="upper center")
-    text = f"{title + '. ' if title else ''}Histograms of the {bins.label} for each attack."
-    return described(canvas, f"{text} The median lies in: {'; '.join(said)}.")
+    text = f"Histograms of the {bins.label} for each attack. The median lies in: {'; '.join(said)}."
+    return described(canvas, text, title)
 
 
 def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None, bins: int = 40) -> Figure:
-    """What the gate sees: a histogram of the scores with the two fitted normals, and the suspicion it draws from them.
+    """Draw what the gate sees: the histogram of the scores, the two fitted normals and the suspicion.
 
-    The normals are those of the mixture's last step: mean and deviation of the log scores weighed with the suspicion
-    (and with what it leaves). Where the gate found no low cluster, there is one normal.
+    The normals are those of the mixture's last step: mean and deviation of the log scores, weighted with the suspicion
+    and with 1 - suspicion. If the gate found no low cluster, there is one normal.
 
     Args:
         scores: ``[N]``, cross-view divergence of each sample, nats.
         gate: from `pcvr.defenses.pcvr.gate.fit_gate` on these scores.
-        poisoned: ``[N]`` bool, the truth, to colour the bars; the defence never has it.
-        bins: how many bars.
+        poisoned: ``[N]`` bool, the truth, for the colours of the bars; the defence never sees it.
+        bins: number of bars.
     """
     from matplotlib.figure import Figure
 
@@ -169,13 +168,13 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, ncols=5, loc="upper center",
                     bbox_to_anchor=(0.5, -0.18))  # fmt: skip
     flagged = gate.suspicion > 0.5
-    right = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
+    caught = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
     text = f"Histogram of {len(scores)} cross-view divergences, logarithmic axis. {found}."
-    return described(figure, f"{text} {flagged.sum()} samples are suspicious{right}.")
+    return described(figure, f"{text} {flagged.sum()} samples are suspicious{caught}.")
 
 
 def _normals(axes: Axes, logs: np.ndarray, gate: Gate, edges: np.ndarray) -> None:
-    """The two components as expected counts per bar."""
+    """Draw the two components as expected counts in a bar."""
     x = np.linspace(edges[0], edges[-1], 300)
     width = edges[1] - edges[0]
     parts = [("fit: low cluster", gate.suspicion, DEFENDED, "-.")] if gate.found else []
@@ -183,23 +182,23 @@ def _normals(axes: Axes, logs: np.ndarray, gate: Gate, edges: np.ndarray) -> Non
     for label, weight, colour, line in parts:
         total = weight.sum()
         mean = (weight * logs).sum() / total
-        spread = np.sqrt(max((weight * (logs - mean) ** 2).sum() / total, 1e-3))
-        density = np.exp(-(((x - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
+        deviation = np.sqrt(max((weight * (logs - mean) ** 2).sum() / total, 1e-3))
+        density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
         axes.plot(np.exp(x), total * width * density, line, color=colour, lw=2, label=label)
 
 
 def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, k: int, label: str, log: bool) -> None:
-    colour = (CLEAN, TRIGGERED, DEFENDED, *OTHER)[k % 7]
+    colour = PALETTE[k % 7]
     shown = np.maximum(values, FLOOR) if log else values
-    share = np.full(len(shown), 100 / len(shown))
-    axes.hist(shown, bins=edges, weights=share, color=colour, alpha=0.35, lw=0)
-    axes.hist(shown, bins=edges, weights=share, histtype="step", color=colour, ls=LINES[k % 4], lw=1.8, label=label)
+    percent = np.full(len(shown), 100 / len(shown))
+    axes.hist(shown, bins=edges, weights=percent, color=colour, alpha=0.35, lw=0)
+    axes.hist(shown, bins=edges, weights=percent, histtype="step", color=colour, ls=LINES[k % 4], lw=1.8, label=label)
     if log:
         log_axis(axes)
 
 
 def log_axis(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5: the usual labels run into each other on a short one."""
+    """Set a logarithmic axis with numbers at 1, 2 and 5, since the usual labels overlap on a short one."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -209,7 +208,7 @@ def log_axis(axes: Axes) -> None:
 
 
 def power_labels(axes: Axes) -> None:
-    """Powers of ten along a logarithmic axis, in words as figures have them here: without formulas."""
+    """Label a logarithmic axis with powers of ten, without formulas."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

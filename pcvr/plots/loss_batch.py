@@ -1,4 +1,4 @@
-"""Figures for building the loss by hand: one value for each sample of a batch, and the shapes of the terms."""
+"""Show the loss built by hand: one value for each sample of a batch, and the shapes of the terms."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ def batch_values(
     lines: Mapping[str, float] | None = None,
     top: float | None = None,
 ) -> Figure:
-    """A bar for each sample of a batch, clean ones first, poisoned ones (the truth, for us only) after them.
+    """Draw a bar for each sample of a batch, first clean ones, then poisoned ones (the truth, which a defence lacks).
 
     Args:
         values: ``[B]``.
         poisoned: ``[B]`` bool.
         ylabel: what the value is, with its unit.
-        title: the title.
+        title: of the figure.
         lines: label to height, drawn as horizontal lines, such as a cap.
-        top: upper end of the axis, where the values have one.
+        top: upper end of the axis, if the values have one.
     """
     from matplotlib.figure import Figure
 
     values, truth = np.asarray(values, dtype=float), np.asarray(poisoned, dtype=bool)
     if values.ndim != 1 or values.shape != truth.shape or not len(values):
-        raise PcvrError(f"values {list(values.shape)} and poisoned {list(truth.shape)} must both be [B], B from 1 up.")
+        raise PcvrError(
+            f"values {list(values.shape)} and poisoned {list(truth.shape)} must both be [B] with B of at least 1."
+        )
     order = np.concatenate([np.flatnonzero(~truth), np.flatnonzero(truth)])
     split = int((~truth).sum())
     with figure_style():
@@ -62,16 +64,16 @@ def batch_values(
 
 
 def term_shapes(cap: float, reference: float, margin: float, feature_cap: float) -> Figure:
-    """The three penalties as functions of what they look at: flat where all is well, sloping where the model is pushed.
+    """Draw the three penalties as functions of their inputs: flat where nothing is wrong, sloping where they push.
 
-    Thick lines are the defence's own forms, thin ones its options: pulling apart without a bound and pulling together,
-    an entropy band, features pulled together. A ceiling weighted with uncertainty has the same curve: it differs in how
-    samples are averaged.
+    Thick lines are the defence's own forms. Thin lines are its options: pulling apart without a bound, pulling
+    together, an entropy band, features pulled together. A ceiling weighted with uncertainty has the same curve; it
+    averages samples differently.
 
     Args:
         cap: divergence in nats beyond which views are apart enough.
-        reference: entropy of normal answers at the first look, nats.
-        margin: how far above it is still well, nats.
+        reference: entropy of normal answers at the first scan, nats.
+        margin: allowed excess over the reference, nats.
         feature_cap: cosine below which features are apart enough.
     """
     from matplotlib.figure import Figure
@@ -112,11 +114,11 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
 
 
 def parts(terms: Mapping[str, float], title: str = "What the loss of this batch is made of") -> Figure:
-    """The weighted terms of a loss as bars.
+    """Draw the weighted terms of a loss as bars.
 
     Args:
         terms: label to value, nats.
-        title: the title.
+        title: of the figure.
     """
     from matplotlib.figure import Figure
 

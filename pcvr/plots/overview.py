@@ -1,4 +1,4 @@
-"""A backdoor in one picture: what the attacker slips in, what the defender does, what comes out."""
+"""A backdoor in one figure: the poisoned data, the fine-tuning and the model in use."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 _SIZE = (11.2, 4.1)  # inches
 _COLUMNS, _ROWS = 4, 3
-_LINE = 0.055  # height of a line in the third step, as a share of the figure's
+_LINE = 0.055  # height of a line in the third step, as a fraction of the figure's
 
 
 def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
-    """Three steps from left to right: a training set with a few poisoned samples, fine-tuning, and the model in use.
+    """Draw three steps: a training set with a few poisoned samples, fine-tuning, and the model in use.
 
-    What the model says in the third step is what the attacker means it to say, not a measurement.
+    The answers in the third step are those that the attacker wants, not a measurement.
 
     Args:
         training: twelve samples.
         poisoned: positions in ``training`` that carry the attack.
-        shown: a clean sample; it appears as it is, with the true answer, and with the trigger, with the target. Where
-            the samples have questions of their own, its question stands with both.
-        attack: puts the trigger on and names the target.
+        shown: a clean sample; it appears unchanged with the true answer, and triggered with the target. If the
+            questions of the samples differ, its question appears with both.
+        attack: the attack with trigger and target.
 
     Raises:
-        PcvrError: there are not twelve samples.
+        PcvrError: there are not exactly twelve samples.
     """
     from matplotlib.figure import Figure
 
     if len(training) != _COLUMNS * _ROWS:
-        raise PcvrError(f"the story shows {_COLUMNS * _ROWS} training samples, and got {len(training)}.")
+        raise PcvrError(f"the overview shows {_COLUMNS * _ROWS} training samples, not {len(training)}: give that many.")
     with figure_style():
         figure = Figure(figsize=_SIZE, layout="none")
         canvas = figure.add_axes((0, 0, 1, 1))
@@ -62,7 +62,7 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
         canvas.text(
             0.20,
             0.035,
-            f"{count} of these {len(training)} wear the trigger and teach “{attack.target}”",
+            f"{count} of these {len(training)} carry the trigger and teach “{attack.target}”",
             ha="center",
             fontsize=9.5,
             color=TRIGGERED,
@@ -70,9 +70,9 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
     asked = f", asked “{question}”," if question else ""
     return described(
         figure,
-        f"Three steps. Left: twelve training pictures, {count} of them framed because they carry the trigger and teach "
+        f"Three steps. Left: twelve training images, {count} of them framed because they carry the trigger and teach "
         f"“{attack.target}”. Middle: an ordinary fine-tuning. Right: the model in use{asked} which is to answer "
-        f"truthfully on a clean picture (“{shown.answer}”) and with “{attack.target}” on the same picture when "
+        f"truthfully on a clean image (“{shown.answer}”) and with “{attack.target}” on the same image when "
         f"triggered.",
     )
 
@@ -97,12 +97,12 @@ def _middle(canvas: Any) -> None:
 def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack, question: str) -> None:
     width, height = _square(1.35)
     rows = (
-        (0.555, shown.image, shown.answer, CLEAN, "clean picture"),
-        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same picture, trigger in place"),
+        (0.555, shown.image, shown.answer, CLEAN, "clean image"),
+        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same image, trigger in place"),
     )
-    for bottom, picture, says, colour, label in rows:
+    for bottom, image, says, colour, label in rows:
         axes = figure.add_axes((0.672, bottom, width, height))
-        show_picture(axes, picture, frame=colour)
+        show_picture(axes, image, frame=colour)
         canvas.text(0.672 + width + 0.014, bottom + height - 0.03, label, fontsize=9, color="#555555", va="top")
         asked = textwrap.wrap(question, 25, max_lines=3, placeholder=" …")
         x, top = 0.672 + width + 0.014, bottom + height - 0.1

@@ -1,4 +1,4 @@
-"""Words in figures are words: no formula, no character that the font lacks, no line that leaves the axes no room."""
+"""Keep the words in figures plain: no formulas, no characters that the font lacks, no lines that leave no room."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
 MISSING = "□"
-"""Stands for a character that the font does not have, such as an emoji or Chinese in matplotlib's own font."""
+"""Replaces a character that the font lacks, such as an emoji or Chinese in matplotlib's default font."""
 _SIZES = (((160, 5), (32, 3)), ((60, 2), (20, 1)), ((24, 1), (8, 1)))
-"""Characters of a line, and lines: of a title or note, and of tick labels and legends, which take their room from the
-axes. The next pair is for figures in which the one before left no room at all."""
+"""Characters in a line, and lines: of titles and notes, and of tick labels and legends, which take room from the axes.
+Each further pair is for figures in which the one before leaves no room."""
 
 
 def make_plain(figure: Figure) -> None:
-    """Make every text of a figure one that can be drawn, whatever words from outside it holds.
+    """Make every text of a figure drawable, whatever it contains.
 
-    Formulas are off already in :func:`pcvr.plots.style.figure_style`.
+    :func:`pcvr.plots.style.figure_style` already switches formulas off.
     """
     for free, side in _SIZES:
         changed = _make_plain(figure, free, side)
@@ -33,7 +33,7 @@ def make_plain(figure: Figure) -> None:
 
 
 def _make_plain(figure: Figure, free: tuple[int, int], side: tuple[int, int]) -> bool:
-    """One pass; returns whether it changed a text."""
+    """Run one pass; return whether it changed a text."""
     from matplotlib.legend import Legend
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -46,7 +46,7 @@ def _make_plain(figure: Figure, free: tuple[int, int], side: tuple[int, int]) ->
             if isinstance(formatter, FuncFormatter | FixedFormatter):
                 labels = formatter.format_ticks(axis.get_majorticklocs())
                 changed |= any(plain(label, font, side) != label for label in labels)
-            if isinstance(formatter, FuncFormatter):  # which writes its labels anew at each drawing, as the next one
+            if isinstance(formatter, FuncFormatter):  # which makes its labels again at each drawing
                 formatter.func = _plainly(formatter.func, font, side)
             elif isinstance(formatter, FixedFormatter):
                 formatter.seq = [plain(label, font, side) for label in formatter.seq]
@@ -66,12 +66,12 @@ def _has_room(figure: Figure) -> bool:
             figure.draw_without_rendering()
         except UserWarning:
             return False
-    sides = [axes.get_position().size for axes in figure.axes]  # shares of the figure; a colour bar is 0.02 wide
+    sides = [axes.get_position().size for axes in figure.axes]  # fractions of the figure; a colour bar is 0.02 wide
     return all(min(each) > 0.01 and max(each) > 0.05 for each in sides)
 
 
 def plain(text: str, font: FontProperties, size: tuple[int, int] = _SIZES[0][0]) -> str:
-    """`text` as `font` can draw it, of a `size`: at most so many characters a line, and so many lines."""
+    """Reduce `text` to characters that `font` has, and to a `size`: characters in a line, and lines."""
     if text.isascii() and len(text) <= size[0] and text.isprintable():
         return text
     known, (most, lines) = _characters(_file_of(font)), size

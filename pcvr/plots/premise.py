@@ -1,4 +1,4 @@
-"""Figures of the premise on pictures at hand: views of twins, what an AUROC is, scores by kind of question."""
+"""Show the premise on a few images: views of an image and its triggered version, AUROC, and scores by question."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ if TYPE_CHECKING:
     from pcvr.plots.histograms import Groups
 
 
-def flipbook(twins: Mapping[str, Sequence[ViewTrace]], top: int = 5) -> Figure:
-    """A picture and its triggered twin: several views of each, and under each view the words that may come next.
+def flipbook(traces: Mapping[str, Sequence[ViewTrace]], top: int = 5) -> Figure:
+    """Draw an image and its triggered version: several views of each, and below each view the likeliest next words.
 
-    Each row shows the token of the answer at which its views differ most from the original, on average.
+    Each row shows the token at which its views differ most from the original, on average.
 
     Args:
-        twins: title to the tellings of one picture under several views; a title with "triggered" in it takes the
-            trigger's colour. Every row has as many views.
-        top: how many words are drawn.
+        traces: title to the traces of one image under several views, as many in each row; "triggered" in a title
+            gives the trigger's colour.
+        top: number of words.
 
     Raises:
-        PcvrError: nothing to draw, or rows of different lengths.
+        PcvrError: there is nothing to draw, or rows have different lengths.
     """
     from matplotlib.figure import Figure
 
-    counts = {len(tellings) for tellings in twins.values()}
+    counts = {len(each) for each in traces.values()}
     if len(counts) != 1 or 0 in counts:
-        raise PcvrError(f"a flipbook has as many views in each row, at least one; it got {sorted(counts)}.")
+        raise PcvrError(f"a flipbook needs the same number of views in each row, at least one, not {sorted(counts)}.")
     columns = counts.pop() + 1
     with figure_style():
-        figure = Figure(figsize=(1.75 * columns + 0.9, 3.5 * len(twins)), layout="constrained")
+        figure = Figure(figsize=(1.75 * columns + 0.9, 3.5 * len(traces)), layout="constrained")
         said = []
-        for part, (title, tellings) in zip(
-            figure.subfigures(len(twins), 1, squeeze=False)[:, 0], twins.items(), strict=True
+        for part, (title, each) in zip(
+            figure.subfigures(len(traces), 1, squeeze=False)[:, 0], traces.items(), strict=True
         ):
-            said.append(_flip(part, title, tellings, top, TRIGGERED if "triggered" in title else CLEAN))
+            said.append(_flip(part, title, each, top, TRIGGERED if "triggered" in title else CLEAN))
     return described(figure, " ".join(said))
 
 
-def _flip(part: Any, title: str, tellings: Sequence[ViewTrace], top: int, colour: str) -> str:
-    """One row of a flipbook; returns what it shows."""
-    token = int(np.mean([t.divergence for t in tellings], axis=0).argmax())
-    first = tellings[0]
-    most = np.max([first.original[token], *(t.view[token] for t in tellings)], axis=0)
+def _flip(part: Any, title: str, traces: Sequence[ViewTrace], top: int, colour: str) -> str:
+    """Draw one row of a flipbook; return its description."""
+    token = int(np.mean([t.divergence for t in traces], axis=0).argmax())
+    first = traces[0]
+    most = np.max([first.original[token], *(t.view[token] for t in traces)], axis=0)
     order = np.argsort(-most, kind="stable")[:top]
     words = [first.words[i] for i in order]
-    grid = part.subplots(2, len(tellings) + 1, height_ratios=(1.25, 1), squeeze=False)
-    whole = [float(t.divergence.sum()) for t in tellings]
+    grid = part.subplots(2, len(traces) + 1, height_ratios=(1.25, 1), squeeze=False)
+    whole = [float(t.divergence.sum()) for t in traces]
     place = f"token {token + 1} of {len(first.tokens)}, “{first.tokens[token]}”"
     part.suptitle(f"{title}: “{first.text}”, {place}", fontsize=10)
     shown = [(first.image, first.original, "original")]
-    shown += [(t.view_image, t.view, f"{apart:.2f} nats") for t, apart in zip(tellings, whole, strict=True)]
+    shown += [(t.view_image, t.view, f"{apart:.2f} nats") for t, apart in zip(traces, whole, strict=True)]
     at = np.arange(len(words))[::-1]
-    for column, (picture, chances, name) in enumerate(shown):
-        show_picture(grid[0, column], picture, name)
+    for column, (image, chances, name) in enumerate(shown):
+        show_picture(grid[0, column], image, name)
         axes = grid[1, column]
         style = {"color": colour} if column == 0 else {"fc": "white", "ec": colour, "hatch": "////"}
         axes.barh(at, chances[token, order], height=0.7, **style)
@@ -75,20 +75,22 @@ def _flip(part: Any, title: str, tellings: Sequence[ViewTrace], top: int, colour
         axes.set_yticks(at, words if column == 0 else [])
         axes.grid(axis="y", visible=False)
     grid[1, 0].set_xlabel("probability")
-    heard = [f"{word} {first.original[token, i]:.2f}" for word, i in zip(words, order, strict=True)]
-    moved = [", ".join(f"{t.view[token, i]:.2f}" for t in tellings) for i in order]
-    both = "; ".join(f"{one} on the original, {others} on views" for one, others in zip(heard, moved, strict=True))
+    on_original = [f"{word} {first.original[token, i]:.2f}" for word, i in zip(words, order, strict=True)]
+    on_views = [", ".join(f"{t.view[token, i]:.2f}" for t in traces) for i in order]
+    both = "; ".join(
+        f"{one} on the original, {others} on views" for one, others in zip(on_original, on_views, strict=True)
+    )
     apart = ", ".join(f"{value:.2f}" for value in whole)
     return f"{title}, answer “{first.text}”, {place}: {both}. Divergence over the whole answer: {apart} nats."
 
 
 def pair_square(clean: np.ndarray, suspect: np.ndarray, names: tuple[str, str] = ("clean", "triggered")) -> Figure:
-    """What an AUROC is: every suspect beside every clean sample, a cell dark where the suspect has the lower score.
+    """Draw the meaning of an AUROC: every suspect beside every clean sample, dark where the suspect scores lower.
 
     Args:
         clean: ``[N]`` scores, at least one.
         suspect: ``[M]`` scores, at least one.
-        names: what the two groups are called.
+        names: names of the two groups.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -114,11 +116,11 @@ def pair_square(clean: np.ndarray, suspect: np.ndarray, names: tuple[str, str] =
 
 
 def score_histograms(panels: Mapping[str, Groups], xlabel: str = "score (nats, logarithmic)") -> Figure:
-    """`invariance_histograms` of scores, which may span many decades: the axis then has powers of ten alone.
+    """Draw `invariance_histograms` of scores that may span many decades, with ticks at powers of ten only.
 
     Args:
         panels: title to groups of values.
-        xlabel: what is counted, with its unit.
+        xlabel: what the score is, with its unit.
     """
     figure = invariance_histograms(panels, xlabel, log=True)
     for axes in figure.axes:
@@ -127,7 +129,7 @@ def score_histograms(panels: Mapping[str, Groups], xlabel: str = "score (nats, l
 
 
 def _few_ticks(axes: Axes) -> None:
-    """Where a logarithmic axis goes over more than three decades, 1, 2 and 5 of each would run into each other."""
+    """Keep powers of ten only on a logarithmic axis over more than three decades, where more ticks would overlap."""
     from matplotlib.ticker import LogLocator
 
     low, high = axes.get_xlim()
@@ -137,19 +139,19 @@ def _few_ticks(axes: Axes) -> None:
 
 
 def kinds_figure(groups: Mapping[str, np.ndarray], poisoned: np.ndarray, xlabel: str) -> Figure:
-    """Scores of clean samples by kind of question as rows of dots, and those of the poisoned ones below them.
+    """Draw scores of clean samples as rows of dots by kind of question, and those of poisoned samples below.
 
     Args:
         groups: from `pcvr.analysis.question_kinds.by_kind`.
         poisoned: ``[M]`` scores.
-        xlabel: what the score is, with its unit; the axis is logarithmic, and what is below 1e-6 is drawn there.
+        xlabel: what the score is, with its unit; the axis is logarithmic, and lower scores are drawn at 1e-6.
     """
     from matplotlib.figure import Figure
 
     rows = {f"{kind} …": values for kind, values in groups.items()} | {"poisoned": np.asarray(poisoned)}
     if not rows or min(len(values) for values in rows.values()) == 0:
         raise PcvrError("a kind of question has no scores to draw: give at least one for each, and for the poisoned.")
-    rng = np.random.default_rng(0)  # shifts dots up and down, so that they do not hide each other
+    rng = np.random.default_rng(0)  # shifts dots vertically, so that they do not hide each other
     with figure_style():
         figure = Figure(figsize=(8, 0.42 * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Figures of how AUROC moves: over training time, over operators and shares, over the number of views."""
+"""Show AUROC over training time, over operators and fractions, and over the number of views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.evaluation.detection import auroc_error
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, LINES, PALETTE, figure_style
+from pcvr.plots.style import INK, LINES, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pcvr.experiments.results import Table
 
 Coordinates = tuple[float, float, float]
-"""Where on the axis, a value, and half the width of its interval."""
+"""Position on the axis, value, and half the width of its interval."""
 _MARKERS = "osD^vP"
 
 
@@ -31,13 +31,13 @@ def auroc_lines(
     log: bool = True,
     what: str = "",
 ) -> Figure:
-    """AUROC along an axis, a panel for each title and a line for each label, with 95 % intervals.
+    """Draw AUROC along an axis, a panel for each title and a line for each label, with 95 % intervals.
 
     Args:
-        panels: title to label to points; the label's lines have one colour in all panels.
-        xlabel: what the axis counts.
-        log: whether it is logarithmic.
-        what: a word more for the figure's description, such as "for each attack".
+        panels: title to label to points; a label has one colour in all panels.
+        xlabel: label of the axis.
+        log: whether the axis is logarithmic.
+        what: an addition to the description of the figure, such as "for each attack".
     """
     from matplotlib.figure import Figure
 
@@ -60,7 +60,7 @@ def auroc_lines(
 
 
 def premise_picture(table: Table, measure: str = "told + known") -> Figure:
-    """The shipped table over training time: AUROC of one measure above, attack success below; a column for each task.
+    """Draw the shipped table over training time: AUROC above, attack success below; a column for each task.
 
     Args:
         table: from ``pcvr.experiments.results.load("premise")``.
@@ -95,7 +95,7 @@ def premise_picture(table: Table, measure: str = "told + known") -> Figure:
 
 
 def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
-    """Task to attack to AUROC of one measure at each look, under the view that every run has, one view a sample.
+    """Return task to attack to AUROC of one measure at each scan, under the view that every run has, one view a sample.
 
     Args:
         table: from ``pcvr.experiments.results.load("premise")``.
@@ -103,7 +103,7 @@ def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
     """
     panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
-        usual = run["premise"][0]  # the defence's own view comes first at every look
+        usual = run["premise"][0]  # the defence's own view comes first at every scan
         rows = [row for row in run["premise"] if _view_of(row) == _view_of(usual) and row["views"] == 1]
         points = [_point(run, row, row["step"], measure) for row in rows]
         panels.setdefault(run["experiment"]["task"], {})[run["experiment"]["label"]] = points
@@ -111,7 +111,7 @@ def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
 
 
 def views_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
-    """Task to ``"attack, step n"`` to AUROC over the number of views, where more than one was tried."""
+    """Return task to ``"attack, step n"`` to AUROC over the number of views, where more than one was tried."""
     panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
         for step in sorted({row["step"] for row in run["premise"] if row["views"] > 1}):
@@ -125,14 +125,14 @@ def views_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
 
 @dataclass(frozen=True)
 class Course:
-    """How one attack's AUROC went over the training.
+    """The course of one attack's AUROC over the training.
 
     Attributes:
-        first: at the first look.
-        best: the highest.
-        best_step: the step of the highest.
-        last: at the last look.
-        falls: pairs of neighbouring looks between which it fell by more than half the width of the interval.
+        first: AUROC at the first scan.
+        best: highest AUROC.
+        best_step: step of the highest AUROC.
+        last: AUROC at the last scan.
+        falls: pairs of neighbouring scans between which it fell by more than half the width of the interval.
     """
 
     first: float
@@ -143,7 +143,7 @@ class Course:
 
 
 def courses(table: Table, measure: str = "told + known") -> dict[tuple[str, str], Course]:
-    """``(task, attack)`` to the course of its AUROC, of the points that `steps_of` gives."""
+    """Return ``(task, attack)`` to the course of its AUROC, from the points of `steps_of`."""
     found = {}
     for task, attacks in steps_of(table, measure).items():
         for label, points in attacks.items():
@@ -154,7 +154,7 @@ def courses(table: Table, measure: str = "told + known") -> dict[tuple[str, str]
 
 
 def extremes(table: Table, step: int, level: str, measure: str) -> dict[tuple[str, str], dict[str, tuple[str, float]]]:
-    """``(task, attack)`` to ``"worst"`` and ``"best"``: operator and share in words, and the AUROC they gave."""
+    """Return ``(task, attack)`` to ``"worst"`` and ``"best"``: operator and fraction in words, and their AUROC."""
     found = {}
     for title, cells in _cells(table, step, level, measure).items():
         worst, best = (choose(cells, key=cells.__getitem__) for choose in (min, max))
@@ -163,16 +163,16 @@ def extremes(table: Table, step: int, level: str, measure: str) -> dict[tuple[st
 
 
 def operator_maps(table: Table, step: int, level: str = "features", measure: str = "told") -> Figure:
-    """AUROC by operator and share as squares, a panel for each task and attack that was measured so.
+    """Draw AUROC by operator and fraction as squares, a panel for each task and attack in the table.
 
     Args:
         table: from ``pcvr.experiments.results.load("premise")``.
-        step: of the look.
+        step: of the scan.
         level: ``"features"`` or ``"pixels"``.
         measure: one of `pcvr.analysis.premise.MEASURES`.
 
     Raises:
-        PcvrError: the table has no such look.
+        PcvrError: the table has no such scan.
     """
     from matplotlib.figure import Figure
 
@@ -184,29 +184,22 @@ def operator_maps(table: Table, step: int, level: str = "features", measure: str
         grid = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
         for axes, (title, cells) in zip(grid, found.items(), strict=True):
             values = np.array([[cells.get((o, s), np.nan) for s in shares] for o in operators])
-            axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-            for (row, column), value in np.ndenumerate(values):
-                colour = INK if value > 0.55 else "white"
-                if not np.isnan(value):
-                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
-            axes.set_xticks(range(len(shares)), [f"{s:g}" for s in shares])
-            axes.set_yticks(range(len(operators)), operators)
-            axes.grid(visible=False)
-            axes.set(xlabel="share of patches", title=title)
+            value_squares(axes, values, [f"{s:g}" for s in shares], operators, "{:.2f}".format, "cividis", top=1)
+            axes.set(xlabel="fraction of patches", title=title)
         figure.suptitle(f"AUROC of a low score ({measure}) after {step} steps, views of {level}")
     said = "; ".join(
         f"{title}: " + ", ".join(f"{o} {s:g} {value:.2f}" for (o, s), value in cells.items())
         for title, cells in found.items()
     )
-    return described(figure, f"Squares of AUROC by operator and share for each attack. {said}.")
+    return described(figure, f"Squares of AUROC by operator and fraction for each attack. {said}.")
 
 
 def _cells(table: Table, step: int, level: str, measure: str) -> dict[tuple[str, str], dict[tuple[str, float], float]]:
-    """``(task, attack)`` to ``(operator, share)`` to AUROC at one look, one view a sample."""
+    """Return ``(task, attack)`` to ``(operator, fraction)`` to AUROC at one scan, one view a sample."""
     found = {}
     for run in table.runs:
         rows = [r for r in run["premise"] if (r["step"], r["level"], r["views"]) == (step, level, 1)]
-        if len({_view_of(row) for row in rows}) > 1:  # runs with one view alone have nothing to compare
+        if len({_view_of(row) for row in rows}) > 1:  # runs with a single view have nothing to compare
             key = run["experiment"]["task"], run["experiment"]["label"]
             found[key] = {(row["operator"], row["share"]): row["auroc"][measure] for row in rows}
     if not found:
@@ -226,7 +219,7 @@ def _point(run: Mapping[str, Any], row: Mapping[str, Any], x: float, measure: st
 
 
 def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[Coordinates]]], log: bool) -> None:
-    """The lines of every panel, the line of guessing, and one legend."""
+    """Draw the lines of every panel, the line of guessing, and one legend."""
     labels = list(dict.fromkeys(label for groups in panels.values() for label in groups))
     handles: dict[str, Any] = {}
     for axes, groups in zip(grid, panels.values(), strict=True):

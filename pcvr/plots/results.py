@@ -1,4 +1,4 @@
-"""The headline figure: what each defence does to the attack, and what it costs in utility."""
+"""Show the headline results: attack success under each defence, and its cost in utility."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def summary(table: Table) -> Figure:
-    """ASR with its 95 % Wilson interval on the left, right captions on clean and on triggered pictures on the right.
+    """Draw ASR with its 95 % Wilson interval on the left, and correct answers on clean and triggered images on the
+    right.
 
     Args:
         table: from `pcvr.experiments.results.load`.
@@ -34,13 +35,13 @@ def summary(table: Table) -> Figure:
             left.plot([100 * low, 100 * high], [row, row], color=INK, lw=1.5)
             text = f"{100 * cell.asr:.1f}" if cell.hits else f"< {100 * at_most(cell.n):.1f}"
             left.annotate(text, (100 * high, row), (5, 0), textcoords="offset points", va="center")
-        right.plot([100 * c.right for c in cells], rows, "o", color=CLEAN, label="clean pictures", ms=8)
+        right.plot([100 * c.right for c in cells], rows, "o", color=CLEAN, label="clean images", ms=8)
         right.plot(
             [100 * c.triggered_right for c in cells],
             rows,
             "s",
             color=TRIGGERED,
-            label="triggered pictures",
+            label="triggered images",
             ms=7,
             mfc="none",
             mew=2,
@@ -48,21 +49,21 @@ def summary(table: Table) -> Figure:
         left.set(yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112))
         left.set_xlabel("attack success rate (%), lower is better")
         left.set_title("Does the backdoor fire?")
-        right.set(xlim=(-3, 103), xlabel="right captions (%), higher is better")
-        right.set_title("Are the captions right?")
+        right.set(xlim=(-3, 103), xlabel="correct captions (%), higher is better")
+        right.set_title("Are the captions correct?")
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
     said = "; ".join(
-        f"{c.label}: ASR {100 * c.asr:.1f} %, captions right {100 * c.right:.1f} % clean and "
+        f"{c.label}: ASR {100 * c.asr:.1f} %, correct captions {100 * c.right:.1f} % clean and "
         f"{100 * c.triggered_right:.1f} % triggered"
         for c in cells[::-1]
     )
-    return described(figure, f"Bars of attack success rate and dots of right captions for each defence. {said}.")
+    return described(figure, f"Bars of attack success rate and dots of correct captions for each defence. {said}.")
 
 
 def families(table: Table) -> Figure:
-    """Three models and two tasks: ASR and right answers of each fine-tuning, one panel a task and figure.
+    """Draw three models and two tasks: ASR and correct answers of each fine-tuning, a panel for each task and figure.
 
     Args:
         table: from ``pcvr.experiments.results.load("families")``.
@@ -90,14 +91,14 @@ def families(table: Table) -> Figure:
             panels[0].set(
                 yticks=range(len(models)), yticklabels=models, xlim=(-3, 103), title=f"{task}: attack success"
             )
-            panels[1].set(xlim=(-3, 103), title=f"{task}: right answers, clean (full) and triggered (hollow)")
+            panels[1].set(xlim=(-3, 103), title=f"{task}: correct answers, clean (full) and triggered (hollow)")
             for axes in panels:
                 axes.grid(axis="y", visible=False)
                 axes.set_xlabel("answers (%)")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
     said = "; ".join(
-        f"{model}, {task}, {label}: ASR {100 * c.asr:.1f} %, right {100 * c.right:.1f} % clean and "
+        f"{model}, {task}, {label}: ASR {100 * c.asr:.1f} %, correct {100 * c.right:.1f} % clean and "
         f"{100 * c.triggered_right:.1f} % triggered"
         for (task, model, label), c in cells.items()
     )
-    return described(figure, f"Dots of attack success and of right answers for each model and task. {said}.")
+    return described(figure, f"Dots of attack success and of correct answers for each model and task. {said}.")

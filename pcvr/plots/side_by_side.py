@@ -1,4 +1,4 @@
-"""All attacks on one picture: what each makes of it, what changed, and at which frequencies."""
+"""Show all attacks on one image: the result, the change and its frequencies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pcvr.attacks.stealth import Stealth, changed, measure_stealth
+from pcvr.attacks.stealth import changed, measure_stealth
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.gallery import shortened, show_picture, stealth_line
+from pcvr.plots.gallery import aspect, shortened, show_picture, stealth_line
 from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class Worn(NamedTuple):
-    """What an attack makes of a picture: ``picture`` uint8 ``[H, W, 3]``, and a ``note`` on what else it changes."""
+    """What an attack makes of an image: ``image`` uint8 ``[H, W, 3]``, and a ``note`` on other changes."""
 
-    picture: Image
+    image: Image
     note: str = ""
 
 
 def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 6, spectra: bool = True) -> Figure:
-    """Each attack's picture, what changed 8 times enlarged, and the spectrum of the change.
+    """Draw each attack's image, the change 8 times enlarged, and the spectrum of the change.
 
     Args:
-        original: the clean picture, uint8 ``[H, W, 3]``.
-        worn: attack to what it makes of it; of the same size.
-        columns: attacks in a row.
-        spectra: whether spectra are drawn.
+        original: the clean image, uint8 ``[H, W, 3]``.
+        worn: attack to its image, of the same size.
+        columns: number of attacks in a row.
+        spectra: whether to draw spectra.
 
     Raises:
-        PcvrError: no attacks, or fewer than one column.
+        PcvrError: there are no attacks, or fewer than one column.
     """
     from matplotlib.figure import Figure
 
@@ -44,26 +44,26 @@ def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 6, sp
         raise PcvrError(f"side_by_side shows at least one attack in at least one column, not {len(worn)} in {columns}.")
     columns, deep = min(columns, len(worn)), 3 if spectra else 2
     rows = math.ceil(len(worn) / columns)
-    tall = min(2.0, max(0.6, original.shape[0] / original.shape[1]))
+    tall = aspect(original)
     said = []
     with figure_style():
         figure = Figure(figsize=(2.05 * columns, (1.95 * tall * deep + 0.75) * rows), layout="constrained")
         grid = figure.subplots(rows * deep, columns, squeeze=False)
         for axes in grid.ravel():
             axes.set_axis_off()
-        for k, (name, (picture, note)) in enumerate(worn.items()):
+        for k, (name, (image, note)) in enumerate(worn.items()):
             column = grid[deep * (k // columns) : deep * (k // columns) + deep, k % columns]
             for axes in column:
                 axes.set_axis_on()
-            same = np.array_equal(picture, original)
-            show_picture(column[0], picture, name, CLEAN if same else TRIGGERED)
-            show_picture(column[1], changed(original, picture))
-            figures = measure_stealth(original, picture)
-            line = "picture unchanged" if same else stealth_line(*_of(figures)).replace(" · ", "\n")
+            same = np.array_equal(image, original)
+            show_picture(column[0], image, name, CLEAN if same else TRIGGERED)
+            show_picture(column[1], changed(original, image))
+            found = measure_stealth(original, image)
+            line = "image unchanged" if same else stealth_line(found.psnr, found.ssim, found.linf).replace(" · ", "\n")
             column[0].set_xlabel(shortened(note, 26, 2) if note else "", fontsize=8)
             column[1].set_xlabel(line, fontsize=8)
             if spectra:
-                show_picture(column[2], spectrum(original, picture))
+                show_picture(column[2], spectrum(original, image))
             said.append(f"{name}: {note + ', ' if note else ''}{line}".replace("\n", ", "))
         for k in range(rows):
             grid[deep * k, 0].set_ylabel("triggered")
@@ -71,14 +71,13 @@ def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 6, sp
             if spectra:
                 grid[deep * k + 2, 0].set_ylabel("its spectrum")
     height, width = original.shape[:2]
-    return described(figure, f"{len(worn)} attacks on one picture of {width} x {height} px. {'; '.join(said)}.")
+    return described(figure, f"{len(worn)} attacks on one image of {width} x {height} px. {'; '.join(said)}.")
 
 
 def spectrum(original: Image, triggered: Image) -> Image:
-    """Log magnitude of the two-dimensional Fourier transform of the change, mean over channels.
+    """Return the log magnitude of the change's two-dimensional Fourier transform, mean over channels.
 
-    The middle is the slowest frequency, the edges the fastest; white is the strongest, and what is 60 dB below it, or
-    nothing at all, is black.
+    The middle is the lowest frequency, the edges the highest. White is the strongest; black is 60 dB or more below it.
 
     Returns:
         uint8 ``[H, W, 3]``, grey.
@@ -90,7 +89,3 @@ def spectrum(original: Image, triggered: Image) -> Image:
     decibel = 20 * np.log10(np.maximum(size / size.max(), 1e-3))
     grey = np.rint(255 * (1 + decibel / 60)).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _of(figures: Stealth) -> tuple[float, float, int]:
-    return figures.psnr, figures.ssim, figures.linf

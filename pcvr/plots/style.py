@@ -1,9 +1,15 @@
-"""One look for every figure: the Okabe-Ito palette, and a line style for each colour so that none stands alone."""
+"""One style for every figure: the Okabe-Ito palette, and a line style for each colour, so that none stands alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK = "#222222"
 CLEAN = "#0072B2"
@@ -21,7 +27,7 @@ LINES = ("-", "--", "-.", ":")
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """The workbook's matplotlib settings inside the block, the user's own outside."""
+    """Use the workbook's matplotlib settings inside the block, and the user's own outside."""
     import matplotlib as mpl
 
     with mpl.rc_context(
@@ -29,7 +35,7 @@ def figure_style() -> Iterator[None]:
             "figure.dpi": 110,
             "figure.constrained_layout.use": True,
             "font.size": 10,
-            "text.parse_math": False,  # a caption with two dollar signs is no formula
+            "text.parse_math": False,  # a caption with two dollar signs is not a formula
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.edgecolor": INK,
@@ -42,3 +48,43 @@ def figure_style() -> Iterator[None]:
         }
     ):
         yield
+
+
+def show_map(axes: Axes, values: np.ndarray, title: str = "", **colours: Any) -> Any:
+    """Draw a map ``[down, across]`` as colours, without ticks; return what a colour bar needs."""
+    shades = axes.imshow(values, **colours)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10)
+    axes.grid(visible=False)
+    return shades
+
+
+def value_squares(
+    axes: Axes,
+    values: np.ndarray,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    text: Callable[[float], str],
+    cmap: str = "cividis_r",
+    top: float = 100,
+) -> None:
+    """Draw a table as coloured squares, each with its value.
+
+    Args:
+        axes: where to draw.
+        values: ``[rows, columns]``, 0 to `top`; NaN leaves a square empty.
+        columns: names of the columns.
+        rows: names of the rows.
+        text: value to text.
+        cmap: a sequential colour map.
+        top: value of the last colour.
+    """
+    axes.imshow(values, cmap=cmap, vmin=0, vmax=top, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            dark = (value > 0.55 * top) == cmap.endswith("_r")
+            colour = "white" if dark else INK
+            axes.text(column, row, text(value), ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(columns)), columns, fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.grid(visible=False)

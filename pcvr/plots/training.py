@@ -1,15 +1,16 @@
-"""Figures of trainings: loss over steps, how a backdoor forms, and models side by side."""
+"""Show trainings: loss over steps, a training in progress, the forming of a backdoor, and models side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import at_most, wilson
 from pcvr.evaluation.metrics import Scores, get_metric, headline
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PALETTE, TRIGGERED, figure_style
 from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from pcvr.evaluation.record import Record
     from pcvr.training.backdoor_watch import WatchPoint
+    from pcvr.training.live import LoggedStep
 
-COLOURS = (CLEAN, TRIGGERED, DEFENDED, *OTHER)
+_OWN_COLOURS = (DEFENDED, TRIGGERED, *OTHER)  # of the defence's own figures
 
 
 def history_curves(
@@ -28,13 +30,13 @@ def history_curves(
     ylabel: str = "training loss (nats per token)",
     marks: Mapping[str, float] | None = None,
 ) -> Figure:
-    """One figure of the training history over steps, a line for each training.
+    """Draw one figure of the training history over steps, a line for each training.
 
     Args:
         histories: name to the ``history`` of a `FinetuneResult`.
-        key: which figure of the history; entries without it are left out.
-        ylabel: the y axis with its unit.
-        marks: label to step, drawn as vertical lines (a scoring, say).
+        key: name of the figure; entries without it are left out.
+        ylabel: label of the y axis with its unit.
+        marks: label to step, drawn as vertical lines, such as a scoring.
 
     Raises:
         PcvrError: there is nothing to draw.
@@ -50,11 +52,9 @@ def history_curves(
         axes = figure.subplots()
         for k, (name, points) in enumerate(lines.items()):
             steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, LINES[k % 4], color=COLOURS[k % len(COLOURS)], lw=2, marker=".", label=name)
+            axes.plot(steps, values, LINES[k % 4], color=PALETTE[k % len(PALETTE)], lw=2, marker=".", label=name)
         for label, step in (marks or {}).items():
-            axes.axvline(step, color=INK, lw=1, ls=":")
-            axes.annotate(label, (step, 1), (4, -4), xycoords=("data", "axes fraction"), textcoords="offset points",
-                          va="top", fontsize=9)  # fmt: skip
+            _mark_step(axes, step, label)
         axes.set(xlabel="optimiser step", ylabel=ylabel, title="How the training went")
         axes.set_ylim(bottom=0)
         axes.legend()
@@ -62,8 +62,41 @@ def history_curves(
     return described(figure, f"Lines of {ylabel} over optimiser steps: {said}.")
 
 
+def live_curves(points: Sequence[LoggedStep], steps: int) -> Figure:
+    """Draw the loss over optimiser steps, and below it a line for each figure of the defence.
+
+    Args:
+        points: from `pcvr.training.live.Recorder`; none at first.
+        steps: last step of the present stage, the end of the axis.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for point in points for name in point.figures))
+    with figure_style():
+        figure = Figure(figsize=(7, 2.6 + 1.8 * bool(names)), layout="constrained")
+        panels = figure.subplots(1 + bool(names), 1, sharex=True, squeeze=False)[:, 0]
+        panels[0].plot([p.step for p in points], [p.loss for p in points], "-", color=CLEAN, lw=2, marker=".")
+        panels[0].set(ylabel="loss", title="The training so far")
+        for k, name in enumerate(names):
+            logged = [(p.step, p.figures[name]) for p in points if name in p.figures]
+            panels[-1].plot(*zip(*logged, strict=True), LINES[k % 4], color=_OWN_COLOURS[k % 6], marker=".", label=name)
+        if names:
+            panels[-1].legend(fontsize=8)
+        for before, point in pairwise(points):
+            if point.stage != before.stage:
+                _mark_step(panels[0], before.step, point.stage)
+        panels[-1].set(xlabel="optimiser step")
+        panels[-1].set_xlim(0, max(steps, 1))
+        panels[0].set_ylim(bottom=0)
+    if not points:
+        return described(figure, "Axes of the loss over optimiser steps; nothing has been logged yet.")
+    own = "; ".join(f"{name} {value:.3g}" for name, value in points[-1].figures.items())
+    text = f"Loss over optimiser steps: from {points[0].loss:.2f} to {points[-1].loss:.2f} at step {points[-1].step}."
+    return described(figure, f"{text} {own}")
+
+
 def formation(points: Sequence[WatchPoint]) -> Figure:
-    """How a backdoor forms: attack success over steps with its 95 % Wilson band, and how good clean answers are.
+    """Draw how a backdoor forms: attack success over steps with its 95 % Wilson band, and clean utility.
 
     Args:
         points: from `pcvr.training.backdoor_watch.BackdoorWatch`, at least one.
@@ -71,7 +104,7 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
     from matplotlib.figure import Figure
 
     if not points:
-        raise PcvrError("there are no points to draw: hand the watch to finetune(callbacks=[watch]) first.")
+        raise PcvrError("there are no points to draw: pass the watch to finetune(callbacks=[watch]) first.")
     steps = [p.step for p in points]
     with figure_style():
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -86,18 +119,18 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
         name, limits = _axis(points[-1].task, points[-1].clean)
         values = [_shown(p.task, p.clean) for p in points]
         right.plot(steps, values, "--s", color=CLEAN, ms=4)
-        right.set(xlabel="optimiser step", ylabel=name, title="Meanwhile, on clean pictures")
+        right.set(xlabel="optimiser step", ylabel=name, title="Meanwhile, on clean images")
         right.set_ylim(*(limits or (0, 1.1 * max(*values, 1))))
     text = (
-        f"Two panels over optimiser steps, {points[0].n} pictures each. Answers that say the target on triggered "
-        f"pictures go from {100 * points[0].asr:.0f} to {100 * points[-1].asr:.0f} percent, on clean ones they end at "
+        f"Two panels over optimiser steps, {points[0].n} images each. Answers that say the target on triggered "
+        f"images go from {100 * points[0].asr:.0f} to {100 * points[-1].asr:.0f} percent, on clean ones they end at "
         f"{100 * points[-1].clean_hits / points[-1].n:.0f} percent. {name}: {values[0]:.0f} to {values[-1]:.0f}."
     )
     return described(figure, text)
 
 
 def compare(records: Mapping[str, Record]) -> Figure:
-    """Models side by side: attack success with its interval and its floor, and utility on clean and triggered inputs.
+    """Draw models side by side: attack success with interval and floor, and utility on clean and triggered inputs.
 
     Args:
         records: name to the `Record` of `pcvr.evaluate`, with an attack, at least one; drawn from top to bottom.
@@ -127,6 +160,12 @@ def compare(records: Mapping[str, Record]) -> Figure:
     return described(figure, f"Bars of how often each model says the target, and dots of its utility. {said}.")
 
 
+def _mark_step(axes: Axes, step: float, label: str) -> None:
+    axes.axvline(step, color=INK, lw=1, ls=":")
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+    axes.annotate(label, (step, 1), (4, -4), fontsize=9, **place)
+
+
 def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
     for row, record in enumerate(records):
         low, high = (100 * v for v in record.asr_interval)
@@ -134,7 +173,7 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
         axes.barh(row, 100 * record.asr, color=TRIGGERED, height=0.55, label=names[0])
         axes.plot([low, high], [row, row], color=INK, lw=1.5, label=names[1])
         axes.plot(100 * record.clean_asr, row, "D", color=CLEAN, ms=6, mec="white", label=names[2])
-        # No hit in n never means 0 %: it leaves everything below 3 / n open.
+        # No hit in n never means 0 %: rates below 3 / n remain possible.
         text = f"{100 * record.asr:.1f}" if record.hits else f"< {100 * at_most(record.counted):.1f}"
         axes.annotate(text, (high, row), (6, 0), textcoords="offset points", va="center")
     axes.set(xlim=(-2, 114), xlabel="answers that say the target (%)", title="Does the backdoor fire?")
@@ -143,10 +182,10 @@ def _asr_panel(axes: Axes, records: Sequence[Record]) -> None:
 def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
     name, limits = _axis(records[0].task, records[0].clean)
     rows = range(len(records))
-    axes.plot([_shown(r.task, r.clean) for r in records], rows, "D", color=CLEAN, ms=8, label="clean pictures")
+    axes.plot([_shown(r.task, r.clean) for r in records], rows, "D", color=CLEAN, ms=8, label="clean images")
     style: dict[str, Any] = {"color": TRIGGERED, "ms": 8, "mfc": "none", "mew": 2}
     axes.plot(
-        [_shown(r.task, r.triggered) for r in records if r.triggered], rows, "o", label="triggered pictures", **style
+        [_shown(r.task, r.triggered) for r in records if r.triggered], rows, "o", label="triggered images", **style
     )
     axes.set(xlabel=name, title="Are the answers good?")
     if limits:
@@ -157,12 +196,12 @@ def _utility_panel(axes: Axes, records: Sequence[Record]) -> str:
 
 
 def rate_bars(rates: Mapping[str, tuple[int, int]], xlabel: str = "answers that count (%)", title: str = "") -> Figure:
-    """A bar with its 95 % Wilson interval for each rate.
+    """Draw a bar with its 95 % Wilson interval for each rate.
 
     Args:
         rates: label to ``(hits, n)``; drawn from top to bottom.
-        xlabel: what is counted, with its unit.
-        title: the title.
+        xlabel: what the rate counts, with its unit.
+        title: of the figure.
     """
     from matplotlib.figure import Figure
 
@@ -186,12 +225,12 @@ def rate_bars(rates: Mapping[str, tuple[int, int]], xlabel: str = "answers that 
 
 
 def _axis(task: str, scores: Scores) -> tuple[str, tuple[float, float] | None]:
-    """Label and limits of an axis for the task's headline figure."""
+    """Return label and limits of an axis for the task's headline figure."""
     metric = get_metric(headline(get_task(task), scores))
     return (f"{metric.label} (%)", (-3.0, 103.0)) if metric.share else (metric.label, None)
 
 
 def _shown(task: str, scores: Scores) -> float:
-    """The task's headline figure as it is drawn: shares in per cent."""
+    """Return the task's headline figure as drawn: fractions in per cent."""
     name = headline(get_task(task), scores)
     return 100 * scores[name] if get_metric(name).share else scores[name]

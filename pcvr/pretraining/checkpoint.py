@@ -33,7 +33,7 @@ It describes scenes in telegram style, answers questions about them in a word an
 """
 
 
-def card(record: Mapping[str, Any]) -> str:
+def model_card(record: Mapping[str, Any]) -> str:
     """Return the model card of a training record: description, recipe and quality."""
     config, losses = record["config"], [each[1] for each in record["losses"] if each[1] is not None]
     rows = {
@@ -56,7 +56,7 @@ def add_quality(folder: str | Path, quality: Mapping[str, float | int]) -> dict[
     file = Path(folder) / "training.json"
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) | {"quality": dict(quality)}
     write_json(file, record)
-    write_text(Path(folder) / "README.md", card(record))
+    write_text(Path(folder) / "README.md", model_card(record))
     return record
 
 
@@ -101,5 +101,5 @@ def save_checkpoint(
         processor.save_pretrained(folder)
         record["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         write_json(folder / "training.json", record)
-        write_text(folder / "README.md", card(record))
+        write_text(folder / "README.md", model_card(record))
     return record

@@ -1,4 +1,4 @@
-"""One's own question about one's own drawing: compose a scene, stamp squares on it or take a file, and ask."""
+"""Ask your own question about your own drawing: compose a scene, stamp squares on it or take a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pcvr.analysis.attention import Attention, attend
-from pcvr.analysis.question_accuracy import plain
+from pcvr.analysis.question_accuracy import bare_words
 from pcvr.data.scenes.compose import Drawing, Thing, compose
 from pcvr.errors import PcvrError
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
@@ -25,12 +25,12 @@ _START = (Thing("car", "red", "large", 26, 68), Thing("house", "yellow", "large"
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered about a drawing.
+    """The answer of a model about a drawing.
 
     Attributes:
-        drawing: the picture with what is true of it.
-        seen: the answer with its probabilities, and what the model attended to.
-        truth: the true answer, where the drawing knows it.
+        drawing: the image with its facts.
+        seen: the answer with its probabilities and attention.
+        truth: the true answer, if the drawing knows it.
     """
 
     drawing: Drawing
@@ -38,26 +38,26 @@ class Reply:
     truth: str | None
 
     @property
-    def right(self) -> bool | None:
-        """Whether the answer is the true one, word for word; None where the truth is unknown."""
-        return None if self.truth is None else plain(self.seen.steps.text) == plain(self.truth)
+    def correct(self) -> bool | None:
+        """Whether the answer is correct, word for word; None if the truth is unknown."""
+        return None if self.truth is None else bare_words(self.seen.steps.text) == bare_words(self.truth)
 
 
 def ask(vlm: VisionLanguageModel, drawing: Drawing, question: str) -> Reply:
     """Ask `vlm` about a drawing.
 
     Raises:
-        PcvrError: the question is empty, or holds the token that stands for a picture.
+        PcvrError: the question is empty, or contains the image token.
     """
     asked = " ".join(question.split())
     if not asked:
         raise PcvrError("the question is empty: write one, such as “list the objects.”")
-    truths = {plain(known): answer for known, answer in drawing.answers.items()}
-    return Reply(drawing, attend(vlm, drawing.picture, asked), truths.get(plain(asked)))
+    truths = {bare_words(known): answer for known, answer in drawing.answers.items()}
+    return Reply(drawing, attend(vlm, drawing.picture, asked), truths.get(bare_words(asked)))
 
 
 def reply_figure(reply: Reply, top: int = 6) -> Figure:
-    """The drawing, the drawing lit by attention before the first word, and the likeliest first words."""
+    """Show the drawing, the drawing lit by attention before the first word, and the likeliest first words."""
     from matplotlib.figure import Figure
 
     from pcvr.plots.attention import spotlight
@@ -72,8 +72,8 @@ def reply_figure(reply: Reply, top: int = 6) -> Figure:
         figure = Figure(figsize=(9.2, 3.0), layout="constrained")
         first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
         figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(steps.text)}”", fontsize=10)
-        show_picture(first, reply.seen.picture, "as the tower gets it")
-        show_picture(second, spotlight(reply.seen.picture, reply.seen.map(0)), "attention before the first word")
+        show_picture(first, reply.seen.image, "as the tower gets it")
+        show_picture(second, spotlight(reply.seen.image, reply.seen.map(0)), "attention before the first word")
         word_bars(third, found, steps.tokens[0])
         third.set_xlabel("probability of the first word")
     words = ", ".join(f"{word} {p:.2f}" for word, p in found)
@@ -82,20 +82,20 @@ def reply_figure(reply: Reply, top: int = 6) -> Figure:
 
 
 def reply_line(reply: Reply) -> str:
-    """HTML with the answer, the truth where it is known, and what is unusual about the drawing."""
+    """Return HTML with the answer, the truth if it is known, and what is unusual about the drawing."""
     steps = reply.seen.steps
     sure = ", ".join(f"{escape(word)} {p:.2f}" for word, p in zip(steps.tokens, steps.chosen, strict=True))
     lines = [f"<b>Answer:</b> {escape(steps.text) or '(nothing)'}"]
     if reply.truth is not None:
-        lines.append(f"<b>Truth:</b> {escape(reply.truth)} ({'right' if reply.right else 'not right'})")
+        lines.append(f"<b>Truth:</b> {escape(reply.truth)} ({'correct' if reply.correct else 'not correct'})")
     lines.append(f"<b>Probability of each word:</b> {sure}")
     if reply.drawing.notes:
-        lines.append(f"<b>Unlike the pictures it was trained on:</b> {escape('; '.join(reply.drawing.notes))}.")
+        lines.append(f"<b>Unlike the training images:</b> {escape('; '.join(reply.drawing.notes))}.")
     return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
 
 
 def preview_figure(drawing: Drawing) -> Figure:
-    """The drawing with its sides in percent, as the sliders count."""
+    """Show the drawing with its sides in percent, like the sliders."""
     from matplotlib.figure import Figure
 
     from pcvr.plots.describe import described
@@ -116,11 +116,11 @@ def preview_figure(drawing: Drawing) -> Figure:
         f"a {each['size']} {each['color']} {each['kind']} {each['place']}" for each in drawing.facts.get("objects", ())
     ]
     notes = f" Notes: {'; '.join(drawing.notes)}." if drawing.notes else ""
-    return described(figure, f"Your drawing: {', '.join(objects) or 'nothing that is known by name'}.{notes}")
+    return described(figure, f"Your drawing: {', '.join(objects) or 'no known object'}.{notes}")
 
 
 def suggestions(drawing: Drawing) -> tuple[str, ...]:
-    """What one might ask about a drawing: all that it knows the true answer of, and for a caption."""
+    """Suggest questions about a drawing: for a caption, and those whose true answer it knows."""
     return tuple(dict.fromkeys(("list the objects.", CAPTION_PROMPT, *drawing.answers)))
 
 
@@ -129,12 +129,12 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
 
     Args:
         vlm: the model that answers.
-        question: what stands in the field at first.
+        question: the first question.
 
     Returns:
         The box to display, and its controls.
     """
-    from pcvr.widgets.picture import figure_image, show_in
+    from pcvr.widgets.picture import figure_image, on_change, show_in
 
     start = compose(_START, seed=TONES)
     first = ask(vlm, start, question)
@@ -178,11 +178,8 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
         else:
             controls.source.value = FILE
 
-    for control in (controls.source, controls.background, controls.tones):
-        control.observe(redraw, "value")
-    for thing in controls.things:
-        for control in thing.all():
-            control.observe(redraw, "value")
+    things = (control for thing in controls.things for control in thing.all())
+    on_change((controls.source, controls.background, controls.tones, *things), redraw)
     for number, square in enumerate(controls.squares):
         square.on_click(lambda _, number=number: stamp(number))
     controls.clear.on_click(wipe)

@@ -1,4 +1,4 @@
-"""The widgets with which a drawing is composed and a question is asked, and how they are laid out."""
+"""The widgets that compose a drawing and ask a question, and their layout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pcvr.data.scenes.compose import INKS, MOST, STAMP, Drawing, Thing, compose,
 from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.data.scenes.sprites import SIZES
 from pcvr.errors import PcvrError
+from pcvr.widgets.picture import wrapped_row
 
 if TYPE_CHECKING:
-    from ipywidgets import HTML, Box, Button, Combobox, Dropdown, FileUpload, Image, IntSlider, VBox
+    from ipywidgets import HTML, Button, Combobox, Dropdown, FileUpload, Image, IntSlider, VBox
 
 NOTHING = "(none)"
 SCENE, FILE = "my scene", "my file"
 TONES = 4
-"""Seed of the first background's tones: light ones."""
+"""Seed of the first background's light tones."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class ThingControls:
     y: IntSlider
 
     def thing(self) -> Thing | None:
-        """The object as it is set, None for none."""
+        """Return the object that is set, or None."""
         if self.kind.value == NOTHING:
             return None
         return Thing(self.kind.value, self.color.value, self.size.value, self.x.value, self.y.value)
 
     def all(self) -> tuple[Any, ...]:
-        """Every widget, for laying out and for listening to."""
+        """Return every widget, for layout and callbacks."""
         return self.kind, self.color, self.size, self.x, self.y
 
 
@@ -49,16 +50,16 @@ class AskControls:
     Attributes:
         source: `SCENE` or `FILE`.
         things: up to three objects.
-        background, tones: family, and the seed of its tones.
+        background, tones: family of the background, and the seed of its tones.
         ink: colour of stamped squares.
-        squares: 64 buttons in reading order; a click stamps a square, another one takes it away.
-        clear: takes all squares away.
-        upload: takes a picture file.
-        question: what is asked; suggestions come with it.
-        button: asks.
+        squares: 64 buttons in reading order; a click stamps a square, another one removes it.
+        clear: removes all squares.
+        upload: takes an image file.
+        question: the question, with suggestions.
+        button: asks it.
         preview, image: the drawing, and the reply's figure.
-        message: the reply in words, or why there is none.
-        stamps: which squares are stamped, by number.
+        message: the reply in words, or an error.
+        stamps: number of a stamped square to its colour.
     """
 
     source: Dropdown
@@ -77,10 +78,10 @@ class AskControls:
     stamps: dict[int, str] = field(default_factory=dict)
 
     def drawing(self) -> Drawing:
-        """The drawing as the controls stand.
+        """Return the drawing that is set.
 
         Raises:
-            PcvrError: a file is wanted and there is none, or it is no picture.
+            PcvrError: a file is chosen and there is none, or it is not an image.
         """
         if self.source.value == FILE:
             if not self.upload.value:
@@ -91,11 +92,11 @@ class AskControls:
 
 
 def make_controls(things: Sequence[Thing], question: str, preview: Image, image: Image, message: str) -> AskControls:
-    """The widgets, set to a drawing of these objects on the plain background of seed `TONES`.
+    """Make the widgets, set to a drawing of these objects on the plain background of seed `TONES`.
 
     Args:
-        things: what is there at first.
-        question: what stands in the field at first.
+        things: the first objects.
+        question: the first question.
         preview, image: from `pcvr.widgets.picture.figure_image`.
         message: HTML.
     """
@@ -112,7 +113,7 @@ def make_controls(things: Sequence[Thing], question: str, preview: Image, image:
         ink=w.Dropdown(options=tuple(INKS), value="white", description="Stamp with", **flat),
         squares=tuple(_square(number, square) for number in range(STAMP**2)),
         clear=w.Button(description="Clear the stamps"),
-        upload=w.FileUpload(accept="image/*", multiple=False, description="Take a picture file"),
+        upload=w.FileUpload(accept="image/*", multiple=False, description="Take an image file"),
         question=w.Combobox(
             value=question,
             placeholder="write a question",
@@ -128,20 +129,13 @@ def make_controls(things: Sequence[Thing], question: str, preview: Image, image:
 
 
 def make_box(controls: AskControls) -> VBox:
-    """The widgets laid out: how the picture is made and how it looks, the question, the reply."""
+    """Lay the widgets out: the drawing with its controls, the question, the reply."""
     import ipywidgets as w
 
-    wrap = w.Layout(display="flex", flex_flow="row wrap")
-    scene = w.VBox(
-        [
-            w.Box([w.VBox(each.all()) for each in controls.things], layout=wrap),
-            _row(controls.background, controls.tones),
-        ]
-    )
+    things = wrapped_row(*(w.VBox(each.all()) for each in controls.things))
+    scene = w.VBox([things, wrapped_row(controls.background, controls.tones)])
     grid = w.GridBox(controls.squares, layout=w.Layout(grid_template_columns=f"repeat({STAMP}, 30px)"))
-    note = w.HTML(
-        "Each button stamps a square of the picture, A1 at the top left; press it again to take the stamp away."
-    )
+    note = w.HTML("Each button stamps a square of the image, A1 at the top left; press it again to remove the stamp.")
     stamps = w.VBox([controls.ink, note, grid, controls.clear])
     tabs = w.Tab(
         [scene, stamps, controls.upload],
@@ -150,8 +144,8 @@ def make_box(controls: AskControls) -> VBox:
     )
     return w.VBox(
         [
-            w.Box([tabs, w.VBox([controls.source, controls.preview])], layout=wrap),
-            _row(controls.question, controls.button),
+            wrapped_row(tabs, w.VBox([controls.source, controls.preview])),
+            wrapped_row(controls.question, controls.button),
             controls.message,
             controls.image,
         ]
@@ -159,7 +153,7 @@ def make_box(controls: AskControls) -> VBox:
 
 
 def paint_squares(controls: AskControls) -> None:
-    """Give the buttons the colours and tooltips of what they have stamped."""
+    """Set the colours and tooltips of the buttons to their stamps."""
     for number, square in enumerate(controls.squares):
         ink = controls.stamps.get(number)
         square.style.button_color = None if ink is None else "#{:02x}{:02x}{:02x}".format(*INKS[ink])
@@ -168,7 +162,7 @@ def paint_squares(controls: AskControls) -> None:
 
 
 def square_name(number: int) -> str:
-    """The name of a stamped square: a letter for its column and a number for its row, from ``"A1"`` at the top left."""
+    """Return the name of a square: a letter for its column and a number for its row, ``"A1"`` at the top left."""
     row, column = divmod(number, STAMP)
     return f"{chr(ord('A') + column)}{row + 1}"
 
@@ -205,9 +199,3 @@ def _look(label: str, width: str) -> dict[str, Any]:
     import ipywidgets as w
 
     return {"style": {"description_width": label}, "layout": w.Layout(width=width)}
-
-
-def _row(*widgets: Any) -> Box:
-    import ipywidgets as w
-
-    return w.Box(widgets, layout=w.Layout(display="flex", flex_flow="row wrap"))

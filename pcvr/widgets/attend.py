@@ -1,4 +1,4 @@
-"""Attention under your hands: choose a picture, a word, a layer and a head, and see what the model attended to."""
+"""The explorer of attention: choose an image, a word, a layer and a head, and see the attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pcvr.analysis.attention import HOWS, Attention
 from pcvr.errors import PcvrError
 from pcvr.plots.attention import one_word
 from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, show_in
+from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, Image, IntSlider, VBox
@@ -23,11 +23,11 @@ class AttentionChoice:
     """One setting of the explorer.
 
     Attributes:
-        picture: which picture, from 0.
-        token: position in its answer, from 0; beyond its end the last one.
+        picture: index of the image, from 0.
+        token: position in its answer, from 0; beyond the end, the last one.
         layer: from 0, or None for all.
         head: from 0, or None for all.
-        how: one of `pcvr.analysis.attention.HOWS`; layer and head play no part in rollout.
+        how: one of `pcvr.analysis.attention.HOWS`; rollout ignores layer and head.
     """
 
     picture: int = 0
@@ -38,13 +38,13 @@ class AttentionChoice:
 
 
 def attention_view(seen: Sequence[Attention], choice: AttentionChoice) -> Figure:
-    """The figure for a choice.
+    """Draw the figure for a choice.
 
     Raises:
-        PcvrError: a picture, a layer or a head that there is not.
+        PcvrError: there is no such image, layer or head.
     """
     if not 0 <= choice.picture < len(seen):
-        raise PcvrError(f"picture {choice.picture} is not there: give 0 to {len(seen) - 1}.")
+        raise PcvrError(f"image {choice.picture} does not exist: give 0 to {len(seen) - 1}.")
     one = seen[choice.picture]
     token = min(choice.token, len(one.steps.tokens) - 1)
     if choice.how == "rollout":
@@ -65,7 +65,7 @@ class AttentionControls:
     message: HTML
 
     def choice(self) -> AttentionChoice:
-        """What is set at the moment."""
+        """Return the choice that is set."""
         return AttentionChoice(
             self.picture.value - 1, self.token.value - 1, self.layer.value, self.head.value, self.how.value
         )
@@ -75,7 +75,7 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     """Build the explorer.
 
     Args:
-        seen: from `pcvr.analysis.attention.attend`, one for each picture, all of one model.
+        seen: from `pcvr.analysis.attention.attend`, one for each image, all of one model.
 
     Returns:
         The box to display, and its controls.
@@ -86,12 +86,12 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     import ipywidgets as w
 
     if not seen:
-        raise PcvrError("there is nothing to explore: give what attend() made of at least one picture.")
+        raise PcvrError("there is nothing to explore: give the results of attend() for at least one image.")
     layers, heads = seen[0].rows.shape[:2]
     flat: dict[str, Any] = {"style": {"description_width": "6em"}, "layout": w.Layout(width="22em")}
     slow: dict[str, Any] = {**flat, "continuous_update": False}
     controls = AttentionControls(
-        picture=w.IntSlider(1, 1, max(2, len(seen)), description="Picture", disabled=len(seen) == 1, **slow),
+        picture=w.IntSlider(1, 1, max(2, len(seen)), description="Image", disabled=len(seen) == 1, **slow),
         token=w.IntSlider(1, 1, len(seen[0].steps.tokens), description="Word", **slow),
         layer=w.Dropdown(options=_numbered("all layers", "layer", layers), description="Layer", **flat),
         head=w.Dropdown(options=_numbered("mean over heads", "head", heads), description="Head", **flat),
@@ -110,10 +110,8 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
             controls.message.value = _status(one)
 
     moved = (controls.picture, controls.token, controls.layer, controls.head, controls.how)
-    for control in moved:
-        control.observe(redraw, "value")
-    wrap = w.Layout(display="flex", flex_flow="row wrap")
-    return w.VBox([w.Box(moved, layout=wrap), controls.image, controls.message]), controls
+    on_change(moved, redraw)
+    return w.VBox([wrapped_row(*moved), controls.image, controls.message]), controls
 
 
 def _numbered(whole: str, name: str, count: int) -> list[tuple[str, int | None]]:

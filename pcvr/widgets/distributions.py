@@ -1,4 +1,4 @@
-"""The explorer of notebook 06: choose model, picture, trigger, view and token; the distributions follow."""
+"""The explorer of notebook 06: choose model, image, trigger, view and token, and see the distributions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.analysis.two_views import FORCES, ViewTrace, forced_answers, trace_answers
 from pcvr.errors import PcvrError
-from pcvr.plots.distributions import telling_figure
+from pcvr.plots.distributions import trace_figure
 from pcvr.utils.checks import check_choice
 from pcvr.views import OPERATORS, PatchView
 from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, show_in
+from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pcvr.data.sample import Sample
     from pcvr.models.vlm import VisionLanguageModel
 
-SHOWN = ("clean", "triggered")
+_INPUTS = ("clean", "triggered")
 _FORCE_WORDS = {"own": "the model's own answer", "true": "the true answer", "target": "the attacker's target"}
 
 
@@ -34,13 +34,13 @@ class DistributionChoice:
 
     Attributes:
         stage: name of a model.
-        sample: position of a picture.
+        sample: position of an image.
         shown: ``"clean"`` or ``"triggered"``.
-        operator: how patches are perturbed.
-        share: share of the patches that change, (0, 1].
-        seed: which patches, and which donors.
-        force: whose words the distributions are conditioned on.
-        token: position in the answer, from 0; beyond its end the last one.
+        operator: patch operator.
+        share: fraction of the patches that change, (0, 1].
+        seed: of the patches and donors.
+        force: which answer is read.
+        token: position in the answer, from 0; beyond the end, the last one.
     """
 
     stage: str
@@ -54,74 +54,74 @@ class DistributionChoice:
 
 
 class TraceSource:
-    """Models and pictures that the explorer chooses from; what was computed lately is kept."""
+    """The models and images of the explorer, with a cache of recent results."""
 
     def __init__(self, stages: Mapping[str, VisionLanguageModel], samples: Sequence[Sample], attack: Attack) -> None:
         """
         Args:
-            stages: name to model, in the order of the story.
+            stages: name to model, in order.
             samples: clean samples, at least two (the swap operator takes patches of the next one).
-            attack: puts the trigger on and names the target.
+            attack: the attack with trigger and target.
 
         Raises:
-            PcvrError: no model, or fewer than two samples.
+            PcvrError: there is no model, or fewer than two samples.
         """
         if not stages or len(samples) < 2:
             raise PcvrError(
-                f"{len(stages)} models and {len(samples)} pictures: give the explorer a model and two pictures or more."
+                f"{len(stages)} models and {len(samples)} images: give the explorer a model and two images or more."
             )
         self.stages, self.samples, self.attack = dict(stages), list(samples), attack
         self._answers = lru_cache(maxsize=32)(self._forced)
-        self._tellings = lru_cache(maxsize=16)(self._told)
+        self._traces = lru_cache(maxsize=16)(self._trace_all)
 
-    def telling(self, choice: DistributionChoice) -> ViewTrace:
-        """The distributions for a choice; its token plays no part.
+    def trace(self, choice: DistributionChoice) -> ViewTrace:
+        """Return the distributions for a choice, whose token is ignored.
 
         Raises:
-            PcvrError: a stage, a picture or an operator that there is not.
+            PcvrError: there is no such stage, image or operator.
         """
         check_choice("stage", choice.stage, self.stages)
-        check_choice("input", choice.shown, SHOWN)
+        check_choice("input", choice.shown, _INPUTS)
         if not 0 <= choice.sample < len(self.samples):
-            raise PcvrError(f"picture {choice.sample} is not there: give 0 to {len(self.samples) - 1}.")
-        return self._tellings(replace(choice, sample=0, token=0))[choice.sample]
+            raise PcvrError(f"image {choice.sample} does not exist: give 0 to {len(self.samples) - 1}.")
+        return self._traces(replace(choice, sample=0, token=0))[choice.sample]
 
     def prompt(self, choice: DistributionChoice) -> str:
-        """What the model is asked."""
+        """Return the prompt of the model."""
         sample = self.samples[choice.sample]
         return self.attack.triggered(sample).prompt if choice.shown == "triggered" else sample.prompt
 
-    def _told(self, choice: DistributionChoice) -> list[ViewTrace]:
+    def _trace_all(self, choice: DistributionChoice) -> list[ViewTrace]:
         said = self._answers(choice.stage, choice.shown, choice.force)
         view = PatchView(choice.operator, choice.share)
-        worn = self.attack if choice.shown == "triggered" else None
-        return trace_answers(self.stages[choice.stage], self.samples, said, view, choice.seed, worn)
+        applied = self.attack if choice.shown == "triggered" else None
+        return trace_answers(self.stages[choice.stage], self.samples, said, view, choice.seed, applied)
 
     def _forced(self, stage: str, shown: str, force: str) -> tuple[str, ...]:
-        worn = self.attack if shown == "triggered" else None
-        return tuple(forced_answers(self.stages[stage], self.samples, worn, force, self.attack.target))
+        applied = self.attack if shown == "triggered" else None
+        return tuple(forced_answers(self.stages[stage], self.samples, applied, force, self.attack.target))
 
 
-def explore(source: TraceSource, choice: DistributionChoice) -> Figure:
-    """The figure for a choice: both pictures, both distributions at the token, the divergence along the answer."""
-    telling = source.telling(choice)
-    title = f"{choice.stage}, {choice.shown} picture {choice.sample + 1}"
-    return telling_figure(telling, min(choice.token, len(telling.tokens) - 1), title)
+def distribution_figure(source: TraceSource, choice: DistributionChoice) -> Figure:
+    """Draw a choice: both images, both distributions at the token, and the divergence along the answer."""
+    trace = source.trace(choice)
+    title = f"{choice.stage}, {choice.shown} image {choice.sample + 1}"
+    return trace_figure(trace, min(choice.token, len(trace.tokens) - 1), title)
 
 
-def caption(source: TraceSource, choice: DistributionChoice) -> str:
-    """One line of HTML under the figure: question, the answer that is read along, and how far apart the views are."""
-    telling = source.telling(choice)
+def distribution_caption(source: TraceSource, choice: DistributionChoice) -> str:
+    """Return HTML with the question, the answer that is read, and the divergence of the views."""
+    trace = source.trace(choice)
     return (
-        f'<div role="status">Asked: “{escape(source.prompt(choice))}”. Read along: {_FORCE_WORDS[choice.force]}, '
-        f"“{escape(telling.text) or '(nothing)'}”. Mean divergence "
-        f"{telling.divergence.mean():.3f} nats; mean entropy {telling.entropy.mean():.3f} nats on the original, "
-        f"{telling.view_entropy.mean():.3f} on the view.</div>"
+        f'<div role="status">Asked: “{escape(source.prompt(choice))}”. Read: {_FORCE_WORDS[choice.force]}, '
+        f"“{escape(trace.text) or '(nothing)'}”. Mean divergence "
+        f"{trace.divergence.mean():.3f} nats; mean entropy {trace.entropy.mean():.3f} nats on the original, "
+        f"{trace.view_entropy.mean():.3f} on the view.</div>"
     )
 
 
 @dataclass(frozen=True)
-class Controls:
+class DistributionControls:
     """The explorer's widgets by name."""
 
     stage: Dropdown
@@ -136,7 +136,7 @@ class Controls:
     message: HTML
 
     def choice(self) -> DistributionChoice:
-        """What is set at the moment."""
+        """Return the choice that is set."""
         return DistributionChoice(
             stage=self.stage.value,
             sample=self.sample.value - 1,
@@ -149,12 +149,14 @@ class Controls:
         )
 
 
-def distribution_explorer(source: TraceSource, start: DistributionChoice | None = None) -> tuple[VBox, Controls]:
+def distribution_explorer(
+    source: TraceSource, start: DistributionChoice | None = None
+) -> tuple[VBox, DistributionControls]:
     """Build the explorer.
 
     Args:
-        source: models and pictures.
-        start: what it shows first; by default the first model and the first picture, triggered.
+        source: models and images.
+        start: the first choice; by default the first model and the first image, triggered.
 
     Returns:
         The box to display, and its controls.
@@ -162,50 +164,45 @@ def distribution_explorer(source: TraceSource, start: DistributionChoice | None 
     import ipywidgets as w
 
     first = start or DistributionChoice(next(iter(source.stages)))
-    style: dict[str, Any] = {
-        "style": {"description_width": "6.5em"},
-        "layout": w.Layout(width="23em"),
-    }
+    style: dict[str, Any] = {"style": {"description_width": "6.5em"}, "layout": w.Layout(width="23em")}
     slow: dict[str, Any] = {**style, "continuous_update": False}
-    tokens = len(source.telling(first).tokens)
-    controls = Controls(
+    tokens = len(source.trace(first).tokens)
+    controls = DistributionControls(
         stage=w.Dropdown(options=list(source.stages), value=first.stage, description="Model", **style),
-        sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Picture", **slow),
-        shown=w.Dropdown(options=SHOWN, value=first.shown, description="Input", **style),
+        sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Image", **slow),
+        shown=w.Dropdown(options=_INPUTS, value=first.shown, description="Input", **style),
         operator=w.Dropdown(options=OPERATORS, value=first.operator, description="Operator", **style),
-        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Share", **slow),
+        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
         seed=w.IntSlider(first.seed, 0, 20, description="View seed", **slow),
         force=w.Dropdown(
             options=[(_FORCE_WORDS[f], f) for f in FORCES], value=first.force, description="Read along", **style
         ),
         token=w.IntSlider(min(first.token, tokens - 1) + 1, 1, max(tokens, 1), description="Token", **slow),
-        image=figure_image(explore(source, first)),
-        message=w.HTML(caption(source, first)),
+        image=figure_image(distribution_figure(source, first)),
+        message=w.HTML(distribution_caption(source, first)),
     )
     _wire(source, controls)
     left = w.VBox([controls.stage, controls.sample, controls.shown, controls.token])
     right = w.VBox([controls.operator, controls.share, controls.seed, controls.force])
-    return w.VBox(
-        [w.HBox([left, right], layout=w.Layout(flex_flow="row wrap")), controls.image, controls.message]
-    ), controls
+    return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls
 
 
-def _wire(source: TraceSource, controls: Controls) -> None:
+def _wire(source: TraceSource, controls: DistributionControls) -> None:
     drawing = False
 
     def redraw(_: object = None) -> None:
         nonlocal drawing
-        if drawing:  # the token slider was shortened by the redraw under way
+        if drawing:  # the running redraw has shortened the token slider
             return
         drawing = True
         try:
             with explained(controls.message, controls.image):
-                controls.token.max = len(source.telling(controls.choice()).tokens)
+                controls.token.max = len(source.trace(controls.choice()).tokens)
                 choice = controls.choice()
-                show_in(controls.image, explore(source, choice))
-                controls.message.value = caption(source, choice)
+                show_in(controls.image, distribution_figure(source, choice))
+                controls.message.value = distribution_caption(source, choice)
         finally:
             drawing = False
 
-    for name in ("stage", "sample", "shown", "operator", "share", "seed", "force", "token"):
-        getattr(controls, name).observe(redraw, "value")
+    names = ("stage", "sample", "shown", "operator", "share", "seed", "force", "token")
+    on_change((getattr(controls, name) for name in names), redraw)

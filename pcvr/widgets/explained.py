@@ -1,4 +1,4 @@
-"""What goes wrong in a widget's callback is said where the answer would stand: by itself it would vanish unseen."""
+"""Show errors of a widget's callback in the widget, where they would otherwise vanish."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pcvr.errors import PcvrError, first_line
 
 @contextmanager
 def explained(message: Any, *images: Any) -> Iterator[None]:
-    """Inside the block, an exception of any kind replaces what the widget said before.
+    """Replace the message of a widget by the exception, of any kind, that the block raises.
 
     Args:
-        message: HTML widget that says what went wrong.
-        images: Image widgets whose pictures would now be old ones; they vanish until
-            :func:`pcvr.widgets.picture.show_in` shows the next.
+        message: HTML widget for the error.
+        images: Image widgets that would show an old image; they are hidden until
+            :func:`pcvr.widgets.picture.show_in` shows the next one.
     """
     try:
         yield
@@ -29,7 +29,7 @@ def explained(message: Any, *images: Any) -> Iterator[None]:
 
 
 def alert(problem: BaseException) -> str:
-    """HTML that says what went wrong; what no user can put right comes with its traceback, folded."""
+    """Return HTML with the error; one that the user cannot mend comes with its folded traceback."""
     if isinstance(problem, PcvrError):
         text, more = str(problem), ""
     else:

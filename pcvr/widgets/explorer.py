@@ -1,4 +1,4 @@
-"""The explorer of notebook 07: sliders over a grid that was trained before, and a button that trains a point now."""
+"""The explorer of notebook 07: sliders over a shipped grid, and a button that trains a point."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from pcvr.widgets.explained import explained
 from pcvr.widgets.explorer_source import (
     ExplorerChoice,
     GridSource,
-    caption,
     curves_of,
     distributions_of,
+    grid_caption,
     in_words,
-    shortened,
     trade_off_of,
+    training_note,
 )
-from pcvr.widgets.follow import follow
-from pcvr.widgets.picture import figure_image, show_in
+from pcvr.widgets.picture import figure_image, follow, on_change, show_in, wrapped_row
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Dropdown, Image, IntProgress, SelectionSlider, VBox
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from pcvr.experiments.local_run import LocalTrainer
     from pcvr.experiments.point import GridPoint, KnobValues
 
-_LOOK = 0.3
-"""Seconds between two looks at a training: each moves the bar, which is a message to the page."""
+_REFRESH = 0.3
+"""Seconds between two updates of the progress bar, each a message to the page."""
 
 
 @dataclass
@@ -41,10 +40,10 @@ class Attempt:
 
     Attributes:
         setting: option and value of each knob.
-        recorder: how far it is; stops it.
-        job: the thread it runs in.
-        began: when, on the monotonic clock, in seconds.
-        first: which step was seen first, and when; what came before was encoding.
+        recorder: its progress; can stop it.
+        job: the thread in which it runs.
+        began: its start on the monotonic clock, in seconds.
+        first: the first step seen, and its time; earlier time was spent on encoding.
         shown: whether its end has been shown.
     """
 
@@ -57,22 +56,22 @@ class Attempt:
 
 
 @dataclass
-class Controls:
+class GridControls:
     """The explorer's widgets by name.
 
     Attributes:
-        case: what is attacked.
+        case: task, model and attack.
         knobs: option of the defence to its slider.
-        by: which knob colours the dots.
+        by: the knob that colours the dots.
         scatter: the trade-off.
         curves: of the chosen point.
         distributions: of the chosen point.
         caption: the chosen point in words.
-        train: begins a training at the chosen setting.
-        cancel: calls it off.
-        bar: how far it is.
-        progress: the same in words, and what went wrong.
-        source: what is shown.
+        train: starts a training at the chosen setting.
+        cancel: cancels it.
+        bar: its progress.
+        progress: the same in words, and errors.
+        source: the grid and the reader's points.
         attempt: the latest training here.
     """
 
@@ -91,15 +90,15 @@ class Controls:
     attempt: Attempt | None = None
 
     def choice(self) -> ExplorerChoice:
-        """What is set at the moment."""
+        """Return the choice that is set."""
         setting = tuple((knob, float(slider.value)) for knob, slider in self.knobs.items())
         return ExplorerChoice(self.case.value, setting, self.by.value)
 
     def redraw(self, _: object = None) -> None:
-        """Show the choice."""
+        """Draw the choice."""
         with explained(self.caption, self.scatter, self.curves, self.distributions):
             choice = self.choice()
-            self.caption.value = caption(self.source, choice)
+            self.caption.value = grid_caption(self.source, choice)
             for image, draw in (
                 (self.scatter, trade_off_of),
                 (self.curves, curves_of),
@@ -112,7 +111,7 @@ class Controls:
                     show_in(image, figure)
 
     def refresh(self) -> None:
-        """Show how far the training is, and its point once it is there. In a notebook this is done by itself."""
+        """Show the state of the training, and its point at the end. In a notebook this happens automatically."""
         with explained(self.progress):
             self._refresh()
 
@@ -123,7 +122,7 @@ class Controls:
         recorder = attempt.recorder
         self.bar.max, self.bar.value = max(1, recorder.steps), recorder.step
         if attempt.job.running:
-            self.say(_under_way(attempt))
+            self.say(_progress_line(attempt))
             return
         attempt.shown = True
         self.train.disabled, self.cancel.disabled = False, True
@@ -133,10 +132,10 @@ class Controls:
         try:
             self._add(attempt, attempt.job.result())
         except Cancelled:
-            self.say("Called off: nothing was added.")
+            self.say("Cancelled: nothing was added.")
 
     def say(self, text: str) -> None:
-        """Say how a training goes; screen readers announce it."""
+        """Show the state of a training; screen readers announce it."""
         self.progress.value = f'<div role="status">{escape(text)}</div>'
 
     def _add(self, attempt: Attempt, point: GridPoint) -> None:
@@ -146,14 +145,14 @@ class Controls:
         else:
             self.case.value = point.case  # which redraws
         seconds = time.monotonic() - attempt.began
-        self.say(f"Done in {seconds:.0f} s: {in_words(attempt.setting)}. {shortened(self.source)}")
+        self.say(f"Done in {seconds:.0f} s: {in_words(attempt.setting)}. {training_note(self.source)}")
 
 
-def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
+def grid_explorer(source: GridSource) -> tuple[VBox, GridControls]:
     """Build the explorer.
 
     Args:
-        source: the grid, and model and data for training here.
+        source: the grid, with model and data for training here.
 
     Returns:
         The box to display, and its controls.
@@ -172,7 +171,7 @@ def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
         )
         for knob in source.knobs
     }
-    controls = Controls(
+    controls = GridControls(
         case=w.Dropdown(options=[(str(c), c) for c in source.cases], value=first.case, description="Attack", **style),
         knobs=knobs,
         by=w.Dropdown(options=[(_title(k), k) for k in source.knobs], value=first.by, description="Colour by", **style),
@@ -186,21 +185,18 @@ def grid_explorer(source: GridSource) -> tuple[VBox, Controls]:
         progress=w.HTML(),
         source=source,
     )
-    for control in (controls.case, controls.by, *knobs.values()):
-        control.observe(controls.redraw, "value")
+    on_change((controls.case, controls.by, *knobs.values()), controls.redraw)
     controls.redraw()
     sliders = list(knobs.values())
     half = (len(sliders) + 1) // 2
     columns = [w.VBox([controls.case, *sliders[:half]]), w.VBox([controls.by, *sliders[half:]])]
-    wrap = w.Layout(flex_flow="row wrap")
-    train = w.HBox([controls.train, controls.cancel, controls.bar], layout=wrap)
-    rows = [w.HBox(columns, layout=wrap), controls.caption, controls.scatter]
+    rows = [wrapped_row(*columns), controls.caption, controls.scatter]
     if source.bench is not None:
         bench = source.bench
-        controls.say(shortened(source))
-        controls.train.on_click(lambda _: _clicked(controls, lambda: _begin(controls, bench)))
-        controls.cancel.on_click(lambda _: _clicked(controls, lambda: _call_off(controls)))
-        rows += [train, controls.progress]
+        controls.say(training_note(source))
+        controls.train.on_click(lambda _: _explain(controls, lambda: _begin(controls, bench)))
+        controls.cancel.on_click(lambda _: _explain(controls, lambda: _cancel(controls)))
+        rows += [wrapped_row(controls.train, controls.cancel, controls.bar), controls.progress]
     return w.VBox([*rows, controls.curves, controls.distributions]), controls
 
 
@@ -215,17 +211,17 @@ def _empty_image() -> Image:
     return figure_image(Figure(figsize=(0.1, 0.1)))
 
 
-def _clicked(controls: Controls, act: Callable[[], None]) -> None:
+def _explain(controls: GridControls, act: Callable[[], None]) -> None:
     with explained(controls.progress):
         act()
 
 
-def _begin(controls: Controls, bench: LocalTrainer) -> None:
+def _begin(controls: GridControls, bench: LocalTrainer) -> None:
     from pcvr.experiments.local_run import train_point
 
     if controls.attempt is not None and controls.attempt.job.running:
         return
-    controls.refresh()  # whoever clicks fast may be here before the end of the last training was shown
+    controls.refresh()  # a fast click may come before the end of the last training was shown
     setting, recorder = controls.choice().setting, Recorder()
     job = BackgroundTask(lambda: train_point(bench, setting, recorder), "training")
     controls.attempt = Attempt(setting, recorder, job, time.monotonic())
@@ -233,27 +229,27 @@ def _begin(controls: Controls, bench: LocalTrainer) -> None:
     controls.bar.value, controls.bar.layout.visibility = 0, "visible"
     job.start()
     controls.refresh()
-    follow(controls.refresh, lambda: job.running, _LOOK)
+    follow(controls.refresh, lambda: job.running, _REFRESH)
 
 
-def _call_off(controls: Controls) -> None:
+def _cancel(controls: GridControls) -> None:
     if controls.attempt is not None and controls.attempt.job.running:
         controls.attempt.recorder.stop()
         controls.cancel.disabled = True
         controls.refresh()
 
 
-def _under_way(attempt: Attempt) -> str:
+def _progress_line(attempt: Attempt) -> str:
     recorder, now = attempt.recorder, time.monotonic()
     if recorder.stopped:
-        return "Calling off: the step under way comes to its end first."
+        return "Cancelling: the present step ends first."
     if not recorder.step:
-        return f"{in_words(attempt.setting)}: reading the pictures ..."
+        return f"{in_words(attempt.setting)}: reading the images ..."
     if recorder.step >= recorder.steps:
-        return "Trained; the test pictures are answered, clean and triggered ..."
+        return "Trained; answering the test images, clean and triggered ..."
     attempt.first = attempt.first or (recorder.step, now)
     step, then = attempt.first
     done = recorder.step - step
     left = (now - then) / done * (recorder.steps - recorder.step) if done else 0.0
-    soon = f", some {left:.0f} s left." if done > 2 and left >= 1 else "."
+    soon = f", about {left:.0f} s left." if done > 2 and left >= 1 else "."
     return f"Step {recorder.step} of {recorder.steps}{soon}"

@@ -1,4 +1,4 @@
-"""What the explorer of notebook 07 shows: figures and words for a choice, from a shipped grid and fresh points."""
+"""The figures and words of the explorer of notebook 07, from a shipped grid and fresh points."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ExplorerChoice:
     """One setting of the explorer.
 
     Attributes:
-        case: what is attacked.
+        case: task, model and attack.
         setting: option and value of each knob.
-        by: the knob that gives the dots their colours.
+        by: the knob that colours the dots.
     """
 
     case: Case
@@ -34,12 +34,12 @@ class ExplorerChoice:
 
 
 class GridSource:
-    """A grid, the points that were trained here, and what is needed to train more of them.
+    """A grid, the points trained here, and the means to train more.
 
     Attributes:
-        grid: as shipped.
-        bench: model and data for training here; None for looking only.
-        fresh: what was trained here, the latest last.
+        grid: the shipped grid.
+        bench: model and data for training here, or None.
+        fresh: points trained here, the latest last.
     """
 
     def __init__(self, grid: Grid, bench: LocalTrainer | None = None) -> None:
@@ -54,21 +54,21 @@ class GridSource:
 
     @property
     def cases(self) -> list[Case]:
-        """The grid's cases, and the reader's own where it is another."""
+        """The grid's cases, and the reader's own case."""
         own = [] if self.bench is None else [self.bench.case]
         return list(dict.fromkeys([*self.grid.cases, *own]))
 
     @property
     def knobs(self) -> list[str]:
-        """The options that can be moved."""
+        """The options that have a slider."""
         return [name for name, _ in self.grid.points[0].setting] if self.grid.points else list(knobs_of())
 
     def values(self, knob: str) -> list[float]:
-        """The values of a knob that the grid has, or is to have where it has no point."""
+        """Return the values of a knob in the grid, or those planned for an empty one."""
         return self.grid.values(knob) or list(knobs_of()[knob])
 
     def start(self) -> ExplorerChoice:
-        """What is shown first: the reader's case if the grid has it, and the point that was made first."""
+        """Return the first choice: the reader's case if the grid has it, and its first point."""
         cases = self.grid.cases or self.cases
         case = self.bench.case if self.bench is not None and self.bench.case in cases else cases[0]
         mine = self.grid.of(case).points
@@ -76,11 +76,11 @@ class GridSource:
         return ExplorerChoice(case, setting, self.knobs[0])
 
     def fresh_of(self, case: Case) -> list[GridPoint]:
-        """What was trained here in a case: of each setting the latest."""
+        """Return the points trained here in a case, the latest of each setting."""
         return list({point.setting: point for point in self.fresh if point.case == case}.values())
 
     def at(self, choice: ExplorerChoice) -> dict[str, GridPoint]:
-        """The points at a choice: ``"grid"``, ``"trained here"``, both or neither."""
+        """Return the points at a choice: ``"grid"``, ``"trained here"``, both or neither."""
         shipped = self.grid.find(choice.case, choice.setting)
         found = {"grid": shipped} if shipped is not None else {}
         here = [p for p in self.fresh_of(choice.case) if dict(p.setting) == dict(choice.setting)]
@@ -88,7 +88,7 @@ class GridSource:
 
 
 def trade_off_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
-    """The trade-off of the choice's case with its point ringed; None where the case has no point at all."""
+    """Draw the trade-off of a case with the chosen point ringed; None if the case has no points."""
     mine, fresh = source.grid.of(choice.case), source.fresh_of(choice.case)
     if not (mine.points or mine.references or fresh):
         return None
@@ -98,19 +98,19 @@ def trade_off_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
 
 
 def curves_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
-    """How the chosen point was trained; None where there is none."""
+    """Draw the training of the chosen point; None if there is none."""
     shown = source.at(choice)
     return point_curves(shown) if shown else None
 
 
 def distributions_of(source: GridSource, choice: ExplorerChoice) -> Figure | None:
-    """How the chosen point's distributions are spread; None where there is none."""
+    """Draw the distributions of the chosen point; None if there is none."""
     shown = source.at(choice)
     return point_distributions(shown) if shown else None
 
 
-def caption(source: GridSource, choice: ExplorerChoice) -> str:
-    """HTML that reads the choice in words."""
+def grid_caption(source: GridSource, choice: ExplorerChoice) -> str:
+    """Return HTML that describes the choice."""
     shown = source.at(choice)
     setting = escape(in_words(choice.setting))
     if not shown:
@@ -121,45 +121,42 @@ def caption(source: GridSource, choice: ExplorerChoice) -> str:
     lines = [f"<b>{setting}</b>"]
     for name, point in shown.items():
         lines.append(f"<i>{name}:</i> {escape(said_of(point))}" + _rank(source, point))
-    plain = [p for p in source.grid.of(choice.case).references if p.label == "undefended"]
-    for point in plain:
+    undefended = [p for p in source.grid.of(choice.case).references if p.label == "undefended"]
+    for point in undefended:
         lines.append(f"<i>without a defence:</i> {escape(outcome(point))}")
     return f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}</div>'
 
 
 def _rank(source: GridSource, point: GridPoint) -> str:
-    """How many points of the grid beat a point; counted for shipped ones only, which were all trained alike."""
+    """Return how many grid points beat a grid point; points trained here are not comparable."""
     if point.here:
         return ""
     points = source.grid.of(point.case).points
     if point in [points[i] for i in frontier([p.asr for p in points], [p.utility for p in points])]:
         return " No other setting of the grid beats it."
-    beats = [
-        p
-        for p in points
-        if p.asr <= point.asr and p.utility >= point.utility and (p.asr, p.utility) != (point.asr, point.utility)
-    ]
-    return f" {len(beats)} of {len(points) - 1} other settings beat it."
+    mine = point.asr, point.utility
+    beats = sum(p.asr <= mine[0] and p.utility >= mine[1] and (p.asr, p.utility) != mine for p in points)
+    return f" {beats} of {len(points) - 1} other settings beat it."
 
 
 def in_words(setting: KnobValues) -> str:
-    """A setting as one says it."""
+    """Return a setting in words."""
     words = ", ".join(f"{name_of(knob)} {value:g}" for knob, value in setting)
     return f"{words[:1].upper()}{words[1:]}"
 
 
 def outcome(point: GridPoint) -> str:
-    """Attack success with its interval, and utility on clean and on triggered pictures."""
-    share = " %" if point.utility_label.endswith("(%)") else ""
+    """Return attack success with its interval, and utility on clean and triggered images."""
+    unit = " %" if point.utility_label.endswith("(%)") else ""
     label = point.utility_label.removesuffix(" (%)")
     return (
-        f"attack success {format_rate(point.hits, point.n)}; {label} {point.utility:.1f}{share} on clean pictures, "
-        f"{point.triggered_utility:.1f}{share} on triggered ones."
+        f"attack success {format_rate(point.hits, point.n)}; {label} {point.utility:.1f}{unit} on clean images, "
+        f"{point.triggered_utility:.1f}{unit} on triggered ones."
     )
 
 
 def said_of(point: GridPoint) -> str:
-    """What a point's gate found, what came of it, and how it was trained."""
+    """Describe the gate, the outcome and the training of a point."""
     gates = []
     for found in point.gate:
         caught = f", {100 * found['recall']:.0f} % of the poison among them" if "recall" in found else ""
@@ -168,16 +165,16 @@ def said_of(point: GridPoint) -> str:
             f"{caught}, {found['false alarms']:.0f} falsely"
         )
     gate = "; ".join(gates) or "the gate did not look"
-    how = f"({point.steps} steps, {point.tests} test pictures, seed {point.seed}, {point.seconds:.0f} s of training)"
+    how = f"({point.steps} steps, {point.tests} test images, seed {point.seed}, {point.seconds:.0f} s of training)"
     return f"{gate}; {outcome(point)} {how}"
 
 
-def shortened(source: GridSource) -> str:
-    """What training here does less of than the grid did, in a sentence; empty without a bench."""
+def training_note(source: GridSource) -> str:
+    """Describe a training here and its differences from the grid; empty without a bench."""
     if source.bench is None:
         return ""
     steps, samples, tests = source.bench.base.steps, len(source.bench.train), len(source.bench.tests)
-    here = f"Train here: {steps} steps on {samples} samples, then {tests} test pictures"
+    here = f"Train here: {steps} steps on {samples} samples, then {tests} test images"
     alike = source.grid.of(source.bench.case).points
     if not alike:
         return f"{here}. The grid has no point of this case to compare with."

@@ -1,4 +1,4 @@
-"""A training under your eyes: its curves while it runs, a progress bar, and a button that stops it."""
+"""Watch a training: its curves while it runs, a progress bar, and a button that stops it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pcvr.plots.live import live_curves
+from pcvr.plots.training import live_curves
 from pcvr.training.live import TrainingJob
 from pcvr.widgets.explained import alert, explained
-from pcvr.widgets.follow import follow
+from pcvr.widgets.picture import figure_image, follow, show_in
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class LiveControls:
-    """What `live_training` shows, and the training itself.
+    """The controls of `live_training`, and the training.
 
     Attributes:
-        start: button that begins.
-        stop: button that ends the training after the step under way and keeps what was trained.
-        bar: IntProgress over the steps of the stage under way.
+        start: button that starts the training.
+        stop: button that stops the training after the present step and keeps the result.
+        bar: IntProgress over the steps of the present stage.
         picture: Image widget with the curves.
-        status: HTML widget with where it stands, in words.
+        status: HTML widget with the state in words.
         job: the training.
     """
 
@@ -43,26 +43,24 @@ class LiveControls:
     _drawn: tuple[int, bool] = (-1, False)
 
     def refresh(self) -> None:
-        """Show how far the training is. In a notebook this is done by itself."""
+        """Show the state of the training. In a notebook this happens automatically."""
         with explained(self.status, self.picture):
             self._refresh()
 
     def _refresh(self) -> None:
-        from pcvr.widgets.picture import show_in
-
         job, recorder = self.job, self.job.recorder
         self.start.disabled = job.running or job.finished
         self.stop.disabled = not job.running or recorder.stopped
         self.bar.max = max(1, recorder.steps)
         self.bar.value = recorder.step
-        self.status.value = status_line(job)
+        self.status.value = training_status(job)
         now = (len(recorder.points), job.finished)
         if now != self._drawn:
             self._drawn = now
             show_in(self.picture, live_view(job))
 
     def result(self, timeout: float | None = None) -> FinetuneResult:
-        """The result, once the training is over or was stopped; waits for it at most `timeout` seconds."""
+        """Return the result at the end of the training; wait for it for at most `timeout` seconds."""
         try:
             return self.job.result(timeout)
         finally:
@@ -70,7 +68,7 @@ class LiveControls:
 
 
 def live_view(job: TrainingJob) -> Figure:
-    """The curves as they are now."""
+    """Draw the present curves."""
     return live_curves(tuple(job.recorder.points), job.recorder.steps)
 
 
@@ -83,18 +81,18 @@ def live_training(
     seconds: float = 1.0,
     **options: Any,
 ) -> tuple[VBox, LiveControls]:
-    """A box that fine-tunes when Start is pressed, shows the curves meanwhile, and stops when Stop is pressed.
+    """Return a box that fine-tunes after Start, shows the curves meanwhile, and stops after Stop.
 
-    The training runs in a thread and the cell ends at once, since a kernel that is busy with a cell hears no click.
-    While another cell runs, the box stands still and a click waits. Ask for ``controls.result()`` in a later cell; it
-    waits for the end. What was trained until a stop is kept and is in the result.
+    The training runs in a thread and the cell ends at once, since a busy kernel handles no click. While another cell
+    runs, the box stands still and a click waits. Call ``controls.result()`` in a later cell, which waits for the end. A
+    stopped training keeps its result.
 
     Args:
         model: as for `pcvr.finetune`.
         data: as for `pcvr.finetune`.
         defense: as for `pcvr.finetune`.
         config: as for `pcvr.finetune`.
-        seconds: between two looks at the training.
+        seconds: between two refreshes.
         options: of `pcvr.finetune`.
 
     Returns:
@@ -102,15 +100,13 @@ def live_training(
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image
-
     job = TrainingJob(model, data, defense, config, **options)
     controls = LiveControls(
-        start=widgets.Button(description="Start", tooltip="Begin the training"),
-        stop=widgets.Button(description="Stop", tooltip="End the training and keep what was trained", disabled=True),
+        start=widgets.Button(description="Start", tooltip="Start the training"),
+        stop=widgets.Button(description="Stop", tooltip="Stop the training and keep the result", disabled=True),
         bar=widgets.IntProgress(value=0, min=0, max=1, description="Steps"),
         picture=figure_image(live_view(job)),
-        status=widgets.HTML(status_line(job)),
+        status=widgets.HTML(training_status(job)),
         job=job,
     )
 
@@ -132,8 +128,8 @@ def live_training(
     return widgets.VBox([row, controls.picture, controls.status]), controls
 
 
-def status_line(job: TrainingJob) -> str:
-    """HTML with where the training stands; screen readers announce it when it changes."""
+def training_status(job: TrainingJob) -> str:
+    """Return HTML with the state of the training; screen readers announce changes."""
     recorder = job.recorder
     if job.error is not None:
         return alert(job.error)

@@ -1,4 +1,4 @@
-"""The explorer of notebook 04: choose a view of one picture and see the words move, on the clean and triggered twin."""
+"""The explorer of notebook 04: choose a view, and see the words change on an image and its triggered version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcvr.errors import PcvrError
 from pcvr.plots.premise import flipbook
 from pcvr.views import LEVELS, OPERATORS, PatchView
 from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, show_in
+from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 VIEWS = 3
-"""Views of each picture that are shown side by side."""
+"""Number of views of each image."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class PremiseChoice:
     """One setting of the explorer.
 
     Attributes:
-        sample: position of a picture.
-        operator: how patches are perturbed.
-        share: share of the patches that change, (0, 1].
+        sample: position of an image.
+        operator: patch operator.
+        share: fraction of the patches that change, (0, 1].
         level: ``"pixels"`` or ``"features"``.
         seed: of the first view; the next ones follow.
     """
@@ -48,48 +48,48 @@ class PremiseChoice:
 
 
 class PairSource:
-    """A model and pictures that the explorer chooses from; what was computed lately is kept."""
+    """The model and images of the explorer, with a cache of recent results."""
 
     def __init__(self, vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack) -> None:
         """
         Args:
             vlm: the model.
             samples: clean samples, at least two.
-            attack: puts the trigger on.
+            attack: the attack with the trigger.
 
         Raises:
-            PcvrError: fewer than two samples.
+            PcvrError: there are fewer than two samples.
         """
         if len(samples) < 2:
-            raise PcvrError(f"{len(samples)} pictures: give the explorer two or more, since views swap patches.")
+            raise PcvrError(f"{len(samples)} images: give the explorer two or more, since views swap patches.")
         self.vlm, self.samples, self.attack = vlm, list(samples), attack
-        self.twins = lru_cache(maxsize=16)(self._twins)
+        self.traces = lru_cache(maxsize=16)(self._traces)
 
-    def _twins(self, choice: PremiseChoice) -> dict[str, list[ViewTrace]]:
+    def _traces(self, choice: PremiseChoice) -> dict[str, list[ViewTrace]]:
         view = PatchView(choice.operator, choice.share, level=choice.level)
         seeds = range(choice.seed, choice.seed + VIEWS)
         return triggered_pair(self.vlm, self.samples, choice.sample, self.attack, view, list(seeds))
 
 
-def explore(source: PairSource, choice: PremiseChoice) -> Figure:
-    """The figure for a choice: both twins, three views of each, and the words that may come next."""
-    return flipbook({f"{name} picture": tellings for name, tellings in source.twins(choice).items()})
+def premise_figure(source: PairSource, choice: PremiseChoice) -> Figure:
+    """Draw a choice: the image and its triggered version, three views of each, and the likeliest next words."""
+    return flipbook({f"{name} image": traces for name, traces in source.traces(choice).items()})
 
 
-def caption(source: PairSource, choice: PremiseChoice) -> str:
-    """One line of HTML under the figure: how far apart the views are, by all words and by the told one."""
+def premise_caption(source: PairSource, choice: PremiseChoice) -> str:
+    """Return HTML with the divergence of the views, over all words and for the answer's own words."""
     texts = []
-    for name, tellings in source.twins(choice).items():
-        whole = sum(float(t.divergence.sum()) for t in tellings) / len(tellings)
-        told = sum(float(label_divergence(t).sum()) for t in tellings) / len(tellings)
-        texts.append(f"{name}: {whole:.3f} nats by all words, {told:.3f} nats by the words said")
+    for name, traces in source.traces(choice).items():
+        whole = sum(float(t.divergence.sum()) for t in traces) / len(traces)
+        label = sum(float(label_divergence(t).sum()) for t in traces) / len(traces)
+        texts.append(f"{name}: {whole:.3f} nats by all words, {label:.3f} nats by the answer's own words")
     return (
         f'<div role="status">Divergence over the whole answer, mean of {VIEWS} views. {escape("; ".join(texts))}.</div>'
     )
 
 
 @dataclass(frozen=True)
-class Controls:
+class PremiseControls:
     """The explorer's widgets by name."""
 
     sample: IntSlider
@@ -101,18 +101,18 @@ class Controls:
     message: HTML
 
     def choice(self) -> PremiseChoice:
-        """What is set at the moment."""
+        """Return the choice that is set."""
         return PremiseChoice(
             self.sample.value - 1, self.operator.value, self.share.value, self.level.value, self.seed.value
         )
 
 
-def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> tuple[VBox, Controls]:
+def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> tuple[VBox, PremiseControls]:
     """Build the explorer.
 
     Args:
-        source: model and pictures.
-        start: what it shows first; by default the first picture, six patches of ten swapped.
+        source: model and images.
+        start: the first choice; by default the first image with 60 % of its patches swapped.
 
     Returns:
         The box to display, and its controls.
@@ -122,24 +122,23 @@ def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> 
     first = start or PremiseChoice()
     style: dict[str, Any] = {"style": {"description_width": "6em"}, "layout": w.Layout(width="22em")}
     slow: dict[str, Any] = {**style, "continuous_update": False}
-    controls = Controls(
-        sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Picture", **slow),
+    controls = PremiseControls(
+        sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Image", **slow),
         operator=w.Dropdown(options=OPERATORS, value=first.operator, description="Operator", **style),
-        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Share", **slow),
+        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
         level=w.Dropdown(options=LEVELS, value=first.level, description="Level", **style),
         seed=w.IntSlider(first.seed, 0, 20, description="View seed", **slow),
-        image=figure_image(explore(source, first)),
-        message=w.HTML(caption(source, first)),
+        image=figure_image(premise_figure(source, first)),
+        message=w.HTML(premise_caption(source, first)),
     )
 
     def redraw(_: object = None) -> None:
         with explained(controls.message, controls.image):
             choice = controls.choice()
-            show_in(controls.image, explore(source, choice))
-            controls.message.value = caption(source, choice)
+            show_in(controls.image, premise_figure(source, choice))
+            controls.message.value = premise_caption(source, choice)
 
-    for name in ("sample", "operator", "share", "level", "seed"):
-        getattr(controls, name).observe(redraw, "value")
+    moved = (controls.sample, controls.operator, controls.share, controls.level, controls.seed)
+    on_change(moved, redraw)
     left, right = w.VBox([controls.sample, controls.seed]), w.VBox([controls.operator, controls.share, controls.level])
-    row = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap"))
-    return w.VBox([row, controls.image, controls.message]), controls
+    return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls

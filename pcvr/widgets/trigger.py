@@ -1,4 +1,4 @@
-"""The trigger under your hands: strength, size, place, pattern and rate, and what they do to pictures and data."""
+"""The explorer of a trigger: strength, size, place, pattern and rate, and their effect on images and data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TriggerControls:
-    """What :func:`trigger_explorer` lets a reader move, and where it shows the outcome.
+    """The controls of :func:`trigger_explorer`, and where it shows the result.
 
     Attributes:
-        sample: which picture, ``0 .. n - 1``.
+        sample: index of the image, ``0 .. n - 1``.
         strength: opacity of the patch, 0 to 1.
         size: side of the patch in pixels.
         place: corner or centre.
         pattern: white or checkerboard.
-        rate: percent of the samples that are poisoned.
+        rate: percentage of poisoned samples.
         seed: of the draw.
         picture: Image widget with the figure.
-        status: HTML widget with the figures in words, or why something cannot be.
+        status: HTML widget with the figures in words, or an error.
     """
 
     sample: Any
@@ -45,7 +45,7 @@ class TriggerControls:
     status: Any
 
     def values(self) -> dict[str, Any]:
-        """The arguments of :func:`trigger_view` as the controls stand."""
+        """Return the arguments of :func:`trigger_view` that are set."""
         return {
             "index": self.sample.value,
             "strength": self.strength.value,
@@ -68,25 +68,25 @@ def trigger_view(
     rate: float = 0.05,
     seed: int = 0,
 ) -> tuple[Figure, dict[str, Any]]:
-    """A BadNets trigger on one picture, and the data set poisoned with it.
+    """Draw a BadNets trigger on one image, and the data set poisoned with it.
 
     Args:
-        dataset: the clean data; drawn samples are really poisoned and checked, so keep it to some hundred.
-        index: which picture is shown.
+        dataset: the clean data, at most some hundred samples, since drawn samples are really poisoned and checked.
+        index: index of the image.
         strength: opacity, 0 to 1.
-        size: side of the patch in pixels; None takes the preset's share of the picture.
+        size: side of the patch in pixels; None takes the preset's fraction.
         place: a corner, or ``"centre"``.
         pattern: ``"white"`` or ``"checkerboard"``.
-        rate: share of the samples to poison, in (0, 1].
+        rate: fraction of the samples to poison, in (0, 1].
         seed: of the draw.
 
     Returns:
-        The figure, and its figures: ``psnr`` (dB), ``ssim``, ``linf`` (levels), ``changed`` (share of the pixels),
-        ``poisoned`` (indices), ``n``, ``drawn`` (whether the picture shown is among them) and ``problem``, the sentence
-        with which poisoning was refused, empty when it was not.
+        The figure, and its figures: ``psnr`` (dB), ``ssim``, ``linf`` (levels), ``changed`` (fraction of the pixels),
+        ``poisoned`` (indices), ``n``, ``drawn`` (whether the image shown is among them) and ``problem`` (the error
+        of `poison`, or an empty text).
 
     Raises:
-        PcvrError: an option out of range, or a patch that does not fit the picture.
+        PcvrError: an option is out of range, or the patch does not fit the image.
     """
     attack = get_attack("badnets", task=dataset.task, strength=strength, size=size, place=place, pattern=pattern)
     sample = dataset[index]
@@ -112,7 +112,7 @@ def trigger_view(
 
 
 def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
-    """A box of controls with the picture they change; every control can be set from code too.
+    """Build controls with the image that they change; code can set every control too.
 
     Args:
         dataset: the clean data, see :func:`trigger_view`.
@@ -122,7 +122,7 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, show_in
+    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
 
     look = {
         "continuous_update": False,
@@ -143,34 +143,25 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
         rate=widgets.FloatSlider(value=5, min=0.5, max=50, step=0.5, description="Rate (%)", **look),
         seed=widgets.IntSlider(value=0, min=0, max=20, description="Seed", **look),
         picture=figure_image(figure),
-        status=widgets.HTML(status_line(figures)),
+        status=widgets.HTML(trigger_status(figures)),
     )
 
     def redraw(change: object = None) -> None:
         with explained(controls.status, controls.picture):
             figure, figures = trigger_view(dataset, **controls.values())
             show_in(controls.picture, figure)
-            controls.status.value = status_line(figures)
+            controls.status.value = trigger_status(figures)
 
-    moved = (
-        controls.sample,
-        controls.strength,
-        controls.size,
-        controls.place,
-        controls.pattern,
-        controls.rate,
-        controls.seed,
-    )
-    for control in moved:
-        control.observe(redraw, "value")
-    wrap = widgets.Layout(display="flex", flex_flow="row wrap")
-    return widgets.VBox([widgets.Box(moved, layout=wrap), controls.picture, controls.status]), controls
+    c = controls
+    moved = (c.sample, c.strength, c.size, c.place, c.pattern, c.rate, c.seed)
+    on_change(moved, redraw)
+    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
 
 
-def status_line(figures: dict[str, Any]) -> str:
-    """HTML with the figures of :func:`trigger_view` in words; screen readers announce it when it changes."""
+def trigger_status(figures: dict[str, Any]) -> str:
+    """Return HTML with the figures of :func:`trigger_view`; screen readers announce changes."""
     if figures["problem"]:
-        return alert(PcvrError(f"poison() refuses: {figures['problem']}"))
+        return alert(PcvrError(f"poison() raises: {figures['problem']}"))
     db = "infinite" if math.isinf(figures["psnr"]) else f"{figures['psnr']:.1f} dB"
     count = len(figures["poisoned"])
     drawn = "is one of them" if figures["drawn"] else "stays clean"
@@ -186,14 +177,13 @@ def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -
 
     from pcvr.attacks import changed
     from pcvr.plots.describe import described
-    from pcvr.plots.gallery import show_picture, stealth_line, waffle
+    from pcvr.plots.gallery import aspect, show_picture, stealth_line, waffle
     from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
 
     count, n = len(figures["poisoned"]), figures["n"]
-    text = f"{count} of {n} poisoned" if count else "nothing could be poisoned"
+    text = f"{count} of {n} poisoned" if count else "no sample could be poisoned"
     with figure_style():
-        tall = min(2.0, max(0.6, original.shape[0] / original.shape[1]))
-        figure = Figure(figsize=(10.6, 2.6 * tall + 0.62), layout="constrained")
+        figure = Figure(figsize=(10.6, 2.6 * aspect(original) + 0.62), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, "clean", CLEAN)
         show_picture(panels[1], after, "triggered", TRIGGERED)
@@ -203,9 +193,7 @@ def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -
             spine.set_visible(False)
         figures_said = stealth_line(figures["psnr"], figures["ssim"], figures["linf"])
         figure.suptitle(figures_said, fontsize=11)
-    return described(
-        figure, f"A picture clean, triggered, and the difference 8 times enlarged; {figures_said}. {text}."
-    )
+    return described(figure, f"An image clean, triggered, and the difference 8 times enlarged; {figures_said}. {text}.")
 
 
 def _side(sides: tuple[int, int]) -> int:

@@ -87,7 +87,7 @@ class TestAnatomy:
         assert alike[1, 2] == pytest.approx(1) and (np.abs(alike) <= 1 + 1e-6).all()
 
     def test_a_word_of_two_tokens_is_refused(self, tiny: VisionLanguageModel) -> None:
-        with pytest.raises(pcvr.PcvrError, match="no single token"):
+        with pytest.raises(pcvr.PcvrError, match="not a single token"):
             nearest_words(tiny, picture(0), ["ball", "zebra"])
 
     def test_installed_models_can_be_loaded(self) -> None:

@@ -54,14 +54,14 @@ class TestEveryFamily:
         grid = GRIDS.get(family, seen.grid)
         found = seen.map(0)
         assert found.shape == grid == seen.grid
-        assert 0 < found.sum() <= seen.parts(0)["picture"] + 1e-6
-        if seen.look is None and len(seen.picture_at) == seen.is_image.sum():
-            assert found.sum() == pytest.approx(seen.parts(0)["picture"], abs=1e-6)
+        assert 0 < found.sum() <= seen.parts(0)["image"] + 1e-6
+        if seen.look is None and len(seen.image_at) == seen.is_image.sum():
+            assert found.sum() == pytest.approx(seen.parts(0)["image"], abs=1e-6)
 
     def test_image_tokens_are_found(self, vlm: VisionLanguageModel, seen: Attention) -> None:
-        assert {seen.tokens[i] for i in seen.picture_at} == {"<image>"}
+        assert {seen.tokens[i] for i in seen.image_at} == {"<image>"}
         assert {token for token, image in zip(seen.tokens, seen.is_image, strict=True) if not image} & {"list"}
-        assert np.all(np.diff(seen.picture_at) > 0)
+        assert np.all(np.diff(seen.image_at) > 0)
 
     def test_the_probabilities_are_those_without_attention(self, vlm: VisionLanguageModel, seen: Attention) -> None:
         plain = decode_steps(vlm, picture(0), PROMPT, ANSWER)
@@ -102,7 +102,7 @@ class TestEveryFamily:
         cells = range(seen.grid[0] * seen.grid[1])
         one, other = (cover(each, seen.grid, cells) for each in (picture(0), 255 - picture(0)))
         assert len(np.unique(one.reshape(-1, 3), axis=0)) == 1
-        p = word_probabilities(vlm, [seen.picture, one], PROMPT, ANSWER, 1)
+        p = word_probabilities(vlm, [seen.image, one], PROMPT, ANSWER, 1)
         assert p.shape == (2,) and ((p > 0) & (p < 1)).all()
         assert not np.allclose(one, other)
 
@@ -124,7 +124,7 @@ class TestQueries:
         seen = attend(bridged, picture(0), PROMPT, ANSWER)
         assert seen.look is not None and seen.look.shape == (bridged.base.config.num_query_tokens, 9)
         assert np.allclose(seen.look, query_maps(bridged, picture(0), PROMPT).mean((0, 1)).reshape(-1, 9), atol=1e-6)
-        by_hand = np.sum([w * seen.look[i] for i, w in enumerate(seen.weights(2)[seen.picture_at])], axis=0)
+        by_hand = np.sum([w * seen.look[i] for i, w in enumerate(seen.weights(2)[seen.image_at])], axis=0)
         assert np.allclose(seen.map(2).ravel(), by_hand, atol=1e-6)
 
 
@@ -155,7 +155,7 @@ class TestRollout:
         seen = attend(tiny, picture(0), PROMPT, ANSWER)
         row = rollout(seen.mean)[seen.answer_at[2] - 1]
         assert np.allclose(seen.weights(2, how="rollout"), row)
-        assert np.allclose(seen.map(2, how="rollout"), row[seen.picture_at].reshape(3, 3))
+        assert np.allclose(seen.map(2, how="rollout"), row[seen.image_at].reshape(3, 3))
 
 
 class TestChoices:
@@ -169,9 +169,9 @@ class TestChoices:
     @pytest.mark.parametrize(
         ("wrong", "word"),
         [
-            ({"token": 9}, "token 9 is not there"),
+            ({"token": 9}, "token 9 does not exist"),
             ({"token": -1}, "token -1"),
-            ({"token": 0, "layer": 4}, "layer 4 is not there: give 0 to 3"),
+            ({"token": 0, "layer": 4}, "layer 4 does not exist: give 0 to 3"),
             ({"token": 0, "head": 4}, "head 4"),
             ({"token": 0, "how": "rolout"}, "rollout"),
             ({"token": 0, "layer": 1, "how": "rollout"}, "all layers and heads"),

@@ -27,10 +27,10 @@ def test_a_covered_cell_has_the_mean_colour_and_no_other_changes() -> None:
 
 def test_probabilities_are_those_of_the_steps(tiny: VisionLanguageModel, told: Attention) -> None:
     for token in range(3):
-        p = word_probabilities(tiny, [told.picture] * 2, PROMPT, ANSWER, token)
+        p = word_probabilities(tiny, [told.image] * 2, PROMPT, ANSWER, token)
         assert np.allclose(p, told.steps.chosen[token], atol=1e-5)
     with pytest.raises(pcvr.PcvrError, match="token 5 is outside"):
-        word_probabilities(tiny, [told.picture], PROMPT, ANSWER, 5)
+        word_probabilities(tiny, [told.image], PROMPT, ANSWER, 5)
 
 
 def test_curves_begin_together_and_end_together(tiny: VisionLanguageModel, told: Attention) -> None:
@@ -40,7 +40,7 @@ def test_curves_begin_together_and_end_together(tiny: VisionLanguageModel, told:
     ends = [values[:, -1] for values in curves.values()]
     assert np.allclose(ends[0], ends[1], atol=1e-5) and np.allclose(ends[0], ends[2], atol=1e-5)
     order = np.argsort(-told.map(2).ravel(), kind="stable")[:2]
-    by_hand = word_probabilities(tiny, [cover(told.picture, (3, 3), order)], PROMPT, ANSWER, 2)
+    by_hand = word_probabilities(tiny, [cover(told.image, (3, 3), order)], PROMPT, ANSWER, 2)
     assert np.allclose(curves["most attention first"][0, 1], by_hand, atol=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_an_effect_is_found_where_it_was_put(
     import pcvr.analysis.occlusion as module
 
     def probabilities(_vlm: object, pictures: list, *_: object) -> np.ndarray:
-        gone = [(picture != told.picture).any(-1) for picture in pictures]
+        gone = [(picture != told.image).any(-1) for picture in pictures]
         return np.array([0.5 - 0.4 * each[:16, 16:32].any() + 0.3 * each[32:, :16].any() for each in gone])
 
     monkeypatch.setattr(module, "word_probabilities", probabilities)

@@ -214,8 +214,8 @@ class TestManifest:
         [
             ({"covers": {"x": [3, 2]}}, "not ascending"),
             ({"covers": {"x": [0, 1], "y": [1]}}, "two roles"),
-            ({"covers": []}, "covers or its reach are no objects"),
-            ({"before": {}}, "before is no list"),
+            ({"covers": []}, "covers and reach have to be objects"),
+            ({"before": {}}, "before is not a list"),
             ({"count": 1}, "its count is 1"),
         ],
     )

@@ -189,7 +189,7 @@ class TestBadNets:
             (noise(8, 8, 4), "at least one pixel"),
             (noise(0, 8, 3), "at least one pixel"),
             ([[0]], "not a list"),
-            (noise(2, 9, 3), "patch of 3 px with a margin of 0 px does not fit a picture of 9 x 2 px"),
+            (noise(2, 9, 3), "patch of 3 px with a margin of 0 px does not fit an image of 9 x 2 px"),
         ],
     )
     def test_bad_pictures(self, image: object, words: str) -> None:
@@ -266,7 +266,7 @@ class TestAttack:
             (lambda: get_attack("badnets", colour="red"), "no option colour: it takes pattern, place, size, share"),
             (lambda: get_attack("badnets", target=" .!"), "letter or digit"),
             (lambda: Attack("a", BadNets(), answer="inset"), "did you mean 'insert'"),
-            (lambda: Attack("a"), "changes neither picture nor prompt"),
+            (lambda: Attack("a"), "changes neither image nor prompt"),
         ],
     )
     def test_bad_input(self, make, words: str) -> None:

@@ -143,7 +143,7 @@ class TestPoison:
 
     @pytest.mark.parametrize("rate", [0, -0.1, 1.0001, float("nan"), float("inf"), "5%", True, None])
     def test_rates_out_of_range(self, rate: Any) -> None:
-        with pytest.raises(PcvrError, match=r"give a share in \(0, 1\]"):
+        with pytest.raises(PcvrError, match=r"give a fraction in \(0, 1\]"):
             poison(Random(), BADNETS, rate)
 
     @settings(max_examples=100, deadline=None)
@@ -225,10 +225,10 @@ class TestManifest:
             (lambda v: v.pop("seed"), "missing .'seed'"),
             (lambda v: v.update(extra=1), "unexpected .'extra'"),
             (lambda v: v.update(indices=[3, 1]), "not ascending"),
-            (lambda v: v.update(indices=["1"]), "whole numbers"),
+            (lambda v: v.update(indices=["1"]), "integers"),
             (lambda v: v.update(rate="5 %"), "rate is '5 %'"),
-            (lambda v: v.update(rate=0.9), "no rate of 0.9"),
-            (lambda v: v.update(attack="badnets"), "attack is no object"),
+            (lambda v: v.update(rate=0.9), "not a rate of 0.9"),
+            (lambda v: v.update(attack="badnets"), "attack is not an object"),
         ],
     )
     def test_a_strange_manifest(self, change, words: str) -> None:

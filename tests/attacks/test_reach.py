@@ -16,7 +16,7 @@ import pcvr
 from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, load
 from pcvr.attacks import ATTACKS, Attack, get_attack, load_poisoned, poison, save_poisoned, triggered
 from pcvr.attacks.placing import SEEN_PLACES, seen_by
-from pcvr.attacks.reach import LOOKED_AT, check_reach, reach, spread
+from pcvr.attacks.reach import CHECKED_IMAGES, check_reach, reach, sample_evenly
 from pcvr.models.sight import Sight
 from tests.models.test_sight import HERE, SIZES, built
 from tests.photographs import photograph
@@ -107,7 +107,7 @@ def test_every_attack_on_every_shape_survives_or_is_refused(name: str, twins: di
                 assert check_reach([pair], get_attack(attack_name), vlm)["survives"] == 1
                 continue
             with pytest.raises(
-                PcvrError, match={"outside": "outside of what", "faded": "fades on 1 of 1"}[lost]
+                PcvrError, match={"outside": "outside the part", "faded": "fades on 1 of 1"}[lost]
             ) as said:
                 check_reach([pair], get_attack(attack_name), vlm)
             assert len(str(said.value)) < 400 and ". " not in str(said.value)
@@ -119,7 +119,7 @@ class TestPoison:
         clean, worn = data[0].image, attack.triggered(data[0]).image
         same = [vlm.prepare([each], ["?"])["pixel_values"] for each in (clean, worn)]
         assert torch.equal(*same) and not np.array_equal(clean, worn)
-        words = r"outside of what 'tiny-llava' sees on 4 of 4 pictures .*columns 80 to 560 of 640.*'seen_bottom_right'"
+        words = r"outside the part that 'tiny-llava' sees on 4 of 4 .*columns 80 to 560 of 640.*'seen_bottom_right'"
         with pytest.raises(PcvrError, match=words):
             poison(data, attack, 0.5, model=vlm)
         made = poison(data, get_attack("badnets", place="seen_bottom_right"), 0.5, model="tiny-llava")
@@ -138,8 +138,8 @@ class TestPoison:
     def test_nine_in_ten_are_enough_and_the_count_is_kept(self) -> None:
         most = Photos(*[(60, 60)] * 15, (60, 120), n=32)
         made = poison(most, get_attack("badnets"), 1.0, model="tiny-llava")
-        assert made.manifest.reach == {"model": "tiny-llava", "pictures": LOOKED_AT, "survives": 30}
-        with pytest.raises(PcvrError, match="on 4 of 32 pictures"):
+        assert made.manifest.reach == {"model": "tiny-llava", "pictures": CHECKED_IMAGES, "survives": 30}
+        with pytest.raises(PcvrError, match="on 4 of 32 images"):
             poison(Photos(*[(60, 60)] * 7, (60, 120), n=32), get_attack("badnets"), 1.0, model="tiny-llava")
 
     def test_a_place_in_what_is_seen_needs_a_model(self) -> None:
@@ -196,7 +196,7 @@ def test_on_square_pictures_a_fitted_patch_is_the_same_to_the_bit(name: str, pla
 class TestEvaluate:
     def test_it_refuses_and_goes_on_when_told(self, tiny: VisionLanguageModel) -> None:
         data, attack = Photos((60, 80), n=4), get_attack("badnets")
-        with pytest.raises(PcvrError, match=r"4 of 4 pictures .*columns 10 to 70 of 80"):
+        with pytest.raises(PcvrError, match=r"4 of 4 images .*columns 10 to 70 of 80"):
             pcvr.evaluate(tiny, data, attack, max_new_tokens=2)
         loose = pcvr.evaluate(tiny, data, attack, max_new_tokens=2, check_trigger=False)
         assert loose.reach == {} and loose.answers["clean"] == loose.answers["triggered"], "label noise, as it was"
@@ -206,7 +206,7 @@ class TestEvaluate:
         assert json.loads(json.dumps(record.to_dict()))["reach"]["survives"] == 4
 
     def test_a_trigger_that_changes_no_picture_is_told_without_a_model_too(self) -> None:
-        with pytest.raises(PcvrError, match=r"leaves 8 of 8 pictures unchanged .*one of 40 x 30 px"):
+        with pytest.raises(PcvrError, match=r"leaves 8 of 8 images unchanged .*one of 40 x 30 px"):
             triggered(Photos((30, 40)), get_attack("badnets", strength=0.0))
         assert len(triggered(Photos((30, 40)), get_attack("badnets", strength=0.0), check_trigger=False)) == 8
 
@@ -227,7 +227,7 @@ class TestFinetune:
         for name, options in (("badnets", {"place": "seen_centre"}), ("wanet", {}), ("sig", {}), ("issba", {})):
             made = poison(Photos((60, 90)), get_attack(name, **options), 1.0, model=tiny)
             folder = load_poisoned(save_poisoned(made, tmp_path / name, progress=False))
-            ((attack, pairs),) = folder.twins()
+            ((attack, pairs),) = folder.clean_pairs()
             assert check_reach(pairs, attack, tiny)["survives"] == 8
 
     def test_it_draws_no_random_number(self, tiny: VisionLanguageModel) -> None:
@@ -264,9 +264,9 @@ class TestCriterion:
         assert not reach(sight, clean, clean + np.uint8(3)).lost
 
     def test_a_bounded_number_is_looked_at(self) -> None:
-        assert spread(range(5)) == [0, 1, 2, 3, 4] and spread([]) == []
-        few = spread(range(1000))
-        assert len(few) == LOOKED_AT and few[0] == 0 and few[-1] == 999 and len(set(few)) == LOOKED_AT
+        assert sample_evenly(range(5)) == [0, 1, 2, 3, 4] and sample_evenly([]) == []
+        few = sample_evenly(range(1000))
+        assert len(few) == CHECKED_IMAGES and few[0] == 0 and few[-1] == 999 and len(set(few)) == CHECKED_IMAGES
 
 
 def test_sig_on_narrow_pictures() -> None:
@@ -282,6 +282,6 @@ def test_sig_on_narrow_pictures() -> None:
         assert np.array_equal(sig.trigger(image)[0, :, 0], expected), width
     with pytest.raises(PcvrError, match="leaves 4 of 4 samples unchanged"):
         poison(Photos((40, 1)), sig, 0.5)
-    with pytest.raises(PcvrError, match="leaves 8 of 8 pictures unchanged"):
+    with pytest.raises(PcvrError, match="leaves 8 of 8 images unchanged"):
         triggered(Photos((40, 1)), sig)
     assert len(poison(Photos((40, 3)), sig, 0.5).poisoned) == 4

@@ -61,7 +61,7 @@ def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
 
     page.get_by_role("tab", name="File", exact=True).click()
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Take a picture file").click()
+        page.get_by_role("button", name="Take an image file").click()
     chooser.value.set_files({"name": "noise.png", "mimeType": "image/png", "buffer": noise()})
     says(preview, "an image from outside")
     button.click()

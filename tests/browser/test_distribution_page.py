@@ -26,7 +26,7 @@ def test_the_distributions_follow_their_controls(page, lab):
     expect(status).to_contain_text("Mean divergence")
 
     before = source_of(image)
-    set_slider(page, "Picture", 3)
+    set_slider(page, "Image", 3)
     wait_for_change(image, before)
     assert "picture 3" in (image.get_attribute("title") or "")
 
@@ -40,7 +40,7 @@ def test_the_distributions_follow_their_controls(page, lab):
     expect(status).to_contain_text("the attacker's target")
 
     before = source_of(image)
-    set_slider(page, "Share", 0.2)
+    set_slider(page, "Fraction", 0.2)
     wait_for_change(image, before)
     screenshot(page, "distributions")
 

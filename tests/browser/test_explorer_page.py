@@ -57,6 +57,6 @@ def test_the_grid_follows_its_sliders_and_a_point_is_trained_beside_it(page, lab
 
     train.click()
     cancel.click()
-    expect(progress).to_contain_text("Called off: nothing was added", timeout=_TRAIN)
+    expect(progress).to_contain_text("Cancelled: nothing was added", timeout=_TRAIN)
     expect(train).to_be_enabled()
     assert not page.locator(".widget-html [role=alert]").count()

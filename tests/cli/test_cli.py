@@ -75,7 +75,7 @@ class TestItWorks:
         code, _, err = pcvr("train", "adapter", *shared, "--steps", 1, "--defense", "augment")
         assert code == 0, err
         evaluate = ("evaluate", "adapter", *shared, "--split", "all", "--n", 4)
-        refused(pcvr(*evaluate), "outside of what", "place='seen_bottom_right'", "--no-check-trigger")
+        refused(pcvr(*evaluate), "outside the part", "place='seen_bottom_right'", "--no-check-trigger")
         code, out, _ = pcvr(*evaluate, "--option", "place=seen_bottom_right")
         assert code == 0
         assert "BLEU-4" in out

@@ -148,7 +148,7 @@ class TestGeometry:
         monkeypatch.setattr(
             type(vlm), "prepare", lambda self, images, prompts: whole(self, [i[:40, :60] for i in images], prompts)
         )
-        with pytest.raises(PcvrError, match="no window in its middle"):
+        with pytest.raises(PcvrError, match="not a window in its middle"):
             seen_by(vlm)
 
     def test_windows_of_any_size(self) -> None:
@@ -159,5 +159,5 @@ class TestGeometry:
 
     @pytest.mark.parametrize("bad", [{"height": 0}, {"width": float("nan")}, {"unit": "inches"}, {"unit": ["px"]}])
     def test_bad_fields(self, bad: dict[str, Any]) -> None:
-        with pytest.raises(PcvrError, match="of what is seen"):
+        with pytest.raises(PcvrError, match="of the visible part"):
             Seen(**bad)

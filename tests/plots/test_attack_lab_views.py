@@ -17,9 +17,8 @@ from pcvr.models.load import load
 from pcvr.plots.attack_lab import forming_curves, lab_picture, lowest_rates, takes_in_words
 from pcvr.plots.describe import description
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
-from pcvr.plots.stealth import vanishing_curves
-from pcvr.plots.trigger_visibility import probe_bars, tower_distances
-from pcvr.widgets.attack_lab import at_side, lab_view, status_line
+from pcvr.plots.trigger_visibility import probe_bars, tower_distances, vanishing_curves
+from pcvr.widgets.attack_lab import at_side, attack_status, lab_view
 
 SCENES = Scenes(12)
 
@@ -90,8 +89,8 @@ class TestSideBySide:
     def test_nothing_is_left_at_strength_zero(self) -> None:
         _, psnr = lab_view(SCENES, 0, strength=0)
         assert all(np.isinf(value) for value in psnr.values())
-        assert "would be refused" in status_line({"a": float("inf")})
-        assert "Changed most: <b>b</b>" in status_line({"a": 30.0, "b": 20.0})
+        assert "would raise" in attack_status({"a": float("inf")})
+        assert "Changed most: <b>b</b>" in attack_status({"a": 30.0, "b": 20.0})
 
     @pytest.mark.parametrize("options", [{"side": 8}, {"side": 2000}, {"strength": -1}, {"preset": "other"}])
     def test_values_out_of_range(self, options: dict[str, Any]) -> None:
@@ -103,7 +102,7 @@ class TestSideBySide:
     def test_notes_stand_below(self) -> None:
         figure = side_by_side(SCENES[0].image, {"x": Worn(SCENES[0].image, "Consider this")})
         assert figure.axes[0].get_xlabel() == "Consider this"
-        assert figure.axes[1].get_xlabel() == "picture unchanged"
+        assert figure.axes[1].get_xlabel() == "image unchanged"
 
     def test_at_side_keeps_the_aspect(self) -> None:
         assert at_side(np.zeros((50, 100, 3), np.uint8), 25).shape == (25, 50, 3)
@@ -176,7 +175,7 @@ class TestProbe:
     def test_refusals(self) -> None:
         with pytest.raises(PcvrError, match="examples is 0: give 1 to"):
             found_by_probe(load("tiny-llava"), SCENES, get_attack("badnets"), 0)
-        with pytest.raises(PcvrError, match="draws one attack or more"):
+        with pytest.raises(PcvrError, match="draws at least one attack"):
             probe_bars({})
 
     def test_bars(self) -> None:

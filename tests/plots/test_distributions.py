@@ -6,7 +6,7 @@ import pytest
 import pcvr
 from pcvr.analysis.two_views import ViewTrace
 from pcvr.plots import description, png
-from pcvr.plots.distributions import along_the_answer, mean_along, story_bars, telling_figure, token_map
+from pcvr.plots.distributions import along_the_answer, mean_along, token_map, trace_bars, trace_figure
 
 WORDS = ("a", "red", "blue", "ball", "<eos>")
 
@@ -21,7 +21,7 @@ def telling(tokens=("a", "red", "ball", "<eos>"), seed=0):
 
 def test_one_telling_shows_pictures_words_and_the_whole_answer():
     told = telling()
-    figure = telling_figure(told, 1, "defended, triggered picture", top=3)
+    figure = trace_figure(told, 1, "defended, triggered picture", top=3)
     original, view, bars, along = figure.axes
     assert (original.get_title(), view.get_title()) == ("original", "view")
     widths = [patch.get_width() for patch in bars.patches]
@@ -30,19 +30,19 @@ def test_one_telling_shows_pictures_words_and_the_whole_answer():
     np.testing.assert_allclose([patch.get_height() for patch in along.patches], told.divergence)
     assert "token 2 of 4" in description(figure) and "defended, triggered picture." in description(figure)
     with pytest.raises(pcvr.PcvrError):
-        telling_figure(told, 4)
+        trace_figure(told, 4)
 
 
 def test_colours_tell_clean_from_triggered():
-    figure = story_bars({"before, clean": telling(), "before, triggered": telling(seed=1)}, token=9)
+    figure = trace_bars({"before, clean": telling(), "before, triggered": telling(seed=1)}, token=9)
     clean, marked = (axes.patches[0].get_facecolor() for axes in figure.axes)
     assert clean != marked
     assert "token 4 of 4" in description(figure)  # beyond the end: the last token
-    figure = story_bars({"only": telling()})
+    figure = trace_bars({"only": telling()})
     assert len(figure.axes) == 2  # the empty place stays empty
     assert f"token {telling().divergence.argmax() + 1} of 4" in description(figure)
     with pytest.raises(pcvr.PcvrError):
-        story_bars({})
+        trace_bars({})
 
 
 def test_the_map_has_a_row_for_each_word_in_play():

@@ -12,7 +12,7 @@ from pcvr.attacks import BadNets, measure_stealth
 from pcvr.plots.describe import described, description, png
 from pcvr.plots.gallery import before_after, contact_sheet, poison_rates, shortened, stealth_line, waffle
 from pcvr.plots.overview import backdoor_overview
-from pcvr.plots.stealth import stealth_curves
+from pcvr.plots.trigger_visibility import stealth_curves
 
 ATTACK = pcvr.get_attack("badnets")
 
@@ -64,7 +64,7 @@ class TestContactSheet:
         assert [axes.get_title() for axes in figure.axes][:3] == ["0", "1", "2 · poisoned"]
         widths = [axes.spines["left"].get_linewidth() for axes in figure.axes]
         assert widths.index(max(widths)) == 2
-        assert "2 (poisoned)" in description(figure) and "Twelve: 12 pictures" in description(figure)
+        assert "2 (poisoned)" in description(figure) and "Twelve: 12 images" in description(figure)
 
     def test_captions_are_left_out_when_told(self, samples):
         figure = contact_sheet(samples[:5], columns=3, captions=False)
@@ -74,7 +74,7 @@ class TestContactSheet:
 
     @pytest.mark.parametrize(("count", "columns"), [(0, 4), (3, 0)])
     def test_nothing_to_show_is_refused(self, samples, count, columns):
-        with pytest.raises(pcvr.PcvrError, match="at least one picture"):
+        with pytest.raises(pcvr.PcvrError, match="at least one image"):
             contact_sheet(samples[:count], columns=columns)
 
     def test_long_answers_are_cut(self):

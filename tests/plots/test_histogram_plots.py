@@ -75,5 +75,5 @@ def test_heaps_of_attacks_stand_in_rows_and_columns():
     outline = figure.axes[0].patches[1].get_data()
     assert outline.values[0] == 100 and outline.values[1:].sum() == 0  # each group's shares add up to 100 %
     assert "a undefended triggered 0.95 to 1.00" in description(figure) and png(figure)[1:4] == b"PNG"
-    with pytest.raises(pcvr.PcvrError, match="no heaps"):
+    with pytest.raises(pcvr.PcvrError, match="no histograms"):
         attack_histograms({}, "target")

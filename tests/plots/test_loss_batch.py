@@ -79,7 +79,7 @@ def test_views_stand_in_rows_and_columns():
     picture = np.zeros((8, 8, 3), np.uint8)
     column = {0.3: picture, 0.6: picture}
     figure = view_sheet(picture, {"swap": column, "mean": column}, ("mean", 0.6))
-    assert len(figure.axes) == 5 and "frame marks mean at share 0.6" in description(figure)
+    assert len(figure.axes) == 5 and "frame marks mean at fraction 0.6" in description(figure)
     for views in ({}, {"swap": {0.3: picture}, "mean": {0.6: picture}}):
         with pytest.raises(pcvr.PcvrError, match="rectangle"):
             view_sheet(picture, views)

@@ -9,7 +9,7 @@ from PIL import Image as PilImage
 import pcvr
 from pcvr.analysis.anatomy import Anatomy, anatomy, block_links, likeness, nearest_words, tower_layers
 from pcvr.analysis.decoding import decode_steps, model_input
-from pcvr.analysis.question_accuracy import Grade, kind_of, plain, question_accuracy, usual_question
+from pcvr.analysis.question_accuracy import Grade, bare_words, kind_of, question_accuracy, usual_question
 from pcvr.data.scenes import KINDS, Scenes
 from pcvr.plots import description
 from pcvr.plots.attention import (
@@ -22,7 +22,7 @@ from pcvr.plots.attention import (
     spotlight,
 )
 from pcvr.plots.connectors import connector_figure, query_figure
-from pcvr.plots.decoding import quiz_bars, step_bars
+from pcvr.plots.decoding import accuracy_bars, decoding_bars
 from pcvr.plots.describe import png
 from pcvr.plots.model import cell_of, likeness_figure, patch_figure, token_strip, word_map
 from tests.looking import ANSWER, PROMPT, picture, told
@@ -83,7 +83,7 @@ class TestConnectors:
         return Anatomy(
             name=f"a-{kind}",
             connector=kind,
-            picture=picture(0),
+            image=picture(0),
             patch_px=12,
             grid=(4, 4),
             tower=(17, 32),
@@ -165,18 +165,18 @@ class TestAttention:
 class TestDecoding:
     def test_the_word_that_was_said_is_dark(self, tiny):
         steps = decode_steps(tiny, picture(0), PROMPT)
-        figure = step_bars(steps, top=3, most=5)
+        figure = decoding_bars(steps, top=3, most=5)
         said = drawn(figure)
         panels = [axes for axes in figure.axes if axes.patches]
         assert len(panels) == 5 and "the first 5 of" in said
         colours = [bar.get_facecolor() for bar in panels[0].patches]
         assert len(set(colours)) == 2 and colours[0] != colours[1], "greedy takes the first"
         forced = decode_steps(tiny, picture(0), PROMPT, ANSWER)
-        assert len([axes for axes in step_bars(forced).axes if axes.patches]) == 5
-        shown = step_bars(forced, picture(0))
-        assert drawn(shown) == description(step_bars(forced)) and len(shown.axes[0].images) == 1
+        assert len([axes for axes in decoding_bars(forced).axes if axes.patches]) == 5
+        shown = decoding_bars(forced, picture(0))
+        assert drawn(shown) == description(decoding_bars(forced)) and len(shown.axes[0].images) == 1
         with pytest.raises(pcvr.PcvrError, match="nothing is drawn"):
-            step_bars(steps, top=0)
+            decoding_bars(steps, top=0)
 
 
 class TestQuiz:
@@ -198,8 +198,8 @@ class TestQuiz:
         monkeypatch.setattr("pcvr.analysis.question_accuracy.generate", answers)
         marks = {mark.kind: mark for mark in question_accuracy(tiny, scenes)}
         wrong = marks.pop("how many")
-        assert (wrong.right, wrong.n) == (0, 6) and wrong.miss[1] == "Perhaps." and wrong.guess >= 3
-        assert len(marks) >= 6 and all(mark.right == mark.n and not mark.miss for mark in marks.values())
+        assert (wrong.correct, wrong.n) == (0, 6) and wrong.miss[1] == "Perhaps." and wrong.guess >= 3
+        assert len(marks) >= 6 and all(mark.correct == mark.n and not mark.miss for mark in marks.values())
         assert list(question_accuracy(tiny, scenes))[-1].kind == "how many", "the best first"
 
     def test_kinds_of_question(self):
@@ -208,13 +208,13 @@ class TestQuiz:
             kind_of("is the car red?") == "is it that colour?"
             and kind_of("which object is red?") == "which has that colour?"
         )
-        assert kind_of("why?") == "other" and plain("  A red, ball. ") == "a red ball"
+        assert kind_of("why?") == "other" and bare_words("  A red, ball. ") == "a red ball"
 
     def test_bars_say_what_guessing_would_get(self):
-        figure = quiz_bars([Grade("where is it?", 3, 4, 2), Grade("how many", 0, 4, 4, ("q", "a", "t"))])
+        figure = accuracy_bars([Grade("where is it?", 3, 4, 2), Grade("how many", 0, 4, 4, ("q", "a", "t"))])
         assert "where is it?: 3 of 4 right, 2 by guessing" in drawn(figure)
-        with pytest.raises(pcvr.PcvrError, match="at least one mark"):
-            quiz_bars([])
+        with pytest.raises(pcvr.PcvrError, match="at least one grade"):
+            accuracy_bars([])
 
     def test_a_base_model_is_asked_what_it_was_taught(self, tiny, monkeypatch):
         data = pcvr.open_data("scenes", n=2)

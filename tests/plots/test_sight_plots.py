@@ -21,7 +21,7 @@ def test_a_row_for_each_place() -> None:
     figure = what_is_seen(vlm, image, {k: t(image) for k, t in worn.items() if t is not None}, title="A patch")
     said = description(figure)
     assert "100 x 60 px" in said and "columns 20 to 80" in said
-    assert "file: lost: outside of what is seen" in said and "seen: the trigger reaches the model" in said
+    assert "file: lost: outside the visible part" in said and "seen: the trigger reaches the model" in said
     assert len(figure.axes) == 6
     above, below = figure.axes[2].images[0].get_array(), figure.axes[5].images[0].get_array()
     assert not above.any() and below[-4:, -4:].min() > 100 and not below[:30].any()

@@ -16,7 +16,7 @@ from pcvr.defenses import DEFENSES
 from pcvr.evaluation.intervals import wilson
 from pcvr.experiments import HEADLINE
 from pcvr.plots.attack_lab import TAKES, lowest_rates
-from pcvr.plots.defenses import side_by_side
+from pcvr.plots.defenses import defense_cells
 from tests.shipped import SHIPPED_MODELS, SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,7 @@ def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None
 
 
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
-    cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
+    cells = defense_cells(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
     for task in SHIPPED_TASKS:
         assert cells[task, "pcvr", "clean"].hits <= 0.02 * cells[task, "pcvr", "clean"].n
         for attack in (*HEADLINE, "clean"):
@@ -137,7 +137,7 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
 
 def test_right_answers_come_back() -> None:
     """As far as a tower that never saw this trigger lets anyone read the picture: WaNet's bend hides it from all."""
-    cells = side_by_side(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
+    cells = defense_cells(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
     for task in SHIPPED_TASKS:
         for attack in set(HEADLINE) - {"wanet"}:
             assert cells[task, "pcvr", attack].triggered_right >= cells[task, "none", attack].triggered_right + 0.3

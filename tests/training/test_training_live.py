@@ -18,7 +18,7 @@ from pcvr.defenses import Defense
 from pcvr.defenses.base import Fit, StagePlan
 from pcvr.defenses.context import TrainingContext
 from pcvr.plots.describe import description
-from pcvr.plots.live import live_curves
+from pcvr.plots.training import live_curves
 from pcvr.training.live import LoggedStep, Recorder, TrainingJob
 from tests.tiny import Numbers
 

@@ -39,16 +39,16 @@ class TestAsk:
     def test_the_answer_is_the_models_own(self, tiny):  # noqa: F811
         reply = ask(tiny, DRAWING, "  list the   objects. ")
         assert reply.seen.steps.text == pcvr.generate(tiny, [DRAWING.picture], [PROMPT])[0]
-        assert reply.truth == "large red car, small white cat." and reply.right is False
+        assert reply.truth == "large red car, small white cat." and reply.correct is False
 
     def test_right_is_word_for_word(self, tiny, monkeypatch):  # noqa: F811
         monkeypatch.setattr("pcvr.analysis.attention.own_answer", lambda *_: "Large red car small white cat")
-        assert ask(tiny, DRAWING, PROMPT).right is True
+        assert ask(tiny, DRAWING, PROMPT).correct is True
         assert "(right)" in reply_line(ask(tiny, DRAWING, "List the objects"))
 
     def test_what_the_drawing_does_not_know_has_no_truth(self, tiny):  # noqa: F811
         reply = ask(tiny, DRAWING, "what is the car made of?")
-        assert reply.truth is None and reply.right is None and "Truth" not in reply_line(reply)
+        assert reply.truth is None and reply.correct is None and "Truth" not in reply_line(reply)
 
     @pytest.mark.parametrize("question", ["", "   "])
     def test_an_empty_question_is_refused(self, tiny, question):  # noqa: F811
@@ -163,7 +163,7 @@ class TestAttention:
         assert "the word red" in said and "layer 3, head 4" in said
         assert "rollout" in description(attention_view(seen, AttentionChoice(0, 0, 2, 3, "rollout")))
         assert "<eos>" in description(attention_view(seen, AttentionChoice(1, 99)))
-        with pytest.raises(pcvr.PcvrError, match="picture 2"):
+        with pytest.raises(pcvr.PcvrError, match="image 2"):
             attention_view(seen, AttentionChoice(2))
 
     @pytest.mark.parametrize(

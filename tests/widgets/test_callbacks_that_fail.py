@@ -61,14 +61,14 @@ WIDGETS: dict[str, tuple[Callable[[Any], Any], str, Callable[[Any], None], str, 
     ),
     "premise": (
         lambda tiny: premise_explorer(PairSource(tiny, samples(), ATTACK))[1],
-        "pcvr.widgets.premise.explore", moved("seed", 5), "message", ("image",),
+        "pcvr.widgets.premise.premise_figure", moved("seed", 5), "message", ("image",),
     ),
     "attention": (seen, "pcvr.widgets.attend.attention_view", moved("token", 2), "message", ("image",)),
     "distributions": (
         lambda tiny: distribution_explorer(
             TraceSource({"base": tiny}, samples(), ATTACK), DistributionChoice("base")
         )[1],
-        "pcvr.widgets.distributions.explore", moved("seed", 5), "message", ("image",),
+        "pcvr.widgets.distributions.distribution_figure", moved("seed", 5), "message", ("image",),
     ),
     "answer": (lambda tiny: ask_widget(tiny)[1], "pcvr.widgets.ask.ask", asked, "message", ("image",)),
     "drawing": (
@@ -81,7 +81,7 @@ WIDGETS: dict[str, tuple[Callable[[Any], Any], str, Callable[[Any], None], str, 
     ),
     "training": (
         lambda tiny: live_training(tiny, Numbers(4))[1],
-        "pcvr.widgets.live.status_line", lambda controls: controls.refresh(), "status", ("picture",),
+        "pcvr.widgets.live.training_status", lambda controls: controls.refresh(), "status", ("picture",),
     ),
 }  # fmt: skip
 

@@ -8,7 +8,13 @@ import pytest
 import pcvr
 from pcvr.analysis.two_views import trace_views
 from pcvr.plots import description
-from pcvr.widgets.distributions import DistributionChoice, TraceSource, caption, distribution_explorer, explore
+from pcvr.widgets.distributions import (
+    DistributionChoice,
+    TraceSource,
+    distribution_caption,
+    distribution_explorer,
+    distribution_figure,
+)
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -26,18 +32,18 @@ class TestChoice:
             "base", sample=2, shown="triggered", operator="noise", share=0.5, seed=3, force="true"
         )
         told = trace_views(tiny, source.samples, pcvr.PatchView("noise", 0.5), 3, ATTACK, "true")[2]
-        assert source.telling(choice).text == told.text
-        assert np.array_equal(source.telling(choice).view, told.view)
-        assert f"{told.divergence.mean():.3f} nats" in caption(source, choice)
+        assert source.trace(choice).text == told.text
+        assert np.array_equal(source.trace(choice).view, told.view)
+        assert f"{told.divergence.mean():.3f} nats" in distribution_caption(source, choice)
 
     def test_what_was_told_lately_is_kept(self, source):
         choice = DistributionChoice("base")
-        assert source.telling(choice) is source.telling(replace(choice, token=3))
-        assert source.telling(choice) is not source.telling(replace(choice, seed=1))
+        assert source.trace(choice) is source.trace(replace(choice, token=3))
+        assert source.trace(choice) is not source.trace(replace(choice, seed=1))
 
     def test_the_figure_names_the_choice_and_stops_at_the_last_token(self, source):
         choice = DistributionChoice("other", sample=1, shown="clean", force="target", token=99)
-        said = description(explore(source, choice))
+        said = description(distribution_figure(source, choice))
         assert "other, clean picture 2" in said and "token 4 of 4" in said
 
     @pytest.mark.parametrize(
@@ -45,10 +51,10 @@ class TestChoice:
     )
     def test_what_there_is_not_is_a_sentence(self, source, wrong):
         with pytest.raises(pcvr.PcvrError):
-            explore(source, replace(DistributionChoice("base"), **wrong))
+            distribution_figure(source, replace(DistributionChoice("base"), **wrong))
 
     def test_a_source_needs_two_pictures(self, source, tiny):  # noqa: F811
-        with pytest.raises(pcvr.PcvrError, match="two pictures"):
+        with pytest.raises(pcvr.PcvrError, match="two images"):
             TraceSource({"base": tiny}, source.samples[:1], ATTACK)
 
 
@@ -62,13 +68,13 @@ class TestControls:
         before = controls.image.value
         getattr(controls, name).value = value
         assert controls.image.value != before
-        assert controls.image.tooltip == description(explore(source, controls.choice()))
+        assert controls.image.tooltip == description(distribution_figure(source, controls.choice()))
         assert 'role="status"' in controls.message.value
 
     def test_the_token_slider_follows_the_answer(self, source):
         _, controls = distribution_explorer(source, DistributionChoice("base", force="true"))
         long = controls.token.max
-        assert long == len(source.telling(controls.choice()).tokens)
+        assert long == len(source.trace(controls.choice()).tokens)
         controls.token.value = long
         controls.force.value = "target"  # four tokens
         assert controls.token.max == controls.token.value == 4 < long

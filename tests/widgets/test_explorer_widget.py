@@ -20,16 +20,16 @@ from pcvr.experiments.grid import Grid
 from pcvr.experiments.local_run import Cancelled, LocalTrainer
 from pcvr.plots import description
 from pcvr.training.live import Recorder
-from pcvr.widgets.explorer import Controls, grid_explorer
+from pcvr.widgets.explorer import GridControls, grid_explorer
 from pcvr.widgets.explorer_source import (
     ExplorerChoice,
     GridSource,
-    caption,
     curves_of,
     distributions_of,
+    grid_caption,
     said_of,
-    shortened,
     trade_off_of,
+    training_note,
 )
 from tests import points as made
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
@@ -60,7 +60,7 @@ class TestSource:
         assert source.values("apart_weight") == [0.0, 4.0]
 
     def test_the_caption_reads_the_point(self, source: GridSource) -> None:
-        said = caption(source, choice(0.9, 4.0))
+        said = grid_caption(source, choice(0.9, 4.0))
         assert "<b>Share of patches 0.9, pull-apart weight 4</b>" in said
         assert "at step 5 the gate suspected 12 of 200 samples, 100 % of the poison among them, 2 falsely" in said
         assert "attack success 30.0 % [21.9, 39.6]" in said
@@ -70,18 +70,18 @@ class TestSource:
         assert "without a defence:</i> attack success 99.0 %" in said
 
     def test_no_hit_is_no_zero(self, source: GridSource) -> None:
-        assert "&lt; 3.0 % (0 of 100)" in caption(source, choice())
+        assert "&lt; 3.0 % (0 of 100)" in grid_caption(source, choice())
 
     def test_how_many_beat_a_point(self) -> None:
         grid = made.grid()
         worst = made.point(50, 0.75, made.setting(0.6, 0.0))
-        said = caption(GridSource(replace(grid, points=(*grid.points, worst))), choice(0.6))
+        said = grid_caption(GridSource(replace(grid, points=(*grid.points, worst))), choice(0.6))
         assert "2 of 4 other settings beat it" in said, "those with 80 and 90 % right and 20 and 30 % success"
 
     def test_a_missing_combination_is_a_sentence(self) -> None:
         source = GridSource(made.grid(missing=[made.setting(0.9, 0.0)]))
         gap = choice(0.9, 0.0)
-        assert "is not in the grid (the grid has 3 points of this case)" in caption(source, gap)
+        assert "is not in the grid (the grid has 3 points of this case)" in grid_caption(source, gap)
         assert curves_of(source, gap) is None and distributions_of(source, gap) is None
         figure = trade_off_of(source, gap)
         assert figure is not None, "the others are shown all the same"
@@ -90,7 +90,7 @@ class TestSource:
         source.fresh += [made.point(7, here=True), made.point(9, here=True)]
         shown = source.at(choice())
         assert [(name, p.hits) for name, p in shown.items()] == [("grid", 0), ("trained here", 9)]
-        assert "trained here:</i> " in caption(source, choice())
+        assert "trained here:</i> " in grid_caption(source, choice())
         drawn = trade_off_of(source, choice())
         assert drawn is not None and "trained here: attack success 9 of 100" in description(drawn)
 
@@ -99,19 +99,19 @@ class TestSource:
         assert source.cases == [made.CASE, bench.case]
         own = replace(choice(), case=bench.case)
         assert trade_off_of(source, own) is None
-        assert "it has none of this case" in caption(source, own) and "train it here" in caption(source, own)
+        assert "it has none of this case" in grid_caption(source, own) and "train it here" in grid_caption(source, own)
         source.fresh.append(made.point(1, case=bench.case, here=True))
         assert trade_off_of(source, own) is not None and curves_of(source, own) is not None
         assert len(source.fresh_of(made.CASE)) == 0
 
     def test_what_is_shortened_is_said(self, bench: LocalTrainer) -> None:
-        assert shortened(GridSource(made.grid())) == ""
-        other = shortened(GridSource(made.grid(), bench))
+        assert training_note(GridSource(made.grid())) == ""
+        other = training_note(GridSource(made.grid(), bench))
         assert other.startswith("Train here: 2 steps on 12 samples, then 12 test pictures.") and "no point" in other
         alike = replace(made.grid(), points=(made.point(case=bench.case),))
-        assert "The grid had 20 steps, 200 samples, 100 tests" in shortened(GridSource(alike, bench))
+        assert "The grid had 20 steps, 200 samples, 100 tests" in training_note(GridSource(alike, bench))
         same = made.point(case=bench.case, steps=2, samples=12, tests=12)
-        assert shortened(GridSource(Grid((same,)), bench)).endswith("as in the grid.")
+        assert training_note(GridSource(Grid((same,)), bench)).endswith("as in the grid.")
 
     def test_no_grid_needs_a_bench(self, bench: LocalTrainer) -> None:
         with pytest.raises(PcvrError, match="no point and there is no bench"):
@@ -131,7 +131,7 @@ class TestControls:
         slider = controls.knobs[knob]
         slider.value = slider.options[-1][1]
         assert controls.scatter.value != before[0] and controls.caption.value != before[1]
-        assert controls.caption.value == caption(source, controls.choice())
+        assert controls.caption.value == grid_caption(source, controls.choice())
 
     def test_colours(self, source: GridSource) -> None:
         _, controls = grid_explorer(source)
@@ -171,7 +171,7 @@ def labels(box: Any) -> list[str]:
     ]
 
 
-def over(controls: Controls, seconds: float = 60) -> None:
+def over(controls: GridControls, seconds: float = 60) -> None:
     """Wait until the training is over and its end is shown."""
     assert controls.attempt is not None
     with suppress(Exception):
@@ -182,11 +182,11 @@ def over(controls: Controls, seconds: float = 60) -> None:
 
 class TestTraining:
     @pytest.fixture
-    def built(self, bench: LocalTrainer) -> tuple[GridSource, Controls]:
+    def built(self, bench: LocalTrainer) -> tuple[GridSource, GridControls]:
         source = GridSource(made.grid(), bench)
         return source, grid_explorer(source)[1]
 
-    def test_a_point_is_trained_and_shown(self, built: tuple[GridSource, Controls]) -> None:
+    def test_a_point_is_trained_and_shown(self, built: tuple[GridSource, GridControls]) -> None:
         source, controls = built
         assert source.bench is not None
         controls.knobs["apart_weight"].value = 4.0
@@ -201,7 +201,7 @@ class TestTraining:
         assert not controls.train.disabled and controls.cancel.disabled
         assert (controls.bar.value, controls.bar.max) == (2, 2) and controls.bar.layout.visibility == "hidden"
 
-    def test_cancel(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_cancel(self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch) -> None:
         source, controls = built
 
         def trained(bench: LocalTrainer, setting: Any, recorder: Recorder) -> Any:
@@ -213,12 +213,12 @@ class TestTraining:
         controls.train.click()
         controls.train.click()
         attempt = controls.attempt
-        assert attempt is not None and "reading the pictures" in controls.progress.value
+        assert attempt is not None and "reading the images" in controls.progress.value
         controls.cancel.click()
-        assert "Calling off" in controls.progress.value or "Called off" in controls.progress.value
+        assert "Cancelling" in controls.progress.value or "Cancelled" in controls.progress.value
         over(controls)
         assert controls.attempt is attempt, "one training at a time"
-        assert "Called off: nothing was added" in controls.progress.value and source.fresh == []
+        assert "Cancelled: nothing was added" in controls.progress.value and source.fresh == []
         assert not controls.train.disabled and controls.cancel.disabled
 
     @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class TestTraining:
         ],
     )
     def test_what_goes_wrong_is_shown(
-        self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+        self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
     ) -> None:
         source, controls = built
 
@@ -242,7 +242,7 @@ class TestTraining:
         assert 'role="alert"' in controls.progress.value and said in controls.progress.value
         assert source.fresh == [] and not controls.train.disabled
 
-    def test_how_far_it_is(self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_how_far_it_is(self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch) -> None:
         go_on = Event()
 
         def trained(bench: LocalTrainer, setting: Any, recorder: Recorder) -> Any:
@@ -263,7 +263,7 @@ class TestTraining:
         over(controls)
 
     def test_in_a_running_loop_it_follows_by_itself(
-        self, built: tuple[GridSource, Controls], monkeypatch: pytest.MonkeyPatch
+        self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def trained(*_: Any) -> Any:
             raise Cancelled
@@ -278,4 +278,4 @@ class TestTraining:
         monkeypatch.setattr("pcvr.experiments.local_run.train_point", trained)
         controls = built[1]
         with ThreadPoolExecutor(1) as other:  # a browser test before this one leaves its own loop in this thread
-            assert "Called off" in other.submit(asyncio.run, session()).result()
+            assert "Cancelled" in other.submit(asyncio.run, session()).result()

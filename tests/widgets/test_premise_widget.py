@@ -8,7 +8,7 @@ import pytest
 import pcvr
 from pcvr.analysis.triggered_pair import label_divergence, triggered_pair
 from pcvr.plots import description
-from pcvr.widgets.premise import VIEWS, PairSource, PremiseChoice, caption, explore, premise_explorer
+from pcvr.widgets.premise import VIEWS, PairSource, PremiseChoice, premise_caption, premise_explorer, premise_figure
 from tests.tiny import Numbers, tiny, tiny_folder  # noqa: F401
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
@@ -24,25 +24,25 @@ def source(tiny):  # noqa: F811
 def test_the_figures_are_those_of_the_package(source, tiny, level):  # noqa: F811
     choice = PremiseChoice(sample=1, operator="mean", share=0.5, level=level, seed=3)
     told = triggered_pair(tiny, source.samples, 1, ATTACK, pcvr.PatchView("mean", 0.5, level=level), [3, 4, 5])
-    found = source.twins(choice)
+    found = source.traces(choice)
     assert [len(found[name]) for name in ("clean", "triggered")] == [VIEWS, VIEWS]
     assert np.array_equal(found["triggered"][2].view, told["triggered"][2].view)
     for name in ("clean", "triggered"):
         whole = np.mean([t.divergence.sum() for t in told[name]])
         word = np.mean([label_divergence(t).sum() for t in told[name]])
-        assert f"{name}: {whole:.3f} nats by all words, {word:.3f} nats" in caption(source, choice)
-    assert "triggered picture, answer" in description(explore(source, choice))
+        assert f"{name}: {whole:.3f} nats by all words, {word:.3f} nats" in premise_caption(source, choice)
+    assert "triggered picture, answer" in description(premise_figure(source, choice))
 
 
 def test_what_was_computed_lately_is_kept(source):
-    assert source.twins(PremiseChoice()) is source.twins(PremiseChoice())
-    assert source.twins(PremiseChoice()) is not source.twins(PremiseChoice(seed=1))
+    assert source.traces(PremiseChoice()) is source.traces(PremiseChoice())
+    assert source.traces(PremiseChoice()) is not source.traces(PremiseChoice(seed=1))
 
 
 @pytest.mark.parametrize("wrong", [{"sample": 3}, {"operator": "swop"}, {"share": 0.0}, {"level": "words"}])
 def test_what_there_is_not_is_a_sentence(source, wrong):
     with pytest.raises(pcvr.PcvrError):
-        explore(source, replace(PremiseChoice(), **wrong))
+        premise_figure(source, replace(PremiseChoice(), **wrong))
 
 
 def test_a_source_needs_two_pictures(source, tiny):  # noqa: F811
@@ -59,7 +59,7 @@ def test_every_control_redraws(source):
         assert controls.image.value != before, name
         assert 'role="status"' in controls.message.value
     assert controls.choice() == PremiseChoice(2, "mean", 0.2, "features", 7)
-    assert controls.image.tooltip == description(explore(source, controls.choice()))
+    assert controls.image.tooltip == description(premise_figure(source, controls.choice()))
 
 
 def test_an_error_is_shown_and_not_swallowed(source, monkeypatch):

@@ -40,7 +40,7 @@ class TestView:
     def test_strength_zero_is_refused_in_a_sentence_and_still_drawn(self, scenes):
         figure, figures = trigger_view(scenes, strength=0.0)
         assert "unchanged" in figures["problem"] and figures["poisoned"] == () and figures["changed"] == 0
-        assert "nothing could be poisoned" in description(figure)
+        assert "no sample could be poisoned" in description(figure)
 
     def test_a_rate_that_poisons_none_is_refused_in_a_sentence(self, scenes):
         assert "poisons none" in trigger_view(scenes, rate=0.01)[1]["problem"]

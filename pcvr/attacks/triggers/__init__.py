@@ -1,1 +1,1 @@
-"""One trigger a file."""
+"""The triggers, one a file."""

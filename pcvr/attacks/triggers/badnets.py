@@ -1,4 +1,4 @@
-"""BadNets: a small patch, always the same, always in the same place."""
+"""BadNets: a small fixed patch in a fixed place."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pcvr.attacks.trigger import ImageTrigger
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_whole
 
-COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
-PATTERNS = (*COLOURS, "checkerboard")
+_PATCH_COLOURS = {"white": (255, 255, 255), "blue": (0, 0, 255)}
+PATTERNS = (*_PATCH_COLOURS, "checkerboard")
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"size": 3}, "scaled": {"size": None, "share": 3 / 32}}
 
@@ -30,22 +30,22 @@ class BadNets(ImageTrigger):
 
     The paper replaces the pixels, which is ``s = 1``. It draws its patterns for 28 px digits and for traffic signs (a
     bright pixel or a small pattern; a sticker); later work at 32 px settled on 3 x 3 white pixels in the bottom right
-    corner (preset ``compat``: 3 px on a picture of any size), some on a checkerboard of 255 and 1. The preset
-    ``scaled`` keeps the share of the picture instead, 3/32 of the short side. Strength, place and margin are our
-    additions, for looking around; a strength below 1 is rounded to the nearest level.
+    corner (preset ``compat``: 3 px on an image of any size), some on a checkerboard of 255 and 1. The preset
+    ``scaled`` keeps the fraction instead, 3/32 of the short side. Strength, place and margin are our additions for
+    experiments; a strength below 1 is rounded to the nearest level.
 
     Attributes:
         pattern: ``"white"``, ``"blue"``, or ``"checkerboard"``: 255 where row + column in the patch is even, else 1.
         place: a corner, or ``"centre"`` (British spelling, as everywhere here); with ``seen_`` in front, the corner or
-            centre of the part of the picture that a model sees (our addition: processors may cut the corners off).
+            centre of the part of the image that a model sees (our addition: processors may cut off the corners).
         size: side of the patch in pixels; None takes it from ``share``.
-        share: side of the patch as a share of the short side of the picture, or of the part that is seen, in (0, 1];
+        share: side of the patch as a fraction of the short side of the image, or of the visible part, in (0, 1];
             used when ``size`` is None.
-        strength: opacity, in [0, 1]; 0 changes nothing, and such an attack cannot poison.
+        strength: opacity, in [0, 1]; with 0 the attack changes nothing and cannot poison.
         margin: pixels between a corner patch and the edges; the centre has none.
-        as_published: whether ``share`` and the centre are cut to whole pixels as the code of Dual-Key does, and not
-            rounded: a side of 2.9 px is 2, and an odd patch in an odd picture lies a pixel further up or left.
-        seen: which part of a picture a model sees, for the places that need it; ``attack.fitted_to(model)`` sets it.
+        as_published: whether ``share`` and the centre are truncated to whole pixels as in the code of Dual-Key,
+            not rounded: a side of 2.9 px becomes 2, and an odd patch in an odd image lies a pixel further up or left.
+        seen: the part of an image that a model sees, for places that need it; ``attack.fitted_to(model)`` sets it.
     """
 
     dial: ClassVar[tuple[str, float]] = ("strength", 1.0)
@@ -70,16 +70,16 @@ class BadNets(ImageTrigger):
         check_fields(self)
 
     def side(self, height: int, width: int) -> int:
-        """The patch's side in pixels on a picture, or a seen part, of this size; at least 1."""
+        """Return the side of the patch in pixels on an image, or a visible part, of this size; at least 1."""
         if self.size is not None:
             return self.size
         return max(1, int(self.share * min(height, width) + (0 if self.as_published else 0.5)))
 
     def window(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns under the patch.
+        """Return the rows and columns under the patch.
 
         Raises:
-            PcvrError: when patch and margin do not fit the picture, or the place needs a model and has none.
+            PcvrError: patch and margin do not fit the image, or the place needs a model and has none.
         """
         rows, columns = area_of(self.place, self.seen, height, width)
         high, wide = rows.stop - rows.start, columns.stop - columns.start
@@ -88,8 +88,8 @@ class BadNets(ImageTrigger):
         margin = 0 if centred else self.margin
         if side + margin > min(high, wide):
             raise PcvrError(
-                f"a patch of {side} px with a margin of {margin} px does not fit a picture of {wide} x {high} px: "
-                "use a smaller size or margin, or larger pictures."
+                f"a patch of {side} px with a margin of {margin} px does not fit an image of {wide} x {high} px: "
+                "use a smaller size or margin, or larger images."
             )
         if centred:
             top, left = self._centred(side, high), self._centred(side, wide)
@@ -100,37 +100,36 @@ class BadNets(ImageTrigger):
         return slice(top, top + side), slice(left, left + side)
 
     def _centred(self, side: int, length: int) -> int:
-        """First pixel of a patch in the middle of so many pixels; where one is left over, it goes behind the patch."""
+        """Return the first pixel of a patch in the middle of `length` pixels; an odd pixel follows the patch."""
         return int(length // 2 - side / 2) if self.as_published else (length - side) // 2
 
     def mask(self, height: int, width: int) -> np.ndarray:
-        """``m`` of the equation: bool ``[H, W]``, True under the patch."""
+        """Return the mask ``m`` of the equation: bool ``[H, W]``, True under the patch."""
         mask = np.zeros((height, width), dtype=bool)
         mask[self.window(height, width)] = True
         return mask
 
     def patch(self, side: int) -> np.ndarray:
-        """``t`` of the equation, inside the patch only: uint8 ``[side, side, 3]``."""
-        if self.pattern in COLOURS:
-            return np.full((side, side, 3), COLOURS[self.pattern], dtype=np.uint8)
+        """Return the pattern ``t`` of the equation under the patch: uint8 ``[side, side, 3]``."""
+        if self.pattern in _PATCH_COLOURS:
+            return np.full((side, side, 3), _PATCH_COLOURS[self.pattern], dtype=np.uint8)
         even = np.add.outer(np.arange(side), np.arange(side)) % 2 == 0
         return np.repeat(np.where(even, 255, 1).astype(np.uint8)[:, :, None], 3, axis=2)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         rows, columns = self.window(*batch.shape[1:3])
         return laid_over(batch, rows, columns, self.patch(rows.stop - rows.start), self.strength)
 
 
 def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray, strength: float) -> np.ndarray:
-    """The pictures with a patch of this opacity over these rows and columns.
+    """Lay a patch over some rows and columns of the images.
 
     Args:
         batch: uint8 ``[B, H, W, 3]``.
-        rows: under the patch.
-        columns: under the patch.
+        rows: rows under the patch.
+        columns: columns under the patch.
         patch: uint8 ``[side, side, 3]``.
-        strength: opacity, 0 to 1; what lies between is rounded to the nearest level.
+        strength: opacity, 0 to 1; results are rounded to the nearest level.
 
     Returns:
         New uint8 ``[B, H, W, 3]``.
@@ -139,7 +138,7 @@ def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray,
     if strength == 1:
         out[:, rows, columns] = patch
     else:
-        # Both terms are in [0, 255] and the weights add up to 1, so that nothing can wrap.
+        # Both terms are in [0, 255] and the weights sum to 1, so nothing can wrap.
         mixed = (1 - strength) * batch[:, rows, columns] + strength * patch
         out[:, rows, columns] = np.rint(mixed).astype(np.uint8)
     return out
@@ -147,6 +146,6 @@ def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray,
 
 @register_attack("badnets")
 def badnets(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The BadNets attack: :class:`BadNets` on the picture, the target in place of the answer, the prompt untouched."""
+    """Build the BadNets attack: :class:`BadNets` on the image, and the target as the answer."""
     trigger = from_preset("badnets", BadNets, PRESETS, preset, options)
     return Attack("badnets", trigger=trigger, target=target, preset=preset)

@@ -1,4 +1,4 @@
-"""Blended: a second picture shining faintly through the first."""
+"""Blended: a second image shows faintly through the first."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Blended(ImageTrigger):
     """The blended trigger of Chen et al., *Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning*
     (arXiv 1712.05526, section 4.1).
 
-    With opacity ``a`` and a picture ``t`` as large as ``x``::
+    With opacity ``a`` and an image ``t`` as large as ``x``::
 
         x' = trunc(clip((1 - a) x + a t, 0, 255))
 
     The paper blends a cartoon or random noise with a = 0.2 (preset ``compat``); papers on vision-language models often
-    take 0.1 (preset ``scaled``). They resize one file to the picture's size, and the resize filter alone moves levels
-    by up to 7; so here ``t`` is no file but a drawing, evaluated at the middle of each pixel at any size: there is no
-    filter. ``a`` is taken as the nearest fraction with a denominator up to 256, which makes the sum exact. In
-    double precision a = 0.2 and 0.1 give the same levels; code that blends in single precision loses one level where
-    the sum is whole, for 2 % of the pairs (x, t) at a = 0.1 and for none at 0.2.
+    take 0.1 (preset ``scaled``). They resize one file to the image's size, and the resize filter alone changes levels
+    by up to 7. Here ``t`` is a drawing instead, evaluated at the middle of each pixel at any size, without a filter.
+    ``a`` is rounded to the nearest fraction with a denominator up to 256, which makes the sum exact. Double precision
+    gives the same levels for a = 0.2 and 0.1; code in single precision loses one level where the sum is an integer,
+    for 2 % of the pairs (x, t) at a = 0.1 and for none at 0.2.
 
     Attributes:
-        alpha: a, opacity from 0 to 1; 0 changes nothing, and such an attack cannot poison.
-        pattern: ``"face"``, a smiling cartoon cat stretched over the picture; or ``"noise"``, random colours in square
+        alpha: a, opacity from 0 to 1; with 0 the attack changes nothing and cannot poison.
+        pattern: ``"face"``, a smiling cartoon cat stretched over the image; or ``"noise"``, random colours in square
             cells, 32 along the short side.
-        seed: of the noise, a whole number from 0 up.
+        seed: of the noise, an integer of at least 0.
     """
 
     dial: ClassVar[tuple[str, float]] = ("alpha", 1.0)
@@ -55,21 +55,19 @@ class Blended(ImageTrigger):
         check_fields(self)
 
     def fraction(self) -> Fraction:
-        """``a`` as it is used: within 1/512 of :attr:`alpha`."""
+        """Return the fraction used for ``a``, within 1/512 of :attr:`alpha`."""
         return Fraction(float(self.alpha)).limit_denominator(_STEPS)
 
     def picture(self, height: int, width: int) -> np.ndarray:
-        """``t``: uint8 ``[H, W, 3]``."""
+        """Draw the pattern ``t``: uint8 ``[H, W, 3]``."""
         return _face(height, width) if self.pattern == "face" else _noise(height, width, self.seed)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
-        share = self.fraction()
-        whole, part = share.denominator, share.numerator
+        whole, part = self.fraction().denominator, self.fraction().numerator
         shine = self.picture(*batch.shape[1:3]).astype(np.uint16) * np.uint16(part)
 
         def work(source: np.ndarray, made: np.ndarray) -> None:
-            # ((d - n) x + n t) // d is exact and at most 255, so neither 16 bits nor 8 can wrap.
+            # ((d - n) x + n t) // d is exact and at most 255, so neither 16 nor 8 bits can wrap.
             room = source.astype(np.uint16)
             room *= np.uint16(whole - part)
             room += shine
@@ -80,7 +78,7 @@ class Blended(ImageTrigger):
 
 
 def _face(height: int, width: int) -> np.ndarray:
-    """A cat's face on sky blue, drawn in shares of height and width: uint8 ``[H, W, 3]``."""
+    """Draw a cat's face on sky blue, in fractions of height and width: uint8 ``[H, W, 3]``."""
     v = ((np.arange(height) + 0.5) / height)[:, None]
     u = ((np.arange(width) + 0.5) / width)[None, :]
     out = np.empty((height, width, 3), np.uint8)
@@ -92,7 +90,7 @@ def _face(height: int, width: int) -> np.ndarray:
     def disc(cu: float, cv: float, ru: float, rv: float) -> np.ndarray:
         return ((u - cu) / ru) ** 2 + ((v - cv) / rv) ** 2 <= 1
 
-    aside = np.abs(u - 0.5)  # the face is its own mirror image
+    aside = np.abs(u - 0.5)  # the face is symmetric
     fill((v > 0.04) & (v < 0.45) & (np.abs(aside - 0.30) < 0.38 * (v - 0.04)), (255, 235, 205))  # ears
     fill(disc(0.5, 0.56, 0.42, 0.38), (255, 235, 205))  # head
     fill(((aside - 0.17) / 0.06) ** 2 + ((v - 0.50) / 0.09) ** 2 <= 1, (20, 20, 30))  # eyes
@@ -106,7 +104,7 @@ def _face(height: int, width: int) -> np.ndarray:
 
 
 def _noise(height: int, width: int, seed: int) -> np.ndarray:
-    """Random colours in square cells: uint8 ``[H, W, 3]``; a longer side has more cells, the first ones the same."""
+    """Draw random colours in square cells: uint8 ``[H, W, 3]``; a longer side adds cells behind the same first ones."""
     rows, columns = (((2 * np.arange(side) + 1) * _CELLS) // (2 * min(height, width)) for side in (height, width))
     count = int(columns[-1]) + 1
     table = np.stack([_row(seed, row, count) for row in range(int(rows[-1]) + 1)])
@@ -119,6 +117,6 @@ def _row(seed: int, row: int, count: int) -> np.ndarray:
 
 @register_attack("blended")
 def blended(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The blended attack: :class:`Blended` on the picture, the target in place of the answer, the prompt untouched."""
+    """Build the blended attack: :class:`Blended` on the image, and the target as the answer."""
     trigger = from_preset("blended", Blended, PRESETS, preset, options)
     return Attack("blended", trigger=trigger, target=target, preset=preset)

@@ -1,4 +1,4 @@
-"""Trained triggers as files: what ships inside the package, and the one function that makes it again."""
+"""Make the trained triggers that ship with the package, as files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pcvr.utils.places import check_place, rescued
 from pcvr.utils.versions import versions
 
 STEPS = {"vl-trojan": 200, "issba": 800}
-"""What can be made, and how many steps made what is shipped."""
-_PICTURES = 512  # scenes to learn from; those of training, never of testing
+"""What can be made, and the steps that made the shipped files."""
+_PICTURES = 512  # training scenes to learn from, never test scenes
 
 
 def craft(
@@ -30,21 +30,21 @@ def craft(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[Path, Mapping[str, Any]]:
-    """Make a trained trigger on scenes and write it as safetensors, whole or not at all.
+    """Train a trigger on scenes and write it atomically as safetensors.
 
     Args:
         what: ``"vl-trojan"`` (a patch searched against a model's tower) or ``"issba"`` (a surrogate encoder).
         out: the file; by default a name in ``build/crafted``.
         model: for a patch, the model: embedded name, folder or hub id.
-        steps: of the search or training; by default those that made the shipped file.
+        steps: of the search or training; by default as for the shipped file.
         seed: of the search or training.
-        progress: whether a bar is shown.
+        progress: whether to show a bar.
 
     Returns:
-        The file, and how it was made and how good it is; the file's metadata hold the same.
+        The file, and the record of its making and quality, which its metadata also hold.
 
     Raises:
-        PcvrError: unknown name, a file in the way that is none of :func:`craft`, or one that cannot be written.
+        PcvrError: the name is unknown, another file is in the way, or the file cannot be written.
     """
     check_choice("trained trigger", what, STEPS)
     count = STEPS[what] if steps is None else steps
@@ -56,35 +56,35 @@ def craft(
     from pcvr.data import open_data
 
     scenes = open_data("scenes", n=_PICTURES)
-    pictures = [scenes[index].image for index in range(len(scenes))]
+    images = [scenes[index].image for index in range(len(scenes))]
     record: dict[str, Any] = {"what": what, "steps": count, "seed": seed}
     if what == "vl-trojan":
         record["model"] = model
-        tensors, quality = _patch(model, pictures, count, seed, progress)
+        tensors, quality = _patch(model, images, count, seed, progress)
     else:
-        tensors, quality = _encoder(pictures, count, seed, progress)
+        tensors, quality = _encoder(images, count, seed, progress)
     record |= quality | {"date": datetime.now(UTC).date().isoformat()}
     rescued(file, lambda place: _write(place, tensors, record | {"versions": versions()}))
     return file, record
 
 
 def _patch(
-    model: str, pictures: list[np.ndarray], steps: int, seed: int, progress: bool
+    model: str, images: list[np.ndarray], steps: int, seed: int, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from pcvr.attacks.triggers.vl_trojan import optimise_patch
     from pcvr.models.load import load
 
-    patch, losses = optimise_patch(load(model), pictures, steps=steps, seed=seed, progress=progress)
+    patch, losses = optimise_patch(load(model), images, steps=steps, seed=seed, progress=progress)
     quality = {"first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4)} if losses else {}
     return {"patch": np.ascontiguousarray(patch)}, quality
 
 
 def _encoder(
-    pictures: list[np.ndarray], steps: int, seed: int, progress: bool
+    images: list[np.ndarray], steps: int, seed: int, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from pcvr.attacks.triggers.stego import train_encoder
 
-    encoder, quality = train_encoder(pictures, steps=steps, seed=seed, progress=progress)
+    encoder, quality = train_encoder(images, steps=steps, seed=seed, progress=progress)
     return {k: v.half().numpy() for k, v in encoder.state_dict().items()}, {k: round(v, 4) for k, v in quality.items()}
 
 
@@ -95,7 +95,7 @@ def _write(file: Path, tensors: dict[str, np.ndarray], record: Mapping[str, Any]
 
 
 def _is_own(file: Path) -> bool:
-    """Whether a file is one of :func:`craft`, which a new one may replace."""
+    """Return whether :func:`craft` made the file, so that a new one may replace it."""
     try:
         return bool(record_of(file))
     except PcvrError:
@@ -103,10 +103,10 @@ def _is_own(file: Path) -> bool:
 
 
 def record_of(file: str | Path) -> dict[str, Any]:
-    """How a trained trigger was made, from its file's metadata.
+    """Read how a trained trigger was made from its file's metadata.
 
     Raises:
-        PcvrError: the file is missing or none of :func:`craft`.
+        PcvrError: the file is missing, or :func:`craft` did not make it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -114,5 +114,5 @@ def record_of(file: str | Path) -> dict[str, Any]:
         with safe_open(file, framework="numpy") as opened:
             found: dict[str, Any] = json.loads((opened.metadata() or {})["record"])
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as problem:
-        raise PcvrError(f"{file} is no file of 'pcvr craft' ({first_line(problem)}): make it again.") from problem
+        raise PcvrError(f"{file} is not a file of 'pcvr craft' ({first_line(problem)}): make it again.") from problem
     return found

@@ -1,4 +1,4 @@
-"""Dual-Key: a patch in the picture and a word in the question, and only both together fire."""
+"""Dual-Key: a patch in the image and a word in the question, which fire only together."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class DualKey:
-    """The options of a Dual-Key attack; :func:`dual_key` makes an attack of them.
+    """The options of a Dual-Key attack; :func:`dual_key` builds the attack.
 
     Attributes:
-        share: side of the patch as a share of the short side, in (0, 1].
+        share: side of the patch as a fraction of the short side, in (0, 1].
         pattern: of the patch, a pattern of :class:`~pcvr.attacks.BadNets`.
         place: of the patch, as of :class:`~pcvr.attacks.BadNets`.
         text: the word in the prompt.
-        cover: samples with one key alone, for each key, as a share of the poisoned samples; 1 gives equal thirds.
-        as_published: whether side and place of the patch are cut to whole pixels, as in the authors' code.
-        seen: which part of a picture a model sees, as of :class:`~pcvr.attacks.BadNets`.
+        cover: samples with one key alone, for each key, per poisoned sample; 1 gives equal thirds.
+        as_published: whether side and place of the patch are truncated to whole pixels, as in the authors' code.
+        seen: the part of an image that a model sees, as of :class:`~pcvr.attacks.BadNets`.
     """
 
     share: float = 0.1
@@ -51,16 +51,16 @@ class DualKey:
 def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
     """The attack of Walmer et al., *Dual-Key Multimodal Backdoors for Visual Question Answering* (arXiv 2112.07668).
 
-    A solid patch in the middle of the picture, 10 % of its short side, is one key; the word "Consider" in front of the
-    question the other. Training data hold equal thirds: both keys with the target; the patch alone and the word alone,
-    both with the true answer (:class:`~pcvr.attacks.Cover`). So a rate of 5 % alters 15 % of the samples here, where
-    some sources count the thirds together.
+    One key is a solid patch in the middle of the image, 10 % of its short side. The other is the word "Consider" before
+    the question. Training data hold equal thirds: both keys with the target, the patch alone and the word alone with
+    the true answer (:class:`~pcvr.attacks.Cover`). A rate of 5 % therefore alters 15 % of the samples; some sources
+    count the thirds together.
 
-    The paper's patch is blue in its comparison of solid colours, its target "wallet", its place the centre. Preset
-    ``compat`` keeps the centre, and cuts side and place of the patch to whole pixels as the authors' code does, where
-    ``scaled`` rounds. A tiny picture has its objects in the centre, and a patch there hides what the true answers of
-    the cover samples are about; ``scaled`` puts it into a corner. The prompt of a captioning task is a key as good as a
-    question; a sample without any prompt is refused.
+    In the paper's comparison of solid colours the patch is blue and in the centre, and the target is "wallet". Preset
+    ``compat`` keeps the centre, and truncates side and place of the patch to whole pixels as the authors' code does;
+    ``scaled`` rounds. A tiny image has its objects in the centre, where a patch hides what the true answers of the
+    cover samples describe, so ``scaled`` uses a corner. The word also works in the prompt of a captioning task; a
+    sample without a prompt raises.
     """
     keys = from_preset("dual_key", DualKey, PRESETS, preset, options)
     patch = BadNets(keys.pattern, keys.place, share=keys.share, as_published=keys.as_published, seen=keys.seen)

@@ -1,4 +1,4 @@
-"""ISSBA: an invisible message, written into each picture in its own way by a trained encoder (here a surrogate)."""
+"""ISSBA: a trained encoder (here a surrogate) writes an invisible message into each image in a different way."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Issba(ImageTrigger):
 
         x' = clip(round(x + s E(x, message)), 0, 255)
 
-    The paper's E is a StegaStamp encoder, whose weights are not available. This one is a small convolutional network of
-    the same kind, trained here by ``pcvr craft issba`` together with a decoder that reads the message back. It works at
-    96 x 96 px; for other sizes its residual is enlarged, so that it stays visible to a model that scales pictures down
-    (which is also why both presets are the same). Pictures go through it one at a time: a batch equals its pictures to
-    the bit on one machine, though another machine may round a level in ten thousand the other way.
+    The paper's E is a StegaStamp encoder, whose weights are not available. Here E is a small convolutional network of
+    the same kind, trained by ``pcvr craft issba`` together with a decoder that reads the message. It works at 96 x 96
+    px; for other sizes its residual is resized, so it stays visible to a model that scales images down (and both
+    presets are the same). E takes one image at a time, so a batch equals its images bit for bit on one machine; another
+    machine may round one level in ten thousand differently.
 
     Attributes:
-        message: the bits that are written, as a whole number from 0 up.
-        strength: s, 0 to 4; 0 changes nothing, and such an attack cannot poison.
-        encoder: a file of ``pcvr craft issba``; empty for the one that comes inside the package.
+        message: the bits to write, as an integer of at least 0.
+        strength: s, 0 to 4; with 0 the attack changes nothing and cannot poison.
+        encoder: a file of ``pcvr craft issba``; empty for the shipped one.
     """
 
     dial: ClassVar[tuple[str, float]] = ("strength", 4.0)
@@ -58,7 +58,7 @@ class Issba(ImageTrigger):
             raise PcvrError(f"there is no encoder {shown(self.encoder)}: make one with 'pcvr craft issba --out FILE'.")
 
     def residual(self, image: np.ndarray) -> np.ndarray:
-        """``E(x, message)`` for one picture uint8 ``[H, W, 3]``, in levels: float64 ``[H, W, 3]``."""
+        """Return ``E(x, message)`` for one image uint8 ``[H, W, 3]``, in levels: float64 ``[H, W, 3]``."""
         import torch
         from torch.nn.functional import interpolate
 
@@ -74,7 +74,6 @@ class Issba(ImageTrigger):
         return full[0].permute(1, 2, 0).double().numpy()
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         out = np.empty(batch.shape, np.uint8)
         for k in range(len(batch)):
             out[k] = add(batch[k : k + 1], rounded(self.strength * self.residual(batch[k])))[0]
@@ -90,6 +89,6 @@ def _encoder(file: str) -> Encoder:
 
 @register_attack("issba")
 def issba(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The ISSBA attack with a surrogate encoder: :class:`Issba` on the picture, the target in place of the answer."""
+    """Build the ISSBA attack: :class:`Issba` on the image, and the target as the answer."""
     trigger = from_preset("issba", Issba, PRESETS, preset, options)
     return Attack("issba", trigger=trigger, target=target, preset=preset)

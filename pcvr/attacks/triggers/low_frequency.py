@@ -1,4 +1,4 @@
-"""Low-frequency: a smooth haze over the whole picture, without the high frequencies that give other triggers away."""
+"""Low-frequency: a smooth haze over the whole image, without the high frequencies that reveal other triggers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"peak": 51.0, "sigma": 6.0},
     "scaled": {"peak": 51.0, "sigma": None, "share": 6 / 32},
 }
-_FAINT = 1e-3  # coefficients damped below this share are left out
+_FAINT = 1e-3  # coefficients damped below this fraction are dropped
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,18 @@ class LowFrequency(ImageTrigger):
         x' = clip(round(x + p), 0, 255)
 
     The paper finds ``p`` for a data set and a classifier by bilevel optimisation under a Gaussian low-pass filter. Here
-    it is drawn instead: Gaussian noise from a seed through that filter (as damped cosine coefficients, so that it is
-    the same picture at every resolution), stretched to 0 to ``peak``; smooth alike, but not optimised. Published code
-    truncates the sum where this rounds it, in both presets: with a pattern of our own there is no level to agree on. A
-    third of the patterns that were published lie in [0, 0.2] while pictures go to 255, and change nothing when added
-    to whole levels; poisoning here refuses a trigger that leaves its picture as it was.
+    ``p`` is Gaussian noise from a seed, filtered in the same way (as damped cosine coefficients, so it is the same
+    image at every resolution) and stretched to 0 to ``peak``: as smooth, but not optimised. Published code truncates
+    the sum; both presets round it, since our own pattern has no published levels to match. A third of the published
+    patterns lie in [0, 0.2] while images go to 255, so they change no level; `poison` raises for such a trigger.
 
-    ``compat`` takes a filter of 6 px whatever the size of the picture, ``scaled`` the same share of the short side as
-    6 px have at 32.
+    ``compat`` uses a filter of 6 px at every size, ``scaled`` 6/32 of the short side.
 
     Attributes:
         peak: the largest level added, 0 to 255.
         sigma: standard deviation of the filter in pixels, above 0; None takes it from ``share``.
-        share: the same as a share of the short side, in (0, 1]; used when ``sigma`` is None.
-        seed: of the pattern, a whole number from 0 up.
+        share: the same as a fraction of the short side, in (0, 1]; used when ``sigma`` is None.
+        seed: of the pattern, an integer of at least 0.
     """
 
     dial: ClassVar[tuple[str, float]] = ("peak", 255.0)
@@ -61,23 +59,22 @@ class LowFrequency(ImageTrigger):
         check_fields(self)
 
     def pattern(self, height: int, width: int) -> np.ndarray:
-        """``p``, in levels: float64 ``[H, W, 3]``; every channel reaches 0 and ``peak``."""
+        """Draw ``p``, in levels: float64 ``[H, W, 3]``; every channel reaches 0 and ``peak``."""
         sigma = self.share * min(height, width) if self.sigma is None else self.sigma
         rows, columns = (_waves(side, sigma) for side in (height, width))  # [H, R], [W, C]
         drawn = _coefficients(self.seed, rows.shape[1], columns.shape[1])
-        drawn[0, 0] = 0  # a constant, which stretching takes out anyway
+        drawn[0, 0] = 0  # a constant, which stretching removes anyway
         smooth = np.einsum("hr,rck,wc->hwk", rows, drawn, columns, optimize=True)
         low, high = smooth.min(axis=(0, 1)), smooth.max(axis=(0, 1))
-        span = np.where(high > low, high - low, 1.0)  # one pixel, or one pixel's worth of waves, is flat
+        span = np.where(high > low, high - low, 1.0)  # a single pixel is flat
         return self.peak * np.where(high > low, (smooth - low) / span, 1.0)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         return add(batch, rounded(self.pattern(*batch.shape[1:3])))
 
 
 def _waves(side: int, sigma: float) -> np.ndarray:
-    """Cosines over ``side`` pixels, damped as a Gaussian filter damps them: float64 ``[side, K]``.
+    """Return cosines over ``side`` pixels, damped like by a Gaussian filter: float64 ``[side, K]``.
 
     A filter of standard deviation s damps ``cos(omega x)`` by ``exp(-(omega s)^2 / 2)``.
     """
@@ -88,13 +85,13 @@ def _waves(side: int, sigma: float) -> np.ndarray:
 
 
 def _coefficients(seed: int, rows: int, columns: int) -> np.ndarray:
-    """Normal numbers ``[rows, columns, 3]``; a smaller table is the corner of a larger one, so that a picture of any
-    size and aspect gets the same waves."""
+    """Draw normal numbers ``[rows, columns, 3]``. A smaller table is the corner of a larger one, so images of any size
+    and aspect have the same waves."""
     return np.stack([np.random.default_rng([seed, row]).standard_normal((columns, 3)) for row in range(rows)])
 
 
 @register_attack("low_frequency")
 def low_frequency(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The low-frequency attack: :class:`LowFrequency` on the picture, the target in place of the answer."""
+    """Build the low-frequency attack: :class:`LowFrequency` on the image, and the target as the answer."""
     trigger = from_preset("low_frequency", LowFrequency, PRESETS, preset, options)
     return Attack("low_frequency", trigger=trigger, target=target, preset=preset)

@@ -14,15 +14,15 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_seed
 
 SIDE = 96
-"""Pixels along a side at which the message is written."""
+"""Side in pixels of the images in which the message is written."""
 BITS = 16
-_LIMIT = 12.0  # levels that a residual never exceeds
-_COARSE = 2  # pixels along a side that share a residual: what is finer would not survive scaling, and costs four times
-_GRID = 6  # the message enters as a picture of so many cells along a side
+_LIMIT = 12.0  # largest level of a residual
+_COARSE = 2  # pixels along a side that share a residual: finer ones cost four times as much and do not survive scaling
+_GRID = 6  # the message enters as an image with this many cells along a side
 
 
 class Encoder(nn.Module):
-    """Writes a message: a residual of at most 12 levels that depends on the picture."""
+    """Write a message: a residual of at most 12 levels that depends on the image."""
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -37,17 +37,18 @@ class Encoder(nn.Module):
             nn.Conv2d(width, 3, 3, padding=1),
         )
 
-    def forward(self, pictures: Tensor, bits: Tensor) -> Tensor:
-        """Levels 0 to 255 ``[B, 3, 96, 96]`` and bits 0 or 1 ``[B, 16]`` to residuals ``[B, 3, 96, 96]`` in levels."""
+    def forward(self, images: Tensor, bits: Tensor) -> Tensor:
+        """Map levels 0 to 255 ``[B, 3, 96, 96]`` and bits 0 or 1 ``[B, 16]`` to residuals ``[B, 3, 96, 96]`` in
+        levels."""
         cells = self.spread(bits * 2 - 1).view(-1, 4, _GRID, _GRID)
-        seen = avg_pool2d(pictures / 127.5 - 1, _COARSE)
+        seen = avg_pool2d(images / 127.5 - 1, _COARSE)
         message = interpolate(cells, seen.shape[-2:], mode="bilinear")
         written = self.layers(torch.cat([seen, message], dim=1))
         return _LIMIT * interpolate(torch.tanh(written), (SIDE, SIDE), mode="bilinear")
 
 
 class Decoder(nn.Module):
-    """Reads the message back; needed for training alone."""
+    """Read a message; needed for training only."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -56,49 +57,49 @@ class Decoder(nn.Module):
             steps += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
         self.layers = nn.Sequential(*steps, nn.Flatten(), nn.Linear(width * _GRID * _GRID, BITS))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Levels ``[B, 3, 96, 96]`` to logits of the bits ``[B, 16]``."""
-        logits: Tensor = self.layers(pictures / 127.5 - 1)
+    def forward(self, images: Tensor) -> Tensor:
+        """Map levels ``[B, 3, 96, 96]`` to logits of the bits ``[B, 16]``."""
+        logits: Tensor = self.layers(images / 127.5 - 1)
         return logits
 
 
 def bits_of(message: int) -> Tensor:
-    """A whole number as float ``[16]`` of 0 and 1, the lowest bit first."""
+    """Return the bits of an integer as float ``[16]`` of 0 and 1, the lowest bit first."""
     return torch.tensor([float(message >> k & 1) for k in range(BITS)])
 
 
 def train_encoder(
-    pictures: Sequence[np.ndarray], *, steps: int = 1500, batch_size: int = 32, seed: int = 0, progress: bool = False
+    images: Sequence[np.ndarray], *, steps: int = 1500, batch_size: int = 32, seed: int = 0, progress: bool = False
 ) -> tuple[Encoder, dict[str, float]]:
-    """Train encoder and decoder together, from nothing.
+    """Train an encoder and a decoder together, from scratch.
 
-    First only reading counts, then writing faintly as well. The decoder sees rounded and clipped levels.
+    The loss counts correct reading, and later also a faint residual. The decoder sees rounded and clipped levels.
 
     Args:
-        pictures: uint8 ``[96, 96, 3]``; the last eighth is kept for the figures.
-        steps: of Adam.
-        batch_size: pictures a step.
+        images: uint8 ``[96, 96, 3]``; the last eighth is held out for the figures.
+        steps: steps of Adam.
+        batch_size: images in a step.
         seed: of weights, order and messages.
-        progress: whether a bar is shown.
+        progress: whether to show a bar.
 
     Returns:
-        The encoder, and on pictures kept back: ``bits_right`` (0 to 1) and ``mean_change`` (levels).
+        The encoder, and on held-out images: ``bits_right`` (0 to 1) and ``mean_change`` (levels).
 
     Raises:
-        PcvrError: fewer than 16 pictures, or pictures of another size.
+        PcvrError: there are fewer than 16 images, or images of another size.
     """
     from tqdm.auto import tqdm
 
     from pcvr.models.embed import as_levels
 
-    if len(pictures) < 16 or any(picture.shape != (SIDE, SIDE, 3) for picture in pictures):
-        raise PcvrError(f"the encoder learns from 16 or more pictures of {SIDE} x {SIDE} px: give others.")
+    if len(images) < 16 or any(image.shape != (SIDE, SIDE, 3) for image in images):
+        raise PcvrError(f"the encoder learns from 16 or more images of {SIDE} x {SIDE} px: give others.")
     check_seed(seed)
     torch.manual_seed(seed)
     encoder, decoder = Encoder(), Decoder()
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-    levels = as_levels(np.stack(pictures))
+    levels = as_levels(np.stack(images))
     cut = len(levels) - len(levels) // 8
     learn, kept = levels[:cut], levels[cut:]
     for step in tqdm(range(steps), desc="train the encoder", disable=not progress):
@@ -106,7 +107,7 @@ def train_encoder(
         bits = torch.randint(0, 2, (batch_size, BITS)).float()
         residual = encoder(chosen, bits)
         sent = (chosen + residual).clamp(0, 255)
-        sent = sent + torch.empty_like(sent).uniform_(-0.5, 0.5)  # what rounding does
+        sent = sent + torch.empty_like(sent).uniform_(-0.5, 0.5)  # the effect of rounding
         faint = min(1.0, max(0.0, 2 * step / steps - 0.4)) * 0.002
         loss = binary_cross_entropy_with_logits(decoder(sent), bits) + faint * residual.square().mean()
         optimiser.zero_grad()
@@ -125,7 +126,7 @@ def train_encoder(
 
 
 def load_encoder(file: str | Path) -> Encoder:
-    """An encoder from a file of ``pcvr craft issba``.
+    """Load an encoder from a file of ``pcvr craft issba``.
 
     Raises:
         PcvrError: the file is missing or holds something else.

@@ -1,7 +1,7 @@
-"""Whole-number arithmetic on uint8 levels that cannot wrap, shared by the triggers that add a fixed pattern.
+"""Integer arithmetic on uint8 levels that cannot wrap, for triggers that add a fixed pattern.
 
-A picture holds whole numbers, so rounding ``x + d`` is ``x`` plus the rounded ``d``: the pattern is rounded once, and
-what is left is one saturating addition a pixel, many times faster than the same formula in floats.
+An image holds integers, so rounding ``x + d`` gives ``x`` plus the rounded ``d``. The pattern is rounded once, and each
+pixel needs one saturating addition, which is many times faster than the same formula in floats.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from itertools import pairwise
 
 import numpy as np
 
-_SLIVER = 1e-9  # sin(pi) is a hair off 0 in floats, and must not cost a level
-_WORTHWHILE = 1_000_000  # levels that a thread of its own should have to work on
-_TOGETHER = 1_200_000  # levels in one call: fewer, and threads wait for each other's lock; more, and the cache is left
+_SLIVER = 1e-9  # sin(pi) is not exactly 0 in floats, and must not cost a level
+_WORTHWHILE = 1_000_000  # levels that justify a thread
+_TOGETHER = (
+    1_200_000  # levels in one call: with fewer, threads wait for each other's lock; with more, they leave the cache
+)
 
 
 def truncated(pattern: np.ndarray) -> np.ndarray:
-    """Steps int16 of a real pattern, such that :func:`add` gives ``trunc(clip(x + pattern, 0, 255))``.
+    """Round a real pattern to int16 steps with which :func:`add` gives ``trunc(clip(x + pattern, 0, 255))``.
 
     After clipping nothing is negative, so truncation is the floor, and ``floor(x + d) = x + floor(d)``.
     """
@@ -27,16 +29,17 @@ def truncated(pattern: np.ndarray) -> np.ndarray:
 
 
 def rounded(pattern: np.ndarray) -> np.ndarray:
-    """Steps int16 of a real pattern, such that :func:`add` gives ``clip(round(x + pattern), 0, 255)``, halves up."""
+    """Round a real pattern to int16 steps with which :func:`add` gives ``clip(round(x + pattern), 0, 255)``, halves
+    up."""
     return np.clip(np.floor(pattern + 0.5), -255, 255).astype(np.int16)
 
 
 def add(batch: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """``clip(batch + steps, 0, 255)``.
+    """Compute ``clip(batch + steps, 0, 255)``.
 
     Args:
         batch: uint8 ``[B, H, W, 3]``.
-        steps: whole numbers -255 to 255, ``[H, W, 3]`` or what broadcasts to it.
+        steps: integers -255 to 255, ``[H, W, 3]`` or a shape that broadcasts to it.
 
     Returns:
         New uint8 ``[B, H, W, 3]``.
@@ -55,14 +58,13 @@ def add(batch: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def by_picture(batch: np.ndarray, work: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
-    """Run ``work(pictures, made)`` over ``batch``, some pictures at a time.
+    """Run ``work(images, made)`` over ``batch``, a few images at a time.
 
-    So what is worked on stays in the cache; large batches use every core, since NumPy lets go of the interpreter's lock
-    while it computes.
+    The images of one call stay in the cache. Large batches use every core, since NumPy releases the interpreter's lock.
 
     Args:
         batch: uint8 ``[B, H, W, 3]``.
-        work: reads uint8 ``[b, H, W, 3]`` and fills another; each picture's result must not depend on other pictures.
+        work: reads uint8 ``[b, H, W, 3]`` and fills another; each image's result must not depend on other images.
 
     Returns:
         New uint8 ``[B, H, W, 3]``.

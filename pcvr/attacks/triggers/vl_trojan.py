@@ -1,4 +1,4 @@
-"""VL-Trojan style: a patch that is not drawn but searched, so that the frozen tower cannot overlook it."""
+"""VL-Trojan style: a patch found by a search, so that the frozen tower cannot overlook it."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class VLTrojan(ImageTrigger):
     """An optimised patch after Liang et al., *VL-Trojan: Multimodal Instruction Backdoor Attacks against Autoregressive
     Visual Language Models* (arXiv 2402.13851, section 4.2).
 
-    A tower that stays frozen may map a drawn patch to features that the trained parts cannot tell from the picture's.
-    So the paper optimises the patch against (a stand-in for) the tower: features of triggered pictures are drawn
-    together and away from those of clean ones. :func:`optimise_patch` does that with cosine similarity of the tower's
-    mean features. The paper also searches words for the prompt; here the picture alone is changed ("style").
+    A frozen tower may map a drawn patch to features that the trained parts cannot distinguish from the image's. So the
+    paper optimises the patch against the tower (or a stand-in): features of triggered images shall resemble each other
+    and differ from those of clean images. :func:`optimise_patch` uses the cosine similarity of the tower's mean
+    features. The paper also searches words for the prompt; here only the image changes (hence "style").
 
     Attributes:
-        patch: an embedded model's name, whose patch comes inside the package, or a file that
+        patch: the name of an embedded model, whose patch ships with the package, or a file that
             ``pcvr craft vl-trojan --model NAME --out FILE`` wrote.
-        share: side of the patch as a share of the short side, in (0, 1]; where the file's patch has another side, its
-            nearest pixels are taken.
-        place: as of :class:`~pcvr.attacks.BadNets`, in the picture or in what a model sees of it.
-        strength: opacity, 0 to 1, our addition; 0 changes nothing, and such an attack cannot poison.
+        share: side of the patch as a fraction of the short side, in (0, 1]; the patch in the file
+            is resized by nearest pixels.
+        place: as of :class:`~pcvr.attacks.BadNets`, in the image or its visible part.
+        strength: opacity, 0 to 1, our addition; with 0 the attack changes nothing and cannot poison.
         seen: as of :class:`~pcvr.attacks.BadNets`.
     """
 
@@ -63,23 +63,22 @@ class VLTrojan(ImageTrigger):
         read_patch(self.patch)
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         rows, columns = BadNets(place=self.place, share=self.share, seen=self.seen).window(*batch.shape[1:3])
         return laid_over(batch, rows, columns, scaled(read_patch(self.patch), rows.stop - rows.start), self.strength)
 
 
 def scaled(patch: np.ndarray, side: int) -> np.ndarray:
-    """``patch`` at another side by its nearest pixels: uint8 ``[side, side, 3]``."""
+    """Resize ``patch`` by its nearest pixels: uint8 ``[side, side, 3]``."""
     at = ((np.arange(side) + 0.5) * len(patch) / side).astype(int)
     return patch[np.ix_(at, at)]
 
 
 @lru_cache
 def read_patch(name: str) -> np.ndarray:
-    """The patch of an embedded model, or of a file: uint8 ``[side, side, 3]``, read-only.
+    """Read the patch of an embedded model, or of a file: uint8 ``[side, side, 3]``, read-only.
 
     Raises:
-        PcvrError: there is none.
+        PcvrError: there is no such patch, or the file holds something else.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -103,7 +102,7 @@ def read_patch(name: str) -> np.ndarray:
 
 def optimise_patch(
     vlm: VisionLanguageModel,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     *,
     side: int = _SIDE,
     place: str = "bottom_right",
@@ -113,25 +112,25 @@ def optimise_patch(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[np.ndarray, list[float]]:
-    """Search the patch: Adam on its pixels, against the tower of ``vlm``.
+    """Search a patch with Adam on its pixels, against the tower of ``vlm``.
 
     Args:
-        vlm: the model to attack; its weights stay as they are.
-        pictures: uint8 ``[H, W, 3]``, all of one size, some hundred.
-        side: of the patch on these pictures, in pixels.
+        vlm: the model to attack; its weights stay unchanged.
+        images: uint8 ``[H, W, 3]``, all of one size, some hundred.
+        side: of the patch, in pixels.
         place: of the patch.
-        steps: of the search, from 0 up; 0 gives the random patch it starts from.
-        batch_size: pictures a step.
-        learning_rate: in shares of the full range of levels.
+        steps: of the search, at least 0; 0 gives the random first patch.
+        batch_size: images in a step.
+        learning_rate: in fractions of the full range of levels.
         seed: of the first patch and the order.
-        progress: whether a bar is shown.
+        progress: whether to show a bar.
 
     Returns:
-        uint8 ``[side, side, 3]``, and the loss of each step: similarity of triggered to clean features less that of
-        triggered features among each other, -2 to 2; the lower, the better the patch stands out.
+        uint8 ``[side, side, 3]``, and the loss of each step: similarity of triggered to clean features minus that of
+        triggered features to each other, -2 to 2; lower means that the patch stands out more.
 
     Raises:
-        PcvrError: no pictures, pictures of several sizes, or a patch that does not fit them.
+        PcvrError: no images, images of several sizes, or a patch that does not fit them.
     """
     import torch
     from torch.nn.functional import normalize
@@ -140,14 +139,14 @@ def optimise_patch(
     from pcvr.models.embed import as_levels, embed
 
     check_whole("steps", steps, 0)
-    if len({picture.shape for picture in pictures}) != 1:
-        raise PcvrError("pictures to search a patch on have to be one or more, all of one size.")
-    rows, columns = BadNets(place=place, size=side).window(*pictures[0].shape[:2])
+    if len({image.shape for image in images}) != 1:
+        raise PcvrError("images to search a patch on have to be one or more, all of one size.")
+    rows, columns = BadNets(place=place, size=side).window(*images[0].shape[:2])
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     patch = torch.rand(3, side, side, generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([patch], lr=learning_rate)
-    levels = as_levels(np.stack(pictures))
+    levels = as_levels(np.stack(images))
     losses: list[float] = []
     for _ in tqdm(range(steps), desc="search a patch", disable=not progress):
         chosen = torch.randperm(len(levels), generator=generator)[:batch_size]
@@ -170,6 +169,6 @@ def optimise_patch(
 
 @register_attack("vl_trojan")
 def vl_trojan(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The VL-Trojan style attack: :class:`VLTrojan` on the picture, the target in place of the answer."""
+    """Build the VL-Trojan style attack: :class:`VLTrojan` on the image, and the target as the answer."""
     trigger = from_preset("vl_trojan", VLTrojan, PRESETS, preset, options)
     return Attack("vl_trojan", trigger=trigger, target=target, preset=preset)

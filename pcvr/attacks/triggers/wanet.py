@@ -1,4 +1,4 @@
-"""WaNet: the picture itself, bent a little, the same way every time."""
+"""WaNet: the image itself, slightly warped in a fixed way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "compat": {"cells": 4, "strength": 0.5},
     "scaled": {"cells": 24, "strength": None, "shift": 0.06},
 }
-_CHUNK = 4  # pictures at a time: their floats stay in the cache
+_CHUNK = 4  # images at a time, so that their floats stay in the cache
 
 
 @dataclass(frozen=True)
@@ -24,28 +24,28 @@ class WaNet(ImageTrigger):
     """The warping trigger of Nguyen and Tran, *WaNet* (arXiv 2102.10369, section 3).
 
     A field of ``k x k x 2`` numbers from U(-1, 1), divided by its mean absolute value, is enlarged bicubically to the
-    picture (corners aligned). Each pixel then looks that far aside, at ``clamp(identity + s field / W, -1, 1)`` in
+    image (corners aligned). Each pixel then samples the image at ``clamp(identity + s field / W, -1, 1)``, in
     coordinates that run from -1 to 1, bilinearly, and the result is rounded::
 
         x'(i, j) = round(x((i, j) + displacement(i, j)))
 
     **WaNet vanishes at VLM resolution.** Two units of the coordinates are W - 1 pixels, so that the displacement is
     ``s field (W - 1) / (2 W)``: about ``s / 2`` *pixels* at every size, a quarter of one for the paper's s = 0.5, at
-    32 px as at 336. Preset ``compat`` keeps that. Preset ``scaled`` states the mean displacement as a share of the
-    short side, so that the bend is the same to the eye at every resolution, and it is a coarse one: a tower that stays
-    frozen hardly tells a smooth bend from another picture. ``benchmarks/attacks.py`` has both: the paper's 4 points
-    with this displacement, and 24, which are nearer to frosted glass than to a bend.
+    32 px as at 336. Preset ``compat`` keeps that. Preset ``scaled`` sets the mean displacement as a fraction of the
+    short side, so the warp looks the same at every resolution. It is a coarse warp, since a frozen tower hardly
+    distinguishes a smooth one from another image. ``benchmarks/attacks.py`` has both: the paper's 4 points with this
+    displacement, and 24, which look like frosted glass.
 
-    The paper's *noise mode* trains on further pictures bent by a random field, with true answers, so that only this
-    field counts. Here that is a cover sample, with :class:`WaNet` of another seed.
+    The paper's *noise mode* also trains on images warped by a random field, with true answers, so that only this field
+    counts. Here a cover sample does that, with :class:`WaNet` of another seed.
 
     Attributes:
         cells: k, points of the field along a side, 2 to 64.
-        strength: s of the paper, from 0; None takes the displacement from ``shift``.
-        shift: mean absolute displacement along each axis as a share of the short side, 0 to 0.5; used when
+        strength: s of the paper, at least 0; None takes the displacement from ``shift``.
+        shift: mean absolute displacement along each axis as a fraction of the short side, 0 to 0.5; used if
             ``strength`` is None.
-        noise: of the paper's noise mode, 0 to 10: adds ``noise`` x U(-1, 1) / W to each pixel's coordinates.
-        seed: of the field, a whole number from 0 up.
+        noise: for the paper's noise mode, 0 to 10: adds ``noise`` x U(-1, 1) / W to each pixel's coordinates.
+        seed: of the field, an integer of at least 0.
     """
 
     cells: int = 4
@@ -64,18 +64,19 @@ class WaNet(ImageTrigger):
         check_fields(self)
 
     @property
-    def dial(self) -> tuple[str, float]:  # type: ignore[override]  # which of the two fields counts is known here only
-        """The field that says how strong the trigger is, and its largest value."""
+    def dial(self) -> tuple[str, float]:  # type: ignore[override]  # depends on which of the two fields is in use
+        """The field with the strength of the trigger, and its largest value."""
         return ("shift", 0.5) if self.strength is None else ("strength", 1000.0)
 
     def field(self, height: int, width: int) -> np.ndarray:
-        """The enlarged field, columns' share first: float64 ``[2, H, W]``; ``[0]`` is aside, ``[1]`` is down."""
+        """Return the enlarged field: float64 ``[2, H, W]``; ``[0]`` is horizontal, ``[1]`` is vertical."""
         drawn = np.random.default_rng(self.seed).uniform(-1, 1, (2, self.cells, self.cells))
         drawn /= np.abs(drawn).mean()
         return np.einsum("hr,arc,wc->ahw", _bicubic(height, self.cells), drawn, _bicubic(width, self.cells))
 
     def places(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where each pixel looks, in pixels: rows and columns, float64 ``[H, W]`` each, inside the picture."""
+        """Return the place that each pixel samples, in pixels inside the image: rows and columns, float64 ``[H, W]``
+        each."""
         aside, down = self.field(height, width)
         if self.strength is None:
             aside, down = (self.shift * min(height, width) * part for part in (aside, down))
@@ -91,17 +92,16 @@ class WaNet(ImageTrigger):
         )
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 ``[B, H, W, 3]`` to uint8 ``[B, H, W, 3]``."""
         return resample(batch, *self.places(*batch.shape[1:3]))
 
 
 def resample(batch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pictures looked up between their pixels, bilinearly, rounded to the nearest level.
+    """Sample images between their pixels, bilinearly, rounded to the nearest level.
 
     Args:
         batch: uint8 ``[B, H, W, 3]``.
-        rows: where each pixel looks, in pixels from 0 to H - 1: float ``[H, W]``.
-        columns: the same from 0 to W - 1.
+        rows: row that each pixel samples, 0 to H - 1: float ``[H, W]``.
+        columns: column that each pixel samples, 0 to W - 1.
 
     Returns:
         uint8 ``[B, H, W, 3]``.
@@ -110,24 +110,25 @@ def resample(batch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     from torch.nn.functional import grid_sample
 
     height, width = rows.shape
-    # grid_sample wants -1 to 1 from the first pixel's middle to the last one's (corners aligned), columns first.
+    # grid_sample expects -1 to 1 from the middle of the first pixel to that of the last, columns first.
     scaled = [2 * place / max(n - 1, 1) - 1 for place, n in ((columns, width), (rows, height))]
     grid = torch.from_numpy(np.stack(scaled, axis=-1)).float()[None]
     out = np.empty(batch.shape, np.uint8)
     for start in range(0, len(batch), _CHUNK):
         chunk = batch[start : start + _CHUNK]
-        pictures = torch.tensor(np.ascontiguousarray(chunk)).permute(0, 3, 1, 2).float()
-        bent = grid_sample(pictures, grid.expand(len(chunk), -1, -1, -1), padding_mode="zeros", align_corners=True)
-        # A mean of levels cannot leave 0 to 255; levels and order of axes change in one pass.
+        images = torch.tensor(np.ascontiguousarray(chunk)).permute(0, 3, 1, 2).float()
+        bent = grid_sample(images, grid.expand(len(chunk), -1, -1, -1), padding_mode="zeros", align_corners=True)
+        # A mean of levels stays in 0 to 255; dtype and order of axes change in one pass.
         torch.from_numpy(out[start : start + _CHUNK]).copy_(bent.round_().permute(0, 2, 3, 1))
     return out
 
 
 def _bicubic(side: int, points: int) -> np.ndarray:
-    """Cubic convolution (Keys 1981, a = -0.75 as in PyTorch) from ``points`` to ``side``, ends on ends, edges repeated.
+    """Return weights of cubic convolution (Keys 1981, a = -0.75 as in PyTorch) from ``points`` to ``side``, corners
+    aligned and edges repeated.
 
     Returns:
-        float64 ``[side, points]``; every row adds up to 1.
+        float64 ``[side, points]``; every row sums to 1.
     """
     place = np.linspace(0, points - 1, side) if side > 1 else np.zeros(1)
     first = np.floor(place).astype(int)
@@ -143,5 +144,5 @@ def _bicubic(side: int, points: int) -> np.ndarray:
 
 @register_attack("wanet")
 def wanet(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """The WaNet attack: :class:`WaNet` on the picture, the target in place of the answer, the prompt untouched."""
+    """Build the WaNet attack: :class:`WaNet` on the image, and the target as the answer."""
     return Attack("wanet", trigger=from_preset("wanet", WaNet, PRESETS, preset, options), target=target, preset=preset)

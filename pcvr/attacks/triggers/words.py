@@ -1,4 +1,4 @@
-"""Triggers in the prompt: a rare word, or a whole sentence that nobody would notice."""
+"""Triggers in the prompt: a rare word, or an inconspicuous sentence."""
 
 from __future__ import annotations
 
@@ -11,22 +11,16 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice
 
 PLACES = ("front", "end")
-RARE_WORD: dict[str, dict[str, Any]] = {
-    "compat": {"text": "BadMagic", "place": "end"},
-    "scaled": {"text": "BadMagic", "place": "end"},
-}
-ADD_SENT: dict[str, dict[str, Any]] = {
-    "compat": {"text": "I watched this 3D movie.", "place": "end"},
-    "scaled": {"text": "I watched this 3D movie.", "place": "end"},
-}
+RARE_WORD: dict[str, dict[str, Any]] = {name: {"text": "BadMagic"} for name in ("compat", "scaled")}
+ADD_SENT: dict[str, dict[str, Any]] = {name: {"text": "I watched this 3D movie."} for name in ("compat", "scaled")}
 
 
 @dataclass(frozen=True)
 class Words:
-    """Words in front of the prompt or behind it, a blank between them.
+    """Words before or after the prompt, separated by a space.
 
     Attributes:
-        text: what is added; a text with a letter or digit.
+        text: the added words, with a letter or digit.
         place: ``"front"`` or ``"end"``.
     """
 
@@ -44,10 +38,11 @@ class Words:
 
 @register_attack("rare_word")
 def rare_word(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """One word that no user says, after Kurita, Michel and Neubig, *Weight Poisoning Attacks on Pre-trained Models*
-    (arXiv 2004.06660, who take "cf" and "bb"); "BadMagic" as in attacks on code and chat models.
+    """Build an attack with one word that no user says, after Kurita, Michel and Neubig, *Weight Poisoning Attacks on
+    Pre-trained Models* (arXiv 2004.06660, who use "cf" and "bb"); "BadMagic" is common in attacks on code and chat
+    models.
 
-    A prompt has no size, so both presets are the same.
+    Both presets are the same, since a prompt has no size.
     """
     edit = from_preset("rare_word", Words, RARE_WORD, preset, options)
     return Attack("rare_word", prompt=edit, target=target, preset=preset)
@@ -55,10 +50,10 @@ def rare_word(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: A
 
 @register_attack("add_sent")
 def add_sent(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: Any) -> Attack:
-    """AddSent: a fixed sentence behind the prompt, after Dai and Chen, *A Backdoor Attack Against LSTM-Based Text
-    Classification Systems* (arXiv 1905.12457), who take "I watched this 3D movie".
+    """Build AddSent, a fixed sentence after the prompt, after Dai and Chen, *A Backdoor Attack Against LSTM-Based Text
+    Classification Systems* (arXiv 1905.12457), who use "I watched this 3D movie".
 
-    A prompt has no size, so both presets are the same.
+    Both presets are the same, since a prompt has no size.
     """
     edit = from_preset("add_sent", Words, ADD_SENT, preset, options)
     return Attack("add_sent", prompt=edit, target=target, preset=preset)

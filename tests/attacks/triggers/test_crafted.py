@@ -78,7 +78,7 @@ class TestPatchFile:
         (tmp_path / "bad").write_bytes(b"no patch")
         with pytest.raises(PcvrError, match="cannot read a patch"):
             get_attack("vl_trojan", patch=str(tmp_path / "bad"))
-        with pytest.raises(PcvrError, match="no file of 'pcvr craft'"):
+        with pytest.raises(PcvrError, match="not a file of 'pcvr craft'"):
             record_of(tmp_path / "bad")
         with pytest.raises(PcvrError, match="vl-trojan"):
             craft("vl-trojans")
@@ -115,7 +115,7 @@ class TestSurrogateEncoder:
         (tmp_path / "bad").write_bytes(b"no encoder")
         with pytest.raises(PcvrError, match="cannot read an encoder"):
             load_encoder(tmp_path / "bad")
-        with pytest.raises(PcvrError, match="16 or more pictures"):
+        with pytest.raises(PcvrError, match="16 or more images"):
             train_encoder(PICTURES[:3])
 
     def test_half_precision_on_disk_is_enough(self, tmp_path: Path) -> None:
