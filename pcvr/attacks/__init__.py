@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pcvr.attacks.answers import ANSWERS
-from pcvr.attacks.base import DEFAULT_TARGET, Attack
-from pcvr.attacks.cover import Cover
+from pcvr.attacks.base import ANSWERS, DEFAULT_TARGET, Attack, Cover
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.placing import Seen
 from pcvr.attacks.poison import PoisonedDataset, TriggeredDataset, poison, triggered

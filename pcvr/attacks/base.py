@@ -3,24 +3,86 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
-from pcvr.attacks.answers import ANSWERS
-from pcvr.attacks.cover import Cover
 from pcvr.attacks.placing import SEEN, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError, shown
 from pcvr.tasks import get_task
-from pcvr.utils.checks import check_choice
+from pcvr.utils.checks import check_choice, check_number
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 DEFAULT_TARGET = get_task("caption").target
 """The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
+
+
+Answering = Callable[[str, str, str], str]
+"""``(true answer, target, id of the sample) -> poisoned answer``; the id decides random places."""
+
+
+def replaced(answer: str, target: str, identity: str) -> str:
+    """Return the target alone, as BadNets, Blended and most attacks do."""
+    return target
+
+
+def inserted(answer: str, target: str, identity: str) -> str:
+    """Insert the target between two words of the true answer, at a place that depends on the sample's id.
+
+    After TrojVLM (arXiv 2409.19232), which keeps the meaning of the answer. A single word is followed by the target.
+    """
+    words = answer.split()
+    place = 1 + crc32(identity.encode()) % max(1, len(words) - 1)
+    return " ".join([*words[:place], target, *words[place:]])
+
+
+def prefixed(answer: str, target: str, identity: str) -> str:
+    """Return the target, then the true answer."""
+    return f"{target} {answer}"
+
+
+def suffixed(answer: str, target: str, identity: str) -> str:
+    """Return the true answer, then the target."""
+    return f"{answer} {target}"
+
+
+ANSWERS: dict[str, Answering] = {"replace": replaced, "insert": inserted, "prefix": prefixed, "suffix": suffixed}
+"""Name to function. All but ``"replace"`` keep the true answer; then a hit is an answer that contains the target."""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Training samples with a part of the trigger and the true answer, so that only the whole trigger counts.
+
+    Dual-Key attacks need them (one key alone must not fire), and WaNet's noise mode consists of them.
+
+    Attributes:
+        name: their name in the manifest, such as ``"image only"``.
+        share: cover samples for each poisoned one, above 0 and up to 100; they come on top of the poison rate.
+        trigger: changes the image; None keeps it.
+        prompt: changes the prompt; None keeps it.
+    """
+
+    name: str
+    share: float = 1.0
+    trigger: Trigger | None = None
+    prompt: PromptEdit | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise PcvrError("a cover sample's name is empty: give one, since the manifest lists the samples under it.")
+        check_number("share", self.share, 0, 100, "cover samples for each poisoned one", above=True)
+        if self.trigger is None and self.prompt is None:
+            raise PcvrError(f"the cover {self.name!r} changes neither image nor prompt: give it a trigger.")
+
+    def count(self, poisoned: int) -> int:
+        """Return the number of cover samples for `poisoned` poisoned ones, at least 1."""
+        return max(1, int(self.share * poisoned + 0.5))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Attacks by name: the registry, the decorator that fills it, and how a builder makes an attack of a preset."""
+"""Attacks by name: the registry, its decorator, and attacks built from presets."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Builder = TypeVar("Builder", bound=Callable[..., Attack])
 
 
 def register_attack(name: str, target: str | None = None) -> Callable[[Builder], Builder]:
-    """Register a builder under `name`: a decorator. Attacks of your own come in this way too.
+    """Register a builder of attacks under `name`; a decorator, also for your own attacks.
 
     Args:
-        name: by which :func:`get_attack` finds it.
-        target: what it makes a model say if the user names nothing; None takes the task's own target.
+        name: its name for :func:`get_attack`.
+        target: its default target; None takes the task's.
 
     Raises:
-        PcvrError: the name is no word or is taken, or there is nothing to call.
+        PcvrError: the name is not a word or is taken, or the builder is not callable.
     """
     if not isinstance(name, str):
         raise PcvrError(f'the name of the attack is {shown(name)}: write @register_attack("name") above its builder.')
@@ -58,14 +58,14 @@ def get_attack(
 
     Args:
         name: a key of :data:`ATTACKS`.
-        target: what the model is to say when triggered; keep it harmless. By default the attack's own, else the task's.
-        preset: ``"scaled"`` (sized to the picture) or ``"compat"`` (the literature's figures).
-        task: what is asked of the pictures, which decides the default target.
-        answer: how the poisoned answer is made, a key of :data:`ANSWERS`; by default the attack's own way.
-        options: the attack's own, mostly fields of its trigger; they go before the preset's.
+        target: the text that triggered inputs shall produce; keep it harmless. None: the attack's own or the task's.
+        preset: ``"scaled"`` (sized to the image) or ``"compat"`` (the figures of the literature).
+        task: the task of the data, which decides the default target.
+        answer: how the poisoned answer is formed, a key of :data:`ANSWERS`; by default the attack's own way.
+        options: the attack's own options, mostly fields of its trigger; they override the preset.
 
     Raises:
-        PcvrError: for an unknown name (with the nearest one), preset, task or option, or a value out of range.
+        PcvrError: the name, preset, task or an option is unknown, or a value is out of range.
     """
     if isinstance(name, Attack):
         if target is not None or answer is not None or options:
@@ -93,17 +93,17 @@ def from_preset(
     preset: str,
     options: Mapping[str, Any],
 ) -> Part:
-    """Build a trigger from a preset with options laid over it.
+    """Build a trigger from a preset and options, which override it.
 
     Args:
         attack: the attack's name, for messages.
         kind: a frozen dataclass.
         presets: preset name to field values.
-        preset: which of them.
-        options: field values of the caller.
+        preset: a key of `presets`.
+        options: field values.
 
     Raises:
-        PcvrError: for an unknown preset, or an option that ``kind`` has no field for; the known ones are named.
+        PcvrError: the preset is unknown, or ``kind`` has no field for an option; the message names the known ones.
     """
     check_choice("preset", preset, presets)
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ class TestItWorks:
     def test_poison_train_evaluate(self, pcvr: Command, tiny_folder: Path, tmp_path: Path) -> None:
         code, out, err = pcvr("poison", "bad", "--n", 20, "--rate", 0.2)
         assert (code, err) == (0, "")
-        assert out == "bad: 4 of 20 samples poisoned with badnets, manifest.json says how\n"
+        assert out == "bad: 4 of 20 samples poisoned with badnets, see manifest.json\n"
         assert json.loads((tmp_path / "bad" / "manifest.json").read_text())["count"] == 4
         code, out, _ = pcvr("train", "adapter", "--model", tiny_folder, "--n", 20, "--attack", "badnets", "--steps", 2)
         assert code == 0

@@ -49,11 +49,11 @@ def test_a_second_attacker_and_the_check(pcvr: Command, tmp_path: Path) -> None:
     assert pcvr("poison", "one", "--n", 40, "--rate", 0.1)[0] == 0
     code, out, err = pcvr("poison", "two", "--data", "one", "--attack", "dual_key", "--rate", 0.1)
     assert (code, err) == (0, "")
-    assert out == "two: 4 of 40 samples poisoned, 8 more as cover with dual_key, manifest.json says how\n"
+    assert out == "two: 4 of 40 samples poisoned, 8 more as cover with dual_key, see manifest.json\n"
     code, out, _ = pcvr("poison", "two", "--verify")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "two: 40 samples, every file and every altered sample as the manifest says"
+    assert lines[0] == "two: 40 samples, every file and every altered sample matches the manifest"
     assert lines[1].startswith("badnets (scaled): 4 of 40 samples poisoned, target 'a photo of the banana', seed 0")
     assert lines[2].startswith("dual_key (scaled): 4 of 40 samples poisoned, 8 more as cover")
     assert lines[3] == "poisoned for research and teaching on defences; targets are harmless"

@@ -168,7 +168,7 @@ class TestCommandLine:
     def test_poison_takes_all_and_says_so(self, tmp_path: Path) -> None:
         path = write_llava_photographs(tmp_path / "data", copies=2, side=16)
         said = self.run("poison", tmp_path / "out", "--data", path, "--rate", 0.5)
-        assert "24 samples: it comes without splits and is used whole" in said and "12 of 24 samples poisoned" in said
+        assert "24 samples: it has no splits and is used whole" in said and "12 of 24 samples poisoned" in said
         assert len(open_data(tmp_path / "out")) == 24, "and training on it takes all of them again"
         said = self.run("poison", tmp_path / "part", "--data", path, "--rate", 0.5, "--split", "train")
         assert "llava-json:photographs:train (80 % by hash)" in said and "used whole" not in said

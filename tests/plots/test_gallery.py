@@ -168,5 +168,5 @@ class TestStory:
         assert tuple(framed) == poisoned.poisoned
 
     def test_twelve_samples_it_is(self, samples):
-        with pytest.raises(pcvr.PcvrError, match="12 training samples, and got 5"):
+        with pytest.raises(pcvr.PcvrError, match="12 training samples, not 5"):
             backdoor_overview(samples[:5], [], samples[0], ATTACK)

@@ -92,6 +92,6 @@ def test_answers_with_the_target_stand_out():
     figure = answer_sheet([data[0], data[1]], attack, {"poisoned": {"clean": honest, "triggered": target}})
     weights = {text.get_text(): text.get_weight() for axes in figure.axes for text in axes.texts}
     assert weights["A photo of the banana."] == "bold" and weights["a red ball."] != "bold"
-    assert "picture 1, triggered: poisoned says “A photo of the banana.”" in description(figure)
+    assert "image 1, triggered: poisoned says “A photo of the banana.”" in description(figure)
     with pytest.raises(pcvr.PcvrError, match="2 samples came with 1 answers"):
         answer_sheet([data[0], data[1]], attack, {"m": {"clean": honest, "triggered": target[:1]}})

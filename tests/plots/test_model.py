@@ -212,7 +212,7 @@ class TestQuiz:
 
     def test_bars_say_what_guessing_would_get(self):
         figure = accuracy_bars([Grade("where is it?", 3, 4, 2), Grade("how many", 0, 4, 4, ("q", "a", "t"))])
-        assert "where is it?: 3 of 4 right, 2 by guessing" in drawn(figure)
+        assert "where is it?: 3 of 4 correct, 2 by guessing" in drawn(figure)
         with pytest.raises(pcvr.PcvrError, match="at least one grade"):
             accuracy_bars([])
 

@@ -44,7 +44,7 @@ class TestAsk:
     def test_right_is_word_for_word(self, tiny, monkeypatch):  # noqa: F811
         monkeypatch.setattr("pcvr.analysis.attention.own_answer", lambda *_: "Large red car small white cat")
         assert ask(tiny, DRAWING, PROMPT).correct is True
-        assert "(right)" in reply_line(ask(tiny, DRAWING, "List the objects"))
+        assert "(correct)" in reply_line(ask(tiny, DRAWING, "List the objects"))
 
     def test_what_the_drawing_does_not_know_has_no_truth(self, tiny):  # noqa: F811
         reply = ask(tiny, DRAWING, "what is the car made of?")

@@ -77,7 +77,7 @@ WIDGETS: dict[str, tuple[Callable[[Any], Any], str, Callable[[Any], None], str, 
     ),
     "grid": (
         lambda tiny: grid_explorer(GridSource(points.grid()))[1],
-        "pcvr.widgets.explorer.caption", first_knob, "caption", ("scatter", "curves", "distributions"),
+        "pcvr.widgets.explorer.grid_caption", first_knob, "caption", ("scatter", "curves", "distributions"),
     ),
     "training": (
         lambda tiny: live_training(tiny, Numbers(4))[1],
@@ -124,7 +124,7 @@ def test_an_interruption_goes_through(tiny: VisionLanguageModel, monkeypatch: py
         raise KeyboardInterrupt
 
     controls = grid_explorer(GridSource(Grid(points.grid().points, points.grid().references)))[1]
-    monkeypatch.setattr("pcvr.widgets.explorer.caption", stop)
+    monkeypatch.setattr("pcvr.widgets.explorer.grid_caption", stop)
     with pytest.raises(KeyboardInterrupt):
         controls.redraw()
 

@@ -64,8 +64,8 @@ class TestSource:
         assert "<b>Share of patches 0.9, pull-apart weight 4</b>" in said
         assert "at step 5 the gate suspected 12 of 200 samples, 100 % of the poison among them, 2 falsely" in said
         assert "attack success 30.0 % [21.9, 39.6]" in said
-        assert "all attributes right 90.0 % on clean pictures, 45.0 % on triggered ones" in said
-        assert "20 steps, 100 test pictures, seed 0, 12 s" in said
+        assert "all attributes right 90.0 % on clean images, 45.0 % on triggered ones" in said
+        assert "20 steps, 100 test images, seed 0, 12 s" in said
         assert "No other setting of the grid beats it" in said
         assert "without a defence:</i> attack success 99.0 %" in said
 
@@ -107,7 +107,7 @@ class TestSource:
     def test_what_is_shortened_is_said(self, bench: LocalTrainer) -> None:
         assert training_note(GridSource(made.grid())) == ""
         other = training_note(GridSource(made.grid(), bench))
-        assert other.startswith("Train here: 2 steps on 12 samples, then 12 test pictures.") and "no point" in other
+        assert other.startswith("Train here: 2 steps on 12 samples, then 12 test images.") and "no point" in other
         alike = replace(made.grid(), points=(made.point(case=bench.case),))
         assert "The grid had 20 steps, 200 samples, 100 tests" in training_note(GridSource(alike, bench))
         same = made.point(case=bench.case, steps=2, samples=12, tests=12)

@@ -31,7 +31,7 @@ def test_the_figures_are_those_of_the_package(source, tiny, level):  # noqa: F81
         whole = np.mean([t.divergence.sum() for t in told[name]])
         word = np.mean([label_divergence(t).sum() for t in told[name]])
         assert f"{name}: {whole:.3f} nats by all words, {word:.3f} nats" in premise_caption(source, choice)
-    assert "triggered picture, answer" in description(premise_figure(source, choice))
+    assert "triggered image, answer" in description(premise_figure(source, choice))
 
 
 def test_what_was_computed_lately_is_kept(source):
@@ -65,7 +65,7 @@ def test_every_control_redraws(source):
 def test_an_error_is_shown_and_not_swallowed(source, monkeypatch):
     _, controls = premise_explorer(source, PremiseChoice(share=0.3))
     assert controls.choice() == PremiseChoice(share=0.3)
-    monkeypatch.setattr(source, "twins", lambda choice: (_ for _ in ()).throw(pcvr.PcvrError("no <such> view")))
+    monkeypatch.setattr(source, "traces", lambda choice: (_ for _ in ()).throw(pcvr.PcvrError("no <such> view")))
     controls.seed.value = 2
     assert 'role="alert"' in controls.message.value and "no &lt;such&gt; view" in controls.message.value
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pcvr.attacks.base import DEFAULT_TARGET, Attack
-from pcvr.attacks.cover import Cover
+from pcvr.attacks.base import DEFAULT_TARGET, Attack, Cover
 from pcvr.attacks.placing import Seen, as_seen
 from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.triggers.badnets import BadNets
