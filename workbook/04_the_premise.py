@@ -604,7 +604,7 @@ box
 #
 # 1. Move **View seed** until a view of the triggered image has lost the trigger. How does the bar of the answer's
 #    word change?
-# 2. **Share** 0.1: is a clean answer also invariant if only little changes?
+# 2. **Fraction** 0.1: is a clean answer also invariant if only little changes?
 # 3. **Operator** *noise* on a clean image: is there a view that moves the backdoored model towards the target?
 # 4. **Level** *features* and *pixels* at the same fraction: which changes a clean answer more?
 

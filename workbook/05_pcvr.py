@@ -486,8 +486,8 @@ bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicio
 #
 # One more factor is ours: **an answer that the model would not give needs no push.** The push on a sample is
 # multiplied by the probability that the model gives its whole label. (The probability is a constant here: no gradient
-# goes through it.) The push is strong on a backdoor that fires, and it fades as the backdoor is unlearned. Below one
-# per cent the sample is left alone, which also saves the forward pass of its view.
+# goes through it.) The push is strong on a backdoor that fires, and it fades as the backdoor is unlearned. If the
+# probability is below one per cent, the sample gets no push, which also saves the forward pass of its view.
 
 # %%
 batch_values(late.likelihood(), bad, "probability", f"Does the model give the label, {when}?", top=1.05)
@@ -524,9 +524,9 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # The result may surprise you: look at the sign over the orange bars. Pulling apart does not always make the target
 # less likely, and pulling together sometimes does. The reason is in section 1: most views have *lost* a local
 # trigger. Then the two distributions already differ, because the model gives an honest answer to the view and the
-# target to the original. Pulling the original *away from the view* then pushes it towards the target. Only if the
-# view has kept the trigger do the two agree. But near 0 the Jensen-Shannon divergence has almost no gradient. A
-# global trigger survives every view, and for such a trigger the term works as intended.
+# target to the original. Pulling the original *away from the view* then pushes it towards the target. The two agree
+# only if the view has kept the trigger. But near 0 the Jensen-Shannon divergence has almost no gradient. A global
+# trigger survives every view, and for such a trigger the term works as intended.
 #
 # A first step does not decide the outcome. Many steps of the term, with a view that moves along, can still remove a
 # learned backdoor (compare the rows `late` and `late, apart` of the table in section 12). But the term only says what
@@ -552,7 +552,7 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # once, when a sample is flagged.
 #
 # **Predict before you run.** Captions are sentences, and the base model of this workbook answers in short phrases.
-# Questions it answers in one word, as the data do. In which task is it reliable?
+# It answers questions in one word, as the data do. In which task is it reliable?
 
 # %%
 trusted = late_run.state["trust"]
@@ -774,7 +774,7 @@ record
 # accuracy on *triggered* images shows whether correct answers came back.
 #
 # One training run is not enough. The package contains a table for tiny-llava and captions, made by
-# `benchmarks/spine.py`, whose main rows have three seeds. In it *plain SFT* and *augment only* stand beside PCVR: the
+# `benchmarks/spine.py`, whose main rows have three seeds. It compares PCVR with *plain SFT* and *augment only*: the
 # same data, the same steps, the same test.
 #
 # **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. Where will it stand
@@ -800,7 +800,7 @@ summary(spine)
 # backdoor either.
 #
 # On triggered images there is a second question: does the *correct* answer come back? A defence that only replaces
-# the target by other nonsense has not restored anything.
+# the target with other nonsense has not restored anything.
 #
 # </details>
 
