@@ -1,1 +1,1 @@
-"""What the notebooks look at: how a model reads, decides and answers, with and without a trigger."""
+"""Measurements for the notebooks: how a model reads, decides and answers, with and without a trigger."""

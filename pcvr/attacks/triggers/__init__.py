@@ -1,1 +1,1 @@
-"""The triggers, one a file."""
+"""The triggers: one per file."""
