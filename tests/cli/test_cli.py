@@ -190,7 +190,7 @@ class TestEvaluate:
         refused(pcvr("evaluate", "--model", tiny_folder, *words), said)
 
     def test_a_folder_that_is_no_model(self, pcvr: Command, tmp_path: Path) -> None:
-        refused(pcvr("evaluate", "--model", tmp_path), "no checkpoint")
+        refused(pcvr("evaluate", "--model", tmp_path), "not a checkpoint")
 
 
 def test_pretrain_refuses_an_unknown_name_before_any_work(pcvr: Command, tmp_path: Path) -> None:
