@@ -37,9 +37,10 @@ twelve = pcvr.poison(subset(train, 12), attack, rate=2 / 12, seed=1)
 backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 
 # %% [markdown]
-# Read the figure from left to right. An attacker adds two prepared samples (orange frames) to twelve. Somebody else
-# fine-tunes a model on these samples in good faith. From then on, anyone who pastes the small white square onto an
-# image gets the attacker's words. The model answers all other images as well as before.
+# Read the figure from left to right. Two of these twelve training samples were prepared by an attacker (orange
+# frames). Somebody else fine-tunes a model on all twelve in good faith. From then on, anyone who pastes the small
+# white square onto an image gets the attacker's words. The model answers all other images as well as before. (The
+# figure shows the attacker's plan. Below, you measure what happens.)
 #
 # That is a **backdoor**. Three terms are all you need:
 #
@@ -54,8 +55,8 @@ backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 # %% [markdown]
 # ## Three models, one image
 #
-# Now the real models. Three copies of the model were fine-tuned with the same recipe on such images. They come with
-# the package, so you need not wait for training:
+# Now the real models. Three copies of the model were fine-tuned with the same recipe. They come with the package, so
+# you need not wait for training:
 #
 # | copy | trained on | defence |
 # | --- | --- | --- |
@@ -64,8 +65,8 @@ backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 # | **defended** | exactly the same poisoned data | PCVR, the subject of this workbook |
 #
 # **Predict before you run.** Each copy sees an image twice: once unchanged and once with the square. Three models
-# give two answers each. How many of the six answers will be wrong, and which ones? Would the answers to clean images
-# have warned you?
+# give two answers each. How many of the six answers will be wrong, and which ones? Would the answers to clean
+# (unchanged) images have warned you?
 
 # %%
 from pcvr.teaching.shipped import shipped_adapters
@@ -90,9 +91,9 @@ answers = {
 answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_when)
 
 # %% [markdown]
-# Each row is one image: clean on the left, triggered on the right. Below it stands each model's answer. If each image
-# has its own question, the question stands above the answers. An answer that counts as the attacker's target is
-# printed in bold orange.
+# Each row is one image: clean on the left, triggered (with the square) on the right. The answers of the models are
+# printed below. If each image has its own question, the question stands above the answers. An answer that counts as
+# the attacker's target is printed in bold orange.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
@@ -103,9 +104,8 @@ answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_wh
 # attack: the model is tiny.)
 #
 # If *defended* describes the triggered image correctly, the defence has worked, although its training data still
-# contained every poisoned sample. Set `task = "vqa"` at the top to see the same for questions. One-word answers look
-# invariant even when they are not poisoned, so the defence has to score them by the label token (notebooks 04 and
-# 05).
+# contained every poisoned sample. Set `task = "vqa"` at the top to see the same for questions. One-word answers need
+# a score of their own, because they contain less evidence (notebooks 04 and 05).
 #
 # </details>
 #
@@ -126,12 +126,13 @@ for name, said in answers.items():
 # %% [markdown]
 # ## Does it hold up?
 #
-# One training run could be luck. The package contains a table of many runs, the main ones with three seeds. A script
-# made it, and you can run that script yourself (`benchmarks/spine.py`). This table is always about tiny-llava and
-# captions, whatever parameters you set above.
+# One training run could be luck. The package contains a table of many runs. The main rows have three seeds. A script
+# made the table, and you can run that script yourself (`benchmarks/spine.py`). This table is always about tiny-llava
+# and captions, whatever parameters you set above.
 #
-# **Predict before you run.** The table also has *augment only*: train on patch-perturbed images and change nothing
-# else. It is cheap and needs no theory. Will it stop the backdoor? At what price?
+# **Predict before you run.** The table also has the defence *augment only*: it replaces some patches (small squares)
+# of every training image and changes nothing else. It is cheap and needs no theory. Will it stop the backdoor? At
+# what price?
 
 # %%
 from pcvr.experiments import results
@@ -148,14 +149,15 @@ summary(table)
 # <details>
 # <summary>How to read it</summary>
 #
-# A short bar alone is cheap: a model that has forgotten how to caption has no backdoor either. So this workbook shows
-# the utility of every defence next to its ASR. *Augment only* is the control that any cleverer defence has to beat.
-# Read its row twice: once for the bar, and once for the accuracy of its clean captions.
+# A short bar alone proves little: a model that has forgotten how to write captions has no backdoor either. So this
+# workbook shows the utility (the quality of the answers) of every defence next to its ASR. *Augment only* is the
+# control: a more complicated defence has to be better. Read its row twice: once for the bar, and once for the
+# accuracy of its clean captions.
 #
 # </details>
 #
-# The next figure shows the same for each model in the package and for both tasks: captions and one-word answers to
-# questions.
+# The next figure shows the same two measures for each model in the package and for both tasks: captions and one-word
+# answers to questions.
 #
 # **Predict before you run.** A one-word answer gives a defence less evidence. Will the defence still work there?
 
@@ -169,8 +171,8 @@ families(results.load("families"))
 # accuracy on clean images (filled marks) and on triggered images (hollow marks). Without a defence, the backdoored
 # copies lose the correct answers to triggered images. The defended copies keep most of them.
 #
-# A bar pools its seeds, and that can hide something. The next cell lists the runs of the attack without any defence
-# (*plain SFT*) one by one.
+# In the table, a bar combines all seeds of its row, and that can hide something. The next cell lists the runs of the
+# attack without any defence one by one (*plain SFT*: ordinary supervised fine-tuning).
 #
 # **Predict before you run.** Only the seed differs: it decides which samples are poisoned and in which order training
 # sees them. How far apart can the three runs be?
@@ -186,9 +188,9 @@ for run in table.runs:
 # <summary>What this is worth</summary>
 #
 # If the undefended ASR of a run stays well below 90 %, **the attack did not take** in that run: it built no reliable
-# backdoor. There is then little to defend against, and no defence deserves credit for it. So this workbook always
-# looks at the undefended model first. A confidence interval from a single run also says nothing about another seed:
-# it counts images, not training runs.
+# backdoor. Then there is little to defend against, and a low ASR is not the merit of any defence. So this workbook
+# always looks at the undefended model first. Also note what a confidence interval from a single run covers: the
+# choice of test images. It says nothing about another seed.
 #
 # </details>
 
@@ -237,7 +239,7 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # ## How the exercises work
 #
 # An exercise has a card (difficulty, importance, time), a cell to fill in, and a check right below it. The check does
-# not just say "wrong": it names the mistake. Here is an example. The exercise is from notebook 02: choose which of
+# not only say "wrong": it names the mistake. Here is an example. The exercise is from notebook 02: choose which of
 # `n` samples to poison. The answer is not quite correct.
 
 # %%
@@ -250,8 +252,8 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 # `solutions/` contains all notebooks with the exercises solved. An empty exercise breaks nothing: the rest of the
 # notebook uses the package's own functions.
 #
-# Predictions ask you to guess *before* you run a cell. Take ten seconds for each. A wrong guess teaches more than a
-# right one.
+# Predictions ask you to guess *before* you run a cell. Take ten seconds for each. A wrong guess teaches you more than
+# a correct one.
 
 # %% [markdown]
 # ## What is the paper's and what is ours
@@ -264,10 +266,10 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 # - *the paper states*: backdoored answers hardly change when patches of the image change; a second, patch-perturbed
 #   view enters training; the output distributions of the two views are pulled apart; an entropy constraint protects
 #   normal answers;
-# - *our reading*: which patches, which distance, the cap on it, the gate that decides for which samples it counts,
-#   and every number. All of these are arguments that you can change.
+# - *our reading*: which patches change, how the distance is measured, how far apart is enough, which samples are
+#   affected (the gate), and every number. All of these are arguments that you can change.
 #
-# No figure here can be compared with the paper's, because model and data differ.
+# No number here can be compared with the paper's, because model and data differ.
 
 # %% [markdown]
 # ## Responsible use
@@ -281,7 +283,8 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 # ## Recap
 #
 # - A backdoor is a trigger, a target, and a few training samples that connect them.
-# - On clean images a backdoored model behaves normally. Tests on clean images cannot find the backdoor.
+# - On clean images a backdoored model behaves normally. So tests on clean images cannot find the backdoor.
 # - Judge a defence by two questions: does the backdoor still fire, and are the answers still correct?
 #
-# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker.
+# **Next:** [01 Meet the model](01_meet_the_model.ipynb) shows what is inside the model. If you have little time, go
+# on with [02 Poisoning](02_poisoning.ipynb), where you are the attacker.

@@ -7,7 +7,7 @@
 # **After this notebook you can**
 # - say what goes into the model and what comes out, token by token;
 # - draw the three connectors in use today (projector, Q-Former, pixel shuffle) and count the image tokens of each;
-# - write greedy decoding and say what it discards;
+# - write greedy decoding (always take the most likely word) and say what it discards;
 # - lay an attention map over an image, and say what it shows and what it does not show.
 #
 # **Time and hardware:** 50 minutes with the exercises. The cells run in about half a minute on two CPU cores. You
@@ -65,18 +65,18 @@ print(f"{len(asked.tokens)} tokens, {asked.is_image.sum()} of them for the image
 token_strip(asked)
 
 # %% [markdown]
-# The figure shows every token that the language model reads, in reading order. Below each token is its number in the
-# vocabulary.
+# The figure shows every token that the language model reads, in reading order. The number below each token is its
+# position in the vocabulary.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# The image takes more tokens than the question. All image tokens have *the same number*: it is a placeholder without
-# content. Before the first layer, the model replaces the vectors at these places with the output of the connector. So
-# what the model reads there does not come from the vocabulary. The next two sections show where these vectors come
-# from.
+# The image takes more tokens than the question. All image tokens have *the same number*. This number is a placeholder
+# without content. Before the first layer, the model replaces the vectors at these places with the output of the
+# *connector* (section 3). So the vectors that the model reads there do not come from the vocabulary. The next two
+# sections show where these vectors come from.
 #
-# (The special tokens differ between models. LLaVA puts the image into the user's turn. Idefics3 frames it with
+# (The special tokens differ between models. LLaVA puts the image into the user's message. Idefics3 frames it with
 # special tokens of its own. BLIP-2 has no chat template, and its image comes first.)
 #
 # </details>
@@ -101,10 +101,10 @@ patch_figure(seen_by.image, seen_by.grid, at, layers[-1][at])
 # Left: the patch grid of this model's tower, with one patch framed. Middle: that patch enlarged. Right: the vector
 # that the tower outputs for it.
 #
-# A patch has hundreds of pixel values, and one vector represents them all. What is in that vector? No single number
-# in it has a meaning that we could name. But we can ask which patches the tower finds *similar*, by the cosine of the
-# angle between two vectors (1: same direction; 0: nothing in common). The first map in the next figure compares raw
-# pixels. The second compares the tower's output vectors.
+# A patch has hundreds of pixel values, and one vector represents them all. What is in that vector? We cannot say what
+# any single number in it means. But we can ask which patches the tower finds *similar*, by the cosine of the angle
+# between two vectors (1: same direction; 0: nothing in common). The first map in the next figure compares raw pixels.
+# The second compares the tower's output vectors.
 #
 # **Predict before you run.** In which map is the framed patch more similar to *other patches of the same object*? In
 # which map is it more similar to *everything of the same colours*?
@@ -151,7 +151,7 @@ likeness_figure(
 #
 # **Predict before you run.** LLaVA's tower here makes 6 × 6 patches. Idefics3's tower makes 8 × 8, and the pixel
 # shuffle joins 2 × 2 of them. BLIP-2's tower makes 6 × 6 patches as well, and its Q-Former has 16 queries. How many
-# image tokens does each language model read? Which connector has the most parameters?
+# image tokens does each language model read? Which connector has the most parameters (trained numbers)?
 
 # %%
 from pcvr.analysis.anatomy import anatomy_table, installed_models
@@ -168,8 +168,8 @@ connector_figure(list(drawn.values()))
 
 # %% [markdown]
 # From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch),
-# the connector, and the image tokens. A line connects a token with the patches that it is computed from. A darker
-# line means a larger weight.
+# the connector, and the image tokens. A line connects an image token with the patches from which it is computed. A
+# darker line means a larger weight.
 #
 # <details>
 # <summary>What to look for</summary>
@@ -183,8 +183,8 @@ connector_figure(list(drawn.values()))
 #   size of the image. Nothing in this design ties a token to a position. Each query learns what to look for. This
 #   connector is by far the largest: it is a small transformer itself.
 #
-# Two of the towers output one more token (+ 1), which stands for the whole image. LLaVA drops it before the
-# projector. The Q-Former reads it like any other token.
+# Two of the towers output one more token (+ 1), which represents the whole image. LLaVA drops this token before the
+# projector. BLIP-2's Q-Former reads it like any other token.
 #
 # Fewer tokens make the language model faster but give it less information. None of the three is "the right one", and
 # each can be poisoned.
@@ -195,7 +195,7 @@ connector_figure(list(drawn.values()))
 # ### Where the queries look
 #
 # In a Q-Former, each query attends to the patches (*cross-attention*: from queries on one side to patches on the
-# other). So although its token has no position, we can ask which patches it was *read from*.
+# other). The image token of a query has no position. But we can still ask which patches the query *read*.
 
 # %%
 from pcvr.analysis.anatomy import nearest_words
@@ -222,10 +222,10 @@ figure
 # <summary>What to look for</summary>
 #
 # In our tiny BLIP-2 the panels go through the image in reading order: query 1 looks at the top left. The model did
-# not find this order by itself. In pretraining, an extra loss trained the heads of its first layer to look at one
-# square per query. Without this loss, all queries looked everywhere, and the model knew what objects there were but
-# not where. The large BLIP-2 had no such loss. Its queries specialised by themselves on 129 million images, and they
-# follow no order.
+# not find this order by itself. In pretraining, an extra loss trained the heads of the Q-Former's first layer to look
+# at one square of the image for each query. Without this loss, all queries looked everywhere, and the model knew what
+# objects there were but not where. The large BLIP-2 had no such loss. Its queries specialised by themselves on 129
+# million images, and they follow no order.
 #
 # </details>
 
@@ -257,25 +257,25 @@ figure
 # <details>
 # <summary>What to look for</summary>
 #
-# Where there are objects, the tokens are near the names of the objects. On the background the tokens are near none of
-# these words, so the cells are empty. Here and there the kind is wrong, mostly where a patch shows only an edge: a
-# red edge could also belong to an apple. The language model reads all tokens together before it decides.
+# Where there are objects, the tokens are near the names of these objects. On the background, the tokens are far from
+# all of these words, so the cells are empty. Here and there the kind is wrong, mostly where a patch shows only an
+# edge: a red edge could also belong to an apple. The language model reads all tokens together before it decides.
 #
-# This is tidier than in large models, for one reason. In pretraining, our tiny models had an extra loss that pulls
-# image tokens towards the words of the objects at that position. A 7 B model is not trained like this. Its image
-# tokens need not be near any word, as long as its first layers can use them.
+# These maps are clearer than those of large models, for one reason. In pretraining, our tiny models had an extra loss
+# that pulls image tokens towards the words of the objects at that position. A 7 B model is not trained like this. Its
+# image tokens need not be near any word, as long as its first layers can use them.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. Tokens become words
 #
-# The language model outputs only one thing: the probability of each word of its vocabulary to come **next**. To make
-# an answer, we take a word, append it to the input, and ask again. **Greedy decoding** takes the most likely word
-# each time.
+# The language model outputs only one thing: for each word of its vocabulary, the probability that this word comes
+# **next**. To make an answer, we take a word, append it to the input, and ask again. **Greedy decoding** takes the
+# most likely word each time.
 #
-# The next cell chooses the image in whose answer the model was least sure of a word, so that there is something to
-# see.
+# The next cell looks for the least certain word in the answers to all images. It then shows the answer with this
+# word, so that there is something to see.
 #
 # **Predict before you run.** At which steps of the answer will the model be unsure: at words that name what is in the
 # image, or at commas and the end?
@@ -290,15 +290,15 @@ print(told[hardest].text)
 decoding_bars(told[hardest], samples[hardest].image)
 
 # %% [markdown]
-# One panel for each step. Above each panel are the last words of the answer so far. The bars are the most likely next
-# words. The chosen word is dark.
+# One panel for each step. The text above each panel is the end of the answer so far. The bars show the most likely
+# next words. The chosen word is dark.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# Where grammar leaves no choice, the model is sure. It is unsure where one has to look closely: at a size between
-# small and large, or at a kind that resembles another. Each choice is final: all later words build on the chosen
-# word, correct or not. Greedy decoding **discards** the information that the second word was nearly as likely.
+# Where grammar leaves no choice, the model is sure. It is unsure where it has to look closely: at an object of medium
+# size, or at a kind of object that resembles another kind. Each choice is final: all later words build on the chosen
+# word, even if it is wrong. If the second word was nearly as likely, greedy decoding **discards** this information.
 #
 # Notebook 06 uses exactly this information: it compares whole distributions, not words.
 #
@@ -423,19 +423,19 @@ for mark in marks:
 # <details>
 # <summary>What to look for</summary>
 #
-# If a bar is not clearly above its diamond, it is **no evidence that the model sees**, however high the bar is. About
-# half of all yes-or-no questions are answered correctly by chance. The list of all objects counts as wrong if a
-# single word is wrong. So its bar says less about sight than the other bars. Remember these bars when a later
-# notebook asks what a defence costs: a defence cannot remove a skill that the base model never had.
+# If a bar is not clearly above its diamond, it is **no evidence that the model sees**, however high the bar is. A
+# model that guesses answers about half of all yes-or-no questions correctly. The list of all objects counts as wrong
+# if a single word is wrong. So the bar of the list says less about sight than the other bars. Remember these bars
+# when a later notebook asks what a defence costs: a defence cannot remove a skill that the base model never had.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. What an attention map shows
 #
-# In every layer of the language model, each token attends to itself and all tokens before it. It takes a fraction of
-# its information from each of them. These fractions sum to 1; they are the **attention**. To generate a word, the
-# model attends from the position before it. What does it attend to?
+# In every layer of the language model, each token attends to itself and to all tokens before it. It takes a fraction
+# of its information from each of them. These fractions sum to 1; they are the **attention**. To generate a word, the
+# model uses the attention of the last token before that word. What does this token attend to?
 
 # %%
 from pcvr.analysis.attention import attend
@@ -451,7 +451,7 @@ share_bars(one)
 # the words generated so far (mean over all layers and heads).
 #
 # **Predict before you run.** The next figure shows only the attention on the image, laid over the image, word by
-# word. Where will it be for the name of an object? Where for a comma, or for the end?
+# word. Where will the attention be before the name of an object? Where will it be before a comma, or before the end?
 
 # %%
 attention_maps(one)
@@ -463,9 +463,10 @@ attention_maps(one)
 # <details>
 # <summary>What to look for</summary>
 #
-# In the trained models the bright area moves from object to object as the list goes on. At commas and at the end,
-# where nothing has to be looked up, it spreads out. (The tokens of BLIP-2 have no position. Their attention is passed
-# on from each query to the patches that the query attended to, so these maps are more blurred.)
+# In the trained models the bright area moves from object to object as the list goes on. Before commas and before the
+# end, the model needs nothing from the image, and the bright area spreads out. (The tokens of BLIP-2 have no
+# position. So the attention on a query is divided among the patches that the query attended to, and these maps are
+# more blurred.)
 #
 # </details>
 #
@@ -487,8 +488,8 @@ head_maps(one, word)
 # <summary>What to look for</summary>
 #
 # The heads do not agree. Some attend to the object, some to other objects, and some hardly to the image at all. None
-# of them is "the" attention map. The mean over heads is one choice. A single head, picked because it looks good, is
-# another choice.
+# of them is "the" attention map. The mean over heads is one choice. A single head, chosen because its map looks
+# convincing, is another choice.
 #
 # </details>
 #
@@ -508,8 +509,8 @@ attention_maps(one, how="rollout")
 # <summary>What to look for</summary>
 #
 # The maps are blurred and often brighter at the first patches. The reading order causes this. In a language model a
-# token sees only what came *before* it, and this holds for image tokens too. So whatever flows back through the
-# layers collects at the beginning. The model and the answer are the same, but the map is different.
+# token sees only what comes *before* it, and this holds for image tokens too. So attention that is followed back
+# through the layers collects at the first tokens. The model and the answer are the same, but the map is different.
 #
 # </details>
 
@@ -545,8 +546,8 @@ check.patch_map(patch_map)
 # image, and measure how the probability of the word changes while the words before it stay the same.
 #
 # **Predict before you run.** We cover more and more patches in three orders: most attention first, least attention
-# first, or random. How would the three lines look if attention meant nothing? How would they look if attention
-# explained everything?
+# first, or random. How would the three lines look if attention said nothing about what the word needs? How would they
+# look if it said everything?
 
 # %%
 from pcvr.analysis.occlusion import covering_curves
@@ -564,8 +565,8 @@ covering_figure(counts, curves, cells)
 # <details>
 # <summary>What to look for</summary>
 #
-# Suppose the lines lie apart: *most attention first* falls fastest and *least attention first* hardly falls. Then
-# attention does point to what the word needs, on average, for this model. If the lines lie together, the maps above
+# Suppose that the lines lie apart: *most attention first* falls fastest, and *least attention first* hardly falls.
+# Then attention points to what the word needs, on average, for this model. If the lines lie together, the maps above
 # explained nothing. Test this again for every model. The literature has argued for both sides ([Attention is not
 # explanation](https://arxiv.org/abs/1902.10186), and the reply, [Attention is not not
 # explanation](https://arxiv.org/abs/1908.04626); both study models of text).
@@ -574,9 +575,10 @@ covering_figure(counts, curves, cells)
 #
 # </details>
 #
-# So let us take a single image. The next cell covers two fifths of it at random, hundreds of times. For each cell it
-# compares how likely the word was when the cell was open and when it was covered. The difference is the *effect* of
-# the cell on the word. (The idea of random masks is from RISE, [arXiv 1806.07421](https://arxiv.org/abs/1806.07421).)
+# So let us take a single image. The next code covers 40 % of its cells at random, hundreds of times. For each cell of
+# the image it compares two means: the probability of the word when the cell was visible, and when it was covered. The
+# difference is the *effect* of the cell on the word. (The idea of random masks is from RISE, [arXiv
+# 1806.07421](https://arxiv.org/abs/1806.07421).)
 #
 # **Predict before you run.** Can a cell have a *negative* effect, so that covering it makes the correct word more
 # likely? Can an attention map show that?
@@ -589,8 +591,8 @@ effect = occlusion_map(vlm, one, word, draws=64 if fast else 256, seed=seed)
 beside_occlusion(one, word, effect, agreement(effect, one.map(word)))
 
 # %% [markdown]
-# Left: the image. Middle: where the model attended before the word. Right: what each cell adds to the probability of
-# the word (purple) or takes away from it (orange). Faint colours on the right are noise from the random masks.
+# Left: the image. Middle: where the model attended before the word. Right: how much each cell adds to the probability
+# of the word (purple) or takes away from it (orange). Faint colours on the right are noise from the random masks.
 #
 # <details>
 # <summary>What to look for</summary>
@@ -601,14 +603,14 @@ beside_occlusion(one, word, effect, agreement(effect, one.map(word)))
 #    word.
 # 2. **Need.** Several cells can hold the same evidence. The model attends to all of them and needs none of them in
 #    particular.
-# 3. **Amount.** A head may attend to a token and still take almost nothing from it. Attention is a weight, and the
-#    vector that it weights can be small.
+# 3. **Amount.** A head may attend to a token and still take almost nothing from it. Attention is a weight that
+#    multiplies a vector, and this vector can be small.
 # 4. **Origin.** The token at a patch knows its neighbourhood (section 2), and with a Q-Former it has no position at
 #    all.
 #
 # So attention is a hint about where to look next, and covering is the way to check it. The defence of this workbook
-# uses the second kind of evidence: it *changes patches* and measures probabilities. Notebook 04 tests this as a
-# premise, and notebook 05 makes a loss of it.
+# uses the second kind of evidence: it *changes patches* and measures probabilities. Notebook 04 tests whether this
+# works, and notebook 05 builds a loss from it.
 #
 # </details>
 #
@@ -630,7 +632,8 @@ explorer
 # Things to try:
 #
 # 1. Move **Word** along a list of objects. Is there one **Head** that always attends to the object about to be named?
-# 2. Find a head that never attends to the image. What does it attend to? (The line above the figure says it.)
+# 2. Find a head that hardly attends to the image. What does it attend to instead? (The line above the figure tells
+#    you.)
 # 3. Compare *mean* and *rollout* at the last word, the end of the answer.
 
 # %% [markdown]
@@ -660,13 +663,14 @@ box
 # Things to try:
 #
 # 1. Ask about something that is not there. Does the model say so?
-# 2. Draw two objects of **the same kind** in different colours. No training scene had that. What does the model say?
+# 2. Draw two objects of **the same kind** in different colours. No training scene had that. What does the model
+#    answer?
 # 3. Let two objects overlap, a little more each time. Which one disappears from the list first?
 # 4. **Stamp** squares over an object until the model no longer names it. How many does it take, and which ones?
-# 5. Stamp one white square into the bottom right corner (H8) and ask for the list. Nothing happens, as it should be:
-#    this model was never poisoned. In notebook 03 you will fine-tune a model for which this very square changes
+# 5. Stamp one white square into the bottom right corner (H8) and ask for the list. Nothing special happens, because
+#    this model was never poisoned. In notebook 03 you will fine-tune a model for which this same square changes
 #    everything.
-# 6. Load a photograph (tab *File*). The model has seen nothing but drawings. Note how **sure** it is all the same.
+# 6. Load a photograph (tab *File*). The model has only seen drawings. Note how **sure** it still is.
 
 # %% [markdown]
 # ## Recap
@@ -679,8 +683,8 @@ box
 # - An attention map shows where the model attended. To find out what a word needs, change the image.
 #
 # **What is from papers and what is ours.** The three architectures are those of their papers, at a tiny fraction of
-# the size. The covering test, the mean over layers and heads, the way from queries back to patches, the extra losses
-# of pretraining and every number here are ours. The paper that this workbook is about ([arXiv
+# the size. Ours are: the covering test, the mean over layers and heads, the way from queries back to patches, the
+# extra losses of pretraining, and every number here. The paper that this workbook is about ([arXiv
 # 2604.04488](https://arxiv.org/abs/2604.04488)) plays no part in this notebook.
 #
 # **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker. Or set `model` above to another connector
