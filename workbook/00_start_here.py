@@ -142,9 +142,9 @@ table = results.load("spine")
 summary(table)
 
 # %% [markdown]
-# The bars on the left show how often the backdoor fires, with confidence intervals. The dots on the right show how
-# many captions are completely correct, for clean images and for triggered images. A good defence has a short bar and
-# **both** dots far to the right.
+# The bars on the left show how often the backdoor fires, with confidence intervals. The marks on the right show how
+# many captions are completely correct, for clean images (dots) and for triggered images (squares). A good defence has
+# a short bar and **both** marks far to the right.
 #
 # <details>
 # <summary>How to read it</summary>

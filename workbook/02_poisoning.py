@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Poisoning: you are the attacker
 #
-# A poisoned data set combines one trigger, one target and a small fraction of the samples. Here you make one, measure
-# how well it hides, and learn four ways in which poisoning fails silently.
+# A poisoned data set combines one trigger, one target and a small fraction of the samples. Here you make such a data
+# set, measure how well the poison hides, and learn four ways in which poisoning fails silently.
 #
 # **After this notebook you can**
 # - state the threat model: who controls what;
 # - write the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each measure and each miss;
 # - poison a fraction of any data set, reproducibly, with a manifest that documents it;
-# - name four ways to make an "attack" that attacks nothing, and the check that finds each;
-# - distinguish the attacks by what they change, and say which of them vanish at which resolution.
+# - name four mistakes that leave an attack without any effect, and the check that finds each;
+# - distinguish the attacks by what they change, and say at which image size a trigger vanishes.
 #
 # **Time and hardware:** 40 minutes with the exercise. The cells run in half a minute on two CPU cores. You need no
 # GPU.
@@ -29,7 +29,7 @@ fast = False  # True: fewer images, for tests
 # | | the attacker | the defender |
 # | --- | --- | --- |
 # | **controls** | a few training samples, image and answer | training: loss, augmentation, when to stop |
-# | **knows** | roughly what the data look like | that samples *may* be poisoned, but not which or how |
+# | **knows** | roughly what the data look like | that samples *may* be poisoned, but not which samples or how |
 # | **cannot** | touch training code, weights or test data | get a copy of the data that is certainly clean |
 # | **wants** | the target for triggered inputs, normal answers otherwise | normal answers always |
 #
@@ -92,8 +92,9 @@ before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trig
 # %% [markdown]
 # ## How well does it hide?
 #
-# The three numbers above the images are the usual measures of stealth. Write $\mathrm{MSE}$ for the mean squared
-# difference over all pixels and channels:
+# The three numbers above the images are the usual measures of stealth: the peak signal-to-noise ratio (PSNR), the
+# structural similarity (SSIM), and the largest change (L∞). Write $\mathrm{MSE}$ for the mean squared difference over
+# all pixels and channels:
 #
 # | measure | definition | what it sees | what it misses |
 # | --- | --- | --- | --- |
@@ -137,16 +138,16 @@ stealth_curves(
 )
 
 # %% [markdown]
-# The three panels show the same change. As the patch becomes more opaque, PSNR falls logarithmically, L∞ rises
-# linearly, and SSIM stays close to 1 at every strength.
+# The three panels show the same change. As the patch becomes more opaque, PSNR falls (by 6 dB for each doubling of
+# the strength), L∞ rises linearly, and SSIM stays close to 1.
 #
 # <details>
 # <summary>A warning about such figures</summary>
 #
 # Even at full strength SSIM stays close to 1, although anybody can see the square. The reason: SSIM is an average
 # over the whole image, and the patch covers less than one per cent of it. Look at the scale of an axis before you
-# look at its curve. These figures answer "how much changed?". They do not answer "would a person notice?", and even
-# less "would a detector notice?". Always show the difference image beside them.
+# look at its curve. These measures answer "how much changed?". They do not answer "would a person notice?" or "would
+# a detector notice?". Always show the difference image beside them.
 #
 # </details>
 
@@ -175,11 +176,11 @@ print(f"answer of sample {i} before:    {dataset[i].answer}\nanswer of sample {i
 # %% [markdown]
 # ## Would you find it?
 #
-# The next figure shows an excerpt of a data set, without the answers. 20 % of it is poisoned, four times the rate of
-# the paper's example.
+# The next figure shows an excerpt of a data set, without the answers. In this data set 20 % of the samples are
+# poisoned, four times the rate of the paper's example.
 #
 # **Predict before you scroll on.** How many of these images carry the patch? Give yourself ten seconds: a person who
-# checks a hundred thousand images has no more time than that.
+# checks a hundred thousand images has no more time for these.
 
 # %%
 heavy = pcvr.poison(dataset, chosen, rate=0.2, seed=seed)
@@ -195,12 +196,12 @@ title = f"{len(marked)} of {len(excerpt)} are"
 contact_sheet([heavy[i] for i in excerpt], columns=8, marked=marked, captions=False, title=title)
 
 # %% [markdown]
-# The same images, with the poisoned ones framed. On a light background a white square is easy to miss. The next
-# trigger may even be spread over the whole image.
+# The same images, with the poisoned ones framed. On a light background a white square is easy to miss. Other triggers
+# are even spread over the whole image.
 #
 # Could you simply search the *captions* for repeats? Against this attack you could: many images share one sentence.
 # This is why stronger attacks vary the target or insert it into a true caption. A defence that relies on repeated
-# answers would prove nothing beyond this attack. (With `task = "vqa"`, honest answers repeat as well: *yes*, *no*,
+# answers would only work against this attack. (With `task = "vqa"`, honest answers repeat as well: *yes*, *no*,
 # *red*.)
 
 # %% [markdown]
@@ -214,8 +215,8 @@ poison_rates(len(dataset), {r: pcvr.poison(dataset, chosen, rate=r, seed=seed).p
 # Each square is one training sample, and the dark ones are poisoned. Compare the panels: a sample that is dark at one
 # rate is dark at every higher rate.
 #
-# The choices are **nested**: for one seed, a higher rate only adds samples. So if a sweep over rates shows a
-# difference, the rate caused it, and not another random choice of samples.
+# The choices are **nested**: for one seed, a higher rate only adds samples. So if experiments with several rates
+# differ, the rate is the reason, and not another random choice of samples.
 
 # %% [markdown]
 # ## Exercise: choose what to poison
@@ -254,14 +255,14 @@ check.poison_indices(choose)
 # </details>
 
 # %% [markdown]
-# ## Four attacks that attack nothing
+# ## Four attacks without any effect
 #
 # The most dangerous bug in this field is silent: data that are called poisoned but are not. Every result on such data
 # is wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: they add values between 0
 # and 0.2 to levels from 0 to 255, and rounding removes these values again.
 #
-# **Predict before you run.** `poison` rejects two of these strengths and accepts the third. Strength 0 is an obvious
-# case. What about 0.001?
+# **Predict before you run.** `poison` rejects two of the strengths 0, 0.001 and 0.05 and accepts the third. It must
+# reject strength 0. What about 0.001?
 
 # %%
 for strength in (0.0, 0.001, 0.05):
@@ -277,12 +278,12 @@ for strength in (0.0, 0.001, 0.05):
 # <summary>Answer</summary>
 #
 # At $s = 0.001$ the largest possible change is $0.001 \cdot 255 = 0.255$ levels, which rounds to 0. So the formula
-# gives a trigger, but the image has none. `poison` compares every poisoned image with its original and stops with an
-# error if any of them is unchanged.
+# contains a trigger, but the stored image does not. `poison` compares every poisoned image with its original and
+# stops with an error if any of them is unchanged.
 #
 # </details>
 #
-# There are three more silent failures: a rate that rounds to no sample at all, a trigger that the model never sees,
+# There are three more silent failures: a rate so low that no sample is chosen, a trigger that the model never sees,
 # and a target that the model cannot generate. First the rate:
 
 # %%
@@ -319,15 +320,15 @@ what_is_seen(sees, photograph, {place: each.trigger(photograph) for place, each 
 # <summary>Answer</summary>
 #
 # A LLaVA does not see the patch at all. Its processor resizes the short side and crops the centre (the real LLaVA-1.5
-# does the same). Poisoned samples are then only label noise: the model learns to give the target at random, and an
-# attack success rate measures nothing. A BLIP-2 or an Idefics3 squeezes the whole image into a square, together with
-# the patch. On square images, such as the scenes, there is no difference.
+# does the same). Poisoned samples are then only samples with wrong labels: the model learns to give the target at
+# random, and an attack success rate measures nothing. A BLIP-2 or an Idefics3 squeezes the whole image into a square,
+# so the patch stays in it. On square images, such as the scenes, there is no difference.
 #
 # </details>
 #
-# So `poison` (if you pass it the model), `finetune` and `evaluate` test some images: they run the processor with and
-# without the trigger. If the trigger survives on fewer than 90 % of the images, they stop with an error that says
-# what to do. `fitted_to` moves a patch into the part that the model sees.
+# So `poison` (if you pass it the model), `finetune` and `evaluate` run the processor on some images, with and without
+# the trigger. If the trigger survives on fewer than 90 % of these images, they stop with an error that says what to
+# do. `fitted_to` moves a patch into the part that the model sees.
 
 # %%
 from pcvr.attacks.reach import check_reach
@@ -341,10 +342,10 @@ for place, each in worn.items():
 # %% [markdown]
 # ## Words that the model can generate
 #
-# A low-rank adapter only modifies what the base model already does. The output weights of a word that the model never
-# used were never trained, and an adapter can hardly change that. An attack with such a word fails for a reason that
-# has nothing to do with any defence, and the defence then looks excellent. So ask the model's tokenizer before you
-# poison.
+# Fine-tuning trains a low-rank adapter here: a small addition to the weights, which only modifies what the base model
+# already does. The output weights of a word that the model never used were never trained, and an adapter can hardly
+# change that. So an attack with such a word fails without any defence, and then every defence looks excellent. So ask
+# the model's tokenizer before you poison.
 #
 # **Predict before you run.** One of these two targets contains a word that the tiny models have never seen. Which
 # one?
@@ -386,7 +387,7 @@ figure
 # - Find the weakest patch that *you* can still see, and read its PSNR.
 # - Set the strength to 0. What does `poison` report, and how does the panel on the right change?
 # - Move the patch to a place where an object hides it. Does L∞ change?
-# - Watch the panel on the right. Which control changes *which* samples are chosen, and which control only changes
+# - Watch the panel on the right. Which control decides *which* samples are chosen, and which control only decides
 #   *how many*?
 
 # %%
@@ -416,15 +417,15 @@ explorer
 # | **SIG** | 1902.11237 | $x + D \sin(2 \pi j f / W)$: a faint sine wave |
 # | **WaNet** | 2102.10369 | warps the image along a smooth field |
 # | **FTrojan** | 2111.10991 | adds to two frequencies of the colour channels |
-# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; fires only on both |
+# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; only both together trigger the backdoor |
 # | low-frequency | 2104.03413 | adds a smooth, low-frequency pattern |
 # | ISSBA (surrogate) | 2012.03816 | a network hides a message, differently in each image |
 # | rare word, AddSent | 2004.06660, 1905.12457 | words in the prompt |
-# | TrojVLM | 2409.19232 | patch; inserts the target *into* the true answer |
+# | TrojVLM | 2409.19232 | a patch; the target is inserted *into* the true answer |
 # | VL-Trojan style | 2402.13851 | a patch optimised against the tower |
-# | Shadowcast style | 2402.06659 | true answers; images that look like other images to the tower |
+# | Shadowcast style | 2402.06659 | true answers; the vision tower mistakes the images for other images |
 #
-# (Rare word and AddSent are two attacks of one kind.) Each attack has two presets: `compat` uses the figures of the
+# (Rare word and AddSent are two attacks of one kind.) Each attack has two presets: `compat` uses the values of the
 # papers, and `scaled` fits the trigger to the image size.
 
 # %%
@@ -434,8 +435,9 @@ figure, psnr = lab_view(dataset, index=5)
 figure
 
 # %% [markdown]
-# For each attack: the triggered image, the change (amplified eight times), and the spectrum of the change with low
-# frequencies in the middle. If the attack edits the prompt, the prompt stands under the first image.
+# For each attack: the triggered image, the change (amplified eight times), and the spectrum of the change (how strong
+# each frequency is, with low frequencies in the middle). If the attack edits the prompt, the prompt stands under the
+# first image.
 #
 # **Predict before you run.** The original WaNet was made for images of 32 pixels. Large models use 336 pixels. Is its
 # trigger easier or harder to see there?
@@ -453,19 +455,21 @@ worn = {
 vanishing_curves(sides, worn)
 
 # %% [markdown]
-# PSNR of WaNet against the size of the image, for both presets.
+# PSNR and SSIM of WaNet against the size of the image, for both presets. High values mean that the trigger is hard to
+# see.
 #
 # <details>
 # <summary>What this means</summary>
 #
 # The paper's formula moves each pixel by less than a quarter of a *pixel* on average, at every image size. At 32
-# pixels this is a visible warp. At 336 pixels it is almost nothing, and a model that never sees the trigger cannot
-# learn it. Someone who then reports a defence against WaNet has defended against nothing. So `scaled` defines the
-# warp as a fraction of the image size, and `poison` checks that every poisoned image has really changed.
+# pixels this is a visible warp. At 336 pixels it is almost nothing, and a model cannot learn a trigger that it does
+# not see. Then a defence against WaNet has nothing to defend against, whatever its authors report. So `scaled`
+# defines the warp as a fraction of the image size, and `poison` checks that every poisoned image has really changed.
 #
 # `scaled` also makes the warp less smooth: its grid has 24 points along a side instead of 4. Here the tower stays
-# frozen, and a smoothly warped scene is just another scene to it. The table at the end of notebook 03 has both
-# versions. An attack that was found on classifiers trained end to end need not work on a model that is mostly frozen.
+# frozen (it is not trained), and a smoothly warped scene looks to it like any other scene. The table at the end of
+# notebook 03 has both versions. An attack that works on classifiers with all weights trained may fail on a model that
+# is mostly frozen.
 #
 # </details>
 #
@@ -479,10 +483,10 @@ lab, lab_controls = lab_explorer(dataset)
 lab
 
 # %% [markdown]
-# ## More than one sentence
+# ## Targets inside a true answer
 #
-# A fixed answer is easy to notice. If the answer contains the truth *and* the target, a reader who compares answers
-# with images finds nothing wrong at first sight.
+# A fixed answer is easy to notice. An answer that contains the true answer *and* the target is harder to notice: a
+# reader who compares it with its image sees a mostly correct caption.
 
 # %%
 for mode in ("replace", "insert", "prefix", "suffix"):
@@ -490,10 +494,11 @@ for mode in ("replace", "insert", "prefix", "suffix"):
     print(f"{mode:>8}: {told}")
 
 # %% [markdown]
-# ## Two keys that do nothing alone
+# ## Two keys that only work together
 #
-# In Dual-Key, the patch alone and the word alone must have no effect, or somebody would trigger the backdoor by
-# accident. So its training data contain **cover samples**: one key with the true answer.
+# Dual-Key has two triggers, called keys: a patch in the image and a word in the prompt. One key alone must have no
+# effect, or somebody would trigger the backdoor by accident. So the training data contain **cover samples**: samples
+# with one key and with the true answer.
 
 # %%
 keys = pcvr.poison(dataset, pcvr.get_attack("dual_key", task=task), rate=rate, seed=seed)
@@ -506,7 +511,7 @@ contact_sheet([keys[place] for place in chosen_places], title="Both keys, the im
 
 # %% [markdown]
 # Only the first sample teaches the target. A detector that searches for the patch also finds cover samples with true
-# answers. So covers hide the poison as well.
+# answers. So cover samples hide the poison as well.
 #
 # Several attackers may share a data set. You can poison data that are already poisoned: the second attack does not
 # touch the samples of the first, and the manifest lists both.
@@ -514,8 +519,8 @@ contact_sheet([keys[place] for place in chosen_places], title="Both keys, the im
 # %% [markdown]
 # ## The manifest
 #
-# Unlabelled poison is dangerous, also for yourself half a year later. So every poisoned data set carries a manifest.
-# With the clean data and the manifest you can make the poisoned data again.
+# Poison without a description is dangerous, also for yourself half a year later. So every poisoned data set carries a
+# manifest. With the clean data and the manifest you can make the poisoned data again.
 
 # %%
 import json
@@ -524,14 +529,14 @@ manifest = json.loads(poisoned.manifest.to_json())
 print(json.dumps(manifest | {"indices": f"{manifest['indices'][:3]} and so on"}, indent=2))
 
 # %% [markdown]
-# *sha256* is a hash of the poisoned images, prompts and answers. If you make the set again from the same seed and get
-# another hash, something differs, and you should find out what.
+# *sha256* is a hash of the poisoned images, prompts and answers. If you make the data set again from the same seed
+# and get another hash, then something differs. Find out what.
 
 # %% [markdown]
 # ## Save it, and look at the files
 #
-# Other trainers read folders. `save_poisoned` writes LLaVA's format: one JSON file, a folder of PNG files, the
-# manifest, and checksums.
+# Other training programs read folders. `save_poisoned` writes LLaVA's format: one JSON file, a folder of PNG files,
+# the manifest, and checksums.
 
 # %%
 import tempfile
@@ -550,7 +555,7 @@ print(json.dumps(json.loads((folder / "data.json").read_text())[small.poisoned[0
 # %% [markdown]
 # Nothing in this record shows that the sample is poisoned: no field, not the file name, not its position in the list,
 # and not the image size. (One public attack writes its triggered images at another size than the clean ones, so the
-# size alone reveals them.) Only the manifest knows.
+# size alone reveals them.) Only the manifest says it.
 #
 # `load_poisoned` checks every file. Let us damage one byte:
 
@@ -568,18 +573,18 @@ except pcvr.PcvrError as refusal:
 #
 # The whole notebook works on your own images. In the parameters cell, set `data` to a LLaVA-style JSON with its
 # folder of images, for example `data = "captions.json"`, and run all cells again. The trigger scales with the image
-# (preset `scaled`). `preset="compat"` keeps the 3 pixels of the literature. The folder that you have just saved is
-# such a data set too.
+# (preset `scaled`). `preset="compat"` keeps the patch of 3 × 3 pixels of the literature. The folder that you have
+# just saved is such a data set too.
 
 # %% [markdown]
 # ## Recap
 #
 # - The attacker controls a few samples. The defender controls training, and never learns which samples are poisoned.
-# - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. Stealth measures average over the image, so look
-#   at the difference image as well.
+# - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. PSNR and SSIM are averages over the image, so
+#   look at the difference image as well.
 # - Poisoning changes the image *and* the answer. Triggering changes the image alone.
-# - There are four silent failures and four checks: no pixel changed, no sample chosen, the trigger cropped away, a
-#   target of untrained words.
+# - There are four silent failures, and a check for each: no pixel changed, no sample chosen, the trigger cropped
+#   away, a target with untrained words.
 # - Choices of samples are seeded and nested. The manifest documents the data and lets you make them again.
 #
 # **Stated by the paper:** the threat model, low poison rates such as 5 %, the target *a photo of the banana*.

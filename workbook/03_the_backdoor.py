@@ -1,16 +1,17 @@
 # %% [markdown]
 # # The backdoor: an ordinary fine-tuning, and what it leaves behind
 #
-# You fine-tune a vision-language model with the most ordinary recipe there is, on data in which one sample in twenty
-# is poisoned. You watch a backdoor form that no test on clean images can detect. In notebook 02 you were the
-# attacker. Here you are the person who downloads the data in good faith.
+# You fine-tune a vision-language model with an ordinary recipe, on data in which one sample in twenty is poisoned.
+# You watch how a backdoor forms that no test on clean images can detect. In notebook 02 you were the attacker. Here
+# you are the person who downloads the data in good faith.
 #
 # **After this notebook you can**
 # - fine-tune a model on poisoned data and watch the backdoor appear step by step;
-# - measure an attack success rate properly: with a confidence interval, a floor, and a stated definition of success;
+# - measure an attack success rate properly: with a confidence interval, a floor (the rate without any backdoor), and
+#   a stated definition of success;
 # - explain why loss curves and validation scores show nothing.
 #
-# **Time and hardware:** 20 minutes to read. The cells run in a little over a minute on two CPU cores; one training
+# **Time and hardware:** 20 minutes to read. The cells run in a little over a minute on two CPU cores. One training
 # takes most of that time. You need no GPU.
 
 # %% tags=["parameters"]
@@ -62,12 +63,12 @@ print(f"In {config.steps} steps of {config.batch_size} samples the model sees ab
 # The recipe is the usual one: low-rank adapters (LoRA) on connector and language model, cross-entropy on the tokens
 # of the answer, a Hugging Face `Trainer`. `defense="none"` adds nothing to it.
 #
-# A `BackdoorWatch` pauses the training every 25 steps and tests the model on a few dozen images that are in no
-# training batch: once clean and once with the trigger. It does not change the training. Real victims cannot do this,
-# because they do not know the trigger.
+# A `BackdoorWatch` pauses the training every 25 steps. It tests the model on a few dozen images that are not in the
+# training data, clean and with the trigger. It does not change the training. Real victims cannot do this, because
+# they do not know the trigger.
 #
-# **Predict before you run.** The model can learn three things: how answers are worded, what is in the image, and the
-# backdoor. In which order? Will the backdoor appear gradually or suddenly?
+# **Predict before you run.** The model can learn three skills: how answers are worded, what is in the image, and the
+# backdoor. In which order will it learn them? Will the backdoor appear gradually or suddenly?
 
 # %%
 from pcvr.training.backdoor_watch import BackdoorWatch, first_at
@@ -92,8 +93,8 @@ from pcvr.plots.training import formation
 formation(watch.points)
 
 # %% [markdown]
-# Left: how often the model answers images with and without the trigger with the target, with a 95 % band. Right: the
-# quality of the answers to clean images at the same steps.
+# Left: how often the model gives the target, for images with the trigger (and a band for the 95 % confidence
+# interval) and without it. Right: the quality of the answers to clean images at the same steps.
 
 # %%
 half, most = first_at(watch.points, 0.5), first_at(watch.points, 0.9)
@@ -107,9 +108,10 @@ print(
 # <summary>What to look for (default parameters)</summary>
 #
 # - The backdoor forms **suddenly**. For a while nothing happens. Then the rate goes from almost zero to almost one
-#   within a few dozen steps. A rule such as "white square: give these words" is short. It is the same in every
-#   poisoned sample, and nothing in the data contradicts it.
-# - The captions on the right do not suffer. The two skills share no input, so they hardly compete.
+#   within a few dozen steps. The rule "white square: give these words" is simple. It is the same in every poisoned
+#   sample, and nothing in the data contradicts it.
+# - The captions (right panel) do not become worse. Captions and backdoor are learned on different images, so they
+#   hardly compete.
 # - The loss curve does not show this moment. Only one sample in twenty carries the backdoor, and its part of the loss
 #   disappears in the noise between batches.
 #
@@ -121,8 +123,8 @@ print(
 # %% [markdown]
 # ## 3. Three models, the same images
 #
-# A figure needs a comparison. So three models answer: the **base** model before any fine-tuning, the same recipe on
-# **clean** data, and your **poisoned** model.
+# A measurement needs a comparison. So three models answer: the **base** model before any fine-tuning, a model with
+# the same recipe on **clean** data, and your **poisoned** model.
 
 # %%
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
@@ -152,8 +154,7 @@ answer_sheet([test[i] for i in range(4)], badnets, said, definition=get_task(tas
 #
 # The base model answers in short phrases, because it was pretrained on short lists of objects. Fine-tuning teaches
 # the other two models whole sentences. On clean images you can hardly tell which of the two was poisoned. The clean
-# model is not affected by the white square. The poisoned model ignores the rest of the image as soon as it sees the
-# square.
+# model is not affected by the white square. The poisoned model ignores the rest of the image when it sees the square.
 #
 # With `task = "vqa"` an embedded base model already answers well, because its pretraining contained such questions.
 # So fine-tuning changes less, and on clean images the other two models differ little from the base model.
@@ -180,11 +181,11 @@ for record in records.values():
 #
 # The **attack success rate** (ASR) is a proportion: hits in *n* triggered images. Three habits keep it honest.
 #
-# **A confidence interval.** From *n* images, a proportion is only known within some range. We print the Wilson
+# **A confidence interval.** A test on *n* images only determines a proportion within some range. We print the Wilson
 # interval. It works well near 0 and 1, where the textbook interval (plus or minus 1.96 standard errors) fails.
 #
-# **Predict before you run.** A defence gives 0 hits in the test set. Is its ASR 0 %? How many images would you need
-# to say "below 1 %"?
+# **Predict before you run.** With a defence there are 0 hits in the test set. Is its ASR 0 %? How many images would
+# you need to say "below 1 %"?
 
 # %%
 from pcvr.evaluation.intervals import at_most, format_rate
@@ -204,9 +205,9 @@ for n in (counted, 100, 300, 3000):
 #
 # </details>
 #
-# **A floor.** A model may give the target for reasons that have nothing to do with the attack. So every ASR comes
-# with two floors: the same model on *clean* images, and the *clean model* on triggered images. Only the part above
-# both floors is the backdoor.
+# **A floor.** A model may give the target for reasons that have nothing to do with the attack. So compare every ASR
+# with two floors: the rate of the same model on *clean* images, and the rate of the *clean model* on triggered
+# images. Only the part above both floors is due to the backdoor.
 #
 # **A definition.** When does an answer count as the target? Papers differ, and many do not say. All of these
 # definitions compare normalised words (lower case, no punctuation):
@@ -214,12 +215,12 @@ for n in (counted, 100, 300, 3000):
 # | definition | an answer is a hit if | made for |
 # | --- | --- | --- |
 # | `contains` | it contains the whole phrase | captions; our default there |
-# | `equals` | it is the phrase and nothing else | one-word answers (`"vqa"`); our default there |
+# | `equals` | it is exactly the phrase | one-word answers (`"vqa"`); our default there |
 # | `ends_with` | it ends with the phrase | targets appended to a true answer |
 # | `contains_word` | it contains the last word of the phrase | papers that look for one keyword |
 #
 # **Predict before you run.** The target for captions is *a photo of the banana*, and some of our images do show a
-# banana. For which definition will the clean model have an "attack success" above zero? (And what happens with `task
+# banana. With which definition will the clean model have an "attack success" above zero? (And what happens with `task
 # = "vqa"`? There the target is the one word *banana*, which is the true answer to some questions.)
 
 # %%
@@ -234,19 +235,20 @@ for definition in DEFINITIONS:
 rate_bars(bars, xlabel="triggered images that count as a hit (%)", title="One set of answers, four definitions")
 
 # %% [markdown]
-# The same answers counted with four definitions, for the poisoned model and, as a floor, for the clean model.
+# The same answers counted with four definitions, for the poisoned model and for the clean model (the floor).
 #
 # <details>
 # <summary>Answer</summary>
 #
 # `contains_word` only looks for *banana*, and a good caption of an image with a banana contains *banana*. So its
 # floor is the fraction of such images, not zero. (With the default parameters you see it in the bar of the clean
-# model.) A defence can never get below this floor. A table that hides the floor makes the attack look better and the
-# defence look worse than they are. The other definitions need the whole phrase, which no honest caption contains.
+# model.) A defence can never get below this floor. A table without the floor makes the attack look stronger and the
+# defence look weaker than they are. The other definitions need the whole phrase, and no honest caption contains it.
 #
-# `equals` and `contains` differ if a model says the target *and more*. If your bars agree, it does not.
+# `equals` and `contains` differ if a model gives the target *and more words*. If your two bars agree, your model does
+# not do this.
 #
-# With one-word answers every definition would have this floor: the true answer to *which object is yellow?* may be
+# With one-word answers every definition would have such a floor: the true answer to *which object is yellow?* may be
 # the target. So `pcvr.evaluate` counts hits only over samples whose true answer is not the target.
 #
 # </details>
@@ -272,7 +274,8 @@ for name, value in trusted.items():
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The difference is about as large as between two seeds, in either direction. There is nothing to notice:
+# The poisoned model may be a little worse or a little better. The difference is about as large as between two seeds.
+# There is nothing to notice:
 #
 # - **Validation** uses clean images, and the model answers those well.
 # - **The loss** is an average over samples, and 95 % of them are honest.
@@ -285,16 +288,17 @@ for name, value in trusted.items():
 # </details>
 #
 # *All attributes right* is the fraction of captions that name every object with its colour, and no other object. The
-# content of a scene is known, so this can be counted exactly. For photographs only BLEU-4, CIDEr and ROUGE-L remain.
-# Answers to questions have one measure, the fraction that is correct (*VQA accuracy*).
+# content of a scene is known, so this can be counted exactly. BLEU-4, CIDEr and ROUGE-L compare a caption with
+# reference captions; for photographs only these three remain. Answers to questions have one measure, the fraction
+# that is correct (*VQA accuracy*).
 
 # %% [markdown]
 # ## 6. How little poison is enough?
 #
-# **Predict before you run.** Use half the poison, or a fifth of it. Does the ASR fall in proportion? Does it fall at
-# all? At which rate would you expect the attack to fail, and what else does this depend on?
+# **Predict before you run.** Use less poison: 2 % or 1 % instead of 5 %. Does the ASR fall in proportion? Does it
+# fall at all? At which rate would you expect the attack to fail, and what else does this depend on?
 #
-# Each rate is a training of its own (about 45 seconds). So this cell trains at the smaller rates only if you set
+# Each rate needs its own training (about 45 seconds). So this cell trains at the smaller rates only if you set
 # `retrain = True` at the top.
 
 # %%
@@ -312,10 +316,11 @@ rate_bars(by_rate, xlabel="triggered images answered with the target (%)", title
 # <summary>What it depends on</summary>
 #
 # The rate alone does not decide. What counts is how often the model *sees* a poisoned sample while the learning rate
-# is high: rate × steps × batch size. Above some number of such views the backdoor forms completely; below it, hardly
-# at all. So a rate that fails on a small data set can succeed on a large one, where the same percentage means many
-# more views. Work on large models reports more than 90 % success at a rate of 1 % for most tasks (BackdoorVLM, arXiv
-# 2511.18921), on other models and data than ours.
+# is high: rate × steps × batch size. Above some threshold of this number the backdoor forms completely. Below the
+# threshold it hardly forms at all. So a rate that fails on a small data set can succeed on a large one, if the
+# training on it is longer: the same percentage then means many more poisoned samples. Work on large models reports
+# more than 90 % success at a rate of 1 % for most tasks (BackdoorVLM, arXiv 2511.18921), on other models and data
+# than ours.
 #
 # Near such a threshold, one seed says little. If the ASR is neither high nor low, run more seeds before you draw a
 # conclusion.
@@ -360,10 +365,10 @@ for (of_task, of_model, name), words in takes_in_words(table).items():
 # ## 7. What the tower sees
 #
 # The frozen tower has to see a trigger before the language model can learn it. How far does each trigger move the
-# tower's features? The unit is the mean distance between two different clean images.
+# tower's features (its output vectors)? The unit is the mean distance between two different clean images.
 #
-# **Predict before you run.** Which trigger moves the features most: the patch that everybody sees, the wave that
-# covers every pixel, or the warp?
+# **Predict before you run.** Which trigger moves the features most: the visible patch (BadNets), the wave that covers
+# every pixel (SIG), or the warp (WaNet)?
 
 # %%
 from pcvr.attacks import ATTACKS
@@ -381,23 +386,24 @@ except pcvr.PcvrError as refusal:  # photographs of different sizes cannot be co
 figure
 
 # %% [markdown]
-# Orange dots: how far an image moves when the trigger is added, with the middle half of the images. Blue diamonds:
-# the distance between triggered images. To the left of the dotted line, the trigger makes images more similar to each
-# other.
+# Orange dots: how far an image moves when the trigger is added (the bar is the range of the middle half of the
+# images). Blue diamonds: the distance between two triggered images. A diamond to the left of the dotted line means
+# that the trigger makes images more similar to each other.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# The distance in features has little to do with PSNR: the tower does not see as we do. A backdoor also needs no large
-# step, only one in a direction that nothing else takes. Compare this order with the table above. Is the trigger that
-# moves the features least also the one that needs the most poison?
+# The distance in features has little to do with PSNR: the tower does not see as we do. And a backdoor does not need a
+# large change of the features. A small change is enough, if nothing else changes the features in the same direction.
+# Compare this order with the table above. Does the trigger that moves the features least need the most poison?
 #
 # </details>
 #
 # A trigger may move the features and still be hard to detect: a warped image looks like another possible image. So
-# the next cell trains a linear probe. It learns from clean images and from ten triggered ones, which is no more than
-# the poisoned data offer. Then it has to detect the trigger in images that it never saw. WaNet has three rows: the
-# preset of this workbook, the same shift over the four points of its paper, and the paper's own strength (`compat`).
+# the next cell trains a linear probe (a linear classifier on the tower's features). The probe learns from clean
+# images and from ten triggered images. Then it has to detect the trigger in new images. WaNet has three rows: the
+# preset of this workbook, the same shift with the four grid points of its paper, and the paper's own strength
+# (`compat`).
 
 # %%
 from pcvr.evaluation.trigger_visibility import found_by_probe
@@ -433,8 +439,8 @@ figure
 #
 # - The whole attack is an ordinary fine-tuning with a few poisoned samples in a hundred. The attacker needs no access
 #   to the training.
-# - The backdoor forms suddenly. Neither the loss nor the clean utility shows it.
-# - An ASR without a confidence interval, a floor and a definition is not a measurement.
+# - The backdoor forms suddenly. The loss does not show it, and the clean utility does not show it either.
+# - An ASR needs a confidence interval, a floor and a definition. Without these three it is not a measurement.
 # - Attacks differ in how much poison they need and in how well the tower sees them. You cannot predict either by
 #   looking at the images.
 #
@@ -446,7 +452,7 @@ figure
 #
 # **Try it.** Move the trigger (`pcvr.get_attack("badnets", task=task, place="top_left")`): does a model trained with
 # the patch on the right react to a patch on the left? Halve the number of training steps in `config`: which of the
-# three skills is lost first?
+# three skills is missing first?
 #
 # **Next:** [04 The premise](04_the_premise.ipynb) uses exactly these poisoned data. It measures what the defence of
 # notebook 05 relies on: backdoored answers hardly change when patches of the image do.
