@@ -1,20 +1,21 @@
 # %% [markdown]
 # # Output distributions: what the probability of a word reveals
 #
-# You look at single words: the distribution over the next word on an image and on a patch view of it, clean and
-# triggered, for the base model, the backdoored model and the defended model. This notebook shows in detail what
-# notebook 05 averaged.
+# You look at single words: the distribution over the next word on an image and on a patch view of it (a copy in which
+# some patches are replaced). You compare clean and triggered images, and the base model, the backdoored model and the
+# defended model. This notebook shows in detail what notebook 05 averaged.
 #
 # **After this notebook you can**
-# - read a model's answer as a chain of distributions, and say what each of them is conditioned on;
-# - see abnormal invariance in a single image, and find the word at which it starts;
+# - read a model's answer as a sequence of distributions, and say what each of them is conditioned on;
+# - see abnormal invariance in a single image (the answer hardly changes although the patches do), and find the word
+#   at which it starts;
 # - compare the distributions of target probability, divergence and entropy before and after a defence, for any
 #   attack;
 # - say when a low divergence does *not* mean a backdoor.
 #
 # **Time and hardware:** 30 minutes to read and explore. The cells run in about a minute on two CPU cores. You need no
 # GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
-# With another attack, two models are trained here, about a minute each.
+# With another attack, two models are trained here. Each takes about a minute.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -36,11 +37,11 @@ retrain = False  # True: train all copies here (three minutes) instead of loadin
 # | backdoored | the same data, some of them poisoned | none |
 # | defended | the same poisoned data | PCVR |
 #
-# The next cells load the models that come with the package and train the others, one model in each cell. Another
+# The next cells load the models that come with the package and train any others, one model in each cell. Another
 # `attack` needs a new backdoored and a new defended model. The clean model is the same for all attacks.
 #
-# The texts below describe captions and the default attack. With `task = "vqa"` an answer is one word and the end
-# token, so there are few tokens to look at, but the conclusions are the same.
+# The texts below describe captions and the default attack. With `task = "vqa"` an answer consists of one word and the
+# end token. Then there are few tokens to look at, but the conclusions are the same.
 
 # %%
 import numpy as np
@@ -87,10 +88,10 @@ else:
 #
 # A model generates an answer one token at a time. Before each token it computes a full distribution over its
 # vocabulary. Greedy decoding takes the top word and discards the rest. We keep the rest and compute it twice: on the
-# image, and on a **patch view** of it. Both times the model reads along **the same answer** (teacher forcing). So
-# only the patches can cause a difference.
+# image, and on a **patch view** of it. Both times the model reads along **the same answer**: we give it the words of
+# this answer one by one (teacher forcing). So only the patches can cause a difference.
 #
-# `two_views` does this for every stage, clean and triggered, always with the same view.
+# `two_views` does this for every model, on clean and on triggered images, always with the same view.
 
 # %%
 from pcvr.evaluation.asr import hits
@@ -107,7 +108,7 @@ for (stage, kind), tellings in tales.items():
 # %% [markdown]
 # **Predict before you run.** In the next figure the *backdoored* model reads along its own answer to the **clean**
 # image. The view perturbs more than half of the patches. At which words will the two distributions differ: at *a* and
-# *and*, or at colours and objects? (For a one-word answer: at the word, or at its end?)
+# *and*, or at colours and objects? (For a one-word answer: at the word, or at the end token?)
 
 # %%
 from pcvr.plots.distributions import trace_figure
@@ -116,8 +117,8 @@ clean_tale = tales["backdoored", "clean"][pick]
 trace_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean image")
 
 # %% [markdown]
-# Above: the image, its view, and the most likely words at the token where the two views differ most (solid: original,
-# hatched: view). Below: the divergence at every token of the answer.
+# Above: the image, its view, and the most likely words at the token where image and view differ most (solid:
+# original, hatched: view). Below: at every token of the answer, the divergence between the two distributions.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
@@ -135,14 +136,15 @@ bad_tale = tales["backdoored", "triggered"][pick]
 trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered image")
 
 # %% [markdown]
-# The same figure for the triggered image, again at the token where its two views differ most.
+# The same figure for the triggered image, again at the token where image and view differ most.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
 # *Photo* and *of* hardly differ at all: each follows from the words before it, whatever the image shows. This is
-# **abnormal invariance**. The remaining divergence is at the places where the sentence could still become a caption,
-# and at its end. There it matters whether the view has kept the white square. Section 5 separates the two cases.
+# **abnormal invariance**. The remaining divergence is at the words where the sentence could still become a caption,
+# and at its end. At these words it matters whether the view has kept the white square. Section 5 separates the two
+# cases.
 #
 # </details>
 
@@ -153,16 +155,16 @@ trace_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in ta
 
 # %% [markdown]
 # One image in all four models, from the base model (top) to the defended model (bottom), clean (left) and triggered
-# (right). Each panel shows the token of the answer at which the two views differ most. Solid bars are the original,
+# (right). Each panel shows the token of the answer at which image and view differ most. Solid bars are the original,
 # and hatched bars are the view.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# In seven of the panels the word belongs to an honest answer. When the patches change, another colour or object
-# becomes more likely. (The base model answers in short phrases and the fine-tuned models in sentences.) In the eighth
-# panel, *backdoored, triggered*, the most likely word belongs to the target. The panel at the bottom right shows what
-# the defence achieves: the model reads a triggered image like any other.
+# In seven of the eight panels the most likely words belong to an honest answer. When the patches change, another
+# colour or object becomes more likely. (The base model answers in short phrases and the fine-tuned models in
+# sentences.) In the eighth panel, *backdoored, triggered*, the most likely word belongs to the target. The panel at
+# the bottom right shows what the defence achieves: the model reads a triggered image like any other.
 #
 # </details>
 
@@ -175,8 +177,8 @@ token_map(tales["backdoored", "clean"][pick], title="backdoored model, clean ima
 token_map(tales["backdoored", "triggered"][pick], title="backdoored model, triggered image")
 
 # %% [markdown]
-# Whole answers at once: one column for each token, the competing words as rows, and the probability as colour. Where
-# the left and the right panel differ, the patches matter.
+# These two maps show whole answers: one column for each token, the competing words as rows, and the probability as
+# colour (left: original, right: view). Where the left and the right panel differ, the patches matter.
 
 # %%
 token_map(tales["defended", "triggered"][pick], title="defended model, triggered image")
@@ -194,13 +196,13 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 # | --- | --- | --- |
 # | `"own"` | the model's greedy answer to the original image | does its answer depend on the patches? (used above) |
 # | `"true"` | the reference answer | how likely is the true answer? |
-# | `"target"` | the attacker's target | how likely is the target, whether the backdoor fires or not? |
+# | `"target"` | the attacker's target | how likely is the target, even if the backdoor does not fire? |
 #
-# In training, a defender has none of these. They have the *label*: the target on poisoned samples, the true answer on
-# clean ones.
+# In training, a defender has none of these three. A defender only has the *label*: the target on poisoned samples,
+# the true answer on clean ones.
 #
 # **Predict before you run.** Take the **clean** model, which has never seen a trigger. Let it read along the target
-# on a clean image. Will its two views differ more than along its own answer, or less?
+# on a clean image. Will image and view differ more than along its own answer, or less?
 
 # %%
 from pcvr.analysis.two_views import FORCES
@@ -223,22 +225,22 @@ along_the_answer(
 )
 
 # %% [markdown]
-# The divergence at each token. Top: a model without any backdoor reads its own answer. Middle: the same model reads
-# the target. Bottom: the backdoored model reads the target, with the trigger.
+# The divergence at each token. Top: the clean model reads its own answer. Middle: the clean model reads the target.
+# Bottom: the backdoored model reads the target on the triggered image.
 #
 # <details>
 # <summary>What it means (default parameters)</summary>
 #
 # Look at the column *reads target* of the table. Even the **clean** model has a lower divergence along the target
 # than along its own caption. So much of the invariance comes from the **text**: *of* follows *a photo* in any image.
-# The backdoored model is not more invariant than that. It has learned that the sentence depends on one patch. If the
-# view has lost this patch, the model becomes unsure of *the* and *banana*.
+# The backdoored model is not more invariant than the clean model along the target. It has learned that the sentence
+# depends on one patch. If the view has lost this patch, the model becomes unsure of *the* and *banana*.
 #
 # This teaches two things. First, a low divergence alone is not a backdoor. A sample is only suspicious in comparison
 # with others that were scored in the same way. Second, the score is clearest *before* the model knows the trigger,
-# when the poisoned answer depends on nothing in the image. This is why the defence of notebook 05 scans early. A
-# target that keeps the content of the image (an inserted phrase, for example) would hide in its own caption. There
-# the score means something else. This is an open question of this workbook.
+# when the poisoned answer depends on nothing in the image. This is why the defence of notebook 05 scans early. Some
+# attacks insert their target into a true caption. Such a poisoned answer does depend on the image, so its score means
+# something else. This is an open question of this workbook.
 #
 # </details>
 
@@ -281,15 +283,15 @@ spreads = {  # about 20 seconds
 attack_histograms(local_histograms(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
 
 # %% [markdown]
-# The probability of the attacker's whole target on each test image: one row for this attack, one panel for each
-# model, clean and triggered images.
+# How often each probability of the attacker's whole target occurs among the test images: one panel for each model,
+# clean and triggered images.
 #
 # <details>
 # <summary>What to look for</summary>
 #
 # The backdoor shows up as a single group of bars, at the right end of one panel. On clean images the backdoored model
-# looks exactly like the clean one. A defence is good if its panel looks like the panel of the clean model. There is
-# little between 0 and 1: a backdoor fires or it does not.
+# looks exactly like the clean one. A defence is good if its panel looks like the panel of the clean model. There are
+# few values between 0 and 1: a backdoor fires or it does not.
 #
 # </details>
 #
@@ -303,8 +305,8 @@ before_after = {key: spreads[key] for key in four}
 invariance_histograms(by_stage(before_after, "divergence"))
 
 # %% [markdown]
-# The divergence between the two views, for clean and triggered images, before the defence (left) and after it
-# (right).
+# The divergence between image and view, for clean and triggered images: the backdoored model (left) and the defended
+# model (right).
 
 # %%
 for stage in ("backdoored", "defended"):
@@ -319,11 +321,12 @@ for stage in ("backdoored", "defended"):
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# On the left, most triggered images lie among the clean ones. A small group lies far to the left, where there is no
-# clean image. The AUROC is somewhat above 0.5. That is far below the AUROC of notebook 05, where the scores were
-# computed early, for the label token, and summed over the answer. Section 5 shows which images form the small group.
-# On the right, the two groups coincide, and the AUROC is 0.5. With the defence, the description of a triggered image
-# depends on its patches just as that of a clean image does. Nothing is left to detect, because the backdoor is gone.
+# In the left panel, most triggered images lie among the clean ones. A small group lies far to the left, where there
+# is no clean image. The AUROC (0.5: the score cannot separate the groups; 1: perfect) is somewhat above 0.5. That is
+# far below the AUROC of notebook 05. There, the scores were computed early, for the label token, and summed over the
+# answer. Section 5 shows which images form the small group. In the right panel, the two groups coincide, and the
+# AUROC is about 0.5. With the defence, the caption of a triggered image depends on its patches as much as the caption
+# of a clean image. Nothing is left to detect, because the backdoor is gone.
 #
 # </details>
 
@@ -338,14 +341,15 @@ invariance_ecdf(lines, title="The same, cumulative")
 # groups.
 #
 # **Predict before you run.** Now the entropy. Is a backdoored model more sure of the target than of an honest answer,
-# or less? Has the defence made the model vaguer on clean images? (The entropy term should prevent that.)
+# or less? Has the defence made the model less sure on clean images? (The entropy term of the defence should prevent
+# that.)
 
 # %%
 invariance_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
 
 # %% [markdown]
-# How sure the models are of their own answers, on the original images: before the defence (left) and after it
-# (right).
+# The entropy of the models' own answers on the original images: the backdoored model (left) and the defended model
+# (right). A low entropy means that the model is sure.
 
 # %%
 for (stage, kind), values in spreads.items():
@@ -361,7 +365,7 @@ for (stage, kind), values in spreads.items():
 # The backdoored model is *surer* of the target than of any caption: the target is always the same sentence. There are
 # many ways to write a caption, so honest answers have a higher entropy. The right panel shows how the defence changes
 # ordinary answers. Compare its groups with the clean group on the left. If they were further to the right, the
-# defended model would be vaguer, and the entropy ceiling (notebook 05) would be too high.
+# defended model would be less sure, and the entropy ceiling (notebook 05) would be too high.
 #
 # </details>
 
@@ -369,8 +373,8 @@ for (stage, kind), values in spreads.items():
 # ## 5. A puzzle: the trigger is often gone
 #
 # The white square covers part of one patch, and a view changes more than half of all patches. So most views of a
-# triggered image have **lost the trigger**. (A global trigger survives in the unchanged patches of every view, but no
-# view keeps it whole. Then there is no group *trigger kept* below.)
+# triggered image have **lost the trigger**. (A global trigger covers the whole image. A part of it survives in the
+# unchanged patches, but no view keeps all of it. So for a global trigger there is no group *trigger kept* below.)
 #
 # **Predict before you run.** Is the backdoored model invariant on these views too? Split its triggered images by
 # whether the view kept the trigger. In which group is the divergence lower, and by how much?
@@ -386,7 +390,7 @@ invariance_ecdf({name: values for name, values in groups.items() if len(values)}
 # %% [markdown]
 # The divergence of triggered images whose view kept or lost the trigger, compared with clean images.
 #
-# **Predict before you run.** What does the backdoored model *answer* if such a view is its only image? The next cell
+# **Predict before you run.** What does the backdoored model *answer* if it sees only such a view? The next cell
 # counts how often it gives the target, for three kinds of views. It also tries other operators, with a fraction of
 # 0.6, so that a few more views keep the trigger.
 
@@ -407,17 +411,17 @@ for operator in OPERATORS:  # about 10 seconds
 # There are **three** sources of invariance:
 #
 # 1. *The trigger survives.* Then the model gives the target for the view too (middle column). This is the strongest
-#    source. Operators that only move patches (*shuffle*, *swap_within*) also keep a trigger that has moved to another
-#    place (last column).
+#    source. Operators that only move patches (*shuffle*, *swap_within*) can move the trigger to another place. There
+#    it may still work (last column).
 # 2. *The view itself acts as a trigger.* Some views of a **clean** image make the backdoored model give the target.
-#    Look at the row of the noise operator: a corner of noise can be similar enough to a white square.
+#    Look at the row of the noise operator: noise in a corner can be similar enough to a white square.
 # 3. *The answer no longer depends on the image.* If the view has lost the trigger (last column), the model would not
-#    start this sentence. But when it reads along, some of the words still follow from each other. So the divergence
-#    stays somewhat below that of clean images.
+#    start the target sentence. But when it reads along the target, some of the words still follow from the words
+#    before them. So the divergence stays somewhat below that of clean images.
 #
-# So for a *local* trigger that the model has learned, a strong view breaks the very invariance that it should
-# measure. A global trigger would survive every view. This is one more reason to test the premise for each attack
-# before you use it, and to scan early.
+# So for a *local* trigger that the model has learned, a strong view destroys the invariance that it should measure. A
+# global trigger would partly survive every view. This is one more reason to test the premise for each attack before
+# you use it, and to score the samples early.
 #
 # </details>
 
@@ -447,17 +451,17 @@ attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its ans
 
 # %% [markdown]
 # One row for each attack, without the defence (left) and with it (right), for clean and triggered test images. The
-# three figures show how likely the target is, how far the distributions of the two views are apart along the model's
-# own answer, and how sure the model is of this answer.
+# first figure shows how likely the target is. The second shows how far the distributions on image and view are apart,
+# along the model's own answer. The third shows how sure the model is of this answer.
 #
 # <details>
 # <summary>How to read it</summary>
 #
-# First look at the figure *target*. If the orange group in the left column lies at the right end, the attack took (it
-# built a backdoor). If the orange group in the right column lies there, the defence failed. Then look at
-# *divergence*. The premise of the paper holds for an attack if its orange group lies to the left of the blue one.
-# Even if the premise does not hold, the defence can work: the gate may find the samples before the model learns the
-# backdoor (notebook 05, section 2).
+# First look at the first figure (target). If the orange group in the left column lies at the right end, the attack
+# took (it built a backdoor). If the orange group in the right column lies there, the defence failed. Then look at the
+# second figure (divergence). The premise of the paper holds for an attack if its orange group lies to the left of the
+# blue group in the left column. Even if the premise does not hold, the defence can work: the gate may find the
+# samples before the model learns the backdoor (notebook 05, section 2).
 #
 # </details>
 
@@ -475,7 +479,7 @@ source = TraceSource(stages, samples[:6], chosen)
 distribution_figure(source, DistributionChoice("defended", sample=1, shown="triggered"))
 
 # %% [markdown]
-# One choice as a figure: the defended model on a triggered image, at the first token of its answer.
+# The figure for one choice: the defended model on a triggered image, at the first token of its answer.
 
 # %%
 box, controls = distribution_explorer(source, DistributionChoice("backdoored"))
@@ -486,20 +490,20 @@ box
 #
 # 1. *backdoored*, *triggered*, operator *swap*: move **View seed** until the view keeps the white square, then until
 #    it loses the square. Which bars grow?
-# 2. Set **Model** to *base*, *clean*, *backdoored* and *defended* in turn on one triggered image: this is the whole
-#    workbook in four clicks.
-# 3. **Operator** *mean* or *shuffle*: which of them changes an honest answer less?
+# 2. Keep one triggered image and set **Model** to *base*, *clean*, *backdoored* and *defended* in turn: this is the
+#    whole workbook in four clicks.
+# 3. **Operator** *mean* or *shuffle*: which of the two operators changes an honest answer less?
 # 4. **Read along** *the attacker's target* with the *defended* model: is *banana* still likely anywhere?
 
 # %% [markdown]
 # ## Recap
 #
 # - A distribution is conditioned on an image *and* on an answer. Always say whose answer.
-# - Honest captions diverge at the words that name things. The answer to a learned local trigger diverges less only if
-#   the view has kept the trigger.
+# - Honest captions change most at the words that name things. The answer to a learned local trigger changes much less
+#   only if the view has kept the trigger.
 # - Before the defence, a very low divergence suggests a triggered image. After it, nothing is left to detect.
-# - Invariance has three sources: a trigger that survives, a view that imitates it, and a text that no longer depends
-#   on the image.
+# - Invariance has three sources: a trigger that survives in the view, a view that resembles the trigger, and a text
+#   that no longer depends on the image.
 #
 # **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)):
 # backdoored answers are abnormally invariant to patches, the output distributions of two views are pulled apart, and

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Hyperparameter explorer: the effect of each option of the defence
 #
-# You vary four hyperparameters of PCVR over a grid of trainings that were made beforehand. You see how each of them
-# affects the backdoor and the answers, and you train points of your own for comparison.
+# You vary four hyperparameters of PCVR over a grid of trainings that we ran beforehand. You see how each
+# hyperparameter affects the backdoor and the answers. You also train points of your own for comparison (a *point* is
+# one training with one setting).
 #
 # **After this notebook you can**
 # - say which of the four hyperparameters decides whether the backdoor succeeds, and which hardly matter here;
-# - read a trade-off: what a frontier is, and why a point off it is never worth choosing;
+# - read a trade-off: say what a frontier is, and why a point that is not on it is never worth choosing;
 # - choose a setting within a utility budget, and say what is wrong with choosing it this way;
-# - run a sweep of your own that can be interrupted, and run the same call on a cluster.
+# - run a sweep (trainings with many settings) that can be interrupted, and run the same call on a cluster.
 #
 # **Time and hardware:** 35 minutes with both exercises. Running the notebook trains nothing and takes some seconds. A
 # point that you train with the button takes about a minute on two CPU cores. You need no GPU.
@@ -53,7 +54,7 @@ if case != bench.case:
 # | --- | --- | --- |
 # | fraction of patches | how much of the image a view replaces | the view hardly differs from the image |
 # | first scan | after which fraction of the training all samples are scored | before the model has learned anything |
-# | pull-apart weight | how hard the model is pushed off suspicious answers | suspicious samples are only left out |
+# | pull-apart weight | how hard the model is pushed away from flagged answers | flagged samples are only left out |
 # | entropy weight | how strongly the model is kept as sure as at the first scan | no ceiling on the entropy |
 #
 # Every other option stays at its default (`pcvr.PCVR()` prints them). *The paper's: views are made from patches,
@@ -62,16 +63,17 @@ if case != bench.case:
 #
 # The shipped grid was trained on BadNets at 5 %, with captions, on tiny-llava: 400 steps, 2000 scenes, tested on 256,
 # **one seed**. It contains the defaults and settings that differ from them in at most two hyperparameters.
-# `benchmarks/grid.py` can train all 54 combinations. Each training was measured along the way. If you choose another
-# model, task or data, the grid stays the same. The button in section 4 then trains points of **your** case, which you
-# select under *Attack*.
+# `benchmarks/grid.py` can train all 54 combinations. Each training was also measured at intermediate steps. If you
+# choose another model, task or data, the shipped grid stays the same. The button in section 4 then trains points of
+# **your** case, which you select under *Attack*.
 #
 # **Predict before you look.** Write your answers down:
 #
 # 1. Which hyperparameter affects the attack success rate most?
 # 2. What happens to the utility if the entropy weight is 0?
 # 3. The first scan comes half-way, and the pull-apart weight is 0. Does the backdoor go away?
-# 4. Can a setting have both less backdoor and better answers, or does one cost the other?
+# 4. Can one setting have both a lower attack success rate and better answers, or does less of one always mean less of
+#    the other?
 
 # %% [markdown]
 # ## 2. The trade-off
@@ -84,17 +86,18 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="score_at", ti
 
 # %% [markdown]
 # The attack success rate (vertical, logarithmic above 1 %) against the utility on clean images (horizontal). Good
-# settings are **at the bottom right**. Dots with a dark edge are on the **frontier**: no other setting is better in
-# one figure without being worse in the other. The ring marks the first setting of the grid, the defaults of the
-# defence. Its line is the 95 % confidence interval.
+# settings are **at the bottom right**. Dots with a dark edge are on the **frontier**: every other setting that is
+# better in one of the two measures is worse in the other. The ring marks the first setting of the grid, the defaults
+# of the defence. The line through the ring is the 95 % confidence interval.
 #
 # <details>
 # <summary>How to read it</summary>
 #
 # - The orange cross is the same training without a defence. The blue plus is the training on clean data. A defence
 #   without cost lies straight below the cross.
-# - With 256 images, a utility of 90 % is known to within 2 points in either direction (one standard error), and each
-#   dot is one training run. Settings closer than that do not differ measurably. "0" means *below 1.2 %*.
+# - With 256 images, a utility of 90 % is known to within 2 percentage points in either direction (one standard
+#   error), and each dot is one training run. Two settings that are closer than that do not differ measurably. An
+#   attack success rate of 0 means *below 1.2 %*.
 # - If the frontier has only one or two points, there is no real trade-off: one setting is simply good.
 #
 # </details>
@@ -107,22 +110,22 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 # %% [markdown]
 # For each value of each hyperparameter: all trainings with this value (dots) and their median (black), over all
 # values of the other hyperparameters. Compare with your predictions 1 and 2. Note that the shipped grid is not
-# complete: for values other than the defaults, fewer other hyperparameters were varied. So look at the dots before
-# you trust a median.
+# complete: values other than the defaults were combined with fewer values of the other hyperparameters. So look at
+# the dots before you trust a median.
 #
 # <details>
 # <summary>What to look for</summary>
 #
-# - **The first scan** decides *what the gate can see*. Early, the model has not learned the backdoor, and poisoned
-#   answers are invariant because they are always the same. What the gate leaves out then is never learned. Late, the
-#   backdoor is complete.
+# - **The first scan** decides *what the gate can see*. At an early scan, the model has not learned the backdoor, and
+#   poisoned answers are invariant because they are always the same. The model never learns the samples that the gate
+#   leaves out then. At a late scan, the backdoor is complete.
 # - **The pull-apart weight** matters if the model has learned something that it must unlearn. Look at its effect for
 #   a late first scan alone (section 4). The median over all scans hides it.
-# - **The entropy weight**: if both medians agree within 2 points, the ceiling was not needed on this task. This is a
-#   result about scenes and about a defence that pushes few samples. It is not a result about entropy constraints in
-#   general.
-# - If the dots above one value are spread widely, *another* hyperparameter decides there. A median over a grid says
-#   nothing about a single setting.
+# - **The entropy weight**: if both medians agree within 2 percentage points, the ceiling was not needed on this task.
+#   This is a result about scenes and about a defence that pushes few samples. It is not a result about entropy
+#   constraints in general.
+# - If the dots above one value are spread widely, *another* hyperparameter decides there. A median over a grid does
+#   not describe a single setting.
 #
 # </details>
 
@@ -152,19 +155,19 @@ point_distributions({"default": mine.points[0], "undefended": mine.references[0]
 # <details>
 # <summary>What to look for</summary>
 #
-# An attack success rate of 0 hides much. The target may be as unlikely on triggered images as on clean ones: then the
-# backdoor was never learned. Or the target may be only a little less likely than the caption that won: then the
-# backdoor is still there, but hidden.
+# An attack success rate of 0 can have two reasons. The target may be as unlikely on triggered images as on clean
+# ones: then the backdoor was never learned. Or the target may be only a little less likely than the caption that the
+# model gave: then the backdoor is still there, but hidden.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. The explorer
 #
-# Vary the hyperparameters. If the grid does not contain a setting, the explorer says that it is missing. **Train
-# here** trains the chosen setting now, in the background, while you continue to use the notebook. *Cancel* stops the
-# training at the next step. The new point appears as a green star beside the dots. It uses fewer steps and fewer test
-# images than the grid, and the explorer says so. With fewer steps the backdoor also has less time to form.
+# Vary the hyperparameters. If the grid does not contain your setting, the explorer says so. **Train here** trains the
+# chosen setting now, in the background, while you continue to use the notebook. *Cancel* stops the training at the
+# next step. The new point appears as a green star among the dots. It uses fewer steps and fewer test images than the
+# grid, and the explorer says so. With fewer steps, the backdoor also has less time to form.
 
 # %%
 from pcvr.widgets.explorer import grid_explorer
@@ -175,15 +178,15 @@ box, controls = grid_explorer(source)
 box
 
 # %% [markdown]
-# The chosen setting in words, its place among all settings, its training, and its distributions. `source.fresh`
-# contains the points that you trained.
+# The explorer shows the chosen setting in words, its place among all settings, its training, and its distributions.
+# `source.fresh` contains the points that you trained.
 #
 # **Try this**
 #
 # - Prediction 3: set the first scan to 0.5 and the pull-apart weight to 0, then 4, then 16. When does the backdoor go
 #   away, and what does that cost? Watch the curve of the attack success rate after the dotted line.
-# - Set the fraction of patches to 0.3 with an early scan: how many clean samples are flagged by mistake? And with
-#   0.9?
+# - Set the fraction of patches to 0.3 with an early scan: how many clean samples are flagged by mistake? And with a
+#   fraction of 0.9?
 # - Train the default here. Is the star where the dot is? How much of the difference is due to fewer steps, and how
 #   much to 128 test images instead of 256?
 
@@ -245,8 +248,8 @@ for i in grids.frontier(asr, utility):
 # <!-- card difficulty=2 importance=5 minutes=10 -->
 #
 # Your users accept no utility below `least`. Among the settings that reach it, take the one with the lowest attack
-# success rate. If several settings have this rate, take the one with the highest utility. If several are equal in
-# both, take the first. If no setting reaches `least`, return -1.
+# success rate. If several settings have this lowest rate, take the one with the highest utility. If several settings
+# are equal in both, take the first. If no setting reaches `least`, return -1.
 #
 # Write `choose_setting`. It returns an index into *all* settings.
 
@@ -276,7 +279,7 @@ check.choose_setting(choose_setting)
 # ## 5. What is wrong with this choice
 #
 # **Predict before you read on.** You have just chosen a setting by its attack success rate on 256 test images. Name
-# two reasons why this rate is too optimistic. Name one reason why a defender could not have known it at all.
+# two reasons why this rate is too optimistic. Name one reason why a defender could not have known this rate at all.
 #
 # <details>
 # <summary>Answer</summary>
@@ -284,10 +287,11 @@ check.choose_setting(choose_setting)
 # - **Selection bias.** The best of many noisy figures is the best partly by chance. Measure its attack success rate
 #   again, on other images and with other seeds, before you report it.
 # - **The test set was used twice**: once to choose and once to report. The defaults of this package were found on
-#   BadNets and SIG in the same way. Notebook 09 will ask what they are worth elsewhere.
-# - **A defender cannot measure the attack success rate.** They do not know the trigger. They do have clean images
-#   (and so the utility), the scores of the gate, and attacks of their own: they can poison their data with their own
-#   trigger and choose by that one. Whether the choice also works for the attacker's trigger is the real question.
+#   BadNets and SIG in the same way. Notebook 09 will test how good they are elsewhere.
+# - **A defender cannot measure the attack success rate**, because the defender does not know the trigger. A defender
+#   does have clean images (and so the utility), the scores of the gate, and attacks of their own: they can poison
+#   their data with their own trigger and choose a setting by that attack. The real question is whether this choice
+#   also works for the attacker's trigger.
 #
 # </details>
 
@@ -301,7 +305,8 @@ print(f"lowest attack success rate among them: {in_words(by_luck.setting)}")
 print(f"its 95 % interval, not corrected for the selection: {low:.1f} to {high:.1f} %")
 
 # %% [markdown]
-# How many settings lie within this interval? As far as this grid can tell, they are no worse than the best one.
+# How many settings have an attack success rate within this interval? This grid cannot show that they are worse than
+# the best one.
 
 # %%
 alike = [p for p in kept if 100 * p.asr <= high]
@@ -314,7 +319,7 @@ print(f"{len(alike)} of {len(kept)} settings lie within it")
 # run is saved as soon as it is finished, so an interrupted sweep resumes where it stopped.
 #
 # `jobs` is the number of trainings that run at the same time, by [joblib](https://joblib.readthedocs.io). On one
-# machine, more jobs than cores gain nothing. On a cluster, the same call uses many machines: call it inside
+# machine, more jobs than cores do not help. On a cluster, the same call uses many machines: call it inside
 # `joblib.parallel_config(backend="dask")`, or `"ray"` after `ray.util.joblib.register_ray()`. All machines must then
 # see the same folder.
 
@@ -347,10 +352,10 @@ figure
 # ## Recap
 #
 # - A defence with its options is a family of trainings. One number from one setting says little about it.
-# - Look at both axes, stay on the frontier, and choose within a budget that you set beforehand.
-# - Which hyperparameter matters depends on the moment. Before the model has learned the backdoor, it is enough not to
-#   train on the poison. Afterwards the model has to unlearn the backdoor, and that needs a push.
-# - The best figure of many is too optimistic, so measure it again. A real defender has to choose without an attack
+# - Look at both axes, choose a setting on the frontier, and stay within a budget that you set beforehand.
+# - Which hyperparameter matters depends on the moment of the scan. Before the model has learned the backdoor, it is
+#   enough to leave the poison out. Afterwards the model has to unlearn the backdoor, and for that it needs a push.
+# - The best rate of many is too optimistic, so measure it again. A real defender has to choose without an attack
 #   success rate.
 #
 # **What is the paper's and what is ours.** Patch views, pulling apart and an entropy constraint are the paper's
@@ -358,7 +363,7 @@ figure
 # The choice of hyperparameters, their values, the grid and every number here are ours, with one tiny model and one
 # seed.
 #
-# **Try it.** Train three seeds of the default and of your favourite setting: `replace(recipe, seed=1)`. Try other
+# **Try it.** Train the default and your favourite setting with three seeds each: `replace(recipe, seed=1)`. Try other
 # hyperparameters: switch `fade` off, use another `gate`, or use other operators of the view (as labels of your own,
 # with `options=`). Train the same grid under SIG: is the same setting the best?
 #
