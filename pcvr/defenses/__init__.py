@@ -1,4 +1,4 @@
-"""Defences by name; each is a frozen config with a loss."""
+"""Defences, looked up by name: each is a frozen config with a loss."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Experiments that can be told apart and repeated: a config in, a record out, kept on disk."""
+"""Reproducible experiments: a config goes in, a record comes out and is saved on disk."""
 
 from pcvr.experiments.experiment import HEADLINE, Experiment, further_attacks, run_experiment, sweep
 

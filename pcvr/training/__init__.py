@@ -1,4 +1,4 @@
-"""Fine-tuning with a defence: ``finetune``, its config, and what it gives back."""
+"""Fine-tuning with a defence: ``finetune``, its config and its result."""
 
 from pcvr.training.config import TrainConfig
 from pcvr.training.finetune import finetune

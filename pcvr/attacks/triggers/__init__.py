@@ -1,1 +1,1 @@
-"""The triggers: one per file."""
+"""The triggers: one file each."""

@@ -1,1 +1,1 @@
-"""One rival defence a file."""
+"""The defences that PCVR is compared with: one file each."""
