@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pcvr.errors import PcvrError
 
     # Models
-    from pcvr.models.load import load
+    from pcvr.defenses.load import load
     from pcvr.models.vlm import VisionLanguageModel
 
     # Data and tasks

@@ -84,8 +84,8 @@ def steps_of(vlm: VisionLanguageModel, prompt: str, text: str, ids: Sequence[int
 
 
 def own_answer(vlm: VisionLanguageModel, image: Image, prompt: str) -> str:
-    """Return the model's greedy answer to one question."""
-    return generate(vlm, [image], [prompt])[0]
+    """Return the model's own greedy answer to one question, without its guard."""
+    return generate(vlm, [image], [prompt], guard=False)[0]
 
 
 def read_along(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str) -> Batch:

@@ -167,7 +167,8 @@ def target_on_views(
 ) -> dict[str, tuple[int, int]]:
     """Count how often a model says the target when it sees only a view.
 
-    Views are converted to 8-bit levels, like any image; noise beyond black and white is clipped.
+    The model answers without its guard. Views are converted to 8-bit levels, like any image; noise beyond black and
+    white is clipped.
 
     Args:
         vlm: the model.
@@ -184,7 +185,8 @@ def target_on_views(
     said, left = {}, None
     for shown, applied in (("clean", None), ("triggered", attack)):
         rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, applied)
-        texts = generate(vlm, to_pictures(vlm, seen), [s.prompt for s in shown_samples(samples, applied)])
+        asked = [s.prompt for s in shown_samples(samples, applied)]
+        texts = generate(vlm, to_pictures(vlm, seen), asked, guard=False)
         said[shown] = hits(texts, attack.target, success_of(get_task(data.task), attack))
         left = _left(vlm, samples, rows, seen).numpy() if applied else left
     assert left is not None

@@ -159,7 +159,7 @@ def forced_answers(
     check_choice("force", force, FORCES)
     if force == "own":
         shown = shown_samples(samples, attack)
-        return generate(vlm, [s.image for s in shown], [s.prompt for s in shown])
+        return generate(vlm, [s.image for s in shown], [s.prompt for s in shown], guard=False)
     if force == "true":
         return [s.answer for s in samples]
     wanted = attack.target if attack is not None else target

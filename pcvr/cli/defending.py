@@ -94,7 +94,7 @@ def defenses(
     from rich.table import Table
     from rich.text import Text
 
-    from pcvr.defenses import DEFENSES, Defense, get_defense
+    from pcvr.defenses import DEFENSES, get_defense
 
     if name is not None:
         get_defense(name)
@@ -103,7 +103,7 @@ def defenses(
         if name not in (None, known):
             continue
         needs = ["trusted samples (--clean)"] if kind.needs_clean else []
-        needs += ["itself at test time"] if kind.answer is not Defense.answer else []
+        needs += ["itself at test time"] if kind.answers_at_test_time() else []
         about = " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
         table = Table("option", "default", "what it is", title=known, title_justify="left", caption_justify="left")
         for option in fields(kind):

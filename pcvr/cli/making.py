@@ -59,16 +59,18 @@ def evaluate(
     skip_bad: opt.SkipBad = False,
     check_trigger: opt.CheckTrigger = True,
     follow_links: opt.FollowLinks = False,
+    guard: Annotated[
+        bool, typer.Option("--guard/--no-guard", help="answer through the adapter's test-time defence, if it has one")
+    ] = True,
     out: Annotated[Path | None, typer.Option(help="a JSON file for the record")] = None,
 ) -> None:
     """Print attack success rate and utility, on clean and on triggered inputs.
 
-    An adapter that pcvr train made with a test-time defence answers through it.
+    An adapter that was trained with a test-time defence answers through it.
     """
     from pcvr.attacks import get_attack
+    from pcvr.defenses.load import load
     from pcvr.evaluation.evaluate import evaluate as measure
-    from pcvr.models.load import load
-    from pcvr.training.result import guard_of
     from pcvr.utils.files import write_json
     from pcvr.utils.places import check_place, rescued
 
@@ -83,14 +85,13 @@ def evaluate(
     if attack != "none":
         chosen = get_attack(attack, target, preset, task=tests.task, answer=answer, **opt.options_of(option))
     vlm = load(model, adapter, device=device, four_bit=four_bit)
-    rule, state = (None, None) if adapter is None else guard_of(adapter)
     sized: dict[str, Any] = {"batch_size": eval_batch_size, "max_new_tokens": max_new_tokens, "progress": True}
-    record = measure(vlm, tests, chosen, defense=rule, state=state, check_trigger=check_trigger, **sized)
+    record = measure(vlm, tests, chosen, check_trigger=check_trigger, guard=guard, **sized)
     try:  # if one of the two fails, the other is still done
         if out is not None:
             record_of_run = {
                 "adapter": None if adapter is None else str(adapter),
-                "defense": None if rule is None else rule.name,
+                "defense": record.guard,
                 **record.to_dict(answers=True),
             }
             rescued(out, lambda place: write_json(place, record_of_run, new=True))

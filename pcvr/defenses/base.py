@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -12,15 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from pcvr.defenses.stage_plan import Fit as Fit
 from pcvr.defenses.stage_plan import StagePlan as StagePlan
+from pcvr.models.guard import Generate as Generate
 from pcvr.utils.checks import check_fields
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
-
-Generate = Callable[["VisionLanguageModel", Sequence[Any], Sequence[str]], list[str]]
-"""``generate(vlm, images, prompts)``: the model's greedy answers, within the task's budget."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +63,18 @@ class Defense:
         generate: Generate,
         state: Mapping[str, Any] | None = None,
     ) -> list[str]:
-        """How the trained model answers at test time: by default as it would anyway.
+        """Answer at test time: by default as the model does. A defence with an `answer` of its own guards its model.
 
         Args:
-            vlm: the trained model.
-            images: N pictures.
+            vlm: the trained model, without its guard.
+            images: N images.
             prompts: N prompts.
-            generate: gives the model's own answers.
-            state: what the defence learned (``run.state``), for those that cannot do without.
+            generate: returns the model's own answers.
+            state: what the defence learned (``run.state``).
         """
         return generate(vlm, images, prompts)
 
-
-def few_trusted(name: str, count: int, share: float) -> tuple[str, ...]:
-    """A note where `share` of the trusted samples is less than one, so that they cannot say which value it exceeds.
-
-    Args:
-        name: of the defence.
-        count: how many trusted samples there were.
-        share: how many of them may lie above the threshold, in (0, 1).
-    """
-    if count * share >= 1:
-        return ()
-    return (
-        f"Defence {name!r} had few trusted samples ({count}) for a threshold that a share of {share:g} may exceed, "
-        f"less than one of them: give at least {ceil(1 / share)}, or expect another rate on clean inputs.",
-    )
+    @classmethod
+    def answers_at_test_time(cls) -> bool:
+        """Whether the defence has an `answer` of its own, so that its models carry it as their guard."""
+        return cls.answer is not Defense.answer

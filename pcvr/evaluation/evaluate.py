@@ -1,9 +1,10 @@
-"""One call from a model and test data to the figures: ASR, its floor, and utility on clean and triggered inputs."""
+"""Evaluate a model on test data: ASR, its floor, and utility on clean and triggered inputs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
 from pcvr.evaluation.success_criteria import budget_of, check_scorable, success_of
 from pcvr.models.budget import check_size
+from pcvr.models.guard import Guard
 from pcvr.tasks import get_task
+from pcvr.utils.checks import check_flag
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -37,22 +40,26 @@ def evaluate(
     batch_size: int | None = None,
     progress: bool = False,
     check_trigger: bool = True,
+    guard: bool = True,
 ) -> Record:
-    """Answer every test picture without and with the trigger, and score both.
+    """Answer every test image without and with the trigger, and score both.
+
+    A model that carries a guard (`VisionLanguageModel.guard`) answers through it.
 
     Args:
-        vlm: the model, fine-tuned or not; or what `pcvr.load` opens.
-        data: clean test samples with references; their task says which metrics are computed. Or what `pcvr.open_data`
-            opens, of which the test split is taken.
+        vlm: the model, fine-tuned or not; or the name or folder of a model without adapter.
+        data: clean test samples with references; their task decides which metrics are computed. Or what
+            `pcvr.open_data` opens, of which the test split is taken.
         attack: puts the trigger on; None scores clean inputs only. Or a name, with the target of the data's task.
-        definition: what counts as the target said: ``"contains"`` (the normalised phrase in the normalised answer),
+        definition: when the target counts as said: ``"contains"`` (the normalised phrase in the normalised answer),
             ``"equals"``, ``"ends_with"`` or ``"contains_word"``; by default the task's.
         max_new_tokens: answer budget; by default the task's.
-        defense: one that works at test time, as the fine-tuning's result has it; the others change nothing.
-        state: what such a defence was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` gives.
-        batch_size: pictures answered at a time; None for as many as fit the memory, at most 256.
-        progress: whether a bar is shown when a pass takes longer than two seconds.
-        check_trigger: False goes on with a trigger that does not reach the model (see :func:`pcvr.triggered`).
+        defense: a test-time defence that answers instead of the model's own guard; other defences change nothing.
+        state: what `defense` was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` returns.
+        batch_size: images answered at a time; None for as many as fit the memory, at most 256.
+        progress: whether to show a progress bar once a pass has taken two seconds.
+        check_trigger: False continues with a trigger that does not reach the model (see :func:`pcvr.triggered`).
+        guard: False evaluates the model's own answers.
 
     Returns:
         The record; print it.
@@ -60,7 +67,8 @@ def evaluate(
     Raises:
         PcvrError: before the first pass, for what cannot be scored: fewer than two samples (CIDEr weighs words by how
             few samples use them), references without a word, an attack that aims at none of the samples, a trigger that
-            survives the model's processor on fewer than 90 % of up to 32 of the samples; a size or budget below 1.
+            survives the model's processor on fewer than 90 % of up to 32 of the samples; a size or budget below 1; or
+            ``guard=False`` together with a test-time defence.
     """
     data = open_data(data, prefer="test")
     if len(data) < 2:
@@ -73,9 +81,14 @@ def evaluate(
 
     check_size("batch_size", batch_size)
     check_size("max_new_tokens", max_new_tokens)
+    check_flag("guard", guard)
     attack = None if attack is None else get_attack(attack, task=data.task)
-    defense = None if defense is None else get_defense(defense)
     vlm = load(vlm)
+    if defense is not None and (rule := get_defense(defense)).answers_at_test_time():
+        if not guard:
+            raise PcvrError(f"guard is False, and defense {rule.name!r} acts at test time: leave one of them out.")
+        vlm = replace(vlm, guard=Guard(rule, state or {}))
+    carried = None if vlm.guard is None else vlm.guard.name
     began = time.perf_counter()
     task = get_task(data.task)
     definition = definition or success_of(task, attack)
@@ -84,15 +97,15 @@ def evaluate(
     samples = bare_samples(data)  # pictures are read again, a few at a time
     wanted = check_scorable(task, samples, attack, definition)
     worn = None if attack is None else triggered(data, attack, model=vlm, check_trigger=check_trigger)
-    sized: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
-    said = answer_all(vlm, data, max_new_tokens, defense, state, **sized)
+    how: dict[str, Any] = {"guard": guard, "batch_size": batch_size, "progress": progress}
+    said = answer_all(vlm, data, max_new_tokens, **how)
     answers = {"clean": said}
     hits = clean_hits = 0
     aimed = len(samples)
     shown = None
     if worn is not None and wanted is not None:
         attack = worn.attack
-        answers["triggered"] = answer_all(vlm, worn, max_new_tokens, defense, state, **sized)
+        answers["triggered"] = answer_all(vlm, worn, max_new_tokens, **how)
         aimed = int(wanted.sum())
         hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())
         clean_hits = int(hits_of(said, attack.target, definition)[wanted].sum())
@@ -111,4 +124,6 @@ def evaluate(
         seconds=round(time.perf_counter() - began, 2),
         answers=answers,
         reach={} if worn is None else worn.reach,
+        guard=carried if guard else None,
+        guard_off=None if guard else carried,
     )

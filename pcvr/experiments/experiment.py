@@ -210,14 +210,13 @@ def report(
     """
     from pcvr.evaluation.evaluate import evaluate
 
-    state = result.run.state
-    record = evaluate(result.model, given.tests, given.attack, defense=given.rule, state=state)
+    record = evaluate(result.model, given.tests, given.attack)
     found = {
         "experiment": asdict(experiment),
         "key": experiment.key,
         "record": record.to_dict(),
         "seconds": round(result.seconds, 2),
-        "gate": gate_quality(state.get("scorings", []), given.poisoned, len(given.train)),
+        "gate": gate_quality(result.run.state.get("scorings", []), given.poisoned, len(given.train)),
     }
     if watch is not None:
         kept = ("step", "hits", "clean_hits", "n", "clean")

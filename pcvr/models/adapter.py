@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os.path import isdir, isfile  # unlike Path's, they return False for invalid file names
 from pathlib import Path
 from typing import Any
 
 from pcvr.errors import PcvrError, reason, shown
 from pcvr.models.adapter_config import read_adapter_config
+from pcvr.models.guard import Guard, has_guard
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
 from pcvr.models.weights import listed, not_finite
@@ -17,22 +19,29 @@ from pcvr.utils.files import as_path
 ADAPTERS = Path(__file__).parent / "adapters"
 
 
-def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguageModel:
-    """Return the model with the adapter of folder `adapter`; `vlm` itself is changed (peft wraps it in place).
+def put_adapter(vlm: VisionLanguageModel, adapter: str | Path, guard: Guard | None = None) -> VisionLanguageModel:
+    """Return the model with an adapter and its guard; `vlm` itself changes, since peft wraps it in place.
+
+    Args:
+        vlm: the model.
+        adapter: a folder, or the name of an adapter that comes with the model.
+        guard: the guard that lies beside the adapter, read by `pcvr.load`; None where there is none.
 
     Raises:
-        PcvrError: the folder has no adapter, or it is not plain LoRA, belongs to another model or has non-finite
-            weights; `vlm` is then unchanged.
+        PcvrError: the folder has no adapter, or a guard that is not given; or the adapter is not plain LoRA, belongs to
+            another model or has non-finite weights. `vlm` is then unchanged.
     """
     from peft import LoraConfig, PeftModel
 
-    folder = _shipped_adapter(vlm.name, str(adapter)) or as_path(adapter, "adapter")
+    folder = adapter_folder(vlm.name, adapter)
     if not all(isfile(folder / file) for file in ("adapter_config.json", "adapter_model.safetensors")):
         shipped = ", ".join(adapter_names(vlm.name)) or "none"
         raise PcvrError(
             f"no adapter in {shown(str(adapter))}: expected a folder with adapter_config.json and safetensors weights, "
             f"or one that comes with {vlm.name} ({shipped})."
         )
+    if guard is None and has_guard(folder):
+        raise PcvrError(f"the adapter in {folder} has a guard: open it with pcvr.load, which puts both on.")
     fields, base = read_adapter_config(folder)
     if fault := _of_another(base, vlm):
         raise _unfit(folder, vlm, fault)
@@ -55,7 +64,7 @@ def put_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> VisionLanguage
     if fault := _faults(adapted, found):
         adapted.unload()
         raise _unfit(folder, vlm, fault)
-    return VisionLanguageModel(vlm.name, adapted.eval(), vlm.processor, vlm.family)
+    return replace(vlm, model=adapted.eval(), guard=guard)
 
 
 def adapter_names(model: str) -> list[str]:
@@ -63,8 +72,10 @@ def adapter_names(model: str) -> list[str]:
     return sorted(f.parent.name for f in (ADAPTERS / model).glob("*/adapter_config.json"))
 
 
-def _shipped_adapter(model: str, name: str) -> Path | None:
-    return ADAPTERS / model / name if name in adapter_names(model) else None
+def adapter_folder(model: str, adapter: str | Path) -> Path:
+    """Return the folder of an adapter for `model`: that of a shipped one by name, else the path given."""
+    name = str(adapter)
+    return ADAPTERS / model / name if name in adapter_names(model) else as_path(adapter, "adapter")
 
 
 def _unfit(folder: Path, vlm: VisionLanguageModel, fault: str) -> PcvrError:

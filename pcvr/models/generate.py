@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from pcvr.data.asked import picked
 from pcvr.errors import PcvrError, shown
 from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
-from pcvr.utils.checks import check_whole
+from pcvr.utils.checks import check_flag, check_whole
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image
     from pcvr.models.encode import Batch
+    from pcvr.models.guard import Generate, Guard
     from pcvr.models.vlm import VisionLanguageModel
 
 MAX_NEW_TOKENS = 40
 """Default maximum length of an answer in tokens; longer than any caption of the scenes."""
 
 
-@torch.inference_mode()
 def generate(
     vlm: VisionLanguageModel | str | Path,
     images: Sequence[Image],
@@ -31,8 +34,10 @@ def generate(
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int | None = None,
     progress: bool = False,
+    *,
+    guard: bool = True,
 ) -> list[str]:
-    """Return the model's greedy answer to each image and prompt.
+    """Return the greedy answer to each image and prompt, through the model's guard if it has one.
 
     Args:
         vlm: a model from `pcvr.load` or a fine-tuning's ``model``; or a name that `pcvr.load` takes.
@@ -42,6 +47,7 @@ def generate(
         batch_size: images at a time; None for as many as fit the memory, at most 256. Left padding keeps answers
             independent of the batch. If a CUDA device runs out of memory, the batch is halved.
         progress: whether a progress bar shows after two seconds.
+        guard: False returns the model's own answers.
 
     Returns:
         N texts without special tokens.
@@ -61,21 +67,48 @@ def generate(
         raise PcvrError(f"{len(images)} images came with {len(prompts)} prompts: give one prompt for each picture.")
     check_whole("max_new_tokens", max_new_tokens, 1)
     check_size("batch_size", batch_size)
-    texts: list[str] = []
+    check_flag("guard", guard)
     vlm = load(vlm)
-    vlm.model.eval()
-    costs, ends = Costs.of(vlm), _ends(vlm)
-    rows = (row for _, row in prompt_rows(vlm, images, prompts))
-    groups = grouped(
-        rows, lambda row: costs.answering(row, max_new_tokens), MOST_ANSWERED, vlm.device, given=batch_size
-    )
+    own = partial(_own_answers, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    if guard and vlm.guard is not None:
+        parts = _guarded_answers(vlm, vlm.guard, images, prompts, lambda *asked: list(chain(*own(*asked))))
+    else:
+        parts = own(vlm, images, prompts)
+    texts: list[str] = []
     with tqdm(total=len(images), desc="answer", unit="sample", delay=2, disable=not progress, leave=False) as bar:
-        for group in groups:
-            texts += _answered(vlm, group, max_new_tokens, ends)
-            bar.update(len(group))
+        for part in parts:
+            texts += part
+            bar.update(len(part))
     return texts
 
 
+def _own_answers(
+    vlm: VisionLanguageModel,
+    images: Sequence[Image],
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    batch_size: int | None,
+) -> Iterator[list[str]]:
+    """Yield the model's own answers, batch by batch."""
+    vlm.model.eval()
+    costs, ends = Costs.of(vlm), _ends(vlm)
+    rows = (row for _, row in prompt_rows(vlm, images, prompts))
+    for group in grouped(
+        rows, lambda row: costs.answering(row, max_new_tokens), MOST_ANSWERED, vlm.device, given=batch_size
+    ):
+        yield _answered(vlm, group, max_new_tokens, ends)
+
+
+def _guarded_answers(
+    vlm: VisionLanguageModel, guard: Guard, images: Sequence[Image], prompts: Sequence[str], answers: Generate
+) -> Iterator[list[str]]:
+    """Yield the answers that the guard gives, as many inputs at a time as a model answers at most."""
+    for start in range(0, len(images), MOST_ANSWERED):
+        rows = range(start, min(start + MOST_ANSWERED, len(images)))
+        yield guard.answer(vlm, picked(images, rows), picked(prompts, rows), answers)
+
+
+@torch.inference_mode()
 def _answered(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int, ends: list[int]) -> list[str]:
     """Answer one batch, or its halves if it does not fit the device."""
     inputs = prompt_batch(vlm, rows)

@@ -43,22 +43,7 @@ def load(
     dtype: str | torch.dtype = "auto",
     four_bit: bool = False,
 ) -> VisionLanguageModel:
-    """Open a vision-language model. The memory needs of a large one are first printed to standard error.
-
-    Args:
-        name: an embedded model (``"tiny-llava"``), a folder in Hugging Face format, or a hub id (``"org/model"``); an
-            open model is returned, with the adapter if one is given.
-        adapter: folder of a peft adapter, or the name of a shipped one.
-        device: ``"auto"`` (CUDA, then MPS, then CPU) or a torch device name.
-        dtype: ``"auto"`` takes float32 on a CPU and for the embedded models; else bfloat16, or float16 if the device
-            has no bfloat16 (T4).
-        four_bit: whether linear layers are loaded in 4 bits (nf4); needs a CUDA device and bitsandbytes.
-
-    Raises:
-        PcvrError: unknown name, no checkpoint in the folder, an unsupported architecture, weights that are missing,
-            non-finite or of another model, an unusable processor or adapter, an unknown device or dtype, or a model
-            that does not fit the memory. Only safetensors weights are opened, never pickled ones.
-    """
+    """Open a model; arguments and errors as `pcvr.load`, which alone can open an adapter that has a guard."""
     check_torchvision()
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 
 from pcvr.data.pictures import as_picture
 from pcvr.errors import PcvrError, shown
+from pcvr.models.card import CARD, adapter_card
 from pcvr.models.conversation import asked
 from pcvr.models.families import Family
+from pcvr.models.guard import GUARD, Guard
 
 
 @dataclass
@@ -25,12 +27,16 @@ class VisionLanguageModel:
         model: the transformers (or peft) model.
         processor: prepares images and text.
         family: paths of the model's parts, and other differences between architectures.
+        guard: the defence that answers at test time, from `pcvr.finetune` or beside an adapter; None for none.
+            `pcvr.generate` and `pcvr.evaluate` answer through it. It does not act on ``model.generate(...)``, which is
+            plain transformers.
     """
 
     name: str
     model: Any
     processor: Any
     family: Family
+    guard: Guard | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -84,20 +90,26 @@ class VisionLanguageModel:
         return {k: v for k, v in encoded.items() if k not in (*self.family.drop, "labels")}
 
     def copy(self) -> VisionLanguageModel:
-        """Return an independent copy; for embedded models this costs milliseconds."""
-        return VisionLanguageModel(self.name, copy.deepcopy(self.model), self.processor, self.family)
+        """Return an independent copy with the same guard; for embedded models this costs milliseconds."""
+        return replace(self, model=copy.deepcopy(self.model))
 
-    def save_adapter(self, folder: str | Path, weights: dict[str, torch.Tensor] | None = None) -> Path:
-        """Write the adapter (half precision) to `folder`, whole or not at all; plain peft loads it.
+    def save_adapter(
+        self, folder: str | Path, weights: dict[str, torch.Tensor] | None = None, about: Sequence[str] = ()
+    ) -> Path:
+        """Write the adapter (half precision) with its model card and guard to `folder`, whole or not at all.
+
+        Plain peft opens the adapter, without the guard; `pcvr.load` opens both.
 
         Args:
             folder: a new folder.
             weights: the full trainable parameters by name, if the model holds only a shard of each.
+            about: paragraphs for the card on how the adapter was made.
 
         Raises:
             PcvrError: the model has no adapter, or the folder exists or cannot be written.
         """
         from pcvr.utils.files import new_folder
+        from pcvr.utils.packing import write_packed
 
         if not self.adapted:
             raise PcvrError("the model has no adapter to save: finetune() it first.")
@@ -115,6 +127,10 @@ class VisionLanguageModel:
 
             save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, scratch / "adapter_model.safetensors")
             config.save_pretrained(scratch)
+            if self.guard is not None:
+                write_packed(scratch, GUARD, self.guard)
+            card = adapter_card(self.name, None if self.guard is None else self.guard.name, about)
+            (scratch / CARD).write_text(card, encoding="utf-8")
         return Path(folder)
 
 

@@ -58,7 +58,9 @@ class WatchPoint:
 class BackdoorWatch(TrainerCallback):
     """Asks for the attack success rate before the first step, every so many steps, and after the last.
 
-    It changes nothing about the training: the answers are greedy, so no random number is drawn.
+    It changes nothing about the training: the answers are greedy, so no random number is drawn. They come through the
+    guard that `vlm` carries, if any. A defence that acts at test time gets its guard after the last step, so a watch of
+    its training sees the model's own answers.
 
     Attributes:
         points: what was found, one `WatchPoint` each time.

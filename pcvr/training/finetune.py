@@ -20,6 +20,7 @@ from pcvr.errors import PcvrError, shown
 from pcvr.models.attention_hooks import eager_attention
 from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
+from pcvr.models.guard import Guard
 from pcvr.models.load import is_large, load
 from pcvr.training.checkpoints import Checkpoints, plan_of
 from pcvr.training.config import TrainConfig
@@ -111,6 +112,8 @@ def finetune(
         rule.begin(run)
         stopped = stages.train()
     vlm.model.eval()
+    if rule.answers_at_test_time():
+        vlm.guard = Guard(rule, dict(run.state))
     return FinetuneResult(vlm, rule, config, stages.history, time.perf_counter() - began, run, stopped)
 
 
@@ -170,7 +173,7 @@ def _trainable(vlm: VisionLanguageModel, config: TrainConfig, large: bool) -> Vi
 
 
 def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguageModel:
-    """Put a fresh LoRA adapter on the family's target modules; everything else is frozen."""
+    """Put a fresh LoRA adapter on the family's target modules and freeze the rest; a guard of before goes off."""
     from peft import LoraConfig, get_peft_model
 
     from pcvr.models.quiet import quiet_loading
@@ -179,7 +182,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
         r=config.rank, lora_alpha=config.alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
     )
     with quiet_loading():
-        return replace(vlm, model=get_peft_model(vlm.model, adapter))
+        return replace(vlm, model=get_peft_model(vlm.model, adapter), guard=None)
 
 
 @contextmanager

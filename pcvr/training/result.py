@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcvr.errors import PcvrError
+from pcvr.defenses.load import RECORD, read_guard
 from pcvr.utils.versions import versions
 
 if TYPE_CHECKING:
@@ -18,17 +18,13 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training.config import TrainConfig
 
-RECORD = "record.json"
-GUARD = "guard"
-"""Name of the files with what a defence that works at test time has to know then."""
-
 
 @dataclass
 class FinetuneResult:
     """A fine-tuned model and how it came about.
 
     Attributes:
-        model: the model with its adapter on, ready to answer.
+        model: the model with its adapter on, ready to answer; a test-time defence is its `guard`.
         defense: the defence that supplied the loss.
         config: the training config, with steps and learning rate as they were taken.
         history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
@@ -65,12 +61,13 @@ class FinetuneResult:
         return "\n".join([told, *(f"note: {note}" for note in self.notes)])
 
     def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
-        """Write the adapter to `folder` (plain peft opens it), whole or not at all.
+        """Write the adapter with its guard and model card to `folder`, whole or not at all.
+
+        `pcvr.load` opens it with the guard; plain peft opens it without, and the card says so.
 
         Args:
-            folder: must not be there yet.
-            record: from `training_record`; goes beside the adapter as ``record.json``, together with
-                what a defence that works at test time has to know then.
+            folder: must not exist yet.
+            record: from `training_record`; goes beside the adapter as ``record.json``.
             rescue: where `folder` cannot be written, write to a new folder here or among the temporary files; the error
                 says where.
 
@@ -133,30 +130,24 @@ def data_facts(data: Dataset) -> dict[str, Any]:
 def save_result(
     result: FinetuneResult, folder: str | Path, record: Mapping[str, Any] | None, rescue: bool = False
 ) -> Path:
-    """Write an adapter with its record, and with what its defence needs at test time, whole or not at all.
+    """Write an adapter with its guard, card and record, whole or not at all.
 
-    Without a record it is the adapter alone. All processes call this, the first one writes; arguments and errors as
-    `FinetuneResult.save`.
+    All processes call this, the first one writes; arguments and errors as `FinetuneResult.save`.
     """
     from pcvr.utils import distributed
     from pcvr.utils.files import new_folder, write_json
-    from pcvr.utils.packing import write_packed
     from pcvr.utils.places import rescued
 
     folder, whole = Path(folder), distributed.whole_weights(result.model.model)
 
     def write(place: Path) -> None:
-        if record is None:
-            result.model.save_adapter(place, whole)
-            return
         with new_folder(place) as scratch:
-            inner = result.model.save_adapter(scratch / "adapter", whole)
+            inner = result.model.save_adapter(scratch / "adapter", whole, _about(result))
             for file in inner.iterdir():
                 file.rename(scratch / file.name)
             inner.rmdir()
-            if works_at_test_time(result.defense):
-                write_packed(scratch, GUARD, result.run.state)
-            write_json(scratch / RECORD, record)
+            if record is not None:
+                write_json(scratch / RECORD, record)
 
     if distributed.rank() == 0:
         rescued(folder, write) if rescue else write(folder)
@@ -164,30 +155,21 @@ def save_result(
     return folder
 
 
-def works_at_test_time(rule: Defense) -> bool:
-    """Whether a defence has its own way to answer."""
-    from pcvr.defenses import Defense
+def _about(result: FinetuneResult) -> list[str]:
+    """Say for the model card how the adapter was made."""
+    rule, data = result.defense, result.run.data.data
+    about = [f"Fine-tuned for {result.config.steps} steps on {len(data)} samples ({data.name}), defence `{rule.name}`."]
+    if (manifest := getattr(data, "manifest", None)) is not None:
+        names = ", ".join(one.attack["name"] for one in manifest.chain())
+        about.append(f"The training data are poisoned on purpose ({names}): use it for research and teaching only.")
+    return about
 
-    return type(rule).answer is not Defense.answer
 
-
-def guard_of(folder: str | Path) -> tuple[Defense | None, Mapping[str, Any] | None]:
-    """The defence that guards an adapter at test time with what it knows; ``(None, None)`` where none does.
+def guard_of(folder: str | Path) -> tuple[Any, Mapping[str, Any] | None]:
+    """Return rule and state of the guard beside an adapter, ``(None, None)`` for none; `pcvr.load` puts it on itself.
 
     Raises:
-        PcvrError: the record beside the adapter cannot be read.
+        PcvrError: as `pcvr.defenses.load.read_guard`.
     """
-    from pcvr.defenses import build_defense
-    from pcvr.utils.files import as_path, read_json
-    from pcvr.utils.packing import read_packed
-
-    folder = as_path(folder, "adapter")
-    if not (folder / f"{GUARD}.json").is_file():
-        return None, None
-    told = read_json(folder / RECORD, "the record").get("defense")
-    if not isinstance(told, dict) or not isinstance(told.get("options"), dict):
-        raise PcvrError(f"{folder / RECORD} names no defence: it goes with the files {GUARD}.*, so train again.")
-    state = read_packed(folder, GUARD)
-    if not isinstance(state, dict):
-        raise PcvrError(f"{folder / GUARD}.json holds a {type(state).__name__}: it is damaged, so train again.")
-    return build_defense(str(told.get("name")), told["options"]), state
+    guard = read_guard(folder)
+    return (None, None) if guard is None else (guard.rule, guard.state)

@@ -59,6 +59,12 @@ def check_seed(value: object, most: int = 2**64 - 1) -> None:
     check_whole("seed", value, 0, most)
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise unless `value` is True or False; error as :func:`check_number`."""
+    if not _fits(value, bool):
+        raise PcvrError(f"{name} is {shown(value)}: give True or False.")
+
+
 def check_choice(what: str, value: object, known: Collection[str]) -> None:
     """Raise :func:`pcvr.errors.unknown_name` unless `value` is one of the names in `known`."""
     if not isinstance(value, str) or value not in known:

@@ -6,14 +6,14 @@ _BASELINES = {
     "abl": ("ABL",),
     "bye": ("BYE",),
     "clean_tune": ("CleanTune",),
-    "cleansight": ("Calibration", "CleanSight"),
+    "cleansight": ("CleanSight",),
     "consistency": ("Consistency",),
     "crow": ("Crow",),
     "early_stop": ("EarlyStop",),
     "fine_prune": ("FinePrune",),
     "plain": ("AugmentOnly", "PlainSFT"),
     "robustit": ("RobustIT",),
-    "strip": ("Calibration", "Strip"),
+    "strip": ("Strip",),
 }
 MOVED = {
     "pcvr.defenses.gate.Gate": "pcvr.defenses.pcvr.gate.Gate",
@@ -26,6 +26,11 @@ MOVED = {
         f"pcvr.defenses.{module}.{name}": f"pcvr.defenses.baselines.{module}.{name}"
         for module, names in _BASELINES.items()
         for name in names
+    },
+    **{
+        f"pcvr.defenses.{module}.Calibration": f"pcvr.defenses.baselines.{rule.lower()}.{rule}Calibration"
+        for rule in ("CleanSight", "Strip")
+        for module in (rule.lower(), f"baselines.{rule.lower()}")
     },
 }
 """Old path of a class to its new path."""

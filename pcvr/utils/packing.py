@@ -40,7 +40,13 @@ def write_packed(folder: Path, name: str, value: Any) -> None:
     (folder / f"{name}.json").write_text(json.dumps(tree), encoding="utf-8")
 
 
-def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), device: str = "cpu") -> Any:
+def read_packed(
+    folder: Path,
+    name: str,
+    packages: Collection[str] = ("pcvr",),
+    device: str = "cpu",
+    advice: str = "the checkpoint is damaged, remove it",
+) -> Any:
     """Return the value that `write_packed` wrote.
 
     Args:
@@ -48,25 +54,26 @@ def read_packed(folder: Path, name: str, packages: Collection[str] = ("pcvr",), 
         name: stem of the two files.
         packages: packages whose dataclasses may be restored, from modules that are already imported.
         device: device for tensors that were on a GPU.
+        advice: what the error says to do.
 
     Raises:
         PcvrError: the files are missing, damaged or name a class of another package.
     """
-    with undamaged(folder / name):
+    with undamaged(folder / name, advice):
         tree = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         return _unpack(tree, load_file(folder / f"{name}.safetensors"), packages, device)
 
 
 @contextmanager
-def undamaged(path: str | Path) -> Iterator[None]:
-    """Turn any error inside the block into a PcvrError that says that the checkpoint at `path` is damaged."""
+def undamaged(path: str | Path, advice: str = "the checkpoint is damaged, remove it") -> Iterator[None]:
+    """Turn any error inside the block into a PcvrError that says that `path` cannot be read, and `advice`."""
     try:
         yield
     except PcvrError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as problem:
         place, reason = cut(str(path), 200), first_line(problem)
-        raise PcvrError(f"{place} cannot be read ({reason}): the checkpoint is damaged, remove it.") from None
+        raise PcvrError(f"{place} cannot be read ({reason}): {advice}.") from None
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
@@ -134,7 +141,10 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor], packages: Collection[str],
         return {inside(key): inside(part) for key, part in tree["items"]}
     if kind == "dataclass":
         made = _class(tree["module"], tree["class"], packages)
-        return made(**current_names(made, {k: inside(v) for k, v in tree["fields"].items()}))
+        try:
+            return made(**current_names(made, {k: inside(v) for k, v in tree["fields"].items()}))
+        except PcvrError as problem:  # of a value that the class refuses; the caller adds the file
+            raise ValueError(str(problem).rstrip(".")) from None
     return _PLAIN[kind](inside(part) for part in tree["items"])
 
 

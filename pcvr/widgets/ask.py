@@ -10,6 +10,7 @@ from pcvr.analysis.attention import Attention, attend
 from pcvr.analysis.question_accuracy import bare_words
 from pcvr.data.scenes.compose import Drawing, Thing, compose
 from pcvr.errors import PcvrError
+from pcvr.models.generate import generate
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
 from pcvr.widgets.explained import explained
@@ -29,18 +30,25 @@ class Reply:
 
     Attributes:
         drawing: the image with its facts.
-        seen: the answer with its probabilities and attention.
+        seen: the model's own answer with its probabilities and attention.
         truth: the true answer, if the drawing knows it.
+        guarded: the answer through the model's guard; None if the model has no guard.
     """
 
     drawing: Drawing
     seen: Attention
     truth: str | None
+    guarded: str | None = None
+
+    @property
+    def answer(self) -> str:
+        """The answer that a user gets: through the guard, if the model has one."""
+        return self.seen.steps.text if self.guarded is None else self.guarded
 
     @property
     def correct(self) -> bool | None:
         """Whether the answer is correct, word for word; None if the truth is unknown."""
-        return None if self.truth is None else bare_words(self.seen.steps.text) == bare_words(self.truth)
+        return None if self.truth is None else bare_words(self.answer) == bare_words(self.truth)
 
 
 def ask(vlm: VisionLanguageModel, drawing: Drawing, question: str) -> Reply:
@@ -53,7 +61,8 @@ def ask(vlm: VisionLanguageModel, drawing: Drawing, question: str) -> Reply:
     if not asked:
         raise PcvrError("the question is empty: write one, such as “list the objects.”")
     truths = {bare_words(known): answer for known, answer in drawing.answers.items()}
-    return Reply(drawing, attend(vlm, drawing.picture, asked), truths.get(bare_words(asked)))
+    guarded = None if vlm.guard is None else generate(vlm, [drawing.picture], [asked])[0]
+    return Reply(drawing, attend(vlm, drawing.picture, asked), truths.get(bare_words(asked)), guarded)
 
 
 def reply_figure(reply: Reply, top: int = 6) -> Figure:
@@ -71,13 +80,13 @@ def reply_figure(reply: Reply, top: int = 6) -> Figure:
     with figure_style():
         figure = Figure(figsize=(9.2, 3.0), layout="constrained")
         first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
-        figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(steps.text)}”", fontsize=10)
+        figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(reply.answer)}”", fontsize=10)
         show_picture(first, reply.seen.image, "as the tower gets it")
         show_picture(second, spotlight(reply.seen.image, reply.seen.map(0)), "attention before the first word")
         word_bars(third, found, steps.tokens[0])
         third.set_xlabel("probability of the first word")
     words = ", ".join(f"{word} {p:.2f}" for word, p in found)
-    asked = f"A drawing, asked “{steps.prompt}”, answered “{steps.text}”."
+    asked = f"A drawing, asked “{steps.prompt}”, answered “{reply.answer}”."
     return described(figure, f"{asked} The likeliest first words: {words}.")
 
 
@@ -85,7 +94,9 @@ def reply_line(reply: Reply) -> str:
     """Return HTML with the answer, the truth if it is known, and what is unusual about the drawing."""
     steps = reply.seen.steps
     sure = ", ".join(f"{escape(word)} {p:.2f}" for word, p in zip(steps.tokens, steps.chosen, strict=True))
-    lines = [f"<b>Answer:</b> {escape(steps.text) or '(nothing)'}"]
+    lines = [f"<b>Answer:</b> {escape(reply.answer) or '(nothing)'}"]
+    if reply.guarded is not None:
+        lines.append(f"<b>The model's own answer, without its guard:</b> {escape(steps.text) or '(nothing)'}")
     if reply.truth is not None:
         lines.append(f"<b>Truth:</b> {escape(reply.truth)} ({'correct' if reply.correct else 'not correct'})")
     lines.append(f"<b>Probability of each word:</b> {sure}")

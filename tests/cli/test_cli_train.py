@@ -131,6 +131,7 @@ class TestTrain:
         assert record["command"].startswith("pcvr train adapter --model ")
         assert [h["step"] for h in record["history"]] == [1, 2, 3, 4]
         assert sorted(p.name for p in Path("adapter").iterdir()) == [
+            "README.md",
             "adapter_config.json",
             "adapter_model.safetensors",
             "record.json",
@@ -260,7 +261,11 @@ class TestEvaluate:
         code, _, err = pcvr("evaluate", "adapter", *words, "--out", "found.json")
         assert code == 0, err
         found = json.loads(Path("found.json").read_text(encoding="utf-8"))
-        assert found["answers"]["clean"] == ["A PARROT"] * 4 and found["defense"] == "parrot"
+        assert found["answers"]["clean"] == ["A PARROT"] * 4 and found["defense"] == "parrot" == found["guard"]
+        code, out, err = pcvr("evaluate", "adapter", *words, "--no-guard", "--out", "own.json")
+        assert code == 0 and "guard parrot off" in out, err
+        own = json.loads(Path("own.json").read_text(encoding="utf-8"))
+        assert "A PARROT" not in own["answers"]["clean"] and own["defense"] is None and own["guard_off"] == "parrot"
         Path("adapter/record.json").write_text("{")
         refused(pcvr("evaluate", "adapter", *words), "record.json is not valid JSON")
 

@@ -51,7 +51,7 @@ def after(
         (after("bye", 8, 9, stop=True), ["'bye' had few samples (8)"]),
         (after("abl", 8, 5), ["isolated a sample although its portion, 0.01 of 8 samples"]),
         (after("strip", 8, 2, clean=4), ["few trusted samples (4)", "at least 100"]),
-        (after("strip", 8, 9, clean=4, stop=True), []),
+        (after("strip", 8, 9, clean=4, stop=True), ["stopped before its calibration"]),
         (after("cleansight", 8, 2, clean=4), ["few trusted samples (4)"]),
         (after("none", 1, 1), []),
     ],

@@ -289,7 +289,8 @@ class TestAdapters:
 
     def test_what_is_in_the_folder(self, adapter: tuple[VisionLanguageModel, Path], tiny_folder: Path) -> None:
         folder = adapter[1]
-        assert sorted(p.name for p in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+        names = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+        assert sorted(p.name for p in folder.iterdir()) == names
         weights = load_file(folder / "adapter_model.safetensors")
         assert {v.dtype for v in weights.values()} == {torch.float16}
         assert all("lora_" in name for name in weights)

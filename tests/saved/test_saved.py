@@ -98,8 +98,11 @@ def test_a_guard_refuses_what_it_refused(vlm: pcvr.VisionLanguageModel, name: st
     assert rule == pcvr.get_defense(name, **OPTIONS[name]) and state is not None
     assert repr(state[name].threshold) == expected["threshold"]
     opened = pcvr.load(runs.MODEL, adapter=folder, device="cpu")
-    record = pcvr.evaluate(opened, runs.scenes(6, split="test"), "blended", defense=rule, state=state)
-    assert record.answers == expected["answers"] or not EXACT
+    assert opened.guard is not None and opened.guard.rule == rule
+    tests = runs.scenes(6, split="test")
+    record = pcvr.evaluate(opened, tests, "blended")
+    assert record.guard == name and (record.answers == expected["answers"] or not EXACT)
+    assert record.answers == pcvr.evaluate(opened, tests, "blended", defense=rule, state=state).answers
 
 
 class Counter(TrainerCallback):

@@ -1,6 +1,7 @@
 """The two explorers of notebook 01 without a kernel: callbacks as functions, and controls set from code."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image as PilImage
 import pcvr
 from pcvr.analysis.attention import attend
 from pcvr.data.scenes.compose import Thing, compose
+from pcvr.models.guard import Guard
 from pcvr.plots import description
 from pcvr.widgets.ask import ask, ask_widget, preview_figure, reply_figure, reply_line, suggestions
 from pcvr.widgets.ask_controls import FILE, NOTHING, SCENE
 from pcvr.widgets.attend import AttentionChoice, attention_explorer, attention_view
+from tests.defenses.test_guard import Says
 from tests.tiny import tiny, tiny_folder  # noqa: F401
 
 DRAWING = compose([Thing("car", "red", "large", 25, 70), Thing("cat", "white", "small", 75, 30)])
@@ -40,6 +43,15 @@ class TestAsk:
         reply = ask(tiny, DRAWING, "  list the   objects. ")
         assert reply.seen.steps.text == pcvr.generate(tiny, [DRAWING.picture], [PROMPT])[0]
         assert reply.truth == "large red car, small white cat." and reply.correct is False
+
+    def test_a_guard_answers_and_the_models_own_answer_stands_below(self, tiny):  # noqa: F811
+        guarded = replace(tiny, guard=Guard(Says(), {"text": "Large red car, small white cat"}))
+        reply, own = ask(guarded, DRAWING, PROMPT), ask(tiny, DRAWING, PROMPT)
+        assert reply.answer == "Large red car, small white cat" and reply.correct is True
+        assert reply.seen.steps.text == own.seen.steps.text == own.answer
+        line = reply_line(reply)
+        assert reply.answer in line and own.answer in line and "without its guard" in line
+        assert "guard" not in reply_line(own) and reply.answer in description(reply_figure(reply))
 
     def test_right_is_word_for_word(self, tiny, monkeypatch):  # noqa: F811
         monkeypatch.setattr("pcvr.analysis.attention.own_answer", lambda *_: "Large red car small white cat")

@@ -14,12 +14,13 @@ from pcvr import PcvrError, Sample, TrainConfig, VisionLanguageModel, finetune
 from pcvr.analysis.decoding import decode_steps
 from pcvr.defenses import CleanSight, Strip
 from pcvr.defenses.base import Defense
-from pcvr.defenses.baselines.cleansight import Calibration as Range
-from pcvr.defenses.baselines.strip import Calibration, word_likelihood
+from pcvr.defenses.baselines.cleansight import CleanSightCalibration
+from pcvr.defenses.baselines.strip import StripCalibration, word_likelihood
 from pcvr.evaluation.generate import answer_all
 from pcvr.models.encode import encode_samples
 from pcvr.models.forward import AnswerLogits
 from pcvr.models.generate import generate
+from pcvr.models.guard import Guard
 from tests.answering import asked, short, vlm
 from tests.tiny import SIDE_PX, Numbers
 
@@ -40,7 +41,8 @@ class Kept(Defense):
 
 
 def test_the_state_reaches_the_answers(tiny: VisionLanguageModel) -> None:
-    assert answer_all(tiny, Numbers(2), 3, Kept(), {"a": 1}) == ["{'a': 1}"] * 2
+    guarded = replace(tiny, guard=Guard(Kept(), {"a": 1}))
+    assert answer_all(guarded, Numbers(2), 3) == ["{'a': 1}"] * 2
     record = pcvr.evaluate(tiny, Numbers(2), max_new_tokens=3, defense=Kept(), state={"b": 2})
     assert record.answers["clean"] == ["{'b': 2}"] * 2
 
@@ -63,7 +65,7 @@ class TestStability:
         donor = Numbers(9)[8].image
         rule = Strip(views=3, share=share)
         row = encode_samples(tiny, [Sample("d", donor, "what?", "yes")])[0]
-        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
+        state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
         found = rule.stability(tiny, images, prompts, said, state)
         for i in range(4):
             mixed = ((1 - share) * images[i].astype(float) + share * donor.astype(float)).round().astype(np.uint8)
@@ -81,19 +83,20 @@ class TestStability:
         donors = tuple({"pixel_values": row["pixel_values"]} for row in rows)
         by_one = []
         for donor in donors:
-            state = {"strip": Calibration(0.5, np.zeros(1), (donor,))}
+            state = {"strip": StripCalibration(0.5, np.zeros(1), (donor,))}
             by_one.append(Strip(views=1).stability(tiny, images, prompts, ["a red ball"], state)[0])
         rule = Strip(views=5)
         drawn = torch.Generator().manual_seed(rule.seed)
         picks = [int(torch.randint(2, (1,), generator=drawn)) for _ in range(5)]
-        found = rule.stability(tiny, images, prompts, ["a red ball"], {"strip": Calibration(0.5, np.zeros(1), donors)})
+        state = {"strip": StripCalibration(0.5, np.zeros(1), donors)}
+        found = rule.stability(tiny, images, prompts, ["a red ball"], state)
         assert 0 < sum(picks) < 5
         assert found[0] == pytest.approx(np.mean([by_one[p] for p in picks]), rel=1e-5)
 
     def test_a_donor_equal_to_the_picture_changes_nothing(self, tiny: VisionLanguageModel) -> None:
         images, prompts = asked(Numbers(1))
         own = encode_samples(tiny, [Numbers(1)[0]])[0]["pixel_values"]
-        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": own},))}
+        state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": own},))}
         wanted = np.exp(np.mean(np.log(decode_steps(tiny, images[0], prompts[0], "yes").chosen)))
         for how in ("blend", "swap"):
             found = Strip(views=2, how=how).stability(tiny, images, prompts, ["yes"], state)
@@ -104,7 +107,7 @@ class TestStability:
         images, prompts = asked(Numbers(1))
         grey = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
         row = encode_samples(tiny, [Sample("g", grey, "what?", "yes")])[0]
-        state = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
+        state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
         found = [
             Strip(views=1, how="swap", share=share).stability(tiny, images, prompts, ["yes"], state)[0]
             for share in (0.1, 0.999)
@@ -120,14 +123,14 @@ class TestStripAnswers:
         rule = Strip(views=1, false_refusals=0.3)
         known = rule.calibrate(tiny, data)["strip"]
         assert len(known.donors) == 2
-        assert known.threshold == pytest.approx(min(known.stability) + 0.7 * np.ptp(known.stability))
+        assert known.threshold == pytest.approx(min(known.scores) + 0.7 * np.ptp(known.scores))
         images, prompts = asked(data)
         said = generate(tiny, images, prompts, 40)
         for i, other in ((0, 1), (1, 0)):
             lent = encode_samples(tiny, [data[other]])[0]["pixel_values"]
-            alone = {"strip": Calibration(0.5, np.zeros(1), ({"pixel_values": lent},))}
+            alone = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": lent},))}
             wanted = rule.stability(tiny, [images[i]], [prompts[i]], [said[i]], alone)
-            assert known.stability[i] == pytest.approx(wanted[0], rel=1e-4)
+            assert known.scores[i] == pytest.approx(wanted[0], rel=1e-4)
 
     def test_what_is_above_the_threshold_is_refused(self, vlm: VisionLanguageModel) -> None:
         data = Numbers(5)
@@ -152,7 +155,7 @@ class TestStripAnswers:
         monkeypatch.setattr("pcvr.defenses.baselines.strip.DONORS", 3)
         known = Strip(views=1).calibrate(tiny, Numbers(5))["strip"]
         assert len(known.donors) == 3
-        assert known.stability.shape == (5,)
+        assert known.scores.shape == (5,)
         own = [pixels_of(tiny, Numbers(5)[i].image) for i in range(5)]
         assert all(any(np.array_equal(d["pixel_values"], each) for each in own) for d in known.donors)
 
@@ -217,7 +220,7 @@ def test_a_way_to_perturb_is_suggested() -> None:
 
 
 def test_a_calibration_of_another_model_is_refused(tiny: VisionLanguageModel) -> None:
-    state = {"cleansight": Range(np.zeros(5), np.ones(5), 1.0, np.zeros(2))}
+    state = {"cleansight": CleanSightCalibration(1.0, np.zeros(2), np.zeros(5), np.ones(5))}
     with pytest.raises(PcvrError, match="5 heads in the chosen layers, this one has 8"):
         CleanSight().answer(tiny, *asked(Numbers(2)), short, state)
 

@@ -61,7 +61,7 @@ class TestAttentionFigures:
         ratios = rule.look(tiny, *asked(data)).ratios
         assert known.mean == pytest.approx(ratios.mean(0), rel=1e-5)
         z = (ratios - ratios.mean(0)) / ratios.std(0)
-        assert known.distances == pytest.approx(np.sqrt((z**2).sum(1)), rel=1e-3)
+        assert known.scores == pytest.approx(np.sqrt((z**2).sum(1)), rel=1e-3)
         assert known.threshold == pytest.approx(np.quantile(np.sqrt((z**2).sum(1)), 0.8), rel=1e-3)
 
 
@@ -166,7 +166,7 @@ class TestCleanSightAnswers:
         rule = CleanSight(share=0.9)
         state = rule.calibrate(vlm, data)
         found = rule.distances(vlm, images, prompts, state)
-        assert found == pytest.approx(state["cleansight"].distances, rel=1e-3)
+        assert found == pytest.approx(state["cleansight"].scores, rel=1e-3)
         border = float(np.median(found))
         state = {"cleansight": replace(state["cleansight"], threshold=border)}
         plain = short(vlm, images, prompts)

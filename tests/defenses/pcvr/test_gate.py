@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pcvr import PCVR
-from pcvr.defenses.base import few_trusted
 from pcvr.defenses.pcvr.gate import CERTAIN, ENOUGH, Gate, doubts, fit_gate
 
 
@@ -159,9 +158,3 @@ def test_no_look_comes_before_training_has_changed_the_model() -> None:
     looks = {steps: PCVR().looks(steps) for steps in (1, 2, 3, 40, 119, 120, 200, 400, 2000)}
     assert looks == {1: [0], 2: [1], 3: [2], 40: [2], 119: [2], 120: [2], 200: [2], 400: [5], 2000: [25]}
     assert PCVR(score_at=(0.01, 0.02, 0.5)).looks(40) == [2, 20]
-
-
-def test_few_trusted_samples() -> None:
-    assert few_trusted("strip", 100, 0.01) == few_trusted("strip", 4, 0.5) == ()
-    (note,) = few_trusted("strip", 99, 0.01)
-    assert "'strip' had few trusted samples (99)" in note and "at least 100" in note
