@@ -70,8 +70,11 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text
-    given: dict[str, Any]
-    for name, given in (("attacks", {"attack": NAME}), ("defenses", {"defense": NAME, "attack": "sig"})):
+    rows: dict[str, dict[str, Any]] = {
+        "attacks": {"attack": NAME},
+        "defenses": {"defense": NAME, "attack": "sig"},
+    }
+    for name, given in rows.items():
         before = results.load(name)
         words = ["--only", NAME, "--out", str(tmp_path / f"{name}.json"), "--runs", str(tmp_path / "runs")]
         plan = [Experiment(NAME, **given)]
@@ -82,5 +85,5 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
     captions = [line for line in lines if line.startswith("*")]
     assert len(captions) == 2 and all(f"; {NAME}: `python benchmarks/" in line for line in captions)
     assert len(lines) == 4, "every other line stays"
-    for name in ("attacks", "defenses"):
+    for name in rows:
         assert readme.drawn(name).startswith(b"\x89PNG")
