@@ -1,12 +1,12 @@
-"""The attack lab: which attacks take, on which models and tasks, and from which poison rate up.
+"""The attack lab: which attacks succeed, on which models and tasks, and from which poison rate.
 
     python benchmarks/attacks.py --jobs 2     # every run (some two hours), then the table
     python benchmarks/attacks.py --only sig   # this attack again, or a new one; the others stay
     python benchmarks/attacks.py --print      # the shipped table
 
 Six attacks at 5 %, three seeds, both tasks, on tiny-llava; the same on the other models, one seed; the further attacks,
-one seed; then the lowest rate at which each of the six still takes. `python tools/readme.py` writes the README's table
-and picture.
+one seed; then the lowest rate at which each of the six still succeeds. `python tools/readme.py` writes the README's
+table and picture.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LOWER = (0.02, 0.01, 0.005)
 
 
 def plan() -> list[Experiment]:
-    """All experiments at 5 %."""
+    """Return all experiments at 5 %."""
     return [*headline(), *families(), *further()]
 
 
 def headline() -> Iterator[Experiment]:
-    """Six attacks and no attack, three seeds."""
+    """Yield six attacks and no attack, three seeds."""
     for task in TASKS:
         for seed in SEEDS:
             yield Experiment("clean", model=MAIN, task=task, seed=seed, rate=0.0)
@@ -42,7 +42,7 @@ def headline() -> Iterator[Experiment]:
 
 
 def families() -> Iterator[Experiment]:
-    """The same on the other models, one seed."""
+    """Yield the same on the other models, one seed."""
     for model in EMBEDDED:
         if model != MAIN:
             for task in TASKS:
@@ -52,19 +52,19 @@ def families() -> Iterator[Experiment]:
 
 
 def further() -> Iterator[Experiment]:
-    """Every other attack, one seed; Shadowcast needs answers that name things, which captions do."""
+    """Yield every other attack, one seed. Shadowcast needs answers that name objects, as captions do."""
     for attack in further_attacks():
         for task in TASKS:
             if attack != "shadowcast" or task == "caption":
                 yield Experiment(attack, attack=attack, model=MAIN, task=task)
-    # Is it the true samples of the original that keep Shadowcast from taking?
+    # Do the true samples of the original concept make Shadowcast fail?
     yield Experiment("shadowcast, no true cars", attack="shadowcast", model=MAIN, without="car")
-    for task in TASKS:  # the paper's own field, as strong as the preset's
+    for task in TASKS:  # the field of the paper, as strong as the preset's
         yield Experiment("wanet, 4 points", attack="wanet", attack_options={"cells": 4}, model=MAIN, task=task)
 
 
 def other_rates(done: Runs) -> list[Experiment]:
-    """The next rate for each of the six: down from 5 % while it takes, up once where it does not; one seed."""
+    """Return the next rate for each of the six: lower while it succeeds, higher once if 5 % fails; one seed."""
     rates: dict[tuple[str, str], dict[float, list[float]]] = {}
     for run in done:
         said = run["experiment"]
@@ -80,7 +80,7 @@ def other_rates(done: Runs) -> list[Experiment]:
 
 
 def next_rate(tried: dict[float, list[float]]) -> float | None:
-    """The next rate to try, from the success at each rate so far; None where that is enough."""
+    """Return the next rate to try, from the success rates at each rate so far; None if there is nothing to try."""
     if mean(tried[0.05]) < TAKES:
         return None if 0.1 in tried else 0.1
     if mean(tried[min(tried)]) < TAKES:

@@ -1,12 +1,12 @@
-"""What each defence costs: wall time of the training against plain fine-tuning, and peak memory, in one run.
+"""Measure what each defence costs against plain fine-tuning in the same call: wall time and peak memory.
 
     python benchmarks/cost.py                # five rounds, all defences, both tasks (some twenty minutes)
-    python benchmarks/cost.py --only pcvr    # this defence again, or a new one; the others stay
-    python benchmarks/cost.py --only-memory pcvr caption  # what one child of the memory measurement runs
+    python benchmarks/cost.py --only pcvr    # this defence again, or a new one; other rows stay
+    python benchmarks/cost.py --only-memory pcvr caption  # one training of the memory measurement
 
-Rounds are interleaved: each trains once with every defence, so that a machine that slows down does so for all. The
-median of the ratios to plain fine-tuning of the same round is what counts. As in the workbook five samples come to
-one step, since a defence that looks at all the data pays for each sample.
+Rounds are interleaved: each trains once with every defence, so that a slower machine affects all alike. The result is
+the median of the ratios to plain fine-tuning of the same round. As in the workbook, a training has five samples for
+each step: a defence that scores all the data pays for each sample.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ TRUSTED = 50
 
 
 class Gauge(TrainerCallback):
-    """Seconds from the first step of the first stage to the end of the last, and the most memory in between, MiB.
+    """Measure seconds from the first step of the first stage to the end of the last, and the peak memory, in MiB.
 
-    On a GPU what torch had allocated, else what the process had in memory, the program itself included. The system
-    keeps no less than the parent's peak for a child and no less than a loading's for what follows, so it is set back.
+    On a GPU the memory is what torch allocated, otherwise the memory of the process, the program included. Linux keeps
+    the highest peak since the process began, loading included, and a child inherits it; so the peak is reset first.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -62,7 +62,7 @@ class Gauge(TrainerCallback):
 
 
 def train(name: str, task: str, steps: int) -> Gauge:
-    """One training."""
+    """Train once."""
     data = pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task)
     data = pcvr.poison(data, pcvr.get_attack("badnets", task=task), 0.05)
     rule = get_defense(name)
@@ -75,13 +75,13 @@ def train(name: str, task: str, steps: int) -> Gauge:
 
 
 def peak_mib(name: str, task: str, steps: int) -> float:
-    """Peak memory of a training in a process of its own, MiB."""
+    """Return the peak memory of a training in its own process, in MiB."""
     command = [sys.executable, __file__, "--only-memory", name, task, "--steps", str(steps)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
-    """For each defence its seconds in each round, and what they are to plain fine-tuning's."""
+    """Return a row for each defence: its seconds in each round, and their ratios to plain fine-tuning."""
     train("none", task, steps)  # warm up: files, caches, kernels
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for name in tqdm(names * rounds, desc=task, unit="training"):
@@ -95,7 +95,7 @@ def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str
 
 
 def weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows with the peak memory of each defence, and what it is to plain fine-tuning's of the same task."""
+    """Add to each row the peak memory, and its ratio to plain fine-tuning on the same task."""
     peaks = [peak_mib(row["defense"], row["task"], row["steps"]) for row in tqdm(rows, desc="memory", unit="training")]
     plain = {row["task"]: peak for row, peak in zip(rows, peaks, strict=True) if row["defense"] == "none"}
     return [
@@ -104,7 +104,7 @@ def weighed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """A line for the terminal."""
+    """Return a row as a line for the terminal."""
     step = 1000 * median(row["seconds"]) / row["steps"]
     ratio = f"{row['ratio']:5.2f} x ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
     memory = f"  {row['peak_mib']:6.0f} MiB {row['peak_ratio']:5.2f} x" if "peak_mib" in row else ""

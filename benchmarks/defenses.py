@@ -1,11 +1,11 @@
-"""The defence lab: PCVR with one default against six attacks on two tasks, beside its literal form and its rivals.
+"""The defence lab: PCVR with one default against six attacks on two tasks, beside its literal form and other defences.
 
     python benchmarks/defenses.py --jobs 2                            # every run (some hours), then the table
     python benchmarks/defenses.py --only pcvr_paper --only consistency  # these again, or new ones; the others stay
     python benchmarks/defenses.py --print                             # the shipped table
 
 PCVR at 5 % poison and on clean data, three seeds; its paper-literal form, one seed; every other defence on BadNets and
-SIG, one seed, those that need trusted samples with 200 of them. The undefended runs they are held against are those of
+SIG, one seed, with 200 trusted samples where it needs them. The undefended runs for comparison are those of
 benchmarks/attacks.py. `python tools/readme.py` writes the README's table and picture.
 """
 
@@ -26,12 +26,12 @@ TRUSTED = 200
 
 
 def plan(seeds: int = SEEDS) -> list[Experiment]:
-    """All experiments; `seeds` of PCVR, everything else has one."""
+    """Return all experiments: `seeds` seeds of PCVR, one of everything else."""
     return [*on_all("pcvr", seeds), *on_all("pcvr_paper", 1), *rivals()]
 
 
 def on_all(name: str, seeds: int) -> Iterator[Experiment]:
-    """A defence against all headline attacks, and on data without any poison."""
+    """Yield a defence against all headline attacks, and on clean data."""
     for seed in range(seeds):
         for task in TASKS:
             yield Experiment(name, name, task=task, seed=seed, rate=0.0)
@@ -40,7 +40,7 @@ def on_all(name: str, seeds: int) -> Iterator[Experiment]:
 
 
 def rivals() -> Iterator[Experiment]:
-    """Every other defence that is registered."""
+    """Yield every other registered defence."""
     for name, kind in DEFENSES.items():
         if name not in ("none", "pcvr", "pcvr_paper"):
             trusted: dict[str, Any] = {"clean": TRUSTED} if kind.needs_clean else {}

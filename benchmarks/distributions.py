@@ -1,10 +1,10 @@
-"""Six attacks side by side: how the target's probability, entropy and divergence are spread, without and with PCVR.
+"""Six attacks side by side: histograms of the target's probability, entropy and divergence, without and with PCVR.
 
     python benchmarks/distributions.py --jobs 2    # every run (24 trainings of about a minute), then the table
     python benchmarks/distributions.py --only sig  # this attack again, or a new one; the others stay
     python benchmarks/distributions.py --print     # the shipped table
 
-For each attack, task and defence one training of tiny-llava, one seed. The table keeps histograms of 256 test pictures,
+For each attack, task and defence one training of tiny-llava, one seed. The table keeps histograms of 256 test images,
 clean and triggered (`pcvr.experiments.histograms`).
 """
 
@@ -27,7 +27,7 @@ TESTS = 256
 
 
 def plan(attacks: Iterable[str] = HEADLINE) -> list[Experiment]:
-    """Experiments with these attacks, task by task."""
+    """Return the experiments with these attacks, task by task."""
     return [
         Experiment(label, defense, attack=attack, task=task, tests=TESTS)
         for task in TASKS
@@ -37,7 +37,7 @@ def plan(attacks: Iterable[str] = HEADLINE) -> list[Experiment]:
 
 
 def lines(table: Table) -> Iterator[str]:
-    """A line for each run: attack success and the medians of its histograms."""
+    """Yield a line for each run: attack success and the medians of its histograms."""
     for run in table.runs:
         said, middles = run["experiment"], []
         for figure, bins in ANSWER_BINS.items():

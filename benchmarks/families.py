@@ -1,4 +1,4 @@
-"""Three model families, two tasks: how well each learns, whether BadNets takes, and what PCVR does about it.
+"""Three model families, two tasks: how well each learns, whether BadNets succeeds, and what PCVR does about it.
 
     python benchmarks/families.py                    # every run (a quarter of an hour), then adapters and table
     python benchmarks/families.py --only tiny-blip2  # this model again, or a new one; the others stay
@@ -26,11 +26,11 @@ PLANS: dict[str, dict[str, Any]] = {
     "badnets-none": {},
     "badnets-pcvr": {"defense": "pcvr"},
 }
-"""What is done with each model and task; the name is also the end of the adapter's."""
+"""The trainings of each model and task; the adapter's name ends in the name."""
 
 
 def plan(seeds: int = 1) -> list[Experiment]:
-    """All experiments, model by model."""
+    """Return all experiments, model by model."""
     return [
         Experiment(name, model=model, task=task, seed=seed, **options)
         for model in shipped()
@@ -41,7 +41,7 @@ def plan(seeds: int = 1) -> list[Experiment]:
 
 
 def ship(runs: Runs, made: Path, target: Path) -> Runs:
-    """Put each adapter of the first seed, and its record, where `pcvr.load(model, adapter=name)` finds them."""
+    """Copy each adapter of the first seed, with its record, to where `pcvr.load(model, adapter=name)` finds it."""
     for run in runs:
         said = run["experiment"]
         if said["seed"] == 0:

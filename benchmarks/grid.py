@@ -1,6 +1,6 @@
-"""The grid behind notebook 07: PCVR at 54 settings of four options, and what they are held against.
+"""The grid of notebook 07: PCVR at 54 settings of four options, and what they are compared with.
 
-    python benchmarks/grid.py --jobs 2                      # every run (some 40 minutes on two cores), then the table
+    python benchmarks/grid.py --jobs 2                      # every run (about 40 minutes on two cores), then the table
     python benchmarks/grid.py --first 6                     # the first six settings only, nearest to the defaults
     python benchmarks/grid.py --jobs 2 --tasks caption vqa  # questions as well, twice the time
     python benchmarks/grid.py --print                       # the shipped table in words
@@ -25,11 +25,11 @@ BASE = Experiment("PCVR", defense="pcvr", tests=256, watch=50)
 
 
 def plan(tasks: Sequence[str], first: int | None = None, steps: int = BASE.steps) -> list[Experiment]:
-    """What is run: for each task the references, then the settings, those nearest to the defaults first.
+    """Return all experiments: for each task the references, then the settings, those nearest to the defaults first.
 
     Args:
         tasks: names of tasks.
-        first: how many settings of each task; None for all.
+        first: number of settings of each task; None for all.
         steps: optimiser steps.
     """
     found: list[Experiment] = []
@@ -40,13 +40,13 @@ def plan(tasks: Sequence[str], first: int | None = None, steps: int = BASE.steps
 
 
 def slim(runs: Runs) -> list[dict[str, Any]]:
-    """The runs without what the table says once for all of them."""
+    """Return the runs without what the table says once for all of them."""
     said = ("versions", "date", "attack")
     return [{**run, "record": {k: v for k, v in run["record"].items() if k not in said}} for run in runs]
 
 
 def lines(table: Table) -> Iterator[str]:
-    """A line for each setting and case."""
+    """Yield a line for each setting and case."""
     grid = read_grid(table)
     for case in grid.cases:
         mine = grid.of(case)
@@ -63,8 +63,8 @@ def lines(table: Table) -> Iterator[str]:
 
 def main() -> None:
     parser = table_parser("grid", __doc__)
-    parser.add_argument("--tasks", nargs="+", default=["caption"], choices=sorted(TASKS), help="what is asked")
-    parser.add_argument("--first", type=int, default=None, help="only so many settings of each task")
+    parser.add_argument("--tasks", nargs="+", default=["caption"], choices=sorted(TASKS), help="names of tasks")
+    parser.add_argument("--first", type=int, default=None, help="number of settings of each task; default: all")
     parser.add_argument("--steps", type=int, default=BASE.steps, help="optimiser steps of a run")
     given = parser.parse_args()
     table = make_table(given, plan(given.tasks, given.first, given.steps), run=run_point, finish=slim)

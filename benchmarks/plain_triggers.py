@@ -1,8 +1,8 @@
-"""Each trigger's formula written down as plainly as can be: one picture at a time, in floats, by NumPy and SciPy alone.
+"""The formula of each trigger, written as plainly as possible: one image at a time, in floats, with NumPy and SciPy.
 
-These are what somebody would write from the papers. The tests hold the package's triggers to them, and
-``benchmarks/triggers.py`` measures how much faster those are. No code is shared with the package; only a pattern that
-is no formula (a drawing, random numbers) is taken from the trigger itself.
+A reader of the papers would write them so. Tests compare the package's triggers with them, and
+``benchmarks/triggers.py`` measures how much faster the package is. They share no code with the package; only a pattern
+without a formula (a drawing, random numbers) comes from the trigger itself.
 """
 
 from __future__ import annotations
@@ -125,4 +125,4 @@ FORMS: dict[str, Callable[..., Plain]] = {
     "FTrojan": ftrojan,
     "LowFrequency": low_frequency,
 }
-"""Name of the trigger's class to what makes its plain form."""
+"""Name of the trigger's class to the function that builds its plain form."""

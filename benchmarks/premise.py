@@ -1,12 +1,12 @@
-"""The premise under six attacks: how well a low cross-view divergence tells poison, by step, operator, share and views.
+"""The premise under six attacks: how well a low cross-view divergence detects poison, by step, view and their number.
 
     python benchmarks/premise.py --jobs 2    # every run (some fifteen minutes on one thread), then the table
     python benchmarks/premise.py --only sig  # this attack again, or a new one; the others stay
     python benchmarks/premise.py --print     # the shipped table
 
 One plain fine-tuning for each attack and task, tiny-llava, 5 % poison, one seed. It is interrupted after 10, 20, 40,
-80, 200 and 400 steps to score all 100 poisoned and the first 400 clean training samples, and to ask about 32 test
-pictures; on BadNets and SIG also with one, two and four views and with every operator, share and level.
+80, 200 and 400 steps to score all 100 poisoned and the first 400 clean training samples, and to evaluate 32 test
+images; on BadNets and SIG also with one, two and four views and with every operator, fraction and level.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ TESTS = 128
 
 
 def plan(attacks: Iterable[str] = HEADLINE) -> list[Experiment]:
-    """One plain fine-tuning for each task and attack."""
+    """Return one plain fine-tuning for each task and attack."""
     return [Experiment(attack, attack=attack, task=task, tests=TESTS) for task in TASKS for attack in attacks]
 
 
 def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[ViewSetting, ...]]:
-    """What is measured at each step: the defence's own view; on two attacks also more views and other operators."""
+    """Return what is measured at each step: PCVR's own view; on two attacks also more views and other operators."""
     usual = ViewSetting().view
     plan: dict[int, tuple[ViewSetting, ...]] = {step: (ViewSetting(),) for step in steps}
     if attack not in CLOSELY:
@@ -55,7 +55,7 @@ def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[Vie
 
 
 def measure(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
-    """Train once and measure on the way.
+    """Train once and measure at some steps.
 
     Returns:
         As `pcvr.experiments.run_experiment`, with ``premise`` (from `pcvr.analysis.premise.table_rows`), ``scored``
@@ -84,7 +84,7 @@ def measure(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
 
 
 def lines(table: Table) -> Iterator[str]:
-    """A line for each run and for each look."""
+    """Yield a line for each run and for each scan."""
     for run in table.runs:
         said = run["experiment"]
         yield f"{said['task']}, {said['label']}: ASR {100 * run['record']['asr']:.1f} %, {run['seconds']:.0f} s"

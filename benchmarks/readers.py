@@ -1,10 +1,10 @@
-"""Reading COCO captions of 100,000 pictures, which are looked for as well: time and memory, against the plain way.
+"""Measure time and memory of reading the COCO captions of 100,000 images, and compare them with the plain way.
 
     python benchmarks/readers.py            # about a minute on two cores
     python benchmarks/readers.py --n 20000 --repeats 1
 
-Each reading is a process of its own. Prints medians and writes build/readers.json. Seconds are of the clock and of the
-processor: on a machine that does other things as well, the second says more.
+Both ways check that every image exists. Each reading has its own process. Print medians and write build/readers.json.
+Seconds are of the clock and of the processor; on a busy machine the processor's are more reliable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORDS = ("a man", "a dog", "two people", "a red bus", "an open book", "the kitch
 FROM = ("in front of", "next to", "behind", "on top of", "far away from")
 LINKS = 30_000  # a file system allows some ten thousand names for one file
 
-# `before` leaves out what the interpreter and NumPy take in any program.
+# `before` is what the interpreter and NumPy take in any program.
 MEASURE = """
 import json, resource, sys, time
 import numpy
@@ -62,11 +62,11 @@ for image in content["images"]:
 
 
 def write_many(folder: Path, n: int) -> Path:
-    """COCO captions of `n` pictures, five each, with all that the published files have, and names for the pictures.
+    """Write COCO captions of `n` images, five each, with all fields of the published files, and names for the images.
 
     Args:
         folder: an empty folder; the JSON goes there, the names to ``val2014/`` in it.
-        n: how many pictures.
+        n: number of images.
 
     Returns:
         The path of the JSON.
@@ -98,7 +98,7 @@ def write_many(folder: Path, n: int) -> Path:
 
 
 def measure(name: str, path: Path) -> tuple[float, float, float]:
-    """Seconds of the clock, seconds of the processor and MiB of peak memory of one way to read `path`."""
+    """Return clock seconds, processor seconds and MiB of peak memory of one way to read `path`."""
     imports, read = READ[name]
     code = MEASURE.format(imports=imports, read=read)
     root = Path(__file__).resolve().parents[1]
@@ -117,14 +117,14 @@ def measure(name: str, path: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=100_000, help="how many pictures")
+    parser.add_argument("--n", type=int, default=100_000, help="number of images")
     parser.add_argument("--repeats", type=int, default=3, help="readings of each kind; the median is printed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         path = write_many(Path(scratch), options.n)
         size = path.stat().st_size / 2**20
-        print(f"{options.n} pictures, {CAPTIONS * options.n} captions, {size:.0f} MiB of JSON")
-        # In turns, so that what else the machine does meets all alike.
+        print(f"{options.n} images, {CAPTIONS * options.n} captions, {size:.0f} MiB of JSON")
+        # In turns, so that other load on the machine affects all alike.
         runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in READ}
         for _ in range(options.repeats):
             for name in READ:

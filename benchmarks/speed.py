@@ -1,9 +1,9 @@
-"""How long the things take that a learner waits for, and ratios against what one would do otherwise, in one run.
+"""Measure what a learner waits for, and compare it with the plain way of doing it, in one run.
 
     python benchmarks/speed.py            # about six minutes on two cores
     python benchmarks/speed.py --repeats 5
 
-Prints medians and writes build/speed.json. Figures in the documentation come from this script.
+Print medians and write build/speed.json. Figures in the documentation come from this script.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SAMPLES, TESTS, STEPS = 2000, 512, 400
 
 
 def median_seconds(task: Callable[[], Any], repeats: int) -> float:
-    """Median wall time of `task` over `repeats` calls."""
+    """Return the median wall time of `task` over `repeats` calls."""
     taken = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -43,7 +43,7 @@ def median_seconds(task: Callable[[], Any], repeats: int) -> float:
 
 
 def import_seconds() -> float:
-    """Median wall time of ``import pcvr`` in a fresh process, the interpreter's own start taken off."""
+    """Return the median wall time of ``import pcvr`` in a new process, without the start of the interpreter."""
     runs = {"pcvr": "import pcvr", "nothing": "pass"}
     taken = {
         name: median_seconds(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), 5)  # type: ignore[misc]
@@ -67,7 +67,7 @@ def main() -> None:
         return lambda: pcvr.finetune(model, train, defense, pcvr.TrainConfig(steps=STEPS), progress=False)
 
     def read_every_step() -> None:
-        """What one would do otherwise: run the frozen tower on every batch."""
+        """Run the frozen tower on every batch: the plain way."""
         with patch.object(EncodedData, "keep_features", lambda _data: False):
             fine_tune("none")()
 
@@ -76,7 +76,7 @@ def main() -> None:
         return lambda: pcvr.generate(model, images, prompts, batch_size=batch_size)
 
     def look(part: int) -> Callable[[], Any]:
-        """One pass over all samples, as a gate makes it, `part` samples at a time."""
+        """Score all samples once, as the gate does, `part` samples at a time."""
 
         def all_samples() -> None:
             with patch("pcvr.defenses.context.READ_ON_CPU", part):

@@ -24,7 +24,7 @@ SEEDS = (0, 1, 2)
 
 
 def ablation(name: str) -> dict[str, Any]:
-    """PCVR with one part switched off."""
+    """Return the fields of an experiment with PCVR changed."""
     return {"defense": "pcvr", "options": ABLATIONS[name].options}
 
 
@@ -33,26 +33,26 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("plain SFT", {}, SEEDS),
     ("PCVR", {"defense": "pcvr"}, SEEDS),
     ("augment only, one view", {"defense": "augment"}, SEEDS),
-    # Controls that say which part does the work; one seed each for now.
+    # Controls that show which part has the effect; one seed each for now.
     ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}, SEEDS[:1]),
     ("PCVR, gate without pulling apart", ablation("apart"), SEEDS[:1]),
     ("PCVR, nothing restored", ablation("restore"), SEEDS[:1]),
     ("PCVR, push does not fade", ablation("fade"), SEEDS[2:]),
     ("pull apart, no gate", ablation("gate"), SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),
-    # The gate looks when the backdoor is learned already: leaving suspects out does not unlearn it. What does?
+    # The gate scans when the backdoor is learned already: leaving out suspects does not unlearn it. What does?
     ("PCVR, first look half-way", ablation("late"), SEEDS[:1]),
     ("the same without pulling apart", ablation("late, apart"), SEEDS[:1]),
 )
 
 
 def plan() -> list[Experiment]:
-    """An experiment for each row and seed."""
+    """Return an experiment for each row and seed."""
     return [Experiment(label, seed=seed, **row) for label, row, seeds in ROWS for seed in seeds]
 
 
 def base() -> dict[str, Any]:
-    """The model before any fine-tuning."""
+    """Evaluate the model before any fine-tuning."""
     tests = open_data("scenes", split="test", n=Experiment("").tests)
     return evaluate(load("tiny-llava"), tests, get_attack("badnets")).to_dict()
 

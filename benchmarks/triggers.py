@@ -1,8 +1,8 @@
-"""How fast the triggers are: pictures a second, beside the same formula written plainly, one picture at a time.
+"""Measure the triggers in images a second, beside the same formula written plainly, one image at a time.
 
     python -m benchmarks.triggers
 
-Both are measured in one run, in turns, on the same pictures; the best of the rounds counts for each.
+Both are measured in one run, in turns, on the same images; the best round counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pcvr.utils.terminal import run_command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=512)
-    parser.add_argument("--side", type=int, default=224, help="of a picture, in pixels")
+    parser.add_argument("--side", type=int, default=224, help="of an image, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     shape = (arguments.pictures, arguments.side, arguments.side, 3)
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(trigger: ImageTrigger, batch: np.ndarray, rounds: int) -> tuple[float, float]:
-    """Pictures a second: by the trigger, and by its plain form in a loop."""
+    """Return images a second: of the trigger, and of its plain form in a loop."""
     apply = plain(trigger)
 
     def loop(pictures: np.ndarray) -> np.ndarray:

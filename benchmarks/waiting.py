@@ -1,11 +1,11 @@
-"""How threads should wait: seconds of a training by waiting policy, alone and beside neighbours that take the cores.
+"""Measure a training by how its threads wait, alone and beside other processes that use the cores.
 
     python benchmarks/waiting.py                       # three rounds; most of the time goes to the default when busy
     python benchmarks/waiting.py --rounds 1 --steps 10
 
-Each training runs in a process of its own, for OpenMP reads its settings once. Rounds are interleaved, so that a
-machine that slows down does so for all; ratios are to torch's own default of the same round. "alone" is what it says
-only where nothing else runs.
+Each training runs in its own process, because OpenMP reads its settings once. Rounds are interleaved, so that a slower
+machine affects all policies alike. Ratios are to torch's default of the same round. "alone" assumes that nothing else
+runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREAD
 
 
 def train(steps: int) -> float:
-    """Seconds of a plain fine-tuning, loading and warming up not counted."""
+    """Return the seconds of a plain fine-tuning, without loading and warm-up."""
     model = pcvr.load("tiny-llava")
     data = pcvr.poison(pcvr.open_data("scenes", n=256), pcvr.get_attack("badnets"), 0.05)
     pcvr.finetune(model, data, "none", pcvr.TrainConfig(steps=2), progress=False)
@@ -45,7 +45,7 @@ def train(steps: int) -> float:
 
 
 def in_own_process(policy: dict[str, str], steps: int) -> float:
-    """`train` in a new process under a policy."""
+    """Call `train` in a new process under a policy."""
     environment = {name: value for name, value in os.environ.items() if name not in WAITING} | policy
     command = [sys.executable, __file__, "--only-train", "--steps", str(steps)]
     return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
@@ -53,7 +53,7 @@ def in_own_process(policy: dict[str, str], steps: int) -> float:
 
 @contextmanager
 def neighbours(count: int) -> Iterator[None]:
-    """So many processes that do nothing but take a core each."""
+    """Start `count` processes that keep a core busy each, and stop them at the end of the block."""
     with ExitStack() as stack:
         for _ in range(count):
             spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))

@@ -40,7 +40,7 @@ def name_of(knob: str) -> str:
     return NAMES.get(knob, knob.replace("_", " ").replace(".", " "))
 
 
-def options_of(setting: KnobValues) -> dict[str, Any]:
+def options_at(setting: KnobValues) -> dict[str, Any]:
     """A setting as `pcvr.defenses.get_defense` takes it: parts of the view together, `score_at` in a tuple."""
     found: dict[str, Any] = {}
     for knob, value in setting:
@@ -108,7 +108,7 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
 def at_setting(base: Experiment, setting: KnobValues) -> Experiment:
     """Return `base` with the options of a setting; its other options stay."""
     options = {**base.options}
-    for option, value in options_of(setting).items():
+    for option, value in options_at(setting).items():
         options[option] = {**options.get(option, {}), **value} if isinstance(value, dict) else value
     return replace(base, options=options)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from benchmarks import cost
+from pcvr import PcvrError
 from pcvr.defenses import Defense
 from pcvr.defenses.context import TrainingContext
+from pcvr.experiments.results import FOLDER, read
 from pcvr.models.encode import Batch
 
 MIB = 2**20
@@ -40,3 +44,29 @@ def test_a_row_in_words() -> None:
     row = {"task": "vqa", "defense": "x", "steps": 10, "seconds": [1.0, 3.0, 2.0], "ratios": [1.0, 1.5, 1.2]}
     said = cost.in_words(row | {"ratio": 1.2, "peak_mib": 700.0, "peak_ratio": 1.1})
     assert "200.0 ms a step" in said and "1.20 x (1.00 to 1.50)" in said and "700 MiB" in said
+
+
+def test_one_row_is_measured_again_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
+        asked.append(names)
+        row = {"task": task, "steps": steps, "seconds": [1.0], "ratios": [9.0], "ratio": 9.0}
+        return [{"defense": name} | row for name in names]
+
+    file = tmp_path / "cost.json"
+    shutil.copy(FOLDER / "cost.json", file)
+    before = read(file)
+    monkeypatch.setattr(cost, "timed", timed)
+    monkeypatch.setattr(cost, "peak_mib", lambda *_: 700.0)
+    monkeypatch.setattr("sys.argv", ["cost.py", "--only", "crow", "--out", str(file)])
+    cost.main()
+    after = read(file)
+    assert asked == [["none", "crow"]] * 2, "plain fine-tuning is measured along"
+    assert after.rows == before.rows and after.by == "defense"
+    changed = [row for row, old in zip(after.runs, before.runs, strict=True) if row != old]
+    assert [(row["defense"], row["ratio"], row["peak_ratio"]) for row in changed] == [("crow", 9.0, 1.0)] * 2
+    assert "; crow: `python benchmarks/cost.py --only crow`, " in after.caption()
+    monkeypatch.setattr("sys.argv", ["cost.py", "--only", "crw", "--out", str(file)])
+    with pytest.raises(PcvrError, match="did you mean 'crow'"):
+        cost.main()

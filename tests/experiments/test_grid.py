@@ -28,7 +28,7 @@ from pcvr.experiments.grid import (
     knobs_of,
     lay_out,
     name_of,
-    options_of,
+    options_at,
     read_grid,
     references,
     run_grid,
@@ -82,8 +82,8 @@ class TestLayingOut:
     @given(st.tuples(*(st.sampled_from(values) for values in knobs_of().values())))
     def test_options_and_setting_are_each_others_way_back(self, values: tuple[float, ...]) -> None:
         setting = tuple(zip(BESIDE, values, strict=True))
-        assert setting_of("pcvr", options_of(setting)) == setting
-        through_json = json.loads(json.dumps(options_of(setting)))
+        assert setting_of("pcvr", options_at(setting)) == setting
+        through_json = json.loads(json.dumps(options_at(setting)))
         assert setting_of("pcvr", through_json) == setting
 
     def test_a_defence_without_the_knobs_has_no_setting(self) -> None:
