@@ -447,8 +447,8 @@ one = seen[1]
 share_bars(one)
 
 # %% [markdown]
-# For each word of the answer: the fraction of attention on the image, on the prompt with its special tokens, and on
-# the words generated so far (mean over all layers and heads).
+# For each word of the answer, three fractions of attention: on the image, on the prompt with its special tokens, and
+# on the words generated so far. (Each is a mean over all layers and heads.)
 #
 # **Predict before you run.** The next figure shows only the attention on the image, laid over the image, word by
 # word. Where will the attention be before the name of an object? Where will it be before a comma, or before the end?

@@ -260,9 +260,9 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # %% [markdown]
 # ## 4. Many images
 #
-# One image is only an anecdote. `measure_invariance` computes three figures for each image: the probability of the
-# **whole target**, word for word; the mean divergence over the tokens of the model's own answer; and their mean
-# **entropy**, which says how sure the model is (0: certain).
+# One image is only an anecdote. `measure_invariance` computes three values for each image. The first is the
+# probability of the **whole target**, word for word. The second is the mean divergence over the tokens of the model's
+# own answer. The third is the mean **entropy** at these tokens, which says how sure the model is (0: certain).
 #
 # **Predict before you run.** There are four models, each with clean and with triggered images. In which of these
 # eight groups will the target be likely?

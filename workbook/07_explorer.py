@@ -138,9 +138,9 @@ from pcvr.plots.explorer import point_curves
 point_curves({"default": mine.points[0], "undefended": mine.references[0]})
 
 # %% [markdown]
-# Two trainings in detail, with the defaults and without a defence: the loss, the figures that the defence reports,
-# and the attack success rate and utility measured along the way on 64 images of each kind. The dotted line marks the
-# scan of the gate.
+# Two trainings in detail, with the defaults and without a defence. The panels show the loss, the figures that the
+# defence reports, the attack success rate and the utility. The last two were measured during the training, on 64
+# images of each kind. The dotted line marks the scan of the gate.
 
 # %%
 from pcvr.plots.explorer import point_distributions
@@ -194,9 +194,9 @@ box
 # ## Exercise 07a: the frontier
 # <!-- card difficulty=2 importance=4 minutes=10 -->
 #
-# A setting **beats** another one if it is better in one figure and no worse in the other: a lower attack success rate
-# at no lower utility, or a higher utility at no higher attack success rate. Only settings that no other setting beats
-# are worth considering.
+# A setting **beats** another one if it is better in one of the two measures and at least as good in the other. Better
+# means a lower attack success rate, or a higher utility. Only settings that no other setting beats are worth
+# considering.
 #
 # Write `frontier`. It returns the indices, ascending, of the settings that no other setting beats. Two settings that
 # are equal in both figures do not beat each other.
@@ -289,9 +289,9 @@ check.choose_setting(choose_setting)
 # - **The test set was used twice**: once to choose and once to report. The defaults of this package were found on
 #   BadNets and SIG in the same way. Notebook 09 will test how good they are elsewhere.
 # - **A defender cannot measure the attack success rate**, because the defender does not know the trigger. A defender
-#   does have clean images (and so the utility), the scores of the gate, and attacks of their own: they can poison
-#   their data with their own trigger and choose a setting by that attack. The real question is whether this choice
-#   also works for the attacker's trigger.
+#   does have clean images (and so the utility) and the scores of the gate. A defender can also poison the data with a
+#   trigger of their own and choose a setting by that attack. The real question is whether this choice also works for
+#   the attacker's trigger.
 #
 # </details>
 
