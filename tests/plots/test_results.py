@@ -51,7 +51,7 @@ def test_a_summary_draws_a_row_for_each_label() -> None:
 
 def test_groups_keep_their_order_and_average_over_seeds(combinations: results.Table) -> None:
     cells = combinations.cells(("model", "task", "label"))
-    assert len(cells) == 12 and next(iter(cells)) == ("tiny-llava", "caption", "clean")
+    assert len(cells) == 6 * len(TASKS) and next(iter(cells)) == ("tiny-llava", "caption", "clean")
     assert cells["tiny-blip2", "vqa", "badnets-none"].asr == 1
     both = table(run("a", 10), run("a", 30, seed=1)).cells()["a",]
     assert (both.seeds, both.asr, both.right) == (2, 0.5, 0.75)

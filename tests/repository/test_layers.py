@@ -51,8 +51,8 @@ def test_only_the_command_line_imports_the_making_of_models() -> None:
 
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:
-    named = re.search(r"`tests/` has the folders of `pcvr/`, and ([^.]+)\.", TEXT)
-    assert named
+    named = re.search(r"^- `tests/` (.*?)^- ", TEXT, re.M | re.S)
+    assert named, "CONTRIBUTING.md has no item about the folders of tests"
     special = set(re.findall(r"`(\w+)`", named[1]))
     tested = {f.parent.relative_to(ROOT / "tests").as_posix() for f in (ROOT / "tests").rglob("test_*.py")}
     assert folders(PACKAGE) - tested == set(), "folders without tests"
