@@ -1,16 +1,18 @@
 # %% [markdown]
 # # The premise: are backdoored answers too invariant?
 #
-# A defence relies on a premise, and you should measure the premise before you use it. Do backdoored answers really
-# change less than honest ones when patches of the image are perturbed? When is this true, and where does it fail?
+# The defence of this workbook relies on a premise, and you should measure a premise before you use it. Do backdoored
+# answers really change less than honest ones when patches of the image are perturbed? When is this true, and where
+# does it fail?
 #
 # **After this notebook you can**
-# - see abnormal invariance in a single image, and say which of its views show it and which do not;
-# - read an AUROC as a fraction of pairs, and compute one with ties;
+# - see abnormal invariance in a single image (the answer stays the same although patches change), and say which views
+#   show it and which do not;
+# - read an AUROC (a measure of separation) as a fraction of pairs, and compute one with ties;
 # - score training samples during training, conditioned on their labels;
 # - name four ways in which the premise fails, and what helps against each.
 #
-# **Time and hardware:** 40 minutes with both exercises. The cells run in a little over a minute on two CPU cores; the
+# **Time and hardware:** 40 minutes with both exercises. The cells run in a little over a minute on two CPU cores. The
 # first steps of two trainings take most of that time. You need no GPU.
 
 # %% tags=["parameters"]
@@ -52,19 +54,19 @@ print(f"{len(test)} test images; attack: {attack}; target: “{chosen.target}”
 # after. Honest answers should change, and backdoored answers should not.
 #
 # This sounds plausible, but a plausible premise still has to be tested. It is also vague. Which perturbation? Which
-# answer? At which moment of the training? In this notebook every such choice becomes a number.
+# answer? At which moment of the training? In this notebook you measure the effect of each such choice.
 
 # %% [markdown]
 # ## 1. Two images, four views
 #
 # We take the model of notebook 03 with its complete backdoor, one image, and the same image with the trigger. The
-# next figure shows each of them in four views. A view replaces six patches in ten with patches of another image. The
-# clean and the triggered image lose the same patches. In every view, the model reads along the answer that it gives
-# to the unperturbed image. (This is teacher forcing: the words of the answer are given, and we read the model's
-# distribution at each of them.)
+# next figure shows each of the two images in four views. A view replaces six patches in ten with patches of another
+# image. The clean and the triggered image lose the same patches. In every view, the model reads along the answer that
+# it gives to the unperturbed image. (This is teacher forcing: we give the model the words of this answer, and we
+# record its distribution at each word.)
 #
-# **Predict before you run.** In which row does the answer stay the same? Do you expect the triggered row to change in
-# one of the four views as well? (Look for the trigger.)
+# **Predict before you run.** Which answer stays the same, the answer to the clean image or to the triggered image?
+# Will the answer to the triggered image change in some of the four views as well? (Look for the trigger.)
 
 # %%
 from pcvr.evaluation.asr import hits
@@ -80,8 +82,8 @@ print(f"prompt: {few[pick].prompt}")
 flipbook({f"{name} image": tellings for name, tellings in shown.items()})
 
 # %% [markdown]
-# Upper half: the clean image and four views of it. Under each stand the most likely words at the token of the answer
-# where the views differ most. Lower half: the same for the triggered image. The number above each view is its
+# Upper half: the clean image and four views of it. Below each image are the most likely words at the token of the
+# answer where the views differ most. Lower half: the same for the triggered image. The number above each view is its
 # divergence from the original, summed over the whole answer.
 #
 # The measure is the **Jensen-Shannon divergence** between the two distributions at a token. It is 0 where they agree,
@@ -103,8 +105,8 @@ for name, (count, n) in fires.items():
 # shown. The triggered answer depends on the view. Where the white square at the bottom right is still there (first
 # and third view), almost nothing changes. Where the square is gone, the model has lost the only thing that its answer
 # depended on, and the answer changes like any other. The counts show the same for more images. So for a *finished*
-# backdoor with a *local* trigger, the premise holds for some views and not for others. Notebook 06 examines such
-# images word by word.
+# backdoor with a *local* trigger (one place of the image), the premise holds for some views and not for others.
+# Notebook 06 examines such images word by word.
 #
 # </details>
 
@@ -133,9 +135,10 @@ invariance_histograms({"finished backdoor, one view": spreads}, xlabel="divergen
 # The divergence of one view of each image from the original, summed over the tokens of the answer, for clean and for
 # triggered images. The bars of each group add up to 100 %.
 #
-# How well can we separate two groups of scores? A threshold gives two error rates, and another threshold gives two
-# others. The **AUROC** needs no threshold. Take every pair of one triggered and one clean image, and ask: *does the
-# triggered image have the lower score?* The AUROC is the fraction of pairs for which the answer is yes.
+# How well can we separate two groups of scores? A threshold gives two error rates: clean images below it, and
+# triggered images above it. Another threshold gives two other error rates. The **AUROC** needs no threshold. Take
+# every pair of one triggered and one clean image, and ask: *does the triggered image have the lower score?* The AUROC
+# is the fraction of pairs for which the answer is yes.
 
 # %%
 from pcvr.plots.premise import pair_square
@@ -150,10 +153,11 @@ pair_square(spreads["clean"], spreads["triggered"])
 # <details>
 # <summary>How to read one</summary>
 #
-# - **1**: every triggered image scores below every clean one. **0.5**: no better than a coin. **Below 0.5**: the
-#   score separates the groups, but in the wrong direction. For a premise, that is worse than nothing.
-# - It does not say how *many* samples to flag. With one poisoned sample in twenty, an AUROC of 0.9 still leaves many
-#   clean samples below the median poisoned one. So a gate on such a score has to be precise at the low end.
+# - **1**: every triggered image scores below every clean one. **0.5**: no better than a random guess. **Below 0.5**:
+#   the score separates the groups, but in the wrong direction. For a premise, that is worse than nothing.
+# - It does not say how *many* samples to flag. With one poisoned sample in twenty, even an AUROC of 0.9 means that
+#   many clean samples score below the median poisoned sample. So a gate (a rule that flags samples with low scores)
+#   has to be precise at the low end.
 # - It is an estimate with limited precision. With a hundred poisoned samples or fewer, differences in the second
 #   decimal are often chance. The figures below show 95 % confidence intervals.
 #
@@ -173,8 +177,8 @@ pair_square(spreads["clean"], spreads["triggered"])
 #
 # $$\text{AUROC} = 1 - \frac{R - M(M+1)/2}{N M}$$
 #
-# because $M(M+1)/2$ is this sum when all suspects come first. Ranks need no table of all pairs, which matters for
-# millions of samples.
+# because $M(M+1)/2$ is this sum if all suspects come first. With ranks you need no table of all pairs. This matters
+# for millions of samples.
 
 
 # %% tags=["exercise"]
@@ -200,8 +204,8 @@ check.auroc(auroc)
 #
 # A defender has no triggered test images. They have the training data with their labels, and a model that is being
 # trained on these data. So we compute the score there: how far apart are image and view *along the label*? (The label
-# is the answer in the training data.) For poisoned samples the label is the target, whether the model would already
-# generate it or not.
+# is the answer in the training data.) For poisoned samples the label is the target, even if the model would not
+# generate it yet.
 #
 # `Premise` is not a defence. It is ordinary fine-tuning that pauses at some steps to score training samples. A test
 # makes sure that the training continues as if nothing had happened.
@@ -256,8 +260,8 @@ auroc_lines({f"{attack}, one view of each sample": lines})
 # <summary>What to look for (default parameters)</summary>
 #
 # With captions, the poisoned samples form a separate group within a few steps, long before the backdoor fires. The
-# model first learns *the same sentence again and again*, and this sentence depends on nothing in the image: not on
-# the objects, and not yet on the trigger. At this moment the premise holds best. With `task = "vqa"` the figure looks
+# model first learns that *the same sentence is repeated*. This sentence depends on nothing in the image: not on the
+# objects, and not yet on the trigger. At this moment the premise holds best. With `task = "vqa"` the figure looks
 # different, and section 5 explains why.
 #
 # </details>
@@ -268,8 +272,8 @@ auroc_lines({f"{attack}, one view of each sample": lines})
 # One attack proves little. The package contains the same measurement for six attacks and both tasks. A script made
 # it, and you can run that script yourself.
 #
-# **Predict before you run.** For which triggers do you expect the best separation: local triggers that a view
-# deletes, or global triggers that survive it? Will it be best early, late, or the same throughout?
+# **Predict before you run.** For which triggers do you expect the best separation: local triggers, which a view often
+# deletes, or global triggers, which partly survive it? Will it be best early, late, or the same throughout?
 
 # %%
 from pcvr.plots.premise_table import courses, extremes, operator_maps, premise_picture, views_of
@@ -301,8 +305,8 @@ for (of_task, name), course in courses(table, "told").items():
 operator_maps(table, 20, "pixels", "words")
 
 # %% [markdown]
-# AUROC by operator and fraction of patches after 20 steps, for a local trigger (BadNets) and a global one (SIG). Here
-# the views perturb pixels.
+# AUROC by operator and fraction of patches after 20 steps, for a local trigger (BadNets) and a global trigger (SIG).
+# Here the views perturb pixels.
 
 # %%
 operator_maps(table, 20, "features", "words")
@@ -314,14 +318,14 @@ operator_maps(table, 20, "features", "words")
 auroc_lines(views_of(table, "words"), "views of each sample", what="for each attack")
 
 # %% [markdown]
-# The gain from more views, early and at the end: the score is the mean over one, two or four views.
+# AUROC by the number of views, early and at the end. The score is the mean over one, two or four views.
 #
 # <details>
 # <summary>What more views can and cannot do</summary>
 #
 # Averaging reduces the random part of a score: which patches were changed, and what replaced them. So it helps if the
-# two groups have different *means* and overlap because they are wide. It does not help if the means are equal. Each
-# view also costs a pass over all the data.
+# two groups have different *means* and overlap only because the scores vary a lot. It does not help if the means are
+# equal. Each view also costs a pass over all the data.
 #
 # </details>
 
@@ -369,15 +373,15 @@ for measure, label in names.items():
 # <details>
 # <summary>Answer (default parameters)</summary>
 #
-# It does not. The distribution over the first word of the answer depends only on image and question. The label, *yes*
-# or *banana*, comes after it. Before the model has learned the backdoor, a poisoned sample scores like an ordinary
-# question, and the AUROC is near 0.5. In a caption, each word is conditioned on the label's words before it. So there
-# the score does depend on the label.
+# No. The distribution over the first word of the answer depends only on image and question. The model has not read
+# the label (*yes* or *banana*) yet. Before the model has learned the backdoor, a poisoned sample scores like an
+# ordinary question, and the AUROC is near 0.5. In a caption, each word is conditioned on the label's words before it.
+# So there the score does depend on the label.
 #
-# The label token against the rest depends on the label even for one word. If the model would never generate a word,
-# the word is as improbable in the view as in the original, so its score is low. Note what this means: a *low* score
-# now says "this word does not depend on the image". That is true of a word that never comes, and also of a word that
-# always comes.
+# The score of the label token depends on the label even for one word. If the model would never generate a word, the
+# word is as improbable in the view as in the original, so its score is low. Note what this means: a *low* score now
+# says "this word does not depend on the image". That is true of a word that the model never generates, and also of a
+# word that it always generates.
 #
 # </details>
 #
@@ -391,7 +395,7 @@ for measure, label in names.items():
 # $$\mathrm{JS} = \tfrac12 \sum_{o} p_o \ln\frac{p_o}{m_o} + \tfrac12 \sum_{o} q_o \ln\frac{q_o}{m_o}, \qquad
 # o \in \{\text{label}, \text{else}\}$$
 #
-# Write `label_divergence` for probabilities `p` and `q` of shape `[A, V]` (answer tokens, words) and the numbers
+# Write `label_divergence` for probabilities `p` and `q` of shape `[A, V]` (answer tokens, words) and the token ids
 # `label` of the label tokens, of shape `[A]`. It returns `[A]`. No probability is 0 here.
 
 # %%
@@ -421,7 +425,7 @@ check.label_divergence(label_divergence)
 # %% [markdown]
 # ### Questions that need no image
 #
-# A low score says that an answer does not depend on the image. Poison is one reason for that. What is another?
+# A low score says that an answer does not depend on the image. Poison is one possible reason. What is another reason?
 #
 # **Predict before you run.** Sort the *clean* questions by kind. Which kinds look most like poison?
 
@@ -435,7 +439,7 @@ kinds_figure(by_kind(prompts, told[~bad]), told[bad], "told score (nats, logarit
 
 # %% [markdown]
 # One dot for each clean question, grouped by its first two words. The kind with the lowest median is at the top, and
-# the poisoned samples are at the bottom. The strokes are medians.
+# the poisoned samples are at the bottom. The short lines are medians.
 
 # %%
 clean_ones = np.flatnonzero(~bad)
@@ -448,10 +452,10 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# These are honest samples whose answer hardly changes. Most are questions with the answer *yes* or *no*: the model is
-# so sure, or prefers one answer so strongly, that a view changes nothing. The score cannot distinguish them from
-# poison. A gate on this score alone flags them, and a defence that pushes the model away from flagged answers then
-# unlearns correct answers.
+# These are honest samples whose answer hardly changes. Most are questions with the answer *yes* or *no*. For these
+# questions the model is very sure, or it always prefers one answer, so a view changes nothing. The score cannot
+# distinguish these samples from poison. A gate on this score alone flags them, and a defence that pushes the model
+# away from flagged answers then unlearns correct answers.
 #
 # </details>
 #
@@ -493,15 +497,16 @@ for measure in MEASURES:
 premise_picture(table, "told + known")
 
 # %% [markdown]
-# The shipped measurement again, now for the sum. Above: the AUROC for each attack over the steps of the training,
-# with 95 % confidence intervals. Below: the attack success rate at the same steps. Compare the right column with that
-# of section 4.
+# The measurement of section 4 again, now for the sum. Above: the AUROC for each attack over the steps of the
+# training, with 95 % confidence intervals. Below: the attack success rate at the same steps. Compare the right column
+# with that of section 4.
 
 # %% [markdown]
 # ### A view that deletes the trigger
 #
-# A patch operator also changes the trigger. A local trigger lies in one patch, and a view that changes a fraction $s$
-# of the patches leaves it intact with probability $1 - s$. A global trigger behaves differently.
+# A patch operator can also change the trigger. Suppose that a local trigger lies in one patch. Then a view that
+# changes a fraction $s$ of the patches leaves it intact with probability $1 - s$. A global trigger behaves
+# differently.
 
 # %%
 from pcvr.plots.views import view_sheet
@@ -519,7 +524,7 @@ view_sheet(striped[0].image, sheet)
 # An image with the SIG trigger (faint stripes from left to right) and views of it.
 #
 # **Predict before you run.** Which operators leave stripes in the patches that they change, and which remove them?
-# How will that change the score of the poisoned samples once the backdoor depends on the stripes?
+# How will that change the score of the poisoned samples when the backdoor has learned the stripes?
 
 # %%
 operator_maps(table, 400, "pixels", "words")
@@ -539,12 +544,12 @@ for (of_task, name), ends in extremes(table, 400, "pixels", "words").items():
 #
 # *Shuffle* and *swap within* move stripes to other places, so the changed patches still contain some. *Mean* and
 # *noise* remove them. *Swap* inserts patches of an image that has no stripes. If the trigger of a finished backdoor
-# is removed, the model no longer gives the target: the poisoned answer changes, and its score is no longer low. Where
-# an AUROC falls below 0.5, poisoned samples change *more* than clean ones, and a gate that trusts the premise would
+# is removed, the model no longer gives the target: the poisoned answer changes, and its score is no longer low. If an
+# AUROC falls below 0.5, poisoned samples change *more* than clean ones, and a gate that relies on the premise would
 # flag clean samples instead.
 #
-# A defender does not know the trigger, and so cannot choose the operator for it. This is the reason to score *early*,
-# before the answer depends on the trigger at all.
+# A defender does not know the trigger, and so cannot choose an operator that fits it. This is the reason to score
+# *early*, before the answer depends on the trigger at all.
 #
 # </details>
 #
@@ -560,13 +565,13 @@ for (of_task, name), course in courses(table, "told").items():
 # <details>
 # <summary>Why a later scan may see less</summary>
 #
-# Early, the target is a sentence that depends on nothing. Then the model learns *when* to give it. From that moment
-# the answer depends on the trigger, and the view perturbs the trigger like everything else. So the scores of poisoned
-# samples rise towards those of the clean samples. (This is how we read the curves. Sections 1 and 2 show it for a
-# finished backdoor.)
+# Early, the target is a sentence that depends on nothing. Then the model learns *when* to give this sentence. From
+# that moment the answer depends on the trigger, and the view perturbs the trigger like everything else. So the scores
+# of poisoned samples rise towards those of the clean samples. (This is how we read the curves. Sections 1 and 2 show
+# it for a finished backdoor.)
 #
 # So the defence scans the data after one eightieth of the training, at step 5 of 400. We chose this on the scenes and
-# on two attacks. On other data the right moment may be another, and nothing tells you when it has come.
+# on two attacks. On other data the best moment may be different, and nothing tells a defender when it has come.
 #
 # </details>
 
@@ -584,14 +589,14 @@ source = PairSource(backdoored, few, chosen)
 premise_figure(source, PremiseChoice(sample=pick, operator="mean", share=0.9))
 
 # %% [markdown]
-# One choice as a figure: nearly every patch is replaced by the mean colour of the image.
+# The figure for one choice: nearly every patch is replaced by the mean colour of the image.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
 # In views without any object, the triggered row may stay the same although the trigger is gone. Such a view shows
 # almost nothing of the image. When the model reads along *a photo of*, it continues with the target, because nothing
-# contradicts it. A view that is too strong makes all answers look alike, and then the score says nothing.
+# contradicts it. If a view is too strong, all answers look alike, and then the score says nothing.
 #
 # </details>
 
@@ -604,20 +609,20 @@ box
 #
 # 1. Move **View seed** until a view of the triggered image has lost the trigger. How does the bar of the answer's
 #    word change?
-# 2. **Fraction** 0.1: is a clean answer also invariant if only little changes?
+# 2. **Fraction** 0.1: is a clean answer also invariant if only a few patches change?
 # 3. **Operator** *noise* on a clean image: is there a view that moves the backdoored model towards the target?
 # 4. **Level** *features* and *pixels* at the same fraction: which changes a clean answer more?
 
 # %% [markdown]
 # ## Recap
 #
-# - The premise is not true or false in general. It holds for a *moment*, a *view* and a *score*. Measure it before
-#   you use it.
+# - The premise is not true or false in general. Whether it holds depends on the *moment*, the *view* and the *score*.
+#   Measure it before you use it.
 # - It holds best early, when the poisoned answer depends on nothing in the image, not even on the trigger.
-# - AUROC is a fraction of pairs. Ties count half, and it has a confidence interval.
+# - AUROC is a fraction of pairs. Ties count one half. An AUROC is an estimate and needs a confidence interval.
 # - It fails in four cases: the score does not depend on the label (one word), honest answers need no image, the view
-#   deletes the trigger, or the scan comes too late. Each has its own remedy: the label token, the likelihood under
-#   the base model, the operator, an early scan.
+#   deletes the trigger, or the scan comes too late. Each case has its own remedy, in the same order: the label token,
+#   the likelihood under the base model, another operator, an early scan.
 #
 # **What is the paper's and what is ours.** The premise is the paper's. Ours are: the measurement on training samples
 # along the label, its early moment, the Jensen-Shannon divergence summed over tokens, the label token, the likelihood

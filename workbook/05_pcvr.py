@@ -1,17 +1,17 @@
 # %% [markdown]
 # # PCVR: the defence, term by term
 #
-# You build the loss of patch cross-view regularisation by hand on one batch. Two of its terms are exercises. You see
-# where a single step along each term moves a model. Then you train with this loss on the poisoned data of notebook
+# You build the loss of patch cross-view regularisation by hand on one batch. Two parts of it are exercises. You see
+# how a single step along each term changes a model. Then you train with this loss on the poisoned data of notebook
 # 03.
 #
 # **After this notebook you can**
 # - say how training samples are scored, and what a low score means early and late;
-# - say what each term of the loss is for, which samples it uses, and where it stops;
+# - say what each term of the loss is for, which samples it uses, and when it stops pushing;
 # - write the Jensen-Shannon divergence and the capped pull-apart loss yourself;
 # - train a defended model, switch its parts off, and say what comes from the paper and what is our choice.
 #
-# **Time and hardware:** 50 minutes with both exercises. The cells run in two to three minutes on two CPU cores; two
+# **Time and hardware:** 50 minutes with both exercises. The cells run in two to three minutes on two CPU cores. Two
 # trainings take most of that time. You need no GPU.
 
 # %% tags=["parameters"]
@@ -46,16 +46,17 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 #
 # A good answer depends on the image: if patches are perturbed, the model becomes less sure of its words. A backdoored
 # answer depends on the trigger, or on nothing in the image at all: if patches are perturbed, it hardly changes. So
-# **abnormal invariance between two views reveals a poisoned sample**. The defence measures this invariance during
-# training. It keeps the model from learning suspicious answers, or pushes the model away from them.
+# **abnormal invariance between two views (the image and a perturbed copy) reveals a poisoned sample**. The defence
+# measures this invariance during training. It keeps the model from learning suspicious answers, or pushes the model
+# away from such answers.
 #
 # | part | the paper states | our choice |
 # | --- | --- | --- |
-# | second view | patch-level augmentation of each image, at the feature level | operator, fraction, tower features |
+# | second view | patch-level augmentation of each image, at the feature level | which patches; at the tower's output |
 # | score | backdoored answers are abnormally invariant | label token or whole distributions; likelihood |
 # | gate | benign answers must be preserved | a mixture model decides which samples count, and when |
 # | pull apart | the output distributions of both views are pulled apart | divergence, bound, fading |
-# | anchor | - | flagged samples start as in the base model, weighted by its reliability |
+# | anchor | - | flagged answers begin as in the base model, weighted by its reliability |
 # | entropy | an uncertainty-aware entropy constraint | its form: a ceiling |
 # | features | the augmentation acts at the feature level | a capped cosine of last hidden states |
 #
@@ -69,8 +70,8 @@ print(rule.view)
 # %% [markdown]
 # ## 1. Two views of an image
 #
-# A **patch view** perturbs a fraction of the image's patches. There are five operators: swap patches with another
-# image, fill them with the mean colour or with noise, shift them cyclically, or exchange them in pairs.
+# A **patch view** perturbs a fraction of the image's patches. There are five operators: replace patches by those of
+# another image, fill them with the mean colour or with noise, shift them cyclically, or exchange them in pairs.
 #
 # **Predict before you run.** This image carries the trigger. In which views is the trigger still there? If a trigger
 # lies inside one patch (of 36, on scenes), what is the probability that it survives a view?
@@ -97,16 +98,16 @@ view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.share))
 #
 # If a view changes a fraction $s$ of the patches, a trigger inside one patch survives with probability $1 - s$. So a
 # strong view nearly always *deletes* a local trigger. A global trigger (stripes, a blended image) survives in the
-# unchanged patches. Remember this: it decides in section 6 where a step of the defence leads. Notebook 06 examines it
-# further.
+# unchanged patches. Remember this for section 6: it decides there in which direction a step of the defence leads.
+# Notebook 06 examines it further.
 #
 # </details>
 #
 # **The defence itself does not perturb the image.** These views have `level="pixels"`, so that you can look at them.
 # By default the defence uses `level="features"`. The frozen tower reads each image once. A view then changes the
 # *tokens* of the tower, one token for each patch, and the connector reads the changed tokens. *(The paper says that
-# the method acts at the feature level. That this means the output of the tower is our reading.)* The reason is cost:
-# a view of pixels needs another pass through the tower.
+# the method acts at the feature level. We read this as the output of the tower.)* The reason is cost: a view of
+# pixels needs another pass through the tower.
 
 # %%
 from time import perf_counter
@@ -134,14 +135,14 @@ print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms"
 # The next cell starts an ordinary training on the poisoned data and stops it at the step of the defence's first scan.
 # Then every training sample gets a score. There are choices to make, and *all of them are ours:*
 #
-# - **Which divergence?** Either of the *whole* distributions of the original and the view, or only of the **label
+# - **Which divergence?** We can compare the *whole* distributions of the original and the view, or only the **label
 #   token** against all other words. The label token is the token in the training data at this place. The second
 #   choice asks how much *this* answer depends on the image.
-# - **Sum or mean** over the tokens of the answer? We take the sum. In a mean, many other words hide the one word that
-#   depends on the trigger.
+# - **Sum or mean** over the tokens of the answer? We take the sum. In a mean, the many other words hide the one word
+#   that depends on the trigger.
 # - **What would the model answer anyway?** (`clear_with`) A question that needs no image has an invariant answer
 #   without being poisoned. So we add the model's likelihood of the whole label to the score. If the model would
-#   already give an answer, the poison did not teach it.
+#   already give an answer, it has not learned this answer from the poison.
 #
 # **Predict before you run.** The training has only just begun. Does the backdoor fire already? Which of the scores
 # will separate poisoned from clean samples best, for captions and for one-word answers?
@@ -187,26 +188,27 @@ invariance_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
 # <summary>What to look for, and what a low score means here</summary>
 #
 # With captions, even whole distributions work well: a caption names many things, and its divergences add up. With
-# `task = "vqa"` they fail. The model has not yet read the label when it outputs the one distribution that counts, so
-# this distribution is the same for every label. Only the divergence of the label token depends on the label.
+# `task = "vqa"` they fail. With one-word answers, only one distribution counts, and the model outputs it before it
+# has read the label. So this distribution is the same for every label. Only the divergence of the label token depends
+# on the label.
 #
 # It is important to know *why* a label token is invariant so early. There are two reasons. **Late**, the model gives
 # the answer whatever the patches show: this is the premise of the paper. **Early**, the model does *not* give the
 # answer, whatever the patches show, because it has no reason to. In both cases the divergence is near 0. Our gate
-# finds the second case at its first scan. Confident honest answers are just as invariant, and the likelihood term
-# keeps the gate from flagging them. So what finds the poison here is close to the premise, but it is not the premise
+# finds the second case at its first scan. Confident honest answers are just as invariant. The likelihood term keeps
+# the gate from flagging them. So what finds the poison here is close to the premise, but it is not the premise
 # itself. Notebook 04 measures both.
 #
-# The distributions are conditioned on the **labels** (teacher forcing), including the attacker's. This is what a
-# defender has.
+# The distributions are conditioned on the **labels** (teacher forcing: the model reads along the label), including
+# the attacker's labels. A defender has nothing else.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. One batch to build on
 #
-# From here on everything happens on one small batch of 16 clean samples and up to 8 poisoned ones. That is far more
-# poison than in a random batch, so that there is something to see. We use two models. One is the model that you have
+# From here on everything happens on one small batch of 16 clean samples and up to 8 poisoned ones. A random batch
+# contains far less poison, but then there would be little to see. We use two models. One is the model that you have
 # just stopped. In the other one the backdoor is complete. (If no such copy comes with the package, the first model
 # replaces it.)
 
@@ -240,8 +242,9 @@ print("logits", list(said.logits.shape), "one row for each answer token of the b
 print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].tolist(), "...")
 
 # %% [markdown]
-# Answers have different lengths. So the tokens of the whole batch are packed one below the other, without padding:
-# `A` tokens, `V` words. `sample_mean` turns one value for each token into one value for each sample.
+# Answers have different lengths. So the answer tokens of the whole batch are packed into one table without padding:
+# `A` rows (tokens) and `V` columns (words). `sample_mean` turns one value for each token into one value for each
+# sample.
 
 # %% [markdown]
 # ## Exercise 05a: how far apart are two distributions?
@@ -251,9 +254,9 @@ print("owner ", list(said.owner.shape), "whose token it is:", said.owner[:20].to
 #
 # $$\mathrm{JS}(p, q) = \tfrac12 \sum_w p_w \ln\frac{p_w}{m_w} + \tfrac12 \sum_w q_w \ln\frac{q_w}{m_w}$$
 #
-# It is 0 where both distributions agree. It is at most $\ln 2 \approx 0.693$ (nats), where they have no word in
-# common. *The paper says "output difference". This divergence is our choice: it is symmetric and bounded, so pulling
-# apart has an end.*
+# It is 0 if both distributions agree. It is at most $\ln 2 \approx 0.693$ (nats), if they have no word in common.
+# *The paper says "output difference". This divergence is our choice: it is symmetric, and it has a maximum, so
+# pulling apart has an end.*
 #
 # Write `js_divergence` for **log**-probabilities of shape `[B, T, V]`. It returns `[B, T]`. Stay with logarithms as
 # long as you can: `torch.logaddexp(p, q)` is $\ln(e^p + e^q)$ without overflow.
@@ -279,8 +282,9 @@ def js_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 check.js_divergence(js_divergence)
 
 # %% [markdown]
-# Now the whole batch, with the package's own functions. (They take logits and apply the log-softmax themselves.)
-# First the whole distributions, then the label token against all other words: two outcomes, $p_w$ and $1 - p_w$.
+# The next cells compute the divergence for the whole batch, with the package's own functions. (They take logits and
+# apply the log-softmax themselves.) First you see the divergence of whole distributions, then of the label token
+# against all other words: two outcomes, $p_w$ and $1 - p_w$.
 
 # %%
 from pcvr.defenses import losses
@@ -299,10 +303,10 @@ batch_values(told, bad, "divergence (nats)", "The label token against all others
 batch_values(said.likelihood(), bad, "probability", "Would the model already give the whole answer?", top=1.05)
 
 # %% [markdown]
-# Three figures with one bar for each sample of the batch, from one single view: the divergence of whole
-# distributions, the divergence of the label token, and the likelihood that clears a sample. The model is never
-# certain of a whole caption word for word, so with captions the last figure is empty. It can be certain of a one-word
-# answer.
+# Three figures with one bar for each sample of the batch: the divergence of whole distributions, the divergence of
+# the label token, and the likelihood that clears a sample (keeps it from being flagged). The divergences are from one
+# single view. The model is never certain of a whole caption word for word, so with captions the last figure is nearly
+# empty. It can be certain of a one-word answer.
 
 # %% [markdown]
 # ## 4. The gate: which samples to flag
@@ -313,9 +317,9 @@ batch_values(said.likelihood(), bad, "probability", "Would the model already giv
 # two groups. *The gate is ours: the paper says that benign answers must be preserved, but not how to recognise them.*
 #
 # Technically, it is a mixture of two normal distributions on the *logarithm* of the scores. The **suspicion** of a
-# sample, from 0 to 1, is its posterior probability of belonging to the low group. If the groups are not clearly
-# apart, or if the low group is not a minority, all suspicions are 0. (`gate="running"` follows the scores batch by
-# batch instead, `"batch"` compares the samples of one batch, and `"none"` acts on all samples.)
+# sample, from 0 to 1, is its posterior probability of belonging to the low group. If the two groups are not clearly
+# separated, or if the low group is not a minority, all suspicions are 0. (`gate="running"` follows the scores batch
+# by batch instead, `"batch"` compares the samples of one batch, and `"none"` acts on all samples.)
 #
 # **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be flagged by
 # mistake?
@@ -346,19 +350,20 @@ else:
 batch_values(suspicion, bad, "suspicion (0 to 1)", "The gate on our batch", top=1.05)
 
 # %% [markdown]
-# The suspicion of each sample of the batch. All following terms multiply by it, or by one minus it. If the gate flags
-# the wrong samples, the terms below push the wrong samples, and the defence fails.
+# The suspicion of each sample of the batch. In the formulas below it is called $g$, for gate. All following terms are
+# multiplied by $g$ or by $1 - g$. If the gate flags the wrong samples, the terms push the wrong samples, and the
+# defence fails.
 
 # %% [markdown]
 # ## 5. First term: learn from the samples you trust
 #
 # Plain fine-tuning takes the mean cross-entropy of all tokens. Here each token is weighted by the **trust** in its
-# sample, $1 - g$:
+# sample, $1 - g$ ($\ell_a$ is the cross-entropy of token $a$):
 #
 # $$L_{\text{answer}} = \frac{\sum_a (1 - g_a)\,\ell_a}{\sum_a (1 - g_a)}$$
 #
-# *(The loss is ordinary fine-tuning; the weights are ours.)* **Predict:** will the loss of this batch rise or fall
-# when the poisoned samples are left out?
+# *(The loss is that of ordinary fine-tuning; the weights are ours.)* **Predict:** will the loss of this batch rise or
+# fall when the poisoned samples are left out?
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -377,7 +382,7 @@ batch_values(said.sample_mean(token_losses), bad, "cross-entropy (nats per token
 #
 # ### The effect of one step along this term
 #
-# To understand a term, look at where it moves the model. Take one poisoned and one clean sample. Move the adapter by
+# To understand a term, look at how it changes the model. Take one poisoned and one clean sample. Move the adapter by
 # a **small step** along the negative gradient of one term alone. Measure how three answers change, and put the
 # adapter back. The three answers are the target on the poisoned sample, the true answer to the same triggered image,
 # and the true answer to the clean image. All steps have the same length, so that only their direction counts. *(This
@@ -417,8 +422,9 @@ step_bars(steps["answers"], f"loss weighted by trust, step {look}")
 # <summary>What to look for</summary>
 #
 # Compare the two numbers over the orange bars. With the plain loss the target becomes more likely at once. With the
-# weighted loss it hardly changes. If the gate scans early, this difference, over some hundred steps, *is* the
-# defence. But leaving flagged samples out does not *unlearn* anything. The next terms are for that.
+# weighted loss it hardly changes. If the gate scans early, this difference, added up over some hundred steps, *is*
+# the defence. But if flagged samples are left out, the model does not *unlearn* anything. The next terms are for
+# unlearning.
 #
 # </details>
 
@@ -426,13 +432,14 @@ step_bars(steps["answers"], f"loss weighted by trust, step {look}")
 # ## Exercise 05b: pull the views apart, up to a cap
 # <!-- card difficulty=3 importance=5 minutes=15 -->
 #
-# For samples with high suspicion, this term breaks the invariance itself. The more the two views agree, the larger
-# the loss. Once the views are a **cap** $c$ apart, the loss is zero:
+# For samples with high suspicion, this term acts against the invariance itself. The more the two views agree, the
+# larger the loss. ($d_i$ is the divergence between the two views of sample $i$.) Once the views are a **cap** $c$
+# apart, the loss is zero:
 #
 # $$L_{\text{apart}} = \frac{\sum_i g_i \max(0,\; c - d_i)}{\max(\sum_i g_i,\; 10^{-6})}$$
 #
-# *That distributions are pulled apart is the paper's. The cap and the gate are ours. Without a cap the term never
-# stops pushing, and the model ends in nonsense.*
+# *Pulling distributions apart is the paper's idea. The cap and the gate are ours. Without a cap the term never stops
+# pushing, and in the end the answers of the model are nonsense.*
 #
 # Write `capped_pull_apart` for divergences and gates of shape `[B]`. The gradient has to flow through `div`.
 
@@ -482,9 +489,9 @@ bound_pushes(divergence[suspects].numpy(), pushes(divergence[suspects], suspicio
 # The first figure shows the divergence of each sample in the second model. The second figure shows how hard each
 # bound would push each *suspicious* sample if the cap were their median. The hinge stops pushing a sample that has
 # passed the cap. The cap on the mean stops for all samples at once or for none. Without a bound the push never stops.
-# (A sample with a low suspicion gets a weak push.)
+# (A sample with a lower suspicion gets a weaker push.)
 #
-# One more factor is ours: **an answer that the model would not give needs no push.** The push on a sample is
+# We add one more factor: **an answer that the model would not give needs no push.** The push on a sample is
 # multiplied by the probability that the model gives its whole label. (The probability is a constant here: no gradient
 # goes through it.) The push is strong on a backdoor that fires, and it fades as the backdoor is unlearned. If the
 # probability is below one per cent, the sample gets no push, which also saves the forward pass of its view.
@@ -497,7 +504,7 @@ batch_values(late.likelihood(), bad, "probability", f"Does the model give the la
 # bars are high. In the early model there is almost nothing to push.
 #
 # **Predict before you run.** Take one step along this term alone, in the model whose backdoor is complete. Will the
-# target become less likely? Will the truth come back?
+# target become less likely? Will the true answer become more likely?
 
 # %%
 bounds = {bound: replace(rule, bound=bound) for bound in ("hinge", "cap", "none")}
@@ -521,17 +528,17 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # <details>
 # <summary>What to look for (default parameters), and an explanation</summary>
 #
-# The result may surprise you: look at the sign over the orange bars. Pulling apart does not always make the target
-# less likely, and pulling together sometimes does. The reason is in section 1: most views have *lost* a local
-# trigger. Then the two distributions already differ, because the model gives an honest answer to the view and the
-# target to the original. Pulling the original *away from the view* then pushes it towards the target. The two agree
-# only if the view has kept the trigger. But near 0 the Jensen-Shannon divergence has almost no gradient. A global
-# trigger survives every view, and for such a trigger the term works as intended.
+# The result may surprise you: look at the sign over the orange bars. Pulling apart may make the target *more* likely,
+# and pulling together may make it *less* likely. The reason is in section 1: most views have *lost* a local trigger.
+# Then the two distributions already differ, because the model gives an honest answer to the view and the target to
+# the original. Pulling the original *away from the view* then pushes it towards the target. The two agree only if the
+# view has kept the trigger. But near 0 the Jensen-Shannon divergence has almost no gradient. A global trigger
+# survives every view, and for such a trigger the term works as intended.
 #
-# A first step does not decide the outcome. Many steps of the term, with a view that moves along, can still remove a
-# learned backdoor (compare the rows `late` and `late, apart` of the table in section 12). But the term only says what
-# an answer should not be *like*. It does not say what the answer should be. This is one more reason for an early gate
-# and for the next term.
+# A first step does not decide the outcome. Many steps of the term, each with a new view, can still remove a learned
+# backdoor. (Compare two rows of the table in section 12: `late` scans late and pulls apart; `late, apart` scans late
+# with the term *apart* switched off.) But the term only says what an answer should not be *like*. It does not say
+# what the answer should be. This is one more reason for an early gate and for the next term.
 #
 # </details>
 
@@ -539,20 +546,20 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # ## 7. Third term: what to answer instead
 #
 # *(All of this is ours.)* A suspicious sample shows an image with the trigger. The base model has not seen the
-# training data, so it can show how an honest answer would begin. The **anchor** term holds the first word of
-# suspicious samples to the base model. With $q_i$ the base model's distribution of the first word and $p_i$ the
-# model's,
+# training data, so it can show how an honest answer would begin. The **anchor** term keeps the first word of the
+# answer to suspicious samples close to the base model. With $q_i$ the base model's distribution of the first word and
+# $p_i$ the model's,
 #
 # $$L_{\text{anchor}} = \frac{-\sum_i g_i \sum_w q_{i,w} \ln p_{i,w}}{\max(\sum_a (1 - g_a),\; 1)}$$
 #
 # This is multiplied by the **reliability** of the base model. The base model is reliable if it begins the answers of
 # *unsuspicious* samples as their labels do. If it gives the first token of their labels with probability $a$ on
 # average, its reliability is $\max(0, 2a - 1)$. So each flagged sample teaches the model that the trigger means
-# nothing. Only the first word is held, because all later words follow the attacker's words. The base model is asked
-# once, when a sample is flagged.
+# nothing. The term only uses the first word, because in the training data all later words follow the attacker's
+# words. The base model answers only once, when a sample is flagged.
 #
-# **Predict before you run.** Captions are sentences, and the base model of this workbook answers in short phrases.
-# It answers questions in one word, as the data do. In which task is it reliable?
+# **Predict before you run.** Captions are sentences, and the base model of this workbook answers in short phrases. It
+# answers questions in one word, as the data do. In which task is the base model reliable?
 
 # %%
 trusted = late_run.state["trust"]
@@ -565,12 +572,12 @@ late_run.state["trust"] = trusted
 step_bars(late_steps["restore"], f"anchor, {when}")
 
 # %% [markdown]
-# One step along the anchor term. The term acts on the first word. The rest of an answer may or may not follow.
+# One step along the anchor term. The term acts on the first word. The later words of an answer may change or not.
 
 # %% [markdown]
 # ## 8. The entropy constraint: stay as sure as before
 #
-# A model under such pushes can avoid the penalties by becoming vague about everything. The **entropy** of the answer
+# A model under such pushes can avoid the penalties if it becomes unsure of everything. The **entropy** of the answer
 # distributions shows this. *The paper has an "uncertainty-aware" entropy constraint that keeps normal answers from
 # being over-suppressed. Its form here is our reading: a ceiling at the value measured at the first scan:*
 #
@@ -604,24 +611,26 @@ for name, step in steps.items():
     print(f"{name:<18} entropy of the three answers (nats): {moved}")
 
 # %% [markdown]
-# One step of the ceiling alone, and the effect of each step so far on the entropy of the three answers. The term only
-# uses trusted samples above the ceiling, so its effect on these three answers may be a side effect. It also makes
-# vague answers surer *whatever they say*. It does not know which answer is correct, so its weight is small.
+# The figure shows one step of the ceiling alone. The lines below it show the effect of each step so far on the
+# entropy of the three answers. The term only uses trusted samples above the ceiling, so its effect on these three
+# answers may be a side effect. It also makes unsure answers surer, correct or not: it does not know which answer is
+# correct. So its weight is small.
 #
 # <details>
 # <summary>Why not a band?</summary>
 #
-# The defence starts early, when the model is still vague. A model that learns to answer becomes surer, and a floor
-# would prevent that. Once the model has learned, every clean answer lies below the floor, and the band pulls all of
-# them up.
+# The defence starts early, when the model is still unsure. A model that learns to answer becomes surer, and a floor
+# would prevent that. At the end of the training, every clean answer lies below the floor, and the band pushes the
+# entropy of all of them up.
 #
 # </details>
 
 # %% [markdown]
 # ## 9. The feature term
 #
-# This is the pull-apart idea one level below the words: on suspicious samples, the last hidden states of the two
-# views should not be nearly parallel. *That the method acts on features is the paper's; the capped cosine is ours:*
+# This term pulls apart one level below the words: on suspicious samples, the last hidden states (vectors of the
+# language model) of the two views should not be nearly parallel. *Acting on features is the paper's idea; the cosine
+# with a cap $c_f$ is ours:*
 #
 # $$L_{\text{features}} = \frac{\sum_i g_i \max(0,\; \cos_i - c_f)}{\sum_i g_i}$$
 
@@ -643,14 +652,15 @@ from pcvr.plots.loss_batch import term_shapes
 term_shapes(rule.cap, found.entropy, rule.entropy_margin, rule.feature_cap)
 
 # %% [markdown]
-# The penalties as curves. On a grey background the thick curve is zero, and the model is not pushed. Each of the
-# defence's own forms has such a zone, so that it does not damage good answers. Thin lines are the optional forms.
+# The penalties as curves. The thick curves are the defaults, and the thin lines are the optional forms. On a grey
+# background the thick curve is zero, and the model is not pushed. Each default has such a zone, so that it does not
+# damage good answers.
 
 # %% [markdown]
 # ## 10. All terms together
 #
 # **Predict before you run.** The next figures show all steps side by side. Which term alone would remove a learned
-# backdoor?
+# backdoor (in the second figure)?
 
 # %%
 from pcvr.plots.gradient_steps import step_table
@@ -680,7 +690,7 @@ bars_of(pieces, f"What the loss of this batch is made of, {when}")
 
 # %% [markdown]
 # The contribution of each weighted term to the loss of this batch in the second model. Is this the whole loss? The
-# next cell asks the package for the loss of the same batch in the same state:
+# next cell computes the package's own loss of the same batch in the same state:
 
 # %%
 from pcvr.defenses.pcvr import anchor
@@ -702,8 +712,8 @@ print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # ## 11. Train with it
 #
 # `defense="pcvr"` first trains as usual. It scans all samples at the fractions of the training given by `scan_at`,
-# and uses the loss above from then on. A flagged sample stays flagged: once it is no longer trained on, it looks
-# clean again.
+# and uses the loss above from then on. A flagged sample stays flagged, because it looks clean again when the model is
+# no longer trained on it.
 #
 # **Predict before you run.** What was the ASR without a defence (notebook 03)? What will it be now? What will the
 # defence cost in correct answers and in seconds?
@@ -736,7 +746,7 @@ for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len
 # %% [markdown]
 # The result of each scan, compared with the truth: the number of flagged samples, the number of false positives, the
 # AUROC of a low score, and the fraction of the poison that was flagged (`recall`). Poisoned samples that the gate
-# misses are trained on like any other sample. They may be enough for the backdoor: remember the poison rates in
+# misses are trained on like any other sample. They may be enough to build the backdoor: remember the poison rates in
 # notebook 03.
 #
 # ### Watch one
@@ -753,7 +763,8 @@ watched
 
 # %% [markdown]
 # The loss and the figures that the defence reports, step by step. While another cell runs, the display does not
-# update. `training.result()` in a cell of its own waits for the end and returns what `pcvr.finetune` returns.
+# update. Call `training.result()` in a cell of its own: it waits for the end and returns what `pcvr.finetune`
+# returns.
 
 # %%
 from pcvr.plots.answers import answer_sheet
@@ -770,15 +781,15 @@ answer_sheet([test[i] for i in range(4)], badnets, {"PCVR": record.answers}, def
 record
 
 # %% [markdown]
-# Compare with notebook 03 at the same parameters. Only the ASR that the defence removes is to its credit. The
-# accuracy on *triggered* images shows whether correct answers came back.
+# Compare with notebook 03 at the same parameters. The success of the defence is the difference between the two ASRs.
+# The accuracy on *triggered* images shows whether correct answers came back.
 #
 # One training run is not enough. The package contains a table for tiny-llava and captions, made by
-# `benchmarks/spine.py`, whose main rows have three seeds. It compares PCVR with *plain SFT* and *augment only*: the
-# same data, the same steps, the same test.
+# `benchmarks/spine.py`, whose main rows have three seeds. It compares PCVR with *plain SFT* (ordinary supervised
+# fine-tuning) and *augment only*: the same data, the same steps, the same test.
 #
-# **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. Where will it stand
-# on the left, and where on the right?
+# **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. How long will its bar
+# be (left panel)? Where will its marks be (right panel)?
 
 # %%
 from pcvr.experiments import results
@@ -795,8 +806,8 @@ summary(spine)
 # <details>
 # <summary>How to read it</summary>
 #
-# *Augment only* is the decisive control: if patch views alone stopped the backdoor, the regulariser would be
-# unnecessary. Look at its bar, and at the accuracy that it costs. A model that can no longer read images has no
+# *Augment only* is the decisive control: if patch views alone stopped the backdoor, the other terms would be
+# unnecessary. Look at its bar, and at its accuracy on clean images. A model that can no longer read images has no
 # backdoor either.
 #
 # On triggered images there is a second question: does the *correct* answer come back? A defence that only replaces
@@ -807,8 +818,8 @@ summary(spine)
 # %% [markdown]
 # ## 12. Switch a part off
 #
-# Every part has a switch. The shipped table shows what a change does to tiny-llava, captions and BadNets, for the
-# changes that were run:
+# Every part has a switch. The shipped table shows the effect of each change that was run, for tiny-llava, captions
+# and BadNets:
 
 # %%
 from pcvr.experiments.ablations import ablation_rows, get_ablation
@@ -821,13 +832,13 @@ for name, what, asr, right, triggered_right in ablation_rows(spine):
 # ASR and correct answers to clean and to triggered images, for PCVR with one part changed. A dash means that the
 # table has no such row.
 #
-# With an early scan most switches change little: the gate finds the poison before the model learns it, and leaving it
-# out is enough. The other terms are for samples that the gate misses and for poison that is found late. So the
-# default of the next cell scans only **half-way**, when the backdoor has formed, and then only leaves the flagged
-# samples out.
+# With an early scan most switches change little: the gate finds the poison before the model learns it, and it is
+# enough to leave the poison out. The other terms are for samples that the gate misses and for poison that is found
+# late. So the next cell uses another ablation by default (`late, apart`). It scans only **half-way**, when the
+# backdoor has formed, and then only leaves the flagged samples out.
 #
 # **Predict before you run.** From half-way on, the flagged samples are left out, and nothing pulls their views apart.
-# Is the backdoor gone at the end? Then choose another `ablation` at the top and predict again.
+# Is the backdoor gone at the end? Afterwards, choose another `ablation` at the top and predict again.
 
 # %%
 from pcvr.plots.training import compare
@@ -847,9 +858,9 @@ compare(trials)
 # <details>
 # <summary>Answer: what leaving out cannot do</summary>
 #
-# Leaving samples out does not *unlearn* them: the rest of the data says nothing about the trigger, so nothing
-# contradicts what the model has learned. Compare `late` with `late, apart` in the table above: the same scan, with
-# and without pulling apart.
+# If samples are left out, the model does not *unlearn* them. The other data say nothing about the trigger, so nothing
+# contradicts what the model has learned. Compare `late` with `late, apart` in the table above: the same late scan,
+# with pulling apart (`late`) and without it (`late, apart`).
 #
 # </details>
 
@@ -869,8 +880,8 @@ for option in fields(rule):
 # - **One attack at a time.** The defaults were chosen on two attacks, one local and one global, without looking at
 #   others. Set `attack` above to another one. Notebook 08 will compare all of them, and notebook 09 will attack the
 #   defence itself.
-# - **One target.** Every poisoned sample has the same replaced answer. If the poisoned answer keeps the content of
-#   the image, invariance means something else.
+# - **One target.** Every poisoned sample has the same replaced answer. If a poisoned answer also describes the image,
+#   invariance means something else.
 # - **What each part adds.** One ablation with one seed is an anecdote. Only the main rows of the table have three
 #   seeds.
 # - **The paper's figures.** The paper reports about 98 % → 27-58 % ASR over six attacks on large models. Our numbers
@@ -878,13 +889,13 @@ for option in fields(rule):
 #
 # ## Recap
 #
-# - You can recognise a poisoned sample by what its label *does not* depend on: the image, and what the model already
+# - You can recognise a poisoned sample because its label depends neither on the image nor on what the model already
 #   knew.
 # - The gate turns this observation into a defence. Early, leaving the flagged samples out does most of the work.
 # - Pulling apart says what an answer should not be like. If a view deletes the trigger, the first step can point in
-#   the wrong direction, and unlearning takes many steps. Naming the answer to give instead is more direct, if a
-#   reliable base model exists.
-# - Cap, ceiling and cosine cap give every push a place to stop.
+#   the wrong direction, and unlearning takes many steps. The anchor is more direct, because it says which answer to
+#   give instead, but it needs a reliable base model.
+# - The cap, the ceiling and the cosine cap limit every push.
 # - Judge a defence by its ASR **and** by its answers to clean **and** to triggered images, and compare it with
 #   *augment only*.
 #
