@@ -1,4 +1,4 @@
-"""What a defence is: it chooses the loss, may look at the data, and may train in stages or guard the answers."""
+"""The base class of all defences: the loss, and hooks before, during and after the training and at test time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class Defense:
     """A way to fine-tune on data that may be poisoned. Instances are frozen; state lives in the `TrainingContext`.
 
-    Deriving from this class one gives the loss; everything else has a default.
+    A derived class defines the loss; everything else has a default.
 
     Attributes:
-        name: what it is asked for by.
+        name: the name that it is registered under.
         rank: its place in listings: lower ranks come first, equal ones by name.
-        needs_clean: whether it cannot do without some trusted samples (``finetune(clean=...)``).
+        needs_clean: whether it needs trusted samples (``finetune(clean=...)``).
     """
 
     name: ClassVar[str] = ""
@@ -40,10 +40,10 @@ class Defense:
         check_fields(self)
 
     def begin(self, run: TrainingContext) -> None:
-        """Called once before the first step."""
+        """Prepare the run, once before the first step."""
 
     def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
-        """The loss of one batch, a scalar with gradient; by default the mean cross-entropy of its answer tokens."""
+        """Return the loss of one batch, a scalar with gradient; by default the mean cross-entropy of answer tokens."""
         said = run.forward(batch)
         return cross_entropy(said.logits, said.targets)
 
@@ -52,7 +52,7 @@ class Defense:
         fit()
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
-        """What the defence is not sure of after a training, for people to read: one sentence each, by default none."""
+        """Return the defence's doubts after a training, one sentence each for people to read; by default none."""
         return ()
 
     def answer(

@@ -94,7 +94,7 @@ def evaluate(
     definition = definition or success_of(task, attack)
     if max_new_tokens is None:
         max_new_tokens = budget_of(task, attack, vlm)
-    samples = bare_samples(data)  # pictures are read again, a few at a time
+    samples = bare_samples(data)  # images are read again, a few at a time
     wanted = check_scorable(task, samples, attack, definition)
     worn = None if attack is None else triggered(data, attack, model=vlm, check_trigger=check_trigger)
     how: dict[str, Any] = {"guard": guard, "batch_size": batch_size, "progress": progress}

@@ -1,4 +1,4 @@
-"""Believe Your Eyes (arXiv 2505.16916): samples whose attention collapses are dropped, and training begins again."""
+"""Believe Your Eyes (arXiv 2505.16916): drop the samples whose attention collapses, and train again."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
 
 ENOUGH = 50
-"""Fewer samples than this are few (ours): a layer whose entropies are normal numbers passes for one with two modes in
-63 of 100 draws of 10 samples, in 23 of 20, in 1 of 50."""
+"""Samples below which the defence doubts its result (ours). Two modes are found in normally distributed entropies in 63
+of 100 draws of 10 samples, in 23 of 100 draws of 20, and in 1 of 100 draws of 50."""
 
 
 @register_defense
 @dataclass(frozen=True)
 class BYE(Defense):
-    """Fine-tune on everything, drop the samples whose attention to the picture is abnormally concentrated, retrain.
+    """Fine-tune on everything, drop the samples whose attention to the image is abnormally concentrated, retrain.
 
-    Rong et al. 2025 find that a triggered picture draws the attention to the trigger ("attention collapse"). For each
-    training sample and each layer ``l`` of the language model, let ``a`` be the attention from the last token of the
-    prompt (the one from which the answer's first word is predicted) to the image tokens, mean over heads and divided by
-    its sum. Then the entropy is
+    Rong et al. 2025 find that a trigger draws the attention to itself ("attention collapse"). For each training sample
+    and each layer ``l`` of the language model, let ``a`` be the attention from the last token of the prompt (which
+    predicts the first token of the answer) to the image tokens, averaged over heads and divided by its sum. Its entropy
+    is
 
         ``H_l = -sum_i a_i ln a_i``
 
@@ -44,18 +44,18 @@ class BYE(Defense):
     over the sensitive layers; a mixture of two Gaussians splits the scores, and the samples of the lower one are
     dropped. The model is then trained again from the start on what is kept.
 
-    What differs: entropies are divided by ``ln I``, the most there can be with ``I`` image tokens, so that pictures
-    with different numbers of tiles compare; where all have the same, this changes no decision. Each mixture is the best
-    of five starts on standardised values, since a rare cluster is easily missed. Where no layer is sensitive nothing is
-    dropped and the first model stays: training again on the same data would give the same one. BLIP-2's image tokens
-    are what its queries read, and have no place in the picture; the entropy needs none.
+    What differs: entropies are divided by ``ln I``, their maximum with ``I`` image tokens. So images with different
+    numbers of tiles can be compared; if all have the same number, this changes no decision. Each mixture is the best of
+    five starts on standardised values, since a single start easily misses a rare cluster. If no layer is sensitive,
+    nothing is dropped and the first model is kept: training again on the same data would give the same model. BLIP-2's
+    image tokens are the outputs of its queries and have no position in the image; the entropy needs none.
 
     Needs no clean data, but a second training and a pass over the data. ``run.state`` gets ``entropies``
     ``[N, layers]``, ``layers`` (the sensitive ones), ``kept`` (indices) and, where there was a split, an entry in
     ``scorings``.
 
     Attributes:
-        apart: how many summed standard deviations the means of a sensitive layer are apart, above 0.
+        apart: least distance of the two means in a sensitive layer, in summed standard deviations, above 0.
     """
 
     name: ClassVar[str] = "bye"
@@ -66,7 +66,7 @@ class BYE(Defense):
         check_number("apart", self.apart, 0, 1e6, above=True)
 
     def begin(self, run: TrainingContext) -> None:
-        """Refuse at once what would fail after a whole training.
+        """Check the data before the training.
 
         Raises:
             PcvrError: fewer samples than a mixture has components.
@@ -93,29 +93,29 @@ class BYE(Defense):
             fit(StagePlan("retrain", rows=run.state["kept"], fresh=True))
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
-        """Whether samples were few, and whether nothing was dropped."""
+        """Say whether samples were few, and whether nothing was dropped."""
         found = []
         if (count := len(run.data)) < ENOUGH:
             found.append(
-                f"Defence 'bye' had few samples ({count}): with fewer than {ENOUGH} it may well find two modes where "
-                "there is one; check what was dropped by eye, or give more data."
+                f"Defence 'bye' had few samples ({count}): with fewer than {ENOUGH} it may find two modes where "
+                "there is one; look at the dropped samples, or give more data."
             )
         if run.state.get("layers") == []:
             found.append(
-                "Defence 'bye' found no layer whose attention has two modes and dropped no sample: that is right if "
-                "none is poisoned; if some are, attention does not tell them."
+                "Defence 'bye' found no layer whose attention has two modes and dropped no sample: that is correct if "
+                "no sample is poisoned; otherwise attention does not show which are."
             )
         return tuple(found)
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Two Gaussians fitted to numbers.
+    """Two Gaussians fitted to values.
 
     Attributes:
         means: the lower one first.
         spreads: their standard deviations.
-        low: bool ``[N]``, the numbers that the lower one explains better.
+        low: bool ``[N]``, the values that the lower one explains better.
     """
 
     means: tuple[float, float]
@@ -124,7 +124,7 @@ class Modes:
 
     @property
     def apart(self) -> float:
-        """Distance of the means in summed standard deviations; 0 where all numbers are the same."""
+        """Distance of the means in summed standard deviations; 0 if all values are equal."""
         return (self.means[1] - self.means[0]) / sum(self.spreads) if sum(self.spreads) else 0.0
 
     @property
@@ -136,10 +136,10 @@ class Modes:
 
 
 def two_modes(values: np.ndarray) -> Modes:
-    """Fit two Gaussians to the numbers `values` ``[N]``.
+    """Fit two Gaussians to `values` ``[N]``.
 
     Raises:
-        PcvrError: fewer numbers than Gaussians.
+        PcvrError: fewer values than Gaussians.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -151,7 +151,7 @@ def two_modes(values: np.ndarray) -> Modes:
         return Modes((centre, centre), (0.0, 0.0), np.zeros(len(values), dtype=bool))
     standard = ((values - centre) / scale)[:, None]
     with warnings.catch_warnings():
-        # Where there are no two clusters the fit may wander; it is then found not to be bimodal.
+        # Without two clusters the fit may not converge; its result is then not bimodal.
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture = GaussianMixture(2, n_init=5, max_iter=500, random_state=0).fit(standard)
         labels = mixture.predict(standard)
@@ -165,13 +165,13 @@ def two_modes(values: np.ndarray) -> Modes:
 
 
 def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
-    """The layers whose entropies ``[N, layers]`` have two modes more than `apart` summed deviations from each other."""
+    """Return the layers whose entropies ``[N, layers]`` have two modes more than `apart` summed deviations apart."""
     return [layer for layer in range(entropies.shape[1]) if two_modes(entropies[:, layer]).apart > apart]
 
 
 @torch.no_grad()
 def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np.ndarray:
-    """How spread the attention to the picture is as the answer begins, for every training sample and layer.
+    """Return the entropy of the attention to the image before the answer, for every training sample and layer.
 
     Args:
         run: model and data.
@@ -179,10 +179,10 @@ def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np
             sequence.
 
     Returns:
-        float64 ``[N, layers]`` in ``[0, 1]``: 1 where every image token gets as much, 0 where one gets all.
+        float64 ``[N, layers]`` in ``[0, 1]``: 1 if all image tokens get the same attention, 0 if one gets all.
 
     Raises:
-        PcvrError: a sample without an answer, or a language model that hands no attention out.
+        PcvrError: a sample has no answer, or the language model returns no attention.
     """
     model, rows, found = run.vlm.model, run.share(len(run.data)), []
     training = model.training
@@ -193,7 +193,10 @@ def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np
             with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
                 run.forward(batch)
             if not layers:
-                raise PcvrError(f"the language model of {run.vlm.name!r} hands no attention out: 'bye' cannot use it.")
+                raise PcvrError(
+                    f"the language model of {run.vlm.name!r} returns no attention, and defence 'bye' needs it: take "
+                    "another model or defence."
+                )
             found.append(torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1))
     finally:
         model.train(training)
@@ -201,14 +204,14 @@ def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np
 
 
 def spread_over(attention: Tensor, there: Tensor) -> Tensor:
-    """Entropy of attention rows over some of the tokens, as a share of the most there can be.
+    """Return the entropy of attention rows over some of the tokens, as a fraction of its maximum.
 
     Args:
         attention: ``[B, T]``, 0 or more.
         there: bool ``[B, T]``, the tokens that count; each row is divided by its sum over them.
 
     Returns:
-        ``[B]`` in ``[0, 1]``; 0 where at most one token counts or none has any attention.
+        ``[B]`` in ``[0, 1]``; 0 if at most one token counts or no token has any attention.
     """
     weights = attention.float() * there
     weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
@@ -217,12 +220,12 @@ def spread_over(attention: Tensor, there: Tensor) -> Tensor:
 
 
 def _last_of_prompt(batch: Batch) -> Tensor:
-    """The last token before each answer: bool ``[B, T]``, one a row."""
+    """Mark the last token before each answer: bool ``[B, T]``, one in each row."""
     told = batch["labels"] != IGNORE
     if not told.any(1).all():
         raise PcvrError(
             f"{int((~told.any(1)).sum())} of {len(told)} samples of a batch have no answer token: "
-            "defence 'bye' looks at the token before an answer, so give each one."
+            "defence 'bye' reads the token before an answer, so give each sample one."
         )
     return torch.arange(told.shape[1]) == told.int().argmax(1, keepdim=True) - 1
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on trusted samples after the fine-tuning on everything: the simplest way to use clean data."""
+"""Fine-tune on everything, then on trusted samples: the simplest way to use clean data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class CleanTune(Defense):
     """Plain fine-tuning on all the data, then a second stage of it on the samples that the defender trusts.
 
-    The baseline "fine-tuning" of the field (Liu et al. 1805.12185 among others): the mean cross-entropy of
-    the answer tokens in both stages, in the hope that the backdoor is forgotten. What there is to choose is ours: how
-    many steps, and at which learning rate, here as in CROW's stage on clean data. A second stage that is too long, or
-    at too high a rate, learns the few samples by heart and costs the task.
+    The baseline "fine-tuning" of the field (Liu et al. 1805.12185 among others): the mean cross-entropy of the answer
+    tokens in both stages, in the hope that the model forgets the backdoor. The number of steps and the learning rate of
+    the second stage are ours, the same as in CROW's stage on clean data. A second stage that is too long, or has too
+    high a learning rate, overfits the few samples and costs accuracy on the task.
 
-    Needs clean data (``finetune(clean=...)``). Its steps come on top of the configured ones.
+    Needs clean data (``finetune(clean=...)``). Its steps are added to the configured ones.
 
     Attributes:
-        share: steps of the second stage as a share of the configured ones, in ``(0, 1)``.
+        share: steps of the second stage as a fraction of the configured ones, in ``(0, 1)``.
         rate: factor on the configured learning rate in the second stage, above 0.
     """
 
@@ -41,18 +41,18 @@ class CleanTune(Defense):
         check_stage(self.share, self.rate)
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        """On everything, then on the clean samples."""
+        """Train on everything, then on the clean samples."""
         fit()
         fit(StagePlan("clean", fraction=self.share, rate=self.rate, clean=True))
 
 
 def check_stage(share: float, rate: float) -> None:
-    """Refuse a stage on clean data of no steps, or of as many as the fine-tuning itself.
+    """Check the length and learning rate of a stage on clean data.
 
     Raises:
-        PcvrError: a share outside ``(0, 1)``, or a rate that is not above 0.
+        PcvrError: `share` is outside ``(0, 1)``, or `rate` is not above 0.
     """
     check_number("share", share, 0, 1, above=True)
     if share == 1:
-        raise PcvrError("share is 1: give a share below it, the stage being an addition to the fine-tuning.")
+        raise PcvrError("share is 1: give a fraction below 1, since the stage is an addition to the fine-tuning.")
     check_number("rate", rate, 0, 1e6, above=True)

@@ -1,4 +1,4 @@
-"""Pulling views together: the opposite of PCVR, and what most of robust training does."""
+"""Pull views together: the opposite of PCVR, and what most robust training does."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 @register_defense
 @dataclass(frozen=True)
 class Consistency(Defense):
-    """Cross-entropy of the original plus `weight` times the divergence between original and view, made small.
+    """Minimise the cross-entropy of the original plus `weight` times the divergence between original and view.
 
     ``L = CE(original) + weight * mean_b mean_t JS(p(original), p(view))``, in nats; ``t`` runs over the answer tokens
     of sample ``b``. The gradient flows through both views.
 
-    Agreement of two perturbed passes as a regulariser is well known (R-Drop, arXiv 2106.14448, with KL in both
-    directions between two draws of dropout). PCVR (arXiv 2604.04488) turns its sign, since backdoored answers agree too
-    well already. The patch view in place of dropout, Jensen-Shannon in place of KL and the weight are ours; the
-    default view is `PaperPCVR`'s, which has no gate either.
+    Agreement of two perturbed passes is a well-known regulariser (R-Drop, arXiv 2106.14448, with KL in both directions
+    between two draws of dropout). PCVR (arXiv 2604.04488) flips its sign, since backdoored answers already agree too
+    well. The patch view instead of dropout, Jensen-Shannon instead of KL, and the weight are ours. The default view is
+    that of `PaperPCVR`, which has no gate either.
 
-    Needs no clean data; every step has a second pass with gradient, and the tower's pass on the view.
+    Needs no clean data. Each step has a second pass with gradient, and the tower's pass on the view.
 
     Attributes:
         weight: of the divergence, 0 or more; 0 is plain fine-tuning.
-        view: how the view is made.
+        view: the perturbed view.
     """
 
     name: ClassVar[str] = "consistency"
     weight: float = field(default=1.0, metadata={"help": "weight of pulling the views together, 0 or more (ours)"})
     view: PatchView = field(
-        default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how the view is made (ours: swap, 0.6)"}
+        default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "the perturbed view (ours: swap, 0.6)"}
     )
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Consistency(Defense):
         check_number("weight", self.weight, 0, 1e6)
 
     def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
-        """Cross-entropy of the original, and how far its view says something else."""
+        """Return the cross-entropy of the original plus the weighted divergence of its view."""
         said = run.forward(batch)
         loss = cross_entropy(said.logits, said.targets)
         if not self.weight:

@@ -1,4 +1,4 @@
-"""CROW (arXiv 2411.12768): hidden states that change little from layer to layer, even where the input is perturbed."""
+"""CROW (arXiv 2411.12768): keep hidden states consistent from layer to layer, even if the input is perturbed."""
 
 from __future__ import annotations
 
@@ -29,30 +29,31 @@ ON = ("all", "clean")
 @register_defense
 @dataclass(frozen=True)
 class Crow(Defense):
-    """Cross-entropy plus `alpha` times the layer-to-layer inconsistency under the worst small shift of the input.
+    """Minimise cross-entropy plus `alpha` times the layer-to-layer inconsistency under a small adversarial input shift.
 
     ``L = CE(x) + alpha C(e + eps sign(grad_e C(e)))``, where ``e`` are the language model's input embeddings and
     ``C = mean over layers l and tokens t of 1 - cos(h_l[t], h_(l+1)[t])``: the paper's consistency loss, its shift (one
-    step of the fast gradient sign method) and its sum of the two; ``alpha = 5.5`` and ``eps = 0.1`` are the public
-    code's defaults, chosen there for words of language models of 7 B and more.
+    step of the fast gradient sign method) and its sum of the two. ``alpha = 5.5`` and ``eps = 0.1`` are the defaults of
+    the public code, chosen there for the text of language models of 7 B and more.
 
-    What differs, and why: the shift comes from a gradient with respect to the embeddings alone, so that nothing of it
-    ends up in the parameters' gradients. Both passes start at the same embeddings, and the second takes the shift as a
-    constant.
-    ``h_1 .. h_L`` are what the L decoder layers give: neither the embeddings, whose scale is another, nor what the
-    last norm makes of ``h_L``. Padding does not count. Ours too: image tokens are shifted and counted like words.
+    What differs, and why: the shift comes from a gradient with respect to the embeddings alone, so that it does not
+    enter the gradients of the parameters. Both passes start at the same embeddings, and the second takes the shift as a
+    constant. ``h_1 .. h_L`` are the outputs of the L decoder layers. The embeddings, which have another scale, and the
+    output of the last norm are left out. Padding does not count. Ours too: image tokens are shifted and counted like
+    text tokens.
 
-    The paper applies it after training, to a few clean samples: that is ``on="clean"``, a second stage on the samples
-    of ``finetune(clean=...)``, whose length and learning rate are ours. The default ``on="all"`` regularises the
-    fine-tuning itself and needs no clean data; the paper does not claim that this works.
+    The paper applies the loss after training, to a few clean samples: that is ``on="clean"``, a second stage on the
+    samples of ``finetune(clean=...)``, whose length and learning rate are ours. The default ``on="all"`` regularises
+    the fine-tuning itself and needs no clean data; the paper does not claim that this works.
 
-    A step costs a second pass and backward pass through the language model, and one more backward pass for the shift.
+    A step costs a second forward and backward pass through the language model, and one more backward pass for the
+    shift.
 
     Attributes:
         alpha: weight of the inconsistency, 0 or more; 0 is plain fine-tuning.
         epsilon: size of the shift of each embedding coordinate, 0 or more.
         on: ``"all"`` during the fine-tuning, ``"clean"`` in a stage after it.
-        share: of the configured steps that this stage has, in ``(0, 1]``.
+        share: steps of this stage as a fraction of the configured ones, in ``(0, 1]``.
         rate: factor on the configured learning rate in this stage, above 0.
     """
 
@@ -72,10 +73,10 @@ class Crow(Defense):
         check_number("rate", self.rate, 0, 1e6, above=True)
 
     def begin(self, run: TrainingContext) -> None:
-        """Refuse at once what would fail after a whole training.
+        """Check data and model before the training.
 
         Raises:
-            PcvrError: clean samples are wanted and there are none, or the language model has one layer only.
+            PcvrError: ``on="clean"`` without clean samples, or a language model with fewer than two layers.
         """
         if self.on == "clean" and run.clean is None:
             raise PcvrError(
@@ -86,7 +87,7 @@ class Crow(Defense):
             raise PcvrError(f"defence 'crow' compares layers and the language model has {count}: take a deeper one.")
 
     def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
-        """Cross-entropy, and in its stage the inconsistency of the shifted pass."""
+        """Return the cross-entropy, in CROW's stage plus the weighted inconsistency of the shifted pass."""
         if not self.alpha or (self.on == "clean" and run.stage != "crow"):
             return super().loss(run, batch)
         mask = batch["attention_mask"].to(run.vlm.device)
@@ -100,21 +101,21 @@ class Crow(Defense):
         return cross_entropy(said.logits, said.targets) + self.alpha * rough
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        """One stage, or plain fine-tuning and a stage on the clean samples."""
+        """Train in one stage, or plainly and then on the clean samples."""
         fit()
         if self.on == "clean":
             fit(StagePlan("crow", fraction=self.share, rate=self.rate, clean=True))
 
 
 def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """How far hidden states turn from layer to layer: ``mean_l mean_t 1 - cos(h_l[t], h_(l+1)[t])``.
+    """Return how much hidden states change from layer to layer: ``mean_l mean_t 1 - cos(h_l[t], h_(l+1)[t])``.
 
     Args:
-        layers: at least two of ``[B, T, D]``, in their order.
-        mask: ``[B, T]``, 1 where a token counts and 0 on padding; a token counts alike whatever sample it is in.
+        layers: at least two tensors ``[B, T, D]``, in order.
+        mask: ``[B, T]``, 1 for tokens that count and 0 for padding; all tokens of a batch have the same weight.
 
     Returns:
-        A scalar in ``[0, 2]``; 0 where no token counts.
+        A scalar in ``[0, 2]``; 0 if no token counts.
     """
     counts = mask.to(layers[0].device).float()
     turns = [1 - cosine_similarity(a.float(), b.float(), dim=-1) for a, b in pairwise(layers)]
@@ -123,11 +124,11 @@ def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 @dataclass
 class Watch:
-    """What a watched pass leaves behind.
+    """What a watched pass records.
 
     Attributes:
-        shift: ``[B, T, D]``, what was added to the input embeddings; zeros that take a gradient where none was given.
-        layers: ``[B, T, D]`` for each decoder layer, in their order, before the last norm.
+        shift: ``[B, T, D]``, added to the input embeddings; zeros that take a gradient if none was given.
+        layers: ``[B, T, D]`` for each decoder layer in order, before the last norm.
     """
 
     shift: Tensor | None = None
@@ -136,7 +137,7 @@ class Watch:
 
 @contextmanager
 def watched(vlm: VisionLanguageModel, shift: Tensor | None = None) -> Iterator[Any]:
-    """Inside the block one pass of the model has `shift` ``[B, T, D]`` added to the language model's input embeddings.
+    """Add `shift` ``[B, T, D]`` to the language model's input embeddings in one pass inside the block, and record it.
 
     Yields:
         A `Watch`, filled by the pass.
@@ -163,12 +164,15 @@ def watched(vlm: VisionLanguageModel, shift: Tensor | None = None) -> Iterator[A
 
 
 def decoder_layers(vlm: VisionLanguageModel) -> nn.ModuleList:
-    """The language model's decoder layers, wherever its architecture keeps them.
+    """Return the language model's decoder layers, wherever its architecture keeps them.
 
     Raises:
-        PcvrError: there is no list of them.
+        PcvrError: the model has no list of them.
     """
     for path, module in vlm.family.part(vlm.model, "language_model").named_modules():
         if path.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList):
             return module
-    raise PcvrError(f"the language model of {vlm.name!r} keeps no list named 'layers': defence 'crow' cannot watch it.")
+    raise PcvrError(
+        f"the language model of {vlm.name!r} has no list named 'layers', and defence 'crow' needs it: take another "
+        "model or defence."
+    )

@@ -1,4 +1,4 @@
-"""Early stopping: plain fine-tuning that ends before the backdoor has settled, or so one hopes."""
+"""Early stopping: end plain fine-tuning before the model learns the backdoor, as far as that works."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 @register_defense
 @dataclass(frozen=True)
 class EarlyStop(Defense):
-    """Plain fine-tuning, ended after a share of the steps: the control for whatever a defence wins by learning less.
+    """Plain fine-tuning that ends after a fraction of the steps: the control for what a defence gains by learning less.
 
-    The learning rate follows the plan for all of the steps, so what one gets is plain fine-tuning's own model as it is
-    part way through. A shorter plan would be another recipe: its learning rate would have fallen to zero. No paper
-    is behind it; a fixed share is our choice, since stopping on a validation loss would need clean data.
+    The learning rate follows the schedule for all steps, so the result is the model of plain fine-tuning part of the
+    way through. A shorter schedule would differ: its learning rate would have decayed to zero. This is no method of a
+    paper. A fixed fraction is our choice, since stopping on a validation loss would need clean data.
 
     Needs no clean data and no extra pass; it costs `share` of plain fine-tuning.
 
     Attributes:
-        share: of the configured steps that are done, in ``(0, 1)``; at least one step is.
+        share: fraction of the configured steps that are done, in ``(0, 1)``; at least one step is.
     """
 
     name: ClassVar[str] = "early_stop"
     rank: ClassVar[int] = -2
-    share: float = field(default=0.5, metadata={"help": "share of the steps that are done, (0, 1) (ours)"})
+    share: float = field(default=0.5, metadata={"help": "fraction of the steps that are done, (0, 1) (ours)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not is_number(self.share) or not 0 < self.share < 1:
-            raise PcvrError(f"share is {self.share!r}: give a number between 0 and 1, 0.5 to stop half way.")
+            raise PcvrError(f"share is {self.share!r}: give a number between 0 and 1, such as 0.5 to stop halfway.")
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        """One stage, cut short."""
+        """Train in one stage that ends early."""
         fit(StagePlan(stop=self.share))

@@ -1,4 +1,4 @@
-"""Fine-pruning (arXiv 1805.12185) of the connector: what clean pictures do not use is taken out, then clean tuning."""
+"""Fine-pruning (arXiv 1805.12185) of the connector: prune what clean images do not use, then tune on clean data."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 @register_defense
 @dataclass(frozen=True)
 class FinePrune(Defense):
-    """Fine-tune on everything, prune the connector's channels that are dormant on clean pictures, tune on clean data.
+    """Fine-tune on everything, prune the connector's channels that are dormant on clean images, tune on clean data.
 
-    Liu et al. 2018 find that a backdoor sits in neurons that clean inputs leave dormant. They rank the channels of the
+    Liu et al. 2018 find that a backdoor uses neurons that are dormant on clean inputs. They rank the channels of the
     last convolution by their mean activation on clean inputs, set the least active to zero and fine-tune on clean data.
 
     Here the channels are those of the connector's adapted linear layers, hidden and output (two layers in LLaVA, one in
-    BLIP-2 and Idefics3; BLIP-2's Q-Former is not pruned). What is pruned is *what fine-tuning wrote* to a channel, and
-    that is ours: with ``y = W x + b + s B A x`` the activity of channel ``c`` is ``mean |(B A x)_c|`` over the image
-    tokens of the clean samples, and a pruned channel gets the row ``B_c = 0``, so that it falls back to the base
-    model's. Why not ``y_c = 0``: an adapter of rank r can cancel the rows of W in at most r channels and then holds
-    nothing else, and it cannot cancel the bias; zeros outside the adapter would be lost when plain peft opens it. And
-    the attacker controls the fine-tuning data, not the base model, whose part of a channel needs no pruning.
+    BLIP-2 and Idefics3; BLIP-2's Q-Former is not pruned). We prune *what fine-tuning wrote* to a channel, which is
+    ours. With ``y = W x + b + s B A x`` the activity of channel ``c`` is ``mean |(B A x)_c|`` over the image tokens of
+    the clean samples. A pruned channel gets the row ``B_c = 0``, so that it becomes that of the base model. Why not
+    ``y_c = 0``: an adapter of rank r can cancel the rows of W in at most r channels, which uses all of its rank, and it
+    cannot cancel the bias. Zeros outside the adapter would be lost when plain peft opens it. Besides, the attacker
+    controls the fine-tuning data and not the base model, so the base model's part of a channel needs no pruning.
 
-    Ours too: a fixed share is pruned where the paper prunes until the accuracy on validation data falls. The pruned
-    rows stay exactly zero in the second stage, since their gradient is set to zero. A backdoor that sits in the
-    language model's adapters is out of this defence's reach.
+    Ours too: we prune a fixed fraction, while the paper prunes until the accuracy on validation data falls. The pruned
+    rows stay exactly zero in the second stage, since their gradient is set to zero. This defence cannot reach a
+    backdoor in the adapters of the language model.
 
-    Needs clean data (``finetune(clean=...)``), both to rank and to tune. ``run.state`` gets ``pruned``: for each layer
+    Needs clean data (``finetune(clean=...)``), to rank and to tune. ``run.state`` gets ``pruned``: for each layer
     a bool tensor ``[channels]``.
 
     Attributes:
-        prune: share of each layer's channels that is pruned, in ``(0, 1)``; at least one is, and one is kept.
-        share: steps of the second stage as a share of the configured ones, in ``(0, 1)``.
+        prune: fraction of each layer's channels that is pruned, in ``(0, 1)``; at least one is, and one is kept.
+        share: steps of the second stage as a fraction of the configured ones, in ``(0, 1)``.
         rate: factor on the configured learning rate in the second stage, above 0.
     """
 
     name: ClassVar[str] = "fine_prune"
     needs_clean: ClassVar[bool] = True
-    prune: float = field(default=0.5, metadata={"help": "share of channels pruned, (0, 1) (ours)"})
+    prune: float = field(default=0.5, metadata={"help": "fraction of channels pruned, (0, 1) (ours)"})
     share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
@@ -60,11 +60,11 @@ class FinePrune(Defense):
         super().__post_init__()
         check_number("prune", self.prune, 0, 1, above=True)
         if self.prune == 1:
-            raise PcvrError("prune is 1: give a share below it, so that some channels are left.")
+            raise PcvrError("prune is 1: give a fraction below 1, so that some channels are left.")
         check_stage(self.share, self.rate)
 
     def begin(self, run: TrainingContext) -> None:
-        """Refuse at once what would fail after a whole training.
+        """Check the model before the training.
 
         Raises:
             PcvrError: no part of the connector has an adapter.
@@ -72,7 +72,7 @@ class FinePrune(Defense):
         written(run.vlm)
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
-        """On everything; prune; on the clean samples with the pruned channels held at zero."""
+        """Train on everything, prune, then train on the clean samples with the pruned channels held at zero."""
         fit()
         layers = written(run.vlm)
         pruned = {name: least(active, self.prune) for name, active in activity(run, layers).items()}
@@ -82,10 +82,10 @@ class FinePrune(Defense):
 
 
 def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:
-    """The layers that write the adapter's part of the connector's channels, ``B`` of ``B A``, by their dotted paths.
+    """Return the layers that write the adapter's part of the connector's channels, ``B`` of ``B A``, by dotted path.
 
     Raises:
-        PcvrError: there is none.
+        PcvrError: the connector has no adapter.
     """
     connector = vlm.family.part(vlm.model, "connector")
     found = {
@@ -103,7 +103,7 @@ def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:
 
 @torch.no_grad()
 def activity(run: TrainingContext, layers: Mapping[str, nn.Linear], batch_size: int | None = None) -> dict[str, Tensor]:
-    """Mean absolute output of each channel of `layers` over the image tokens of the clean samples: ``[channels]`` each.
+    """Return each channel's mean absolute output over the image tokens of the clean samples: ``[channels]`` a layer.
 
     Raises:
         PcvrError: there are no clean samples.
@@ -132,7 +132,7 @@ def activity(run: TrainingContext, layers: Mapping[str, nn.Linear], batch_size: 
 
 
 def least(active: Tensor, share: float) -> Tensor:
-    """The `share` of the ``[channels]`` that is least active: bool ``[channels]``, at least one and not all of them."""
+    """Mark the fraction `share` of the channels that is least active: bool ``[channels]``, at least one and not all."""
     count = min(max(1, round(share * len(active))), len(active) - 1)
     pruned = torch.zeros(len(active), dtype=torch.bool)
     pruned[active.argsort(stable=True)[:count]] = True
@@ -141,9 +141,9 @@ def least(active: Tensor, share: float) -> Tensor:
 
 @contextmanager
 def held_at_zero(layers: Mapping[str, nn.Linear], pruned: Mapping[str, Tensor]) -> Iterator[None]:
-    """Set the pruned rows of each layer's weight to zero, and inside the block keep every gradient from them.
+    """Set the pruned rows of each layer's weight to zero, and their gradients to zero inside the block.
 
-    Without weight decay and with the moments of a new optimiser at zero, a row without gradient stays as it is.
+    A row without gradient stays unchanged, since there is no weight decay and a new optimiser has zero moments.
     """
     hooks = []
     for name, layer in layers.items():

@@ -1,4 +1,4 @@
-"""No defence, and augmentation alone: the two controls every defence is held against."""
+"""No defence, and augmentation alone: the two controls for every defence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @register_defense
 @dataclass(frozen=True)
 class PlainSFT(Defense):
-    """Supervised fine-tuning as it is: mean cross-entropy of the answer tokens, in nats."""
+    """Plain supervised fine-tuning: mean cross-entropy of the answer tokens, in nats."""
 
     name: ClassVar[str] = "none"
     rank: ClassVar[int] = -3
@@ -30,18 +30,18 @@ class PlainSFT(Defense):
 @register_defense
 @dataclass(frozen=True)
 class AugmentOnly(Defense):
-    """Patch augmentation without any regularisation: the control that says what the views alone do.
+    """Patch augmentation without regularisation: the control for the effect of the views alone.
 
     Attributes:
         views: ``"one"`` trains on the perturbed view only, ``"both"`` on original and view.
-        view: how the view is made.
+        view: the perturbed view.
     """
 
     name: ClassVar[str] = "augment"
     rank: ClassVar[int] = -2
     views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
     view: PatchView = field(
-        default_factory=lambda: PatchView(share=0.3), metadata={"help": "how the view is made (ours: swap, 0.3)"}
+        default_factory=lambda: PatchView(share=0.3), metadata={"help": "the perturbed view (ours: swap, 0.3)"}
     )
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class AugmentOnly(Defense):
         check_choice("choice of views", self.views, ("one", "both"))
 
     def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
-        """The mean cross-entropy over the answer tokens of the view, or of both."""
+        """Return the mean cross-entropy of the answer tokens with the view, or with both."""
         seen = run.forward(run.view(batch, self.view))
         loss = cross_entropy(seen.logits, seen.targets)
         if self.views == "both":
