@@ -79,16 +79,16 @@ def test_evaluating_follows_the_task(task: Task, tiny: VisionLanguageModel) -> N
 
 
 def test_a_task_of_ones_own_is_one_entry(tiny: VisionLanguageModel, request: pytest.FixtureRequest) -> None:
-    request.addfinalizer(lambda: TASKS.unregister("count"))
+    request.addfinalizer(lambda: TASKS.unregister("own_count"))
     counting = replace(
         get_task("vqa"),
-        name="count",
+        name="own_count",
         prompt="how many objects are there?",
         of_scene=lambda scene, index: ("?", "two", ("two",)),
     )
     assert register_task(counting) is counting
-    record = pcvr.evaluate(tiny, pcvr.open_data("scenes", n=3, task="count"))
-    assert (record.task, set(record.clean)) == ("count", {"vqa_accuracy"})
+    record = pcvr.evaluate(tiny, pcvr.open_data("scenes", n=3, task="own_count"))
+    assert (record.task, set(record.clean)) == ("own_count", {"vqa_accuracy"})
 
 
 def test_the_share_of_right_answers_must_be_measured() -> None:
