@@ -406,12 +406,12 @@ readings = {
 length = 0.005  # of the step, as a fraction of the norm of all adapter weights
 parts = {name: terms_of(each, batch, rule, suspicion, found.entropy, seed) for name, each in runs.items()}
 steps = {}  # steps of the early model
-for name in ("plain", "answers"):
+for name in ("plain", "cross_entropy"):
     steps[name] = one_step(early.model, parts["early"][name][1], readings, length)
 step_bars(steps["plain"], f"plain loss, step {look}")
 
 # %%
-step_bars(steps["answers"], f"loss weighted by trust, step {look}")
+step_bars(steps["cross_entropy"], f"loss weighted by trust, step {look}")
 
 # %% [markdown]
 # The probability of each word of the three answers (given the words before it), before and after one step along the
@@ -567,9 +567,9 @@ print(f"reliability of the base model: {trusted:.2f}")
 if trusted == 0:
     print("so the term is off; the step below shows its effect at a reliability of 1.")
     late_run.state["trust"] = 1.0
-late_steps["restore"] = one_step(learned, parts["learned"]["restore"][1], readings, length)
+late_steps["anchor"] = one_step(learned, parts["learned"]["anchor"][1], readings, length)
 late_run.state["trust"] = trusted
-step_bars(late_steps["restore"], f"anchor, {when}")
+step_bars(late_steps["anchor"], f"anchor, {when}")
 
 # %% [markdown]
 # One step along the anchor term. The term acts on the first word. The later words of an answer may change or not.
@@ -668,7 +668,7 @@ from pcvr.plots.gradient_steps import step_table
 step_table(steps, f"One step down each term, step {look} of a plain training")
 
 # %%
-for name in ("plain", "answers"):
+for name in ("plain", "cross_entropy"):
     late_steps[name] = one_step(learned, parts["learned"][name][1], readings, length)
 step_table(late_steps, f"One step down each term, {when}")
 

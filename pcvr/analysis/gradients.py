@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import cross_entropy
 
-from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
-from pcvr.defenses.pcvr import anchor as restoring
-from pcvr.defenses.pcvr import suspicion
+from pcvr.defenses.losses import entropy, pull_apart
+from pcvr.defenses.pcvr import anchor, suspicion
 from pcvr.defenses.pcvr.config import BOUNDS
-from pcvr.defenses.pcvr.defense import PUSH_FLOOR
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
 from pcvr.models.forward import answer_logits
@@ -25,9 +24,8 @@ from pcvr.utils.checks import check_number, check_seed
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
     from pcvr.defenses.context import TrainingContext
-    from pcvr.defenses.pcvr.defense import PCVR
+    from pcvr.defenses.pcvr import PCVR
     from pcvr.models.encode import Batch
-    from pcvr.models.forward import AnswerLogits
     from pcvr.models.vlm import VisionLanguageModel
 
 Loss = Callable[[], Tensor]
@@ -180,75 +178,34 @@ def terms_of(
 ) -> dict[str, tuple[float, Loss]]:
     """The terms of PCVR's loss on one batch, each by itself: name to its weight and what computes it.
 
-    ``"answers"`` is the cross-entropy of trusted samples, ``"apart"`` the pull-apart term, ``"restore"`` what to say
-    instead, ``"entropy"`` the constraint, ``"features"`` the feature term; their weighted sum is ``rule.loss``.
+    They come from `pcvr.defenses.pcvr.PCVR.terms`, before their weights; their weighted sum is ``rule.loss``.
     ``"plain"``, of weight 0, is the cross-entropy of all samples alike.
 
     Args:
-        run: with a model whose adapter is on. How the base model begins the batch's answers is asked for and kept in
-            its state, with how far it is trusted.
+        run: with a model whose adapter is on. Its state gets the reference entropy, what the base model would say, and
+            how far that is trusted.
         batch: of its data.
         rule: the defence.
         gate: ``[B]`` in [0, 1], the suspicion of each sample.
         reference: entropy of normal answers, nats.
         seed: of the view, the same in every call.
     """
+    check_seed(seed)
     suspects = gate.cpu() > suspicion.SUSPICION_FLOOR
-    restoring.begin(run)
-    restoring.judge(run, batch["index"][~suspects].tolist())
-    restoring.remember(run, batch["index"][suspects].tolist())
-    trust = torch.ones_like(gate) if rule.gate == "none" else 1 - gate
+    anchor.begin(run)
+    anchor.judge(run, batch["index"][~suspects].tolist())
+    anchor.remember(run, batch["index"][suspects].tolist())
+    run.state["entropy"] = reference
+    alike = replace(rule, entropy_weight=1.0, restore_weight=1.0, apart_weight=1.0, feature_weight=1.0, ramp=0.0)
 
-    def plain(weight: Tensor) -> Tensor:
-        said = run.forward(batch)
-        losses = cross_entropy(said.logits, said.targets, reduction="none")
-        return (weight[said.owner] * losses).sum() / weight[said.owner].sum().clamp_min(1e-6)
-
-    def both(hidden: bool) -> tuple[AnswerLogits, AnswerLogits, Tensor] | None:
-        """What is said to the rows that are pushed and to their views, and the push; None where nobody is."""
-        check_seed(seed)
+    def compute(name: str) -> Tensor:
         run.generator.manual_seed(seed)
-        said = run.forward(batch, hidden=hidden)
-        push = gate * said.likelihood().detach() if rule.fade else gate
-        rows = (push > PUSH_FLOOR).nonzero()[:, 0]
-        if not len(rows):
-            return None
-        with torch.no_grad():
-            seen = run.forward(run.view(batch, rule.view, rows), hidden=hidden)
-        return said.of(rows), seen, push[rows]
+        said = run.forward(batch, hidden=True)
+        return alike.terms(run, batch, said, gate).get(name, torch.zeros(()))
 
-    def apart() -> Tensor:
-        if (found := both(False)) is None:
-            return torch.zeros(())
-        said, seen, push = found
-        divergence = said.sample_mean(DIVERGENCES[rule.divergence](said.logits, seen.logits))
-        if rule.direction == "apart":
-            return pull_apart(divergence, push, rule.cap, gate.sum(), rule.bound)
-        return pull_together(divergence, push, gate.sum())
-
-    def features() -> Tensor:
-        if (found := both(True)) is None:
-            return torch.zeros(())
-        said, seen, push = found
-        assert said.hidden is not None and seen.hidden is not None
-        alike = feature_agreement(said.hidden, seen.hidden)
-        excess = relu(alike - rule.feature_cap) if rule.direction == "apart" else 1 - alike
-        return (push * said.sample_mean(excess)).sum() / gate.sum().clamp_min(1e-6)
-
-    def spread() -> Tensor:
+    def plain() -> Tensor:
         said = run.forward(batch)
-        values = said.sample_mean(entropy(said.logits))
-        return ENTROPY[rule.entropy](values, trust, reference, rule.entropy_margin)
+        return cross_entropy(said.logits, said.targets)
 
-    def restore() -> Tensor:
-        said = run.forward(batch)
-        return restoring.restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
-
-    return {
-        "plain": (0.0, lambda: plain(torch.ones_like(gate))),
-        "answers": (1.0, lambda: plain(trust)),
-        "apart": (rule.apart_weight, apart),
-        "restore": (rule.restore_weight if rule.gate in ("two_stage", "running") else 0.0, restore),
-        "entropy": (rule.entropy_weight, spread),
-        "features": (rule.feature_weight, features),
-    }
+    terms: dict[str, tuple[float, Loss]] = {n: (weight, partial(compute, n)) for n, weight in rule.weights.items()}
+    return {"plain": (0.0, plain)} | terms

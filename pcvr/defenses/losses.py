@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, log_softmax, relu
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax, relu
 
 LN2 = math.log(2)
 """The largest Jensen-Shannon divergence there is, in nats."""
@@ -70,6 +70,12 @@ def told_word(logits: Tensor, targets: Tensor) -> Tensor:
     told = log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
     rest = torch.log1p(-told.exp().clamp(max=1 - 1e-6))
     return torch.stack([told, rest], -1)
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of the answer tokens' cross-entropy: ``[A, V]``, ``[A]`` and weights ``[A]`` -> a scalar, nats."""
+    losses = cross_entropy(logits, targets, reduction="none")
+    return (weight * losses).sum() / weight.sum().clamp_min(1e-6)
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -123,6 +123,7 @@ def test_pushes_by_hand(values, cap):
         {"fade": False, "entropy": "band"},
         {"fade": False, "direction": "together", "divergence": "kl"},
         {"gate": "none", "fade": False, "bound": "none"},
+        {"fade": False, "ramp": 0.5, "entropy_weight": 0.0, "apart_views": 2},
     ],
 )
 def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
@@ -142,9 +143,16 @@ def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
     run.generator.manual_seed(7)
     with torch.no_grad():
         whole, alike = float(rule.loss(run, batch)), float(plain(run))
-    assert sum(weight * value for weight, value in values.values()) == pytest.approx(whole, rel=1e-4)
+    strength = 0.5 if rule.ramp else 1.0  # a step after the scan at step 2, of the 4 * 0.5 that it grows over
+    added = sum((1.0 if name == "cross_entropy" else strength) * w * value for name, (w, value) in values.items())
+    assert added == pytest.approx(whole, rel=1e-4)
+    run.generator.manual_seed(7)
+    with torch.no_grad():
+        terms = rule.terms(run, batch, run.forward(batch, hidden=True), gate)
+    assert set(terms) == {name for name, weight in rule.weights.items() if weight} | {"apart", "features"}
+    assert float(sum(terms.values())) == pytest.approx(whole, rel=1e-6)
     assert values["plain"][1] == pytest.approx(alike, rel=1e-5)
-    assert values["restore"][1] > 0
+    assert (values["anchor"][1] > 0) == (values["anchor"][0] > 0) == (rule.gate != "none")
     if not rule.fade:
         assert abs(values["apart"][1]) > 1e-6 and values["features"][1] > 0
 

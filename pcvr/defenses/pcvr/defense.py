@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import relu
 
-from pcvr.defenses.losses import DIVERGENCES, ENTROPY, entropy, feature_agreement, pull_apart, pull_together
+from pcvr.defenses.losses import (
+    DIVERGENCES,
+    ENTROPY,
+    entropy,
+    feature_agreement,
+    pull_apart,
+    pull_together,
+    weighted_cross_entropy,
+)
 from pcvr.defenses.pcvr import suspicion
 from pcvr.defenses.pcvr.anchor import restore
 from pcvr.defenses.pcvr.config import PCVRConfig
@@ -42,8 +50,19 @@ class PCVR(PCVRConfig):
         """No sample is suspicious before the first look."""
         suspicion.begin(run)
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term of the loss; a term of weight 0 is left out."""
+        return {
+            "cross_entropy": 1.0,
+            "entropy": self.entropy_weight,
+            "anchor": self.restore_weight if self.gate in ("two_stage", "running") else 0.0,
+            "apart": self.apart_weight,
+            "features": self.feature_weight,
+        }
+
     def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
-        """Cross-entropy of what is not suspicious, plus the regulariser on what is."""
+        """Add the terms on a batch; before the first scan take the cross-entropy alone."""
         if self.gate == "batch" and len(batch["index"]) < SMALLEST_BATCH:
             raise PcvrError(
                 f"gate 'batch' compares the samples of a batch and got {len(batch['index'])}: give batch_size at least "
@@ -52,25 +71,45 @@ class PCVR(PCVRConfig):
         started = suspicion.look(self, run)
         said = run.forward(batch, hidden=self.feature_weight > 0 and started)
         gate = suspicion.suspicion(self, run, batch, said, started)
-        losses = cross_entropy(said.logits, said.targets, reduction="none")
-        # Without a gate everything is acted on, and so has to be learned all the same.
-        trust = torch.ones_like(gate) if self.gate == "none" else 1 - gate
-        loss = (trust[said.owner] * losses).sum() / trust[said.owner].sum().clamp_min(1e-6)
         if not started:
-            return loss
-        strength = self._strength(run)
-        if self.entropy_weight:
+            return weighted_cross_entropy(said.logits, said.targets, self._trust(gate)[said.owner])
+        terms = self.terms(run, batch, said, gate)
+        # The terms on views are added to each other first: another order would change the last bit of a loss.
+        on_views = [terms.pop(name) for name in ("apart", "features") if name in terms]
+        loss = terms.pop("cross_entropy")
+        loss = sum(terms.values(), loss)
+        return loss + sum(on_views[1:], on_views[0]) if on_views else loss
+
+    def terms(self, run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor) -> dict[str, Tensor]:
+        """Compute the terms of the loss on a batch, weighted: a scalar for each name in `weights`.
+
+        Args:
+            run: its state holds the entropy of normal answers and what the base model says; views are drawn from its
+                generator.
+            batch: the samples.
+            said: the model's answers to them, with hidden states where the feature term is wanted.
+            gate: ``[B]`` in ``[0, 1]``, the suspicion.
+
+        Returns:
+            ``"cross_entropy"`` of the answers that are not suspicious; ``"entropy"``, the constraint; ``"anchor"`` to
+            the base model; ``"apart"`` and ``"features"``, of originals against views, where an answer is pushed.
+        """
+        weights, strength, trust = self.weights, self._strength(run), self._trust(gate)
+        tokens = trust[said.owner]
+        terms = {"cross_entropy": weighted_cross_entropy(said.logits, said.targets, tokens)}
+        if weights["entropy"]:
             spread = said.sample_mean(entropy(said.logits))
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
-            loss = loss + strength * self.entropy_weight * excess
-        if self.restore_weight and self.gate in ("two_stage", "running"):
-            held = restore(run, batch, said, gate) / trust[said.owner].sum().clamp_min(1)
-            loss = loss + strength * self.restore_weight * held
+            terms["entropy"] = strength * weights["entropy"] * excess
+        if weights["anchor"]:
+            held = restore(run, batch, said, gate) / tokens.sum().clamp_min(1)
+            terms["anchor"] = strength * weights["anchor"] * held
         push = gate * said.likelihood().detach() if self.fade else gate
-        rows = (push > PUSH_FLOOR).nonzero()[:, 0]  # where the answer is not given there is nothing to push off
-        if len(rows) and (self.apart_weight or self.feature_weight):
-            loss = loss + strength * self._apart(run, batch, said.of(rows), rows, push[rows], gate.sum())
-        return loss
+        rows = (push > PUSH_FLOOR).nonzero()[:, 0]  # where the answer is not given, nothing needs a push
+        if len(rows) and (weights["apart"] or weights["features"]):
+            on_views = self._terms_on_views(run, batch, said.of(rows), rows, push[rows], gate.sum())
+            terms |= {name: strength * term for name, term in on_views.items()}
+        return terms
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """What the gate is not sure of: few samples, groups that overlap, a look before any training."""
@@ -80,29 +119,34 @@ class PCVR(PCVRConfig):
         """How far the regulariser has grown: linearly over `ramp` of the training."""
         return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.looks(run.steps)[0]) / (self.ramp * run.steps))
 
-    def _apart(
-        self, run: TrainingContext, batch: Batch, said: AnswerLogits, rows: Tensor, push: Tensor, suspects: Tensor
-    ) -> Tensor:
-        """The pull-apart and feature terms on some rows, as means over all `suspects` (a count) of the batch.
+    def _trust(self, gate: Tensor) -> Tensor:
+        """How much the cross-entropy of each sample counts, ``[B]``; without a gate all samples are learned."""
+        return torch.ones_like(gate) if self.gate == "none" else 1 - gate
 
-        The view is the fixed point from which the original moves.
+    def _terms_on_views(
+        self, run: TrainingContext, batch: Batch, said: AnswerLogits, rows: Tensor, push: Tensor, suspects: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute the weighted pull-apart and feature terms on some rows, as means over `suspects` (a count) and views.
+
+        No gradient flows through a view: the original moves away from it.
         """
-        total = said.logits.new_zeros(())
+        found: list[dict[str, Tensor]] = []
         for _ in range(self.apart_views):
             with torch.no_grad():
-                seen = run.forward(run.view(batch, self.view, rows), hidden=self.feature_weight > 0)
+                seen = run.forward(run.view(batch, self.view, rows), hidden=said.hidden is not None)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
+            run.log["views apart"] = float(apart.detach().mean())
             if self.direction == "apart":
-                total = total + self.apart_weight * pull_apart(apart, push, self.cap, suspects, self.bound)
+                terms = {"apart": self.apart_weight * pull_apart(apart, push, self.cap, suspects, self.bound)}
             else:
-                total = total + self.apart_weight * pull_together(apart, push, suspects)
+                terms = {"apart": self.apart_weight * pull_together(apart, push, suspects)}
             if said.hidden is not None and seen.hidden is not None:
                 alike = feature_agreement(said.hidden, seen.hidden)
                 excess = relu(alike - self.feature_cap) if self.direction == "apart" else 1 - alike
                 each = said.sample_mean(excess)
-                total = total + self.feature_weight * (push * each).sum() / suspects.clamp_min(1e-6)
-            run.log["views apart"] = float(apart.detach().mean())
-        return total / self.apart_views
+                terms["features"] = self.feature_weight * (push * each).sum() / suspects.clamp_min(1e-6)
+            found.append(terms)
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
 
 
 @register_defense
