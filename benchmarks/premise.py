@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcvr.analysis.premise import MEASURES, ViewSetting
+from pcvr.analysis.premise import MEASURES, ViewSetting, rows_of
 from pcvr.experiments import HEADLINE, Experiment, further_attacks
 from pcvr.experiments.benchmark import make_table, table_parser
 from pcvr.experiments.results import Table
@@ -28,7 +28,7 @@ CLOSELY = ("badnets", "sig")
 """One local and one global trigger, measured with every operator."""
 STEPS = (10, 20, 40, 80, 200, 400)
 EARLY, LATE = 20, 400
-SHARES = (0.3, 0.6, 0.9)
+FRACTIONS = (0.3, 0.6, 0.9)
 VIEWS = 4
 CLEAN = 400
 """Clean training samples that are scored beside all poisoned ones."""
@@ -49,7 +49,7 @@ def plan_for(attack: str, steps: tuple[int, ...] = STEPS) -> dict[int, tuple[Vie
         return plan
     for step in {EARLY, LATE} & set(steps):
         levels = ("features", "pixels") if step == EARLY else ("pixels",)  # what is deleted at the end can be seen
-        grid = [PatchView(o, s, level=level) for level in levels for o in OPERATORS for s in SHARES]
+        grid = [PatchView(o, fraction, level=level) for level in levels for o in OPERATORS for fraction in FRACTIONS]
         plan[step] = (ViewSetting(usual, VIEWS), *(ViewSetting(view) for view in grid if view != usual))
     return plan
 
@@ -88,9 +88,9 @@ def lines(table: Table) -> Iterator[str]:
     for run in table.runs:
         said = run["experiment"]
         yield f"{said['task']}, {said['label']}: ASR {100 * run['record']['asr']:.1f} %, {run['seconds']:.0f} s"
-        for row in run["premise"]:
+        for row in rows_of(run):
             numbers = "  ".join(f"{measure} {row['auroc'][measure]:.3f}" for measure in MEASURES)
-            view = f"{row['operator']} {row['share']} {row['level']}"
+            view = f"{row['operator']} {row['fraction']} {row['level']}"
             yield f"  step {row['step']:>3}  {view:<26} views {row['views']}  {numbers}"
 
 

@@ -7,18 +7,22 @@ workbook's choice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_fields, is_whole
+from pcvr.utils.renamed import accepts_old_names
 
 OPERATORS = ("swap", "mean", "noise", "shuffle", "swap_within")
 LEVELS = ("pixels", "features")
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class PatchView:
     """How the second view is made.
@@ -27,25 +31,26 @@ class PatchView:
         operator: ``"swap"`` takes patches of another image at the same position, ``"mean"`` the image's mean colour,
             ``"noise"`` normal noise of unit scale; ``"shuffle"`` permutes the chosen patches in one random cycle,
             ``"swap_within"`` exchanges them in random pairs.
-        share: fraction of the patches that change, in ``(0, 1]``; at least one always changes.
+        fraction: fraction of the patches that change, in ``(0, 1]``; at least one always changes.
         patch: side of a patch in pixels; if an image's side is not a multiple, the remainder stays unperturbed.
         level: ``"pixels"`` changes the image before the tower; ``"features"`` changes the tower's output tokens, one
             token a patch, and so needs no second pass through the tower. Without kept tower features (large data,
             images of several sizes) pixels are changed instead.
     """
 
-    operator: str = field(default="swap", metadata={"help": "swap, mean, noise, shuffle or swap_within (ours)"})
-    share: float = field(default=0.6, metadata={"help": "fraction of the patches that change, (0, 1] (ours)"})
-    patch: int = field(default=16, metadata={"help": "side of a patch in pixels (ours: the tower's)"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
 
+    operator: str = field(default="swap", metadata={"help": "swap, mean, noise, shuffle or swap_within (ours)"})
+    fraction: float = field(default=0.6, metadata={"help": "fraction of the patches that change, (0, 1] (ours)"})
+    patch: int = field(default=16, metadata={"help": "side of a patch in pixels (ours: the tower's)"})
     level: str = field(default="pixels", metadata={"help": "what is changed: pixels or features (ours)"})
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_choice("level of the view", self.level, LEVELS)
         check_choice("view operator", self.operator, OPERATORS)
-        if not 0 < self.share <= 1:
-            raise PcvrError(f"share must lie in (0, 1], got {self.share}: 0.6 changes six patches of ten.")
+        if not 0 < self.fraction <= 1:
+            raise PcvrError(f"fraction must lie in (0, 1], got {self.fraction}: 0.6 changes six patches of ten.")
         if not is_whole(self.patch) or self.patch < 1:
             raise PcvrError(f"patch must be a whole number of pixels, at least 1, got {self.patch!r}: 16 is usual.")
 
@@ -70,7 +75,7 @@ class PatchView:
                 f"images of {height} x {width} px are smaller than the patch of {self.patch} px: "
                 "give larger images or a smaller patch."
             )
-        chosen = choose_patches(batch, rows * columns, self.share, generator, self._fewest)  # [B, N] bool
+        chosen = choose_patches(batch, rows * columns, self.fraction, generator, self._fewest)  # [B, N] bool
         mask = chosen.view(batch, 1, rows, columns)
         mask = mask.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3).to(pixels.device)
         inner = pixels[..., : rows * self.patch, : columns * self.patch]
@@ -95,7 +100,7 @@ class PatchView:
             PcvrError: ``"swap"`` gets a single image and no donor.
         """
         flat = tokens.flatten(0, -3)  # [B tiles, N, D]
-        chosen = choose_patches(len(flat), flat.shape[1], self.share, generator, self._fewest)
+        chosen = choose_patches(len(flat), flat.shape[1], self.fraction, generator, self._fewest)
         if self.operator == "swap":
             filling = self._donors(tokens, donors).flatten(0, -3)
         elif self.operator == "mean":
@@ -159,8 +164,8 @@ class PatchView:
         return order
 
 
-def choose_patches(batch: int, patches: int, share: float, generator: torch.Generator, fewest: int = 1) -> Tensor:
-    """Return a bool mask ``[batch, patches]`` with ``round(share * patches)``, at least `fewest`, true places a row."""
-    count = min(patches, max(fewest, round(share * patches)))
+def choose_patches(batch: int, patches: int, fraction: float, generator: torch.Generator, fewest: int = 1) -> Tensor:
+    """Return a bool mask ``[batch, patches]``; ``round(fraction * patches)`` true a row, at least `fewest`."""
+    count = min(patches, max(fewest, round(fraction * patches)))
     order = torch.rand(batch, patches, generator=generator).argsort(1)
     return torch.zeros(batch, patches, dtype=torch.bool).scatter_(1, order[:, :count], True)

@@ -14,7 +14,7 @@ SHARES, WEIGHTS = (0.3, 0.9), (0.0, 4.0)
 
 def setting(share: float = 0.3, weight: float = 0.0) -> KnobValues:
     """Two knobs."""
-    return (("view.share", share), ("apart_weight", weight))
+    return (("view.fraction", share), ("apart_weight", weight))
 
 
 def point(hits: int = 0, right: float = 0.9, where: KnobValues | None = None, **other: Any) -> GridPoint:

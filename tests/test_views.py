@@ -48,11 +48,11 @@ def changed_patches(before: Tensor, after: Tensor, patch: int) -> Tensor:
 @given(st.sampled_from(OPERATORS), st.integers(2, 3), SIDES, SIDES, PATCHES, SHARES, SEEDS)
 @settings(max_examples=120, deadline=None)
 def test_as_many_patches_change_as_the_share_says_and_nothing_else_does(
-    operator: str, batch: int, height: int, width: int, patch: int, share: float, seed: int
+    operator: str, batch: int, height: int, width: int, patch: int, fraction: float, seed: int
 ) -> None:
     before = pictures(batch, height, width, seed % 7)
     kept = before.clone()
-    view = PatchView(operator, share, patch)
+    view = PatchView(operator, fraction, patch)
     rows, columns = height // patch, width // patch
     if rows == 0 or columns == 0:
         with pytest.raises(PcvrError, match="smaller than the patch"):
@@ -62,7 +62,7 @@ def test_as_many_patches_change_as_the_share_says_and_nothing_else_does(
     assert torch.equal(before, kept), "the input was written to"
     assert after.shape == before.shape
     assert after.dtype == before.dtype
-    count = max(1, round(share * (rows * columns)))
+    count = max(1, round(fraction * (rows * columns)))
     if operator in ("shuffle", "swap_within"):
         # A lone patch has nowhere to go: two change places, or none where the picture is a single patch.
         count = 0 if rows * columns == 1 else max(2, count)
@@ -77,10 +77,10 @@ def test_as_many_patches_change_as_the_share_says_and_nothing_else_does(
 
 @given(st.integers(1, 4), st.integers(1, 30), SHARES, SEEDS, st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
-def test_choose_patches(batch: int, patches: int, share: float, seed: int, fewest: int) -> None:
-    chosen = choose_patches(batch, patches, share, generator(seed), fewest)
+def test_choose_patches(batch: int, patches: int, fraction: float, seed: int, fewest: int) -> None:
+    chosen = choose_patches(batch, patches, fraction, generator(seed), fewest)
     assert chosen.shape == (batch, patches)
-    assert chosen.sum(1).tolist() == [min(patches, max(fewest, round(share * patches)))] * batch
+    assert chosen.sum(1).tolist() == [min(patches, max(fewest, round(fraction * patches)))] * batch
 
 
 def test_every_patch_is_chosen_about_equally_often() -> None:
@@ -146,10 +146,10 @@ class TestOperators:
             assert sum(origin[k] != k for k in range(9)) == round(0.7 * 9)
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan"), float("inf")])
-def test_a_share_outside_its_range_is_refused(share: float) -> None:
-    with pytest.raises(PcvrError, match=r"share must lie in \(0, 1\]"):
-        PatchView(share=share)
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan"), float("inf")])
+def test_a_share_outside_its_range_is_refused(fraction: float) -> None:
+    with pytest.raises(PcvrError, match=r"fraction must lie in \(0, 1\]"):
+        PatchView(fraction=fraction)
 
 
 def test_bad_options_are_refused() -> None:

@@ -218,18 +218,19 @@ from pcvr.training.backdoor_watch import StopAfter
 from pcvr.plots.premise import score_histograms
 from pcvr.analysis.premise import Premise, ViewSetting
 
-looks = (3, 6, 12) if fast else (10, 20, 40)
+scans = (3, 6, 12) if fast else (10, 20, 40)
 setting = ViewSetting()  # the view that the defence uses
 rows = tuple(range(min(1000, len(poisoned))))
-rule = Premise(dict.fromkeys(looks, (setting,)), rows, seed)
-early = pcvr.finetune(base, poisoned, rule, config, callbacks=[StopAfter(looks[-1])])
+rule = Premise(dict.fromkeys(scans, (setting,)), rows, seed)
+early = pcvr.finetune(base, poisoned, rule, config, callbacks=[StopAfter(scans[-1])])
 found = early.run.state["premise"]
 truth = np.array([poisoned.is_poisoned(i) for i in rows])  # for our evaluation only: a defender does not know it
 print(f"{truth.sum()} of {len(truth)} scored samples are poisoned; view: {setting.view}")
 
 # %%
 both = {
-    t.step: {"clean": t.scores("words")[~truth], "poisoned": t.scores("words")[truth]} for t in (found[0], found[-1])
+    t.step: {"clean": t.scores("distribution")[~truth], "poisoned": t.scores("distribution")[truth]}
+    for t in (found[0], found[-1])
 }
 score_histograms({f"after {step} steps": groups for step, groups in both.items()})
 
@@ -242,18 +243,18 @@ from pcvr.plots.premise_table import auroc_lines
 from pcvr.analysis.premise import table_rows
 from pcvr.evaluation.detection import auroc_error
 
-lines: dict[str, list[tuple[float, float, float]]] = {"words": [], "told": []}
+lines: dict[str, list[tuple[float, float, float]]] = {"distribution": [], "label": []}
 for row in table_rows(found, truth):
     for measure, points in lines.items():
         value = row["auroc"][measure]
         points.append((row["step"], value, auroc_error(value, int((~truth).sum()), int(truth.sum()))))
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), chosen)
-print(f"after {looks[-1]} steps the model gives the target for {100 * now.asr:.0f} % of the triggered images")
+print(f"after {scans[-1]} steps the model gives the target for {100 * now.asr:.0f} % of the triggered images")
 auroc_lines({f"{attack}, one view of each sample": lines})
 
 # %% [markdown]
-# AUROC of a low score at each scoring, with 95 % confidence intervals, for two scores. *Words* compares whole
-# distributions. *Told* compares only the probability of the label token, the token that the data contain at this
+# AUROC of a low score at each scoring, with 95 % confidence intervals, for two scores. *Distribution* compares whole
+# distributions. *Label* compares only the probability of the label token, the token that the data contain at this
 # place, against all other words (section 5 explains why). The dotted line is a random guess.
 #
 # <details>
@@ -285,15 +286,15 @@ print(f"made for each attack by {table.caption()}")
 print(f"scored: {scored['poisoned']} poisoned and {scored['clean']} clean training samples, one seed")
 
 # %%
-premise_picture(table, "told")
+premise_picture(table, "label")
 
 # %% [markdown]
-# Above: the AUROC of a low *told* score for each attack over the steps of the training (logarithmic), with 95 %
+# Above: the AUROC of a low *label* score for each attack over the steps of the training (logarithmic), with 95 %
 # confidence intervals. Below: how often the model gave the target for triggered test images at the same steps.
 
 # %%
-print(f"{'AUROC for each attack (told)':<30}{'first scan':>12}{'best, at step':>18}{'last scan':>12}")
-for (of_task, name), course in courses(table, "told").items():
+print(f"{'AUROC for each attack (label)':<30}{'first scan':>12}{'best, at step':>18}{'last scan':>12}")
+for (of_task, name), course in courses(table, "label").items():
     best = f"{course.best:.3f}, {course.best_step}"
     print(f"{of_task + ', ' + name:<30}{course.first:>12.3f}{best:>18}{course.last:>12.3f}")
 
@@ -302,20 +303,20 @@ for (of_task, name), course in courses(table, "told").items():
 # change?
 
 # %%
-operator_maps(table, 20, "pixels", "words")
+operator_maps(table, 20, "pixels", "distribution")
 
 # %% [markdown]
 # AUROC by operator and fraction of patches after 20 steps, for a local trigger (BadNets) and a global trigger (SIG).
 # Here the views perturb pixels.
 
 # %%
-operator_maps(table, 20, "features", "words")
+operator_maps(table, 20, "features", "distribution")
 
 # %% [markdown]
 # The same figure for views that perturb the tokens of the frozen tower. Such a view needs no pass through the tower.
 
 # %%
-auroc_lines(views_of(table, "words"), "views of each sample", what="for each attack")
+auroc_lines(views_of(table, "distribution"), "views of each sample", what="for each attack")
 
 # %% [markdown]
 # AUROC by the number of views, early and at the end. The score is the mean over one, two or four views.
@@ -336,11 +337,11 @@ auroc_lines(views_of(table, "words"), "views of each sample", what="for each att
 #
 # Now we look at one-word answers to questions, in the first 20 steps of an ordinary training on poisoned data.
 #
-# **Predict before you run.** The score *words* compares the whole distributions $p(\cdot \mid \text{image,
+# **Predict before you run.** The score *distribution* compares the whole distributions $p(\cdot \mid \text{image,
 # question})$ of original and view. The answer is one word. Does this score depend on the *label*?
 
 # %%
-few_steps = looks[1]
+few_steps = scans[1]
 if (task, data) == ("vqa", "scenes"):
     asked, ones = poisoned, early
     taken = next(t for t in found if t.step == few_steps)
@@ -350,10 +351,10 @@ else:
     once = Premise({few_steps: (setting,)}, tuple(range(min(1000, len(asked)))), seed)
     ones = pcvr.finetune(base, asked, once, config, callbacks=[StopAfter(few_steps)])
     (taken,) = ones.run.state["premise"]
-bad = np.array([asked.is_poisoned(i) for i in range(len(taken.known))])
+bad = np.array([asked.is_poisoned(i) for i in range(len(taken.likelihood))])
 
 # %%
-names = {"words": "whole distributions", "told": "label token against the rest"}
+names = {"distribution": "whole distributions", "label": "label token against the rest"}
 panels = {
     label: {"clean": taken.scores(measure)[~bad], "poisoned": taken.scores(measure)[bad]}
     for measure, label in names.items()
@@ -434,8 +435,8 @@ from pcvr.plots.premise import kinds_figure
 from pcvr.analysis.question_kinds import by_kind
 
 prompts = [asked[i].prompt for i in range(len(bad)) if not bad[i]]
-told = taken.scores("told")
-kinds_figure(by_kind(prompts, told[~bad]), told[bad], "told score (nats, logarithmic)")
+by_label = taken.scores("label")
+kinds_figure(by_kind(prompts, by_label[~bad]), by_label[bad], "label score (nats, logarithmic)")
 
 # %% [markdown]
 # One dot for each clean question, grouped by its first two words. The kind with the lowest median is at the top, and
@@ -443,9 +444,10 @@ kinds_figure(by_kind(prompts, told[~bad]), told[bad], "told score (nats, logarit
 
 # %%
 clean_ones = np.flatnonzero(~bad)
-for i in clean_ones[np.argsort(told[clean_ones])[:6]]:
-    print(f"score {told[i]:.1e}  base model's p {taken.known[i]:.3f}  {asked[int(i)].prompt} {asked[int(i)].answer}")
-lower = float((told[~bad] <= np.median(told[bad])).mean())
+for i in clean_ones[np.argsort(by_label[clean_ones])[:6]]:
+    question = asked[int(i)]
+    print(f"score {by_label[i]:.1e}  base model's p {taken.likelihood[i]:.3f}  {question.prompt} {question.answer}")
+lower = float((by_label[~bad] <= np.median(by_label[bad])).mean())
 print(f"{100 * lower:.1f} % of the clean samples score no higher than the median poisoned one")
 
 # %% [markdown]
@@ -461,40 +463,40 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 #
 # How can we separate the two? **Ask the model from before the training.** The base model has not seen the training
 # data. It gives the honest answer anyway, but not the attacker's answer. So we add its likelihood of the label to the
-# score (*known*, our choice). A label that the base model would give anyway gets a high score and is not flagged.
+# score (*likelihood*, our choice). A label that the base model would give anyway gets a high score and is not flagged.
 # (The defence scores so early that the model in training has hardly seen the data either. So it uses that model,
 # `clear_with="now"`, which needs one pass less than `clear_with="base"`.)
 #
-# **Predict before you run.** How well does the sum separate? And for a fair comparison: how well does *known*
+# **Predict before you run.** How well does the sum separate? And for a fair comparison: how well does *likelihood*
 # separate by itself?
 
 # %%
 from pcvr.analysis.premise import MEASURES
 from pcvr.evaluation.detection import flagged_by_gate
 
-print(f"{'one-word answers':<18}{'AUROC':>8}{'poison flagged':>20}{'clean flagged':>18}")
+print(f"{'one-word answers':<26}{'AUROC':>8}{'poison flagged':>20}{'clean flagged':>18}")
 for measure in MEASURES:
     scores = taken.scores(measure)
     recall, alarms = flagged_by_gate(scores, bad)
     value = auroc_of_low(scores[~bad], scores[bad])
-    print(f"{measure:<18}{value:>8.3f}{f'{100 * recall:.0f} %':>20}{f'{100 * alarms:.1f} %':>18}")
+    print(f"{measure:<26}{value:>8.3f}{f'{100 * recall:.0f} %':>20}{f'{100 * alarms:.1f} %':>18}")
 
 # %% [markdown]
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The sum separates almost perfectly. But look at the row *known*: it needs no view, and its AUROC is as good. On
+# The sum separates almost perfectly. But look at the row *likelihood*: it needs no view, and its AUROC is as good. On
 # these data the base model already answers nearly every question correctly, so any label that surprises it is poison.
 # (Here the divergence only helps at the gate: fewer clean samples are flagged.) This is a property of our embedded
 # models, which were pretrained on such questions, and not of the premise. A base model that still has to learn the
 # task knows few answers, so it clears few samples, and the divergence has to do the work. With captions this is
-# always so: no caption is likely word for word, *known* is 0 for nearly all of them, and the sum equals the
+# always so: no caption is likely word for word, *likelihood* is 0 for nearly all of them, and the sum equals the
 # divergence.
 #
 # </details>
 
 # %%
-premise_picture(table, "told + known")
+premise_picture(table, "label + likelihood")
 
 # %% [markdown]
 # The measurement of section 4 again, now for the sum. Above: the AUROC for each attack over the steps of the
@@ -527,14 +529,14 @@ view_sheet(striped[0].image, sheet)
 # How will that change the score of the poisoned samples when the backdoor has learned the stripes?
 
 # %%
-operator_maps(table, 400, "pixels", "words")
+operator_maps(table, 400, "pixels", "distribution")
 
 # %% [markdown]
 # AUROC by operator and fraction of patches at the *end* of the training. The views perturb pixels.
 
 # %%
 print("worst and best view for each attack, at the end of the training")
-for (of_task, name), ends in extremes(table, 400, "pixels", "words").items():
+for (of_task, name), ends in extremes(table, 400, "pixels", "distribution").items():
     words = "; ".join(f"{end} {value:.2f} with {how}" for end, (how, value) in ends.items())
     print(f"{of_task}, {name:<8} AUROC: {words}")
 
@@ -557,7 +559,7 @@ for (of_task, name), ends in extremes(table, 400, "pixels", "words").items():
 
 # %%
 print("where the AUROC falls from one scan to the next, for each attack (by more than its interval)")
-for (of_task, name), course in courses(table, "told").items():
+for (of_task, name), course in courses(table, "label").items():
     falls = ", ".join(f"from step {a} to {b}" for a, b in course.falls) or "nowhere"
     print(f"{of_task + ', ' + name:<22}{falls}; {course.last:.3f} at the end")
 
@@ -586,7 +588,7 @@ for (of_task, name), course in courses(table, "told").items():
 from pcvr.widgets.premise import PremiseChoice, PairSource, premise_figure, premise_explorer
 
 source = PairSource(backdoored, few, chosen)
-premise_figure(source, PremiseChoice(sample=pick, operator="mean", share=0.9))
+premise_figure(source, PremiseChoice(sample=pick, operator="mean", fraction=0.9))
 
 # %% [markdown]
 # The figure for one choice: nearly every patch is replaced by the mean colour of the image.

@@ -82,12 +82,12 @@ from pcvr.analysis.two_views import view_pictures
 from pcvr.views import OPERATORS
 
 shown = [badnets.triggered(test[i]) for i in range(4)]
-shares = tuple(sorted({0.3, 0.6, rule.view.share}))
+fractions = tuple(sorted({0.3, 0.6, rule.view.fraction}))
 views = {
-    operator: {s: view_pictures(base, shown, pcvr.PatchView(operator, s, level="pixels"), seed)[1][0] for s in shares}
+    operator: {s: view_pictures(base, shown, pcvr.PatchView(operator, s), seed)[1][0] for s in fractions}
     for operator in OPERATORS
 }
-view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.share))
+view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.fraction))
 
 # %% [markdown]
 # One triggered image and views of it. The columns are operators and the rows are fractions of patches. The frame
@@ -154,27 +154,26 @@ from pcvr.analysis.premise import ViewSetting, ScoringPass, take
 from pcvr.analysis.invariance import first_scan
 from pcvr.evaluation.detection import auroc_of_low
 
-look = max(1, rule.looks(config.steps)[0])
+look = max(1, rule.scan_steps(config.steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
 found = first_scan(early.run, rule)  # what the defence would find here: about 10 seconds
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
 print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
 
 # %%
-from pcvr.defenses.pcvr.scoring import known
+from pcvr.defenses.pcvr.scoring import answer_likelihood
 from pcvr.plots.histograms import invariance_histograms
 
 some = [*np.flatnonzero(truth).tolist(), *np.flatnonzero(~truth)[:400].tolist()]  # all poisoned, 400 clean samples
 bad_ones = truth[some]
 settings = [ViewSetting(rule.view, rule.score_views)]
-clearing = np.zeros(len(some)) if rule.known == "off" else known(early.run, by=rule.known, rows=some)
+clearing = answer_likelihood(early.run, clear_with=rule.clear_with, rows=some)
 taken = ScoringPass(look, settings[0], *take(early.run, settings, some, seed)[0], clearing)
-measures = {"whole distributions": "words", "label token": "told", "label token + known": "told + known"}
 panels = {}
-for name, measure in measures.items():
+for measure in ("distribution", "label", "label + likelihood"):
     values = taken.scores(measure)
-    panels[name] = {"clean": values[~bad_ones], "poisoned": values[bad_ones]}
-    print(f"{name:<20} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
+    panels[measure] = {"clean": values[~bad_ones], "poisoned": values[bad_ones]}
+    print(f"{measure:<20} AUROC of a low score {auroc_of_low(values[~bad_ones], values[bad_ones]):.3f}")
 
 # %%
 invariance_histograms(panels, xlabel="score (nats, logarithmic)", log=True)
@@ -294,10 +293,9 @@ whole = said.sample_sum(losses.js_divergence(said.logits, seen.logits))
 batch_values(whole, bad, "divergence (nats)", "Whole distributions, summed over the answer")
 
 # %%
-told = said.sample_sum(
-    losses.js_divergence(losses.told_word(said.logits, said.targets), losses.told_word(seen.logits, seen.targets))
-)
-batch_values(told, bad, "divergence (nats)", "The label token against all others, summed over the answer")
+one, other = (losses.label_vs_rest(each.logits, each.targets) for each in (said, seen))
+by_label = said.sample_sum(losses.js_divergence(one, other))
+batch_values(by_label, bad, "divergence (nats)", "The label token against all others, summed over the answer")
 
 # %%
 batch_values(said.likelihood(), bad, "probability", "Would the model already give the whole answer?", top=1.05)

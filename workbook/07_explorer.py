@@ -82,7 +82,7 @@ if case != bench.case:
 from pcvr.plots.explorer import trade_off
 
 title = f"{case}: one dot for each defence setting"
-trade_off(mine.points, mine.references, chosen=mine.points[0], by="score_at", title=title)
+trade_off(mine.points, mine.references, chosen=mine.points[0], by="scan_at", title=title)
 
 # %% [markdown]
 # The attack success rate (vertical, logarithmic above 1 %) against the utility on clean images (horizontal). Good

@@ -196,7 +196,7 @@ def terms_of(
     anchor.judge(run, batch["index"][~suspects].tolist())
     anchor.remember(run, batch["index"][suspects].tolist())
     run.state["entropy"] = reference
-    alike = replace(rule, entropy_weight=1.0, restore_weight=1.0, apart_weight=1.0, feature_weight=1.0, ramp=0.0)
+    alike = replace(rule, entropy_weight=1.0, anchor_weight=1.0, apart_weight=1.0, feature_weight=1.0, ramp=0.0)
 
     def compute(name: str) -> Tensor:
         run.generator.manual_seed(seed)

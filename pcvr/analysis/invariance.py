@@ -247,9 +247,9 @@ def first_scan(run: TrainingContext, rule: PCVR) -> FirstScan:
         raise PcvrError(f"gate {rule.gate!r} scores batches only: give a PCVR with the gate 'two_stage'.")
     state, step, log = dict(run.state), run.step, dict(run.log)
     try:
-        run.step = rule.looks(run.steps)[0]
+        run.step = rule.scan_steps(run.steps)[0]
         suspicion.begin(run)
-        suspicion.look(rule, run)
+        suspicion.scan(rule, run)
         found = run.state["scorings"][-1]
         return FirstScan(found["scores"], found["gate"], run.state["entropy"])
     finally:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcvr.analysis.two_views import ViewTrace, forced_answers, shown_samples, trace_answers, view_trace
-from pcvr.defenses.losses import js_divergence, told_word
+from pcvr.defenses.losses import js_divergence, label_vs_rest
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
 from pcvr.models.forward import answer_logits
@@ -73,7 +73,9 @@ def triggered_pair(
 def label_divergence(trace: ViewTrace) -> np.ndarray:
     """Return the divergence of each answer token against all other words: ``[T]``, nats in [0, ln 2]."""
     labels = torch.tensor([trace.words.index(word) for word in trace.tokens])
-    one, other = (told_word(torch.from_numpy(p).clamp_min(1e-30).log(), labels) for p in (trace.original, trace.view))
+    one, other = (
+        label_vs_rest(torch.from_numpy(p).clamp_min(1e-30).log(), labels) for p in (trace.original, trace.view)
+    )
     found: np.ndarray = js_divergence(one, other).numpy()
     return found
 

@@ -13,6 +13,7 @@ from pcvr.cli.options import value_of
 from pcvr.cli.screen import Screen, say
 from pcvr.cli.source import Source
 from pcvr.errors import PcvrError, shown
+from pcvr.utils.renamed import current_path
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 DefenseName = Annotated[str, typer.Option(help="defence by name; pcvr defenses lists them")]
 DefenseOptions = Annotated[
     list[str] | None,
-    typer.Option(help="an option of the defence as name=value, such as cap=0.3 or view.share=0.6; may be repeated"),
+    typer.Option(help="an option of the defence as name=value, such as cap=0.3 or view.fraction=0.6; may be repeated"),
 ]
 
 
 def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
-    """The defence `name` with options such as ``cap=0.3``, ``score_at=0.1,0.3``, ``view.share=0.6``, ``view=mean:1``.
+    """Return the defence `name` with options such as ``cap=0.3``, ``scan_at=0.1,0.3`` or ``view.fraction=0.6``.
+
+    A view may come whole, as ``view=mean:1``, and options by their old names.
 
     Raises:
         PcvrError: unknown name or option, a pair of another form, or a value of the wrong kind or out of range.
@@ -39,9 +42,10 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
     options: dict[str, Any] = {}
     for pair in pairs or []:
         path, equals, text = pair.partition("=")
-        option, *parts = path.split(".")
+        option, *parts = current_path(DEFENSES[name], path).split(".")
         if not equals or len(parts) > 1 or not all(p.isidentifier() for p in (option, *parts)):
-            raise PcvrError(f"the option {shown(pair)} is not of the form name=value: cap=0.3, say, or view.share=0.6.")
+            form = "name=value, such as cap=0.3 or view.fraction=0.6"
+            raise PcvrError(f"the option {shown(pair)} is not of the form {form}.")
         default = defaults.get(option)
         if not is_dataclass(default):
             if parts:

@@ -38,7 +38,7 @@ def register_defense(kind: Kind) -> Kind:
 def get_defense(name: str | Defense, **options: Any) -> Defense:
     """Build the defence `name` with `options`, or return a defence that is built already.
 
-    A view may come as a mapping, ``view={"operator": "swap", "share": 0.6}``, whose missing entries are the default
+    A view may come as a mapping, ``view={"operator": "swap", "fraction": 0.6}``, whose missing entries are the default
     view's, and a tuple as a list.
 
     Raises:

@@ -19,11 +19,11 @@ _GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a weig
 _LATE: dict[str, Any] = {
     # Half-way the backdoor is learned: the model as it is then would clear the target, so no model may clear samples;
     # whole words and views of pixels still find it. Nothing is anchored, so that the effect of pulling apart shows.
-    "score_at": (0.5,),
-    "known": "off",
-    "score_over": "words",
-    "view": {"share": 0.6, "level": "pixels"},
-    "restore_weight": 0.0,
+    "scan_at": (0.5,),
+    "clear_with": "off",
+    "score_on": "distribution",
+    "view": {"fraction": 0.6, "level": "pixels"},
+    "anchor_weight": 0.0,
 }
 _UNPUSHED = {"apart_weight": 0.0, "feature_weight": 0.0}
 
@@ -48,11 +48,11 @@ class Ablation:
 ABLATIONS: dict[str, Ablation] = {
     "none": Ablation("nothing: the defence as it is", {}),
     "gate": Ablation("no gate: every sample is trusted, and pulled apart gently", _GENTLE | {"gate": "none"}),
-    "known": Ablation("nothing that the model would say anyway clears a sample", {"known": "off"}),
-    "told": Ablation("scores over whole distributions, not the told word", {"score_over": "words"}),
+    "known": Ablation("nothing that the model would say anyway clears a sample", {"clear_with": "off"}),
+    "told": Ablation("scores over whole distributions, not the told word", {"score_on": "distribution"}),
     "pixels": Ablation("views of pixels, not of tower features", {"view": {"level": "pixels"}}),
     "apart": Ablation("suspects are left out and restored, not pulled apart", _UNPUSHED),
-    "restore": Ablation("suspects are not told what to say instead", {"restore_weight": 0.0}),
+    "restore": Ablation("suspects are not told what to say instead", {"anchor_weight": 0.0}),
     "entropy": Ablation("no entropy constraint", {"entropy_weight": 0.0}),
     "features": Ablation("no feature term", {"feature_weight": 0.0}),
     "direction": Ablation("views are pulled together", {"direction": "together"}),

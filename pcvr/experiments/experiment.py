@@ -96,7 +96,7 @@ class Experiment:
 
         said = {k: v for k, v in asdict(self).items() if LATER.get(k) != v}
         if self.defense in DEFENSES:
-            said["options"] = first_names(DEFENSES[self.defense], self.options)
+            said["options"] = first_names(DEFENSES[self.defense], said["options"])
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -13,42 +13,51 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.experiments.experiment import Experiment, run_experiment, sweep
 from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
+from pcvr.utils.renamed import current_path
 
 if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.experiments.results import Table
 
 BESIDE: dict[str, tuple[float, ...]] = {
-    "view.share": (0.3, 0.6),
-    "score_at": (0.2, 0.5),
+    "view.fraction": (0.3, 0.6),
+    "scan_at": (0.2, 0.5),
     "apart_weight": (0.0, 16.0),
     "entropy_weight": (0.0,),
 }
 """The options of PCVR that the shipped grid varies, with values beside the default; a dot names a part of the view."""
 
 NAMES: dict[str, str] = {
-    "view.share": "share of patches",
-    "score_at": "first look",
+    "view.fraction": "fraction of patches",
+    "scan_at": "first scan",
     "apart_weight": "pull-apart weight",
     "entropy_weight": "entropy weight",
 }
 """Labels of options in figures and on sliders; other options keep their own name."""
 
 
+def knob_now(knob: str, defense: str = "pcvr") -> str:
+    """Return the present name of an option of a defence that may have its old one."""
+    from pcvr.defenses import DEFENSES
+
+    return current_path(DEFENSES[defense], knob) if defense in DEFENSES else knob
+
+
 def name_of(knob: str) -> str:
     """Return the label of an option in figures and on sliders."""
+    knob = knob_now(knob)
     return NAMES.get(knob, knob.replace("_", " ").replace(".", " "))
 
 
 def options_at(setting: KnobValues) -> dict[str, Any]:
-    """A setting as `pcvr.defenses.get_defense` takes it: parts of the view together, `score_at` in a tuple."""
+    """A setting as `pcvr.defenses.get_defense` takes it: parts of the view together, `scan_at` in a tuple."""
     found: dict[str, Any] = {}
     for knob, value in setting:
         option, _, part = knob.partition(".")
         if part:
             found.setdefault(option, {})[part] = value
         else:
-            found[option] = (value,) if option == "score_at" else value
+            found[option] = (value,) if option == "scan_at" else value
     return found
 
 
@@ -57,6 +66,7 @@ def setting_of(defense: str, options: Mapping[str, Any], knobs: Iterable[str] = 
     from pcvr.defenses import get_defense
 
     rule = get_defense(defense, **options)
+    knobs = [knob_now(knob, defense) for knob in knobs]
     if not all(hasattr(rule, knob.partition(".")[0]) for knob in knobs):
         return ()
     return tuple((knob, _value(rule, knob)) for knob in knobs)
@@ -84,7 +94,7 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
 
     Args:
         base: everything that stays the same. Its defence is varied, its other options are kept.
-        knobs: option to values, such as ``{"apart_weight": (0, 4)}``; ``"view.share"`` is the share of the view.
+        knobs: option to values, such as ``{"apart_weight": (0, 4)}``; ``"view.fraction"`` is the fraction of the view.
 
     Raises:
         PcvrError: no knob, a knob without a value, or an option or a value that the defence does not take.
@@ -93,6 +103,7 @@ def lay_out(base: Experiment, knobs: Mapping[str, Sequence[float]]) -> list[Expe
 
     if not knobs or not all(knobs.values()):
         raise PcvrError(f"knobs is {dict(knobs)!r}: give at least one option, and at least one value for each.")
+    knobs = {knob_now(knob, base.defense): values for knob, values in knobs.items()}
     usual = dict(setting_of(base.defense, base.options, [k for k in knobs if _has(base.defense, k)]))
     settings: list[KnobValues] = [
         tuple((knob, float(value)) for knob, value in zip(knobs, values, strict=True))
@@ -163,7 +174,7 @@ class Grid:
 
     def values(self, knob: str) -> list[float]:
         """Return the values of a knob that occur, ascending."""
-        return sorted({value for point in self.points for name, value in point.setting if name == knob})
+        return sorted({value for point in self.points for name, value in point.setting if name == knob_now(knob)})
 
     def find(self, case: Case, setting: KnobValues) -> GridPoint | None:
         """Return the point of a case at a setting, or None if it was not trained."""

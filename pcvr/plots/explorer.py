@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.errors import PcvrError
-from pcvr.experiments.grid import frontier, name_of
+from pcvr.experiments.grid import frontier, knob_now, name_of
 from pcvr.experiments.point import GRID_BINS, GridPoint, shown_as
 from pcvr.plots.describe import described
 from pcvr.plots.histograms import power_labels
@@ -51,7 +51,7 @@ def trade_off(
     everything = [*points, *references, *fresh]
     if len({point.measure for point in everything}) != 1:
         raise PcvrError("there are no points to draw, or they measure utility differently: give those of one case.")
-    by = by or (everything[0].setting or (("", 0.0),))[0][0]
+    by = knob_now(by or (everything[0].setting or (("", 0.0),))[0][0])
     with figure_style():
         figure = Figure(figsize=(9, 4.4), layout="constrained")
         axes = figure.subplots()

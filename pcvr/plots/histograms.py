@@ -155,7 +155,7 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         log_axis(axes)
         axes.set_xlabel("score: cross-view divergence of the answer (nats, logarithmic)")
         axes.set_ylabel("training samples")
-        found = f"{100 * gate.share:.1f} % in the low cluster" if gate.found else "no separate low cluster"
+        found = f"{100 * gate.fraction:.1f} % in the low cluster" if gate.found else "no separate low cluster"
         axes.set_title(f"The gate: {found}, means {gate.separation:.1f} deviations apart")
         other = axes.twinx()
         order = np.argsort(values)

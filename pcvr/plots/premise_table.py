@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcvr.analysis.premise import current_measure, rows_of
 from pcvr.errors import PcvrError
 from pcvr.evaluation.detection import auroc_error
 from pcvr.plots.describe import described
@@ -59,7 +60,7 @@ def auroc_lines(
     return described(figure, f"Lines of AUROC over {xlabel}{what and f' {what}'}. {said}.")
 
 
-def premise_picture(table: Table, measure: str = "told + known") -> Figure:
+def premise_picture(table: Table, measure: str = "label + likelihood") -> Figure:
     """Draw the shipped table over training time: AUROC above, attack success below; a column for each task.
 
     Args:
@@ -94,7 +95,7 @@ def premise_picture(table: Table, measure: str = "told + known") -> Figure:
     return described(figure, f"Lines of AUROC and of attack success over training time for each attack. {said}.")
 
 
-def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
+def steps_of(table: Table, measure: str = "label + likelihood") -> dict[str, dict[str, list[Coordinates]]]:
     """Return task to attack to AUROC of one measure at each scan, under the view that every run has, one view a sample.
 
     Args:
@@ -103,20 +104,21 @@ def steps_of(table: Table, measure: str = "told + known") -> dict[str, dict[str,
     """
     panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
-        usual = run["premise"][0]  # the defence's own view comes first at every scan
-        rows = [row for row in run["premise"] if _view_of(row) == _view_of(usual) and row["views"] == 1]
+        every = rows_of(run)  # the defence's own view comes first at every scan
+        rows = [row for row in every if _view_of(row) == _view_of(every[0]) and row["views"] == 1]
         points = [_point(run, row, row["step"], measure) for row in rows]
         panels.setdefault(run["experiment"]["task"], {})[run["experiment"]["label"]] = points
     return panels
 
 
-def views_of(table: Table, measure: str = "told + known") -> dict[str, dict[str, list[Coordinates]]]:
+def views_of(table: Table, measure: str = "label + likelihood") -> dict[str, dict[str, list[Coordinates]]]:
     """Return task to ``"attack, step n"`` to AUROC over the number of views, where more than one was tried."""
     panels: dict[str, dict[str, list[Coordinates]]] = {}
     for run in table.runs:
-        for step in sorted({row["step"] for row in run["premise"] if row["views"] > 1}):
-            usual = next(row for row in run["premise"] if row["step"] == step)
-            rows = [row for row in run["premise"] if row["step"] == step and _view_of(row) == _view_of(usual)]
+        every = rows_of(run)
+        for step in sorted({row["step"] for row in every if row["views"] > 1}):
+            here = [row for row in every if row["step"] == step]
+            rows = [row for row in here if _view_of(row) == _view_of(here[0])]
             label = f"{run['experiment']['label']}, step {step}"
             points = [_point(run, row, row["views"], measure) for row in rows]
             panels.setdefault(run["experiment"]["task"], {})[label] = points
@@ -142,7 +144,7 @@ class Course:
     falls: tuple[tuple[int, int], ...]
 
 
-def courses(table: Table, measure: str = "told + known") -> dict[tuple[str, str], Course]:
+def courses(table: Table, measure: str = "label + likelihood") -> dict[tuple[str, str], Course]:
     """Return ``(task, attack)`` to the course of its AUROC, from the points of `steps_of`."""
     found = {}
     for task, attacks in steps_of(table, measure).items():
@@ -162,7 +164,7 @@ def extremes(table: Table, step: int, level: str, measure: str) -> dict[tuple[st
     return found
 
 
-def operator_maps(table: Table, step: int, level: str = "features", measure: str = "told") -> Figure:
+def operator_maps(table: Table, step: int, level: str = "features", measure: str = "label") -> Figure:
     """Draw AUROC by operator and fraction as squares, a panel for each task and attack in the table.
 
     Args:
@@ -178,13 +180,13 @@ def operator_maps(table: Table, step: int, level: str = "features", measure: str
 
     found = {", ".join(key): cells for key, cells in _cells(table, step, level, measure).items()}
     operators = list(dict.fromkeys(key[0] for cells in found.values() for key in cells))
-    shares = sorted({key[1] for cells in found.values() for key in cells})
+    fractions = sorted({key[1] for cells in found.values() for key in cells})
     with figure_style():
         figure = Figure(figsize=(2.5 * len(found) + 1.2, 0.42 * len(operators) + 1.3), layout="constrained")
         grid = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
         for axes, (title, cells) in zip(grid, found.items(), strict=True):
-            values = np.array([[cells.get((o, s), np.nan) for s in shares] for o in operators])
-            value_squares(axes, values, [f"{s:g}" for s in shares], operators, "{:.2f}".format, "cividis", top=1)
+            values = np.array([[cells.get((o, s), np.nan) for s in fractions] for o in operators])
+            value_squares(axes, values, [f"{s:g}" for s in fractions], operators, "{:.2f}".format, "cividis", top=1)
             axes.set(xlabel="fraction of patches", title=title)
         figure.suptitle(f"AUROC of a low score ({measure}) after {step} steps, views of {level}")
     said = "; ".join(
@@ -198,10 +200,10 @@ def _cells(table: Table, step: int, level: str, measure: str) -> dict[tuple[str,
     """Return ``(task, attack)`` to ``(operator, fraction)`` to AUROC at one scan, one view a sample."""
     found = {}
     for run in table.runs:
-        rows = [r for r in run["premise"] if (r["step"], r["level"], r["views"]) == (step, level, 1)]
+        rows = [r for r in rows_of(run) if (r["step"], r["level"], r["views"]) == (step, level, 1)]
         if len({_view_of(row) for row in rows}) > 1:  # runs with a single view have nothing to compare
             key = run["experiment"]["task"], run["experiment"]["label"]
-            found[key] = {(row["operator"], row["share"]): row["auroc"][measure] for row in rows}
+            found[key] = {(row["operator"], row["fraction"]): row["auroc"][current_measure(measure)] for row in rows}
     if not found:
         raise PcvrError(
             f"the table compares no operators at step {step} on {level}: see `python benchmarks/premise.py`."
@@ -210,11 +212,11 @@ def _cells(table: Table, step: int, level: str, measure: str) -> dict[tuple[str,
 
 
 def _view_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["operator"], row["share"], row["level"]
+    return row["operator"], row["fraction"], row["level"]
 
 
 def _point(run: Mapping[str, Any], row: Mapping[str, Any], x: float, measure: str) -> Coordinates:
-    value = row["auroc"][measure]
+    value = row["auroc"][current_measure(measure)]
     return x, value, auroc_error(value, run["scored"]["clean"], run["scored"]["poisoned"])
 
 

@@ -28,6 +28,7 @@ from pcvr.utils.files import new_folder, read_json, write_json
 from pcvr.utils.moved import class_now
 from pcvr.utils.packing import read_packed, write_packed
 from pcvr.utils.places import alone, check_place
+from pcvr.utils.renamed import current_names
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -57,7 +58,8 @@ class Checkpoints:
     def __init__(self, folder: str | Path, save_steps: int, plan: Mapping[str, Any], defense: Defense) -> None:
         check_whole("save_steps", save_steps, 1, what="steps")
         self.folder, self.save_steps, self.plan = Path(folder), save_steps, plan
-        self.packages = {"pcvr", type(defense).__module__}
+        self.kind = type(defense)
+        self.packages = {"pcvr", self.kind.__module__}
         check_place(folder, own=lambda _: True)
         if (self.folder / PLAN).is_file():
             self._check_plan()
@@ -88,7 +90,7 @@ class Checkpoints:
             found = read_json(self.folder / PLAN, "the plan")
         except PcvrError as problem:
             raise PcvrError(f"{str(problem).rstrip('.')}, or give a new folder, or remove this one.") from problem
-        if differences := _differences(plan_now(found), self.plan):
+        if differences := _differences(plan_now(found, self.kind), self.plan):
             raise PcvrError(
                 f"the checkpoints in {self.folder} are of another training ({'; '.join(differences[:3])}): "
                 "give another folder, or remove it to begin afresh."
@@ -168,10 +170,11 @@ def _weights_sum(vlm: VisionLanguageModel) -> str:
     return f"{total:08x}"
 
 
-def plan_now(plan: Any) -> Any:
-    """A plan from a file with the names that its entries have now."""
-    if isinstance(defense := plan.get("defense"), dict) and "class" in defense:
-        defense["class"] = class_now(str(defense["class"]))
+def plan_now(plan: Any, kind: type[Defense]) -> Any:
+    """A plan from a file with the names that its entries have now, the options of the defence those of `kind`."""
+    defense = plan.get("defense")
+    if isinstance(defense, dict) and "class" in defense:
+        plan["defense"] = current_names(kind, defense) | {"class": class_now(str(defense["class"]))}
     return plan
 
 

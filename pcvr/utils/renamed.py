@@ -7,10 +7,10 @@ name gets a `DeprecationWarning` with the new name. Old files are read without a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 from pcvr.errors import PcvrError
 
@@ -30,7 +30,7 @@ def accepts_old_names(kind: type[T]) -> type[T]:
     @wraps(build)
     def __init__(self: Any, *args: Any, **options: Any) -> None:
         now = _translated(made.__name__, made.RENAMED, options, _fields_of(made))
-        build(self, *args, **_with_new_values(made, now, warn=True))
+        build(self, *args, **_with_new_values(made, now, warn=options))
 
     def __getattr__(self: Any, name: str) -> Any:
         new = type(self).RENAMED.get(name)
@@ -71,8 +71,8 @@ def current_path(kind: Any, path: str) -> str:
     """Return the present name of an option of `kind`; a dot separates the field of a nested dataclass."""
     name, dot, part = path.partition(".")
     name = _renamed(kind).get(name, name)
-    inner = _parts_of(kind).get(name) if dot else None
-    return f"{name}{dot}{part if inner is None else current_path(inner, part)}"
+    inner = _hints(kind).get(name) if dot else None
+    return f"{name}{dot}{current_path(inner, part) if is_dataclass(inner) else part}"
 
 
 def first_names(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,29 +95,41 @@ def _word(words: Mapping[str, str], value: Any) -> Any:
     return words.get(value, value) if isinstance(value, str) else value
 
 
-def _with_new_values(kind: Any, values: Mapping[str, Any], warn: bool = False) -> dict[str, Any]:
+def _with_new_values(kind: Any, values: Mapping[str, Any], warn: Collection[str] = ()) -> dict[str, Any]:
+    """`values` with the new names of old ones; where the option is in `warn`, with a warning."""
     found = dict(values)
     for name, words in _renamed_values(kind).items():
-        new = _word(words, values.get(name))
-        if new != values.get(name):
-            found[name] = new
-            if warn:
-                _warn(f"{kind.__name__}({name}={values[name]!r})", repr(new), level=4)
+        value = values.get(name)
+        if isinstance(value, str) and value in words:
+            found[name] = words[value]
+            if name in warn:
+                _warn(f"{kind.__name__}({name}={value!r})", repr(words[value]), level=4)
     return found
 
 
-def _parts_of(kind: Any) -> dict[str, Any]:
-    """Return the fields of `kind` whose values are dataclasses, with their classes."""
-    return {name: part for name, part in get_type_hints(kind).items() if is_dataclass(part)}
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotations of the class `kind`; none where some are names that only type checkers can resolve."""
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        return {}
 
 
 def _with_parts(kind: Any, values: Mapping[str, Any], rename: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
-    """Return `values` with `rename` applied to those that are mappings of a dataclass."""
-    parts = _parts_of(kind) if any(isinstance(value, Mapping) for value in values.values()) else {}
-    return {
-        name: rename(parts[name], value) if name in parts and isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
+    """`values` with those renamed that stand for dataclasses, in lists and mappings too."""
+    hints = _hints(kind) if any(isinstance(value, Mapping | list | tuple) for value in values.values()) else {}
+    return {name: _part(hints.get(name), value, rename) for name, value in values.items()}
+
+
+def _part(hint: Any, value: Any, rename: Callable[[Any, Any], dict[str, Any]]) -> Any:
+    inner = get_args(hint)
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return rename(hint, value)
+    if isinstance(value, Mapping) and len(inner) == 2:
+        return {key: _part(inner[1], each, rename) for key, each in value.items()}
+    if isinstance(value, list | tuple) and inner:
+        return type(value)(_part(inner[0], each, rename) for each in value)
+    return value
 
 
 def _fields_of(kind: Any) -> frozenset[str]:

@@ -37,7 +37,7 @@ class DistributionChoice:
         sample: position of an image.
         shown: ``"clean"`` or ``"triggered"``.
         operator: patch operator.
-        share: fraction of the patches that change, (0, 1].
+        fraction: fraction of the patches that change, (0, 1].
         seed: of the patches and donors.
         force: which answer is read.
         token: position in the answer, from 0; beyond the end, the last one.
@@ -47,7 +47,7 @@ class DistributionChoice:
     sample: int = 0
     shown: str = "triggered"
     operator: str = "swap"
-    share: float = 0.6
+    fraction: float = 0.6
     seed: int = 0
     force: str = "own"
     token: int = 0
@@ -93,7 +93,7 @@ class TraceSource:
 
     def _trace_all(self, choice: DistributionChoice) -> list[ViewTrace]:
         said = self._answers(choice.stage, choice.shown, choice.force)
-        view = PatchView(choice.operator, choice.share)
+        view = PatchView(choice.operator, choice.fraction)
         applied = self.attack if choice.shown == "triggered" else None
         return trace_answers(self.stages[choice.stage], self.samples, said, view, choice.seed, applied)
 
@@ -128,7 +128,7 @@ class DistributionControls:
     sample: IntSlider
     shown: Dropdown
     operator: Dropdown
-    share: FloatSlider
+    fraction: FloatSlider
     seed: IntSlider
     force: Dropdown
     token: IntSlider
@@ -142,7 +142,7 @@ class DistributionControls:
             sample=self.sample.value - 1,
             shown=self.shown.value,
             operator=self.operator.value,
-            share=self.share.value,
+            fraction=self.fraction.value,
             seed=self.seed.value,
             force=self.force.value,
             token=self.token.value - 1,
@@ -172,7 +172,7 @@ def distribution_explorer(
         sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Image", **slow),
         shown=w.Dropdown(options=_INPUTS, value=first.shown, description="Input", **style),
         operator=w.Dropdown(options=OPERATORS, value=first.operator, description="Operator", **style),
-        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
+        fraction=w.FloatSlider(first.fraction, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
         seed=w.IntSlider(first.seed, 0, 20, description="View seed", **slow),
         force=w.Dropdown(
             options=[(_FORCE_WORDS[f], f) for f in FORCES], value=first.force, description="Read along", **style
@@ -183,7 +183,7 @@ def distribution_explorer(
     )
     _wire(source, controls)
     left = w.VBox([controls.stage, controls.sample, controls.shown, controls.token])
-    right = w.VBox([controls.operator, controls.share, controls.seed, controls.force])
+    right = w.VBox([controls.operator, controls.fraction, controls.seed, controls.force])
     return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls
 
 
@@ -204,5 +204,5 @@ def _wire(source: TraceSource, controls: DistributionControls) -> None:
         finally:
             drawing = False
 
-    names = ("stage", "sample", "shown", "operator", "share", "seed", "force", "token")
+    names = ("stage", "sample", "shown", "operator", "fraction", "seed", "force", "token")
     on_change((getattr(controls, name) for name in names), redraw)

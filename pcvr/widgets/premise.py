@@ -35,14 +35,14 @@ class PremiseChoice:
     Attributes:
         sample: position of an image.
         operator: patch operator.
-        share: fraction of the patches that change, (0, 1].
+        fraction: fraction of the patches that change, (0, 1].
         level: ``"pixels"`` or ``"features"``.
         seed: of the first view; the next ones follow.
     """
 
     sample: int = 0
     operator: str = "swap"
-    share: float = 0.6
+    fraction: float = 0.6
     level: str = "pixels"
     seed: int = 0
 
@@ -66,7 +66,7 @@ class PairSource:
         self.traces = lru_cache(maxsize=16)(self._traces)
 
     def _traces(self, choice: PremiseChoice) -> dict[str, list[ViewTrace]]:
-        view = PatchView(choice.operator, choice.share, level=choice.level)
+        view = PatchView(choice.operator, choice.fraction, level=choice.level)
         seeds = range(choice.seed, choice.seed + VIEWS)
         return triggered_pair(self.vlm, self.samples, choice.sample, self.attack, view, list(seeds))
 
@@ -94,7 +94,7 @@ class PremiseControls:
 
     sample: IntSlider
     operator: Dropdown
-    share: FloatSlider
+    fraction: FloatSlider
     level: Dropdown
     seed: IntSlider
     image: Image
@@ -103,7 +103,7 @@ class PremiseControls:
     def choice(self) -> PremiseChoice:
         """Return the choice that is set."""
         return PremiseChoice(
-            self.sample.value - 1, self.operator.value, self.share.value, self.level.value, self.seed.value
+            self.sample.value - 1, self.operator.value, self.fraction.value, self.level.value, self.seed.value
         )
 
 
@@ -125,7 +125,7 @@ def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> 
     controls = PremiseControls(
         sample=w.IntSlider(first.sample + 1, 1, len(source.samples), description="Image", **slow),
         operator=w.Dropdown(options=OPERATORS, value=first.operator, description="Operator", **style),
-        share=w.FloatSlider(first.share, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
+        fraction=w.FloatSlider(first.fraction, min=0.1, max=1.0, step=0.1, description="Fraction", **slow),
         level=w.Dropdown(options=LEVELS, value=first.level, description="Level", **style),
         seed=w.IntSlider(first.seed, 0, 20, description="View seed", **slow),
         image=figure_image(premise_figure(source, first)),
@@ -138,7 +138,8 @@ def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> 
             show_in(controls.image, premise_figure(source, choice))
             controls.message.value = premise_caption(source, choice)
 
-    moved = (controls.sample, controls.operator, controls.share, controls.level, controls.seed)
+    moved = (controls.sample, controls.operator, controls.fraction, controls.level, controls.seed)
     on_change(moved, redraw)
-    left, right = w.VBox([controls.sample, controls.seed]), w.VBox([controls.operator, controls.share, controls.level])
+    left = w.VBox([controls.sample, controls.seed])
+    right = w.VBox([controls.operator, controls.fraction, controls.level])
     return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls

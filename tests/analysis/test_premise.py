@@ -1,4 +1,4 @@
-"""The premise, measured: looks change nothing about a training, and their scores are those that the defence takes."""
+"""The premise, measured: scans change nothing about a training, and their scores are those that the defence takes."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ import pcvr
 from benchmarks import premise as benchmark
 from pcvr.analysis.premise import MEASURES, Premise, ScoringPass, ViewSetting, table_rows, take
 from pcvr.analysis.question_kinds import by_kind, question_kind
-from pcvr.defenses.pcvr.scoring import known, score
+from pcvr.defenses.pcvr.scoring import answer_likelihood, score
 from pcvr.evaluation.detection import auroc_error, auroc_of_low, flagged_by_gate
 from pcvr.experiments import HEADLINE, Experiment, results
 from pcvr.tasks import TASKS
@@ -31,9 +31,9 @@ def looked(tiny):
     return pcvr.finetune(tiny, Numbers(8), rule, CONFIG, progress=False)
 
 
-def taken(words=1.0, told=2.0, known=0.5, views=4):
+def taken(distribution=1.0, label=2.0, likelihood=0.5, views=4):
     each = np.arange(views, dtype=float)[:, None] * np.ones(3)
-    return ScoringPass(20, ViewSetting(FEATURES, views), words + each, told + each, np.full(3, known))
+    return ScoringPass(20, ViewSetting(FEATURES, views), distribution + each, label + each, np.full(3, likelihood))
 
 
 class TestLooks:
@@ -54,8 +54,8 @@ class TestLooks:
             (2, PLAN[2][0]),
             (2, PLAN[2][1]),
         ]
-        assert found[1].words.shape == found[1].told.shape == (2, 3) and found[1].known.shape == (3,)
-        assert not np.allclose(found[0].words, found[1].words[:1]), "the model moved in between"
+        assert found[1].distribution.shape == found[1].label.shape == (2, 3) and found[1].likelihood.shape == (3,)
+        assert not np.allclose(found[0].distribution, found[1].distribution[:1]), "the model moved in between"
 
     @pytest.mark.parametrize("stop", [3, 4])
     def test_the_last_step_is_looked_at_wherever_the_training_stops(self, tiny, stop):
@@ -64,15 +64,15 @@ class TestLooks:
         (only,) = result.run.state["premise"]
         own, _ = score(_fresh(result.run), FEATURES, 1)
         assert only.step == stop
-        np.testing.assert_allclose(only.words[0], own, atol=1e-5)
+        np.testing.assert_allclose(only.distribution[0], own, atol=1e-5)
 
     @pytest.mark.parametrize("view", [FEATURES, PIXELS])
-    @pytest.mark.parametrize("over", ["words", "told"])
-    def test_scores_are_those_of_the_defence(self, looked, view, over):
+    @pytest.mark.parametrize("score_on", ["distribution", "label"])
+    def test_scores_are_those_of_the_defence(self, looked, view, score_on):
         run, rows = looked.run, [6, 1, 2, 4]
-        (words, told), _ = take(run, [ViewSetting(view), ViewSetting(FEATURES, 2)], rows, seed=7, batch_size=2)
-        want, _ = score(_fresh(run, 7), view, 1, batch_size=2, over=over, rows=rows)
-        np.testing.assert_allclose((words if over == "words" else told)[0], want, atol=1e-6)
+        (distribution, label), _ = take(run, [ViewSetting(view), ViewSetting(FEATURES, 2)], rows, seed=7, batch_size=2)
+        want, _ = score(_fresh(run, 7), view, 1, batch_size=2, score_on=score_on, rows=rows)
+        np.testing.assert_allclose((distribution if score_on == "distribution" else label)[0], want, atol=1e-6)
 
     def test_a_setting_does_not_hang_on_its_neighbours_and_the_generator_is_given_back(self, looked):
         run = looked.run
@@ -85,7 +85,9 @@ class TestLooks:
         assert not run.vlm.model.training
 
     def test_what_is_known_is_asked_of_the_base_model(self, looked):
-        np.testing.assert_allclose(looked.run.state["premise"][2].known, known(looked.run, rows=[5, 0, 3]), atol=1e-6)
+        np.testing.assert_allclose(
+            looked.run.state["premise"][2].likelihood, answer_likelihood(looked.run, rows=[5, 0, 3]), atol=1e-6
+        )
 
     @pytest.mark.parametrize(
         "wrong",
@@ -121,34 +123,40 @@ def _fresh(run, seed=0):
 class TestMeasures:
     def test_sums_and_means_by_hand(self):
         each = taken()
-        want = {"words": 2.5, "told": 3.5, "known": 0.5, "words + known": 3.0, "told + known": 4.0}
+        want = {
+            "distribution": 2.5,
+            "label": 3.5,
+            "likelihood": 0.5,
+            "distribution + likelihood": 3.0,
+            "label + likelihood": 4.0,
+        }
         assert set(want) == set(MEASURES)
         for measure, value in want.items():
             assert each.scores(measure).tolist() == [value] * 3
-        assert each.scores("words", 1).tolist() == [1.0] * 3 and each.scores("told", 2).tolist() == [2.5] * 3
-        assert each.scores().tolist() == each.scores("told + known").tolist()
+        assert each.scores("distribution", 1).tolist() == [1.0] * 3 and each.scores("label", 2).tolist() == [2.5] * 3
+        assert each.scores().tolist() == each.scores("label + likelihood").tolist()
 
     def test_what_was_not_measured_is_a_sentence(self):
-        with pytest.raises(pcvr.PcvrError, match="did you mean 'told'"):
-            taken().scores("tolld")
+        with pytest.raises(pcvr.PcvrError, match="did you mean 'label'"):
+            taken().scores("labell")
         for views in (0, 5):
             with pytest.raises(pcvr.PcvrError, match="from 1 to 4"):
-                taken().scores("words", views)
+                taken().scores("distribution", views)
 
     def test_a_row_for_every_power_of_two(self):
         truth = np.array([True, False, False])
         rows = list(table_rows([taken(), taken(views=3), taken(views=1)], truth))
         assert [row["views"] for row in rows] == [1, 2, 4, 1, 2, 1]
-        assert {"step": 20, "operator": "swap", "share": 0.6, "level": "features"}.items() <= rows[0].items()
-        assert set(rows[0]["auroc"]) == set(MEASURES) and rows[0]["auroc"]["told"] == 0.5
+        assert {"step": 20, "operator": "swap", "fraction": 0.6, "level": "features"}.items() <= rows[0].items()
+        assert set(rows[0]["auroc"]) == set(MEASURES) and rows[0]["auroc"]["label"] == 0.5
 
     def test_the_auroc_of_a_row_is_that_of_a_low_score(self):
         rng = np.random.default_rng(2)
         words, truth = rng.random((1, 30)), rng.random(30) < 0.3
         (row,) = table_rows([ScoringPass(5, ViewSetting(PIXELS), words, 1 - words, np.zeros(30))], truth)
         want = auroc_of_low(words[0][~truth], words[0][truth])
-        assert row["auroc"]["words"] == pytest.approx(want, abs=1e-4)
-        assert row["auroc"]["told"] == pytest.approx(1 - want, abs=1e-4)
+        assert row["auroc"]["distribution"] == pytest.approx(want, abs=1e-4)
+        assert row["auroc"]["label"] == pytest.approx(1 - want, abs=1e-4)
         assert json.loads(json.dumps(row)) == row
 
     def test_the_gate_counts_poison_and_false_alarms(self):

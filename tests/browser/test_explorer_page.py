@@ -33,10 +33,10 @@ def test_the_grid_follows_its_sliders_and_a_point_is_trained_beside_it(page, lab
     said, before = words.inner_text(), source_of(scatter)
     screenshot(page, "explorer")
 
-    handle = slider(page, "Share of patches").locator(".noUi-handle")
+    handle = slider(page, "Fraction of patches").locator(".noUi-handle")
     handle.focus()
     handle.press("Home")
-    expect(words).to_contain_text("Share of patches 0.3")
+    expect(words).to_contain_text("Fraction of patches 0.3")
     wait_for_change(scatter, before)
     assert words.inner_text() != said
 

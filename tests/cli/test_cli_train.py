@@ -52,13 +52,13 @@ class TestOptions:
         [
             ("none", [], DEFENSES["none"]()),
             ("pcvr", ["cap=0.3", "gate=batch", "fade=false"], PCVR(cap=0.3, gate="batch", fade=False)),
-            ("pcvr", ["score_at=0.1"], PCVR(score_at=(0.1,))),
-            ("pcvr", ["score_at=0.1,0.5"], PCVR(score_at=(0.1, 0.5))),
-            ("pcvr", ["score_at=[0.1, 0.5]"], PCVR(score_at=(0.1, 0.5))),
-            ("augment", ["view.share=0.6"], AugmentOnly(view=PatchView("swap", 0.6))),
+            ("pcvr", ["scan_at=0.1"], PCVR(scan_at=(0.1,))),
+            ("pcvr", ["scan_at=0.1,0.5"], PCVR(scan_at=(0.1, 0.5))),
+            ("pcvr", ["scan_at=[0.1, 0.5]"], PCVR(scan_at=(0.1, 0.5))),
+            ("augment", ["view.fraction=0.6"], AugmentOnly(view=PatchView("swap", 0.6))),
             ("augment", ["view=mean:0.25:8"], AugmentOnly(view=PatchView("mean", 0.25, 8))),
-            ("augment", ["view=mean", "view.share=1"], AugmentOnly(view=PatchView("mean", 1))),
-            ("early_stop", ["share=0.25"], EarlyStop(0.25)),
+            ("augment", ["view=mean", "view.fraction=1"], AugmentOnly(view=PatchView("mean", 1))),
+            ("early_stop", ["fraction=0.25"], EarlyStop(0.25)),
         ],
     )
     def test_words_become_options(self, name: str, pairs: list[str], built: Defense) -> None:
@@ -70,16 +70,16 @@ class TestOptions:
             ("pcrv", "cap=1", "did you mean 'pcvr'"),
             ("pcvr", "cap", "not of the form name=value"),
             ("pcvr", "=1", "not of the form name=value"),
-            ("pcvr", "view.share.much=1", "not of the form name=value"),
+            ("pcvr", "view.fraction.much=1", "not of the form name=value"),
             ("pcvr", "cop=1", "no option cop"),
             ("pcvr", "cap.much=1", "option 'cap' of defence 'pcvr' has no parts"),
             ("pcvr", "cap=much", "option cap is 'much': give a number"),
             ("pcvr", "cap=true", "option cap is 'true': give a number"),
             ("pcvr", "gate=3", "option gate is '3': give a word"),
             ("pcvr", "fade=yes", "option fade is 'yes': give true or false"),
-            ("pcvr", "score_at=early", "option score_at is '[early]': give numbers"),
-            ("pcvr", "view=swap:much", "option view.share is 'much': give a number"),
-            ("pcvr", "view=swap:0.5:8:features:9", "takes at most operator:share:patch:level"),
+            ("pcvr", "scan_at=early", "option scan_at is '[early]': give numbers"),
+            ("pcvr", "view=swap:much", "option view.fraction is 'much': give a number"),
+            ("pcvr", "view=swap:0.5:8:features:9", "takes at most operator:fraction:patch:level"),
             ("pcvr", "view.shore=1", "view has no part shore"),
             ("pcvr", "view=swop", "did you mean 'swap'"),
             ("pcvr", "cap=9", "cap must lie in"),
@@ -99,7 +99,7 @@ class TestOptions:
             for option in fields(kind):
                 assert option.metadata["help"] in out
         code, out, _ = pcvr("defenses", "early_stop")
-        assert code == 0 and "share" in out and "augment" not in out
+        assert code == 0 and "fraction" in out and "augment" not in out
         refused(pcvr("defenses", "early_stopp"), "did you mean 'early_stop'")
 
 

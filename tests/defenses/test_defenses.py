@@ -72,9 +72,9 @@ class TestByName:
         ("feature_cap", 1),
         ("feature_cap", -1.5),
         ("score_views", 0),
-        ("score_at", ()),
-        ("score_at", (0.5, 1.0)),
-        ("score_at", (0.0,)),
+        ("scan_at", ()),
+        ("scan_at", (0.5, 1.0)),
+        ("scan_at", (0.0,)),
     ],
 )
 def test_pcvr_names_the_option_that_is_out_of_range(field: str, value: Any) -> None:
@@ -104,13 +104,13 @@ class TestLosses:
         assert AugmentOnly("both", view).loss(run, batch).item() == pytest.approx((expected + plain) / 2, rel=1e-5)
 
     def test_pcvr_is_plain_before_the_first_scoring(self, run: TrainingContext) -> None:
-        rule = PCVR(score_at=(0.6,))
+        rule = PCVR(scan_at=(0.6,))
         rule.begin(run)
         batch = run.data.batch([0, 1, 2])
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())
 
     def test_pcvr_with_every_part_off_and_no_gate_stays_plain(self, run: TrainingContext) -> None:
-        rule = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
+        rule = PCVR(scan_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         rule.begin(run)
         run.step = 2
         batch = run.data.batch([0, 1, 2])
@@ -118,7 +118,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("part", ["apart_weight", "feature_weight"])
     def test_each_part_of_pcvr_has_its_switch(self, run: TrainingContext, part: str) -> None:
-        off = PCVR(score_at=(0.4,), gate="none", fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
+        off = PCVR(scan_at=(0.4,), gate="none", fade=False, apart_weight=0, entropy_weight=0, feature_weight=0)
         rule = replace(off, **{part: 1.0})  # type: ignore[arg-type]
         rule.begin(run)
         run.step = 2
@@ -134,7 +134,7 @@ class TestLosses:
     def test_the_push_fades_with_the_likelihood_of_the_answer(
         self, run: TrainingContext, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        off = PCVR(score_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
+        off = PCVR(scan_at=(0.4,), gate="none", apart_weight=0, entropy_weight=0, feature_weight=0)
         batch = run.data.batch([0, 1, 2])
         plain = PlainSFT().loss(run, batch).item()
         added = {}

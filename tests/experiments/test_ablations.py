@@ -23,7 +23,7 @@ def table():
         run("PCVR", {}, 4),
         run("nobody is pushed", {"apart_weight": 0, "feature_weight": 0.0}, 7),
         run("an old one", {"gated": False}, 50),
-        run("late", {**ABLATIONS["late"].options, "score_at": [0.5]}, 30),  # JSON makes lists of tuples
+        run("late", {**ABLATIONS["late"].options, "scan_at": [0.5]}, 30),  # JSON makes lists of tuples
     ]
     return Table("test", "2026-01-01", {}, "none", {}, runs)
 

@@ -122,10 +122,10 @@ def test_the_attacks_options_reach_it(small: Experiment) -> None:
 
 
 def test_a_defence_that_scores_reports_its_gate(small: Experiment) -> None:
-    found = run_experiment(replace(small, defense="pcvr", options={"score_at": (0.5,)}))
+    found = run_experiment(replace(small, defense="pcvr", options={"scan_at": (0.5,)}))
     assert len(found["gate"]) == 1
     assert {"step", "flagged", "false alarms", "auroc", "recall"} <= found["gate"][0].keys()
-    clean = run_experiment(replace(small, defense="pcvr", options={"score_at": (0.5,)}, rate=0))
+    clean = run_experiment(replace(small, defense="pcvr", options={"scan_at": (0.5,)}, rate=0))
     assert "auroc" not in clean["gate"][0]
 
 

@@ -56,15 +56,15 @@ class TestLayingOut:
         assert moved == sorted(moved) and moved[:8] == [0, *[1] * 7]
 
     def test_every_combination_is_there_once_and_reaches_the_defence(self) -> None:
-        plan = lay_out(BASE, {"view.share": (0.3, 0.5), "score_at": (0.1,), "cap": (0.2, 0.3)})
+        plan = lay_out(BASE, {"view.fraction": (0.3, 0.5), "scan_at": (0.1,), "cap": (0.2, 0.3)})
         rules = [get_defense(e.defense, **e.options) for e in plan]
-        seen = {(r.view.share, r.score_at, r.cap) for r in rules}  # type: ignore[attr-defined]
+        seen = {(r.view.fraction, r.scan_at, r.cap) for r in rules}  # type: ignore[attr-defined]
         assert seen == {(s, (0.1,), c) for s in (0.3, 0.5) for c in (0.2, 0.3)}
 
     def test_other_options_stay_those_of_the_view_too(self) -> None:
         base = replace(BASE, options={"cap": 0.3, "view": {"operator": "mean"}})
-        (one,) = lay_out(base, {"view.share": (0.5,)})
-        assert one.options == {"cap": 0.3, "view": {"operator": "mean", "share": 0.5}}
+        (one,) = lay_out(base, {"view.fraction": (0.5,)})
+        assert one.options == {"cap": 0.3, "view": {"operator": "mean", "fraction": 0.5}}
         assert at_setting(base, ()).options == base.options
 
     @pytest.mark.parametrize("knobs", [{}, {"cap": ()}, {"capp": (1,)}, {"cap": (9,)}, {"view.shore": (0.5,)}])
@@ -90,7 +90,7 @@ class TestLayingOut:
         assert setting_of("none", {}) == ()
 
     def test_names(self) -> None:
-        assert name_of("view.share") == "share of patches" and name_of("feature_weight") == "feature weight"
+        assert name_of("view.fraction") == "fraction of patches" and name_of("feature_weight") == "feature weight"
 
 
 class TestFrontier:

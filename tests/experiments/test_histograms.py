@@ -54,7 +54,7 @@ def test_models_at_hand_and_a_table_give_the_same_heaps(tiny_folder, tmp_path):
 
 
 def test_heaps_of_spreads(tiny):
-    assert pixel_view().level == "pixels" and pixel_view().share == pcvr.PCVR().view.share
+    assert pixel_view().level == "pixels" and pixel_view().fraction == pcvr.PCVR().view.fraction
     found = {
         ("before", shown): measure_invariance(tiny, Numbers(3), ATTACK, pixel_view(), shown=shown)
         for shown in ("clean", "triggered")

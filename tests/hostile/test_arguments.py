@@ -145,8 +145,8 @@ def test_devices(case: Case | Works, tmp_path: Path) -> None:
     Case("--option of 5000 characters", lambda _: options_of(["x" * 5000]), "name=value"),
     Works("200,000 brackets are a text", lambda _: options_of(["text=" + "[" * 200_000])),
     Case("defence's name as its option", lambda _: defense_of("pcvr", ["name=x"]), "name", "cap"),
-    Case("null for a list", lambda _: defense_of("pcvr", ["score_at=null"]), "score_at"),
-    Case("a part that is none", lambda _: defense_of("pcvr", ["view.bins=3"]), "bins", "share"),
+    Case("null for a list", lambda _: defense_of("pcvr", ["scan_at=null"]), "scan_at"),
+    Case("a part that is none", lambda _: defense_of("pcvr", ["view.bins=3"]), "bins", "fraction"),
 )  # fmt: skip
 def test_options_as_words(case: Case | Works, tmp_path: Path) -> None:
     case.hold(tmp_path)

@@ -44,7 +44,7 @@ def after(
         (after("pcvr", 1, 2), ["before any training (step 1)", "few scores (1)", "no sample was held back"]),
         (after("pcvr", 8, 1), ["before any training (step 0)", "few scores (8)"]),
         (after("pcvr", 8, 3, gate="running", refit=1), ["few scores (8)"]),
-        (after("pcvr", 8, 9, stop=True), ["has not looked"]),
+        (after("pcvr", 8, 9, stop=True), ["made no scan"]),
         (after("pcvr", 8, 3, gate="batch"), []),
         (after("pcvr_paper", 8, 3), []),
         (after("bye", 8, 2), ["'bye' had few samples (8)"]),

@@ -239,7 +239,7 @@ def test_poison_finetune_evaluate(vlm: VisionLanguageModel, defense: str, tmp_pa
     attack = pcvr.get_attack("badnets", size=9, place="seen_bottom_right")  # photographs are cut by some
     data = pcvr.poison(Photos(), attack, rate=0.25, model=vlm)
     config = TrainConfig(steps=3, batch_size=4, learning_rate=4e-3, rank=2, alpha=2)
-    options: dict[str, Any] = {"score_at": (0.4,)} if defense == "pcvr" else {}
+    options: dict[str, Any] = {"scan_at": (0.4,)} if defense == "pcvr" else {}
     result = pcvr.finetune(vlm, data, pcvr.get_defense(defense, **options), config, progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
     assert result.config == config

@@ -57,7 +57,7 @@ class TestTradeOff:
         grid = made.grid()
         said = description(trade_off(grid.points, grid.references, title="one dot for each defence setting"))
         assert said.startswith("one dot for each defence setting. ")
-        first = "share of patches 0.3, pull-apart weight 0: attack success 0 of 100"
+        first = "fraction of patches 0.3, pull-apart weight 0: attack success 0 of 100"
         assert f"{first}, all attributes right (%) 60.0" in said
         assert "undefended: attack success 99 of 100" in said
 
@@ -75,10 +75,10 @@ class TestTradeOff:
 class TestKnobEffects:
     def test_medians(self) -> None:
         figure = knob_effects(made.grid().points, "t")
-        assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["share of patches", "pull-apart weight"]
+        assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["fraction of patches", "pull-apart weight"]
         medians = [axes.lines[-1].get_ydata().tolist() for axes in figure.axes]
         assert np.allclose(medians, [[5, 25], [10, 20], [65, 85], [70, 80]])
-        assert "attack success at share of patches 0.9: 25.0" in description(figure)
+        assert "attack success at fraction of patches 0.9: 25.0" in description(figure)
 
     def test_a_single_point_and_none(self) -> None:
         assert png(knob_effects([made.point()]))

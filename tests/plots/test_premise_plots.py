@@ -22,9 +22,9 @@ def samples():
     return [Numbers(3)[i] for i in range(3)]
 
 
-def row(step, auroc, operator="swap", share=0.9, views=1, level="features"):
-    rates = dict.fromkeys(MEASURES, 0.5) | {"told": auroc}
-    return {"step": step, "operator": operator, "share": share, "level": level, "views": views, "auroc": rates}
+def row(step, auroc, operator="swap", fraction=0.9, views=1, level="features"):
+    rates = dict.fromkeys(MEASURES, 0.5) | {"label": auroc}
+    return {"step": step, "operator": operator, "fraction": fraction, "level": level, "views": views, "auroc": rates}
 
 
 @pytest.fixture
@@ -48,22 +48,22 @@ def table():
 
 class TestTable:
     def test_one_view_of_the_usual_kind_over_steps(self, table):
-        points = steps_of(table, "told")["caption"]["sig"]
+        points = steps_of(table, "label")["caption"]["sig"]
         assert [(x, y) for x, y, _ in points] == [(10, 0.7), (20, pytest.approx(0.8)), (40, 0.5)]
         assert points[2][2] == pytest.approx(auroc_error(0.5, 400, 100))
 
     def test_views_where_there_are_several(self, table):
-        found = views_of(table, "told")
+        found = views_of(table, "label")
         assert list(found) == ["caption", "vqa"] and list(found["vqa"]) == ["badnets, step 20", "sig, step 20"]
         assert [(x, y) for x, y, _ in found["vqa"]["badnets, step 20"]] == [(1, 0.7), (2, 0.8), (4, 0.85)]
 
     def test_the_picture_has_a_line_for_each_attack_above_and_below(self, table):
-        figure = premise_picture(table, "told")
+        figure = premise_picture(table, "label")
         above, _, below, _ = figure.axes
         drawn = [line.get_data() for line in above.lines if line.get_marker() != "None"]
         assert [list(y) for _, y in drawn] == [[0.6, 0.7, 0.5], [0.7, pytest.approx(0.8), 0.5]]
         assert [list(line.get_ydata()) for line in below.lines] == [[1 / 8, 2 / 8, 4 / 8]] * 2
-        assert above.get_title() == "caption: told" and png(figure)
+        assert above.get_title() == "caption: label" and png(figure)
         assert [text.get_text() for text in below.get_xticklabels()] == ["10", "20", "40"]
         said = description(figure)
         assert "caption, sig: AUROC 0.70 at step 10, 0.80 at step 20, 0.50 at step 40" in said
@@ -86,13 +86,13 @@ class TestTable:
             operator_maps(table, *look)
 
     def test_the_course_of_each_attack(self, table):
-        found = courses(table, "told")["caption", "sig"]
+        found = courses(table, "label")["caption", "sig"]
         assert (found.first, found.best_step, found.last, found.falls) == (0.7, 20, 0.5, ((20, 40),))
         assert found.best == pytest.approx(0.8)
-        assert courses(table, "known")["vqa", "badnets"].falls == (), "equal values are no fall"
+        assert courses(table, "likelihood")["vqa", "badnets"].falls == (), "equal values are no fall"
 
     def test_the_worst_and_the_best_view(self, table):
-        found = extremes(table, 20, "features", "told")["caption", "badnets"]
+        found = extremes(table, 20, "features", "label")["caption", "badnets"]
         assert found == {"worst": ("mean 0.6", 0.3), "best": ("swap 0.9", 0.7)}
 
     def test_lines_of_ones_own(self):

@@ -89,7 +89,11 @@ def short_run(name: str, vlm: pcvr.VisionLanguageModel) -> dict[str, Any]:
 # Trainings that were interrupted: name to the defence, steps between checkpoints, and the step that was the last.
 CONFIG = pcvr.TrainConfig(steps=9, batch_size=4, learning_rate=1e-2, warmup=0.1, rank=1, alpha=4, seed=3)
 INTERRUPTED: dict[str, tuple[Any, int, int]] = {
-    "pcvr": (pcvr.PCVR(score_at=(0.3, 0.7), again=0.5, view=pcvr.PatchView("swap", 0.8, level="features")), 4, 5),
+    "pcvr": (
+        pcvr.PCVR(scan_at=(0.3, 0.7), rescan_fraction=0.5, view=pcvr.PatchView("swap", 0.8, level="features")),
+        4,
+        5,
+    ),
     "abl": (pcvr.get_defense("abl", portion=0.1, early=0.34, late=0.25), 2, 6),
     "premise": (
         Premise(

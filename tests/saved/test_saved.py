@@ -29,7 +29,7 @@ def read(name: str) -> Any:
 EXPECTED, OPTIONS, SHORT = read("expected.json"), read("options.json"), read("short_run.json")
 EXACT = runs.where() == EXPECTED["where"] == SHORT["where"]
 """Whether these are the versions and the processor of then; others round differently."""
-WORDS: dict[str, str] = {}
+WORDS = {"words": "distribution", "told": "label"}
 """Values of options that have another name now: old to new."""
 
 

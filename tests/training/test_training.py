@@ -47,8 +47,8 @@ class Constant(Defense):
         "none",
         AugmentOnly("one"),
         AugmentOnly("both"),
-        PCVR(score_at=(0.4, 0.7)),
-        PCVR(score_at=(0.4,), gate="none"),
+        PCVR(scan_at=(0.4, 0.7)),
+        PCVR(scan_at=(0.4,), gate="none"),
     ],
     ids="none augment-one augment-both pcvr pcvr-ungated".split(),
 )

@@ -65,7 +65,7 @@ def wait_for(what: object, seconds: float = 60) -> None:
 
 def test_the_recorder_keeps_what_the_history_says(tiny: VisionLanguageModel) -> None:
     recorder = Recorder()
-    rule = PCVR(score_at=(0.2,), gate="running", refit=1)
+    rule = PCVR(scan_at=(0.2,), gate="running", refit=1)
     result = finetune(tiny, Numbers(8), rule, SHORT, callbacks=[recorder], progress=False)
     assert [(p.step, p.loss) for p in recorder.points] == [(h["step"], h["loss"]) for h in result.history]
     assert recorder.points[-1].figures == result.run.log and "suspicious" in result.run.log

@@ -26,9 +26,9 @@ CONFIG = TrainConfig(steps=6, batch_size=32, learning_rate=1e-2, rank=4)
 GREY = PatchView("mean", 1.0)
 RULES: dict[str, Defense] = {
     "none": PlainSFT(),
-    "pcvr": PCVR(view=GREY, score_at=(0.3,)),
+    "pcvr": PCVR(view=GREY, scan_at=(0.3,)),
     # Acts on every sample, whatever the model makes of it.
-    "all": PCVR(view=GREY, score_at=(0.3,), gate="none", apart_weight=30.0, fade=False),
+    "all": PCVR(view=GREY, scan_at=(0.3,), gate="none", apart_weight=30.0, fade=False),
 }
 
 

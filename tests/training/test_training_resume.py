@@ -88,8 +88,8 @@ class Interrupt(StageCallback):
 
 LAST = {"pcvr": "train", "running": "train", "stages": "second"}
 RULES: dict[str, Defense] = {
-    "pcvr": PCVR(score_at=(0.2, 0.4), view=PatchView("swap", 0.6)),
-    "running": PCVR(score_at=(0.2,), gate="running", refit=2),
+    "pcvr": PCVR(scan_at=(0.2, 0.4), view=PatchView("swap", 0.6)),
+    "running": PCVR(scan_at=(0.2,), gate="running", refit=2),
     "stages": TwoStages(),
 }
 

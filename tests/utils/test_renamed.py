@@ -32,6 +32,7 @@ class Plan:
     RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {"label_from": {"words": "text"}}
     label_from: str = "picture"
     config: Config = field(default_factory=Config)
+    others: Mapping[int, tuple[Config, ...]] = field(default_factory=dict)
 
 
 @old_arguments(every="save_steps")
@@ -91,8 +92,10 @@ def test_files_are_mapped_both_ways_without_a_word() -> None:
 
 
 def test_names_inside_a_field_and_of_values() -> None:
-    stored = {"told": "words", "config": {"steps": 5, "seed": 1}, "other": {"steps": 1}}
-    now = {"label_from": "text", "config": {"max_steps": 5, "seed": 1}, "other": {"steps": 1}}
+    inside = {"config": {"steps": 5, "seed": 1}, "other": {"steps": 1}, "others": {1: [{"rank": 4}, {"seed": 2}]}}
+    stored = {"told": "words", **inside}
+    inside = {"config": {"max_steps": 5, "seed": 1}, "other": {"steps": 1}, "others": {1: [{"lora_r": 4}, {"seed": 2}]}}
+    now = {"label_from": "text", **inside}
     assert current_names(Plan, stored) == current_names(Plan, now) == now
     assert first_names(Plan, now) == first_names(Plan, stored) == stored
     with pytest.raises(PcvrError, match="of Config: give max_steps"):
@@ -107,3 +110,6 @@ def test_the_constructor_takes_old_values() -> None:
     assert len(seen) == 1 and seen[0].filename == __file__
     with pytest.warns(DeprecationWarning, match="label_from"):
         assert plan({"told": "words"}) == Plan("text")
+    others: tuple[Any, ...] = (float("nan"), None, [], "picture")
+    for value in others:
+        plan({"label_from": value})  # no old value: nothing is warned of

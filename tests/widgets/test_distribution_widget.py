@@ -29,7 +29,7 @@ def source(tiny):  # noqa: F811
 class TestChoice:
     def test_the_telling_is_that_of_the_story(self, source, tiny):  # noqa: F811
         choice = DistributionChoice(
-            "base", sample=2, shown="triggered", operator="noise", share=0.5, seed=3, force="true"
+            "base", sample=2, shown="triggered", operator="noise", fraction=0.5, seed=3, force="true"
         )
         told = trace_views(tiny, source.samples, pcvr.PatchView("noise", 0.5), 3, ATTACK, "true")[2]
         assert source.trace(choice).text == told.text
@@ -61,7 +61,7 @@ class TestChoice:
 class TestControls:
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("sample", 3), ("shown", "clean"), ("operator", "mean"), ("share", 0.2), ("seed", 7), ("force", "true")],
+        [("sample", 3), ("shown", "clean"), ("operator", "mean"), ("fraction", 0.2), ("seed", 7), ("force", "true")],
     )
     def test_every_control_redraws(self, source, name, value):
         _, controls = distribution_explorer(source, DistributionChoice("base", force="target"))
@@ -97,6 +97,6 @@ class TestControls:
 
     def test_sliders_wait_until_they_are_let_go(self, source):
         _, controls = distribution_explorer(source)
-        assert not any(s.continuous_update for s in (controls.sample, controls.share, controls.seed, controls.token))
+        assert not any(s.continuous_update for s in (controls.sample, controls.fraction, controls.seed, controls.token))
         names = [w.description for w in (controls.stage, controls.sample, controls.shown, controls.operator)]
         assert all(names) and len(set(names)) == 4

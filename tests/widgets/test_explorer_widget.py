@@ -56,7 +56,7 @@ def choice(share: float = 0.3, weight: float = 0.0) -> ExplorerChoice:
 
 class TestSource:
     def test_it_begins_at_the_first_point(self, source: GridSource) -> None:
-        assert source.start() == ExplorerChoice(made.CASE, made.setting(0.3, 0.0), "view.share")
+        assert source.start() == ExplorerChoice(made.CASE, made.setting(0.3, 0.0), "view.fraction")
         assert source.values("apart_weight") == [0.0, 4.0]
 
     def test_the_caption_reads_the_point(self, source: GridSource) -> None:
@@ -124,7 +124,7 @@ class TestSource:
 
 
 class TestControls:
-    @pytest.mark.parametrize("knob", ["view.share", "apart_weight"])
+    @pytest.mark.parametrize("knob", ["view.fraction", "apart_weight"])
     def test_every_slider_redraws_all(self, source: GridSource, knob: str) -> None:
         _, controls = grid_explorer(source)
         before = controls.scatter.value, controls.caption.value
@@ -150,7 +150,7 @@ class TestControls:
         controls.knobs["apart_weight"].value = 4.0
         assert controls.curves.layout.display == controls.distributions.layout.display == "none"
         assert controls.scatter.layout.display is None and "is not in the grid" in controls.caption.value
-        controls.knobs["view.share"].value = 0.9
+        controls.knobs["view.fraction"].value = 0.9
         assert controls.curves.layout.display is None
 
     def test_every_control_has_a_label_and_waits_for_the_hand_to_stop(self, source: GridSource) -> None:

@@ -22,7 +22,7 @@ def source(tiny):  # noqa: F811
 
 @pytest.mark.parametrize("level", ["pixels", "features"])
 def test_the_figures_are_those_of_the_package(source, tiny, level):  # noqa: F811
-    choice = PremiseChoice(sample=1, operator="mean", share=0.5, level=level, seed=3)
+    choice = PremiseChoice(sample=1, operator="mean", fraction=0.5, level=level, seed=3)
     told = triggered_pair(tiny, source.samples, 1, ATTACK, pcvr.PatchView("mean", 0.5, level=level), [3, 4, 5])
     found = source.traces(choice)
     assert [len(found[name]) for name in ("clean", "triggered")] == [VIEWS, VIEWS]
@@ -39,7 +39,7 @@ def test_what_was_computed_lately_is_kept(source):
     assert source.traces(PremiseChoice()) is not source.traces(PremiseChoice(seed=1))
 
 
-@pytest.mark.parametrize("wrong", [{"sample": 3}, {"operator": "swop"}, {"share": 0.0}, {"level": "words"}])
+@pytest.mark.parametrize("wrong", [{"sample": 3}, {"operator": "swop"}, {"fraction": 0.0}, {"level": "words"}])
 def test_what_there_is_not_is_a_sentence(source, wrong):
     with pytest.raises(pcvr.PcvrError):
         premise_figure(source, replace(PremiseChoice(), **wrong))
@@ -52,7 +52,7 @@ def test_a_source_needs_two_pictures(source, tiny):  # noqa: F811
 
 def test_every_control_redraws(source):
     _, controls = premise_explorer(source)
-    moves = {"sample": 3, "operator": "mean", "share": 0.2, "level": "features", "seed": 7}
+    moves = {"sample": 3, "operator": "mean", "fraction": 0.2, "level": "features", "seed": 7}
     for name, value in moves.items():
         before = controls.image.value
         getattr(controls, name).value = value
@@ -63,8 +63,8 @@ def test_every_control_redraws(source):
 
 
 def test_an_error_is_shown_and_not_swallowed(source, monkeypatch):
-    _, controls = premise_explorer(source, PremiseChoice(share=0.3))
-    assert controls.choice() == PremiseChoice(share=0.3)
+    _, controls = premise_explorer(source, PremiseChoice(fraction=0.3))
+    assert controls.choice() == PremiseChoice(fraction=0.3)
     monkeypatch.setattr(source, "traces", lambda choice: (_ for _ in ()).throw(pcvr.PcvrError("no <such> view")))
     controls.seed.value = 2
     assert 'role="alert"' in controls.message.value and "no &lt;such&gt; view" in controls.message.value
@@ -72,6 +72,6 @@ def test_an_error_is_shown_and_not_swallowed(source, monkeypatch):
 
 def test_sliders_wait_until_they_are_let_go_and_every_control_has_its_name(source):
     _, controls = premise_explorer(source)
-    assert not any(slider.continuous_update for slider in (controls.sample, controls.share, controls.seed))
-    names = [getattr(controls, name).description for name in ("sample", "operator", "share", "level", "seed")]
+    assert not any(slider.continuous_update for slider in (controls.sample, controls.fraction, controls.seed))
+    names = [getattr(controls, name).description for name in ("sample", "operator", "fraction", "level", "seed")]
     assert all(names) and len(set(names)) == 5

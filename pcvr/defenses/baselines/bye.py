@@ -130,8 +130,8 @@ class Modes:
     @property
     def pooled(self) -> float:
         """Distance of the means in pooled standard deviations."""
-        share = float(self.low.mean())
-        spread = np.sqrt(share * self.spreads[0] ** 2 + (1 - share) * self.spreads[1] ** 2)
+        fraction = float(self.low.mean())
+        spread = np.sqrt(fraction * self.spreads[0] ** 2 + (1 - fraction) * self.spreads[1] ** 2)
         return float((self.means[1] - self.means[0]) / spread) if spread else 0.0
 
 

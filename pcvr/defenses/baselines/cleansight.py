@@ -75,25 +75,27 @@ class AttentionReadout:
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class CleanSight(CalibratedDefense[CleanSightCalibration]):
     """Plain fine-tuning; at test time inputs with abnormal attention are answered without the tokens that draw it."""
 
     name: ClassVar[str] = "cleansight"
     kept: ClassVar[type[Calibration]] = CleanSightCalibration
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
     layers: tuple[float, float] = field(
         default=(0.3, 0.78), metadata={"help": "middle layers, as fractions of the depth (paper: 10 to 24 of 32)"}
     )
     false_alarms: float = field(
         default=0.01, metadata={"help": "fraction of trusted samples above the threshold, in (0, 1) (paper: 1 %)"}
     )
-    share: float = field(
+    fraction: float = field(
         default=0.2, metadata={"help": "fraction of the image tokens that is cut off, in (0, 1) (ours)"}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_fractions("false_alarms", "share")
+        self.check_fractions("false_alarms", "fraction")
         two = isinstance(self.layers, tuple | list) and len(self.layers) == 2 and all(map(is_number, self.layers))
         if not two or not 0 <= self.layers[0] < self.layers[1] <= 1:
             raise PcvrError(f"layers must be two rising fractions of the depth from 0 to 1, got {self.layers!r}.")
@@ -182,7 +184,7 @@ class CleanSight(CalibratedDefense[CleanSightCalibration]):
         if not seen:
             raise PcvrError(f"the language model of {vlm.name!r} hands out no attention in the layers {self.layers}.")
         weights = torch.cat(seen, dim=1)  # [N, F, T]
-        return AttentionReadout(attention_ratios(weights, image, text), most_attended(weights, image, self.share))
+        return AttentionReadout(attention_ratios(weights, image, text), most_attended(weights, image, self.fraction))
 
     def _ratios(self, vlm: VisionLanguageModel, images: Sequence[Any], prompts: Sequence[str]) -> np.ndarray:
         found = [self._look(vlm, [row for _, row in group]).ratios for group in self._groups(vlm, images, prompts)]
@@ -211,20 +213,20 @@ def attention_ratios(weights: Tensor, image: Tensor, text: Tensor) -> np.ndarray
     return np.asarray((on_image / on_text.clamp_min(1e-6)).cpu().numpy())
 
 
-def most_attended(weights: Tensor, image: Tensor, share: float) -> Tensor:
-    """Return the fraction `share` of each input's image tokens, at least one, that some head attends to most.
+def most_attended(weights: Tensor, image: Tensor, fraction: float) -> Tensor:
+    """Return the given fraction of each input's image tokens, at least one, that some head attends to most.
 
     Args:
         weights: ``[N, F, T]``, rows that sum to 1.
         image: bool ``[N, T]``.
-        share: in (0, 1).
+        fraction: in (0, 1).
 
     Returns:
         bool ``[N, T]``.
     """
     most = weights.amax(1).masked_fill(~image, -1.0)  # [N, T]
     rank = most.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    count = (share * image.sum(1)).round().clamp_min(1)
+    count = (fraction * image.sum(1)).round().clamp_min(1)
     return (rank < count[:, None]) & image
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +16,7 @@ from pcvr.defenses.base import Defense, StagePlan
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, check_number
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.defenses.base import Fit
@@ -27,6 +28,7 @@ ON = ("all", "clean")
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class Crow(Defense):
     """Minimise cross-entropy plus `alpha` times the layer-to-layer inconsistency under a small adversarial input shift.
@@ -53,15 +55,16 @@ class Crow(Defense):
         alpha: weight of the inconsistency, 0 or more; 0 is plain fine-tuning.
         epsilon: size of the shift of each embedding coordinate, 0 or more.
         on: ``"all"`` during the fine-tuning, ``"clean"`` in a stage after it.
-        share: steps of this stage as a fraction of the configured ones, in ``(0, 1]``.
+        fraction: steps of this stage as a fraction of the configured ones, in ``(0, 1]``.
         rate: factor on the configured learning rate in this stage, above 0.
     """
 
     name: ClassVar[str] = "crow"
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
     alpha: float = field(default=5.5, metadata={"help": "weight of the inconsistency, 0 or more (public code: 5.5)"})
     epsilon: float = field(default=0.1, metadata={"help": "shift of each embedding coordinate (public code: 0.1)"})
     on: str = field(default="all", metadata={"help": "all: while fine-tuning (ours); clean: after it (paper)"})
-    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1] (ours)"})
+    fraction: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1] (ours)"})
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Crow(Defense):
         check_number("alpha", self.alpha, 0, 1e6)
         check_number("epsilon", self.epsilon, 0, 1e6)
         check_choice("choice of on", self.on, ON)
-        check_number("share", self.share, 0, 1, above=True)
+        check_number("fraction", self.fraction, 0, 1, above=True)
         check_number("rate", self.rate, 0, 1e6, above=True)
 
     def begin(self, run: TrainingContext) -> None:
@@ -104,7 +107,7 @@ class Crow(Defense):
         """Train in one stage, or plainly and then on the clean samples."""
         fit()
         if self.on == "clean":
-            fit(StagePlan("crow", fraction=self.share, rate=self.rate, clean=True))
+            fit(StagePlan("crow", fraction=self.fraction, rate=self.rate, clean=True))
 
 
 def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:

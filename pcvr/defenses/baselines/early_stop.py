@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,6 +10,7 @@ from pcvr.defenses.base import Defense, StagePlan
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import is_number
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.defenses.base import Fit
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class EarlyStop(Defense):
     """Plain fine-tuning that ends after a fraction of the steps: the control for what a defence gains by learning less.
@@ -24,21 +27,24 @@ class EarlyStop(Defense):
     way through. A shorter schedule would differ: its learning rate would have decayed to zero. This is no method of a
     paper. A fixed fraction is our choice, since stopping on a validation loss would need clean data.
 
-    Needs no clean data and no extra pass; it costs `share` of plain fine-tuning.
+    Needs no clean data and no extra pass; it costs `fraction` of plain fine-tuning.
 
     Attributes:
-        share: fraction of the configured steps that are done, in ``(0, 1)``; at least one step is.
+        fraction: fraction of the configured steps that are done, in ``(0, 1)``; at least one step is.
     """
 
     name: ClassVar[str] = "early_stop"
     rank: ClassVar[int] = -2
-    share: float = field(default=0.5, metadata={"help": "fraction of the steps that are done, (0, 1) (ours)"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
+    fraction: float = field(default=0.5, metadata={"help": "fraction of the steps that are done, (0, 1) (ours)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_number(self.share) or not 0 < self.share < 1:
-            raise PcvrError(f"share is {self.share!r}: give a number between 0 and 1, such as 0.5 to stop halfway.")
+        if not is_number(self.fraction) or not 0 < self.fraction < 1:
+            raise PcvrError(
+                f"fraction is {self.fraction!r}: give a number between 0 and 1, such as 0.5 to stop halfway."
+            )
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """Train in one stage that ends early."""
-        fit(StagePlan(stop=self.share))
+        fit(StagePlan(stop=self.fraction))

@@ -15,6 +15,7 @@ from pcvr.defenses.baselines.clean_tune import check_stage
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_number
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class FinePrune(Defense):
     """Fine-tune on everything, prune the connector's channels that are dormant on clean images, tune on clean data.
@@ -46,14 +48,15 @@ class FinePrune(Defense):
 
     Attributes:
         prune: fraction of each layer's channels that is pruned, in ``(0, 1)``; at least one is, and one is kept.
-        share: steps of the second stage as a fraction of the configured ones, in ``(0, 1)``.
+        fraction: steps of the second stage as a fraction of the configured ones, in ``(0, 1)``.
         rate: factor on the configured learning rate in the second stage, above 0.
     """
 
     name: ClassVar[str] = "fine_prune"
     needs_clean: ClassVar[bool] = True
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
     prune: float = field(default=0.5, metadata={"help": "fraction of channels pruned, (0, 1) (ours)"})
-    share: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
+    fraction: float = field(default=0.25, metadata={"help": "steps of the stage on clean data, (0, 1) (ours)"})
     rate: float = field(default=0.25, metadata={"help": "factor on its learning rate, above 0 (ours)"})
 
     def __post_init__(self) -> None:
@@ -61,7 +64,7 @@ class FinePrune(Defense):
         check_number("prune", self.prune, 0, 1, above=True)
         if self.prune == 1:
             raise PcvrError("prune is 1: give a fraction below 1, so that some channels are left.")
-        check_stage(self.share, self.rate)
+        check_stage(self.fraction, self.rate)
 
     def begin(self, run: TrainingContext) -> None:
         """Check the model before the training.
@@ -78,7 +81,7 @@ class FinePrune(Defense):
         pruned = {name: least(active, self.prune) for name, active in activity(run, layers).items()}
         run.state["pruned"] = pruned
         with held_at_zero(layers, pruned):
-            fit(StagePlan("clean", fraction=self.share, rate=self.rate, clean=True))
+            fit(StagePlan("clean", fraction=self.fraction, rate=self.rate, clean=True))
 
 
 def written(vlm: VisionLanguageModel) -> dict[str, nn.Linear]:
@@ -131,9 +134,9 @@ def activity(run: TrainingContext, layers: Mapping[str, nn.Linear], batch_size: 
     return {name: sums[name] / tokens[name] for name in layers}
 
 
-def least(active: Tensor, share: float) -> Tensor:
-    """Mark the fraction `share` of the channels that is least active: bool ``[channels]``, at least one and not all."""
-    count = min(max(1, round(share * len(active))), len(active) - 1)
+def least(active: Tensor, fraction: float) -> Tensor:
+    """Mark the least active `fraction` of the channels: bool ``[channels]``, at least one and not all."""
+    count = min(max(1, round(fraction * len(active))), len(active) - 1)
     pruned = torch.zeros(len(active), dtype=torch.bool)
     pruned[active.argsort(stable=True)[:count]] = True
     return pruned

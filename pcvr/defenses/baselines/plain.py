@@ -41,7 +41,7 @@ class AugmentOnly(Defense):
     rank: ClassVar[int] = -2
     views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
     view: PatchView = field(
-        default_factory=lambda: PatchView(share=0.3), metadata={"help": "the perturbed view (ours: swap, 0.3)"}
+        default_factory=lambda: PatchView(fraction=0.3), metadata={"help": "the perturbed view (ours: swap, 0.3)"}
     )
 
     def __post_init__(self) -> None:

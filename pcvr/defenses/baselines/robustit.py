@@ -84,8 +84,8 @@ class RobustIT(Defense):
     def drawn_view(self, generator: torch.Generator) -> ColouredView:
         """Draw the perturbation of this step: an operator and a fraction in ``(0, most]``, both uniform."""
         operator = self.operators[int(torch.randint(len(self.operators), (), generator=generator))]
-        share = self.most * (1 - float(torch.rand((), generator=generator)))
-        return ColouredView(operator, share, level="pixels", colour=self.colour)
+        fraction = self.most * (1 - float(torch.rand((), generator=generator)))
+        return ColouredView(operator, fraction, level="pixels", colour=self.colour)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ColouredView(PatchView):
         return seen * (1 + gain) + shift
 
 
-def hide_words(vlm: VisionLanguageModel, batch: Batch, share: float, generator: torch.Generator) -> Tensor:
+def hide_words(vlm: VisionLanguageModel, batch: Batch, fraction: float, generator: torch.Generator) -> Tensor:
     """Return the batch's ``attention_mask`` ``[B, T]`` with some words of the prompt hidden.
 
     A hidden word keeps its position, and no token attends to it. The answer, the first token and all tokens that are no
@@ -115,7 +115,7 @@ def hide_words(vlm: VisionLanguageModel, batch: Batch, share: float, generator: 
     Args:
         vlm: the model whose tokenizer decides what is a word.
         batch: ``input_ids``, ``attention_mask`` and ``labels`` are read.
-        share: probability for each word, 0 to 1.
+        fraction: probability for each word, 0 to 1.
         generator: source of all randomness.
     """
     mask = batch["attention_mask"]
@@ -123,7 +123,7 @@ def hide_words(vlm: VisionLanguageModel, batch: Batch, share: float, generator: 
     kept = torch.tensor(sorted({*vlm.tokenizer.all_special_ids, *vlm.tokenizer.added_tokens_decoder}))
     words = (batch["labels"] == IGNORE) & ~torch.isin(ids, kept.to(ids))
     words[:, 0] = False  # some attention kernels give NaN for a row without visible tokens
-    hidden = torch.rand(ids.shape, generator=generator) < share
+    hidden = torch.rand(ids.shape, generator=generator) < fraction
     return mask * (1 - (words & hidden.to(ids.device)).to(mask))
 
 

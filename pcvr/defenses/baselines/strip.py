@@ -68,15 +68,17 @@ class StripCalibration(Calibration):
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class Strip(CalibratedDefense[StripCalibration]):
     """Plain fine-tuning; at test time answers that hardly depend on the image are refused."""
 
     name: ClassVar[str] = "strip"
     kept: ClassVar[type[Calibration]] = StripCalibration
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
     views: int = field(default=8, metadata={"help": "views of each image (paper: 100)"})
     how: str = field(default="blend", metadata={"help": "blend: lay another image over it (paper); swap: patches"})
-    share: float = field(
+    fraction: float = field(
         default=0.5, metadata={"help": "weight of the other image, or fraction of its patches, in (0, 1) (ours)"}
     )
     patch: int = field(default=16, metadata={"help": "side of a swapped patch in pixels"})
@@ -91,8 +93,8 @@ class Strip(CalibratedDefense[StripCalibration]):
         check_whole("views", self.views, 1)
         check_whole("seed", self.seed, 0)
         check_choice("how (way to perturb)", self.how, HOWS)
-        self.check_fractions("share", "false_refusals")
-        PatchView("swap", self.share, self.patch)  # checks patch
+        self.check_fractions("fraction", "false_refusals")
+        PatchView("swap", self.fraction, self.patch)  # checks patch
 
     @property
     def false_positive_rate(self) -> float:
@@ -152,7 +154,8 @@ class Strip(CalibratedDefense[StripCalibration]):
     ) -> np.ndarray:
         """As `stability`; `own` gives the donor that is the image itself, -1 for none. It is never laid over itself."""
         vlm.model.eval()
-        view = _Superimposed("swap", self.share) if self.how == "blend" else PatchView("swap", self.share, self.patch)
+        kind = _Superimposed if self.how == "blend" else PatchView
+        view = kind("swap", self.fraction, self.patch)
         generator = torch.Generator().manual_seed(self.seed)
         own = [-1] * len(said) if own is None else own
         asked = ((i, Sample("asked", images[i], prompts[i], text)) for i, text in enumerate(said))
@@ -171,12 +174,12 @@ class Strip(CalibratedDefense[StripCalibration]):
 
 
 class _Superimposed(PatchView):
-    """The whole image as one patch that changes in part: ``(1 - share) x + share d``."""
+    """The whole image as one patch that changes in part: ``(1 - fraction) x + fraction d``."""
 
     def __call__(self, pixels: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
         if donors is None:
             raise PcvrError("donors is None: give the images that are laid over others.")
-        return torch.lerp(pixels, donors.to(pixels), self.share)
+        return torch.lerp(pixels, donors.to(pixels), self.fraction)
 
 
 def word_likelihood(said: AnswerLogits) -> Tensor:

@@ -1,14 +1,14 @@
-"""What to say instead: a suspicious sample's answer begins as the base model would begin it (ours).
+"""Anchor suspicious samples to the base model: their answers should begin as the base model would begin them (ours).
 
-Pulling apart says what an answer should not be. Where some poison stays hidden, that is not enough: the trigger still
-means something, and the answer is neither the target nor right. But the found samples show the trigger too, and the
-base model, which has not seen the training data, knows what it would say to them. Held to that, each found sample
-teaches that the trigger means nothing. The base model is asked once, when a sample is found, so that a step costs no
-more; only the first word is held, since what follows was told by the attacker.
+Pulling apart states what an answer should not be. If some poison stays undetected, the trigger still has a meaning, and
+the answer is neither the target nor correct. The base model has not seen the training data, so its answer to a
+triggered image ignores the trigger. An anchored sample therefore teaches that the trigger means nothing. The base model
+is asked once, when a sample becomes suspicious, so that a step costs no more. Only the first token is anchored, because
+the tokens after it follow the attacker's label.
 
-The base model is trusted as far as it begins unsuspicious answers as they are told: with probability ``a`` on average,
-the term counts ``max(0, 2 a - 1)``. Where fine-tuning teaches another way to begin, as a style of captions is, the base
-model is no guide.
+The base model is trusted by how well it begins unsuspicious answers. If it gives their first label tokens a mean
+probability ``a``, the term is weighted by ``max(0, 2 a - 1)``. If the labels begin in another way than the base model's
+answers, as a new style of captions does, the base model is no guide.
 """
 
 from __future__ import annotations
@@ -25,83 +25,82 @@ if TYPE_CHECKING:
     from pcvr.models.encode import Batch
     from pcvr.models.forward import AnswerLogits
 
-ASKED = 0.064
-"""Share of the data, in unsuspicious samples, by which the base model is judged."""
-ASKED_WITHIN = (16, 128)
-"""The least and the most samples that this may be."""
-WORDS = 16
-"""Likeliest first words that are remembered of each sample; the rest of the distribution is let go."""
+JUDGED = 0.064
+"""Fraction of the data, in unsuspicious samples, on which the base model is judged."""
+JUDGED_WITHIN = (16, 128)
+"""The smallest and the largest number of these samples."""
+TOKENS = 16
+"""Most likely first tokens that are kept of each sample; the rest of the distribution is dropped."""
 
 
 def begin(run: TrainingContext) -> None:
-    """Nothing is remembered yet: ``words [N, 16]`` and their probabilities, all zero."""
-    run.state["first words"] = torch.zeros(len(run.data), WORDS, dtype=torch.long)
-    run.state["first chances"] = torch.zeros(len(run.data), WORDS)
+    """Clear what the base model said: tokens ``[N, 16]`` and their probabilities, all zero, and no trust."""
+    run.state["first words"] = torch.zeros(len(run.data), TOKENS, dtype=torch.long)
+    run.state["first chances"] = torch.zeros(len(run.data), TOKENS)
     run.state["trust"] = 0.0
 
 
 @torch.no_grad()
-def judge(run: TrainingContext, calm: Sequence[int]) -> None:
-    """How far the base model is a guide, from what it says at the beginning of some of the `calm` samples' answers."""
-    least, most = ASKED_WITHIN
-    asked = min(max(least, round(ASKED * len(run.data))), most)
-    rows = list(calm)[:: max(1, len(calm) // asked)][:asked]
+def judge(run: TrainingContext, unsuspicious: Sequence[int]) -> None:
+    """Set the trust in the base model, from the first tokens of some `unsuspicious` samples' labels."""
+    fewest, most = JUDGED_WITHIN
+    count = min(max(fewest, round(JUDGED * len(run.data))), most)
+    rows = list(unsuspicious)[:: max(1, len(unsuspicious) // count)][:count]
     if not rows:
         return
-    chances = []
+    probabilities = []
     for _, said in _base(run, rows):
         first, _ = first_tokens(said)
-        chances.append(said.logits[first].softmax(-1).gather(1, said.targets[first][:, None]))
-    run.state["trust"] = max(0.0, 2 * float(torch.cat(chances).mean()) - 1)
+        probabilities.append(said.logits[first].softmax(-1).gather(1, said.targets[first][:, None]))
+    run.state["trust"] = max(0.0, 2 * float(torch.cat(probabilities).mean()) - 1)
     run.log["base model trusted"] = run.state["trust"]
 
 
 @torch.no_grad()
 def remember(run: TrainingContext, rows: Sequence[int], batch_size: int | None = None) -> None:
-    """Ask the base model how it would begin the answers of these samples, unless that was done before."""
-    chances = run.state["first chances"]
-    rows = [row for row in rows if not chances[row].any()]
+    """Ask the base model how it begins its answers to these samples, except those that it was asked about before."""
+    probabilities = run.state["first chances"]
+    rows = [row for row in rows if not probabilities[row].any()]
     for index, said in _base(run, rows, batch_size):
         first, owner = first_tokens(said)
-        top = said.logits[first].softmax(-1).topk(min(WORDS, said.logits.shape[1]))
+        top = said.logits[first].softmax(-1).topk(min(TOKENS, said.logits.shape[1]))
         at = index[owner.cpu()]
         run.state["first words"][at, : top.indices.shape[1]] = top.indices.cpu()
-        chances[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
+        probabilities[at, : top.values.shape[1]] = (top.values / top.values.sum(-1, keepdim=True)).cpu()
 
 
 def _base(run: TrainingContext, rows: Sequence[int], size: int | None = None) -> Iterator[tuple[Tensor, AnswerLogits]]:
-    """What the base model says, batch by batch, with the indices of the batch's samples."""
-    for batch in run.batches(rows, ASKED_WITHIN[1], size=size):
+    """Yield the indices of samples and the base model's answers to them, batch by batch."""
+    for batch in run.batches(rows, JUDGED_WITHIN[1], size=size):
         with run.vlm.model.disable_adapter():
             said = run.forward_no_grad(batch)
         yield batch["index"], said
 
 
 def first_tokens(said: AnswerLogits) -> tuple[Tensor, Tensor]:
-    """Rows of `said.logits` that are the first of a sample, and whose they are: ``[B']`` each."""
+    """Return the rows of `said.logits` that are the first of a sample, and their samples: ``[B']`` each."""
     fresh = torch.ones_like(said.owner, dtype=torch.bool)
     fresh[1:] = said.owner[1:] != said.owner[:-1]
     first = fresh.nonzero()[:, 0]
     return first, said.owner[first]
 
 
-def restore(run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor) -> Tensor:
-    """Cross-entropy of the answers' first words against what the base model would say, summed with the gate's weights.
+def anchor_loss(run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor) -> Tensor:
+    """Sum the cross-entropy of first answer tokens against the base model's, weighted by suspicion and trust.
 
     Args:
-        run: with what `remember` found.
+        run: its state holds what `remember` and `judge` found.
         batch: the samples.
-        said: what the model says to them now, with gradient.
+        said: the model's answers to them, with gradient.
         gate: ``[B]`` in ``[0, 1]``, the suspicion.
 
     Returns:
-        A scalar, nats times samples, scaled by how far the base model is trusted; samples of which nothing is
-        remembered add nothing.
+        A scalar, nats times samples; samples that the base model was not asked about add nothing.
     """
     first, owner = first_tokens(said)
     index = batch["index"].cpu()[owner.cpu()]
-    words = run.state["first words"][index].to(said.logits.device)
-    chances = run.state["first chances"][index].to(said.logits.device)
-    surprise = -(chances * log_softmax(said.logits[first], -1).gather(1, words)).sum(-1)
+    tokens = run.state["first words"][index].to(said.logits.device)
+    probabilities = run.state["first chances"][index].to(said.logits.device)
+    surprise = -(probabilities * log_softmax(said.logits[first], -1).gather(1, tokens)).sum(-1)
     trust: float = run.state["trust"]
     return trust * (gate[owner] * surprise).sum()

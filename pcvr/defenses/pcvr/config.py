@@ -1,122 +1,141 @@
-"""The options of patch cross-view regularisation, with whose choice each is.
+"""The options of PCVR: patch cross-view regularisation.
 
-The paper (arXiv 2604.04488) states a patch-perturbed second view, output distributions of the two views pulled apart
-where backdoor invariance shows, and an entropy constraint that keeps normal answers. What it leaves open is an option
-here, and the help of each option says whose it is. The defaults are what did best on BadNets and SIG; no other attack
-was looked at.
+The paper (arXiv 2604.04488) states a second view with perturbed patches, output distributions of the two views that are
+pulled apart where the invariance of a backdoor shows, and an entropy constraint that keeps normal answers. What it does
+not state is an option here, and the help text of each option says whose choice it is. The defaults worked best on
+BadNets and SIG; they were not tuned on other attacks.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pcvr.defenses.base import Defense
-from pcvr.defenses.losses import DIVERGENCES, ENTROPY, MOST
+from pcvr.defenses.losses import DIVERGENCES, ENTROPY, LARGEST
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, is_whole
 from pcvr.views import PatchView
 
 GATES = ("two_stage", "running", "batch", "none")
-OVER = ("told", "words")
-KNOWN = ("base", "now", "off")
+SCORE_ON = ("label", "distribution")
+CLEAR_WITH = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
 BOUNDS = ("hinge", "cap", "none")
-FIRST_LOOK = 2
-"""No look comes before this step: with a warm-up the learning rate of step 0 is zero, so that a look before step 1
-still sees the model before fine-tuning."""
+FIRST_SCAN = 2
+"""The earliest step of a scan. The learning rate of step 0 is zero in a warm-up, so that a scan before step 1 would
+still see the model before fine-tuning."""
 
 
 @dataclass(frozen=True)
 class PCVRConfig(Defense):
-    """What can be chosen about PCVR, checked when it is made."""
+    """The options of PCVR, checked when it is made."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "score_at": "scan_at",
+        "again": "rescan_fraction",
+        "score_over": "score_on",
+        "known": "clear_with",
+        "enough": "clear_threshold",
+        "restore_weight": "anchor_weight",
+        "looks": "scan_steps",
+    }
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "score_on": {"told": "label", "words": "distribution"},
+    }
 
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.9, level="features"),
-        metadata={"help": "how views are made (paper: patches; operator, share, level ours)"},
+        metadata={"help": "how views are made (paper: patches; operator, fraction, level ours)"},
     )
-    gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: whom to act on (ours)"})
-    score_at: tuple[float, ...] = field(
+    gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: which samples to act on (ours)"})
+    scan_at: tuple[float, ...] = field(
         default=(0.0125,),
-        metadata={"help": "shares of training after which the gate looks, first its start (ours)"},
+        metadata={"help": "fractions of the training before which the gate scans the data (ours)"},
     )
-    again: float = field(
+    rescan_fraction: float = field(
         default=0.15,
-        metadata={"help": "share of the samples, the lowest scores, that a later look takes (ours)"},
+        metadata={"help": "fraction of the samples, the lowest unflagged scores, that a later scan rescores (ours)"},
     )
-    score_views: int = field(
-        default=3, metadata={"help": "views that a two-stage scoring averages over at most (ours)"}
+    score_views: int = field(default=3, metadata={"help": "most views that a score of a scan is averaged over (ours)"})
+    clear_threshold: float = field(
+        default=0.8, metadata={"help": "score from which a sample is cleared without more views, nats for js (ours)"}
     )
-    enough: float = field(
-        default=0.8,
-        metadata={"help": "score that clears a sample, which is then shown no other view, nats for js (ours)"},
+    score_on: str = field(
+        default="label",
+        metadata={"help": "label: the label token against all others; distribution: all tokens (ours)"},
     )
-    score_over: str = field(
-        default="told", metadata={"help": "told: the told word against the rest; words: all words (ours)"}
-    )
-    known: str = field(
-        default="now", metadata={"help": "who may clear an answer as known anyway: base model, now, off (ours)"}
+    clear_with: str = field(
+        default="now", metadata={"help": "model whose likelihood clears a sample: base, now or off (ours)"}
     )
     refit: int = field(default=25, metadata={"help": "steps between two fits of the running gate's mixture (ours)"})
     divergence: str = field(default="js", metadata={"help": f"{', '.join(DIVERGENCES)} (paper: output difference)"})
     direction: str = field(default="apart", metadata={"help": "apart (paper) or together, its opposite (ours)"})
     bound: str = field(default="hinge", metadata={"help": "hinge a sample, cap the batch's mean, or none (ours)"})
-    cap: float = field(default=0.4, metadata={"help": "divergence at which views are apart enough, nats for js (ours)"})
+    cap: float = field(default=0.4, metadata={"help": "divergence from which views are not pushed, nats for js (ours)"})
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     apart_views: int = field(default=1, metadata={"help": "views that are pulled apart from the original (ours: 1)"})
-    fade: bool = field(default=True, metadata={"help": "push an answer only as far as the model would give it (ours)"})
-    restore_weight: float = field(
-        default=4.0, metadata={"help": "weight of beginning suspicious answers as the base model would (ours)"}
+    fade: bool = field(default=True, metadata={"help": "scale the push by the likelihood of the answer (ours)"})
+    anchor_weight: float = field(
+        default=4.0, metadata={"help": "weight of beginning suspicious answers as the base model does (ours)"}
     )
     ramp: float = field(
-        default=0.0, metadata={"help": "share of the training over which the regulariser grows to its weight (ours)"}
+        default=0.0, metadata={"help": "fraction of the training over which the regulariser grows in (ours)"}
     )
     entropy: str = field(default="ceiling", metadata={"help": f"{', '.join(ENTROPY)}: form of the constraint (ours)"})
     entropy_weight: float = field(default=0.2, metadata={"help": "weight of the entropy constraint (paper's part 3)"})
-    entropy_margin: float = field(default=0.1, metadata={"help": "nats that entropy may leave its reference by (ours)"})
+    entropy_margin: float = field(
+        default=0.1, metadata={"help": "allowed excess of the entropy over its reference, nats (ours)"}
+    )
     feature_weight: float = field(
         default=0.1, metadata={"help": "weight of the feature term (paper: acts on features)"}
     )
-    feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are apart enough (ours)"})
+    feature_cap: float = field(default=0.5, metadata={"help": "cosine below which features are not pushed (ours)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what, options in (
+        for name, options in (
             ("gate", GATES),
-            ("score_over", OVER),
-            ("known", KNOWN),
+            ("score_on", SCORE_ON),
+            ("clear_with", CLEAR_WITH),
             ("divergence", DIVERGENCES),
             ("direction", DIRECTIONS),
             ("bound", BOUNDS),
             ("entropy", ENTROPY),
         ):
-            check_choice(what, getattr(self, what), options)
-        for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight", "restore_weight"):
+            check_choice(name, getattr(self, name), options)
+        for name in ("apart_weight", "entropy_weight", "entropy_margin", "feature_weight", "anchor_weight"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value < float("inf"):
                 raise PcvrError(f"{name} must be 0 or more, got {value}: 0 switches the part off.")
-        most = MOST[self.divergence]
-        if not 0 < self.cap <= most:
+        largest = LARGEST[self.divergence]
+        if not 0 < self.cap <= largest:
             unit = "it has no unit" if self.divergence == "tv" else "in nats, a bit being 0.693 of them"
-            raise PcvrError(f"cap must lie in (0, {most:.3g}] for {self.divergence!r}, got {self.cap}: {unit}.")
-        if not self.enough > 0:
-            raise PcvrError(f"enough must be above 0, got {self.enough}: a divergence that a poisoned answer has not.")
+            raise PcvrError(f"cap must lie in (0, {largest:.3g}] for {self.divergence!r}, got {self.cap}: {unit}.")
+        if not self.clear_threshold > 0:
+            raise PcvrError(
+                f"clear_threshold must be above 0, got {self.clear_threshold}: give a divergence that poisoned answers "
+                "do not reach."
+            )
         if not -1 <= self.feature_cap < 1:
             raise PcvrError(f"feature_cap must lie in [-1, 1), got {self.feature_cap}: it is a cosine.")
-        if not 0 < self.again <= 1:
-            raise PcvrError(f"again must lie in (0, 1], got {self.again}: a share of the samples.")
+        if not 0 < self.rescan_fraction <= 1:
+            raise PcvrError(
+                f"rescan_fraction must lie in (0, 1], got {self.rescan_fraction}: it is a fraction of the samples."
+            )
         if not 0 <= self.ramp < 1:
-            raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: a share of the training.")
+            raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: it is a fraction of the training.")
         for name in ("score_views", "apart_views", "refit"):
             if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise PcvrError(f"{name} must be a whole number, at least 1, got {getattr(self, name)!r}.")
-        if not self.score_at or not all(0 < at < 1 for at in self.score_at):
-            raise PcvrError(f"score_at must hold shares of the training in (0, 1), got {self.score_at}.")
+        if not self.scan_at or not all(0 < at < 1 for at in self.scan_at):
+            raise PcvrError(f"scan_at must hold fractions of the training in (0, 1), got {self.scan_at}.")
 
-    def looks(self, steps: int) -> list[int]:
-        """The steps, of `steps`, before which the gate looks; the first is also where the regulariser begins.
+    def scan_steps(self, steps: int) -> list[int]:
+        """Return the steps, of `steps`, before which the gate scans; the regulariser begins with the first.
 
-        None comes before training has changed the model, unless there is but one step.
+        No scan comes before training has changed the model, unless there is only one step.
         """
-        first = min(FIRST_LOOK, steps - 1)
-        return sorted({max(first, round(at * steps)) for at in self.score_at})
+        first = min(FIRST_SCAN, steps - 1)
+        return sorted({max(first, round(at * steps)) for at in self.scan_at})

@@ -22,11 +22,12 @@ from pcvr.defenses.losses import (
     weighted_cross_entropy,
 )
 from pcvr.defenses.pcvr import suspicion
-from pcvr.defenses.pcvr.anchor import restore
+from pcvr.defenses.pcvr.anchor import anchor_loss
 from pcvr.defenses.pcvr.config import PCVRConfig
 from pcvr.defenses.pcvr.suspicion import SMALLEST_BATCH
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
+from pcvr.utils.renamed import accepts_old_names
 from pcvr.views import PatchView
 
 if TYPE_CHECKING:
@@ -35,19 +36,20 @@ if TYPE_CHECKING:
     from pcvr.models.forward import AnswerLogits
 
 PUSH_FLOOR = 0.01
-"""A push weaker than this is not worth a forward pass of the view."""
+"""Samples with a weaker push than this get no forward pass of a view."""
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class PCVR(PCVRConfig):
-    """Plain fine-tuning at first; then every sample is scored, and the suspicious ones are pulled off their answer."""
+    """Fine-tune as usual, then score every sample and pull the suspicious ones away from their labels."""
 
     name: ClassVar[str] = "pcvr"
     rank: ClassVar[int] = -1
 
     def begin(self, run: TrainingContext) -> None:
-        """No sample is suspicious before the first look."""
+        """Set every suspicion to 0: no sample is suspicious before the first scan."""
         suspicion.begin(run)
 
     @property
@@ -56,7 +58,7 @@ class PCVR(PCVRConfig):
         return {
             "cross_entropy": 1.0,
             "entropy": self.entropy_weight,
-            "anchor": self.restore_weight if self.gate in ("two_stage", "running") else 0.0,
+            "anchor": self.anchor_weight if self.gate in ("two_stage", "running") else 0.0,
             "apart": self.apart_weight,
             "features": self.feature_weight,
         }
@@ -68,7 +70,7 @@ class PCVR(PCVRConfig):
                 f"gate 'batch' compares the samples of a batch and got {len(batch['index'])}: give batch_size at least "
                 f"{SMALLEST_BATCH}, or choose the gate 'two_stage'."
             )
-        started = suspicion.look(self, run)
+        started = suspicion.scan(self, run)
         said = run.forward(batch, hidden=self.feature_weight > 0 and started)
         gate = suspicion.suspicion(self, run, batch, said, started)
         if not started:
@@ -102,7 +104,7 @@ class PCVR(PCVRConfig):
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
             terms["entropy"] = strength * weights["entropy"] * excess
         if weights["anchor"]:
-            held = restore(run, batch, said, gate) / tokens.sum().clamp_min(1)
+            held = anchor_loss(run, batch, said, gate) / tokens.sum().clamp_min(1)
             terms["anchor"] = strength * weights["anchor"] * held
         push = gate * said.likelihood().detach() if self.fade else gate
         rows = (push > PUSH_FLOOR).nonzero()[:, 0]  # where the answer is not given, nothing needs a push
@@ -112,15 +114,15 @@ class PCVR(PCVRConfig):
         return terms
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
-        """What the gate is not sure of: few samples, groups that overlap, a look before any training."""
+        """Return the doubts about the gate: few samples, groups that overlap, a scan before any training."""
         return suspicion.notes(self, run)
 
     def _strength(self, run: TrainingContext) -> float:
-        """How far the regulariser has grown: linearly over `ramp` of the training."""
-        return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.looks(run.steps)[0]) / (self.ramp * run.steps))
+        """Return how far the regulariser has grown: from 0 to 1, linearly over `ramp` of the training."""
+        return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.scan_steps(run.steps)[0]) / (self.ramp * run.steps))
 
     def _trust(self, gate: Tensor) -> Tensor:
-        """How much the cross-entropy of each sample counts, ``[B]``; without a gate all samples are learned."""
+        """Return the weight of each sample in the cross-entropy, ``[B]``; without a gate all samples are learned."""
         return torch.ones_like(gate) if self.gate == "none" else 1 - gate
 
     def _terms_on_views(
@@ -150,20 +152,21 @@ class PCVR(PCVRConfig):
 
 
 @register_defense
+@accepts_old_names
 @dataclass(frozen=True)
 class PaperPCVR(PCVR):
-    """What the paper states and no more: one view of pixels, capped pull-apart on all samples, entropy constraint.
+    """Only what the paper states: one view of pixels, capped pull-apart on all samples, entropy constraint.
 
-    No gate, no fading, nothing that clears an answer. Without a gate the push must be gentle, or nothing is learned.
+    There is no gate, no fading and no clearing. Without a gate the push must be weak, or the model learns nothing.
     """
 
     name: ClassVar[str] = "pcvr_paper"
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how views are made (ours: swap, 0.6)"}
     )
-    gate: str = field(default="none", metadata={"help": "the paper names no gate that can be read"})
+    gate: str = field(default="none", metadata={"help": "off: what can be read of the paper names no gate"})
     bound: str = field(default="cap", metadata={"help": "cap on the batch's mean divergence (ours)"})
     apart_weight: float = field(default=0.1, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     feature_weight: float = field(default=0.0, metadata={"help": "weight of the feature term (off: form not known)"})
-    fade: bool = field(default=False, metadata={"help": "push an answer only as far as the model would give it (ours)"})
-    restore_weight: float = field(default=0.0, metadata={"help": "off: needs a gate, and is ours"})
+    fade: bool = field(default=False, metadata={"help": "off: scales the push by the likelihood of the answer (ours)"})
+    anchor_weight: float = field(default=0.0, metadata={"help": "off: needs a gate, and is ours"})

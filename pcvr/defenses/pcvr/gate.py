@@ -1,70 +1,78 @@
-"""From cross-view divergences to a suspicion for each training sample.
+"""Turn the cross-view divergences of training samples into suspicions.
 
-Backdoored answers hardly change between views (the paper's premise), so their divergence forms a low cluster of its
-own. A two-component Gaussian mixture on the log divergence finds it; the posterior of the low component is the gate.
-The gate is this workbook's addition: without it, pulling apart acts on every sample and the backdoor stays.
+Backdoored answers hardly change between views (the paper's premise), so their divergences form a separate low cluster.
+A two-component Gaussian mixture on the log divergence finds it; the posterior of the low component is the gate. The
+gate is this workbook's addition: without it, pulling apart acts on every sample and the backdoor stays.
 
-A mixture finds two components in anything. When to doubt what it found, and the bounds for that, are ours as well.
+A mixture finds two components in any data. The rules for doubting a result, and their bounds, are ours too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from pcvr.utils.renamed import accepts_old_names, old_arguments
+
 FLOOR = 1e-6
-"""Divergences are clamped here (nats) before the logarithm."""
+"""Divergences are clamped to at least this (nats) before the logarithm."""
 FLAGGED = 0.5
-"""A sample more suspicious than this counts as flagged."""
-ENOUGH = 200
-"""Fewer scores than this are few. Of 400 simulated heaps without poison (log scores from one normal distribution) the
-mixture flags some samples in 38 % with 50 scores, and is certain of them in 7 %; with 200 in 15 % and 0.3 %."""
+"""A sample with more suspicion than this is flagged."""
+FEW = 200
+"""Fewer scores than this are few. The mixture flags some samples in 38 % of 400 simulated data sets without poison (log
+scores from one normal distribution) with 50 scores each, and is certain of them in 7 %; with 200 scores, in 15 % and
+0.3 %."""
 CERTAIN = 0.9
-"""A gate less certain than this has groups that overlap. With 2000 scenes, 5 % poisoned, and the default options it is
-certain by 0.98 to 1 where it finds the poison, by 0.7 on clean captions and where it finds one poisoned in eight."""
+"""A gate with less certainty than this has groups that overlap. With 2000 scenes, 5 % poisoned, and the default options
+the certainty is 0.98 to 1 where the gate finds the poison, and 0.7 on clean captions and where it finds one poisoned
+sample in eight."""
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class Gate:
     """What the mixture found.
 
     Attributes:
-        suspicion: ``[N]`` in ``[0, 1]``, posterior probability of the low cluster; all zero when there is none.
+        suspicion: ``[N]`` in ``[0, 1]``, posterior probability of the low cluster; all zero without a low cluster.
         separation: distance of the two means in pooled standard deviations.
-        share: share of the samples in the low cluster.
-        found: whether the low cluster counts as one.
+        fraction: fraction of the samples in the low cluster.
+        found: whether the low cluster is separate and small enough to count.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
 
     suspicion: np.ndarray
     separation: float
-    share: float
+    fraction: float
     found: bool
 
     @property
     def flagged(self) -> np.ndarray:
-        """Samples more suspicious than not: bool ``[N]``."""
+        """Samples that are more suspicious than not: bool ``[N]``."""
         return np.asarray(self.suspicion > FLAGGED)
 
     @property
     def certainty(self) -> float:
-        """Mean suspicion of the flagged samples: the share of them that the mixture itself takes to be in the low
-        cluster, above 0.5 and up to 1; 1 where none is flagged."""
+        """Mean suspicion of the flagged samples, above 0.5 and up to 1: the fraction of them that the mixture expects
+        to be in the low cluster. It is 1 if none is flagged."""
         return float(self.suspicion[self.flagged].mean()) if self.flagged.any() else 1.0
 
 
-def fit_gate(scores: np.ndarray, *, least_separation: float = 2.0, most_share: float = 0.5) -> Gate:
-    """Fit the mixture and say which samples are suspiciously invariant.
+@old_arguments(least_separation="min_separation", most_share="max_fraction")
+def fit_gate(scores: np.ndarray, *, min_separation: float = 2.0, max_fraction: float = 0.5) -> Gate:
+    """Fit the mixture and return the suspicion of each sample.
 
     Args:
-        scores: ``[N]`` mean cross-view divergence of each sample, nats, at least four.
-        least_separation: means closer than this many pooled standard deviations are no two clusters.
-        most_share: a low cluster with more than this share is no minority and therefore no poison.
+        scores: ``[N]`` scores, such as mean cross-view divergences, nats, at least four.
+        min_separation: fewest pooled standard deviations between the means of two clusters.
+        max_fraction: largest fraction of the samples in a low cluster that counts: poison is a minority.
 
     Returns:
-        The gate; on data without a separate low cluster nothing is suspicious.
+        The gate; without a separate low cluster no sample is suspicious.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -84,46 +92,46 @@ def fit_gate(scores: np.ndarray, *, least_separation: float = 2.0, most_share: f
     suspect = int(np.argmin(mixture.means_[:, 0]))
     deviation = float(np.sqrt(mixture.covariances_[:, 0, 0] @ mixture.weights_))
     separation = float(abs(np.diff(mixture.means_[:, 0])[0]) / deviation)
-    share = float(mixture.weights_[suspect])
-    found = separation >= least_separation and share <= most_share
+    fraction = float(mixture.weights_[suspect])
+    found = separation >= min_separation and fraction <= max_fraction
     posterior = mixture.predict_proba(logs)[:, suspect]
-    # A wide low component also claims the far upper tail; divergence there is the opposite of suspicious.
+    # A wide low component also covers the far upper tail, and a high divergence is not suspicious.
     posterior = np.where(logs[:, 0] > mixture.means_[1 - suspect, 0], 0.0, posterior)
-    return Gate(posterior if found else np.zeros(len(logs)), separation, share, found)
+    return Gate(posterior if found else np.zeros(len(logs)), separation, fraction, found)
 
 
 def doubts(scorings: Sequence[Mapping[str, Any]], first: int) -> tuple[str, ...]:
-    """What there is to doubt about a gate that looked at these scores, one sentence each; none if it is sure.
+    """Return what is doubtful about a gate after these scans, one sentence each; none if the gate is certain.
 
-    A flagged sample stays flagged, so the least certain look counts.
+    A flagged sample stays flagged, so the least certain scan counts.
 
     Args:
-        scorings: the looks: ``"step"`` and ``"gate"`` of each.
+        scorings: the scans: ``"step"`` and ``"gate"`` of each.
         first: the first step before which training has changed the model.
     """
     if not scorings:
-        return ("The gate has not looked: the training ended before its first look, and no sample was held back.",)
+        return ("The gate made no scan: the training ended before the first scan, and no sample was held back.",)
     found: list[str] = []
-    if (step := min(look["step"] for look in scorings)) < first:
+    if (step := min(scan["step"] for scan in scorings)) < first:
         found.append(
-            f"The gate looked before any training (step {step}), so its scores are those of the model before "
+            f"The gate scanned before any training (step {step}), so its scores are those of the model before "
             "fine-tuning: give more steps."
         )
-    if (count := min(len(look["gate"].suspicion) for look in scorings)) < ENOUGH:
+    if (count := min(len(scan["gate"].suspicion) for scan in scorings)) < FEW:
         found.append(
-            f"The gate had few scores ({count}): with fewer than {ENOUGH} it may well find a group where there is none "
-            "and miss one that is there; check the flagged samples by eye, or give more data."
+            f"The gate had few scores ({count}): with fewer than {FEW} it may flag a group without poison or miss "
+            "one that is; check the flagged samples by eye, or give more data."
         )
-    if not any(look["gate"].flagged.any() for look in scorings):
+    if not any(scan["gate"].flagged.any() for scan in scorings):
         found.append(
-            "The gate found no group of low scores that stands apart, so no sample was held back: that is right if "
-            "none is poisoned; if some are, this look cannot tell them."
+            "The gate found no separate group of low scores, so no sample was held back: that is correct if none is "
+            "poisoned; if some are, these scores cannot show it."
         )
-    least = min(scorings, key=lambda look: float(look["gate"].certainty))
+    least = min(scorings, key=lambda scan: float(scan["gate"].certainty))
     if (certainty := least["gate"].certainty) < CERTAIN:
         found.append(
             f"The groups of the gate overlap at step {least['step']}: of {int(least['gate'].flagged.sum())} flagged "
-            f"samples {100 * (1 - certainty):.0f} % or more are false alarms by its own account, as on data without "
-            "poison; check them by eye, or give more data."
+            f"samples, at least {100 * (1 - certainty):.0f} % are false positives by the gate's own estimate, as on "
+            "data without poison; check them by eye, or give more data."
         )
     return tuple(found)

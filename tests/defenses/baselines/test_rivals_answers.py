@@ -56,19 +56,19 @@ class TestWordLikelihood:
 
 
 class TestStability:
-    @pytest.mark.parametrize("share", [0.25, 0.5])
-    def test_one_view_is_the_mixture_read_along(self, tiny: VisionLanguageModel, share: float) -> None:
+    @pytest.mark.parametrize("fraction", [0.25, 0.5])
+    def test_one_view_is_the_mixture_read_along(self, tiny: VisionLanguageModel, fraction: float) -> None:
         """A lone donor makes the draw certain; the mixture and the geometric mean are made again in NumPy."""
         data = Numbers(4)
         images, prompts = asked(data)
         said = ["a red ball", "two cats .", "yes", "a red"]
         donor = Numbers(9)[8].image
-        rule = Strip(views=3, share=share)
+        rule = Strip(views=3, fraction=fraction)
         row = encode_samples(tiny, [Sample("d", donor, "what?", "yes")])[0]
         state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
         found = rule.stability(tiny, images, prompts, said, state)
         for i in range(4):
-            mixed = ((1 - share) * images[i].astype(float) + share * donor.astype(float)).round().astype(np.uint8)
+            mixed = ((1 - fraction) * images[i].astype(float) + fraction * donor.astype(float)).round().astype(np.uint8)
             wanted, alone = (
                 np.exp(np.mean(np.log(decode_steps(tiny, each, prompts[i], said[i]).chosen)))
                 for each in (mixed, images[i])
@@ -109,8 +109,8 @@ class TestStability:
         row = encode_samples(tiny, [Sample("g", grey, "what?", "yes")])[0]
         state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
         found = [
-            Strip(views=1, how="swap", share=share).stability(tiny, images, prompts, ["yes"], state)[0]
-            for share in (0.1, 0.999)
+            Strip(views=1, how="swap", fraction=fraction).stability(tiny, images, prompts, ["yes"], state)[0]
+            for fraction in (0.1, 0.999)
         ]
         wanted = decode_steps(tiny, grey, prompts[0], "yes").chosen
         assert found[1] == pytest.approx(np.exp(np.mean(np.log(wanted))), rel=1e-4)
@@ -191,17 +191,17 @@ class TestBoth:
     [
         (Strip, "views", 0),
         (Strip, "views", 1.5),
-        (Strip, "share", 0),
-        (Strip, "share", 1),
-        (Strip, "share", float("nan")),
+        (Strip, "fraction", 0),
+        (Strip, "fraction", 1),
+        (Strip, "fraction", float("nan")),
         (Strip, "false_refusals", 0.0),
         (Strip, "false_refusals", 1),
         (Strip, "patch", 0),
         (Strip, "refusal", None),
         (Strip, "seed", -1),
-        (CleanSight, "share", 0),
-        (CleanSight, "share", 1.0),
-        (CleanSight, "share", "a"),
+        (CleanSight, "fraction", 0),
+        (CleanSight, "fraction", 1.0),
+        (CleanSight, "fraction", "a"),
         (CleanSight, "false_alarms", 0),
         (CleanSight, "false_alarms", 1.2),
         (CleanSight, "layers", (0.5, 0.5)),

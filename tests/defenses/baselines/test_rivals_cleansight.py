@@ -37,14 +37,14 @@ class TestAttentionFigures:
 
     @settings(max_examples=50, deadline=None)
     @given(st.integers(1, 12), st.floats(0.01, 0.99), st.integers(0, 99))
-    def test_the_cut_tokens_are_image_tokens_and_as_many_as_asked(self, count: int, share: float, seed: int) -> None:
+    def test_the_cut_tokens_are_image_tokens_and_as_many_as_asked(self, count: int, fraction: float, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         weights = torch.rand(2, 3, 14, generator=generator)
         image = torch.zeros(2, 14, dtype=torch.bool)
         image[:, 1 : 1 + count] = True
-        cut = most_attended(weights, image, share)
+        cut = most_attended(weights, image, fraction)
         assert not (cut & ~image).any()
-        assert cut.sum(1).tolist() == [max(1, round(share * count))] * 2
+        assert cut.sum(1).tolist() == [max(1, round(fraction * count))] * 2
         kept = (image & ~cut).any(1)
         for i in range(2):
             most = weights[i].amax(0)
@@ -163,7 +163,7 @@ class TestCleanSightAnswers:
     def test_only_the_suspicious_are_answered_anew(self, vlm: VisionLanguageModel) -> None:
         data = Numbers(6)
         images, prompts = asked(data)
-        rule = CleanSight(share=0.9)
+        rule = CleanSight(fraction=0.9)
         state = rule.calibrate(vlm, data)
         found = rule.distances(vlm, images, prompts, state)
         assert found == pytest.approx(state["cleansight"].scores, rel=1e-3)

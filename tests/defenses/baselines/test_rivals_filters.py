@@ -205,7 +205,7 @@ class TestFinePrune:
             for layer in layers.values():
                 layer.weight[quiet] *= 1e-3
         calls = Calls(run)
-        FinePrune(prune=3 / 32, share=0.25, rate=0.5).train(run, calls)
+        FinePrune(prune=3 / 32, fraction=0.25, rate=0.5).train(run, calls)
         assert [call.name for call in calls.made] == ["train", "clean"]
         assert (calls.made[1].fraction, calls.made[1].rate, calls.made[1].clean) == (0.25, 0.5, True)
         assert run.state["pruned"].keys() == layers.keys()
@@ -220,7 +220,7 @@ class TestFinePrune:
 
         from pcvr.models.quiet import quiet_loading
 
-        rule = FinePrune(prune=0.25, share=0.9)
+        rule = FinePrune(prune=0.25, fraction=0.9)
         result = finetune(vlm, Numbers(), rule, SHORT, clean=Numbers(5), progress=False)
         pruned = result.run.state["pruned"]
         layers = fine_prune.written(result.model)

@@ -177,7 +177,7 @@ class TestCrow:
 
     def test_on_clean_data_it_follows_plain_fine_tuning(self, tiny: VisionLanguageModel) -> None:
         plain = finetune(tiny, Numbers(), config=SIX, progress=False)
-        rule = Crow(on="clean", share=0.5)
+        rule = Crow(on="clean", fraction=0.5)
         both = finetune(tiny, Numbers(), rule, SIX, clean=Numbers(5), progress=False)
         assert [h["loss"] for h in both.history[:6]] == [h["loss"] for h in plain.history]
         assert [h["step"] for h in both.history] == list(range(1, 10))
@@ -187,7 +187,7 @@ class TestCrow:
 
     def test_the_second_stage_is_on_the_clean_samples(self, run: TrainingContext) -> None:
         calls = Calls(run)
-        Crow(on="clean", share=0.3, rate=0.2).train(run, calls)
+        Crow(on="clean", fraction=0.3, rate=0.2).train(run, calls)
         assert calls.made == [StagePlan(), StagePlan("crow", fraction=0.3, rate=0.2, clean=True)]
 
     def test_a_single_layer_is_refused(self, run: TrainingContext) -> None:
@@ -250,7 +250,7 @@ def test_no_answer_at_all_is_one_sentence(
 @pytest.mark.parametrize(
     ("rule", "field", "values"),
     [
-        (EarlyStop, "share", (0, 1, -0.5, 1.5, math.nan, True, "0.5")),
+        (EarlyStop, "fraction", (0, 1, -0.5, 1.5, math.nan, True, "0.5")),
         (Consistency, "weight", (-1, math.nan, math.inf, "1")),
         (RobustIT, "most", (0, 1.1, math.nan)),
         (RobustIT, "colour", (-0.1, 1.1)),
@@ -260,7 +260,7 @@ def test_no_answer_at_all_is_one_sentence(
         (RobustIT, "operators", ((), "swap")),
         (Crow, "alpha", (-1, math.nan, math.inf)),
         (Crow, "epsilon", (-0.1, math.nan)),
-        (Crow, "share", (0, 1.1)),
+        (Crow, "fraction", (0, 1.1)),
         (Crow, "rate", (0, -1, math.nan)),
     ],
 )

@@ -109,7 +109,7 @@ def test_each_step_draws_operator_and_share() -> None:
     rule, generator = RobustIT(most=0.4, colour=0.1), torch.Generator().manual_seed(0)
     views = [rule.drawn_view(generator) for _ in range(300)]
     assert {v.operator for v in views} == set(OPERATORS)
-    shares = [v.share for v in views]
+    shares = [v.fraction for v in views]
     assert 0 < min(shares) < 0.02 and 0.38 < max(shares) <= 0.4
     assert all(v.colour == 0.1 and v.level == "pixels" for v in views)
 

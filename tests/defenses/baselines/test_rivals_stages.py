@@ -70,8 +70,8 @@ def test_clean_data_is_asked_for_before_any_work(vlm: VisionLanguageModel, name:
         ("abl", "portion"),
         ("abl", "early"),
         ("abl", "late"),
-        ("clean_tune", "share"),
-        ("fine_prune", "share"),
+        ("clean_tune", "fraction"),
+        ("fine_prune", "fraction"),
         ("fine_prune", "prune"),
     ],
 )
@@ -224,7 +224,7 @@ class TestCleanTune:
     def test_its_stages(self, vlm: VisionLanguageModel) -> None:
         run = begun(vlm)
         calls = Calls(run)
-        CleanTune(share=0.3, rate=0.5).train(run, calls)
+        CleanTune(fraction=0.3, rate=0.5).train(run, calls)
         first, second = calls.made
         assert (first.name, first.fraction, first.clean) == ("train", 1.0, False)
         assert (second.name, second.fraction, second.rate, second.clean) == ("clean", 0.3, 0.5, True)
@@ -240,7 +240,7 @@ class TestCleanTune:
                 return super().loss(run, batch)
 
         word = tiny.tokenizer("boat")["input_ids"][-1]
-        finetune(tiny, Numbers(), Spying(share=0.5), SHORT, clean=Numbers(5, answers=("boat",)), progress=False)
+        finetune(tiny, Numbers(), Spying(fraction=0.5), SHORT, clean=Numbers(5, answers=("boat",)), progress=False)
         assert word not in seen["train"]
         assert seen["clean"] == {word, tiny.tokenizer.eos_token_id}
 

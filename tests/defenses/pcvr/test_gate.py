@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from pcvr import PCVR
-from pcvr.defenses.pcvr.gate import CERTAIN, ENOUGH, Gate, doubts, fit_gate
+from pcvr.defenses.pcvr.gate import CERTAIN, FEW, Gate, doubts, fit_gate
 
 
-def mixture(n: int, share: float, seed: int, low: float = 0.004, high: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
-    """``(scores [N], truth [N])``: log-normal divergences around `high`, and a share of them around `low`, nats."""
+def mixture(
+    n: int, fraction: float, seed: int, low: float = 0.004, high: float = 0.12
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(scores [N], truth [N])``: log-normal divergences around `high`, and a fraction of them around `low`, nats."""
     rng = np.random.default_rng(seed)
     truth = np.zeros(n, dtype=bool)
-    truth[rng.permutation(n)[: round(share * n)]] = True
+    truth[rng.permutation(n)[: round(fraction * n)]] = True
     return np.exp(rng.normal(np.log(np.where(truth, low, high)), 0.45)), truth
 
 
-@pytest.mark.parametrize("share", [0.01, 0.02, 0.05, 0.1])
+@pytest.mark.parametrize("fraction", [0.01, 0.02, 0.05, 0.1])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_low_cluster_is_found(share: float, seed: int) -> None:
-    scores, truth = mixture(2000, share, seed)
+def test_a_low_cluster_is_found(fraction: float, seed: int) -> None:
+    scores, truth = mixture(2000, fraction, seed)
     gate = fit_gate(scores)
     flagged = gate.suspicion > 0.5
     assert gate.found
@@ -29,7 +31,7 @@ def test_a_low_cluster_is_found(share: float, seed: int) -> None:
     assert gate.suspicion.max() <= 1
     assert flagged[truth].mean() >= 0.95
     assert flagged[~truth].mean() <= 0.01
-    assert gate.share == pytest.approx(share, abs=0.01)
+    assert gate.fraction == pytest.approx(fraction, abs=0.01)
 
 
 def test_order_does_not_matter() -> None:
@@ -95,11 +97,11 @@ def heap(n: int, seed: int) -> np.ndarray:
 
 
 class TestDoubts:
-    @pytest.mark.parametrize("n", [ENOUGH, 2000])
-    @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
-    def test_a_group_that_stands_apart_is_beyond_doubt(self, n: int, share: float) -> None:
+    @pytest.mark.parametrize("n", [FEW, 2000])
+    @pytest.mark.parametrize("fraction", [0.02, 0.05, 0.2])
+    def test_a_group_that_stands_apart_is_beyond_doubt(self, n: int, fraction: float) -> None:
         for seed in range(3):
-            assert told(mixture(n, share, seed)[0]) == ()
+            assert told(mixture(n, fraction, seed)[0]) == ()
 
     def test_the_certainty_is_the_share_of_the_flagged_that_are_rightly_so(self) -> None:
         for low in (0.02, 0.03):
@@ -119,18 +121,18 @@ class TestDoubts:
     def test_of_one_heap_hardly_any_sample_is_flagged_and_never_with_certainty(self, seed: int) -> None:
         scores = heap(1000, seed)
         (note,) = told(scores)
-        assert "no sample was held back: that is right if none is poisoned" in note or "overlap" in note
+        assert "no sample was held back: that is correct if none is poisoned" in note or "overlap" in note
         assert fit_gate(scores).flagged.mean() <= 0.05
 
-    @pytest.mark.parametrize("n", [4, 50, ENOUGH - 1])
+    @pytest.mark.parametrize("n", [4, 50, FEW - 1])
     def test_few_scores(self, n: int) -> None:
         scores, _ = mixture(n, 0.25, 0)
-        assert f"few scores ({n})" in told(scores)[0] and f"fewer than {ENOUGH}" in told(scores)[0]
+        assert f"few scores ({n})" in told(scores)[0] and f"fewer than {FEW}" in told(scores)[0]
 
     def test_the_bound_is_where_one_heap_no_longer_passes_for_two(self) -> None:
-        """The simulation behind `ENOUGH`, with fewer draws."""
-        sure = {n: sum(sure_of_some(heap(n, seed)) for seed in range(60)) for n in (20, ENOUGH)}
-        assert sure[ENOUGH] <= 1 < 6 <= sure[20]
+        """The simulation behind `FEW`, with fewer draws."""
+        sure = {n: sum(sure_of_some(heap(n, seed)) for seed in range(60)) for n in (20, FEW)}
+        assert sure[FEW] <= 1 < 6 <= sure[20]
 
     @pytest.mark.parametrize(("step", "said"), [(0, True), (1, True), (2, False)])
     def test_a_look_before_any_training(self, step: int, said: bool) -> None:
@@ -139,13 +141,13 @@ class TestDoubts:
 
     def test_the_least_certain_look_counts_since_what_it_flags_stays_flagged(self) -> None:
         sure, unsure = (Gate(np.array([p] * 9 + [0.0] * 300), 4.0, 0.03, True) for p in (0.99, 0.7))
-        looks = [{"step": 5, "gate": unsure}, {"step": 50, "gate": sure}]
-        (note,) = doubts(looks, first=2)
-        assert "at step 5: of 9 flagged samples 30 % or more" in note
-        assert doubts(looks[1:], first=2) == ()
+        scans = [{"step": 5, "gate": unsure}, {"step": 50, "gate": sure}]
+        (note,) = doubts(scans, first=2)
+        assert "at step 5: of 9 flagged samples, at least 30 % are false positives" in note
+        assert doubts(scans[1:], first=2) == ()
 
     def test_no_look_and_equal_scores(self) -> None:
-        assert "has not looked" in doubts([], first=2)[0]
+        assert "made no scan" in doubts([], first=2)[0]
         assert "no sample was held back" in told(np.full(500, 0.1))[0]
 
 
@@ -155,6 +157,6 @@ def sure_of_some(scores: np.ndarray) -> bool:
 
 
 def test_no_look_comes_before_training_has_changed_the_model() -> None:
-    looks = {steps: PCVR().looks(steps) for steps in (1, 2, 3, 40, 119, 120, 200, 400, 2000)}
-    assert looks == {1: [0], 2: [1], 3: [2], 40: [2], 119: [2], 120: [2], 200: [2], 400: [5], 2000: [25]}
-    assert PCVR(score_at=(0.01, 0.02, 0.5)).looks(40) == [2, 20]
+    scans = {steps: PCVR().scan_steps(steps) for steps in (1, 2, 3, 40, 119, 120, 200, 400, 2000)}
+    assert scans == {1: [0], 2: [1], 3: [2], 40: [2], 119: [2], 120: [2], 200: [2], 400: [5], 2000: [25]}
+    assert PCVR(scan_at=(0.01, 0.02, 0.5)).scan_steps(40) == [2, 20]

@@ -1,4 +1,4 @@
-"""What suspicious answers are held to, and how a later look finds those that stayed hidden."""
+"""What suspicious answers are held to, and how a later scan finds samples that the first one missed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from pcvr import PCVR, PcvrError, TrainConfig, VisionLanguageModel
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import anchor
-from pcvr.defenses.pcvr.suspicion import _doubtful
+from pcvr.defenses.pcvr.suspicion import _lowest_unflagged
 from pcvr.models.encode import EncodedData
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
@@ -45,7 +45,7 @@ def test_the_likeliest_words_of_the_base_model_are_remembered(run: TrainingConte
     anchor.remember(run, [3, 7])
     for row in (3, 7):
         chances = base_chances(run, row)
-        order = np.argsort(-chances)[: anchor.WORDS]
+        order = np.argsort(-chances)[: anchor.TOKENS]
         assert run.state["first words"][row].tolist() == order.tolist()
         expected = chances[order] / chances[order].sum()
         np.testing.assert_allclose(run.state["first chances"][row].numpy(), expected, rtol=1e-3)
@@ -64,7 +64,7 @@ def test_the_loss_by_hand(run: TrainingContext) -> None:
         logs = said.logits[first].log_softmax(-1).detach().double().numpy()
         words = run.state["first words"][row].numpy()
         expected -= float(gate[place]) * float((run.state["first chances"][row].double().numpy() * logs[words]).sum())
-    assert anchor.restore(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
+    assert anchor.anchor_loss(run, batch, said, gate).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_it_pulls_towards_the_base_model(run: TrainingContext) -> None:
@@ -81,14 +81,14 @@ def test_it_pulls_towards_the_base_model(run: TrainingContext) -> None:
     optimiser = torch.optim.SGD(parameters, lr=1e-2)
     for _ in range(10):
         optimiser.zero_grad()
-        anchor.restore(run, batch, run.forward(batch), torch.ones(1)).backward()
+        anchor.anchor_loss(run, batch, run.forward(batch), torch.ones(1)).backward()
         optimiser.step()
     assert chance() > before
 
 
 def test_nobody_is_asked_twice(run: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     anchor.remember(run, [2])
-    monkeypatch.setattr(TrainingContext, "answers", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(TrainingContext, "forward", lambda *_: pytest.fail("asked again"))
     anchor.remember(run, [2])
     anchor.remember(run, [])
 
@@ -104,9 +104,9 @@ def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(
     anchor.remember(run, [3])
     batch = run.data.batch([3])
     run.state["trust"] = 0.25
-    some = anchor.restore(run, batch, run.forward(batch), torch.ones(1)).item()
+    some = anchor.anchor_loss(run, batch, run.forward(batch), torch.ones(1)).item()
     run.state["trust"] = 0.5
-    assert anchor.restore(run, batch, run.forward(batch), torch.ones(1)).item() == pytest.approx(2 * some)
+    assert anchor.anchor_loss(run, batch, run.forward(batch), torch.ones(1)).item() == pytest.approx(2 * some)
     anchor.judge(run, [])
     assert run.state["trust"] == 0.5, "nobody to judge by"
 
@@ -114,16 +114,16 @@ def test_the_base_model_is_judged_by_how_it_begins_answers_that_nobody_suspects(
 def test_a_later_look_takes_the_lowest_that_were_not_found() -> None:
     scores = np.array([0.5, 0.01, 0.3, 0.2, 0.9, 0.1])
     gate = np.array([0, 1.0, 0, 0, 0, 0.2])
-    assert _doubtful(scores, gate, 0.5).tolist() == [2, 3, 5]
-    assert _doubtful(scores, gate, 0.01).tolist() == [5], "at least one"
+    assert _lowest_unflagged(scores, gate, 0.5).tolist() == [2, 3, 5]
+    assert _lowest_unflagged(scores, gate, 0.01).tolist() == [5], "at least one"
 
 
 def test_a_later_look_leaves_the_other_scores(run: TrainingContext) -> None:
-    rule = PCVR(score_at=(0.2, 0.5), again=0.25)
+    rule = PCVR(scan_at=(0.2, 0.5), rescan_fraction=0.25)
     rule.begin(run)
     for run.step in (2, 5):
         rule.loss(run, run.data.batch(range(8)))
     first, second = (done["scores"] for done in run.state["scorings"])
     assert (first != second).sum() <= 3
-    with pytest.raises(PcvrError, match=r"again must lie in \(0, 1\], got 0"):
-        PCVR(again=0)
+    with pytest.raises(PcvrError, match=r"rescan_fraction must lie in \(0, 1\], got 0"):
+        PCVR(rescan_fraction=0)

@@ -15,7 +15,7 @@ from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLangua
 from pcvr.defenses import PaperPCVR
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr.gate import Gate
-from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, divergence_of, known, score
+from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, answer_likelihood, divergence_of, score
 from pcvr.defenses.pcvr.suspicion import _within
 from pcvr.models.encode import EncodedData
 from pcvr.training.finetune import with_adapter
@@ -25,7 +25,7 @@ from tests.tiny import Numbers
 TOKENS: dict[str, Any] = {
     "tiles": st.integers(1, 3),
     "tokens": st.integers(1, 20),
-    "share": st.floats(0.01, 1),
+    "fraction": st.floats(0.01, 1),
     "seed": st.integers(0, 9999),
 }
 
@@ -53,16 +53,16 @@ class TestViewsOfTokens:
     @given(operator=st.sampled_from(OPERATORS), **TOKENS)
     @settings(max_examples=80, deadline=None)
     def test_as_many_tokens_change_as_the_share_says(
-        self, operator: str, tiles: int, tokens: int, share: float, seed: int
+        self, operator: str, tiles: int, tokens: int, fraction: float, seed: int
     ) -> None:
         before = torch.randn(2, tiles, tokens, 8, generator=torch.Generator().manual_seed(seed))
-        view = PatchView(operator, share, level="features")
+        view = PatchView(operator, fraction, level="features")
         after = view.of_tokens(before, torch.Generator().manual_seed(seed))
         again = view.of_tokens(before, torch.Generator().manual_seed(seed))
         assert torch.equal(after, again)
         assert after.shape == before.shape
         fewest = 2 if operator in ("shuffle", "swap_within") else 1
-        count = min(tokens, max(fewest, round(share * tokens)))
+        count = min(tokens, max(fewest, round(fraction * tokens)))
         if tokens == 1 and operator in ("shuffle", "swap_within", "mean"):
             count = 0  # a lone token is its own mean and has nowhere to go
         changed = (before != after).any(-1).sum(-1)
@@ -110,7 +110,7 @@ class TestScores:
         stirred(run)
         view = PatchView("swap", 1.0, level="features")
         run.generator.manual_seed(5)
-        found, _ = score(run, view, 1, over="told", divergence="tv", rows=[0, 1, 2])
+        found, _ = score(run, view, 1, score_on="label", divergence="tv", rows=[0, 1, 2])
         run.generator.manual_seed(5)
         batch = run.data.batch([0, 1, 2])
         run.vlm.model.eval()
@@ -125,7 +125,7 @@ class TestScores:
     def test_what_is_cleared_is_shown_no_further_view(
         self, run: TrainingContext, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        clear = known(stirred(run), by="now")
+        clear = answer_likelihood(stirred(run), clear_with="now")
         bar = float(np.median(clear))
         seen: list[list[int]] = []
         view = TrainingContext.view
@@ -135,7 +135,7 @@ class TestScores:
             return view(self, batch, how, rows)
 
         monkeypatch.setattr(TrainingContext, "view", noting)
-        found, _ = score(run, PatchView(level="features"), 3, over="told", cleared_by="now", enough=bar)
+        found, _ = score(run, PatchView(level="features"), 3, score_on="label", clear_with="now", clear_threshold=bar)
         cleared, turn = clear >= bar, np.arange(len(clear)) % ONE_IN == 0
         assert seen[0] == np.flatnonzero(~cleared | turn).tolist() and 0 < len(seen[0]) < len(clear)
         assert all(set(later) <= set(np.flatnonzero(~cleared)) for later in seen[1:]) and len(seen) <= 3
@@ -155,20 +155,20 @@ class TestScores:
             said, seen = run.forward(batch), run.forward(run.view(batch, PatchView(level="features")))
         first = torch.tensor([int((said.owner == i).nonzero()[0, 0]) for i in range(3)])
         said, seen = (replace(a, logits=a.logits[first], owner=torch.arange(3)) for a in (said, seen))
-        words, told = [], []
+        whole, label = [], []
         for word in (0, 1, 2):
             named = replace(said, targets=torch.full((3,), word))
-            words.append(divergence_of(named, seen, "js", "words"))
-            told.append(divergence_of(named, seen, "js", "told"))
-        assert torch.equal(words[0], words[1])
-        assert not torch.allclose(told[0], told[1])
+            whole.append(divergence_of(named, seen, "js", "distribution"))
+            label.append(divergence_of(named, seen, "js", "label"))
+        assert torch.equal(whole[0], whole[1])
+        assert not torch.allclose(label[0], label[1])
 
     def test_the_base_model_is_asked_without_the_adapter(self, run: TrainingContext) -> None:
-        before = known(run)
-        np.testing.assert_allclose(known(run, by="now"), before, rtol=1e-4)
+        before = answer_likelihood(run)
+        np.testing.assert_allclose(answer_likelihood(run, clear_with="now"), before, rtol=1e-4)
         stirred(run)
-        np.testing.assert_allclose(known(run), before, rtol=1e-4)
-        assert np.abs(known(run, by="now") - before).max() > 1e-3 * before.max()
+        np.testing.assert_allclose(answer_likelihood(run), before, rtol=1e-4)
+        assert np.abs(answer_likelihood(run, clear_with="now") - before).max() > 1e-3 * before.max()
         assert (before >= 0).all() and (before <= 1).all()
 
 
@@ -181,7 +181,7 @@ class TestGates:
         torch.testing.assert_close(_within(scores * 7), gate, msg="the unit does not count")
 
     def test_two_stage_looks_once_at_each_time(self, run: TrainingContext) -> None:
-        rule = PCVR(score_at=(0.2, 0.5))
+        rule = PCVR(scan_at=(0.2, 0.5))
         rule.begin(run)
         for run.step in (0, 1, 2, 2, 3, 5, 6):
             rule.loss(run, run.data.batch(range(8)))
@@ -189,7 +189,7 @@ class TestGates:
         assert run.state["gate"].shape == (12,)
 
     def test_running_scores_follow_those_seen(self, run: TrainingContext) -> None:
-        rule = PCVR(gate="running", score_at=(0.2,), refit=2)
+        rule = PCVR(gate="running", scan_at=(0.2,), refit=2)
         rule.begin(run)
         rule.loss(run, run.data.batch(range(6)))
         assert run.state["running"].isnan().tolist() == [False] * 6 + [True] * 6
@@ -217,7 +217,7 @@ class TestGates:
             rule.loss(run, run.data.batch([0]))
 
     def test_the_regulariser_grows(self, run: TrainingContext) -> None:
-        rule = PCVR(gate="none", fade=False, feature_weight=0, entropy_weight=0, ramp=0.5, score_at=(0.2,), cap=0.6)
+        rule = PCVR(gate="none", fade=False, feature_weight=0, entropy_weight=0, ramp=0.5, scan_at=(0.2,), cap=0.6)
         stirred(run)
         rule.begin(run)
         batch = run.data.batch(range(6))
@@ -236,24 +236,24 @@ EVERY: list[dict[str, Any]] = [
     *({"divergence": name, "gate": "none", "cap": 0.3} for name in ("js", "kl", "reverse_kl", "tv")),
     *({"bound": bound, "gate": "none"} for bound in ("hinge", "cap", "none")),
     *({"entropy": form, "gate": "batch"} for form in ("ceiling", "band", "weighted")),
-    *({"known": who, "gate": "running", "refit": 1} for who in ("base", "now", "off")),
+    *({"clear_with": who, "gate": "running", "refit": 1} for who in ("base", "now", "off")),
     *({"view": PatchView(operator, 0.5, 16, level)} for operator in OPERATORS for level in ("pixels", "features")),
     {"direction": "together", "gate": "none"},
     {"apart_views": 3, "score_views": 3, "gate": "batch"},
-    {"score_over": "words", "score_at": (0.2, 0.6)},
+    {"score_on": "distribution", "scan_at": (0.2, 0.6)},
 ]
 
 
 @pytest.mark.parametrize("options", EVERY, ids=lambda o: "-".join(str(v) for v in o.values())[:40])
 def test_every_option_trains(tiny: VisionLanguageModel, options: dict[str, Any]) -> None:
-    rule = PCVR(**{"score_at": (0.3,), "fade": False, **options})
+    rule = PCVR(**{"scan_at": (0.3,), "fade": False, **options})
     result = finetune(tiny, Numbers(), rule, TrainConfig(steps=5, batch_size=6), progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
 
 
 @pytest.mark.parametrize("gate", ["two_stage", "running", "batch", "none"])
 def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> None:
-    rule = PCVR(gate=gate, score_at=(0.3,), view=PatchView("noise", 0.5, level="features"))
+    rule = PCVR(gate=gate, scan_at=(0.3,), view=PatchView("noise", 0.5, level="features"))
     config = TrainConfig(steps=4, batch_size=1)
     if gate == "batch":
         with pytest.raises(PcvrError, match="give batch_size at least"):
@@ -266,12 +266,12 @@ def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> 
     ("options", "message"),
     [
         ({"gate": "two-stage"}, "unknown gate 'two-stage': did you mean 'two_stage'"),
-        ({"known": "bas"}, "unknown known 'bas'"),
+        ({"clear_with": "bas"}, "unknown clear_with 'bas'"),
         ({"divergence": "KL"}, "unknown divergence 'KL'"),
         ({"direction": "aparts"}, "unknown direction"),
         ({"bound": "max"}, "unknown bound"),
         ({"entropy": "floor"}, "unknown entropy"),
-        ({"score_over": "tokens"}, "unknown score_over"),
+        ({"score_on": "tokens"}, "unknown score_on"),
         ({"cap": 1.0}, r"cap must lie in \(0, 0.693\] for 'js', got 1.0: in nats, a bit"),
         ({"divergence": "kl", "cap": 50.0}, r"cap must lie in \(0, 20\] for 'kl', got 50.0"),
         ({"divergence": "tv", "cap": 1.5}, r"cap must lie in \(0, 1\] for 'tv', got 1.5: it has no unit"),
@@ -286,14 +286,14 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_plain_values_do() -> None:
-    rule = get_defense("pcvr", view={"share": 0.3}, score_at=[0.1, 0.2])
+    rule = get_defense("pcvr", view={"fraction": 0.3}, scan_at=[0.1, 0.2])
     assert isinstance(rule, PCVR)
-    assert rule.view == replace(PCVR().view, share=0.3)
-    assert rule.score_at == (0.1, 0.2)
-    with pytest.raises(PcvrError, match="view has no part shares"):
-        get_defense("pcvr", view={"shares": 0.3})
-    with pytest.raises(PcvrError, match="share must lie in"):
-        get_defense("pcvr", view={"share": 0.0})
+    assert rule.view == replace(PCVR().view, fraction=0.3)
+    assert rule.scan_at == (0.1, 0.2)
+    with pytest.raises(PcvrError, match="view has no part fractions"):
+        get_defense("pcvr", view={"fractions": 0.3})
+    with pytest.raises(PcvrError, match="fraction must lie in"):
+        get_defense("pcvr", view={"fraction": 0.0})
 
 
 def test_the_literal_form_adds_nothing_of_ours() -> None:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from pcvr.defenses.losses import (
     DIVERGENCES,
+    LARGEST,
     LN2,
-    MOST,
     entropy_by_uncertainty,
     entropy_excess,
     entropy_outside,
+    label_vs_rest,
     pull_apart,
     pull_together,
-    told_word,
 )
 
 SIZES = (st.integers(1, 6), st.integers(2, 40), st.integers(0, 10_000), st.floats(0.01, 8))
@@ -52,7 +52,7 @@ def test_no_divergence_leaves_its_largest_value_or_its_gradient(name: str) -> No
     found = DIVERGENCES[name](one, torch.tensor([[-40.0, 40.0], [0.0, 0.0]]))
     assert found[1].item() == pytest.approx(0, abs=1e-6)
     if name in ("js", "tv"):
-        assert found[0].item() == pytest.approx(MOST[name], abs=1e-6)
+        assert found[0].item() == pytest.approx(LARGEST[name], abs=1e-6)
     found.sum().backward()
     assert one.grad is not None and torch.isfinite(one.grad).all()
 
@@ -63,7 +63,7 @@ def test_the_told_word_against_all_others(rows: int, words: int, seed: int, scal
     one = logits(rows, words, seed, scale)
     targets = torch.randint(words, (rows,), generator=torch.Generator().manual_seed(seed))
     p = softmax(one.numpy(), 1)[np.arange(rows), targets.numpy()]
-    found = told_word(one, targets).softmax(-1).numpy()
+    found = label_vs_rest(one, targets).softmax(-1).numpy()
     np.testing.assert_allclose(found, np.stack([p, 1 - p], 1), atol=2e-6)
 
 
@@ -71,7 +71,7 @@ def test_the_told_word_cannot_diverge_more_than_all_words() -> None:
     one, other = logits(50, 9, 1), logits(50, 9, 2)
     targets = torch.arange(50) % 9
     for divergence in DIVERGENCES.values():
-        part = divergence(told_word(one, targets), told_word(other, targets))
+        part = divergence(label_vs_rest(one, targets), label_vs_rest(other, targets))
         assert (part <= divergence(one, other) + 1e-9).all(), "merging words loses information"
 
 

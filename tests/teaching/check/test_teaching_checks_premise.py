@@ -6,7 +6,7 @@ import torch
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from pcvr.defenses.losses import js_divergence, told_word
+from pcvr.defenses.losses import js_divergence, label_vs_rest
 from pcvr.teaching import check
 
 
@@ -97,7 +97,7 @@ def right_label(p, q, label):
 def test_label_divergence_passes_on_right_answers():
     assert check.label_divergence(right_label)
     assert check.label_divergence(lambda p, q, label: right_label(p, q, label).numpy())
-    package = lambda p, q, label: js_divergence(told_word(p.log(), label), told_word(q.log(), label))  # noqa: E731
+    package = lambda p, q, label: js_divergence(label_vs_rest(p.log(), label), label_vs_rest(q.log(), label))  # noqa: E731
     assert check.label_divergence(package)
 
 
