@@ -253,9 +253,9 @@ print(f"after {scans[-1]} steps the model gives the target for {100 * now.asr:.0
 auroc_lines({f"{attack}, one view of each sample": lines})
 
 # %% [markdown]
-# AUROC of a low score at each scoring, with 95 % confidence intervals, for two scores. *Distribution* compares whole
-# distributions. *Label* compares only the probability of the label token, the token that the data contain at this
-# place, against all other words (section 5 explains why). The dotted line is a random guess.
+# AUROC of a low score at each scoring, with 95 % confidence intervals, for two scores. *Distribution* compares the
+# whole distributions over all words. *Label* compares only the probability of the label token, the token that the
+# data contain at this place, against all other words (section 5 explains why). The dotted line is a random guess.
 #
 # <details>
 # <summary>What to look for (default parameters)</summary>
@@ -461,14 +461,14 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 #
 # </details>
 #
-# How can we separate the two? **Ask the model from before the training.** The base model has not seen the training
-# data. It gives the honest answer anyway, but not the attacker's answer. So we add its likelihood of the label to the
-# score (*likelihood*, our choice). A label that the base model would give anyway gets a high score and is not flagged.
-# (The defence scores so early that the model in training has hardly seen the data either. So it uses that model,
-# `clear_with="now"`, which needs one pass less than `clear_with="base"`.)
+# How can we separate honest from poisoned samples? **Ask the base model**, the model before the training. It has not
+# seen the training data, so it often gives the honest answer but not the attacker's answer. So we add its likelihood
+# of the label to the score (*likelihood*, our choice). A label that the base model would give anyway gets a high
+# score and is not flagged. (The defence scores so early that even the model in training has hardly seen the data. So
+# it uses that model, `clear_with="now"`, which needs one pass less than `clear_with="base"`.)
 #
-# **Predict before you run.** How well does the sum separate? And for a fair comparison: how well does *likelihood*
-# separate by itself?
+# **Predict before you run.** How well does the sum of *label* and *likelihood* separate? And for a fair comparison:
+# how well does *likelihood* separate by itself?
 
 # %%
 from pcvr.analysis.premise import MEASURES
@@ -486,12 +486,12 @@ for measure in MEASURES:
 # <summary>What to look for (default parameters)</summary>
 #
 # The sum separates almost perfectly. But look at the row *likelihood*: it needs no view, and its AUROC is as good. On
-# these data the base model already answers nearly every question correctly, so any label that surprises it is poison.
-# (Here the divergence only helps at the gate: fewer clean samples are flagged.) This is a property of our embedded
-# models, which were pretrained on such questions, and not of the premise. A base model that still has to learn the
-# task knows few answers, so it clears few samples, and the divergence has to do the work. With captions this is
-# always so: no caption is likely word for word, *likelihood* is 0 for nearly all of them, and the sum equals the
-# divergence.
+# these data the base model already answers nearly every question correctly, so nearly every label that it would not
+# give is poison. (Here the divergence only helps at the gate: fewer clean samples are flagged.) This is a property of
+# our embedded models, which were pretrained on such questions, and not of the premise. A base model that still has to
+# learn the task knows few answers, so it clears few samples, and the divergence has to do the work. With captions
+# this is always the case: no caption is likely word for word. So *likelihood* is 0 for nearly all captions, and the
+# sum equals the divergence.
 #
 # </details>
 

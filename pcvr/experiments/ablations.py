@@ -47,18 +47,22 @@ class Ablation:
 
 ABLATIONS: dict[str, Ablation] = {
     "none": Ablation("nothing: the defence as it is", {}),
-    "gate": Ablation("no gate: every sample is trusted, and pulled apart gently", _GENTLE | {"gate": "none"}),
-    "known": Ablation("nothing that the model would say anyway clears a sample", {"clear_with": "off"}),
-    "told": Ablation("scores over whole distributions, not the told word", {"score_on": "distribution"}),
+    "gate": Ablation(
+        "no gate: every sample is trained on, and its views are pulled apart, but weakly", _GENTLE | {"gate": "none"}
+    ),
+    "known": Ablation("answers that the model would give anyway do not clear a sample", {"clear_with": "off"}),
+    "told": Ablation("scores compare whole distributions, not the label token", {"score_on": "distribution"}),
     "pixels": Ablation("views of pixels, not of tower features", {"view": {"level": "pixels"}}),
-    "apart": Ablation("suspects are left out and restored, not pulled apart", _UNPUSHED),
-    "restore": Ablation("suspects are not told what to say instead", {"anchor_weight": 0.0}),
+    "apart": Ablation("flagged samples are left out and anchored, but not pulled apart", _UNPUSHED),
+    "restore": Ablation("no anchor to the base model", {"anchor_weight": 0.0}),
     "entropy": Ablation("no entropy constraint", {"entropy_weight": 0.0}),
     "features": Ablation("no feature term", {"feature_weight": 0.0}),
     "direction": Ablation("views are pulled together", {"direction": "together"}),
     "fade": Ablation("the push does not fade as the answer is unlearned", _GENTLE),
-    "late": Ablation("first look half-way, on whole words; nothing restored", _LATE),
-    "late, apart": Ablation("first look half-way, on whole words; suspects are only left out", _LATE | _UNPUSHED),
+    "late": Ablation("first scan half-way, on whole distributions; no anchor", _LATE),
+    "late, apart": Ablation(
+        "first scan half-way, on whole distributions; flagged samples are only left out", _LATE | _UNPUSHED
+    ),
 }
 """All ablations, by name."""
 
