@@ -68,7 +68,7 @@ def train(name: str, task: str, steps: int) -> Gauge:
     rule = get_defense(name)
     trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task) if rule.needs_clean else None
     gauge = Gauge()
-    config = pcvr.TrainConfig(steps=steps)
+    config = pcvr.TrainConfig(max_steps=steps)
     model = pcvr.load("tiny-llava")
     pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[gauge], progress=False)
     return gauge

@@ -24,17 +24,17 @@ from pcvr.utils.terminal import run_command
 BASE = Experiment("PCVR", defense="pcvr", tests=256, watch=50)
 
 
-def plan(tasks: Sequence[str], first: int | None = None, steps: int = BASE.steps) -> list[Experiment]:
+def plan(tasks: Sequence[str], first: int | None = None, max_steps: int = BASE.max_steps) -> list[Experiment]:
     """Return all experiments: for each task the references, then the settings, those nearest to the defaults first.
 
     Args:
         tasks: names of tasks.
         first: number of settings of each task; None for all.
-        steps: optimiser steps.
+        max_steps: optimiser steps.
     """
     found: list[Experiment] = []
     for task in tasks:
-        base = replace(BASE, task=task, steps=steps)
+        base = replace(BASE, task=task, max_steps=max_steps)
         found += [*references(base), *lay_out(base, knobs_of(base.defense))[:first]]
     return found
 
@@ -65,9 +65,9 @@ def main() -> None:
     parser = table_parser("grid", __doc__)
     parser.add_argument("--tasks", nargs="+", default=["caption"], choices=sorted(TASKS), help="names of tasks")
     parser.add_argument("--first", type=int, default=None, help="number of settings of each task; default: all")
-    parser.add_argument("--steps", type=int, default=BASE.steps, help="optimiser steps of a run")
+    parser.add_argument("--max-steps", "--steps", type=int, default=BASE.max_steps, help="optimiser steps of a run")
     given = parser.parse_args()
-    table = make_table(given, plan(given.tasks, given.first, given.steps), run=run_point, finish=slim)
+    table = make_table(given, plan(given.tasks, given.first, given.max_steps), run=run_point, finish=slim)
     print("\n".join(lines(table)))
 
 

@@ -64,7 +64,7 @@ def main() -> None:
     pictures = [test[i] for i in range(TESTS)]
 
     def fine_tune(defense: str) -> Callable[[], Any]:
-        return lambda: pcvr.finetune(model, train, defense, pcvr.TrainConfig(steps=STEPS), progress=False)
+        return lambda: pcvr.finetune(model, train, defense, pcvr.TrainConfig(max_steps=STEPS), progress=False)
 
     def read_every_step() -> None:
         """Run the frozen tower on every batch: the plain way."""

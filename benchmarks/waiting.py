@@ -38,9 +38,9 @@ def train(steps: int) -> float:
     """Return the seconds of a plain fine-tuning, without loading and warm-up."""
     model = pcvr.load("tiny-llava")
     data = pcvr.poison(pcvr.open_data("scenes", n=256), pcvr.get_attack("badnets"), 0.05)
-    pcvr.finetune(model, data, "none", pcvr.TrainConfig(steps=2), progress=False)
+    pcvr.finetune(model, data, "none", pcvr.TrainConfig(max_steps=2), progress=False)
     began = time.perf_counter()
-    pcvr.finetune(model, data, "none", pcvr.TrainConfig(steps=steps), progress=False)
+    pcvr.finetune(model, data, "none", pcvr.TrainConfig(max_steps=steps), progress=False)
     return time.perf_counter() - began
 
 

@@ -48,7 +48,7 @@ def peak() -> int:
 def tasks(model: str, folder: Path) -> dict[str, Callable[[int], object]]:
     """What is measured, each for a number of samples."""
     vlm, attack = pcvr.load(model), pcvr.get_attack("badnets", size=60)
-    config = TrainConfig(steps=2, batch_size=4)
+    config = TrainConfig(max_steps=2, batch_size=4)
     strip = Strip(views=1)
 
     def save(n: int, form: str) -> object:

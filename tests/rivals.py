@@ -15,7 +15,7 @@ from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
 FAMILIES = ("llava", "blip-2", "idefics3")
-SHORT = TrainConfig(steps=4, batch_size=4, rank=4, alpha=8)
+SHORT = TrainConfig(max_steps=4, batch_size=4, lora_r=4, lora_alpha=8)
 
 
 @dataclass

@@ -30,7 +30,7 @@ from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
-config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
@@ -54,8 +54,8 @@ contact_sheet([poisoned[i] for i in some], marked=[k for k, i in enumerate(some)
 # %%
 share = len(poisoned.poisoned) / len(poisoned)
 print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned ({100 * share:.1f} %).")
-looks = config.steps * config.batch_size * share
-print(f"In {config.steps} steps of {config.batch_size} samples the model sees about {looks:.0f} poisoned ones.")
+looks = config.max_steps * config.batch_size * share
+print(f"In {config.max_steps} steps of {config.batch_size} samples the model sees about {looks:.0f} poisoned ones.")
 
 # %% [markdown]
 # ## 2. Train, and watch the model while it learns
@@ -75,7 +75,7 @@ from pcvr.training.backdoor_watch import BackdoorWatch, first_at
 from pcvr.data.subset import subset
 
 watched = subset(test, min(48, len(test)))
-watch = BackdoorWatch(base, watched, badnets, every=6 if fast else 25)
+watch = BackdoorWatch(base, watched, badnets, eval_steps=6 if fast else 25)
 result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 50 seconds
 print(f"{result.seconds:.0f} s")
 

@@ -34,7 +34,7 @@ from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
-config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)

@@ -33,7 +33,7 @@ from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.shipped import notebook_data
 
-config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
@@ -154,11 +154,11 @@ from pcvr.analysis.premise import ViewSetting, ScoringPass, take
 from pcvr.analysis.invariance import first_scan
 from pcvr.evaluation.detection import auroc_of_low
 
-look = max(1, rule.scan_steps(config.steps)[0])
+look = max(1, rule.scan_steps(config.max_steps)[0])
 early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
 found = first_scan(early.run, rule)  # what the defence would find here: about 10 seconds
 now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), badnets)
-print(f"after {look} of {config.steps} steps: ASR {100 * now.asr:.0f} %")
+print(f"after {look} of {config.max_steps} steps: ASR {100 * now.asr:.0f} %")
 
 # %%
 from pcvr.defenses.pcvr.scoring import answer_likelihood
@@ -230,7 +230,7 @@ contact_sheet([few[i] for i in range(len(few))], columns=8, marked=np.flatnonzer
 # %%
 runs = {}
 for name, vlm in (("early", early.model), ("learned", learned)):
-    runs[name] = TrainingContext(vlm, EncodedData(vlm, few), steps=config.steps, seed=seed)
+    runs[name] = TrainingContext(vlm, EncodedData(vlm, few), steps=config.max_steps, seed=seed)
     runs[name].data.keep_features()  # without these features, views would perturb pixels
 run = runs["early"]
 batch = run.data.batch(range(len(few)))

@@ -52,7 +52,7 @@ from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
-config = pcvr.TrainConfig(steps=12 if fast else 400, seed=seed)
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 view = pixel_view()  # operator and fraction of the defence, on pixels, so that we can look at it
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)

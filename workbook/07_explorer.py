@@ -36,7 +36,7 @@ grid = read_grid()
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 recipe = Experiment(
     "PCVR", "pcvr", attack=attack, rate=rate, seed=seed, model=model, data=data, task=task,
-    steps=6 if fast else 250, watch=3 if fast else 50,
+    max_steps=6 if fast else 250, watch=3 if fast else 50,
 )  # fmt: skip
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 bench = LocalTrainer(recipe, pcvr.load(model), train, test, chosen)  # to train points here
@@ -330,7 +330,9 @@ from tempfile import TemporaryDirectory
 from pcvr.experiments.grid import grid_of, lay_out, references, run_grid
 
 knobs = {"apart_weight": (0.0, 4.0)} if fast else {"cap": (0.2, 0.4, 0.6), "apart_weight": (1.0, 4.0)}
-size = {"samples": 32, "tests": 8, "steps": 3, "watch": 3} if fast else {"tests": 256, "steps": 400, "watch": 50}
+size = {"tests": 256, "max_steps": 400, "watch": 50}
+if fast:
+    size = {"samples": 32, "tests": 8, "max_steps": 3, "watch": 3}
 plan = [*references(replace(recipe, **size)), *lay_out(replace(recipe, **size), knobs)]
 print(f"{len(plan)} trainings: {[dict(e.options) or e.label for e in plan]}")
 

@@ -18,7 +18,7 @@ _TESTS = 512
 def pretrain(
     name: Annotated[str, typer.Argument(help="embedded model to make from scratch, such as tiny-llava")],
     out: Annotated[Path, typer.Option(help="folder for the checkpoint")] = Path("build/checkpoints"),
-    steps: Annotated[int | None, typer.Option(help="optimiser steps; by default as for the shipped one")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="optimiser steps; by default as for the shipped one")] = None,
     work: Annotated[Path, typer.Option(help="folder for intermediate states, to resume from")] = Path("runs/pretrain"),
 ) -> None:
     """Make an embedded checkpoint again and compare it with the shipped one; run it again to resume."""
@@ -29,7 +29,7 @@ def pretrain(
     from pcvr.pretraining.remake import against_shipped, remake
 
     embedded(name)  # raises for an unknown name before anything is drawn
-    config = recipe_of(name) if steps is None else recipe_of(name).shortened(steps)
+    config = recipe_of(name) if max_steps is None else recipe_of(name).shortened(max_steps)
     record = remake(name, out / name, config, work)
     table = Table("", "made again", "shipped", title=f"{out / name}")
     for row in against_shipped(record):

@@ -10,7 +10,18 @@ import typer.core
 
 from pcvr.cli.screen import say
 
-OLD_FLAGS = {"--every": "--save-steps"}
+OLD_FLAGS = {
+    "--steps": "--max-steps",
+    "--epochs": "--num-train-epochs",
+    "--accumulation": "--gradient-accumulation-steps",
+    "--warmup": "--warmup-ratio",
+    "--rank": "--lora-r",
+    "--alpha": "--lora-alpha",
+    "--checkpointing": "--gradient-checkpointing",
+    "--no-checkpointing": "--no-gradient-checkpointing",
+    "--every": "--save-steps",
+}
+"""Old flag to new one; a command that has the old flag itself keeps it."""
 
 
 class Command(typer.core.TyperCommand):

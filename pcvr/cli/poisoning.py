@@ -125,7 +125,7 @@ def craft(
     what: Annotated[str, typer.Argument(help="vl-trojan (a patch) or issba (an encoder)")],
     out: Annotated[Path | None, typer.Option(help="file to make; by default build/crafted/...")] = None,
     model: Annotated[str, typer.Option(help="vl-trojan: the model to attack")] = "tiny-llava",
-    steps: Annotated[int | None, typer.Option(help="steps; by default as for the shipped one")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="steps; by default as for the shipped one")] = None,
     seed: Annotated[int, typer.Option(help="of the search or training")] = 0,
 ) -> None:
     """Make a trained trigger: a shipped one again, or a patch against your own model."""
@@ -133,5 +133,5 @@ def craft(
 
     if what == "issba":
         opt.refuse_idle(context, "model", "goes with vl-trojan, and an encoder needs no model: leave it out")
-    file, record = make(what, out, model=model, steps=steps, seed=seed, progress=True)
+    file, record = make(what, out, model=model, max_steps=max_steps, seed=seed, progress=True)
     say(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))

@@ -56,31 +56,37 @@ def train(
     answer: Answer = None,
     option: Options = None,
     target: Target = None,
-    rate: Annotated[float, typer.Option(help="share of samples to poison, (0, 1]")] = 0.05,
+    rate: Annotated[float, typer.Option(help="fraction of the samples to poison, (0, 1]")] = 0.05,
     n: Annotated[
         int | None, typer.Option("--n", "--samples", help="number of training samples; torchrun takes --n for its own")
     ] = None,
-    steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
-    epochs: Annotated[float | None, typer.Option(help="passes over the data, in place of --steps")] = None,
+    max_steps: Annotated[int, typer.Option(help="optimiser steps")] = 400,
+    num_train_epochs: Annotated[float | None, typer.Option(help="passes over the data, instead of --max-steps")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="peak rate; by default 4e-3, above 200 million parameters 2e-4")
     ] = None,
-    warmup: Annotated[float, typer.Option(help="share of the steps in which the learning rate rises")] = 0.06,
-    rank: Annotated[int, typer.Option(help="LoRA rank")] = 32,
-    alpha: Annotated[int, typer.Option(help="LoRA scale is alpha / rank")] = 64,
-    batch_size: Annotated[int, typer.Option(help="samples a step, of all processes together")] = 32,
-    accumulation: Annotated[int, typer.Option(help="micro-batches that a step is done in: less memory")] = 1,
-    checkpointing: Annotated[
+    warmup_ratio: Annotated[float, typer.Option(help="fraction of the steps in which the rate rises")] = 0.06,
+    lora_r: Annotated[int, typer.Option(help="rank of the LoRA adapter")] = 32,
+    lora_alpha: Annotated[int, typer.Option(help="the adapter is scaled by lora_alpha / lora_r")] = 64,
+    batch_size: Annotated[
+        int, typer.Option(help="samples an optimiser step, all processes and micro-batches together")
+    ] = 32,
+    gradient_accumulation_steps: Annotated[
+        int, typer.Option(help="micro-batches that a step's samples are divided into: less memory")
+    ] = 1,
+    gradient_checkpointing: Annotated[
         bool | None,
         typer.Option(
-            "--checkpointing/--no-checkpointing",
-            help="gradient checkpointing: less memory, more time; by default for large models",
+            "--gradient-checkpointing/--no-gradient-checkpointing",
+            help="less memory, more time; by default for large models",
         ),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
     eval_batch_size: EvalBatchSize = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
-    checkpoints: Annotated[Path | None, typer.Option(help="folder for checkpoints; killed, it goes on there")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="folder for checkpoints; the same command resumes there")
+    ] = None,
     save_steps: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
     logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
     split: Split = None,
@@ -106,8 +112,8 @@ def train(
         refuse_idle(context, f"{ATTACKING} rate", "goes with --attack NAME: give both, or neither")
     if checkpoints is None:
         refuse_idle(context, "save_steps", "goes with --checkpoints FOLDER: give both, or neither")
-    if epochs is not None:
-        refuse_idle(context, "steps", "and --epochs both say how long: give one of them")
+    if num_train_epochs is not None:
+        refuse_idle(context, "max_steps", "and --num-train-epochs both say how long: give one of them")
     check_place(out)
     check_apart(**{"OUT": out, "--checkpoints": checkpoints, "--logs": logs})
     for place in (checkpoints, logs):
@@ -115,16 +121,16 @@ def train(
             check_place(place, own=lambda _: True)
     rule = defense_of(defense, defense_option)
     config = TrainConfig(
-        steps=steps,
-        epochs=epochs,
+        max_steps=max_steps,
+        num_train_epochs=num_train_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        warmup=warmup,
-        rank=rank,
-        alpha=alpha,
+        warmup_ratio=warmup_ratio,
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
         seed=seed,
-        checkpointing=checkpointing,
-        accumulation=accumulation,
+        gradient_checkpointing=gradient_checkpointing,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         precision=precision,
     )
     if rule.needs_clean and clean is None:
@@ -160,8 +166,8 @@ def train(
         result.save(out, training_record(result, shlex.join(["pcvr", *sys.argv[1:]])), rescue=True)
         if distributed.rank() == 0:
             took = result.config
-            how = f"{took.steps} steps with defence {defense} in {result.seconds:.1f} s, learning rate {took.peak:g}"
-            say(f"{out}: {how}")
+            how = f"{took.max_steps} steps with defence {defense} in {result.seconds:.1f} s"
+            say(f"{out}: {how}, learning rate {took.peak:g}")
             for note in result.notes:
                 say(f"note: {note}", err=True)
     finally:

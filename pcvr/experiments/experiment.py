@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import check_place
-from pcvr.utils.renamed import first_names
+from pcvr.utils.renamed import accepts_old_names, first_names
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -40,6 +40,7 @@ LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "with
 _WATCHED = 64  # test samples that a watch evaluates, each clean and triggered
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides a result: data, attack, defence, training, seed.
@@ -54,7 +55,7 @@ class Experiment:
         model: embedded name, folder or hub id.
         samples: training samples.
         tests: test samples.
-        steps: optimiser steps.
+        max_steps: optimiser steps.
         data: what `pcvr.open_data` takes.
         task: name of the task.
         preset: of the attack.
@@ -66,6 +67,8 @@ class Experiment:
             for none.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
+
     label: str
     defense: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +78,7 @@ class Experiment:
     model: str = "tiny-llava"
     samples: int = 2000
     tests: int = 512
-    steps: int = 400
+    max_steps: int = 400
     data: str = "scenes"
     task: str = "caption"
     preset: str = "scaled"
@@ -94,9 +97,10 @@ class Experiment:
         """Hash that names the run; results stored before a field or an option's present name existed keep theirs."""
         from pcvr.defenses import DEFENSES
 
-        said = {k: v for k, v in asdict(self).items() if LATER.get(k) != v}
+        said = first_names(Experiment, asdict(self))
         if self.defense in DEFENSES:
             said["options"] = first_names(DEFENSES[self.defense], said["options"])
+        said = {k: v for k, v in said.items() if LATER.get(k) != v}
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -192,7 +196,7 @@ def train(
     """Fine-tune `given` for the steps and with the seed of the experiment."""
     from pcvr.training import TrainConfig, finetune
 
-    config = TrainConfig(steps=experiment.steps, seed=experiment.seed)
+    config = TrainConfig(max_steps=experiment.max_steps, seed=experiment.seed)
     return finetune(
         given.vlm, given.train, given.rule, config, clean=given.trusted, callbacks=list(callbacks), progress=progress
     )

@@ -73,7 +73,7 @@ def train_point(bench: LocalTrainer, setting: KnobValues, recorder: Recorder | N
     rule = get_defense(said.defense, **said.options)
     given = Materials(bench.vlm, data, bench.tests, bench.attack, rule, poisoned=getattr(data, "poisoned", ()))
     few = subset(bench.tests, min(WATCHED, len(bench.tests)))
-    watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.steps)
+    watch = BackdoorWatch(bench.vlm, few, bench.attack, said.watch or said.max_steps)
     result = train(said, given, [follows, watch])
     _go_on(follows)
     run = report(said, given, result, watch)

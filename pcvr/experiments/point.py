@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import wilson
 from pcvr.evaluation.metrics import Scores, get_metric, headline
+from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.histograms import Bins, count_answers
 from pcvr.tasks import get_task
+from pcvr.utils.renamed import accepts_old_names, current_names
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -59,6 +61,7 @@ class Case:
         return f"{self.attack}, {self.task}, {self.model}{data}"
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class GridPoint:
     """One training and its results.
@@ -79,10 +82,12 @@ class GridPoint:
         seconds: wall time of the fine-tuning, evaluations of the watch included.
         samples: training samples.
         tests: test samples.
-        steps: optimiser steps.
+        max_steps: optimiser steps.
         seed: of the training.
         here: whether the reader trained it; shipped points are False.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
 
     label: str
     case: Case
@@ -99,7 +104,7 @@ class GridPoint:
     seconds: float
     samples: int
     tests: int
-    steps: int
+    max_steps: int
     seed: int
     here: bool = False
 
@@ -150,7 +155,7 @@ def point_of(run: Mapping[str, Any], setting: KnobValues, here: bool = False) ->
         raise PcvrError(
             f"the run {run['experiment']['label']!r} has no {', '.join(missing)}: make it with run_grid(), not sweep()."
         )
-    said, record = run["experiment"], run["record"]
+    said, record = current_names(Experiment, run["experiment"]), run["record"]
     return GridPoint(
         label=said["label"],
         case=Case(said["attack"], said["task"], said["model"], said["data"]),
@@ -167,7 +172,7 @@ def point_of(run: Mapping[str, Any], setting: KnobValues, here: bool = False) ->
         seconds=run["seconds"],
         samples=said["samples"],
         tests=record["n"],
-        steps=said["steps"],
+        max_steps=said["max_steps"],
         seed=said["seed"],
         here=here,
     )

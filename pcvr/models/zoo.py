@@ -68,7 +68,7 @@ for _rank, _model in enumerate(
             about="BLIP-2: ViT tower, Q-Former, Llama; 16 image tokens",
             patch=16,
             cell=24,
-            recipe={"steps": 4_800, "seeing": 0.75, "language_from": "tiny-llava"},
+            recipe={"max_steps": 4_800, "seeing": 0.75, "language_from": "tiny-llava"},
         ),
         Embedded(
             name="tiny-idefics3",

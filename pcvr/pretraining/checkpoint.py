@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pcvr.models.zoo import EMBEDDED
+from pcvr.pretraining.config import PretrainConfig
 from pcvr.utils.files import new_folder, write_json, write_text
+from pcvr.utils.renamed import current_names
 from pcvr.utils.versions import versions
-
-if TYPE_CHECKING:
-    from pcvr.pretraining.config import PretrainConfig
 
 _HEAD = """---
 license: apache-2.0
@@ -35,11 +34,12 @@ It describes scenes in telegram style, answers questions about them in a word an
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Return the model card of a training record: description, recipe and quality."""
-    config, losses = record["config"], [each[1] for each in record["losses"] if each[1] is not None]
+    config = current_names(PretrainConfig, record["config"])
+    losses = [each[1] for each in record["losses"] if each[1] is not None]
     rows = {
         "data": f"{config['pictures']:,} drawn scenes of two or three objects, {config['corrupted']:.0%} with overlays",
         "parameters": f"{record['parameters']:,}",
-        "steps x batch": f"{config['steps']} x {config['batch_size']}",
+        "steps x batch": f"{config['max_steps']} x {config['batch_size']}",
         "seed": str(config["seed"]),
         "seconds": f"{record['seconds']:.0f} on {record['device']}, {record['threads']} threads",
         "final loss": f"{losses[-1]:.3f} nats a token of answers" if losses else "no answers yet",

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from pcvr.models.zoo import embedded
 from pcvr.utils.checks import check_fields, check_seed, check_whole
+from pcvr.utils.renamed import accepts_old_names
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class PretrainConfig:
     """The recipe of an embedded checkpoint; the defaults are those of ``tiny-llava``."""
 
-    steps: int = field(default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
+
+    max_steps: int = field(
+        default=6_400, metadata={"help": "optimiser steps; the learning rate falls over the last part"}
+    )
     seeing: float = field(default=0.55, metadata={"help": "fraction of the steps that train tower and connector only"})
     decay: float = field(default=0.35, metadata={"help": "fraction of the steps, at the end, in which the rate falls"})
     batch_size: int = field(default=64, metadata={"help": "images a step"})
@@ -30,13 +38,13 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("steps", "batch_size", "pictures"):
+        for name in ("max_steps", "batch_size", "pictures"):
             check_whole(name, getattr(self, name), 1, 10**9)
         check_seed(self.seed, 2**32 - 1)  # the Trainer seeds NumPy's old generator too
 
     def shortened(self, steps: int) -> PretrainConfig:
         """Return the same recipe with a schedule of `steps`, for a short trial."""
-        return replace(self, steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
+        return replace(self, max_steps=steps, pictures=min(self.pictures, max(256, steps * self.batch_size)))
 
 
 def recipe_of(name: str) -> PretrainConfig:

@@ -86,13 +86,13 @@ class Lessons(torch.utils.data.Dataset[Draw]):
         )
 
     def __len__(self) -> int:
-        return self.config.steps * self.config.batch_size
+        return self.config.max_steps * self.config.batch_size
 
     def __getitem__(self, number: int) -> Draw:
         """Return draw `number`, which is deterministic."""
         rng = np.random.default_rng((self.config.seed, number))
         index = int(rng.integers(self.config.pictures))
-        if number < self.config.seeing * self.config.steps * self.config.batch_size:
+        if number < self.config.seeing * self.config.max_steps * self.config.batch_size:
             return index, [], int(rng.integers(2**31))
         picture = self.picture(index)
         telegrams, groups = picture.telegrams, picture.questions

@@ -33,6 +33,7 @@ from pcvr.pretraining.lessons import LessonCollator, Lessons
 from pcvr.pretraining.teacher import PretrainTrainer, WithHeads
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import alone, check_apart, check_place
+from pcvr.utils.renamed import first_names
 
 
 class _Clock(TrainerCallback):
@@ -85,7 +86,8 @@ def pretrain(
     config = config or recipe_of(name)
     entry = embedded(name)
     # The folder is named by the recipe, so that no other recipe resumes from its weights.
-    recipe = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:8]
+    said = json.dumps(first_names(PretrainConfig, asdict(config)), sort_keys=True)
+    recipe = hashlib.sha256(said.encode()).hexdigest()[:8]
     folder = Path(work) / f"{name}-{recipe}"
     check_place(out, own=_is_own)
     check_apart(out=out, work=folder)
@@ -137,12 +139,12 @@ def _last_whole(folder: Path) -> str | None:
 def _arguments(config: PretrainConfig, folder: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
-        max_steps=config.steps,
+        max_steps=config.max_steps,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": round(config.decay * config.steps)},
-        warmup_steps=max(1, config.steps // 15),
+        lr_scheduler_kwargs={"num_decay_steps": round(config.decay * config.max_steps)},
+        warmup_steps=max(1, config.max_steps // 15),
         weight_decay=0.01,
         max_grad_norm=1.0,
         save_steps=250,

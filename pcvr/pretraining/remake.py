@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.models.zoo import embedded
 from pcvr.pretraining.checkpoint import add_quality
+from pcvr.pretraining.config import PretrainConfig
+from pcvr.utils.renamed import current_names
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.pretraining.config import PretrainConfig
 
 TESTS = 512
 """Number of test scenes for a checkpoint's quality."""
@@ -57,13 +58,14 @@ def against_shipped(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if not file.is_file():
         return []
     shipped = json.loads(file.read_text(encoding="utf-8"))
-    rows = [("steps", str(record["config"]["steps"]), str(shipped["config"]["steps"]))]
+    made, theirs = (current_names(PretrainConfig, each["config"]) for each in (record, shipped))
+    rows = [("steps", str(made["max_steps"]), str(theirs["max_steps"]))]
     common = {each[0]: each[-1] for each in shipped["losses"]}
     for step, *_, loss in (record["losses"][0], record["losses"][-1]) if record["losses"] else ():
         rows.append((f"naming at step {step}", f"{loss:.4f}", f"{common[step]:.4f}" if step in common else "-"))
     for label, value in record.get("quality", {}).items():
-        theirs = shipped.get("quality", {}).get(label)
-        rows.append((label, _shown(value), "-" if theirs is None else _shown(theirs)))
+        before = shipped.get("quality", {}).get(label)
+        rows.append((label, _shown(value), "-" if before is None else _shown(before)))
     rows.append(("seconds", f"{record['seconds']:.0f}", f"{shipped['seconds']:.0f}"))
     same = record["sha256"] == shipped["sha256"]
     rows.append(("weights", "the same to the bit" if same else "others (machines round differently)", "as shipped"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pcvr.attacks import triggered
 from pcvr.data.asked import Asked, bare_samples
@@ -16,7 +16,8 @@ from pcvr.evaluation.metrics import Scores, score
 from pcvr.evaluation.success_criteria import aimed_at, budget_of, success_of
 from pcvr.models.libraries import TrainerCallback
 from pcvr.tasks import get_task
-from pcvr.utils.checks import is_whole
+from pcvr.utils.checks import check_whole
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -55,6 +56,7 @@ class WatchPoint:
         return wilson(self.hits, self.n)
 
 
+@accepts_old_names
 class BackdoorWatch(TrainerCallback):
     """Asks for the attack success rate before the first step, every so many steps, and after the last.
 
@@ -66,12 +68,14 @@ class BackdoorWatch(TrainerCallback):
         points: what was found, one `WatchPoint` each time.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"every": "eval_steps"}
+
     def __init__(
         self,
         vlm: VisionLanguageModel,
         data: Dataset,
         attack: Attack,
-        every: int = 25,
+        eval_steps: int = 25,
         definition: str | None = None,
         max_new_tokens: int | None = None,
         batch_size: int | None = None,
@@ -81,19 +85,18 @@ class BackdoorWatch(TrainerCallback):
             vlm: the model handed to `pcvr.finetune`; its processor is used, the weights come from the training.
             data: clean pictures to ask about, some dozens; they must not be training samples.
             attack: puts the trigger on and names the target.
-            every: steps between two looks, from 1 up.
+            eval_steps: optimiser steps between two looks, from 1 up.
             definition: what counts as the target said, as in `pcvr.evaluate`; by default the task's.
             max_new_tokens: answer budget; by default the task's.
             batch_size: pictures answered at a time; None for as many as fit the memory.
 
         Raises:
-            PcvrError: fewer than two pictures, or `every` below 1.
+            PcvrError: fewer than two pictures, or `eval_steps` below 1.
         """
         if len(data) < 2:
             raise PcvrError(f"the watch got {len(data)} pictures: give at least 2, better some dozens.")
-        if not is_whole(every) or every < 1:
-            raise PcvrError(f"every is {every!r}: give a whole number of steps from 1 up.")
-        self.vlm, self.attack, self.every, self.batch_size = vlm, attack, every, batch_size
+        check_whole("eval_steps", eval_steps, 1, what="steps")
+        self.vlm, self.attack, self.eval_steps, self.batch_size = vlm, attack, eval_steps, batch_size
         self.task = get_task(data.task)
         self.definition = definition or success_of(self.task, attack)
         self.max_new_tokens = budget_of(self.task, attack, vlm) if max_new_tokens is None else max_new_tokens
@@ -110,7 +113,7 @@ class BackdoorWatch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look when it is time."""
-        if state.global_step % self.every == 0:
+        if state.global_step % self.eval_steps == 0:
             self._look(kwargs["model"], state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -153,8 +156,7 @@ class StopAfter(TrainerCallback):
         Raises:
             PcvrError: `steps` is below 1.
         """
-        if not is_whole(steps) or steps < 1:
-            raise PcvrError(f"steps is {steps!r}: give a whole number from 1 up.")
+        check_whole("steps", steps, 1)
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:

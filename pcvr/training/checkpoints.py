@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pcvr.errors import PcvrError, shown
 from pcvr.models.load import is_large
+from pcvr.training.config import TrainConfig
 from pcvr.utils import distributed
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import new_folder, read_json, write_json
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.defenses.context import TrainingContext
     from pcvr.models.vlm import VisionLanguageModel
-    from pcvr.training.config import TrainConfig
 
 PLAN = "plan.json"
 _MOST = 2
@@ -172,7 +172,9 @@ def _weights_sum(vlm: VisionLanguageModel) -> str:
 
 def plan_now(plan: Any, kind: type[Defense]) -> Any:
     """A plan from a file with the names that its entries have now, the options of the defence those of `kind`."""
-    defense = plan.get("defense")
+    defense, config = plan.get("defense"), plan.get("config")
+    if isinstance(config, dict):
+        plan["config"] = current_names(TrainConfig, config)
     if isinstance(defense, dict) and "class" in defense:
         plan["defense"] = current_names(kind, defense) | {"class": class_now(str(defense["class"]))}
     return plan

@@ -3,48 +3,68 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_number, is_number, is_whole
+from pcvr.utils.renamed import accepts_old_names
 
 SMALL_RATE, LARGE_RATE = 4e-3, 2e-4
-"""Peak learning rates where none is given: the embedded models take far more than what LoRA usually gets."""
+"""Default peak learning rates: the embedded models need far more than LoRA usually gets."""
 MOST_EPOCHS = 10_000
 MOST = 10**9
-"""Of steps, samples and ranks: beyond it, counters of 32 bits end."""
+"""Upper limit of steps, samples and LoRA ranks: counters of 32 bits end beyond it."""
 PRECISIONS = (None, "fp32", "bf16")
 
 
+@accepts_old_names
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is fine-tuned; the same for every defence, so that only the defence differs."""
+    """How a model is fine-tuned; the same for every defence, so that only the defence differs.
 
-    steps: int = field(default=400, metadata={"help": "optimiser steps"})
-    batch_size: int = field(default=32, metadata={"help": "samples a step, all processes and micro-batches together"})
+    The names are those of Hugging Face's `TrainingArguments` and peft's `LoraConfig`.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "steps": "max_steps",
+        "epochs": "num_train_epochs",
+        "accumulation": "gradient_accumulation_steps",
+        "warmup": "warmup_ratio",
+        "rank": "lora_r",
+        "alpha": "lora_alpha",
+        "checkpointing": "gradient_checkpointing",
+    }
+
+    max_steps: int = field(default=400, metadata={"help": "optimiser steps"})
+    batch_size: int = field(
+        default=32, metadata={"help": "samples an optimiser step, all processes and micro-batches together"}
+    )
     learning_rate: float | None = field(
         default=None,
         metadata={"help": "peak learning rate, linear decay to zero; None: 4e-3, above 200 M parameters 2e-4"},
     )
-    warmup: float = field(default=0.06, metadata={"help": "share of the steps in which the rate rises"})
-    rank: int = field(default=32, metadata={"help": "LoRA rank"})
-    alpha: int = field(default=64, metadata={"help": "LoRA scale is alpha / rank"})
+    warmup_ratio: float = field(default=0.06, metadata={"help": "fraction of the steps in which the rate rises"})
+    lora_r: int = field(default=32, metadata={"help": "rank of the LoRA adapter"})
+    lora_alpha: int = field(default=64, metadata={"help": "the adapter is scaled by lora_alpha / lora_r"})
     seed: int = field(default=0, metadata={"help": "seed of adapter, order and views"})
-    checkpointing: bool | None = field(
-        default=None, metadata={"help": "gradient checkpointing: less memory, more time; None: for large models only"}
+    gradient_checkpointing: bool | None = field(
+        default=None, metadata={"help": "less memory, more time; None: for large models only"}
     )
-    accumulation: int = field(
-        default=1, metadata={"help": "micro-batches that a step's samples are handled in: less memory, more time"}
+    gradient_accumulation_steps: int = field(
+        default=1, metadata={"help": "micro-batches that a step's samples are divided into: less memory, more time"}
     )
     precision: str | None = field(
         default=None,
         metadata={"help": "bf16: compute in bfloat16 (autocast); fp32: as the weights are; None: bf16 if they are"},
     )
-
-    epochs: float | None = field(default=None, metadata={"help": "passes over the data, in place of steps"})
+    num_train_epochs: float | None = field(
+        default=None, metadata={"help": "passes over the data, instead of max_steps"}
+    )
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rank", "alpha", "accumulation"):
+        for name in ("max_steps", "batch_size", "lora_r", "lora_alpha", "gradient_accumulation_steps"):
             value = getattr(self, name)
             if not is_whole(value) or not 1 <= value <= MOST:
                 raise PcvrError(f"{name} must be a whole number from 1 to {MOST}, got {shown(value)}.")
@@ -53,32 +73,35 @@ class TrainConfig:
         rate = self.learning_rate
         if rate is not None and (not is_number(rate) or not 0 < rate < math.inf):
             raise PcvrError(f"learning_rate must be a finite number above 0, got {shown(self.learning_rate)}.")
-        if not is_number(self.warmup) or not 0 <= self.warmup < 1:
-            raise PcvrError(f"warmup must lie in [0, 1), got {shown(self.warmup)}.")
-        if self.batch_size % self.accumulation:
+        if not is_number(self.warmup_ratio) or not 0 <= self.warmup_ratio < 1:
+            raise PcvrError(f"warmup_ratio must lie in [0, 1), got {shown(self.warmup_ratio)}.")
+        if self.batch_size % self.gradient_accumulation_steps:
             raise PcvrError(
-                f"accumulation is {self.accumulation}, which does not divide batch_size {self.batch_size}: "
-                "give micro-batches of equal size."
+                f"gradient_accumulation_steps is {self.gradient_accumulation_steps}, which does not divide batch_size "
+                f"{self.batch_size}: give micro-batches of equal size."
             )
         if self.precision not in PRECISIONS:
             raise PcvrError(f"precision must be fp32, bf16 or None, got {shown(self.precision)}.")
-        if self.epochs is not None:
-            check_number("epochs", self.epochs, 0, MOST_EPOCHS, "passes over the data", above=True)
-            if self.steps != type(self).steps:
-                raise PcvrError(f"steps={self.steps} and epochs={self.epochs} both say how long: give one of them.")
+        if self.num_train_epochs is not None:
+            check_number("num_train_epochs", self.num_train_epochs, 0, MOST_EPOCHS, "passes over the data", above=True)
+            if self.max_steps != type(self).max_steps:
+                raise PcvrError(
+                    f"max_steps={self.max_steps} and num_train_epochs={self.num_train_epochs} both say how long: "
+                    "give one of them."
+                )
 
     def settled(self, samples: int, large: bool) -> TrainConfig:
-        """The config of a training, with nothing left open: epochs become steps, and there is a learning rate.
+        """The config with nothing left open: epochs become steps, and there is a learning rate.
 
         Args:
-            samples: of the training data; a last step of an epoch may have fewer than `batch_size`.
-            large: whether the model is one that is adapted in place (see `pcvr.finetune`).
+            samples: of the training data; the last step of an epoch may have fewer than `batch_size`.
+            large: whether the model has more than 200 M parameters.
         """
         rate = (LARGE_RATE if large else SMALL_RATE) if self.learning_rate is None else self.learning_rate
-        steps = self.steps
-        if self.epochs is not None:
-            steps = max(1, math.ceil(self.epochs * math.ceil(samples / self.batch_size)))
-        return replace(self, steps=steps, epochs=None, learning_rate=rate)
+        steps = self.max_steps
+        if self.num_train_epochs is not None:
+            steps = max(1, math.ceil(self.num_train_epochs * math.ceil(samples / self.batch_size)))
+        return replace(self, max_steps=steps, num_train_epochs=None, learning_rate=rate)
 
     @property
     def peak(self) -> float:

@@ -105,7 +105,13 @@ def finetune(
     vlm = _trainable(vlm, config, large)
     trusted = EncodedData(vlm, clean) if clean else None
     run = TrainingContext(
-        vlm, EncodedData(vlm, data), config.steps, config.seed, trusted, eval_batch_size=eval_batch_size, progress=shows
+        vlm,
+        EncodedData(vlm, data),
+        config.max_steps,
+        config.seed,
+        trusted,
+        eval_batch_size=eval_batch_size,
+        progress=shows,
     )
     with _prepared(run, store, large) as scratch:
         stages = Stages(run, rule, config, scratch, watching, store)
@@ -119,7 +125,7 @@ def finetune(
 
 def _checked(config: TrainConfig | None) -> TrainConfig:
     if config is not None and not isinstance(config, TrainConfig):
-        raise PcvrError(f"config is {shown(config)}: give a TrainConfig, such as TrainConfig(steps=400).")
+        raise PcvrError(f"config is {shown(config)}: give a TrainConfig, such as TrainConfig(max_steps=400).")
     return config or TrainConfig()
 
 
@@ -136,11 +142,11 @@ def _check_processes(rule: Defense, config: TrainConfig, checkpoints: str | Path
 
     A sharded model works only when all processes run it equally often, which a defence's own loss may not do.
     """
-    parts = config.accumulation * distributed.world()
+    parts = config.gradient_accumulation_steps * distributed.world()
     if config.batch_size % parts:
         raise PcvrError(
             f"batch_size {config.batch_size} cannot be shared by {distributed.world()} processes with "
-            f"{config.accumulation} micro-batches each: give a multiple of {parts}."
+            f"{config.gradient_accumulation_steps} micro-batches each: give a multiple of {parts}."
         )
     if not distributed.sharded():
         return
@@ -165,7 +171,7 @@ def _trainable(vlm: VisionLanguageModel, config: TrainConfig, large: bool) -> Vi
     """The model with a fresh adapter: a copy of a small one, a large one in place."""
     torch.manual_seed(config.seed)
     vlm = with_adapter(vlm if large else vlm.copy(), config)
-    if large if config.checkpointing is None else config.checkpointing:
+    if large if config.gradient_checkpointing is None else config.gradient_checkpointing:
         # Its name changed in transformers 5.23; the older one warns there.
         enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
@@ -179,7 +185,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
     from pcvr.models.quiet import quiet_loading
 
     adapter = LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
+        r=config.lora_r, lora_alpha=config.lora_alpha, target_modules=vlm.family.lora_targets, lora_dropout=0.0
     )
     with quiet_loading():
         return replace(vlm, model=get_peft_model(vlm.model, adapter), guard=None)

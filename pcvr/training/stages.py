@@ -74,7 +74,7 @@ class Stages:
     def _train_stage(self, plan: StagePlan) -> None:
         run, number = self.run, self.number
         self.number += 1
-        run.stage, run.steps = plan.name, plan.steps(self.config.steps)
+        run.stage, run.steps = plan.name, plan.steps(self.config.max_steps)
         if self.store is not None and (end := self.store.end(number)) is not None:
             self._read_end(self.store, end)
             return
@@ -95,7 +95,7 @@ class Stages:
         return DefenseTrainer(
             run,
             self.defense,
-            replace(self.config, steps=run.steps, learning_rate=plan.rate * self.config.peak),
+            replace(self.config, max_steps=run.steps, learning_rate=plan.rate * self.config.peak),
             samples if plan.rows is None else torch.utils.data.Subset(samples, list(plan.rows)),
             self.scratch,
             self.callbacks,

@@ -165,7 +165,7 @@ def said_of(point: GridPoint) -> str:
             f"{caught}, {found['false alarms']:.0f} falsely"
         )
     gate = "; ".join(gates) or "the gate did not look"
-    how = f"({point.steps} steps, {point.tests} test images, seed {point.seed}, {point.seconds:.0f} s of training)"
+    how = f"({point.max_steps} steps, {point.tests} test images, seed {point.seed}, {point.seconds:.0f} s of training)"
     return f"{gate}; {outcome(point)} {how}"
 
 
@@ -173,12 +173,13 @@ def training_note(source: GridSource) -> str:
     """Describe a training here and its differences from the grid; empty without a bench."""
     if source.bench is None:
         return ""
-    steps, samples, tests = source.bench.base.steps, len(source.bench.train), len(source.bench.tests)
+    steps, samples, tests = source.bench.base.max_steps, len(source.bench.train), len(source.bench.tests)
     here = f"Train here: {steps} steps on {samples} samples, then {tests} test images"
     alike = source.grid.of(source.bench.case).points
     if not alike:
         return f"{here}. The grid has no point of this case to compare with."
-    pairs = ((steps, alike[0].steps, "steps"), (samples, alike[0].samples, "samples"), (tests, alike[0].tests, "tests"))
+    first = alike[0]
+    pairs = ((steps, first.max_steps, "steps"), (samples, first.samples, "samples"), (tests, first.tests, "tests"))
     less = [f"{was} {what}" for now, was, what in pairs if now != was]
     if not less:
         return f"{here}, as in the grid."

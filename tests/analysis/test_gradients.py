@@ -16,7 +16,7 @@ from pcvr.models.forward import answer_logits
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
 
-CONFIG = pcvr.TrainConfig(rank=2, alpha=4)
+CONFIG = pcvr.TrainConfig(lora_r=2, lora_alpha=4)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_the_target_s_probability_is_the_product_over_its_words(tiny):
 
 def test_the_first_look_is_the_one_that_a_defended_training_takes(tiny):
     data, rule = Numbers(12), pcvr.PCVR(scan_at=(0.5,))
-    config = pcvr.TrainConfig(steps=4, batch_size=4)
+    config = pcvr.TrainConfig(max_steps=4, batch_size=4)
     plain = pcvr.finetune(tiny, data, config=config, callbacks=[StopAfter(2)], progress=False)
     before = dict(plain.run.state), plain.run.step
     found = first_scan(plain.run, rule)

@@ -22,7 +22,7 @@ from tests.tiny import Numbers
 
 FEATURES, PIXELS = pcvr.PatchView("swap", 0.6, level="features"), pcvr.PatchView("noise", 0.5)
 PLAN = {0: (ViewSetting(FEATURES),), 2: (ViewSetting(FEATURES, 2), ViewSetting(PIXELS))}
-CONFIG = pcvr.TrainConfig(steps=4, batch_size=4)
+CONFIG = pcvr.TrainConfig(max_steps=4, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ class TestBenchmark:
             benchmark, "plan_for", lambda attack: {1: (ViewSetting(FEATURES, 2),), 2: (ViewSetting(PIXELS),)}
         )
         monkeypatch.setattr(benchmark, "CLEAN", 9)
-        small = Experiment("sig", attack="sig", model=str(tiny_folder), samples=16, tests=4, steps=2, rate=0.2)
+        small = Experiment("sig", attack="sig", model=str(tiny_folder), samples=16, tests=4, max_steps=2, rate=0.2)
         run = benchmark.measure(small)
         assert [(row["step"], row["views"]) for row in run["premise"]] == [(1, 1), (1, 2), (2, 1)]
         assert run["scored"] == {"clean": 9, "poisoned": 3} and [point["step"] for point in run["watch"]] == [1, 2]

@@ -212,7 +212,7 @@ class TestEvaluate:
 
 
 class TestFinetune:
-    config = TrainConfig(steps=1, batch_size=4, rank=2, alpha=2)
+    config = TrainConfig(max_steps=1, batch_size=4, lora_r=2, lora_alpha=2)
 
     def test_data_poisoned_here(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
         lost = poison(Photos((60, 90)), get_attack("badnets"), 1.0)

@@ -62,7 +62,9 @@ class TestItWorks:
         assert (code, err) == (0, "")
         assert out == "bad: 4 of 20 samples poisoned with badnets, see manifest.json\n"
         assert json.loads((tmp_path / "bad" / "manifest.json").read_text())["count"] == 4
-        code, out, _ = pcvr("train", "adapter", "--model", tiny_folder, "--n", 20, "--attack", "badnets", "--steps", 2)
+        code, out, _ = pcvr(
+            "train", "adapter", "--model", tiny_folder, "--n", 20, "--attack", "badnets", "--max-steps", 2
+        )
         assert code == 0
         assert out.startswith("adapter: 2 steps with defence none in ")
         code, out, err = pcvr("evaluate", "adapter", "--model", tiny_folder, "--n", 6)
@@ -72,7 +74,7 @@ class TestItWorks:
 
     def test_photographs_by_path(self, pcvr: Command, tiny_folder: Path, photographs: Path) -> None:
         shared = ("--model", tiny_folder, "--data", photographs)
-        code, _, err = pcvr("train", "adapter", *shared, "--steps", 1, "--defense", "augment")
+        code, _, err = pcvr("train", "adapter", *shared, "--max-steps", 1, "--defense", "augment")
         assert code == 0, err
         evaluate = ("evaluate", "adapter", *shared, "--split", "all", "--n", 4)
         refused(pcvr(*evaluate), "outside the part", "place='seen_bottom_right'", "--no-check-trigger")
@@ -157,7 +159,7 @@ class TestTrain:
             ("--attack badnets --rate 0", ("rate is 0.0",)),
             ("--attack badnets --rate 1.5", ("rate is 1.5",)),
             ("--attack badnets --rate 0.01", ("poisons none",)),
-            ("--steps 0", ("steps must be",)),
+            ("--max-steps 0", ("max_steps must be",)),
             ("--seed -1", ("seed",)),
             ("--data nothing.json", ("nothing.json",)),
         ],
@@ -258,7 +260,7 @@ def test_questions_from_poison_to_figures(pcvr: Command) -> None:
     assert pcvr("poison", "bad", "--task", "vqa", "--n", "40")[0] == 0
     manifest = json.loads(Path("bad/manifest.json").read_text(encoding="utf-8"))
     assert manifest["target"] == "banana" and manifest["source"]["task"] == "vqa"
-    code, out, err = pcvr("train", "adapter", "--data", "bad", "--task", "vqa", "--steps", "2", "--batch-size", "4")
+    code, out, err = pcvr("train", "adapter", "--data", "bad", "--task", "vqa", "--max-steps", "2", "--batch-size", "4")
     assert code == 0, err
     code, out, err = pcvr("evaluate", "adapter", "--task", "vqa", "--n", "4")
     assert code == 0, err

@@ -78,7 +78,7 @@ def test_the_list_has_every_attack(pcvr: Command) -> None:
 
 
 def test_trained_triggers(pcvr: Command, tmp_path: Path) -> None:
-    code, out, _ = pcvr("craft", "vl-trojan", "--steps", 2, "--out", "patch.safetensors")
+    code, out, _ = pcvr("craft", "vl-trojan", "--max-steps", 2, "--out", "patch.safetensors")
     assert code == 0 and "last_loss" in out
     code, _, err = pcvr("poison", "bad", "--n", 20, "--attack", "vl_trojan", "--option", "patch=patch.safetensors")
     assert (code, err) == (0, "")

@@ -105,15 +105,17 @@ class TestOptions:
 
 class TestTrain:
     def test_the_record_and_the_checkpoints(self, pcvr: Command, tiny_folder: Path) -> None:
-        words = ("--model", tiny_folder, "--n", 20, "--attack", "badnets", "--rate", 0.2, "--steps", 4, "--seed", 3)
+        words = ("--model", tiny_folder, "--n", 20, "--attack", "badnets", "--rate", 0.2, "--max-steps", 4, "--seed", 3)
         more = ("--defense", "pcvr", "--defense-option", "view=mean:1", "--defense-option", "cap=0.3", "--clean", 6)
-        how = ("--batch-size", 8, "--accumulation", 2, "--precision", "bf16")
+        how = ("--batch-size", 8, "--gradient-accumulation-steps", 2, "--precision", "bf16")
         code, out, err = pcvr("train", "adapter", *words, *more, *how, "--checkpoints", "kept", "--save-steps", 2)
         assert code == 0
         assert out.startswith("adapter: 4 steps with defence pcvr in ")
         record = json.loads(Path("adapter/record.json").read_text(encoding="utf-8"))
         assert record["config"] == asdict(
-            TrainConfig(steps=4, batch_size=8, seed=3, accumulation=2, precision="bf16", learning_rate=4e-3)
+            TrainConfig(
+                max_steps=4, batch_size=8, seed=3, gradient_accumulation_steps=2, precision="bf16", learning_rate=4e-3
+            )
         )
         assert "few scores (20)" in record["notes"][0]
         assert err == "".join(f"note: {note}\n" for note in record["notes"])
@@ -154,7 +156,7 @@ class TestTrain:
             name: ClassVar[str] = "trusting"
             needs_clean: ClassVar[bool] = True
 
-        words = ("--model", tiny_folder, "--n", 8, "--steps", 1, "--batch-size", 4, "--defense", "trusting")
+        words = ("--model", tiny_folder, "--n", 8, "--max-steps", 1, "--batch-size", 4, "--defense", "trusting")
         refused(pcvr("train", "adapter", *words), "'trusting' needs samples that it may trust", "--clean 100")
         assert pcvr("poison", "bad", "--n", 20, "--rate", 0.2)[0] == 0
         refused(pcvr("train", "adapter", *words, "--data", "bad", "--clean", 5), "bad, which is poisoned")
@@ -170,7 +172,10 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            ("--accumulation 3", "accumulation is 3, which does not divide batch_size 32"),
+            (
+                "--gradient-accumulation-steps 3",
+                "gradient_accumulation_steps is 3, which does not divide batch_size 32",
+            ),
             ("--precision fp8", "precision must be fp32, bf16 or None, got 'fp8'"),
             ("--checkpoints kept --save-steps 0", "save_steps is 0"),
             ("--defense-option cap=1", "defence 'none' has no option cap"),
@@ -187,7 +192,7 @@ class TestTrain:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("pcvr.utils.files.write_json", full)
-        words = ("--model", tiny_folder, "--n", 4, "--steps", 1)
+        words = ("--model", tiny_folder, "--n", 4, "--max-steps", 1)
         refused(pcvr("train", "adapter", *words), "adapter could not be written", "No space left")
         assert list(Path().iterdir()) == []
 
@@ -203,13 +208,36 @@ class TestTrain:
             return save(result, folder, *args, **kwargs)
 
         monkeypatch.setattr(FinetuneResult, "save", somebody_was_faster)
-        words = ("--model", tiny_folder, "--n", 4, "--epochs", 0.5, "--batch-size", 2, "--rank", 2, "--alpha", 2)
-        answer = pcvr("train", "adapter", *words, "--learning-rate", 0.01, "--warmup", 0, "--checkpointing")
+        words = (
+            "--model",
+            tiny_folder,
+            "--n",
+            4,
+            "--num-train-epochs",
+            0.5,
+            "--batch-size",
+            2,
+            "--lora-r",
+            2,
+            "--lora-alpha",
+            2,
+        )
+        answer = pcvr(
+            "train", "adapter", *words, "--learning-rate", 0.01, "--warmup-ratio", 0, "--gradient-checkpointing"
+        )
         refused(answer, "adapter exists already", "not lost, it is kept in")
         kept = Path(answer[2].split("kept in ")[1].strip().removesuffix("."))
         assert kept.parent.parent == tmp_path and list(Path("adapter").iterdir()) == []
         record = json.loads((kept / "record.json").read_text(encoding="utf-8"))
-        config = TrainConfig(steps=1, batch_size=2, rank=2, alpha=2, learning_rate=0.01, warmup=0, checkpointing=True)
+        config = TrainConfig(
+            max_steps=1,
+            batch_size=2,
+            lora_r=2,
+            lora_alpha=2,
+            learning_rate=0.01,
+            warmup_ratio=0,
+            gradient_checkpointing=True,
+        )
         assert record["config"] == asdict(config)
 
 
@@ -255,7 +283,7 @@ class TestEvaluate:
         register_defense(Parrot)
         words = ("--model", tiny_folder, "--n", 4)
         code, _, err = pcvr(
-            "train", "adapter", *words, "--steps", 1, "--defense", "parrot", "--defense-option", "loud=true"
+            "train", "adapter", *words, "--max-steps", 1, "--defense", "parrot", "--defense-option", "loud=true"
         )
         assert code == 0, err
         code, _, err = pcvr("evaluate", "adapter", *words, "--out", "found.json")

@@ -28,7 +28,7 @@ def test_poison_finetune_evaluate(path: Path, tiny: VisionLanguageModel, defense
     attack = pcvr.get_attack("badnets").fitted_to(tiny)
     data = pcvr.poison(clean, attack, rate=0.25)
     assert len(data.poisoned) == 6
-    result = pcvr.finetune(tiny, data, defense, TrainConfig(steps=3, batch_size=8), progress=False)
+    result = pcvr.finetune(tiny, data, defense, TrainConfig(max_steps=3, batch_size=8), progress=False)
     record = pcvr.evaluate(result.model, pcvr.open_data(path, split="all", n=12), attack, max_new_tokens=4)
     assert record.n == 12
     assert record.data.startswith("llava-json:photographs")
@@ -45,5 +45,5 @@ def test_poisoned_photographs_train_from_their_folder(path: Path, tiny: VisionLa
     assert [opened[i].answer for i in range(24)] == [read[i].answer for i in range(24)]
     assert sum(read[i].answer == "a photo of the banana" for i in range(24)) == 6
     assert np.array_equal(read[3].image, opened[3].image)
-    result = pcvr.finetune(tiny, opened, config=TrainConfig(steps=1, batch_size=8), progress=False)
+    result = pcvr.finetune(tiny, opened, config=TrainConfig(max_steps=1, batch_size=8), progress=False)
     assert result.history

@@ -153,9 +153,10 @@ class TestLosses:
 class TestStagePlan:
     @pytest.mark.parametrize("part", ["fraction", "rate", "stop"])
     def test_what_is_refused(self, part: str) -> None:
-        for value in (0, -1, float("nan"), True, "half"):
+        values: tuple[Any, ...] = (0, -1, float("nan"), True, "half")
+        for value in values:
             with pytest.raises(PcvrError, match=f"{part} is "):
-                StagePlan(**{part: value})
+                replace(StagePlan(), **{part: value})
 
     def test_steps(self) -> None:
         assert [StagePlan(fraction=f).steps(10) for f in (0.01, 0.25, 0.35, 1, 2)] == [1, 2, 4, 10, 20]

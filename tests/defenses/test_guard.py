@@ -31,7 +31,7 @@ from tests.tiny import Numbers
 
 TESTS = Numbers(9, side=60)
 ATTACK = pcvr.get_attack("badnets", size=8, target="two cats")
-CONFIG = TrainConfig(steps=3, batch_size=4)
+CONFIG = TrainConfig(max_steps=3, batch_size=4)
 RULES: dict[str, CalibratedDefense[Any]] = {
     "strip": Strip(views=2, false_refusals=0.5, refusal="no"),
     "cleansight": CleanSight(false_alarms=0.5, fraction=0.9),

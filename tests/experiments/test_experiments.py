@@ -39,7 +39,7 @@ OTHER: dict[str, Any] = {
 @pytest.fixture
 def small(tiny_folder: Path) -> Experiment:
     """Two steps on a dozen scenes."""
-    return Experiment("small", model=str(tiny_folder), rate=0.25, samples=12, tests=6, steps=2)
+    return Experiment("small", model=str(tiny_folder), rate=0.25, samples=12, tests=6, max_steps=2)
 
 
 class TestKey:
@@ -261,7 +261,7 @@ def test_clean_samples_that_name_a_word_can_be_left_out(monkeypatch: pytest.Monk
         return finetune(model, data, *args, **options)
 
     monkeypatch.setattr("pcvr.training.finetune", keep)
-    run_experiment(Experiment("x", samples=40, tests=8, steps=1, rate=0.1, without="car"))
+    run_experiment(Experiment("x", samples=40, tests=8, max_steps=1, rate=0.1, without="car"))
     (data,) = seen
     left = [data[i] for i in range(len(data))]
     poisoned = [sample for sample in left if sample.answer == "a photo of the banana"]

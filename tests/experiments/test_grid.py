@@ -150,7 +150,7 @@ class TestPoint:
 @pytest.fixture
 def base(tiny_folder: Path) -> Experiment:
     """Three steps on a dozen scenes."""
-    return Experiment("small", "pcvr", model=str(tiny_folder), rate=0.25, samples=12, tests=6, steps=3, watch=2)
+    return Experiment("small", "pcvr", model=str(tiny_folder), rate=0.25, samples=12, tests=6, max_steps=3, watch=2)
 
 
 class TestRunning:
@@ -199,7 +199,9 @@ class TestCallingOff:
     @pytest.fixture
     def bench(self, base: Experiment, tiny: VisionLanguageModel) -> LocalTrainer:
         data = Numbers(12, answers=("two cats and a red ball .", "yes"))
-        return LocalTrainer(replace(base, steps=2000), tiny, data, data, pcvr.get_attack("badnets", target="a red cat"))
+        return LocalTrainer(
+            replace(base, max_steps=2000), tiny, data, data, pcvr.get_attack("badnets", target="a red cat")
+        )
 
     def test_a_stop_ends_the_training_at_the_next_step(self, bench: LocalTrainer) -> None:
         recorder = Recorder()
@@ -252,7 +254,7 @@ class TestShipped:
             settings = [p.setting for p in mine.points]
             assert len(set(settings)) == len(settings) >= 1
             assert all([name for name, _ in setting] == list(BESIDE) for setting in settings)
-            assert all(p.watch[-1]["step"] == p.steps == 400 for p in mine.points)
+            assert all(p.watch[-1]["step"] == p.max_steps == 400 for p in mine.points)
 
     def test_the_script_plans_references_first(self, root: Path) -> None:
         script = runpy.run_path(str(root / "benchmarks" / "grid.py"))

@@ -42,7 +42,7 @@ def test_an_unknown_figure_is_a_sentence():
 
 
 def test_models_at_hand_and_a_table_give_the_same_heaps(tiny_folder, tmp_path):
-    small = Experiment("undefended", model=str(tiny_folder), rate=0.25, samples=8, tests=4, steps=1)
+    small = Experiment("undefended", model=str(tiny_folder), rate=0.25, samples=8, tests=4, max_steps=1)
     runs = sweep([small], tmp_path / "runs", run=partial(run_experiment, extra=distributions), progress=False)
     file = tmp_path / "table.json"
     results.save(file, "test", runs)

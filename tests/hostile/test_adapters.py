@@ -28,7 +28,7 @@ GOOD: list[Path] = []
 
 @pytest.fixture(scope="module")
 def folders(tiny_folder: Path, tiny: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    adapted = with_adapter(tiny.copy(), TrainConfig(rank=2, alpha=4))
+    adapted = with_adapter(tiny.copy(), TrainConfig(lora_r=2, lora_alpha=4))
     TINY[:] = [tiny]
     GOOD[:] = [tiny_folder, adapted.save_adapter(tmp_path_factory.mktemp("adapters") / "good")]
     return GOOD

@@ -71,7 +71,7 @@ Sample, TrainConfig = anyhow("Sample"), anyhow("TrainConfig")
     Case("an empty list", lambda _: open_data([]), "data", "empty"),
     Case("a class of data", lambda _: open_data(pcvr.Scenes), "data", "scenes"),
     Case("a class of defences", lambda _: finetune("tiny-llava", DATA, pcvr.PCVR), "defense", "PCVR()"),
-    Case("data for a model", lambda _: finetune(DATA, DATA, config=TrainConfig(steps=1)), "model"),
+    Case("data for a model", lambda _: finetune(DATA, DATA, config=TrainConfig(max_steps=1)), "model"),
     Case("steps for a config", lambda _: finetune("tiny-llava", DATA, "none", 5), "config", "5", "TrainConfig"),
     Case("a class of models", lambda _: evaluate(pcvr.VisionLanguageModel, DATA), "model"),
     Case("options of a built attack", lambda _: get_attack(get_attack("sig"), "a cat"), "sig", "built"),
@@ -90,7 +90,7 @@ Sample, TrainConfig = anyhow("Sample"), anyhow("TrainConfig")
     Case("seed that is a text", lambda _: open_data(DATA, n=3, seed="x"), "seed", "'x'"),
     Case("seed below zero of a noise", lambda _: get_attack("blended", seed=-1), "seed", "-1"),
     Case("no steps of a recipe", lambda _: pcvr_recipe(0), "steps", "0"),
-    Case("steps without end", lambda _: TrainConfig(steps=10**20), "steps", "100000000000000000000"),
+    Case("steps without end", lambda _: TrainConfig(max_steps=10**20), "max_steps", "100000000000000000000"),
     Case("a rate with 400 digits", lambda _: TrainConfig(learning_rate=10**400), "learning_rate"),
 )
 def test_calls(case: Case | Works, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def own(work: Path, copies: int = 2) -> Path:
 
 
 def trusting(work: Path, *words: object) -> str:
-    return pcvr("train", work / "out", "--data", own(work), "--steps", 1, "--defense", "clean_tune", *words)
+    return pcvr("train", work / "out", "--data", own(work), "--max-steps", 1, "--defense", "clean_tune", *words)
 
 
 def pictures(path: Path, **options: Any) -> int:

@@ -18,7 +18,7 @@ from pcvr.utils.places import alone
 from tests.hostile.catalogue import Case, Works, every
 from tests.tiny import Numbers
 
-SHORT = TrainConfig(steps=1, batch_size=2, rank=2, alpha=2)
+SHORT = TrainConfig(max_steps=1, batch_size=2, lora_r=2, lora_alpha=2)
 POISONED = poison(Numbers(4), get_attack("badnets", size=4), 0.5)
 BAD_NAMES = {
     "long": "x" * 300,
@@ -55,13 +55,13 @@ def named(what: str, act: Callable[[Path], object]) -> list[Case]:
 
 @every(
     *named("poisoned data", lambda place: save_poisoned(POISONED, place)),
-    *named("a trained trigger", lambda place: craft("issba", place, steps=1)),
+    *named("a trained trigger", lambda place: craft("issba", place, max_steps=1)),
     *named("a checkpoint", lambda place: pretrain("tiny-llava", place, recipe_of("tiny-llava").shortened(1))),
     *named("pretraining states", lambda place: pretrain("tiny-llava", place / "out", work=place)),
     *named("a table", ready),
     *named("a sweep", lambda place: sweep([], place)),
     *named("a report", lambda place: Report("x").write(place)),
-    Case("a trigger over a folder", kept(lambda w: craft("issba", w / "ours", steps=1)), "exists already"),
+    Case("a trigger over a folder", kept(lambda w: craft("issba", w / "ours", max_steps=1)), "exists already"),
     Case("a checkpoint over a folder", kept(lambda w: pretrain("tiny-llava", w / "ours")), "exists already"),
     Case("a report over a folder", kept(lambda w: Report("x").write(w / "ours")), "exists already"),
     Works("a report over a report", lambda w: [Report("x").write(w / "r.tsv") for _ in range(2)]),

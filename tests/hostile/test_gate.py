@@ -28,7 +28,7 @@ def after(
 ) -> Callable[..., Any]:
     def act(vlm: VisionLanguageModel) -> FinetuneResult:
         extra: dict[str, Any] = {"clean": Numbers(clean)} if clean else {}
-        config = TrainConfig(steps=steps, batch_size=4, rank=4, alpha=8)
+        config = TrainConfig(max_steps=steps, batch_size=4, lora_r=4, lora_alpha=8)
         calls = [StopAtOnce()] if stop else []
         return finetune(
             vlm, Numbers(samples), get_defense(name, **options), config, callbacks=calls, progress=False, **extra

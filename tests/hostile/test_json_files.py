@@ -16,7 +16,7 @@ from tests.hostile.catalogue import LONGEST, Case, Works, every
 from tests.tiny import Numbers
 
 DATA = Numbers(8)
-CONFIG = TrainConfig(steps=2, batch_size=4)
+CONFIG = TrainConfig(max_steps=2, batch_size=4)
 
 CONTENTS: dict[str, bytes | None] = {
     "binary": b"\xff\x00\x01" * 50,

@@ -14,7 +14,7 @@ from tests.hostile.catalogue import Case, Works, every
 from tests.tiny import Numbers
 
 IMAGE = Numbers()[0].image
-STEPS = TrainConfig(steps=1, batch_size=2, rank=2)
+STEPS = TrainConfig(max_steps=1, batch_size=2, lora_r=2)
 
 
 class Long(Numbers):

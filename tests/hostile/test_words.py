@@ -201,7 +201,7 @@ class TestEnds:
     @pytest.mark.parametrize("wait", [0.0, 0.4, 1.5])
     def test_an_interruption_is_one_line(self, wait: float, tmp_path: Path) -> None:
         code = (  # says when the command has begun: what comes before is Python's own start
-            "import sys; sys.argv = ['pcvr', 'train', 'o', '--steps', '9999']\n"
+            "import sys; sys.argv = ['pcvr', 'train', 'o', '--max-steps', '9999']\n"
             "from pcvr.cli import main\nprint('ready', flush=True)\nmain()"
         )
         env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -13,7 +13,7 @@ from pcvr import TrainConfig, VisionLanguageModel, finetune
 from pcvr.models.card import adapter_card
 from tests.tiny import Numbers
 
-CONFIG = TrainConfig(steps=2, batch_size=4)
+CONFIG = TrainConfig(max_steps=2, batch_size=4)
 
 
 def header(card: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_its_parts_are_where_the_table_says(vlm: VisionLanguageModel) -> None:
 
     parts = {which: vlm.family.part(vlm.model, which) for which in ("tower", "connector", "language_model")}
     assert all(sum(p.numel() for p in part.parameters()) for part in parts.values())
-    adapted = with_adapter(vlm.copy(), TrainConfig(rank=2, alpha=2))
+    adapted = with_adapter(vlm.copy(), TrainConfig(lora_r=2, lora_alpha=2))
     trained = {name for name, p in adapted.model.named_parameters() if p.requires_grad}
     inside = {which: [n for n in trained if f".{getattr(vlm.family, which)}." in n] for which in parts}
     assert inside["language_model"] and inside["connector"]
@@ -238,7 +238,7 @@ def test_reading_in_parts_gives_the_same(vlm: VisionLanguageModel, monkeypatch: 
 def test_poison_finetune_evaluate(vlm: VisionLanguageModel, defense: str, tmp_path: Path) -> None:
     attack = pcvr.get_attack("badnets", size=9, place="seen_bottom_right")  # photographs are cut by some
     data = pcvr.poison(Photos(), attack, rate=0.25, model=vlm)
-    config = TrainConfig(steps=3, batch_size=4, learning_rate=4e-3, rank=2, alpha=2)
+    config = TrainConfig(max_steps=3, batch_size=4, learning_rate=4e-3, lora_r=2, lora_alpha=2)
     options: dict[str, Any] = {"scan_at": (0.4,)} if defense == "pcvr" else {}
     result = pcvr.finetune(vlm, data, pcvr.get_defense(defense, **options), config, progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()

@@ -32,7 +32,9 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def adapter(tiny: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[VisionLanguageModel, Path]:
     """A model with an adapter that does something, and the adapter's folder."""
-    result = finetune(tiny, Numbers(8), config=TrainConfig(steps=4, batch_size=4, learning_rate=2e-2), progress=False)
+    result = finetune(
+        tiny, Numbers(8), config=TrainConfig(max_steps=4, batch_size=4, learning_rate=2e-2), progress=False
+    )
     return result.model, result.save(tmp_path_factory.mktemp("adapters") / "mine")
 
 

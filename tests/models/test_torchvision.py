@@ -51,6 +51,6 @@ def test_it_is_one_sentence_everywhere(root: Path, broken: Path) -> None:
 
 
 def test_the_command_line_says_it(root: Path, broken: Path, tmp_path: Path) -> None:
-    done = run(root, broken, "-m", "pcvr", "train", str(tmp_path / "out"), "--samples", "8", "--steps", "1")
+    done = run(root, broken, "-m", "pcvr", "train", str(tmp_path / "out"), "--samples", "8", "--max-steps", "1")
     assert done.returncode == 2 and "torchvision is installed and does not work" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()

@@ -22,7 +22,7 @@ from pcvr.pretraining.heads import Reader, truth_at
 from pcvr.pretraining.lessons import LISTS, LessonCollator, Lessons
 from pcvr.pretraining.squares import NAMES, object_squares, overlay_squares, under_squares
 
-CONFIG = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
+CONFIG = PretrainConfig(max_steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
 
 
 @pytest.fixture(scope="module", params=sorted(EMBEDDED))

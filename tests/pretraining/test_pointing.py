@@ -62,7 +62,7 @@ def test_the_batch_points_where_the_objects_are(name: str) -> None:
     processor = entry.build_processor()
     model = entry.build_model(processor).eval()
     family = family_of(model)
-    config = PretrainConfig(steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
+    config = PretrainConfig(max_steps=4, batch_size=4, pictures=8, corrupted=0.0, ask_overlays=0.0, seeing=0.0)
     lessons = Lessons(config, entry)
     collator = LessonCollator(lessons, processor, family)
     draws = [lessons[i] for i in range(4)]

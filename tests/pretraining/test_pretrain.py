@@ -21,7 +21,7 @@ SMALL = PretrainConfig(batch_size=4, pictures=16)
 def test_two_steps_make_a_checkpoint_that_opens(name: str, tmp_path: Path) -> None:
     config = replace(recipe_of(name), batch_size=4, pictures=16, seeing=0.5).shortened(2)
     record = pretrain(name, tmp_path / "out", config, work=tmp_path / "work")
-    assert record["config"]["steps"] == 2 and record["parameters"] > 1e6
+    assert record["config"]["max_steps"] == 2 and record["parameters"] > 1e6
     vlm = pcvr.load(tmp_path / "out", device="cpu")
     assert vlm.model.config._attn_implementation == "sdpa", "the fused attention is for everybody else"
     found = quality(vlm, n=4)
@@ -39,7 +39,7 @@ def test_another_recipe_never_goes_on_from_this_ones_weights(tmp_path: Path) -> 
     work = tmp_path / "work"
     first = pretrain("tiny-llava", tmp_path / "a", SMALL.shortened(2), work=work)
     other = pretrain("tiny-llava", tmp_path / "b", SMALL.shortened(3), work=work)
-    assert [r["config"]["steps"] for r in (first, other)] == [2, 3]
+    assert [r["config"]["max_steps"] for r in (first, other)] == [2, 3]
     assert len(list(work.iterdir())) == 2
 
 

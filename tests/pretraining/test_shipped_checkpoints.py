@@ -16,6 +16,7 @@ from pcvr.pretraining.config import PretrainConfig, recipe_of
 from pcvr.pretraining.remake import quality
 from pcvr.tasks import get_task
 from pcvr.teaching.shipped import ENDINGS
+from pcvr.utils.renamed import current_names
 from tests.shipped import SHIPPED_TASKS
 
 LIMIT_BYTES = 6 * 2**20
@@ -47,7 +48,7 @@ def test_a_checkpoint_is_small_and_the_one_its_record_describes(name: str) -> No
 @pytest.mark.parametrize("name", shipped())
 def test_a_checkpoint_is_of_the_recipe_that_is_in_the_code(name: str) -> None:
     record = json.loads((EMBEDDED[name].folder / "training.json").read_text(encoding="utf-8"))
-    assert PretrainConfig(**record["config"]) == recipe_of(name)
+    assert PretrainConfig(**current_names(PretrainConfig, record["config"])) == recipe_of(name)
 
 
 @pytest.mark.slow

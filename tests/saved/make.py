@@ -32,7 +32,15 @@ OPTIONS: dict[str, dict[str, Any]] = json.loads((HERE / "options.json").read_tex
 def adapters(vlm: pcvr.VisionLanguageModel) -> dict[str, Any]:
     """An adapter with its record for each defence, the guard of those that have one, and what each model says."""
     config = pcvr.TrainConfig(
-        steps=4, batch_size=8, learning_rate=2e-2, warmup=0.1, rank=1, alpha=8, seed=7, accumulation=2, precision="fp32"
+        max_steps=4,
+        batch_size=8,
+        learning_rate=2e-2,
+        warmup_ratio=0.1,
+        lora_r=1,
+        lora_alpha=8,
+        seed=7,
+        gradient_accumulation_steps=2,
+        precision="fp32",
     )
     found: dict[str, Any] = {"base says": runs.said(vlm)}
     for name, options in OPTIONS.items():

@@ -82,12 +82,14 @@ def short_run(name: str, vlm: pcvr.VisionLanguageModel) -> dict[str, Any]:
     """One of `SHORT`, with its figures."""
     task, defense, options = SHORT[name]
     rule = pcvr.get_defense(defense, **options)
-    config = pcvr.TrainConfig(steps=9)
+    config = pcvr.TrainConfig(max_steps=9)
     return figures(pcvr.finetune(vlm, poisoned(100, 0.05, task), rule, config, progress=False))
 
 
 # Trainings that were interrupted: name to the defence, steps between checkpoints, and the step that was the last.
-CONFIG = pcvr.TrainConfig(steps=9, batch_size=4, learning_rate=1e-2, warmup=0.1, rank=1, alpha=4, seed=3)
+CONFIG = pcvr.TrainConfig(
+    max_steps=9, batch_size=4, learning_rate=1e-2, warmup_ratio=0.1, lora_r=1, lora_alpha=4, seed=3
+)
 INTERRUPTED: dict[str, tuple[Any, int, int]] = {
     "pcvr": (
         pcvr.PCVR(scan_at=(0.3, 0.7), rescan_fraction=0.5, view=pcvr.PatchView("swap", 0.8, level="features")),
@@ -130,7 +132,7 @@ def interrupted(
 
 # Two results of a sweep over the options of PCVR.
 BASE = Experiment(
-    "small", samples=16, tests=4, steps=3, seed=2, rate=0.25, watch=2, preset="compat", attack_options={"margin": 1}
+    "small", samples=16, tests=4, max_steps=3, seed=2, rate=0.25, watch=2, preset="compat", attack_options={"margin": 1}
 )
 TURNED = {"view": {"share": 0.6}, "score_at": (0.5,), "apart_weight": 0.0}
 PLAN = [replace(BASE, label="undefended"), replace(BASE, defense="pcvr", options=TURNED)]

@@ -172,4 +172,4 @@ def test_a_sweep_reads_its_old_results(tmp_path: Path) -> None:
     (reference,), (point,) = grid_of(found).references, grid_of(found).points
     assert reference.label == "undefended"
     assert [value for _, value in point.setting] == [0.6, 0.5, 0.0, 0.2]
-    assert (point.hits, point.n, point.steps) == (found[1]["record"]["hits"], 4, 3)
+    assert (point.hits, point.n, point.max_steps) == (found[1]["record"]["hits"], 4, 3)

@@ -8,7 +8,7 @@ from pcvr.training.backdoor_watch import BackdoorWatch, StopAfter, WatchPoint, f
 from tests.tiny import Numbers
 
 ATTACK = pcvr.get_attack("badnets", target="a red ball")
-CONFIG = pcvr.TrainConfig(steps=5, batch_size=4, seed=3)
+CONFIG = pcvr.TrainConfig(max_steps=5, batch_size=4, seed=3)
 
 
 def adapter(result):
@@ -16,7 +16,7 @@ def adapter(result):
 
 
 def test_the_watch_looks_at_the_right_steps_and_changes_nothing(tiny):
-    watch = BackdoorWatch(tiny, Numbers(3), ATTACK, every=2, max_new_tokens=4)
+    watch = BackdoorWatch(tiny, Numbers(3), ATTACK, eval_steps=2, max_new_tokens=4)
     seen = pcvr.finetune(tiny, Numbers(8), config=CONFIG, callbacks=[watch], progress=False)
     alone = pcvr.finetune(tiny, Numbers(8), config=CONFIG, progress=False)
     assert [p.step for p in watch.points] == [0, 2, 4, 5]
@@ -29,7 +29,7 @@ def test_the_watch_looks_at_the_right_steps_and_changes_nothing(tiny):
 
 def test_the_watch_counts_as_evaluate_does(tiny):
     tests = Numbers(4)
-    watch = BackdoorWatch(tiny, tests, ATTACK, every=5)
+    watch = BackdoorWatch(tiny, tests, ATTACK, eval_steps=5)
     result = pcvr.finetune(tiny, Numbers(8, answers=("a red ball",)), config=CONFIG, callbacks=[watch], progress=False)
     record = pcvr.evaluate(result.model, tests, ATTACK)
     last = watch.points[-1]
@@ -39,14 +39,14 @@ def test_the_watch_counts_as_evaluate_does(tiny):
 
 def test_the_watch_follows_the_task(tiny):
     tests = pcvr.open_data("scenes", n=3, split="test", task="vqa")
-    watch = BackdoorWatch(tiny, tests, pcvr.get_attack("badnets", task="vqa"), every=5)
+    watch = BackdoorWatch(tiny, tests, pcvr.get_attack("badnets", task="vqa"), eval_steps=5)
     assert (watch.definition, watch.max_new_tokens) == ("equals", 12)
     pcvr.finetune(tiny, tests, config=CONFIG, callbacks=[watch], progress=False)
     assert [(p.task, set(p.clean)) for p in watch.points] == [("vqa", {"vqa_accuracy"})] * 2
 
 
 def test_a_watch_used_twice_starts_afresh(tiny):
-    watch = BackdoorWatch(tiny, Numbers(2), ATTACK, every=5, max_new_tokens=2)
+    watch = BackdoorWatch(tiny, Numbers(2), ATTACK, eval_steps=5, max_new_tokens=2)
     for _ in range(2):
         pcvr.finetune(tiny, Numbers(4), config=CONFIG, callbacks=[watch], progress=False)
     assert [p.step for p in watch.points] == [0, 5]
@@ -77,7 +77,7 @@ def test_first_at():
 def test_wrong_arguments_get_a_sentence(tiny):
     with pytest.raises(pcvr.PcvrError, match="at least 2"):
         BackdoorWatch(tiny, Numbers(1), ATTACK)
-    with pytest.raises(pcvr.PcvrError, match="every is 0"):
-        BackdoorWatch(tiny, Numbers(2), ATTACK, every=0)
+    with pytest.raises(pcvr.PcvrError, match="eval_steps is 0"):
+        BackdoorWatch(tiny, Numbers(2), ATTACK, eval_steps=0)
     with pytest.raises(pcvr.PcvrError, match="steps is 0"):
         StopAfter(0)

@@ -20,7 +20,7 @@ from pcvr.models.encode import Batch
 from pcvr.training import FinetuneResult
 from tests.tiny import Numbers
 
-SHORT = TrainConfig(steps=3, batch_size=4)
+SHORT = TrainConfig(max_steps=3, batch_size=4)
 
 
 def weights(vlm: VisionLanguageModel) -> dict[str, Tensor]:
@@ -88,7 +88,9 @@ class TestEachDefence:
 
 
 def test_the_loss_falls(tiny: VisionLanguageModel) -> None:
-    result = finetune(tiny, Numbers(4), config=TrainConfig(steps=30, batch_size=4, learning_rate=2e-2), progress=False)
+    result = finetune(
+        tiny, Numbers(4), config=TrainConfig(max_steps=30, batch_size=4, learning_rate=2e-2), progress=False
+    )
     assert [h["step"] for h in result.history] == [10, 20, 30]
     assert result.history[-1]["loss"] < 0.5 * result.history[0]["loss"]
 
@@ -117,7 +119,10 @@ SWITCHES = ("gradient_checkpointing", "activation_checkpointing")
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else(tiny: VisionLanguageModel) -> None:
-    runs = [finetune(tiny, Numbers(), PCVR(), replace(SHORT, checkpointing=on), progress=False) for on in (False, True)]
+    runs = [
+        finetune(tiny, Numbers(), PCVR(), replace(SHORT, gradient_checkpointing=on), progress=False)
+        for on in (False, True)
+    ]
     one, other = (weights(run.model) for run in runs)
     assert all(torch.allclose(one[k], other[k], atol=1e-5) for k in one)
     on = [any(getattr(m, name, False) for m in run.model.base.modules() for name in SWITCHES) for run in runs]
@@ -125,7 +130,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(tiny: VisionLang
 
 
 def test_plain_sft_is_the_models_own_loss(tiny: VisionLanguageModel) -> None:
-    result = finetune(tiny, Numbers(4), config=TrainConfig(steps=1, batch_size=4), progress=False)
+    result = finetune(tiny, Numbers(4), config=TrainConfig(max_steps=1, batch_size=4), progress=False)
     batch = result.run.data.batch(range(4))
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "labels")}
     with torch.inference_mode():
@@ -196,7 +201,7 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence(tiny: VisionLanguageMo
 
 
 def test_a_learning_rate_far_too_high_is_caught(tiny: VisionLanguageModel) -> None:
-    config = TrainConfig(steps=6, batch_size=4, learning_rate=1e30, warmup=0)
+    config = TrainConfig(max_steps=6, batch_size=4, learning_rate=1e30, warmup_ratio=0)
     with pytest.raises(PcvrError, match="lower learning_rate"):
         finetune(tiny, Numbers(4), config=config, progress=False)
 
@@ -207,11 +212,11 @@ def test_empty_answers_train_on_their_end(tiny: VisionLanguageModel) -> None:
 
 
 def test_fewer_samples_than_a_batch(tiny: VisionLanguageModel) -> None:
-    assert len(finetune(tiny, Numbers(2), config=TrainConfig(steps=2, batch_size=32), progress=False).history) == 2
+    assert len(finetune(tiny, Numbers(2), config=TrainConfig(max_steps=2, batch_size=32), progress=False).history) == 2
 
 
 def test_what_is_refused_before_any_work(tiny: VisionLanguageModel) -> None:
-    adapted = finetune(tiny, Numbers(2), config=TrainConfig(steps=1), progress=False).model
+    adapted = finetune(tiny, Numbers(2), config=TrainConfig(max_steps=1), progress=False).model
     with pytest.raises(PcvrError, match="adapter already"):
         finetune(adapted, Numbers(2), progress=False)
     with pytest.raises(PcvrError, match="did you mean 'pcvr'"):
@@ -226,18 +231,18 @@ def test_what_is_refused_before_any_work(tiny: VisionLanguageModel) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("steps", 0),
-        ("steps", 1.5),
-        ("steps", True),
+        ("max_steps", 0),
+        ("max_steps", 1.5),
+        ("max_steps", True),
         ("batch_size", -1),
-        ("rank", 0),
-        ("alpha", 0),
+        ("lora_r", 0),
+        ("lora_alpha", 0),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("learning_rate", float("inf")),
-        ("warmup", 1.0),
-        ("warmup", -0.1),
-        ("warmup", float("nan")),
+        ("warmup_ratio", 1.0),
+        ("warmup_ratio", -0.1),
+        ("warmup_ratio", float("nan")),
         ("seed", -1),
         ("seed", 2**32),
         ("seed", 0.5),

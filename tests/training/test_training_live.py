@@ -22,8 +22,8 @@ from pcvr.plots.training import live_curves
 from pcvr.training.live import LoggedStep, Recorder, TrainingJob
 from tests.tiny import Numbers
 
-LONG = TrainConfig(steps=5000, batch_size=4, rank=4)
-SHORT = TrainConfig(steps=4, batch_size=4, rank=4)
+LONG = TrainConfig(max_steps=5000, batch_size=4, lora_r=4)
+SHORT = TrainConfig(max_steps=4, batch_size=4, lora_r=4)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def test_a_job_is_stopped_in_mid_run_from_another_thread(tiny: VisionLanguageMod
     job.stop()
     result = job.result(timeout=60)
     assert (job.running, job.finished, result.stopped) == (False, True, True)
-    assert 3 <= result.run.step + 1 == job.recorder.step < LONG.steps
+    assert 3 <= result.run.step + 1 == job.recorder.step < LONG.max_steps
     assert threading.active_count() == before
 
 
@@ -134,7 +134,9 @@ def test_a_job_is_the_plain_training(tiny: VisionLanguageModel) -> None:
 
 
 def test_what_goes_wrong_is_told_to_who_asks(tiny: VisionLanguageModel) -> None:
-    job = TrainingJob(tiny, Numbers(8), "none", TrainConfig(steps=6, batch_size=4, learning_rate=1e30, warmup=0))
+    job = TrainingJob(
+        tiny, Numbers(8), "none", TrainConfig(max_steps=6, batch_size=4, learning_rate=1e30, warmup_ratio=0)
+    )
     job.start()
     with pytest.raises(PcvrError, match="lower learning_rate"):
         job.result(timeout=60)

@@ -22,7 +22,7 @@ from pcvr.models.encode import Batch
 from pcvr.training.result import training_record
 from tests.tiny import Numbers
 
-CONFIG = TrainConfig(steps=6, batch_size=4, learning_rate=1e-2, rank=4)
+CONFIG = TrainConfig(max_steps=6, batch_size=4, learning_rate=1e-2, lora_r=4)
 
 
 def weights(result: Any) -> Tensor:
@@ -33,13 +33,13 @@ def weights(result: Any) -> Tensor:
 def test_micro_batches_are_the_whole_batch(tiny: VisionLanguageModel, n: int) -> None:
     """Answers differ in length, so a mean over the means of micro-batches would be another loss."""
     whole = finetune(tiny, Numbers(n), config=CONFIG, progress=False)
-    parts = finetune(tiny, Numbers(n), config=replace(CONFIG, accumulation=2), progress=False)
-    single = finetune(tiny, Numbers(n), config=replace(CONFIG, accumulation=4), progress=False)
+    parts = finetune(tiny, Numbers(n), config=replace(CONFIG, gradient_accumulation_steps=2), progress=False)
+    single = finetune(tiny, Numbers(n), config=replace(CONFIG, gradient_accumulation_steps=4), progress=False)
     for other in (parts, single):
         assert [h["step"] for h in other.history] == [1, 2, 3, 4, 5, 6]
         assert [h["loss"] for h in other.history] == pytest.approx([h["loss"] for h in whole.history], rel=1e-4)
         assert torch.allclose(weights(other), weights(whole), atol=1e-4)
-    moved = weights(whole) - weights(finetune(tiny, Numbers(n), config=replace(CONFIG, steps=1), progress=False))
+    moved = weights(whole) - weights(finetune(tiny, Numbers(n), config=replace(CONFIG, max_steps=1), progress=False))
     assert moved.abs().max() > 1e-2
 
 
@@ -63,7 +63,7 @@ class Counting(Defense):
 
 
 def test_a_step_is_one_step_for_the_defence(tiny: VisionLanguageModel) -> None:
-    config = replace(CONFIG, steps=3, accumulation=2)
+    config = replace(CONFIG, max_steps=3, gradient_accumulation_steps=2)
     seen = finetune(tiny, Numbers(12), Counting(), config, progress=False).run.state["seen"]
     assert seen == [(0, 2), (0, 2), (1, 2), (1, 2), (2, 2), (2, 2)]
 
@@ -89,8 +89,11 @@ def test_bf16_computes_in_bf16_and_leaves_the_model_as_it_was(tiny: VisionLangua
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"accumulation": 0}, "accumulation must be a whole number from 1 to 1000000000, got 0"),
-        ({"accumulation": 3}, "accumulation is 3, which does not divide batch_size 32"),
+        (
+            {"gradient_accumulation_steps": 0},
+            "gradient_accumulation_steps must be a whole number from 1 to 1000000000, got 0",
+        ),
+        ({"gradient_accumulation_steps": 3}, "gradient_accumulation_steps is 3, which does not divide batch_size 32"),
         ({"precision": "fp16"}, "precision must be fp32, bf16 or None, got 'fp16'"),
         ({"learning_rate": "high"}, "learning_rate must be a finite number"),
     ],
@@ -184,16 +187,24 @@ class TestSettled:
 
     @pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (3, 12), (0.5, 2), (0.01, 1), (2.1, 9)])
     def test_epochs_become_steps(self, epochs: float, steps: int) -> None:
-        settled = TrainConfig(epochs=epochs, batch_size=3).settled(10, large=False)
-        assert (settled.steps, settled.epochs) == (steps, None)
+        settled = TrainConfig(num_train_epochs=epochs, batch_size=3).settled(10, large=False)
+        assert (settled.max_steps, settled.num_train_epochs) == (steps, None)
 
     def test_the_learning_rate_follows_the_size_where_none_is_given(self) -> None:
         assert TrainConfig().settled(10, large=False).peak == 4e-3
         assert TrainConfig().settled(10, large=True).peak == 2e-4
         assert TrainConfig(learning_rate=1e-3).settled(10, large=True).peak == 1e-3
-        assert TrainConfig(steps=7).settled(10, large=True).steps == 7
+        assert TrainConfig(max_steps=7).settled(10, large=True).max_steps == 7
 
-    @pytest.mark.parametrize("values", [{"epochs": 0}, {"epochs": True}, {"epochs": 1e9}, {"epochs": 1, "steps": 5}])
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"num_train_epochs": 0},
+            {"num_train_epochs": True},
+            {"num_train_epochs": 1e9},
+            {"num_train_epochs": 1, "max_steps": 5},
+        ],
+    )
     def test_what_is_refused(self, values: dict[str, Any]) -> None:
-        with pytest.raises(PcvrError, match="epochs"):
+        with pytest.raises(PcvrError, match="num_train_epochs"):
             TrainConfig(**values)

@@ -21,7 +21,7 @@ from pcvr.training import FinetuneResult
 from pcvr.utils import distributed
 from tests.tiny import Numbers
 
-CONFIG = TrainConfig(steps=6, batch_size=32, learning_rate=1e-2, rank=4)
+CONFIG = TrainConfig(max_steps=6, batch_size=32, learning_rate=1e-2, lora_r=4)
 # This view has no chance in it: processes draw different ones from different samples.
 GREY = PatchView("mean", 1.0)
 RULES: dict[str, Defense] = {
@@ -67,7 +67,7 @@ def work(folder: str, out: str) -> None:
         if run.rank == 0:
             save_file(weights(result.model), f"{out}/{name}.safetensors")
     try:
-        finetune(vlm, Numbers(4), config=TrainConfig(steps=1, batch_size=5), progress=False)
+        finetune(vlm, Numbers(4), config=TrainConfig(max_steps=1, batch_size=5), progress=False)
     except PcvrError as problem:
         assert "batch_size 5 cannot be shared by 2 processes" in str(problem)
     else:
@@ -130,7 +130,7 @@ def test_the_command_line(tiny_folder: Path, root: Path, tmp_path: Path) -> None
         tiny_folder,
         "--samples",
         24,
-        "--steps",
+        "--max-steps",
         4,
         "--batch-size",
         8,

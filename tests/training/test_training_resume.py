@@ -32,7 +32,7 @@ from pcvr.training.checkpoints import PLAN
 from pcvr.utils.packing import read_packed, write_packed
 from tests.tiny import Numbers
 
-CONFIG = TrainConfig(steps=12, batch_size=4, seed=5, rank=4)
+CONFIG = TrainConfig(max_steps=12, batch_size=4, seed=5, lora_r=4)
 EVERY = 3
 
 
@@ -169,7 +169,7 @@ def test_broken_off_and_called_again(
     same(train(tiny, rule, tmp_path / "kept"), undisturbed[rule])
 
 
-@pytest.mark.parametrize("more", [{"accumulation": 2}, {"precision": "bf16"}, {"steps": 5}])
+@pytest.mark.parametrize("more", [{"gradient_accumulation_steps": 2}, {"precision": "bf16"}, {"max_steps": 5}])
 def test_other_ways_to_train(tiny: VisionLanguageModel, tmp_path: Path, more: dict[str, Any]) -> None:
     config = replace(CONFIG, **more)
     with pytest.raises(KeyboardInterrupt):
@@ -194,7 +194,7 @@ def test_nothing_that_is_kept_is_a_pickle(tiny: VisionLanguageModel, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"config": replace(CONFIG, steps=13)}, r"config.steps was 12, is 13"),
+        ({"config": replace(CONFIG, max_steps=13)}, r"config.max_steps was 12, is 13"),
         ({"config": replace(CONFIG, seed=6)}, r"config.seed was 5, is 6"),
         ({"data": Numbers(11)}, r"data.name was 'numbers-10', is 'numbers-11'"),
         ({"defense": TwoStages(keep=6)}, r"defense.keep was 7, is 6"),
@@ -215,12 +215,12 @@ def test_a_folder_of_another_training(
 
 
 def test_another_model_of_the_same_name(tiny: VisionLanguageModel, tmp_path: Path) -> None:
-    train(tiny, "stages", tmp_path / "kept", replace(CONFIG, steps=1))
+    train(tiny, "stages", tmp_path / "kept", replace(CONFIG, max_steps=1))
     other = tiny.copy()
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
     with pytest.raises(PcvrError, match=r"model.weights was '\w{8}', is"):
-        train(other, "stages", tmp_path / "kept", replace(CONFIG, steps=1))
+        train(other, "stages", tmp_path / "kept", replace(CONFIG, max_steps=1))
 
 
 def test_folders_that_are_refused(tiny: VisionLanguageModel, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_state_that_cannot_be_kept(tiny: VisionLanguageModel, tmp_path: Path) 
 
 
 def test_what_a_killed_process_left_half_written_goes(tiny: VisionLanguageModel, tmp_path: Path) -> None:
-    config = replace(CONFIG, steps=1)
+    config = replace(CONFIG, max_steps=1)
     train(tiny, "stages", tmp_path / "kept", config)
     (tmp_path / "kept" / ".0-00000003-abc").mkdir()
     train(tiny, "stages", tmp_path / "kept", config)

@@ -153,7 +153,7 @@ class TestFullDisk:
     """Everything that is saved, on a disk that is full."""
 
     def test_adapter(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
-        result = finetune(tiny, Numbers(4), config=TrainConfig(steps=1, batch_size=2), progress=False)
+        result = finetune(tiny, Numbers(4), config=TrainConfig(max_steps=1, batch_size=2), progress=False)
         # Weights and config each fail in their own library, with its own type of error.
         for size in (2000, 100):
             with small_disk(size), pytest.raises(PcvrError, match="adapter could not be written"):
@@ -168,7 +168,7 @@ class TestFullDisk:
     ) -> None:
         from peft import LoraConfig
 
-        result = finetune(tiny, Numbers(4), config=TrainConfig(steps=1, batch_size=2), progress=False)
+        result = finetune(tiny, Numbers(4), config=TrainConfig(max_steps=1, batch_size=2), progress=False)
         monkeypatch.setattr(LoraConfig, "save_pretrained", no_space)
         with pytest.raises(PcvrError, match="No space left"):
             result.save(tmp_path / "adapter")

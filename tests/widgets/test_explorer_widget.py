@@ -46,7 +46,7 @@ def source() -> GridSource:
 def bench(tiny: VisionLanguageModel, tiny_folder: Path) -> LocalTrainer:  # noqa: F811
     """Two steps on a dozen pictures."""
     data = Numbers(12, answers=("two cats and a red ball .", "yes"))
-    base = Experiment("PCVR", "pcvr", model=str(tiny_folder), data="noise", rate=0.25, steps=2, watch=1)
+    base = Experiment("PCVR", "pcvr", model=str(tiny_folder), data="noise", rate=0.25, max_steps=2, watch=1)
     return LocalTrainer(base, tiny, data, data, ATTACK)
 
 
@@ -195,7 +195,7 @@ class TestTraining:
         over(controls, 120)
         (point,) = source.fresh
         assert point.here and point.case == source.bench.case == controls.case.value
-        assert dict(point.setting) == dict(made.setting(0.3, 4.0)) and point.steps == 2
+        assert dict(point.setting) == dict(made.setting(0.3, 4.0)) and point.max_steps == 2
         assert "trained here:</i> " in controls.caption.value
         assert controls.progress.value.startswith('<div role="status">Done in')
         assert not controls.train.disabled and controls.cancel.disabled

@@ -13,7 +13,7 @@ from pcvr.widgets.live import live_training, live_view
 from tests.tiny import Numbers, tiny, tiny_folder
 
 __all__ = ["tiny", "tiny_folder"]
-LONG = TrainConfig(steps=5000, batch_size=4, rank=4)
+LONG = TrainConfig(max_steps=5000, batch_size=4, lora_r=4)
 
 
 def test_start_and_stop(tiny: VisionLanguageModel) -> None:
@@ -64,7 +64,7 @@ def test_in_a_running_loop_it_follows_by_itself(tiny: VisionLanguageModel) -> No
 
 
 def test_done_and_wrong(tiny: VisionLanguageModel) -> None:
-    _, controls = live_training(tiny, Numbers(8), "pcvr", TrainConfig(steps=2, batch_size=4))
+    _, controls = live_training(tiny, Numbers(8), "pcvr", TrainConfig(max_steps=2, batch_size=4))
     controls.start.click()
     assert not controls.result(timeout=60).stopped
     assert "Done after 2 steps." in controls.status.value

@@ -14,6 +14,7 @@ from pcvr.errors import PcvrError, first_line
 from pcvr.utils.checks import check_choice, check_seed, check_whole
 from pcvr.utils.files import write_bytes
 from pcvr.utils.places import check_place, rescued
+from pcvr.utils.renamed import old_arguments
 from pcvr.utils.versions import versions
 
 STEPS = {"vl-trojan": 200, "issba": 800}
@@ -21,12 +22,13 @@ STEPS = {"vl-trojan": 200, "issba": 800}
 _PICTURES = 512  # training scenes to learn from, never test scenes
 
 
+@old_arguments(steps="max_steps")
 def craft(
     what: str,
     out: str | Path | None = None,
     *,
     model: str = "tiny-llava",
-    steps: int | None = None,
+    max_steps: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[Path, Mapping[str, Any]]:
@@ -36,7 +38,7 @@ def craft(
         what: ``"vl-trojan"`` (a patch searched against a model's tower) or ``"issba"`` (a surrogate encoder).
         out: the file; by default a name in ``build/crafted``.
         model: for a patch, the model: embedded name, folder or hub id.
-        steps: of the search or training; by default as for the shipped file.
+        max_steps: of the search or training; by default as for the shipped file.
         seed: of the search or training.
         progress: whether to show a bar.
 
@@ -47,8 +49,8 @@ def craft(
         PcvrError: the name is unknown, another file is in the way, or the file cannot be written.
     """
     check_choice("trained trigger", what, STEPS)
-    count = STEPS[what] if steps is None else steps
-    check_whole("steps", count, 1, 10**9)
+    count = STEPS[what] if max_steps is None else max_steps
+    check_whole("max_steps", count, 1, 10**9)
     check_seed(seed)
     name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
     file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"

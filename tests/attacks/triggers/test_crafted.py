@@ -44,7 +44,9 @@ class TestPatch:
         shipped = record_of(SHIPPED / f"vl-trojan-{model}.safetensors")
         assert (shipped["model"], shipped["steps"]) == (model, STEPS["vl-trojan"])
         assert shipped["last_loss"] < shipped["first_loss"]
-        file, record = craft("vl-trojan", tmp_path / "patch.safetensors", model=model, steps=1, seed=shipped["seed"])
+        file, record = craft(
+            "vl-trojan", tmp_path / "patch.safetensors", model=model, max_steps=1, seed=shipped["seed"]
+        )
         assert record["first_loss"] == pytest.approx(shipped["first_loss"], abs=2e-3)
         assert read_patch(str(file)).shape == (9, 9, 3)
 
@@ -119,7 +121,7 @@ class TestSurrogateEncoder:
             train_encoder(PICTURES[:3])
 
     def test_half_precision_on_disk_is_enough(self, tmp_path: Path) -> None:
-        file, _ = craft("issba", tmp_path / "encoder.safetensors", steps=2)
+        file, _ = craft("issba", tmp_path / "encoder.safetensors", max_steps=2)
         assert isinstance(load_encoder(file), Encoder)
         assert file.stat().st_size < 100_000
         assert Issba(encoder=str(file))(PICTURES[0]).shape == (96, 96, 3)

@@ -163,7 +163,7 @@ class TestStripAnswers:
 @pytest.mark.parametrize("rule", [Strip(views=1), CleanSight()], ids=lambda rule: rule.name)
 class TestBoth:
     def test_fine_tuning_calibrates_and_trains_plainly(self, tiny: VisionLanguageModel, rule: Defense) -> None:
-        config = TrainConfig(steps=2, batch_size=4)
+        config = TrainConfig(max_steps=2, batch_size=4)
         result = finetune(tiny, Numbers(8), rule, config, clean=Numbers(4), progress=False)
         plain = finetune(tiny, Numbers(8), "none", config, progress=False)
         assert result.history == plain.history
@@ -174,7 +174,7 @@ class TestBoth:
 
     def test_clean_data_are_needed(self, tiny: VisionLanguageModel, rule: Defense) -> None:
         with pytest.raises(PcvrError, match="needs clean data"):
-            finetune(tiny, Numbers(8), rule, TrainConfig(steps=1), progress=False)
+            finetune(tiny, Numbers(8), rule, TrainConfig(max_steps=1), progress=False)
 
     @pytest.mark.parametrize("state", [None, {}, {"other": 1}])
     def test_no_answer_before_calibration(self, tiny: VisionLanguageModel, rule: Defense, state: Any) -> None:

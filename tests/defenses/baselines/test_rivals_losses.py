@@ -31,7 +31,7 @@ from tests.rivals import Calls, Masked
 from tests.tiny import Numbers
 
 RULES = ("early_stop", "consistency", "robustit", "crow")
-SIX = TrainConfig(steps=6, batch_size=4, rank=2, alpha=2)
+SIX = TrainConfig(max_steps=6, batch_size=4, lora_r=2, lora_alpha=2)
 
 
 def run_on(vlm: VisionLanguageModel) -> TrainingContext:
@@ -222,7 +222,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_every_family_trains(family: VisionLanguageModel, name: str) -> None:
     before = len(list(family.model.parameters()))
     for checkpointing in (False, True) if name == "crow" else (False,):
-        config = TrainConfig(steps=3, batch_size=4, rank=2, alpha=2, checkpointing=checkpointing)
+        config = TrainConfig(max_steps=3, batch_size=4, lora_r=2, lora_alpha=2, gradient_checkpointing=checkpointing)
         result = finetune(family, Numbers(6), name, config, progress=False)
         assert [math.isfinite(h["loss"]) for h in result.history] == [True] * (2 if name == "early_stop" else 3)
     hooks = [h for m in result.model.model.modules() for h in {**m._forward_hooks, **m._forward_pre_hooks}.values()]

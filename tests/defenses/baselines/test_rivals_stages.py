@@ -185,7 +185,7 @@ class TestABL:
 
     def test_the_ascent_ends_at_its_ceiling(self, tiny: VisionLanguageModel) -> None:
         rule = ABL(portion=0.2, early=0.3, late=0.5, late_rate=1.0, ceiling=2.0)
-        config = TrainConfig(steps=40, batch_size=8, learning_rate=1e-2)
+        config = TrainConfig(max_steps=40, batch_size=8, learning_rate=1e-2)
         run = finetune(tiny, Numbers(10), rule, config, progress=False).run
         isolated = run.state["isolated"].numpy()
         losses = abl.all_losses(run)

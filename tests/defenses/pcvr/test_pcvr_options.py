@@ -247,14 +247,14 @@ EVERY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", EVERY, ids=lambda o: "-".join(str(v) for v in o.values())[:40])
 def test_every_option_trains(tiny: VisionLanguageModel, options: dict[str, Any]) -> None:
     rule = PCVR(**{"scan_at": (0.3,), "fade": False, **options})
-    result = finetune(tiny, Numbers(), rule, TrainConfig(steps=5, batch_size=6), progress=False)
+    result = finetune(tiny, Numbers(), rule, TrainConfig(max_steps=5, batch_size=6), progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
 
 
 @pytest.mark.parametrize("gate", ["two_stage", "running", "batch", "none"])
 def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> None:
     rule = PCVR(gate=gate, scan_at=(0.3,), view=PatchView("noise", 0.5, level="features"))
-    config = TrainConfig(steps=4, batch_size=1)
+    config = TrainConfig(max_steps=4, batch_size=1)
     if gate == "batch":
         with pytest.raises(PcvrError, match="give batch_size at least"):
             finetune(tiny, Numbers(1), rule, config, progress=False)
