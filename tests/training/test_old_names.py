@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune
+from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, get_attack
 from pcvr.cli.old_flags import OLD_FLAGS
 from pcvr.experiments import Experiment
 from pcvr.pretraining.config import PretrainConfig
@@ -29,6 +29,7 @@ OLD: dict[str, Any] = {
     "alpha": 6,
     "checkpointing": True,
 }
+EVERY: dict[str, Any] = {"every": 3}
 NEW = TrainConfig(
     max_steps=3,
     gradient_accumulation_steps=2,
@@ -46,11 +47,12 @@ def test_a_config_is_made_changed_and_read_by_old_names() -> None:
         assert TrainConfig(**OLD) == NEW
     assert len(seen) == len(OLD)
     with pytest.warns(DeprecationWarning, match=r"TrainConfig\(epochs=...\) is now called num_train_epochs"):
-        assert replace(TrainConfig(), **{"epochs": 2.0}) == TrainConfig(num_train_epochs=2)
+        old: dict[str, Any] = {"epochs": 2.0}
+        assert replace(TrainConfig(), **old) == TrainConfig(num_train_epochs=2)
     with pytest.warns(DeprecationWarning, match="is now called"):
         assert {name: getattr(NEW, name) for name in OLD} == OLD
     with pytest.raises(PcvrError, match="give max_steps"):
-        TrainConfig(**{"steps": 3, "max_steps": 3})
+        TrainConfig(**OLD, max_steps=3)
 
 
 @pytest.mark.parametrize("kind", [PretrainConfig, lambda **given: Experiment("x", **given)])
@@ -62,7 +64,7 @@ def test_other_configs(kind: Any) -> None:
 
 def test_a_watch(tiny: VisionLanguageModel) -> None:
     with pytest.warns(DeprecationWarning, match=r"BackdoorWatch\(every=...\) is now called eval_steps"):
-        watch: Any = BackdoorWatch(tiny, Numbers(2), "badnets", **{"every": 3})  # type: ignore[arg-type]
+        watch = BackdoorWatch(tiny, Numbers(2), get_attack("badnets"), **EVERY)
     assert watch.eval_steps == 3
 
 
@@ -72,9 +74,10 @@ def test_the_key_of_an_experiment_stays() -> None:
 
 
 def test_a_plan_of_before_is_resumed(tiny: VisionLanguageModel, tmp_path: Path) -> None:
-    folder, given = tmp_path / "kept", {"config": replace(NEW, batch_size=4), "progress": False}
+    folder = tmp_path / "kept"
+    given: dict[str, Any] = {"config": replace(NEW, batch_size=4), "progress": False}
     with pytest.warns(DeprecationWarning, match=r"finetune\(every=...\) is now called save_steps"):
-        first = finetune(tiny, Numbers(8), checkpoints=folder, **given, **{"every": 2})
+        first = finetune(tiny, Numbers(8), checkpoints=folder, **given | {"every": 2})
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     assert set(plan["config"]) == {f.name for f in fields(TrainConfig)}
     plan["config"] = first_names(TrainConfig, plan["config"])
