@@ -25,7 +25,7 @@ OTHER: dict[str, Any] = {
     "model": "other",
     "samples": 100,
     "tests": 100,
-    "steps": 10,
+    "max_steps": 10,
     "data": "other.json",
     "task": "vqa",
     "preset": "compat",
