@@ -46,7 +46,7 @@ def point(hits: int = 0, right: float = 0.9, where: KnobValues | None = None, **
         "seconds": 12.0,
         "samples": 200,
         "tests": 100,
-        "steps": 20,
+        "max_steps": 20,
         "seed": 0,
     }
     return GridPoint(**given | other)

@@ -263,6 +263,6 @@ class TestShipped:
             (task, label) for task in ("caption", "vqa") for label in ("undefended", "clean data", "PCVR", "PCVR")
         ]
         assert len(script["plan"](["caption"])) == 56
-        assert all((e.tests, e.watch, e.samples, e.steps) == (256, 50, 2000, 400) for e in plan)
+        assert all((e.tests, e.watch, e.samples, e.max_steps) == (256, 50, 2000, 400) for e in plan)
         run = {"record": {"n": 1, "versions": {}, "date": "", "attack": {}}, "key": "x"}
         assert script["slim"]([run]) == [{"record": {"n": 1}, "key": "x"}] and "date" in run["record"]

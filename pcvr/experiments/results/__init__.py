@@ -14,10 +14,12 @@ from statistics import mean
 from typing import Any
 
 from pcvr.errors import PcvrError, shown
+from pcvr.experiments.experiment import Experiment
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice
 from pcvr.utils.files import read_json, write_text
 from pcvr.utils.places import check_place, rescued
+from pcvr.utils.renamed import current_names
 from pcvr.utils.versions import versions
 
 FOLDER = Path(__file__).parent
@@ -81,6 +83,7 @@ class Table:
     rows: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", [_current(run) for run in self.runs])
         object.__setattr__(self, "rows", list(dict.fromkeys(row_of(run, self.by) for run in self.runs)))
 
     @property
@@ -112,6 +115,11 @@ class Table:
         for run in self.runs:
             groups.setdefault(tuple(str(run["experiment"][field]) for field in by), []).append(run)
         return {key: _cell(key[-1], group) for key, group in groups.items()}
+
+
+def _current(run: dict[str, Any]) -> dict[str, Any]:
+    """A run whose experiment has the present names of its fields."""
+    return run | {"experiment": current_names(Experiment, run["experiment"])} if "experiment" in run else run
 
 
 _SETUP = ("made_by", "date", "versions", "machine")
