@@ -176,8 +176,8 @@ def _made(results: Table) -> str:
     said = [run["experiment"] for run in results.runs]
     return (
         f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
-        f"{_each(run['max_steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, seeds of a "
-        f"row pooled; {results.caption()}."
+        f"{_each(run['max_steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, seeds of "
+        f"a row pooled; {results.caption()}."
     )
 
 

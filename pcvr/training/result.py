@@ -158,7 +158,7 @@ def save_result(
 def _about(result: FinetuneResult) -> list[str]:
     """Say for the model card how the adapter was made."""
     rule, data = result.defense, result.run.data.data
-    about = [f"Fine-tuned for {result.config.steps} steps on {len(data)} samples ({data.name}), defence `{rule.name}`."]
+    about = [f"Fine-tuned for {result.config.max_steps} steps on {len(data)} samples ({data.name}), defence `{rule.name}`."]
     if (manifest := getattr(data, "manifest", None)) is not None:
         names = ", ".join(one.attack["name"] for one in manifest.chain())
         about.append(f"The training data are poisoned on purpose ({names}): use it for research and teaching only.")
