@@ -158,7 +158,8 @@ def save_result(
 def _about(result: FinetuneResult) -> list[str]:
     """Say for the model card how the adapter was made."""
     rule, data = result.defense, result.run.data.data
-    about = [f"Fine-tuned for {result.config.max_steps} steps on {len(data)} samples ({data.name}), defence `{rule.name}`."]
+    steps, samples = result.config.max_steps, f"{len(data)} samples ({data.name})"
+    about = [f"Fine-tuned for {steps} steps on {samples}, defence `{rule.name}`."]
     if (manifest := getattr(data, "manifest", None)) is not None:
         names = ", ".join(one.attack["name"] for one in manifest.chain())
         about.append(f"The training data are poisoned on purpose ({names}): use it for research and teaching only.")

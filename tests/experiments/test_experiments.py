@@ -193,7 +193,7 @@ class TestTables:
         for path in files:
             head, *lines, end = path.read_text(encoding="utf-8").splitlines()
             table = results.read(path)
-            assert [json.loads(line.rstrip(",")) for line in lines] == table.runs and end == "]}"
+            assert [results._current(json.loads(line.rstrip(","))) for line in lines] == table.runs and end == "]}"
             said = json.loads(head + "]}")
             assert said["rows"] == table.rows and said["made_by"] == table.made_by
             assert f"`{table.made_by}`, {table.date}" in table.caption()

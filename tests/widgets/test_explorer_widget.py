@@ -110,7 +110,7 @@ class TestSource:
         assert other.startswith("Train here: 2 steps on 12 samples, then 12 test images.") and "no point" in other
         alike = replace(made.grid(), points=(made.point(case=bench.case),))
         assert "The grid had 20 steps, 200 samples, 100 tests" in training_note(GridSource(alike, bench))
-        same = made.point(case=bench.case, steps=2, samples=12, tests=12)
+        same = made.point(case=bench.case, max_steps=2, samples=12, tests=12)
         assert training_note(GridSource(Grid((same,)), bench)).endswith("as in the grid.")
 
     def test_no_grid_needs_a_bench(self, bench: LocalTrainer) -> None:
