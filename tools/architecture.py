@@ -44,7 +44,7 @@ class Step(NamedTuple):
 STEPS = (
     Step("open_data", "data", (0, 2), CLEAN, ("poison",)),
     Step("get_attack", "attacks", (0, 1), TRIGGERED, ("poison",)),
-    Step("load", "models", (1.15, 1), CLEAN, ("finetune",)),
+    Step("load", "models, defenses", (1.15, 1), CLEAN, ("finetune",)),
     Step("poison", "attacks", (1.15, 2), TRIGGERED, ("finetune",)),
     Step("get_defense", "defenses", (1.15, 0), DEFENDED, ("finetune",)),
     Step("finetune", "training", (2.3, 1), DEFENDED, ("evaluate", "generate")),

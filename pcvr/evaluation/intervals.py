@@ -51,6 +51,23 @@ def format_rate(hits: int, n: int, confidence: float = 0.95) -> str:
     return f"{100 * hits / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+class AttackRate:
+    """Base of what counts `hits` in `n` triggered inputs: the attack success rate and its interval."""
+
+    hits: int
+    n: int
+
+    @property
+    def asr(self) -> float:
+        """Attack success rate, 0 to 1."""
+        return self.hits / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the attack success rate."""
+        return wilson(self.hits, self.n)
+
+
 def _check(hits: int, n: int, confidence: float) -> None:
     for name, value in (("hits", hits), ("n", n)):
         if not is_whole(value):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pcvr.errors import PcvrError
-from pcvr.evaluation.intervals import wilson
+from pcvr.evaluation.intervals import AttackRate
 from pcvr.evaluation.metrics import Scores, get_metric, headline
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.histograms import Bins, count_answers
@@ -63,7 +63,7 @@ class Case:
 
 @accepts_old_names
 @dataclass(frozen=True)
-class GridPoint:
+class GridPoint(AttackRate):
     """One training and its results.
 
     Attributes:
@@ -107,16 +107,6 @@ class GridPoint:
     max_steps: int
     seed: int
     here: bool = False
-
-    @property
-    def asr(self) -> float:
-        """Attack success rate, 0 to 1."""
-        return self.hits / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the attack success rate."""
-        return wilson(self.hits, self.n)
 
     @property
     def measure(self) -> str:

@@ -11,7 +11,7 @@ from pcvr.data.asked import Asked, bare_samples
 from pcvr.errors import PcvrError
 from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
-from pcvr.evaluation.intervals import wilson
+from pcvr.evaluation.intervals import AttackRate
 from pcvr.evaluation.metrics import Scores, score
 from pcvr.evaluation.success_criteria import aimed_at, budget_of, success_of
 from pcvr.models.libraries import TrainerCallback
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WatchPoint:
+class WatchPoint(AttackRate):
     """How far a backdoor has come at one step.
 
     Attributes:
@@ -44,16 +44,6 @@ class WatchPoint:
     n: int
     clean: Scores
     task: str
-
-    @property
-    def asr(self) -> float:
-        """Attack success rate, 0 to 1."""
-        return self.hits / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the attack success rate."""
-        return wilson(self.hits, self.n)
 
 
 @accepts_old_names
