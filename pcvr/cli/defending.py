@@ -1,4 +1,4 @@
-"""Defences on the command line: their options as words, the list of them, and trusted samples."""
+"""Defences on the command line: their options, their list, and trusted samples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
     from pcvr.defenses import DEFENSES, build_defense
 
     if name not in DEFENSES:
-        return build_defense(name, {})  # which says what is near
+        return build_defense(name, {})  # raises, and suggests the nearest name
     defaults = {f.name: _default(f) for f in fields(DEFENSES[name])}
     options: dict[str, Any] = {}
     for pair in pairs or []:
@@ -63,16 +63,16 @@ def defense_of(name: str, pairs: Sequence[str] | None) -> Defense:
 
 
 def trusted(clean: str, source: Source, split: str | None) -> Dataset:
-    """The samples that the defender trusts: a number of them from the data's validation split, or other data.
+    """Return the samples that the defender trusts: some of the data's validation split, or other data.
 
     Args:
-        clean: how many, or the name of other data.
-        source: the data that are trained on.
-        split: which split of them is.
+        clean: number of samples, or the name of other data.
+        source: the training data.
+        split: their split.
 
     Raises:
-        PcvrError: a number of samples of data that are poisoned already or are trained on, or data that cannot be
-            opened.
+        PcvrError: a number of samples where the training data are poisoned or are the validation split, or data that
+            cannot be opened.
     """
     from pcvr.attacks.checksums import holds_manifest
     from pcvr.data.split import canonical
@@ -92,9 +92,9 @@ def trusted(clean: str, source: Source, split: str | None) -> Dataset:
 
 
 def defenses(
-    name: Annotated[str | None, typer.Argument(help="only this defence")] = None,
+    name: Annotated[str | None, typer.Argument(help="show this defence only")] = None,
 ) -> None:
-    """List the defences with what they need and their options."""
+    """List the defences with their needs and options."""
     from rich.table import Table
     from rich.text import Text
 
@@ -128,7 +128,7 @@ def _default(option: Field[Any]) -> Any:
 
 
 def _value(name: str, text: str, default: Any) -> Any:
-    """`text` as JSON where it is that, else as it stands, of the kind that the default has."""
+    """Return `text` as JSON, or as it is where it is not JSON; it must be of the default's type."""
     if isinstance(default, tuple):
         text = text if text.startswith("[") else f"[{text}]"
     value = value_of(text)

@@ -9,28 +9,8 @@ from typing import Annotated
 
 import typer
 
+from pcvr.cli import options as opt
 from pcvr.cli.defending import DefenseName, DefenseOptions, defense_of, trusted
-from pcvr.cli.options import (
-    ATTACKING,
-    Annotations,
-    Answer,
-    CheckTrigger,
-    Data,
-    Device,
-    EvalBatchSize,
-    FollowLinks,
-    FourBit,
-    Images,
-    Model,
-    Options,
-    Preset,
-    SkipBad,
-    Split,
-    Target,
-    TaskName,
-    options_of,
-    refuse_idle,
-)
 from pcvr.cli.screen import say
 from pcvr.cli.source import Source
 from pcvr.errors import PcvrError
@@ -39,23 +19,23 @@ from pcvr.errors import PcvrError
 def train(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="folder for the adapter")],
-    data: Data = "scenes",
-    images: Images = None,
-    annotations: Annotations = None,
-    task: TaskName = None,
-    model: Model = "tiny-llava",
-    device: Device = "auto",
-    four_bit: FourBit = False,
+    data: opt.Data = "scenes",
+    images: opt.Images = None,
+    annotations: opt.Annotations = None,
+    task: opt.TaskName = None,
+    model: opt.Model = "tiny-llava",
+    device: opt.Device = "auto",
+    four_bit: opt.FourBit = False,
     defense: DefenseName = "none",
     defense_option: DefenseOptions = None,
     clean: Annotated[
-        str | None, typer.Option(help="samples the defender trusts: how many of the validation split, or other data")
+        str | None, typer.Option(help="trusted samples: a number of the validation split, or other data")
     ] = None,
     attack: Annotated[str | None, typer.Option(help="poison the data with this attack first")] = None,
-    preset: Preset = "scaled",
-    answer: Answer = None,
-    option: Options = None,
-    target: Target = None,
+    preset: opt.Preset = "scaled",
+    answer: opt.Answer = None,
+    option: opt.Options = None,
+    target: opt.Target = None,
     rate: Annotated[float, typer.Option(help="fraction of the samples to poison, (0, 1]")] = 0.05,
     n: Annotated[
         int | None, typer.Option("--n", "--samples", help="number of training samples; torchrun takes --n for its own")
@@ -82,19 +62,19 @@ def train(
         ),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
-    eval_batch_size: EvalBatchSize = None,
+    eval_batch_size: opt.EvalBatchSize = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
     checkpoints: Annotated[
         Path | None, typer.Option(help="folder for checkpoints; the same command resumes there")
     ] = None,
     save_steps: Annotated[int, typer.Option(help="steps between two checkpoints")] = 50,
     logs: Annotated[Path | None, typer.Option(help="folder for TensorBoard's curves, if that is installed")] = None,
-    split: Split = None,
-    skip_bad: SkipBad = False,
-    check_trigger: CheckTrigger = True,
-    follow_links: FollowLinks = False,
+    split: opt.Split = None,
+    skip_bad: opt.SkipBad = False,
+    check_trigger: opt.CheckTrigger = True,
+    follow_links: opt.FollowLinks = False,
 ) -> None:
-    """Fine-tune a model with a defence; save the adapter, and beside it record.json, which says how it was made.
+    """Fine-tune a model with a defence, and save the adapter with its record, record.json.
 
     Under torchrun or accelerate launch the processes share each step's samples.
     """
@@ -109,11 +89,11 @@ def train(
     from pcvr.utils.places import check_apart, check_place
 
     if attack is None:
-        refuse_idle(context, f"{ATTACKING} rate", "goes with --attack NAME: give both, or neither")
+        opt.refuse_idle(context, f"{opt.ATTACKING} rate", "goes with --attack NAME: give both, or neither")
     if checkpoints is None:
-        refuse_idle(context, "save_steps", "goes with --checkpoints FOLDER: give both, or neither")
+        opt.refuse_idle(context, "save_steps", "goes with --checkpoints FOLDER: give both, or neither")
     if num_train_epochs is not None:
-        refuse_idle(context, "max_steps", "and --num-train-epochs both say how long: give one of them")
+        opt.refuse_idle(context, "max_steps", "and --num-train-epochs both say how long: give one of them")
     check_place(out)
     check_apart(**{"OUT": out, "--checkpoints": checkpoints, "--logs": logs})
     for place in (checkpoints, logs):
@@ -134,18 +114,18 @@ def train(
         precision=precision,
     )
     if rule.needs_clean and clean is None:
-        raise PcvrError(f"defence {defense!r} needs samples that it may trust: give --clean 100, or --clean DATA.")
+        raise PcvrError(f"defence {defense!r} needs trusted samples: give --clean 100, or --clean DATA.")
     source = Source(data, task, images, annotations, skip_bad, follow_links)
-    # Trusted samples of the same data must not be among those that are trained on.
+    # Trusted samples of the same data must not be training samples.
     samples = source.open(split, n, apart=clean is not None and clean.isdecimal())
     trusted_samples = None if clean is None else trusted(clean, source, split)
     if trusted_samples is not None and shared(samples, trusted_samples):
-        raise PcvrError(f"--clean {clean} names samples that are trained on: give a number, or other data.")
+        raise PcvrError(f"--clean {clean} names training samples: give a number, or other data.")
     distributed.join(pick_device(device))
     try:
         vlm = load(model, device=device, four_bit=four_bit)
         if attack is not None:
-            chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **options_of(option))
+            chosen = get_attack(attack, target, preset, task=samples.task, answer=answer, **opt.options_of(option))
             check_target(chosen, vlm.tokenizer)
             samples = make(samples, chosen, rate, seed, model=vlm, check_trigger=check_trigger)
         if distributed.rank() == 0:

@@ -28,12 +28,12 @@ class Defense:
 
     Attributes:
         name: the name that it is registered under.
-        rank: its place in listings: lower ranks come first, equal ones by name.
+        order: its place in listings: lower numbers come first, equal ones by name.
         needs_clean: whether it needs trusted samples (``finetune(clean=...)``).
     """
 
     name: ClassVar[str] = ""
-    rank: ClassVar[int] = 0
+    order: ClassVar[int] = 0
     needs_clean: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

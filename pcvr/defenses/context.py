@@ -1,10 +1,10 @@
-"""What a defence sees while training runs: the model, the data, and forward passes of originals and views."""
+"""What a defence can use during training: the model, the data, and forward passes of originals and views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,32 +14,36 @@ from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
 from pcvr.models.forward import AnswerLogits, answer_logits, batches, takes_logits_to_keep
 from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
 
 READ_ON_CPU = 32
-"""Samples that a CPU reads at a time; `benchmarks/speed.py` compares with 128."""
+"""Samples of a forward pass on a CPU; `benchmarks/speed.py` compares it with 128."""
 
 
+@accepts_old_names
 @dataclass
 class TrainingContext:
-    """One fine-tuning under way.
+    """A running fine-tuning.
 
     Attributes:
-        vlm: the model that is trained, adapter on.
+        vlm: the model in training, with its adapter.
         data: the training data as tensors.
-        steps: how many optimiser steps this stage has.
+        steps: optimiser steps of the current stage.
         seed: seeds the generator for views.
         clean: samples that the defender trusts, if any.
-        stage: name of the stage under way; most defences have one.
+        stage: name of the current stage; most defences have one.
         step: optimiser steps of this stage done so far.
-        state: where a defence keeps what it learns about the data.
-        log: figures a defence reports; the training history collects them.
-        eval_batch_size: samples that are read at a time without gradient; None for as many as fit the memory.
-        progress: whether a bar is shown when a pass over the data takes longer than two seconds.
+        state: what a defence learns about the data.
+        log: figures that a defence reports; the training history collects them.
+        eval_batch_size: samples of a forward pass without gradients; None for as many as fit the memory.
+        progress: whether a pass over the data that takes longer than two seconds shows a bar.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"read": "forward_no_grad", "answers": "forward", "share": "own_rows"}
 
     vlm: VisionLanguageModel
     data: EncodedData
@@ -54,50 +58,50 @@ class TrainingContext:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        # Processes that train together look at different samples, and draw different views of them.
+        # Processes that train together get different samples and draw different views of them.
         self.generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.rank)
 
     @property
     def rank(self) -> int:
-        """This process's number, from 0, among those that train together."""
+        """Number of this process, from 0."""
         return distributed.rank()
 
     @property
     def world(self) -> int:
-        """How many processes train together; nearly always 1."""
+        """Number of processes that train together; mostly 1."""
         return distributed.world()
 
-    def share(self, count: int) -> list[int]:
-        """Which of the rows ``0 .. count - 1`` this process is to look at, ascending: all of them where it is alone."""
-        return distributed.share(count)
+    def own_rows(self, count: int) -> list[int]:
+        """The rows of ``range(count)`` that this process handles, ascending; a single process handles all."""
+        return distributed.own_rows(count)
 
     def gather(self, values: Tensor) -> Tensor:
-        """The values ``[n, ...]`` of all processes one after another by rank, n may differ; `values` where it is alone.
+        """Concatenate the values ``[n, ...]`` of all processes by rank; n may differ.
 
-        Every process has to call it. What a defence learns about the data from a batch goes through here, so that all
-        processes keep the same ``state``.
+        Every process must call it. A defence passes what it learns from a batch through here, so that all processes
+        have the same ``state``.
         """
         return distributed.gather(values)
 
     def gather_rows(self, rows: Sequence[int], values: Tensor) -> Tensor:
-        """What the processes found about their `share` of the rows, ``[n, ...]`` each, in order: ``[N, ...]``."""
+        """Join the values ``[n, ...]`` that the processes computed for their `own_rows`, in order: ``[N, ...]``."""
         return distributed.gather_rows(rows, values)
 
     def forward(self, batch: Batch, hidden: bool = False) -> AnswerLogits:
-        """Run the model on `batch` and pack what it says at the answer's tokens."""
+        """Run the model on `batch` and return its logits at the answer tokens."""
         return answer_logits(self.vlm, batch, hidden)
 
     @torch.no_grad()
     def forward_no_grad(self, batch: Batch) -> AnswerLogits:
         """As `forward`, in eval mode and without gradients, in parts that suit the machine.
 
-        A CPU reads few samples at a time faster, since what a layer hands on then stays in its cache.
+        A CPU is faster with small parts, since a layer's output then stays in its cache.
         """
         training = self.vlm.model.training
         self.vlm.model.eval()
         size = len(batch["index"])
         parts = [batch]
-        # Pictures of any size come packed, without a row for each sample: such a batch stays whole.
+        # Images of different sizes are packed, without a row for each sample: such a batch is not divided.
         if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
             parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
         try:
@@ -114,14 +118,14 @@ class TrainingContext:
         size: int | None = None,
         about: str = "read the data",
     ) -> Iterator[Batch]:
-        """Samples in order, in batches for `forward_no_grad`: at most `most`, fewer where the memory holds fewer.
+        """Yield samples in order, in batches for `forward_no_grad`; a batch is smaller where the memory requires it.
 
         Args:
             rows: indices of the samples, distinct.
-            most: the size where memory is no question.
-            data: where they are from; by default the training data.
+            most: the largest size.
+            data: the source; by default the training data.
             size: a size that the caller chose; by default `eval_batch_size`.
-            about: what the progress bar says is done.
+            about: label of the progress bar.
         """
         from tqdm.auto import tqdm
 
@@ -138,12 +142,12 @@ class TrainingContext:
                 bar.update(len(group))
 
     def view(self, batch: Batch, view: PatchView, rows: Tensor | None = None) -> Batch:
-        """A second view of `batch`, or of some of its rows: same words, perturbed pictures or tower features.
+        """Return a second view of `batch`, or of some of its rows: same text, perturbed images or tower features.
 
-        Patches for the swap operator come from pictures drawn from the whole data set.
+        Patches for the swap operator come from images drawn from the whole data set.
         """
         index = batch["index"] if rows is None else batch["index"][rows]
-        # Nobody is its own donor: such a view would change nothing.
+        # A sample is never its own donor: such a view would change nothing.
         aside = torch.randint(1, max(2, len(self.data)), (len(index),), generator=self.generator)
         donors = (index.cpu() + aside) % len(self.data)
         part = batch if rows is None else self.data.batch(index.tolist())

@@ -31,7 +31,7 @@ def register_defense(kind: Kind) -> Kind:
         raise PcvrError(
             f"register_defense got {shown(kind)}: write @register_defense above a class derived from pcvr.Defense."
         )
-    DEFENSES.register(kind.name, kind, rank=kind.rank)
+    DEFENSES.register(kind.name, kind, order=kind.order)
     return kind
 
 

@@ -53,7 +53,7 @@ class Embedded:
 
 EMBEDDED: Registry[Embedded] = Registry("model")
 """Name to model. Listings show these first, in this order; the first is the default."""
-for _rank, _model in enumerate(
+for _order, _model in enumerate(
     (
         Embedded(
             name="tiny-llava",
@@ -81,7 +81,7 @@ for _rank, _model in enumerate(
     ),
     start=-3,
 ):
-    EMBEDDED.register(_model.name, _model, rank=_rank)
+    EMBEDDED.register(_model.name, _model, order=_order)
 
 
 def shipped() -> list[str]:

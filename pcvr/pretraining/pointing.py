@@ -65,7 +65,7 @@ class Glance:
 
 
 @contextmanager
-def watched(language_model: nn.Module) -> Iterator[Glance]:
+def recorded_head(language_model: nn.Module) -> Iterator[Glance]:
     """Record the attention of the pointing head of `language_model` inside the block; it must be eager."""
     glance = Glance()
     hook = language_model.get_submodule(f"layers.{LAYER}.self_attn").register_forward_hook(glance.keep)

@@ -15,7 +15,7 @@ from pcvr.models.libraries import Trainer
 from pcvr.models.zoo import Embedded
 from pcvr.pretraining.heads import Reader, truth_at
 from pcvr.pretraining.lessons import Lessons
-from pcvr.pretraining.pointing import Queries, pointing_loss, watched
+from pcvr.pretraining.pointing import Queries, pointing_loss, recorded_head
 from pcvr.pretraining.squares import NAMES
 
 
@@ -77,7 +77,7 @@ class PretrainTrainer(Trainer):
         at = labels != IGNORE
         head = model.wrapped.get_output_embeddings()
         decoder = getattr(self.language_model, "model", self.language_model)
-        with _mixed(labels.device), _only_at(head, at), watched(decoder) as glance:
+        with _mixed(labels.device), _only_at(head, at), recorded_head(decoder) as glance:
             logits = model.wrapped(**inputs, use_cache=False).logits
         each = nn.functional.cross_entropy(logits.float(), labels[at], reduction="none")
         answers = (each * weights[at]).sum() / weights[at].sum()

@@ -1,4 +1,4 @@
-"""Trainer callbacks for lessons: ask the model for the target while it trains, or stop the training part way."""
+"""Trainer callbacks that measure the attack success rate during training, or stop the training early."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WatchPoint(AttackRate):
-    """How far a backdoor has come at one step.
+    """The state of a backdoor at one step.
 
     Attributes:
         step: optimiser steps done.
-        hits: triggered pictures answered with the target.
-        clean_hits: clean pictures answered with the target all the same.
-        n: pictures of each kind that the attacker aims at.
-        clean: how good the answers to the clean pictures are, metric by metric.
-        task: what was asked.
+        hits: triggered images answered with the target.
+        clean_hits: clean images answered with the target.
+        n: images of each kind that the attacker aims at.
+        clean: each metric on the clean images.
+        task: name of the task.
     """
 
     step: int
@@ -48,14 +48,14 @@ class WatchPoint(AttackRate):
 
 @accepts_old_names
 class BackdoorWatch(TrainerCallback):
-    """Asks for the attack success rate before the first step, every so many steps, and after the last.
+    """Measures the attack success rate before the first step, every `eval_steps` steps, and after the last one.
 
-    It changes nothing about the training: the answers are greedy, so no random number is drawn. They come through the
-    guard that `vlm` carries, if any. A defence that acts at test time gets its guard after the last step, so a watch of
-    its training sees the model's own answers.
+    It does not change the training: greedy answers draw no random numbers. They come through the guard that `vlm`
+    carries, if any. A defence that acts at test time gets its guard after the last step, so during its own training the
+    model's own answers are measured.
 
     Attributes:
-        points: what was found, one `WatchPoint` each time.
+        points: the measurements.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"every": "eval_steps"}
@@ -72,19 +72,19 @@ class BackdoorWatch(TrainerCallback):
     ) -> None:
         """
         Args:
-            vlm: the model handed to `pcvr.finetune`; its processor is used, the weights come from the training.
-            data: clean pictures to ask about, some dozens; they must not be training samples.
-            attack: puts the trigger on and names the target.
-            eval_steps: optimiser steps between two looks, from 1 up.
-            definition: what counts as the target said, as in `pcvr.evaluate`; by default the task's.
+            vlm: the model given to `pcvr.finetune`; its processor is used, the weights come from the training.
+            data: some dozens of clean images that are not training samples.
+            attack: applies the trigger and names the target.
+            eval_steps: optimiser steps between two measurements, from 1 up.
+            definition: what counts as a hit, as in `pcvr.evaluate`; by default the task's.
             max_new_tokens: answer budget; by default the task's.
-            batch_size: pictures answered at a time; None for as many as fit the memory.
+            batch_size: images answered at a time; None for as many as fit the memory.
 
         Raises:
-            PcvrError: fewer than two pictures, or `eval_steps` below 1.
+            PcvrError: fewer than two images, or `eval_steps` below 1.
         """
         if len(data) < 2:
-            raise PcvrError(f"the watch got {len(data)} pictures: give at least 2, better some dozens.")
+            raise PcvrError(f"the watch got {len(data)} images: give at least 2, better some dozens.")
         check_whole("eval_steps", eval_steps, 1, what="steps")
         self.vlm, self.attack, self.eval_steps, self.batch_size = vlm, attack, eval_steps, batch_size
         self.task = get_task(data.task)
@@ -92,26 +92,26 @@ class BackdoorWatch(TrainerCallback):
         self.max_new_tokens = budget_of(self.task, attack, vlm) if max_new_tokens is None else max_new_tokens
         self.samples = bare_samples(data)
         self.aimed = aimed_at(self.samples, attack)
-        # Whether the trigger reaches the model, finetune and evaluate check.
+        # finetune and evaluate check whether the trigger reaches the model.
         self.asked = Asked(data, triggered(data, attack, model=vlm, check_trigger=False))
         self.points: list[WatchPoint] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget an earlier training, and look once."""
+        """Start a new list of points with the untrained model."""
         self.points = []
-        self._look(kwargs["model"], 0)
+        self._measure(kwargs["model"], 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look when it is time."""
+        """Measure when the step is due."""
         if state.global_step % self.eval_steps == 0:
-            self._look(kwargs["model"], state.global_step)
+            self._measure(kwargs["model"], state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at the end, unless that was just done."""
+        """Measure the final model, unless its last step was just measured."""
         if self.points[-1].step != state.global_step:
-            self._look(kwargs["model"], state.global_step)
+            self._measure(kwargs["model"], state.global_step)
 
-    def _look(self, model: Any, step: int) -> None:
+    def _measure(self, model: Any, step: int) -> None:
         was_training = model.training
         vlm = replace(self.vlm, model=model)
         said = generate(vlm, self.asked.images, self.asked.prompts, self.max_new_tokens, self.batch_size)
@@ -130,14 +130,14 @@ class BackdoorWatch(TrainerCallback):
 
 
 def first_at(points: Sequence[WatchPoint], level: float) -> int | None:
-    """The first step at which the attack success rate is `level` (0 to 1) or more; None where it never is."""
+    """Return the first step with an attack success rate of at least `level` (0 to 1); None where there is none."""
     return next((p.step for p in points if p.asr >= level), None)
 
 
 class StopAfter(TrainerCallback):
-    """Ends the training after some steps while the learning rate still follows the plan for all of them.
+    """Ends the training after some steps while the learning rate follows the plan for all of them.
 
-    What one gets is the model as it is part way through the full recipe, which a shorter recipe would not give: its
+    The result is the model part way through the full recipe. A shorter recipe would give another model, since its
     learning rate would have fallen to zero.
     """
 
@@ -150,33 +150,33 @@ class StopAfter(TrainerCallback):
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Ask the Trainer to stop when it is time."""
+        """Stop the Trainer when the step is due."""
         if state.global_step >= self.steps:
             control.should_training_stop = True
         return control
 
 
 class WatchAt(BackdoorWatch):
-    """A `BackdoorWatch` that looks after given steps only."""
+    """A `BackdoorWatch` that measures after given steps only."""
 
     def __init__(self, *args: Any, steps: Sequence[int], **kwargs: Any) -> None:
         """
         Args:
             *args: as for `BackdoorWatch`.
-            steps: how many steps are done before each look.
+            steps: optimiser steps done before each measurement.
             **kwargs: as for `BackdoorWatch`.
         """
         super().__init__(*args, **kwargs)
         self.steps = frozenset(steps)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget an earlier training."""
+        """Start a new list of points."""
         self.points = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look when it is time."""
+        """Measure when the step is due."""
         if state.global_step in self.steps:
-            self._look(kwargs["model"], state.global_step)
+            self._measure(kwargs["model"], state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Nothing more."""
+        """Measure nothing at the end."""

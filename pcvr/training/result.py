@@ -1,4 +1,4 @@
-"""What a training gives back: the model, how it came about, and the record beside a saved adapter."""
+"""The result of a training: the model, its history, and the record beside a saved adapter."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class FinetuneResult:
-    """A fine-tuned model and how it came about.
+    """A fine-tuned model and its training.
 
     Attributes:
-        model: the model with its adapter on, ready to answer; a test-time defence is its `guard`.
+        model: the model with its adapter, in eval mode; a test-time defence is its `guard`.
         defense: the defence that supplied the loss.
-        config: the training config, with steps and learning rate as they were taken.
-        history: one dict every ten steps, or every step of a run of fewer: ``step``, ``loss``, the defence's figures.
+        config: the training config, with the steps and the learning rate that were used.
+        history: one dict every ten steps, or every step in a run of fewer than ten: ``step``, ``loss``, the defence's
+            figures.
         seconds: wall time of encoding and training, in this call.
         run: the defence's last state (gates, scores) and the encoded data.
-        stopped: whether the reader ended it before its time (`pcvr.training.live.Recorder.stop`).
+        stopped: whether the reader stopped it early (`pcvr.training.live.Recorder.stop`).
     """
 
     model: VisionLanguageModel
@@ -43,25 +44,25 @@ class FinetuneResult:
 
     @property
     def cut(self) -> int:
-        """How many answers, of the samples read, were cut to the model's context."""
+        """Number of answers, of the samples read, that were cut to the model's context."""
         return len(self.run.data.cut)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the defence is not sure of, and what was cut, one sentence each; empty where there is nothing to say."""
+        """One sentence for each uncertainty of the defence, and for answers that were cut."""
         cut = f"{self.cut} answers are longer than the model's context and were cut there"
         return (*self.defense.notes(self.run), *([cut] if self.cut else []))
 
     def __str__(self) -> str:
-        """``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on a line of its own."""
-        told = f"{self.defense.name}: {self.seconds:.0f} s"
-        if self.history:  # nothing was logged where it was stopped early
+        """Return ``pcvr: 400 steps in 51 s, last loss 0.412``, and each note on its own line."""
+        summary = f"{self.defense.name}: {self.seconds:.0f} s"
+        if self.history:  # empty where the training was stopped before the first log
             last = self.history[-1]
-            told = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s, last loss {last['loss']:.3f}"
-        return "\n".join([told, *(f"note: {note}" for note in self.notes)])
+            summary = f"{self.defense.name}: {last['step']} steps in {self.seconds:.0f} s, last loss {last['loss']:.3f}"
+        return "\n".join([summary, *(f"note: {note}" for note in self.notes)])
 
     def save(self, folder: str | Path, record: Mapping[str, Any] | None = None, *, rescue: bool = False) -> Path:
-        """Write the adapter with its guard and model card to `folder`, whole or not at all.
+        """Write the adapter with its guard and model card to `folder`, completely or not at all.
 
         `pcvr.load` opens it with the guard; plain peft opens it without, and the card says so.
 
@@ -78,16 +79,16 @@ class FinetuneResult:
 
 
 def training_record(result: FinetuneResult, command: str | None = None) -> dict[str, Any]:
-    """Everything that decided a training, and how long it took.
+    """Return everything that decided a training, and how long it took.
 
     Args:
-        result: what `pcvr.finetune` gave.
+        result: of `pcvr.finetune`.
         command: the command line, where there was one.
 
     Returns:
         ``model``, ``defense`` (name and options), ``config``, ``seed``, ``data`` and ``clean`` (name, task, samples,
-        fingerprint, and what the manifest says where they are poisoned), ``device``, ``processes``, ``seconds``,
-        ``stopped``, ``cut`` (answers cut to the context), ``notes`` (what the defence is not sure of), ``history``,
+        fingerprint; of poisoned data the manifest), ``device``, ``processes``, ``seconds``,
+        ``stopped``, ``cut`` (answers cut to the context), ``notes`` (uncertainties of the defence), ``history``,
         ``versions``, ``date`` and ``command``.
     """
     run, rule = result.run, result.defense
@@ -113,7 +114,7 @@ def training_record(result: FinetuneResult, command: str | None = None) -> dict[
 
 
 def data_facts(data: Dataset) -> dict[str, Any]:
-    """What data are called and how they can be told again; of poisoned ones what the manifest says but the rows."""
+    """Return name and fingerprint of data; of poisoned data the manifest without its rows."""
     facts: dict[str, Any] = {
         "name": data.name,
         "task": data.task,
@@ -130,9 +131,9 @@ def data_facts(data: Dataset) -> dict[str, Any]:
 def save_result(
     result: FinetuneResult, folder: str | Path, record: Mapping[str, Any] | None, rescue: bool = False
 ) -> Path:
-    """Write an adapter with its guard, card and record, whole or not at all.
+    """Write an adapter with its guard, card and record, completely or not at all.
 
-    All processes call this, the first one writes; arguments and errors as `FinetuneResult.save`.
+    All processes call this, and the first one writes; arguments and errors as `FinetuneResult.save`.
     """
     from pcvr.utils import distributed
     from pcvr.utils.files import new_folder, write_json

@@ -84,7 +84,7 @@ def world() -> int:
     return distributed.get_world_size() if joined() else 1
 
 
-def share(count: int) -> list[int]:
+def own_rows(count: int) -> list[int]:
     """Return this process's part of ``range(count)``: every `world`-th index from `rank` on, ascending.
 
     All parts together cover ``range(count)``. No part is empty: with fewer indices than processes some repeat.
@@ -113,7 +113,7 @@ def gather(values: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Sequence[int], values: Tensor) -> Tensor:
-    """Gather the values that the processes computed for their `share` of the rows.
+    """Gather the values that the processes computed for their `own_rows`.
 
     Args:
         rows: ``[n]``, indices of the rows; all processes together cover ``range(N)``, repeats allowed.
@@ -131,7 +131,9 @@ def gather_rows(rows: Sequence[int], values: Tensor) -> Tensor:
     brought = gather(values)
     count = int(places.max()) + 1 if len(places) else 0
     if len(places.unique()) != count:
-        raise PcvrError(f"gather_rows got {len(places.unique())} of {count} rows: share the rows by run.share(count).")
+        raise PcvrError(
+            f"gather_rows got {len(places.unique())} of {count} rows: give each process its run.own_rows(count)."
+        )
     whole = brought.new_empty((count, *brought.shape[1:]))
     whole[places.to(brought.device)] = brought
     return whole

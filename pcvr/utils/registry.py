@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
-    """The registered value, its rank in listings, and the function or class that it comes from (or "")."""
+    """The registered value, its order in listings, and the function or class that it comes from (or "")."""
 
     value: T
-    rank: int
+    order: int
     place: str
 
 
@@ -28,7 +28,7 @@ class Registry(Mapping[str, T]):
     """Name to entry: a read-only mapping. Modules register their entries when they are imported.
 
     The first lookup imports the modules of the registry's own folders, then the plugins of other packages. So a new
-    entry only needs a new file in such a folder. Listings are ordered by rank, then by name.
+    entry only needs a new file in such a folder. Listings are sorted by order, then by name.
     """
 
     def __init__(self, kind: str, folders: tuple[str, ...] = (), group: str = "") -> None:
@@ -44,13 +44,13 @@ class Registry(Mapping[str, T]):
         self._unread, self._group = folders, group
         self._lock, self._reading = RLock(), False
 
-    def register(self, name: str, entry: T, *, rank: int = 0, source: object = None) -> None:
+    def register(self, name: str, entry: T, *, order: int = 0, source: object = None) -> None:
         """Add an entry. The same top-level function or class may be added again, when a cell or module runs again.
 
         Args:
             name: the entry's name.
             entry: the value of a lookup.
-            rank: position in listings; lower ranks come first, equal ones by name.
+            order: position in listings; lower numbers come first, equal ones by name.
             source: function or class that identifies the entry's origin; by default the entry itself.
 
         Raises:
@@ -69,7 +69,7 @@ class Registry(Mapping[str, T]):
                 f"the {self.kind} {name!r} is registered already{by}: give another name, or call unregister({name!r}) "
                 "on the registry first."
             )
-        self._entries[name] = _Entry(entry, rank, place)
+        self._entries[name] = _Entry(entry, order, place)
 
     def unregister(self, name: str) -> None:
         """Remove an entry.
@@ -101,7 +101,7 @@ class Registry(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         self._read()
-        return iter(sorted(self._entries, key=lambda name: (self._entries[name].rank, name)))
+        return iter(sorted(self._entries, key=lambda name: (self._entries[name].order, name)))
 
     def __len__(self) -> int:
         self._read()

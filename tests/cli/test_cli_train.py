@@ -157,7 +157,7 @@ class TestTrain:
             needs_clean: ClassVar[bool] = True
 
         words = ("--model", tiny_folder, "--n", 8, "--max-steps", 1, "--batch-size", 4, "--defense", "trusting")
-        refused(pcvr("train", "adapter", *words), "'trusting' needs samples that it may trust", "--clean 100")
+        refused(pcvr("train", "adapter", *words), "'trusting' needs trusted samples", "--clean 100")
         assert pcvr("poison", "bad", "--n", 20, "--rate", 0.2)[0] == 0
         refused(pcvr("train", "adapter", *words, "--data", "bad", "--clean", 5), "bad, which is poisoned")
         refused(pcvr("train", "adapter", *words, "--clean", "nothing.json"), "nothing.json")

@@ -15,7 +15,7 @@ from pcvr.models.families import family_of
 from pcvr.models.zoo import EMBEDDED
 from pcvr.pretraining.config import PretrainConfig
 from pcvr.pretraining.lessons import LessonCollator, Lessons
-from pcvr.pretraining.pointing import HEAD, LAYER, Queries, own_patches, pointing_loss, spoken_of, watched
+from pcvr.pretraining.pointing import HEAD, LAYER, Queries, own_patches, pointing_loss, recorded_head, spoken_of
 from pcvr.pretraining.squares import object_squares
 
 PRESENT = ["car", "house"]
@@ -87,7 +87,7 @@ def test_the_head_is_watched_only_inside_the_block() -> None:
     model = entry.build_model(entry.build_processor()).eval()
     language_model = model.model.language_model
     model.set_attn_implementation("eager")
-    with watched(language_model) as glance, torch.no_grad():
+    with recorded_head(language_model) as glance, torch.no_grad():
         out = language_model(input_ids=torch.tensor([[5, 6, 7]]), output_attentions=True)
         watching = glance.weights
         assert torch.equal(watching, out.attentions[LAYER][:, HEAD])

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from pcvr import PcvrError, TrainConfig, VisionLanguageModel, finetune, get_attack
 from pcvr.cli.old_flags import OLD_FLAGS
+from pcvr.defenses import Defense
+from pcvr.defenses.context import TrainingContext
 from pcvr.experiments import Experiment
+from pcvr.models.encode import Batch
 from pcvr.pretraining.config import PretrainConfig
 from pcvr.training.backdoor_watch import BackdoorWatch
 from pcvr.training.checkpoints import PLAN
@@ -87,6 +93,24 @@ def test_a_plan_of_before_is_resumed(tiny: VisionLanguageModel, tmp_path: Path) 
     given["config"] = replace(NEW, batch_size=4, lora_r=3)
     with pytest.raises(PcvrError, match=r"config.lora_r was 2, is 3"):
         finetune(tiny, Numbers(8), checkpoints=folder, **given)
+
+
+def test_the_context_that_a_defence_gets(tiny: VisionLanguageModel) -> None:
+    class Old(Defense):
+        def loss(self, run: Any, batch: Batch) -> Tensor:
+            assert run.share(3) == run.own_rows(3) == [0, 1, 2]
+            assert torch.equal(run.read(batch).logits, run.forward_no_grad(batch).logits)
+            said = run.answers(batch)
+            return cross_entropy(said.logits, said.targets)
+
+        def train(self, run: TrainingContext, fit: Any) -> None:
+            fit("short", share=0.5)
+
+    with pytest.warns(DeprecationWarning, match="is now called|takes a plan") as seen:
+        result = finetune(tiny, Numbers(8), Old(), TrainConfig(max_steps=2, batch_size=4), progress=False)
+    assert [entry["step"] for entry in result.history] == [1] and result.run.stage == "short"
+    said = "\n".join(str(warning.message) for warning in seen)
+    assert all(name in said for name in ("own_rows", "forward_no_grad", "is now called forward:", "StagePlan("))
 
 
 def test_flags(pcvr: Command, tiny_folder: Path) -> None:

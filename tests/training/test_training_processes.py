@@ -50,12 +50,12 @@ def work(folder: str, out: str) -> None:
         result = finetune(vlm, Numbers(64), rule, CONFIG, progress=False)
         run = result.run
         told[name] = {"history": result.history, "scores": scores(result)}
-        assert run.world == 2 and run.share(5) == [[0, 2, 4], [1, 3]][run.rank]
-        assert distributed.share(1) == [0]
+        assert run.world == 2 and run.own_rows(5) == [[0, 2, 4], [1, 3]][run.rank]
+        assert distributed.own_rows(1) == [0]
         uneven = torch.arange(3 - run.rank) + 10 * run.rank
         assert run.gather(uneven).tolist() == [0, 1, 2, 10, 11]
-        assert run.gather_rows(run.share(5), torch.tensor(run.share(5)) ** 2).tolist() == [0, 1, 4, 9, 16]
-        assert run.gather_rows(run.share(1), torch.ones(1, 2)).tolist() == [[1, 1]]
+        assert run.gather_rows(run.own_rows(5), torch.tensor(run.own_rows(5)) ** 2).tolist() == [0, 1, 4, 9, 16]
+        assert run.gather_rows(run.own_rows(1), torch.ones(1, 2)).tolist() == [[1, 1]]
         try:
             run.gather_rows([2 * run.rank], torch.ones(1))
         except PcvrError as problem:
@@ -173,7 +173,7 @@ def test_a_single_process_of_accelerate_is_alone(monkeypatch: pytest.MonkeyPatch
 def test_one_process_is_alone() -> None:
     values = torch.randn(3, 2)
     assert (distributed.rank(), distributed.world(), distributed.joined()) == (0, 1, False)
-    assert distributed.share(4) == [0, 1, 2, 3]
+    assert distributed.own_rows(4) == [0, 1, 2, 3]
     assert distributed.gather(values) is values
     assert distributed.gather_rows([2, 0, 1], values).tolist() == values[[1, 2, 0]].tolist()
     distributed.wait()

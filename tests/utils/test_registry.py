@@ -22,10 +22,10 @@ def second() -> int:
 
 
 class TestEntries:
-    def test_it_is_a_read_only_mapping_in_the_order_of_rank_and_name(self) -> None:
+    def test_it_is_a_read_only_mapping_sorted_by_order_and_name(self) -> None:
         things: Registry[int] = Registry("thing")
-        for name, rank in (("b", 0), ("c", -1), ("a", 0)):
-            things.register(name, ord(name), rank=rank)
+        for name, order in (("b", 0), ("c", -1), ("a", 0)):
+            things.register(name, ord(name), order=order)
         assert list(things) == ["c", "a", "b"] and sorted(things) == ["a", "b", "c"] and len(things) == 3
         assert dict(things) == {"a": 97, "b": 98, "c": 99} and things["a"] == 97
         assert "a" in things and "d" not in things and None not in things

@@ -173,7 +173,7 @@ def unlearning(losses: Tensor, isolated: Tensor, ceiling: float) -> Tensor:
 @torch.no_grad()
 def all_losses(run: TrainingContext, batch_size: int | None = None) -> np.ndarray:
     """Return the current loss of every training sample: float64 ``[N]``, nats."""
-    rows = run.share(len(run.data))
+    rows = run.own_rows(len(run.data))
     found = [sample_losses(run.forward_no_grad(batch)) for batch in run.batches(rows, 64, size=batch_size)]
     return run.gather_rows(rows, torch.cat(found)).cpu().double().numpy()
 

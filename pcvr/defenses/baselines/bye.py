@@ -184,7 +184,7 @@ def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np
     Raises:
         PcvrError: a sample has no answer, or the language model returns no attention.
     """
-    model, rows, found = run.vlm.model, run.share(len(run.data)), []
+    model, rows, found = run.vlm.model, run.own_rows(len(run.data)), []
     training = model.training
     model.eval()
     try:

@@ -94,10 +94,10 @@ class Crow(Defense):
         if not self.alpha or (self.on == "clean" and run.stage != "crow"):
             return super().loss(run, batch)
         mask = batch["attention_mask"].to(run.vlm.device)
-        with watched(run.vlm) as plain:
+        with recorded_layers(run.vlm) as plain:
             said = run.forward(batch)
         (slope,) = torch.autograd.grad(inconsistency(plain.layers, mask), plain.shift, retain_graph=True)
-        with watched(run.vlm, self.epsilon * slope.sign()) as shifted:
+        with recorded_layers(run.vlm, self.epsilon * slope.sign()) as shifted:
             run.forward(batch)
         rough = inconsistency(shifted.layers, mask)
         run.log["layers apart"] = float(rough.detach())
@@ -126,8 +126,8 @@ def inconsistency(layers: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 @dataclass
-class Watch:
-    """What a watched pass records.
+class RecordedPass:
+    """Input shift and layers of one forward pass.
 
     Attributes:
         shift: ``[B, T, D]``, added to the input embeddings; zeros that take a gradient if none was given.
@@ -139,28 +139,28 @@ class Watch:
 
 
 @contextmanager
-def watched(vlm: VisionLanguageModel, shift: Tensor | None = None) -> Iterator[Any]:
+def recorded_layers(vlm: VisionLanguageModel, shift: Tensor | None = None) -> Iterator[Any]:
     """Add `shift` ``[B, T, D]`` to the language model's input embeddings in one pass inside the block, and record it.
 
     Yields:
-        A `Watch`, filled by the pass.
+        A `RecordedPass`, filled by the pass.
     """
-    watch = Watch(shift)
+    passed = RecordedPass(shift)
 
     def add(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = kwargs["inputs_embeds"]
-        if watch.shift is None:
-            watch.shift = torch.zeros_like(given, requires_grad=True)
-        return args, kwargs | {"inputs_embeds": given + watch.shift}
+        if passed.shift is None:
+            passed.shift = torch.zeros_like(given, requires_grad=True)
+        return args, kwargs | {"inputs_embeds": given + passed.shift}
 
     def keep(_module: Any, _inputs: Any, output: Any) -> None:
-        watch.layers.append(output[0] if isinstance(output, tuple) else output)
+        passed.layers.append(output[0] if isinstance(output, tuple) else output)
 
     speaker = vlm.family.part(vlm.model, "language_model")
     hooks = [speaker.register_forward_pre_hook(add, with_kwargs=True)]
     hooks += [layer.register_forward_hook(keep) for layer in decoder_layers(vlm)]
     try:
-        yield watch
+        yield passed
     finally:
         for hook in hooks:
             hook.remove()

@@ -34,7 +34,7 @@ class EarlyStop(Defense):
     """
 
     name: ClassVar[str] = "early_stop"
-    rank: ClassVar[int] = -2
+    order: ClassVar[int] = -2
     RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
     fraction: float = field(default=0.5, metadata={"help": "fraction of the steps that are done, (0, 1) (ours)"})
 

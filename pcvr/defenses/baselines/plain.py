@@ -24,7 +24,7 @@ class PlainSFT(Defense):
     """Plain supervised fine-tuning: mean cross-entropy of the answer tokens, in nats."""
 
     name: ClassVar[str] = "none"
-    rank: ClassVar[int] = -3
+    order: ClassVar[int] = -3
 
 
 @register_defense
@@ -38,7 +38,7 @@ class AugmentOnly(Defense):
     """
 
     name: ClassVar[str] = "augment"
-    rank: ClassVar[int] = -2
+    order: ClassVar[int] = -2
     views: str = field(default="one", metadata={"help": "one: the view only; both: original and view"})
     view: PatchView = field(
         default_factory=lambda: PatchView(fraction=0.3), metadata={"help": "the perturbed view (ours: swap, 0.3)"}

@@ -46,7 +46,7 @@ class PCVR(PCVRConfig):
     """Fine-tune as usual, then score every sample and pull the suspicious ones away from their labels."""
 
     name: ClassVar[str] = "pcvr"
-    rank: ClassVar[int] = -1
+    order: ClassVar[int] = -1
 
     def begin(self, run: TrainingContext) -> None:
         """Set every suspicion to 0: no sample is suspicious before the first scan."""

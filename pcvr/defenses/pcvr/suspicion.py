@@ -68,7 +68,7 @@ def _score(rule: PCVRConfig, run: TrainingContext) -> None:
     whole = np.zeros(len(run.data)) if earlier is None else earlier.astype(np.float64)
     gate = run.state["gate"].numpy()
     which = np.arange(len(whole)) if earlier is None else _lowest_unflagged(whole, gate, rule.rescan_fraction)
-    mine = run.share(len(which))
+    mine = run.own_rows(len(which))
     scores, entropies = score(
         run,
         rule.view,
@@ -114,7 +114,7 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
 def _likelihood(rule: PCVRConfig, run: TrainingContext) -> np.ndarray:
     """Return how likely the clearing model finds each label, ``[N]``; the model is asked only once."""
     if "known" not in run.state:
-        rows = run.share(len(run.data))
+        rows = run.own_rows(len(run.data))
         found = torch.from_numpy(answer_likelihood(run, clear_with=rule.clear_with, rows=rows))
         run.state["known"] = run.gather_rows(rows, found).numpy()
     likelihood: np.ndarray = run.state["known"]

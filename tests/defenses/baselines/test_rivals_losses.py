@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 import pcvr
 from pcvr import PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import Consistency, Crow, Defense, EarlyStop, RobustIT, StagePlan
-from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, watched
+from pcvr.defenses.baselines.crow import decoder_layers, inconsistency, recorded_layers
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData
 from pcvr.models.forward import AnswerLogits
@@ -207,7 +207,7 @@ class TestCrow:
         parts = {k: getattr(like.config, k) for k in ("vision_config", "qformer_config", "image_token_index")}
         config = Blip2Config(**parts, num_query_tokens=like.config.num_query_tokens, text_config=text)
         run = run_on(VisionLanguageModel("opt", loud(Blip2ForConditionalGeneration(config)).eval(), processor, BLIP2))
-        with watched(run.vlm) as watch:
+        with recorded_layers(run.vlm) as watch:
             run.forward(run.data.batch([0, 1]))
         assert [tuple(s.shape) for s in watch.layers] == [tuple(watch.shift.shape)] * 3
         assert math.isfinite(Crow().loss(run, run.data.batch([0, 1])).item())
