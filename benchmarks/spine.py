@@ -36,7 +36,7 @@ ROWS: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     # Controls that show which part has the effect; one seed each for now.
     ("clean data, PCVR", {"rate": 0.0, "defense": "pcvr"}, SEEDS[:1]),
     ("PCVR, gate without pulling apart", ablation("apart"), SEEDS[:1]),
-    ("PCVR, nothing restored", ablation("restore"), SEEDS[:1]),
+    ("PCVR, nothing restored", ablation("anchor"), SEEDS[:1]),
     ("PCVR, push does not fade", ablation("fade"), SEEDS[2:]),
     ("pull apart, no gate", ablation("gate"), SEEDS[:1]),
     ("augment only, both views", {"defense": "augment", "options": {"views": "both"}}, SEEDS[:1]),

@@ -1,4 +1,4 @@
-"""What one small step down one term of a loss does to what a model says of some samples."""
+"""Take one small step down one term of a loss, and measure how a model's answers to some samples change."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pcvr.models.encode import collate, encode_samples
 from pcvr.models.forward import answer_logits
 from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_number, check_seed
+from pcvr.utils.renamed import old_arguments
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Sample
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 Loss = Callable[[], Tensor]
-"""Computes a scalar with the model whose adapter is moved; each call draws the same views, or before and after differ
-by more than the step."""
+"""Computes a scalar with the model whose adapter is moved. Each call must draw the same views, so that only the step
+makes a difference."""
 
 
 @dataclass(frozen=True)
 class AnswerChange:
-    """How likely a model finds one answer to one picture, word by word, before a step and after it.
+    """How likely a model finds one answer to one image, token by token, before and after a step.
 
     Attributes:
         tokens: the answer's T tokens, its end last.
-        before: ``[T]`` in [0, 1], probability of each token, the picture and the tokens before it given.
+        before: ``[T]`` in [0, 1], probability of each token, given the image and the tokens before it.
         after: ``[T]``, the same after the step.
         entropy: mean entropy of the T distributions before and after, nats.
     """
@@ -51,7 +52,7 @@ class AnswerChange:
 
     @property
     def change(self) -> float:
-        """By how much the log-likelihood of the whole answer has changed, nats: 0.69 for twice as likely."""
+        """Change of the log-likelihood of the whole answer, nats: 0.69 for twice as likely."""
         tiny = np.finfo(np.float32).tiny
         return float((np.log(np.maximum(self.after, tiny)) - np.log(np.maximum(self.before, tiny))).sum())
 
@@ -62,8 +63,8 @@ class Step:
 
     Attributes:
         loss: before and after.
-        norm: length of the gradient; 0 where the loss is content and nothing moved.
-        readings: title to what became of that answer.
+        norm: length of the gradient; 0 if the loss has none, and nothing moved.
+        readings: title to the change of that answer.
     """
 
     loss: tuple[float, float]
@@ -71,25 +72,26 @@ class Step:
     readings: dict[str, AnswerChange]
 
 
-def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], length: float = 0.02) -> Step:
-    """Move the adapter a little way down the gradient of `loss`, read some answers, and put it back as it was.
+@old_arguments(told="samples")
+def one_step(vlm: VisionLanguageModel, loss: Loss, samples: Mapping[str, Sample], length: float = 0.02) -> Step:
+    """Move the adapter a small step down the gradient of `loss`, read some answers, and put the adapter back.
 
-    The step has the same length whatever the size of the gradient, so that terms are compared by where they lead and
-    not by their weights (ours): ``w - length * |w| * g / |g|``, over all adapter weights together. Training does not
-    step so: Adam scales each weight by itself.
+    All steps have the same length, whatever the size of the gradient, so that terms are compared by their direction and
+    not by their weights (ours): ``w - length * |w| * g / |g|``, over all adapter weights together. Training takes other
+    steps: Adam scales each weight by itself.
 
     Args:
         vlm: a model with its adapter on, trainable or not.
         loss: see `Loss`.
-        told: title to sample; its picture is shown, and its answer read along.
-        length: of the step, as a share of the length of all adapter weights, in (0, 1].
+        samples: title to sample; the model reads its image and its answer.
+        length: of the step, as a fraction of the length of all adapter weights, in (0, 1].
 
     Raises:
-        PcvrError: no adapter, nothing to read, a `length` out of range, or a loss that is no finite scalar.
+        PcvrError: no adapter, no samples, a `length` out of range, or a loss that is not a finite scalar.
     """
     check_number("length", length, 0, 1)
-    if not told or length == 0:
-        raise PcvrError(f"{len(told)} samples and length {length}: give at least one sample and a length above 0.")
+    if not samples or length == 0:
+        raise PcvrError(f"{len(samples)} samples and length {length}: give at least one sample and a length above 0.")
     weights = _adapter(vlm)
     asked = [weight.requires_grad for weight in weights]
     kept = [weight.detach().clone() for weight in weights]
@@ -102,13 +104,13 @@ def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], l
                 raise PcvrError(f"the loss is {value.detach()}, of shape {list(value.shape)}: it must be one number.")
             gradients = _gradients(value, weights)
         norm = _length(gradients)
-        first = _read(vlm, told)
+        first = _read(vlm, samples)
         if norm > 0:
             with torch.no_grad():
                 scale = length * _length(kept) / norm
                 for weight, gradient in zip(weights, gradients, strict=True):
                     weight.sub_(scale * gradient)
-        second = _read(vlm, told)
+        second = _read(vlm, samples)
         with torch.no_grad():
             after = float(loss())
     finally:
@@ -124,7 +126,7 @@ def one_step(vlm: VisionLanguageModel, loss: Loss, told: Mapping[str, Sample], l
 
 
 def pushes(divergence: Tensor, gate: Tensor, cap: float) -> dict[str, Tensor]:
-    """How hard each bound of the pull-apart term pushes each sample's divergence up: bound to ``-dL/dd``, ``[B]``.
+    """Compute how hard each bound of the pull-apart term pushes each divergence up: bound to ``-dL/dd``, ``[B]``.
 
     Args:
         divergence: ``[B]``, of each sample's two views, nats.
@@ -147,7 +149,7 @@ def _adapter(vlm: VisionLanguageModel) -> list[nn.Parameter]:
 
 
 def _gradients(loss: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:
-    """Those of a loss that may not depend on some of the weights, or on none."""
+    """Compute the gradients of a loss that may not depend on all weights, or on any."""
     if not loss.requires_grad:
         return [torch.zeros_like(weight) for weight in weights]
     found = torch.autograd.grad(loss, weights, allow_unused=True)
@@ -159,14 +161,16 @@ def _length(tensors: list[Tensor]) -> float:
 
 
 @torch.no_grad()
-def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tuple[tuple[str, ...], np.ndarray, float]]:
-    """Of each sample its answer's tokens, their probabilities, and the mean entropy."""
-    said = answer_logits(vlm, collate(encode_samples(vlm, list(told.values())), vlm.tokenizer.pad_token_id))
+def _read(
+    vlm: VisionLanguageModel, samples: Mapping[str, Sample]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray, float]]:
+    """Return the answer tokens of each sample, their probabilities, and the mean entropy."""
+    said = answer_logits(vlm, collate(encode_samples(vlm, list(samples.values())), vlm.tokenizer.pad_token_id))
     words = vocabulary(vlm, said.logits.shape[1])
     likely = said.logits.softmax(-1).gather(1, said.targets[:, None])[:, 0]
     calm = said.sample_mean(entropy(said.logits))
     found = {}
-    for row, title in enumerate(told):
+    for row, title in enumerate(samples):
         own = said.owner == row
         tokens = tuple(words[i] for i in said.targets[own].tolist())
         found[title] = (tokens, likely[own].cpu().numpy(), float(calm[row]))
@@ -176,14 +180,14 @@ def _read(vlm: VisionLanguageModel, told: Mapping[str, Sample]) -> dict[str, tup
 def terms_of(
     run: TrainingContext, batch: Batch, rule: PCVR, gate: Tensor, reference: float, seed: int = 0
 ) -> dict[str, tuple[float, Loss]]:
-    """The terms of PCVR's loss on one batch, each by itself: name to its weight and what computes it.
+    """Return the terms of PCVR's loss on one batch: name to weight, and a function that computes the unweighted term.
 
-    They come from `pcvr.defenses.pcvr.PCVR.terms`, before their weights; their weighted sum is ``rule.loss``.
+    They come from `pcvr.defenses.pcvr.PCVR.terms`, and their weighted sum is ``rule.loss``.
     ``"plain"``, of weight 0, is the cross-entropy of all samples alike.
 
     Args:
-        run: with a model whose adapter is on. Its state gets the reference entropy, what the base model would say, and
-            how far that is trusted.
+        run: with a model whose adapter is on. Its state gets the reference entropy, the answers of the base model, and
+            the trust in it.
         batch: of its data.
         rule: the defence.
         gate: ``[B]`` in [0, 1], the suspicion of each sample.

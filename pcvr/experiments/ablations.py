@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a weight that never fades has to be small
 _LATE: dict[str, Any] = {
     # Half-way the backdoor is learned: the model as it is then would clear the target, so no model may clear samples;
-    # whole words and views of pixels still find it. Nothing is anchored, so that the effect of pulling apart shows.
+    # whole distributions and views of pixels still find it. Nothing is anchored, to show the effect of pulling apart.
     "scan_at": (0.5,),
     "clear_with": "off",
     "score_on": "distribution",
@@ -50,11 +50,11 @@ ABLATIONS: dict[str, Ablation] = {
     "gate": Ablation(
         "no gate: every sample is trained on, and its views are pulled apart, but weakly", _GENTLE | {"gate": "none"}
     ),
-    "known": Ablation("answers that the model would give anyway do not clear a sample", {"clear_with": "off"}),
-    "told": Ablation("scores compare whole distributions, not the label token", {"score_on": "distribution"}),
+    "clearing": Ablation("answers that the model would give anyway do not clear a sample", {"clear_with": "off"}),
+    "label": Ablation("scores compare whole distributions, not the label token", {"score_on": "distribution"}),
     "pixels": Ablation("views of pixels, not of tower features", {"view": {"level": "pixels"}}),
     "apart": Ablation("flagged samples are left out and anchored, but not pulled apart", _UNPUSHED),
-    "restore": Ablation("no anchor to the base model", {"anchor_weight": 0.0}),
+    "anchor": Ablation("no anchor to the base model", {"anchor_weight": 0.0}),
     "entropy": Ablation("no entropy constraint", {"entropy_weight": 0.0}),
     "features": Ablation("no feature term", {"feature_weight": 0.0}),
     "direction": Ablation("views are pulled together", {"direction": "together"}),
@@ -65,6 +65,8 @@ ABLATIONS: dict[str, Ablation] = {
     ),
 }
 """All ablations, by name."""
+_BEFORE = {"known": "clearing", "told": "label", "restore": "anchor"}
+"""Old names that still work."""
 
 
 def get_ablation(name: str) -> Ablation:
@@ -73,6 +75,7 @@ def get_ablation(name: str) -> Ablation:
     Raises:
         PcvrError: an unknown name; the nearest is suggested.
     """
+    name = _BEFORE.get(name, name) if isinstance(name, str) else name
     check_choice("ablation", name, ABLATIONS)
     return ABLATIONS[name]
 

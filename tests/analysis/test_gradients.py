@@ -92,10 +92,10 @@ def test_a_content_loss_moves_nothing(run):
         assert all(reading.change == 0 for reading in step.readings.values())
 
 
-@pytest.mark.parametrize("wrong", [{"told": {}}, {"length": 0.0}, {"length": 2.0}, {"length": "far"}])
+@pytest.mark.parametrize("wrong", [{"samples": {}}, {"length": 0.0}, {"length": 2.0}, {"length": "far"}])
 def test_what_cannot_be_stepped_is_a_sentence(run, wrong):
     with pytest.raises(pcvr.PcvrError):
-        one_step(run.vlm, lambda: plain(run), **({"told": told()} | wrong))
+        one_step(run.vlm, lambda: plain(run), **({"samples": told()} | wrong))
 
 
 def test_a_model_without_an_adapter_is_a_sentence(tiny):

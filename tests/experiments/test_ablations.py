@@ -34,6 +34,8 @@ def test_each_differs_from_the_defence_and_from_every_other():
     assert all(rule not in rules[:k] for k, rule in enumerate(rules))
     with pytest.raises(pcvr.PcvrError, match="did you mean 'entropy'"):
         get_ablation("entropie")
+    for old, name in (("known", "clearing"), ("told", "label"), ("restore", "anchor")):
+        assert get_ablation(old) == ABLATIONS[name]
     gentle = get_ablation("fade").rule()
     assert isinstance(gentle, pcvr.PCVR) and gentle.fade is False
 

@@ -147,7 +147,7 @@ class TestScores:
         assert _filled(moved, cleared).tolist() == [0.3, 0.1, 0.3, 0.3, 0.2, 0.3, 0.3]
         assert _filled(moved[[1, 3]], np.array([False, True])).tolist() == [0.1, 0], "there is none to take it from"
 
-    def test_what_is_told_matters_only_to_the_told_word(self, run: TrainingContext) -> None:
+    def test_the_label_matters_only_to_the_label_token(self, run: TrainingContext) -> None:
         """The point of the option: on one-word answers whole distributions cannot tell what the data claim."""
         stirred(run)
         batch = run.data.batch([2, 5, 8])  # their answer is one word

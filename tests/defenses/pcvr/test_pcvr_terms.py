@@ -59,7 +59,7 @@ def test_no_divergence_leaves_its_largest_value_or_its_gradient(name: str) -> No
 
 @given(*SIZES)
 @settings(max_examples=60, deadline=None)
-def test_the_told_word_against_all_others(rows: int, words: int, seed: int, scale: float) -> None:
+def test_the_label_token_against_all_others(rows: int, words: int, seed: int, scale: float) -> None:
     one = logits(rows, words, seed, scale)
     targets = torch.randint(words, (rows,), generator=torch.Generator().manual_seed(seed))
     p = softmax(one.numpy(), 1)[np.arange(rows), targets.numpy()]
@@ -67,7 +67,7 @@ def test_the_told_word_against_all_others(rows: int, words: int, seed: int, scal
     np.testing.assert_allclose(found, np.stack([p, 1 - p], 1), atol=2e-6)
 
 
-def test_the_told_word_cannot_diverge_more_than_all_words() -> None:
+def test_the_label_token_cannot_diverge_more_than_all_words() -> None:
     one, other = logits(50, 9, 1), logits(50, 9, 2)
     targets = torch.arange(50) % 9
     for divergence in DIVERGENCES.values():
