@@ -136,10 +136,10 @@ def sample_losses(said: AnswerLogits) -> Tensor:
     Raises:
         PcvrError: a sample has no answer token; its mean would be NaN and rank as the lowest loss.
     """
-    told = said.sample_sum(torch.ones_like(said.targets, dtype=torch.float))
-    if not told.all():
+    tokens = said.sample_sum(torch.ones_like(said.targets, dtype=torch.float))
+    if not tokens.all():
         raise PcvrError(
-            f"{int((told == 0).sum())} of {said.samples} samples of a batch have no answer token: "
+            f"{int((tokens == 0).sum())} of {said.samples} samples of a batch have no answer token: "
             "defence 'abl' ranks samples by the loss of their answers, so give each sample one."
         )
     return said.sample_mean(cross_entropy(said.logits, said.targets, reduction="none"))

@@ -221,13 +221,13 @@ def spread_over(attention: Tensor, there: Tensor) -> Tensor:
 
 def _last_of_prompt(batch: Batch) -> Tensor:
     """Mark the last token before each answer: bool ``[B, T]``, one in each row."""
-    told = batch["labels"] != IGNORE
-    if not told.any(1).all():
+    labelled = batch["labels"] != IGNORE
+    if not labelled.any(1).all():
         raise PcvrError(
-            f"{int((~told.any(1)).sum())} of {len(told)} samples of a batch have no answer token: "
+            f"{int((~labelled.any(1)).sum())} of {len(labelled)} samples of a batch have no answer token: "
             "defence 'bye' reads the token before an answer, so give each sample one."
         )
-    return torch.arange(told.shape[1]) == told.int().argmax(1, keepdim=True) - 1
+    return torch.arange(labelled.shape[1]) == labelled.int().argmax(1, keepdim=True) - 1
 
 
 def _enough(count: int) -> None:
