@@ -76,7 +76,7 @@ def train(name: str, task: str, steps: int) -> Gauge:
 
 def peak_mib(name: str, task: str, steps: int) -> float:
     """Return the peak memory of a training in its own process, in MiB."""
-    command = [sys.executable, __file__, "--only-memory", name, task, "--steps", str(steps)]
+    command = [sys.executable, __file__, "--only-memory", name, task, "--max-steps", str(steps)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -114,7 +114,7 @@ def in_words(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--max-steps", "--steps", type=int, default=60)
     parser.add_argument("--tasks", default="caption,vqa")
     parser.add_argument(
         "--only", action="append", default=[], metavar="ROW", help="this defence alone; may be given several times"
@@ -124,13 +124,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.only_memory:
         name, task = given.only_memory
-        print(train(name, task, given.steps).mib)
+        print(train(name, task, given.max_steps).mib)
         return
     for name in given.only:
         check_choice("defence", name, DEFENSES)
     ready(given.out)
     names = list(dict.fromkeys(["none", *(given.only or DEFENSES)]))  # plain fine-tuning is always measured along
-    rows = weighed([row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.steps)])
+    rows = weighed(
+        [row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.max_steps)]
+    )
     if given.only:
         rows = [row for row in rows if row["defense"] in given.only]
     save(given.out, command(), rows, by="defense", keep=bool(given.only))

@@ -1,7 +1,7 @@
 """Measure a training by how its threads wait, alone and beside other processes that use the cores.
 
     python benchmarks/waiting.py                       # three rounds; most of the time goes to the default when busy
-    python benchmarks/waiting.py --rounds 1 --steps 10
+    python benchmarks/waiting.py --rounds 1 --max-steps 10
 
 Each training runs in its own process, because OpenMP reads its settings once. Rounds are interleaved, so that a slower
 machine affects all policies alike. Ratios are to torch's default of the same round. "alone" assumes that nothing else
@@ -47,7 +47,7 @@ def train(steps: int) -> float:
 def in_own_process(policy: dict[str, str], steps: int) -> float:
     """Call `train` in a new process under a policy."""
     environment = {name: value for name, value in os.environ.items() if name not in WAITING} | policy
-    command = [sys.executable, __file__, "--only-train", "--steps", str(steps)]
+    command = [sys.executable, __file__, "--only-train", "--max-steps", str(steps)]
     return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
@@ -64,17 +64,17 @@ def neighbours(count: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--max-steps", "--steps", type=int, default=30)
     parser.add_argument("--only-train", action="store_true", help="one training; prints its seconds")
     given = parser.parse_args()
     if given.only_train:
-        print(train(given.steps))
+        print(train(given.max_steps))
         return
     for where, count in (("alone", 0), ("busy", os.cpu_count() or 1)):
         seconds: dict[str, list[float]] = {name: [] for name in POLICIES}
         with neighbours(count):
             for name in [*POLICIES] * given.rounds:
-                seconds[name].append(in_own_process(POLICIES[name], given.steps))
+                seconds[name].append(in_own_process(POLICIES[name], given.max_steps))
         for name, taken in seconds.items():
             ratio = median(mine / default for mine, default in zip(taken, seconds["default"], strict=True))
             print(f"{where:6}{name:12}{median(taken):8.2f} s{ratio:7.2f} x", flush=True)

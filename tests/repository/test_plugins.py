@@ -85,7 +85,7 @@ data = pcvr.poison(pcvr.open_data("scenes", n=12), "glow", rate=0.25)
 back = pcvr.load_poisoned(pcvr.save_poisoned(data, "poisoned"))
 assert back.attack == data.attack and back.attack.name == "glow"
 rule = pcvr.get_defense("half", factor=0.25)
-result = pcvr.finetune("tiny-llava", back, rule, pcvr.TrainConfig(steps=1, batch_size=4), progress=False)
+result = pcvr.finetune("tiny-llava", back, rule, pcvr.TrainConfig(max_steps=1, batch_size=4), progress=False)
 assert result.defense.factor == 0.25
 """
 

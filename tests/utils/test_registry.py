@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 
@@ -99,9 +100,8 @@ class TestFolders:
         for name in "ba":
             (folder / f"{name}.py").write_text(MODULE.format(name=name))
         monkeypatch.syspath_prepend(tmp_path)
-        from registered import THINGS  # type: ignore[import-not-found]
+        yield import_module("registered").THINGS
 
-        yield THINGS
         for module in [name for name in sys.modules if name.partition(".")[0] == "registered"]:
             del sys.modules[module]
 
