@@ -61,7 +61,7 @@ class TestSource:
 
     def test_the_caption_reads_the_point(self, source: GridSource) -> None:
         said = grid_caption(source, choice(0.9, 4.0))
-        assert "<b>Share of patches 0.9, pull-apart weight 4</b>" in said
+        assert "<b>Fraction of patches 0.9, pull-apart weight 4</b>" in said
         assert "at step 5 the gate suspected 12 of 200 samples, 100 % of the poison among them, 2 falsely" in said
         assert "attack success 30.0 % [21.9, 39.6]" in said
         assert "all attributes right 90.0 % on clean images, 45.0 % on triggered ones" in said
