@@ -142,7 +142,7 @@ def pictures(path: Path, **options: Any) -> int:
         "trusted and trained on: the same file",
         lambda work: trusting(work, "--clean", own(work)),
         "--clean",
-        "trained on",
+        "names training samples",
     ),
     Case("more trusted than there are", lambda work: trusting(work, "--clean", 900), "n=900", "10 % by hash"),
 )
