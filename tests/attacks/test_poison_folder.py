@@ -96,7 +96,8 @@ def test_files_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from pcvr.attacks import poison, save_poisoned
 from pcvr.attacks.checksums import Journal
 from pcvr.errors import PcvrError
