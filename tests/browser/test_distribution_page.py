@@ -28,7 +28,7 @@ def test_the_distributions_follow_their_controls(page, lab):
     before = source_of(image)
     set_slider(page, "Image", 3)
     wait_for_change(image, before)
-    assert "picture 3" in (image.get_attribute("title") or "")
+    assert "image 3" in (image.get_attribute("title") or "")
 
     before = source_of(image)
     choose(page, "Model", "defended")
