@@ -31,7 +31,7 @@ def test_notebook_runs(which, path, tmp_path):
     run = run_notebook(path, tmp_path / path.name, {"fast": True})
     assert run.error is None
     executed = nbformat.read(run.executed, as_version=4)
-    word = "Not done yet." if which == "student" else "Right."
+    word = "Not done yet." if which == "student" else "Correct."
     assert all(text.startswith(word) for text in check_outputs(executed)), check_outputs(executed)
     assert "Warning" not in stderr_of(executed), stderr_of(executed)
     assert run.peak_bytes < MOST_MEMORY
