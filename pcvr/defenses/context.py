@@ -109,6 +109,18 @@ class TrainingContext:
         finally:
             self.vlm.model.train(training)
 
+    def base_forward_no_grad(self, batch: Batch) -> AnswerLogits:
+        """As `forward_no_grad`, with the adapter off: what the base model says."""
+        with self.vlm.model.disable_adapter():
+            return self.forward_no_grad(batch)
+
+    def part(self, batch: Batch, rows: Tensor) -> Batch:
+        """Return some rows of a batch, in the order of `rows` ``[R]``."""
+        if all(len(value) == len(batch["index"]) for value in batch.values()):
+            return {name: value[rows.to(value.device)] for name, value in batch.items()}
+        # Images of different sizes are packed, without a row for each sample.
+        return self.data.batch(batch["index"][rows.to(batch["index"].device)].tolist())
+
     def batches(
         self,
         rows: Sequence[int],
@@ -146,11 +158,11 @@ class TrainingContext:
 
         Patches for the swap operator come from images drawn from the whole data set.
         """
-        index = batch["index"] if rows is None else batch["index"][rows]
+        part = batch if rows is None else self.part(batch, rows)
+        index = part["index"]
         # A sample is never its own donor: such a view would change nothing.
         aside = torch.randint(1, max(2, len(self.data)), (len(index),), generator=self.generator)
         donors = (index.cpu() + aside) % len(self.data)
-        part = batch if rows is None else self.data.batch(index.tolist())
         if view.level == "features" and self.data.features is not None:
             own, others = part["features"], self.data.features[donors]
             return part | {"features": view.of_tokens(own, self.generator, others)}

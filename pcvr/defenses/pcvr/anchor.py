@@ -72,9 +72,7 @@ def remember(run: TrainingContext, rows: Sequence[int], batch_size: int | None =
 def _base(run: TrainingContext, rows: Sequence[int], size: int | None = None) -> Iterator[tuple[Tensor, AnswerLogits]]:
     """Yield the indices of samples and the base model's answers to them, batch by batch."""
     for batch in run.batches(rows, JUDGED_WITHIN[1], size=size):
-        with run.vlm.model.disable_adapter():
-            said = run.forward_no_grad(batch)
-        yield batch["index"], said
+        yield batch["index"], run.base_forward_no_grad(batch)
 
 
 def first_tokens(said: AnswerLogits) -> tuple[Tensor, Tensor]:

@@ -169,6 +169,5 @@ def _likelihood(run: TrainingContext, batch: Batch, said: AnswerLogits | None, c
     if clear_with == "now" and said is not None:
         return said.likelihood()
     if clear_with == "base":
-        with run.vlm.model.disable_adapter():
-            return run.forward_no_grad(batch).likelihood()
+        return run.base_forward_no_grad(batch).likelihood()
     return torch.zeros(len(batch["index"]), device=run.vlm.device)
