@@ -30,11 +30,13 @@ class Defense:
         name: the name that it is registered under.
         order: its place in listings: lower numbers come first, equal ones by name.
         needs_clean: whether it needs trusted samples (``finetune(clean=...)``).
+        ADDED: options that older checkpoints lack, with the values that those trainings had.
     """
 
     name: ClassVar[str] = ""
     order: ClassVar[int] = 0
     needs_clean: ClassVar[bool] = False
+    ADDED: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         check_fields(self)

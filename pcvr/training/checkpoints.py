@@ -176,7 +176,8 @@ def plan_now(plan: Any, kind: type[Defense]) -> Any:
     if isinstance(config, dict):
         plan["config"] = current_names(TrainConfig, config)
     if isinstance(defense, dict) and "class" in defense:
-        plan["defense"] = current_names(kind, defense) | {"class": class_now(str(defense["class"]))}
+        options = {**kind.ADDED, **current_names(kind, defense)}
+        plan["defense"] = options | {"class": class_now(str(defense["class"]))}
     return plan
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pcvr.defenses.base import Defense
 from pcvr.defenses.losses import DIVERGENCES, ENTROPY, LARGEST
@@ -23,6 +23,7 @@ SCORE_ON = ("label", "distribution")
 CLEAR_WITH = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
 BOUNDS = ("hinge", "cap", "none")
+TRAIN_ON = ("original", "view", "both")
 FIRST_SCAN = 2
 """The earliest step of a scan. The learning rate of step 0 is zero in a warm-up, so that a scan before step 1 would
 still see the model before fine-tuning."""
@@ -44,10 +45,17 @@ class PCVRConfig(Defense):
     RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "score_on": {"told": "label", "words": "distribution"},
     }
+    ADDED: ClassVar[Mapping[str, Any]] = {"train_on": "original"}
 
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.9, level="features"),
         metadata={"help": "how views are made (paper: patches; operator, fraction, level ours)"},
+    )
+    train_on: str = field(
+        default="original",
+        metadata={
+            "help": "original, view or both: what the cross-entropy is of, once the regulariser is active (ours)"
+        },
     )
     gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: which samples to act on (ours)"})
     scan_at: tuple[float, ...] = field(
@@ -96,6 +104,7 @@ class PCVRConfig(Defense):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, options in (
+            ("train_on", TRAIN_ON),
             ("gate", GATES),
             ("score_on", SCORE_ON),
             ("clear_with", CLEAR_WITH),

@@ -99,6 +99,11 @@ class PCVR(PCVRConfig):
         weights, strength, trust = self.weights, self._strength(run), self._trust(gate)
         tokens = trust[said.owner]
         terms = {"cross_entropy": weighted_cross_entropy(said.logits, said.targets, tokens)}
+        trained = None
+        if self.train_on != "original":
+            trained = run.forward(run.view(batch, self.view), hidden=said.hidden is not None)
+            on_view = weighted_cross_entropy(trained.logits, trained.targets, trust[trained.owner])
+            terms["cross_entropy"] = on_view if self.train_on == "view" else (terms["cross_entropy"] + on_view) / 2
         if weights["entropy"]:
             spread = said.sample_mean(entropy(said.logits))
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
@@ -109,7 +114,7 @@ class PCVR(PCVRConfig):
         push = gate * said.likelihood().detach() if self.fade else gate
         rows = (push > PUSH_FLOOR).nonzero()[:, 0]  # where the answer is not given, nothing needs a push
         if len(rows) and (weights["apart"] or weights["features"]):
-            on_views = self._terms_on_views(run, batch, said.of(rows), rows, push[rows], gate.sum())
+            on_views = self._terms_on_views(run, batch, said.of(rows), rows, push[rows], gate.sum(), trained)
             terms |= {name: strength * term for name, term in on_views.items()}
         return terms
 
@@ -126,16 +131,27 @@ class PCVR(PCVRConfig):
         return torch.ones_like(gate) if self.gate == "none" else 1 - gate
 
     def _terms_on_views(
-        self, run: TrainingContext, batch: Batch, said: AnswerLogits, rows: Tensor, push: Tensor, suspects: Tensor
+        self,
+        run: TrainingContext,
+        batch: Batch,
+        said: AnswerLogits,
+        rows: Tensor,
+        push: Tensor,
+        suspects: Tensor,
+        trained: AnswerLogits | None,
     ) -> dict[str, Tensor]:
         """Compute the weighted pull-apart and feature terms on some rows, as means over `suspects` (a count) and views.
 
-        No gradient flows through a view: the original moves away from it.
+        The first view is the one that is trained on, if there is one. No gradient of these terms flows through a view:
+        the original moves away from it.
         """
         found: list[dict[str, Tensor]] = []
-        for _ in range(self.apart_views):
+        for k in range(self.apart_views):
             with torch.no_grad():
-                seen = run.forward(run.view(batch, self.view, rows), hidden=said.hidden is not None)
+                if k == 0 and trained is not None:
+                    seen = trained.of(rows)
+                else:
+                    seen = run.forward(run.view(batch, self.view, rows), hidden=said.hidden is not None)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
             run.log["views apart"] = float(apart.detach().mean())
             if self.direction == "apart":
