@@ -87,12 +87,12 @@ class TrainingContext:
         """Join the values ``[n, ...]`` that the processes computed for their `own_rows`, in order: ``[N, ...]``."""
         return distributed.gather_rows(rows, values)
 
-    def forward(self, batch: Batch, hidden: bool = False) -> AnswerLogits:
-        """Run the model on `batch` and return its logits at the answer tokens."""
-        return answer_logits(self.vlm, batch, hidden)
+    def forward(self, batch: Batch, hidden: bool = False, pictures: bool = False) -> AnswerLogits:
+        """Run the model on `batch` and return its logits at the answer tokens; see `answer_logits`."""
+        return answer_logits(self.vlm, batch, hidden, pictures)
 
     @torch.no_grad()
-    def forward_no_grad(self, batch: Batch) -> AnswerLogits:
+    def forward_no_grad(self, batch: Batch, pictures: bool = False) -> AnswerLogits:
         """As `forward`, in eval mode and without gradients, in parts that suit the machine.
 
         A CPU is faster with small parts, since a layer's output then stays in its cache.
@@ -105,7 +105,7 @@ class TrainingContext:
         if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
             parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
         try:
-            return AnswerLogits.joined([self.forward(some) for some in parts])
+            return AnswerLogits.joined([self.forward(some, pictures=pictures) for some in parts])
         finally:
             self.vlm.model.train(training)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pcvr.models.encode import IGNORE, Batch
-from pcvr.models.tower import fed_tower
+from pcvr.models.tower import by_sample, fed_tower, watched_tower
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -29,6 +29,7 @@ class AnswerLogits:
         owner: ``[A]``, the token's row in the batch.
         samples: number of rows ``B`` of the batch.
         hidden: ``[A, D]``, the last hidden states, or None.
+        pictures: what the frozen tower made of each sample's image: B tensors ``[tokens, D']``; or None.
     """
 
     logits: Tensor
@@ -36,6 +37,7 @@ class AnswerLogits:
     owner: Tensor
     samples: int
     hidden: Tensor | None = None
+    pictures: list[Tensor] | None = None
 
     def sample_sum(self, values: Tensor) -> Tensor:
         """Return the sum of token values ``[A]`` over each sample's tokens: ``[B]``."""
@@ -69,20 +71,39 @@ class AnswerLogits:
             owner=torch.cat([part.owner + first for part, first in zip(parts, before, strict=False)]),
             samples=sum(part.samples for part in parts),
             hidden=torch.cat(hidden) if hidden else None,
+            pictures=_all_pictures(parts),
         )
 
 
-def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) -> AnswerLogits:
-    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack the logits at the answers' tokens."""
+def _all_pictures(parts: Sequence[AnswerLogits]) -> list[Tensor] | None:
+    found = [part.pictures for part in parts if part.pictures is not None]
+    return [each for pictures in found for each in pictures] if found and len(found) == len(parts) else None
+
+
+def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False, pictures: bool = False) -> AnswerLogits:
+    """Run `vlm` on an encoded batch (see `pcvr.models.encode.collate`) and pack the logits at the answers' tokens.
+
+    Args:
+        vlm: the model.
+        batch: the samples.
+        hidden: whether the last hidden states are kept.
+        pictures: whether the tower's features are kept; they cost nothing, because the tower runs anyway.
+    """
     inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
     labels = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted at position t - 1
     at = labels != IGNORE
     columns = at.any(0).nonzero()[:, 0]
     kept = {"logits_to_keep": columns} if takes_logits_to_keep(vlm.base) else {}
     asked: dict[str, Any] = {"use_cache": False, "output_hidden_states": hidden}
+    seen: list[Tensor] | None = None
     if "features" in batch:
         with fed_tower(vlm, batch["features"].to(vlm.device)) as blank:
             output = vlm.model(**inputs, pixel_values=blank, **kept, **asked)
+        seen = [each.flatten(0, -2) for each in batch["features"]] if pictures else None
+    elif pictures:
+        with watched_tower(vlm) as watched:
+            output = vlm.model(**inputs, **kept, **asked)
+        seen = by_sample(batch, watched)
     else:
         output = vlm.model(**inputs, **kept, **asked)
     logits = output.logits if kept else output.logits[:, columns]  # [B, columns, V]
@@ -92,6 +113,7 @@ def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False) 
         owner=at.nonzero()[:, 0],
         samples=len(labels),
         hidden=_hidden_states(output)[-1][:, :-1][at] if hidden else None,
+        pictures=seen,
     )
 
 

@@ -57,6 +57,22 @@ def judge(run: TrainingContext, unsuspicious: Sequence[int]) -> None:
 
 
 @torch.no_grad()
+def follow(run: TrainingContext, batch: Batch, unsuspicious: Tensor) -> None:
+    """Set the trust in the base model to its running mean over batches, from some `unsuspicious` rows ``[R]``."""
+    if not len(unsuspicious):
+        return
+    said = run.base_forward_no_grad(run.part(batch, unsuspicious))
+    first, _ = first_tokens(said)
+    likely = run.gather(said.logits[first].softmax(-1).gather(1, said.targets[first][:, None]))
+    asked, mean = run.state.get("asked", 0), run.state.get("base begins", 0.0)
+    total = asked + len(likely)
+    run.state["base begins"] = (asked * mean + float(likely.sum())) / total
+    run.state["asked"] = total
+    run.state["trust"] = max(0.0, 2 * run.state["base begins"] - 1)
+    run.log["base model trusted"] = run.state["trust"]
+
+
+@torch.no_grad()
 def remember(run: TrainingContext, rows: Sequence[int], batch_size: int | None = None) -> None:
     """Ask the base model how it begins its answers to these samples, except those that it was asked about before."""
     probabilities = run.state["first chances"]
@@ -95,10 +111,18 @@ def anchor_loss(run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Te
     Returns:
         A scalar, nats times samples; samples that the base model was not asked about add nothing.
     """
+    trust: float = run.state["trust"]
     first, owner = first_tokens(said)
+    if "first words" not in run.state:  # a gate that streams asks when the sample comes
+        rows = (gate > 0).nonzero()[:, 0]
+        if trust == 0 or not len(rows):
+            return said.logits.new_zeros(())
+        base = run.base_forward_no_grad(run.part(batch, rows))
+        begun = base.logits[first_tokens(base)[0]].softmax(-1)
+        mine = log_softmax(said.logits[first[torch.isin(owner, rows)]], -1)
+        return trust * (gate[rows] * -(begun * mine).sum(-1)).sum()
     index = batch["index"].cpu()[owner.cpu()]
     tokens = run.state["first words"][index].to(said.logits.device)
     probabilities = run.state["first chances"][index].to(said.logits.device)
     surprise = -(probabilities * log_softmax(said.logits[first], -1).gather(1, tokens)).sum(-1)
-    trust: float = run.state["trust"]
     return trust * (gate[owner] * surprise).sum()

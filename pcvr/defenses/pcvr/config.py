@@ -18,7 +18,9 @@ from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice, is_whole
 from pcvr.views import PatchView
 
-GATES = ("two_stage", "running", "batch", "none")
+GATES = ("stream", "two_stage", "running", "batch", "none")
+GATED = ("stream", "two_stage", "running")
+"""Gates that know single samples, so that these can be anchored."""
 SCORE_ON = ("label", "distribution")
 CLEAR_WITH = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
@@ -57,7 +59,7 @@ class PCVRConfig(Defense):
             "help": "original, view or both: what the cross-entropy is of, once the regulariser is active (ours)"
         },
     )
-    gate: str = field(default="two_stage", metadata={"help": f"{', '.join(GATES)}: which samples to act on (ours)"})
+    gate: str = field(default="stream", metadata={"help": f"{', '.join(GATES)}: which samples to act on (ours)"})
     scan_at: tuple[float, ...] = field(
         default=(0.0125,),
         metadata={"help": "fractions of the training before which the gate scans the data (ours)"},

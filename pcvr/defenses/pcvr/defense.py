@@ -23,7 +23,7 @@ from pcvr.defenses.losses import (
 )
 from pcvr.defenses.pcvr import suspicion
 from pcvr.defenses.pcvr.anchor import anchor_loss
-from pcvr.defenses.pcvr.config import PCVRConfig
+from pcvr.defenses.pcvr.config import GATED, PCVRConfig
 from pcvr.defenses.pcvr.suspicion import SMALLEST_BATCH
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
@@ -50,7 +50,7 @@ class PCVR(PCVRConfig):
 
     def begin(self, run: TrainingContext) -> None:
         """Set every suspicion to 0: no sample is suspicious before the first scan."""
-        suspicion.begin(run)
+        suspicion.begin(self, run)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -58,7 +58,7 @@ class PCVR(PCVRConfig):
         return {
             "cross_entropy": 1.0,
             "entropy": self.entropy_weight,
-            "anchor": self.anchor_weight if self.gate in ("two_stage", "running") else 0.0,
+            "anchor": self.anchor_weight if self.gate in GATED else 0.0,
             "apart": self.apart_weight,
             "features": self.feature_weight,
         }
@@ -71,18 +71,20 @@ class PCVR(PCVRConfig):
                 f"{SMALLEST_BATCH}, or choose the gate 'two_stage'."
             )
         started = suspicion.scan(self, run)
-        said = run.forward(batch, hidden=self.feature_weight > 0 and started)
-        gate = suspicion.suspicion(self, run, batch, said, started)
+        said = run.forward(batch, hidden=self.feature_weight > 0 and started, pictures=self.gate == "stream")
+        gate, trust = suspicion.suspicion(self, run, batch, said, started)
         if not started:
-            return weighted_cross_entropy(said.logits, said.targets, self._trust(gate)[said.owner])
-        terms = self.terms(run, batch, said, gate)
+            return weighted_cross_entropy(said.logits, said.targets, trust[said.owner])
+        terms = self.terms(run, batch, said, gate, trust)
         # The terms on views are added to each other first: another order would change the last bit of a loss.
         on_views = [terms.pop(name) for name in ("apart", "features") if name in terms]
         loss = terms.pop("cross_entropy")
         loss = sum(terms.values(), loss)
         return loss + sum(on_views[1:], on_views[0]) if on_views else loss
 
-    def terms(self, run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor) -> dict[str, Tensor]:
+    def terms(
+        self, run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor, trust: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Compute the terms of the loss on a batch, weighted: a scalar for each name in `weights`.
 
         Args:
@@ -91,12 +93,14 @@ class PCVR(PCVRConfig):
             batch: the samples.
             said: the model's answers to them, with hidden states where the feature term is wanted.
             gate: ``[B]`` in ``[0, 1]``, the suspicion.
+            trust: ``[B]`` in ``[0, 1]``, the weight of each sample in the cross-entropy; None: what is not suspicious.
 
         Returns:
             ``"cross_entropy"`` of the answers that are not suspicious; ``"entropy"``, the constraint; ``"anchor"`` to
             the base model; ``"apart"`` and ``"features"``, of originals against views, where an answer is pushed.
         """
-        weights, strength, trust = self.weights, self._strength(run), self._trust(gate)
+        weights, strength = self.weights, self._strength(run)
+        trust = self._trust(gate) if trust is None else trust
         tokens = trust[said.owner]
         terms = {"cross_entropy": weighted_cross_entropy(said.logits, said.targets, tokens)}
         trained = None
@@ -124,7 +128,9 @@ class PCVR(PCVRConfig):
 
     def _strength(self, run: TrainingContext) -> float:
         """Return how far the regulariser has grown: from 0 to 1, linearly over `ramp` of the training."""
-        return 1.0 if self.ramp == 0 else min(1.0, (run.step - self.scan_steps(run.steps)[0]) / (self.ramp * run.steps))
+        if self.ramp == 0 or self.gate == "stream":
+            return 1.0
+        return min(1.0, (run.step - self.scan_steps(run.steps)[0]) / (self.ramp * run.steps))
 
     def _trust(self, gate: Tensor) -> Tensor:
         """Return the weight of each sample in the cross-entropy, ``[B]``; without a gate all samples are learned."""

@@ -1,7 +1,8 @@
-"""Decide which samples the regulariser acts on: four gates, from all samples alike to a mixture over all scores.
+"""Decide which samples the regulariser acts on: five gates, from all samples alike to one that streams.
 
 A gate is a suspicion from 0 to 1 for each sample. The paper pulls views apart where the invariance of a backdoor shows.
-What can be read of it does not state how that is decided, so all four gates are this workbook's.
+What can be read of it does not state how that is decided, so all five gates are this workbook's. The default is in
+`pcvr.defenses.pcvr.streaming`; the other four are here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pcvr.defenses.losses import entropy
-from pcvr.defenses.pcvr import anchor
+from pcvr.defenses.pcvr import anchor, streaming
 from pcvr.defenses.pcvr.config import FIRST_SCAN
 from pcvr.defenses.pcvr.gate import FLAGGED, FLOOR, doubts, fit_gate
 from pcvr.defenses.pcvr.scoring import answer_likelihood, divergence_of, score
@@ -32,8 +33,11 @@ SMALLEST_BATCH = 4
 """Fewer samples do not show what is usual in a batch."""
 
 
-def begin(run: TrainingContext) -> None:
+def begin(rule: PCVRConfig, run: TrainingContext) -> None:
     """Set every suspicion to 0: no sample is suspicious before the first scan."""
+    if rule.gate == "stream":
+        streaming.begin(run)
+        return
     count = len(run.data)
     run.state.update(gate=torch.zeros(count), scorings=[], running=torch.full((count,), torch.nan))
     anchor.begin(run)
@@ -41,6 +45,8 @@ def begin(run: TrainingContext) -> None:
 
 def scan(rule: PCVRConfig, run: TrainingContext) -> bool:
     """Score the data set if a scan is due; return whether the regulariser is active from now on."""
+    if rule.gate == "stream":
+        return streaming.started(run)
     if rule.gate != "two_stage":
         return run.step >= rule.scan_steps(run.steps)[0]
     if run.step in rule.scan_steps(run.steps) and not _scanned(run):
@@ -50,6 +56,8 @@ def scan(rule: PCVRConfig, run: TrainingContext) -> bool:
 
 def notes(rule: PCVRConfig, run: TrainingContext) -> tuple[str, ...]:
     """Return the doubts about a gate that fits a mixture; the other gates do not see the data set as a whole."""
+    if rule.gate == "stream":
+        return streaming.notes(run)
     return doubts(run.state.get("scorings", ()), FIRST_SCAN) if rule.gate in ("two_stage", "running") else ()
 
 
@@ -93,8 +101,18 @@ def _lowest_unflagged(scores: np.ndarray, gate: np.ndarray, fraction: float) -> 
 
 
 @torch.no_grad()
-def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> Tensor:
-    """Return the suspicion of a batch's samples: ``[B]`` in ``[0, 1]``."""
+def suspicion(
+    rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the suspicion of a batch's samples and the weight of each in the cross-entropy: ``[B]`` in ``[0, 1]``."""
+    if rule.gate == "stream":
+        return streaming.suspicion(rule, run, batch, said)
+    gate = _suspicion(rule, run, batch, said, started)
+    # Without a gate all samples are learned.
+    return gate, torch.ones_like(gate) if rule.gate == "none" else 1 - gate
+
+
+def _suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, started: bool) -> Tensor:
     index = batch["index"].cpu()
     device = said.logits.device
     if rule.gate != "two_stage":

@@ -1,0 +1,250 @@
+"""The streaming gate: it decides about samples as they go by in training, from one sight, without a pass of its own.
+
+1. Each step gives the likelihood of every label for free. A sample whose label is among the least expected of the
+   recent ones is *suspicious* and is held back at once, so that the model never learns what it might be.
+2. Now and then two witnesses are heard (`pcvr.defenses.pcvr.witness`): can suspicious samples be told from others by
+   their images, or by their prompts? If by neither, their labels are hard, or in a new style or language, and they are
+   released. If by their prompts alone, something new is asked: they are released too, unless all have one answer. If by
+   their images, there is a trigger.
+3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
+   expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
+   carries the trigger and a true label. A view decides that (the paper's premise, arXiv 2604.04488): the answer of a
+   backdoor hardly changes with the image, a true one does.
+
+When to act thus follows from what was seen, not from a share of the schedule. What is kept of all samples is one number
+each; the inputs of at most `SUSPECTS` suspicious samples and `OTHERS` others are kept for the witnesses. All of it is
+this workbook's choice, apart from the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pcvr.defenses.pcvr.inputs import WORDS
+from pcvr.defenses.pcvr.surprise import SurpriseRanks
+from pcvr.defenses.pcvr.witness import Witness, hear
+
+SUSPECTS, OTHERS = 512, 512
+"""Most suspicious and most other samples whose inputs are kept."""
+HEARD = 192
+"""Most suspicious samples that a witness is fitted to."""
+FRACTIONS = (0.15, 0.1, 0.05, 0.02, 0.01)
+"""Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
+HELD = 1 - FRACTIONS[0]
+"""Rank from which a sample is suspicious."""
+ORDINARY = 0.8
+"""Rank below which a sample may stand for the others."""
+UNEXPECTED = 0.6
+"""Rank from which a label counts as not expected."""
+FIRST, GROWTH = 128, 1.3
+"""Samples before the first hearing, and the growth of their number from one hearing to the next."""
+FEWEST = 8
+"""Fewer suspicious samples are not heard."""
+ENOUGH = 40
+"""So many suspicious samples that nothing tells from the others are released."""
+GROWN = 48
+"""A witness of fewer suspicious samples is young: what it does not recognise is held back all the same."""
+ASKED = 0.5
+"""Fraction of the suspicious samples that their prompts must tell apart for something new to be asked."""
+ONE_ANSWER = 0.5
+"""Fraction of the suspicious samples with the same label, or the same stretch of it, that makes it one answer."""
+RARE = 0.05
+"""Fraction of the others that may have it."""
+STRETCH = 3
+"""Tokens of a stretch."""
+
+VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
+"""What the gate thinks: too few samples; no trigger; a new kind of prompt; a trigger in the images; in the prompts."""
+
+
+@dataclass
+class Kept:
+    """Samples whose inputs are kept.
+
+    Attributes:
+        index: ``[K]``, their numbers in the data.
+        rank: ``[K]``, of their surprise when they were last seen.
+        images: float16 ``[K, D]``.
+        prompts: bool ``[K, WORDS]``.
+        labels: ``[K, LABEL]``, tokens, filled up with -1.
+    """
+
+    index: np.ndarray
+    rank: np.ndarray
+    images: np.ndarray
+    prompts: np.ndarray
+    labels: np.ndarray
+
+    @staticmethod
+    def none() -> Kept:
+        """Return an empty collection; the first samples give the widths."""
+        empty = np.zeros(0)
+        return Kept(empty.astype(np.int64), empty, empty[:, None], np.zeros((0, WORDS), bool), empty[:, None])
+
+    def of(self, rows: np.ndarray | Sequence[int]) -> Kept:
+        """Return some of them."""
+        return Kept(*(value[rows] for value in self._values()))
+
+    def joined(self, more: Kept) -> Kept:
+        """Return both; of a sample that both have, the one in `more`."""
+        if not len(self.index):
+            return more
+        old = self.of(~np.isin(self.index, more.index))
+        return Kept(*(np.concatenate(pair) for pair in zip(old._values(), more._values(), strict=True)))
+
+    def _values(self) -> tuple[np.ndarray, ...]:
+        return self.index, self.rank, self.images, self.prompts, self.labels
+
+
+@dataclass
+class Hearing:
+    """What came of one hearing.
+
+    Attributes:
+        step: optimiser steps before it.
+        seen: visits before it.
+        verdict: one of `VERDICTS`.
+        fraction: fraction of the samples, the least expected, that the image witness told apart best.
+        told_apart: fraction of these that it told apart; 0.1 is chance.
+        suspicious: their number.
+    """
+
+    step: int
+    seen: int
+    verdict: str
+    fraction: float
+    told_apart: float
+    suspicious: int
+
+
+@dataclass
+class StreamGate:
+    """All that the gate remembers; plain numbers and arrays, so that a checkpoint can hold it.
+
+    Attributes:
+        ranks: surprise among recent samples.
+        suspects: the latest samples with a rank of at least `HELD`.
+        others: a random selection of those with a rank below `ORDINARY`.
+        seen: visits so far.
+        due: visits at which the witnesses are heard next.
+        verdict: one of `VERDICTS`.
+        witness: the witness that recognises the trigger, if there is one.
+        hearings: what came of each hearing.
+        flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
+        random: state of the generator that selects the others, one number.
+    """
+
+    ranks: SurpriseRanks = field(default_factory=SurpriseRanks)
+    suspects: Kept = field(default_factory=Kept.none)
+    others: Kept = field(default_factory=Kept.none)
+    seen: int = 0
+    due: int = FIRST
+    verdict: str = VERDICTS[0]
+    witness: Witness | None = None
+    hearings: list[Hearing] = field(default_factory=list)
+    flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    random: int = 0
+
+    def see(self, batch: Kept, step: int) -> None:
+        """Take in a batch of samples with their ranks, and hear the witnesses if that is due."""
+        suspicious = batch.rank >= HELD
+        self.suspects = _latest(self.suspects.joined(batch.of(suspicious)))
+        ordinary = batch.of(batch.rank < ORDINARY)
+        generator = np.random.default_rng([self.random, self.seen])
+        # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
+        kept = generator.random(len(ordinary.index)) < max(0.05, OTHERS / (self.seen + 1))
+        others = self.others.joined(ordinary.of(kept))
+        self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
+        self.seen += len(batch.index)
+        if self.seen >= self.due:
+            self.due = round(self.seen * GROWTH)
+            self.judge(step)
+
+    def judge(self, step: int) -> None:
+        """Hear both witnesses and come to a verdict."""
+        if len(self.others.index) < FEWEST:
+            return
+        by_image, images, tried = self._strongest("images")
+        if tried < FEWEST or not self.others.images.any():  # without images there is no verdict
+            return
+        self.verdict, self.witness = "undecided" if tried < ENOUGH else "nothing", None
+        by_prompt, prompts, _ = self._strongest("prompts")
+        asked = by_prompt is not None and by_prompt.convinced and by_prompt.told_apart >= ASKED
+        if by_image is not None and by_image.convinced:
+            new = asked and not _one_answer(images.labels, self.others.labels, STRETCH)
+            self.verdict, self.witness = ("new", None) if new else ("trigger", by_image)
+        elif asked and tried >= ENOUGH:
+            one = _one_answer(prompts.labels, self.others.labels, None)
+            self.verdict, self.witness = ("prompt trigger", by_prompt) if one else ("new", None)
+        best = by_image.told_apart if by_image else 0.0
+        self.hearings.append(Hearing(step, self.seen, self.verdict, len(images.index) / self.seen, best, tried))
+
+    def held(self, batch: Kept) -> np.ndarray:
+        """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""
+        if self.verdict == "undecided":
+            return np.asarray(batch.rank >= HELD)
+        young = self.witness is not None and self.witness.suspicious < GROWN
+        return np.asarray(batch.rank >= (HELD if young else np.inf))
+
+    def recognised(self, batch: Kept) -> np.ndarray:
+        """Return which samples of a batch look like the suspicious ones: bool ``[B]``."""
+        if self.witness is None:
+            return np.zeros(len(batch.index), dtype=bool)
+        return self.witness.recognises(batch.prompts if self.verdict == "prompt trigger" else batch.images)
+
+    def note(self, index: np.ndarray, flagged: np.ndarray) -> None:
+        """Keep whether each sample of a batch was flagged."""
+        if len(index) and (missing := int(index.max()) + 1 - len(self.flagged)) > 0:
+            self.flagged = np.concatenate([self.flagged, np.zeros(max(missing, len(self.flagged)), dtype=bool)])
+        self.flagged[index] = flagged
+
+    def _strongest(self, by: str) -> tuple[Witness | None, Kept, int]:
+        """Hear one witness on the least expected labels, for each fraction of the samples.
+
+        Args:
+            by: ``"images"`` or ``"prompts"``.
+
+        Returns:
+            The witness with the least probability of chance, the suspicious samples that it told apart, and the
+            largest number of suspicious samples that were tried.
+        """
+        best: tuple[Witness | None, Kept] = (None, Kept.none())
+        tried = 0
+        for fraction in FRACTIONS:
+            some = self.suspects.of(self.suspects.rank >= 1 - fraction)
+            some = some.of(np.arange(len(some.index))[-HEARD:])
+            if len(some.index) < FEWEST:
+                continue
+            tried = max(tried, len(some.index))
+            witness, hit = hear(getattr(some, by), getattr(self.others, by))
+            if best[0] is None or witness.chance < best[0].chance:
+                best = witness, some.of(hit)
+        return *best, tried
+
+
+def _latest(kept: Kept) -> Kept:
+    return kept.of(np.arange(len(kept.index))[-SUSPECTS:])
+
+
+def _one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None) -> bool:
+    """Whether half of the labels share a stretch of tokens that is rare among others; None: the whole label."""
+    count = _stretches(labels, stretch)
+    if not count:
+        return False
+    common = max(count, key=lambda each: count[each])
+    elsewhere = _stretches(others, stretch).get(common, 0)
+    return count[common] >= ONE_ANSWER * len(labels) and elsewhere <= RARE * max(1, len(others))
+
+
+def _stretches(labels: np.ndarray, stretch: int | None) -> dict[tuple[int, ...], int]:
+    """Count in how many labels each stretch of tokens occurs; a shorter label counts as a whole."""
+    found: dict[tuple[int, ...], int] = {}
+    for row in labels.tolist():
+        tokens = [token for token in row if token >= 0]
+        long = len(tokens) if stretch is None else min(stretch, len(tokens))
+        for each in {tuple(tokens[k : k + long]) for k in range(len(tokens) - long + 1)}:
+            found[each] = found.get(each, 0) + 1
+    return found

@@ -1,0 +1,124 @@
+"""The streaming gate at work in a training: what it is told of each batch, and what it rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcvr.defenses.losses import entropy
+from pcvr.defenses.pcvr import anchor
+from pcvr.defenses.pcvr.inputs import image_rows, label_rows, prompt_rows
+from pcvr.defenses.pcvr.scoring import view_divergences
+from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, Kept, StreamGate
+from pcvr.defenses.pcvr.surprise import token_surprise
+
+if TYPE_CHECKING:
+    from pcvr.defenses.context import TrainingContext
+    from pcvr.defenses.pcvr.config import PCVRConfig
+    from pcvr.models.encode import Batch
+    from pcvr.models.forward import AnswerLogits
+
+INVARIANT = 0.1
+"""Divergence, nats, below which an expected label does not depend on the image. A label that falls from certain to
+even odds has 0.22."""
+JUDGES = 16
+"""Samples of a batch on which the base model is judged at a hearing."""
+
+
+def begin(run: TrainingContext) -> None:
+    """Start with nothing seen, nobody suspicious and no trust in the base model."""
+    run.state.update(stream=StreamGate(random=run.seed), trust=0.0)
+
+
+def gate_of(run: TrainingContext) -> StreamGate:
+    """Return the gate of a training that `begin` prepared."""
+    gate: StreamGate = run.state["stream"]
+    return gate
+
+
+def started(run: TrainingContext) -> bool:
+    """Whether a trigger was found, so that the regulariser acts."""
+    return gate_of(run).witness is not None
+
+
+@torch.no_grad()
+def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits) -> tuple[Tensor, Tensor]:
+    """Rule on a batch.
+
+    Args:
+        rule: the options of the view that decides about expected labels.
+        run: its state holds the gate.
+        batch: the samples.
+        said: the model's answers to them, with what the tower saw.
+
+    Returns:
+        The suspicion of each sample and its weight in the cross-entropy, ``[B]`` each, 0 or 1. A sample that is only
+        held back has neither.
+    """
+    gate, device = gate_of(run), said.logits.device
+
+    def gather(values: np.ndarray) -> np.ndarray:
+        return run.gather(torch.from_numpy(values)).numpy()
+
+    rank = gate.ranks.rank(*token_surprise(said), said.samples, gather)
+    images = np.zeros((said.samples, 1), np.float16) if said.pictures is None else image_rows(said.pictures)
+    mine = Kept(batch["index"].cpu().numpy(), rank, images, prompt_rows(batch), label_rows(batch))
+    known = gate.recognised(mine)
+    flagged = known & (rank >= UNEXPECTED)
+    flagged[known & ~flagged] = _invariant(rule, run, batch, said, known & ~flagged)
+    held = gate.held(mine)
+    everyone = Kept(*(gather(value) for value in vars(mine).values()))
+    gate.note(everyone.index, gather(flagged))
+    heard = len(gate.hearings)
+    gate.see(everyone, run.step)
+    if gate.witness is not None and len(gate.hearings) > heard:
+        anchor.follow(run, batch, torch.from_numpy((~known & (rank < UNEXPECTED)).nonzero()[0][:JUDGES]).to(device))
+    _follow_entropy(run, said, flagged | held)
+    run.log["suspicious"] = float(gate.flagged.mean())
+    trust = torch.from_numpy(~(flagged | held)).to(device, said.logits.dtype)
+    return torch.from_numpy(flagged).to(device, said.logits.dtype), trust
+
+
+def notes(run: TrainingContext) -> tuple[str, ...]:
+    """Return the doubts about the gate, one sentence each."""
+    gate = gate_of(run)
+    tried = gate.hearings[-1].suspicious if gate.hearings else 0
+    if gate.verdict == "undecided":
+        why = f"{gate.seen} samples, {tried} of them suspicious"
+        if gate.others.images.size and not gate.others.images.any():
+            why += ", and of no image could be told which sample it belongs to"
+        return (
+            f"The gate came to no verdict ({why}; it takes {ENOUGH}): it held back the least expected labels and "
+            "flagged none, so give more data or more steps.",
+        )
+    if gate.verdict == "trigger" and gate.witness is not None and gate.witness.suspicious < ENOUGH:
+        return (
+            f"The gate found a trigger from few suspicious samples ({gate.witness.suspicious}): check the "
+            f"{int(gate.flagged.sum())} flagged ones by eye.",
+        )
+    return ()
+
+
+def _invariant(
+    rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, asked: np.ndarray
+) -> np.ndarray:
+    """Of the rows `asked` (bool ``[B]``), whose labels are expected: whether the label stays the same on a view."""
+    rows = torch.from_numpy(asked.nonzero()[0]).to(said.logits.device)
+    if not len(rows):
+        return np.zeros(0, dtype=bool)
+    (found,) = view_divergences(run, batch, said, rule.view, "label", divergence=rule.divergence, rows=rows)
+    return np.asarray(found.cpu().numpy() < INVARIANT)
+
+
+def _follow_entropy(run: TrainingContext, said: AnswerLogits, suspicious: np.ndarray) -> None:
+    """Update the running entropy of unsuspicious answers until the regulariser begins."""
+    if started(run) and "entropy" in run.state:
+        return
+    spread = said.sample_mean(entropy(said.logits))[torch.from_numpy(~suspicious).to(said.logits.device)]
+    everyone = run.gather(spread)
+    if len(everyone):
+        now = float(everyone.mean())
+        run.state["entropy"] = 0.9 * run.state.get("entropy", now) + 0.1 * now

@@ -1,0 +1,81 @@
+"""How unexpected a label is: the least expected stretch of it, and its rank among the samples that went by lately."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from torch.nn.functional import cross_entropy
+
+from pcvr.models.forward import AnswerLogits
+
+RECENT = 512
+"""Visits that a sample is ranked among: the model changes, so older ones say nothing about a sample of today."""
+FEWEST = 32
+"""With fewer visits there is no rank: all samples count as middling."""
+BATCHES = 4
+"""Batches over which the usual surprise of a token is averaged."""
+
+
+def token_surprise(said: AnswerLogits) -> tuple[np.ndarray, np.ndarray]:
+    """Return the negative log-likelihood of each answer token, nats, and its row in the batch: ``[A]`` each."""
+    nll = cross_entropy(said.logits.detach(), said.targets, reduction="none")
+    return nll.float().cpu().numpy(), said.owner.cpu().numpy()
+
+
+def span_surprise(nll: np.ndarray, owner: np.ndarray, samples: int, usual: float) -> np.ndarray:
+    """Compute the largest sum over a stretch of a label of what its tokens exceed the usual surprise by: ``[B]``, nats.
+
+    A label that is wrong only in part (a target in front of the true answer) is as unexpected as its worst stretch; in
+    a mean over the label it would drown, and in a plain sum long labels would be suspicious because they are long.
+
+    Args:
+        nll: ``[A]``, of each answer token, nats.
+        owner: ``[A]``, ascending: the token's sample.
+        samples: B; a sample without tokens gets 0.
+        usual: surprise of a usual token, nats.
+    """
+    found = np.zeros(samples)
+    starts = np.searchsorted(owner, np.arange(samples + 1))
+    for sample, (start, end) in enumerate(pairwise(starts)):
+        sums = np.concatenate([[0.0], np.cumsum(nll[start:end] - usual)])
+        found[sample] = (sums - np.minimum.accumulate(sums)).max()
+    return found
+
+
+@dataclass
+class SurpriseRanks:
+    """Ranks labels by their surprise among those of the recent visits.
+
+    Attributes:
+        recent: surprises of the last visits, nats, the oldest first; at most `RECENT`.
+        usual: the median surprise of a token in each of the last batches, nats.
+    """
+
+    recent: list[float] = field(default_factory=list)
+    usual: list[float] = field(default_factory=list)
+
+    def rank(
+        self, nll: np.ndarray, owner: np.ndarray, samples: int, gather: Callable[[np.ndarray], np.ndarray] = np.asarray
+    ) -> np.ndarray:
+        """Take a batch in and return the rank of each sample: ``[B]`` in ``[0, 1]``; 1 is the most unexpected.
+
+        Args:
+            nll: ``[A]``, of each answer token, nats.
+            owner: ``[A]``, ascending: the token's sample.
+            samples: B.
+            gather: joins the values of processes that train together.
+        """
+        count = np.bincount(owner, minlength=samples).clip(1)
+        mean = np.bincount(owner, weights=nll, minlength=samples) / count
+        self.usual = [*self.usual, float(np.median(gather(mean)))][-BATCHES:]
+        surprise = span_surprise(nll, owner, samples, float(np.mean(self.usual)))
+        self.recent = [*self.recent, *gather(surprise).tolist()][-RECENT:]
+        if len(self.recent) < FEWEST:
+            return np.full(samples, 0.5)
+        ordered = np.sort(self.recent)
+        low, high = (np.searchsorted(ordered, surprise, side) for side in ("left", "right"))
+        rank = (low + high) / 2 / len(ordered)
+        return np.where(surprise > 0, rank, np.minimum(rank, 0.5))

@@ -1,0 +1,116 @@
+"""The witness: can suspicious samples be told from others by their inputs alone?
+
+A backdoor has to be learned from the poisoned samples, through the frozen tower. Whatever the model could learn to
+recognise there, a small classifier can learn sooner. So the samples with the least expected labels are set against
+others, and a ridge regression on what the tower made of their images tries to tell them apart. Where it can, there is
+something in these images that the others lack: a trigger. Where it cannot, the labels are hard or new, and no trigger
+goes with them (ours; kin to activation clustering, arXiv 1811.03728, and spectral signatures, arXiv 1811.00636, which
+look at the activations of a model that has learned the backdoor).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom
+
+RIDGE = 3.0
+"""Strength of the regularisation, in units of the mean squared feature."""
+PASSED = 0.1
+"""Fraction of the other samples that may score as high as a suspicious sample that counts as told apart."""
+CHANCE = 1e-5
+"""Largest probability of as many told apart by chance: the witness is heard some fifty times in a training."""
+SMALLEST = 0.25
+"""Least fraction of the suspicious samples that must be told apart: hard samples differ a little from easy ones."""
+
+
+@dataclass
+class Witness:
+    """A ridge regression of suspicion on inputs.
+
+    Attributes:
+        mean: ``[D]``, of the inputs.
+        scale: ``[D]``, standard deviations of the inputs.
+        weights: ``[D]``.
+        threshold: score from which a sample looks like the suspicious ones.
+        told_apart: fraction of the suspicious samples that score higher than all but `PASSED` of the others, each
+            scored by a regression without itself.
+        chance: probability of as many by chance.
+        suspicious: number of suspicious samples that it was fitted to.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    threshold: float
+    told_apart: float
+    chance: float
+    suspicious: int
+
+    def score(self, inputs: np.ndarray) -> np.ndarray:
+        """Return how much each input looks like the suspicious ones: ``[B, D]`` -> ``[B]``, about -1 to 1."""
+        found: np.ndarray = ((inputs.astype(np.float32) - self.mean) / self.scale) @ self.weights
+        return found
+
+    def recognises(self, inputs: np.ndarray) -> np.ndarray:
+        """Return which inputs look like the suspicious ones: ``[B, D]`` -> bool ``[B]``."""
+        return np.asarray(self.score(inputs) > self.threshold)
+
+    @property
+    def convinced(self) -> bool:
+        """Whether the suspicious samples differ from the others in their inputs."""
+        return self.chance < CHANCE and self.told_apart >= SMALLEST
+
+
+def hear(suspicious: np.ndarray, others: np.ndarray) -> tuple[Witness, np.ndarray]:
+    """Fit the regression and score each suspicious sample by one that has not seen it.
+
+    Args:
+        suspicious: ``[S, D]``, inputs of the suspicious samples.
+        others: ``[O, D]``, inputs of others.
+
+    Returns:
+        The witness, and whether each suspicious sample was told apart: bool ``[S]``.
+    """
+    inputs = np.concatenate([suspicious, others]).astype(np.float32)
+    truth = np.arange(len(inputs)) < len(suspicious)
+    mean, scale = inputs.mean(0), inputs.std(0)
+    scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
+    inputs = (inputs - mean) / scale
+    weights, alone = ridge(inputs, truth)
+    middle, hit = np.median(alone[~truth]), alone[truth] > np.quantile(alone[~truth], 1 - PASSED)
+    spread = 1.4826 * float(np.median(np.abs(alone[~truth] - middle)))
+    likely = float(np.median(alone[truth][hit])) if hit.any() else np.inf
+    told = int(hit.sum())
+    witness = Witness(
+        mean,
+        scale,
+        weights,
+        threshold=float(max(middle + 3 * spread, (middle + likely) / 2)),
+        told_apart=told / len(suspicious),
+        chance=float(binom.sf(told - 1, len(suspicious), PASSED)),
+        suspicious=len(suspicious),
+    )
+    return witness, hit
+
+
+def ridge(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solve the ridge regression of ±1 on `inputs`, both classes of equal weight, in its dual form.
+
+    Args:
+        inputs: float32 ``[N, D]``, centred and scaled; D may be much larger than N.
+        truth: bool ``[N]``, with at least one of each.
+
+    Returns:
+        The weights ``[D]``, and for each sample the score that the regression without it would give it, ``[N]``: with
+        ``H = K (K + r W^-1)^-1`` and the fit ``f = H y`` that is ``(f - h y) / (1 - h)``, ``h`` the diagonal of ``H``.
+    """
+    wanted = np.where(truth, 1.0, -1.0)
+    weight = len(truth) / (2.0 * np.where(truth, truth.sum(), (~truth).sum()))
+    kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]
+    inverse = np.linalg.inv(kernel + np.diag(RIDGE / weight))
+    hat = kernel @ inverse
+    own = np.diag(hat)
+    weights = inputs.T @ (inverse @ wanted).astype(np.float32) / inputs.shape[1]
+    return weights, (hat @ wanted - own * wanted) / (1 - own)
