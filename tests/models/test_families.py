@@ -128,6 +128,25 @@ def test_company_changes_no_sample(vlm: VisionLanguageModel) -> None:
             assert torch.allclose(together.hidden[at], alone.hidden, atol=2e-3)
 
 
+def test_the_tower_is_watched_for_each_sample(vlm: VisionLanguageModel) -> None:
+    """What it made of an image is the same alone and in company, with and without kept features."""
+    rows = encode_samples(vlm, SAMPLES)
+    pad = vlm.tokenizer.pad_token_id
+    marked = [row | {"index": torch.tensor(i)} for i, row in enumerate(rows)]
+    with torch.inference_mode():
+        together = answer_logits(vlm, collate(marked, pad), pictures=True).pictures
+        alone = [answer_logits(vlm, collate([row], pad), pictures=True).pictures for row in marked]
+    assert together is not None and len(together) == len(rows)
+    for i, (mine, own) in enumerate(zip(together, alone, strict=True)):
+        assert own is not None and mine.dim() == 2
+        assert torch.allclose(mine, own[0], atol=2e-3)
+        assert not any(mine.shape == other.shape and torch.allclose(mine, other, atol=1e-2) for other in together[:i])
+    data = EncodedData(vlm, Photos())
+    if data.keep_features():
+        kept = answer_logits(vlm, data.batch(range(6)), pictures=True).pictures
+        assert kept is not None and all(torch.allclose(a, b, atol=2e-3) for a, b in zip(kept, together, strict=True))
+
+
 def test_batched_answers_are_those_of_one_by_one(vlm: VisionLanguageModel) -> None:
     images, prompts = [s.image for s in SAMPLES], [s.prompt for s in SAMPLES]
     together = pcvr.generate(vlm, images, prompts, 6)

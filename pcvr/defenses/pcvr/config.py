@@ -9,7 +9,7 @@ BadNets and SIG; they were not tuned on other attacks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from pcvr.defenses.base import Defense
@@ -24,6 +24,10 @@ GATED = ("stream", "two_stage", "running")
 SCORE_ON = ("label", "distribution")
 CLEAR_WITH = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
+OF_SCANS = (
+    "scan_at", "rescan_fraction", "score_views", "score_on", "clear_with", "clear_threshold", "refit", "ramp",
+)  # fmt: skip
+"""Options that the streaming gate does not have: it makes no scan."""
 BOUNDS = ("hinge", "cap", "none")
 TRAIN_ON = ("original", "view", "both")
 FIRST_SCAN = 2
@@ -137,11 +141,22 @@ class PCVRConfig(Defense):
             )
         if not 0 <= self.ramp < 1:
             raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: it is a fraction of the training.")
+        if self.gate == "stream":
+            self._refuse_scans()
         for name in ("score_views", "apart_views", "refit"):
             if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise PcvrError(f"{name} must be a whole number, at least 1, got {getattr(self, name)!r}.")
         if not self.scan_at or not all(0 < at < 1 for at in self.scan_at):
             raise PcvrError(f"scan_at must hold fractions of the training in (0, 1), got {self.scan_at}.")
+
+    def _refuse_scans(self) -> None:
+        usual = {each.name: each.default for each in fields(PCVRConfig)}
+        for name in OF_SCANS:
+            if getattr(self, name) != usual[name]:
+                raise PcvrError(
+                    f"{name}={getattr(self, name)!r} is an option of gates that scan, and the gate 'stream' decides as "
+                    f"the data go by: give gate='two_stage' too, or leave {name} out."
+                )
 
     def scan_steps(self, steps: int) -> list[int]:
         """Return the steps, of `steps`, before which the gate scans; the regulariser begins with the first.

@@ -27,11 +27,11 @@ from pcvr.defenses.pcvr.inputs import WORDS
 from pcvr.defenses.pcvr.surprise import SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness, hear
 
-SUSPECTS, OTHERS = 512, 512
+SUSPECTS, OTHERS = 512, 384
 """Most suspicious and most other samples whose inputs are kept."""
-HEARD = 192
+HEARD = 128
 """Most suspicious samples that a witness is fitted to."""
-FRACTIONS = (0.15, 0.1, 0.05, 0.02, 0.01)
+FRACTIONS = (0.15, 0.05, 0.015)
 """Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
 HELD = 1 - FRACTIONS[0]
 """Rank from which a sample is suspicious."""
@@ -39,7 +39,7 @@ ORDINARY = 0.8
 """Rank below which a sample may stand for the others."""
 UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
-FIRST, GROWTH = 128, 1.3
+FIRST, GROWTH = 128, 1.35
 """Samples before the first hearing, and the growth of their number from one hearing to the next."""
 FEWEST = 8
 """Fewer suspicious samples are not heard."""
@@ -57,7 +57,8 @@ STRETCH = 3
 """Tokens of a stretch."""
 
 VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
-"""What the gate thinks: too few samples; no trigger; a new kind of prompt; a trigger in the images; in the prompts."""
+"""What the gate thinks: too few samples; no trigger; something new is asked about images of its own; a trigger in the
+images; a trigger in the prompts."""
 
 
 @dataclass
@@ -164,23 +165,25 @@ class StreamGate:
             self.judge(step)
 
     def judge(self, step: int) -> None:
-        """Hear both witnesses and come to a verdict."""
-        if len(self.others.index) < FEWEST:
-            return
-        by_image, images, tried = self._strongest("images")
-        if tried < FEWEST or not self.others.images.any():  # without images there is no verdict
-            return
+        """Hear the witnesses and come to a verdict."""
+        groups = self._groups()
+        if not groups or len(self.others.index) < FEWEST or not self.others.images.any():
+            return  # without images there is no verdict
+        witness, group, hit = _heard(self.suspects, groups, self.others, "images")
+        tried = max(len(each) for each in groups)
+        told = self.suspects.of(group[hit])
         self.verdict, self.witness = "undecided" if tried < ENOUGH else "nothing", None
-        by_prompt, prompts, _ = self._strongest("prompts")
-        asked = by_prompt is not None and by_prompt.convinced and by_prompt.told_apart >= ASKED
-        if by_image is not None and by_image.convinced:
-            new = asked and not _one_answer(images.labels, self.others.labels, STRETCH)
-            self.verdict, self.witness = ("new", None) if new else ("trigger", by_image)
-        elif asked and tried >= ENOUGH:
-            one = _one_answer(prompts.labels, self.others.labels, None)
-            self.verdict, self.witness = ("prompt trigger", by_prompt) if one else ("new", None)
-        best = by_image.told_apart if by_image else 0.0
-        self.hearings.append(Hearing(step, self.seen, self.verdict, len(images.index) / self.seen, best, tried))
+        if witness.convinced:
+            one = _one_answer(told.labels, self.others.labels, STRETCH)
+            new = not one and _asked(_heard(self.suspects, [group], self.others, "prompts")[0])
+            self.verdict, self.witness = ("new", None) if new else ("trigger", witness)
+        elif tried >= ENOUGH:
+            alike = [each for each in groups if _one_answer(self.suspects.labels[each], self.others.labels, None)]
+            asking = _heard(self.suspects, alike, self.others, "prompts")[0] if alike else None
+            if asking is not None and _asked(asking):
+                self.verdict, self.witness = "prompt trigger", asking
+        fraction = len(group) / max(1, self.seen)
+        self.hearings.append(Hearing(step, self.seen, self.verdict, fraction, witness.told_apart, tried))
 
     def held(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""
@@ -201,28 +204,33 @@ class StreamGate:
             self.flagged = np.concatenate([self.flagged, np.zeros(max(missing, len(self.flagged)), dtype=bool)])
         self.flagged[index] = flagged
 
-    def _strongest(self, by: str) -> tuple[Witness | None, Kept, int]:
-        """Hear one witness on the least expected labels, for each fraction of the samples.
+    def _groups(self) -> list[np.ndarray]:
+        """Return rows of `suspects`: the latest of the least expected labels, for each fraction of the samples."""
+        found = [np.flatnonzero(self.suspects.rank >= 1 - fraction)[-HEARD:] for fraction in FRACTIONS]
+        return [rows for rows in found if len(rows) >= FEWEST]
 
-        Args:
-            by: ``"images"`` or ``"prompts"``.
 
-        Returns:
-            The witness with the least probability of chance, the suspicious samples that it told apart, and the
-            largest number of suspicious samples that were tried.
-        """
-        best: tuple[Witness | None, Kept] = (None, Kept.none())
-        tried = 0
-        for fraction in FRACTIONS:
-            some = self.suspects.of(self.suspects.rank >= 1 - fraction)
-            some = some.of(np.arange(len(some.index))[-HEARD:])
-            if len(some.index) < FEWEST:
-                continue
-            tried = max(tried, len(some.index))
-            witness, hit = hear(getattr(some, by), getattr(self.others, by))
-            if best[0] is None or witness.chance < best[0].chance:
-                best = witness, some.of(hit)
-        return *best, tried
+def _heard(
+    suspects: Kept, groups: Sequence[np.ndarray], others: Kept, by: str
+) -> tuple[Witness, np.ndarray, np.ndarray]:
+    """Hear a witness on each group; return the one with the least probability of chance, its group, and its hits.
+
+    Args:
+        suspects: the suspicious samples.
+        groups: rows of `suspects`.
+        others: what they are set against.
+        by: ``"images"`` or ``"prompts"``.
+    """
+    rows = np.unique(np.concatenate(groups))
+    inputs = np.concatenate([getattr(suspects, by)[rows], getattr(others, by)])
+    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
+    best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
+    return heard[best][0], groups[best], heard[best][1]
+
+
+def _asked(witness: Witness) -> bool:
+    """Whether the prompts of most suspicious samples differ from those of others: something new is asked."""
+    return witness.convinced and witness.told_apart >= ASKED
 
 
 def _latest(kept: Kept) -> Kept:

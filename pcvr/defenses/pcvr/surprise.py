@@ -15,8 +15,8 @@ RECENT = 512
 """Visits that a sample is ranked among: the model changes, so older ones say nothing about a sample of today."""
 FEWEST = 32
 """With fewer visits there is no rank: all samples count as middling."""
-BATCHES = 4
-"""Batches over which the usual surprise of a token is averaged."""
+USUAL = 128
+"""Visits whose median is the usual surprise of a token."""
 
 
 def token_surprise(said: AnswerLogits) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ class SurpriseRanks:
 
     Attributes:
         recent: surprises of the last visits, nats, the oldest first; at most `RECENT`.
-        usual: the median surprise of a token in each of the last batches, nats.
+        usual: mean surprise of a token in each of the last `USUAL` visits, nats.
     """
 
     recent: list[float] = field(default_factory=list)
@@ -70,8 +70,8 @@ class SurpriseRanks:
         """
         count = np.bincount(owner, minlength=samples).clip(1)
         mean = np.bincount(owner, weights=nll, minlength=samples) / count
-        self.usual = [*self.usual, float(np.median(gather(mean)))][-BATCHES:]
-        surprise = span_surprise(nll, owner, samples, float(np.mean(self.usual)))
+        self.usual = [*self.usual, *gather(mean).tolist()][-USUAL:]
+        surprise = span_surprise(nll, owner, samples, float(np.median(self.usual)))
         self.recent = [*self.recent, *gather(surprise).tolist()][-RECENT:]
         if len(self.recent) < FEWEST:
             return np.full(samples, 0.5)

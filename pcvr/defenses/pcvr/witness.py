@@ -10,6 +10,7 @@ look at the activations of a model that has learned the backdoor).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ PASSED = 0.1
 """Fraction of the other samples that may score as high as a suspicious sample that counts as told apart."""
 CHANCE = 1e-5
 """Largest probability of as many told apart by chance: the witness is heard some fifty times in a training."""
+FAR = 2.5
+"""Robust standard deviations above the others' median below which no sample looks like the suspicious ones."""
 SMALLEST = 0.25
 """Least fraction of the suspicious samples that must be told apart: hard samples differ a little from easy ones."""
 
@@ -63,54 +66,58 @@ class Witness:
         return self.chance < CHANCE and self.told_apart >= SMALLEST
 
 
-def hear(suspicious: np.ndarray, others: np.ndarray) -> tuple[Witness, np.ndarray]:
-    """Fit the regression and score each suspicious sample by one that has not seen it.
+def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -> list[tuple[Witness, np.ndarray]]:
+    """Fit the regression for each group of suspicious samples, and score each of them by one that has not seen it.
 
     Args:
-        suspicious: ``[S, D]``, inputs of the suspicious samples.
-        others: ``[O, D]``, inputs of others.
+        inputs: ``[N, D]``, of all samples.
+        groups: rows of the suspicious samples, ``[S]`` each.
+        others: rows of the others, ``[O]``.
 
     Returns:
-        The witness, and whether each suspicious sample was told apart: bool ``[S]``.
+        For each group the witness, and whether each of its samples was told apart: bool ``[S]``.
     """
-    inputs = np.concatenate([suspicious, others]).astype(np.float32)
-    truth = np.arange(len(inputs)) < len(suspicious)
+    inputs = inputs.astype(np.float32)
     mean, scale = inputs.mean(0), inputs.std(0)
-    scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
-    inputs = (inputs - mean) / scale
-    weights, alone = ridge(inputs, truth)
-    middle, hit = np.median(alone[~truth]), alone[truth] > np.quantile(alone[~truth], 1 - PASSED)
-    spread = 1.4826 * float(np.median(np.abs(alone[~truth] - middle)))
-    likely = float(np.median(alone[truth][hit])) if hit.any() else np.inf
-    told = int(hit.sum())
-    witness = Witness(
-        mean,
-        scale,
-        weights,
-        threshold=float(max(middle + 3 * spread, (middle + likely) / 2)),
-        told_apart=told / len(suspicious),
-        chance=float(binom.sf(told - 1, len(suspicious), PASSED)),
-        suspicious=len(suspicious),
-    )
-    return witness, hit
+    inputs = (inputs - mean) / np.maximum(scale, 1e-3 * scale.max() + 1e-9)
+    kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]  # once: the groups lie within each other
+    found = []
+    for group in groups:
+        rows = np.concatenate([group, others])
+        truth = np.arange(len(rows)) < len(group)
+        dual, alone = ridge(kernel[np.ix_(rows, rows)], truth)
+        weights = inputs[rows].T @ dual.astype(np.float32) / inputs.shape[1]
+        middle, hit = np.median(alone[~truth]), alone[truth] > np.quantile(alone[~truth], 1 - PASSED)
+        spread = 1.4826 * float(np.median(np.abs(alone[~truth] - middle)))
+        likely = float(np.median(alone[truth][hit])) if hit.any() else np.inf
+        witness = Witness(
+            mean,
+            np.maximum(scale, 1e-3 * scale.max() + 1e-9),
+            weights,
+            threshold=float(max(middle + FAR * spread, 0.6 * middle + 0.4 * likely)),
+            told_apart=float(hit.mean()),
+            chance=float(binom.sf(int(hit.sum()) - 1, len(group), PASSED)),
+            suspicious=len(group),
+        )
+        found.append((witness, hit))
+    return found
 
 
-def ridge(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Solve the ridge regression of ±1 on `inputs`, both classes of equal weight, in its dual form.
+def ridge(kernel: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solve the ridge regression of ±1 in its dual form, both classes of equal weight.
 
     Args:
-        inputs: float32 ``[N, D]``, centred and scaled; D may be much larger than N.
+        kernel: float64 ``[N, N]``, inner products of centred and scaled inputs, divided by their number of columns.
         truth: bool ``[N]``, with at least one of each.
 
     Returns:
-        The weights ``[D]``, and for each sample the score that the regression without it would give it, ``[N]``: with
-        ``H = K (K + r W^-1)^-1`` and the fit ``f = H y`` that is ``(f - h y) / (1 - h)``, ``h`` the diagonal of ``H``.
+        The dual weights ``[N]``, and for each sample the score that the regression without it would give it, ``[N]``:
+        with ``H = K (K + r W^-1)^-1`` and the fit ``f = H y`` that is ``(f - h y) / (1 - h)``, ``h`` the diagonal of
+        ``H``.
     """
     wanted = np.where(truth, 1.0, -1.0)
     weight = len(truth) / (2.0 * np.where(truth, truth.sum(), (~truth).sum()))
-    kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]
     inverse = np.linalg.inv(kernel + np.diag(RIDGE / weight))
     hat = kernel @ inverse
     own = np.diag(hat)
-    weights = inputs.T @ (inverse @ wanted).astype(np.float32) / inputs.shape[1]
-    return weights, (hat @ wanted - own * wanted) / (1 - own)
+    return inverse @ wanted, (hat @ wanted - own * wanted) / (1 - own)

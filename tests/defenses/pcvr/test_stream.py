@@ -1,0 +1,168 @@
+"""The streaming gate on made-up streams: what it decides, and what it keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcvr.defenses.pcvr.inputs import LABEL, WORDS
+from pcvr.defenses.pcvr.stream import FIRST, HELD, OTHERS, SUSPECTS, Kept, StreamGate
+from pcvr.defenses.pcvr.surprise import SurpriseRanks
+from pcvr.utils.packing import read_packed, write_packed
+
+WIDTH = 200
+
+
+class Stream:
+    """Samples with inputs and surprises of known kinds.
+
+    Args:
+        odd: fraction of samples whose labels are unexpected, beyond the usual few.
+        image: how far the images of odd samples are shifted.
+        prompt: whether odd samples have a word of their own in the prompt.
+        label: tokens that odd samples' labels share; none: each its own.
+        covers: fraction of samples with the images of odd ones, and expected labels.
+    """
+
+    def __init__(
+        self,
+        odd: float,
+        image: float = 0.0,
+        prompt: bool = False,
+        label: tuple[int, ...] = (),
+        covers: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.odd, self.image, self.prompt, self.label, self.covers = odd, image, prompt, label, covers
+        self.ranks = SurpriseRanks()
+
+    def batch(self, index: np.ndarray) -> tuple[Kept, np.ndarray]:
+        """Return samples, each always the same, and which of them are odd."""
+        draws = np.stack([np.random.default_rng(int(i)).random(2) for i in index])
+        odd, cover = draws[:, 0] < self.odd, draws[:, 0] > 1 - self.covers
+        surprise = np.where(odd, self.rng.normal(6, 1, len(index)), self.rng.exponential(1, len(index)))
+        rank = self.ranks.rank(surprise.clip(0.01), np.arange(len(index)), len(index))
+        images = np.stack([np.random.default_rng([int(i), 1]).normal(size=WIDTH) for i in index])
+        images[odd | cover, :20] += self.image
+        prompts = np.zeros((len(index), WORDS), dtype=bool)
+        prompts[np.arange(len(index)), (draws[:, 1] * 20).astype(int)] = True
+        prompts[odd, 500] = self.prompt
+        labels = np.full((len(index), LABEL), -1)
+        labels[:, :6] = self.rng.integers(10, 400, (len(index), 6))
+        if self.label:
+            labels[odd, 1 : 1 + len(self.label)] = self.label
+        return Kept(index, rank, images.astype(np.float16), prompts, labels), odd
+
+
+def play(
+    stream: Stream, samples: int = 3000, size: int = 32, gate: StreamGate | None = None
+) -> tuple[StreamGate, dict]:
+    """Show a stream to a gate; return it with the flagged samples of the second half, by kind."""
+    gate = gate or StreamGate()
+    found = {"odd": [], "even": []}
+    for start in range(0, samples, size):
+        kept, odd = stream.batch(np.arange(start, start + size))
+        flagged = gate.recognised(kept) & (kept.rank >= 0.6)
+        gate.note(kept.index, flagged)
+        if start > samples / 2:
+            found["odd"] += (flagged | gate.held(kept))[odd].tolist()
+            found["even"] += (flagged | gate.held(kept))[~odd].tolist()
+        gate.see(kept, start // size)
+    return gate, found
+
+
+@pytest.mark.parametrize("size", [1, 8, 64])
+@pytest.mark.parametrize("odd", [0.02, 0.05, 0.12])
+def test_a_trigger_is_found_whatever_the_rate_and_the_batch(odd: float, size: int) -> None:
+    gate, found = play(Stream(odd, image=2.0), samples=2000 if size == 1 else 3000, size=size)
+    assert gate.verdict == "trigger"
+    assert np.mean(found["odd"]) > 0.75
+    assert np.mean(found["even"]) < 0.01
+
+
+def test_hard_samples_are_released() -> None:
+    for seed in range(3):
+        gate, found = play(Stream(0.08, seed=seed))
+        assert gate.verdict == "nothing" and not any(found["odd"]) and not any(found["even"])
+        assert not gate.flagged.any()
+
+
+def test_what_asks_something_new_is_released() -> None:
+    gate, found = play(Stream(0.1, prompt=True))
+    assert gate.verdict == "nothing" and not any(found["odd"])
+
+
+def test_a_prompt_that_always_gets_one_answer_is_a_trigger() -> None:
+    stream = Stream(0.05, prompt=True, label=(3, 4, 5, 6, 7))
+    whole = stream.batch
+
+    def batch(index: np.ndarray) -> tuple[Kept, np.ndarray]:
+        kept, odd = whole(index)
+        kept.labels[odd, 0] = 3
+        return kept, odd
+
+    stream.batch = batch  # type: ignore[method-assign]
+    gate, found = play(stream)
+    assert gate.verdict == "prompt trigger" and np.mean(found["odd"]) > 0.9 and np.mean(found["even"]) < 0.01
+
+
+def test_new_questions_about_new_images_are_released_unless_their_answers_share_a_stretch() -> None:
+    gate, _ = play(Stream(0.1, image=2.0, prompt=True))
+    assert gate.verdict == "new"
+    gate, found = play(Stream(0.1, image=2.0, prompt=True, label=(3, 4, 5)))
+    assert gate.verdict == "trigger" and np.mean(found["odd"]) > 0.85
+
+
+def test_samples_with_the_trigger_and_a_true_label_do_not_hide_it() -> None:
+    gate, _ = play(Stream(0.05, image=2.0, covers=0.05))
+    assert gate.verdict == "trigger"
+
+
+def test_before_a_verdict_the_least_expected_are_held_back_and_none_is_flagged() -> None:
+    gate, stream = StreamGate(), Stream(0.05, image=2.0)
+    for start in range(0, FIRST - 32, 32):
+        kept, _ = stream.batch(np.arange(start, start + 32))
+        assert gate.verdict == "undecided" and not gate.recognised(kept).any()
+        assert (gate.held(kept) == (kept.rank >= HELD)).all()
+        gate.see(kept, start // 32)
+    assert not gate.hearings
+
+
+def test_without_images_there_is_no_verdict() -> None:
+    stream, gate = Stream(0.05), StreamGate()
+    for start in range(0, 1500, 50):
+        kept, _ = stream.batch(np.arange(start, start + 50))
+        kept.images = np.zeros((50, 1), np.float16)
+        gate.see(kept, start)
+    assert gate.verdict == "undecided"
+
+
+def test_what_is_kept_does_not_grow_with_the_data() -> None:
+    gate, _ = play(Stream(0.1), samples=12_000, size=250)
+    assert len(gate.suspects.index) <= SUSPECTS and len(gate.others.index) <= OTHERS
+    assert len(set(gate.others.index.tolist())) == len(gate.others.index)
+    assert len(gate.hearings) < 25 and gate.flagged.nbytes <= 2 * 12_000
+
+
+def test_numbers_may_come_in_any_order() -> None:
+    gate = StreamGate()
+    gate.note(np.array([70_000, 3]), np.array([True, False]))
+    gate.note(np.array([5]), np.array([True]))
+    assert gate.flagged.nonzero()[0].tolist() == [5, 70_000]
+
+
+def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
+    stream = Stream(0.05, image=2.0)
+    gate, _ = play(stream, samples=640)
+    write_packed(tmp_path, "gate", gate)
+    again = read_packed(tmp_path, "gate")
+    for start in range(640, 1600, 32):
+        kept, _ = stream.batch(np.arange(start, start + 32))
+        assert (gate.recognised(kept) == again.recognised(kept)).all()
+        gate.see(kept, start)
+        again.see(kept, start)
+    assert gate.verdict == again.verdict == "trigger"
+    assert (gate.others.index == again.others.index).all()
