@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 from pcvr.defenses.base import Defense
 from pcvr.defenses.losses import DIVERGENCES, ENTROPY, LARGEST
 from pcvr.errors import PcvrError
-from pcvr.utils.checks import check_choice, is_whole
+from pcvr.utils.checks import check_choice, check_whole, is_whole
 from pcvr.views import PatchView
 
 GATES = ("stream", "two_stage", "running", "batch", "none")
 GATED = ("stream", "two_stage", "running")
 """Gates that know single samples, so that these can be anchored."""
+PROPOSE = ("both", "likelihood", "views")
 SCORE_ON = ("label", "distribution")
 CLEAR_WITH = ("base", "now", "off")
 DIRECTIONS = ("apart", "together")
@@ -51,7 +52,12 @@ class PCVRConfig(Defense):
     RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "score_on": {"told": "label", "words": "distribution"},
     }
-    ADDED: ClassVar[Mapping[str, Any]] = {"train_on": "original"}
+    ADDED: ClassVar[Mapping[str, Any]] = {
+        "train_on": "original",
+        "propose": "both",
+        "witness": True,
+        "late_start": 0,
+    }
 
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.9, level="features"),
@@ -64,6 +70,15 @@ class PCVRConfig(Defense):
         },
     )
     gate: str = field(default="stream", metadata={"help": f"{', '.join(GATES)}: which samples to act on (ours)"})
+    propose: str = field(
+        default="both", metadata={"help": f"{', '.join(PROPOSE)}: what makes a sample suspicious to the gate (ours)"}
+    )
+    witness: bool = field(
+        default=True, metadata={"help": "whether inputs must tell suspicious samples from others to flag them (ours)"}
+    )
+    late_start: int = field(
+        default=0, metadata={"help": "steps of plain training before the streaming gate looks, to study it late (ours)"}
+    )
     scan_at: tuple[float, ...] = field(
         default=(0.0125,),
         metadata={"help": "fractions of the training before which the gate scans the data (ours)"},
@@ -112,6 +127,7 @@ class PCVRConfig(Defense):
         for name, options in (
             ("train_on", TRAIN_ON),
             ("gate", GATES),
+            ("propose", PROPOSE),
             ("score_on", SCORE_ON),
             ("clear_with", CLEAR_WITH),
             ("divergence", DIVERGENCES),
@@ -141,6 +157,7 @@ class PCVRConfig(Defense):
             )
         if not 0 <= self.ramp < 1:
             raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: it is a fraction of the training.")
+        check_whole("late_start", self.late_start, 0, what="steps")
         if self.gate == "stream":
             self._refuse_scans()
         for name in ("score_views", "apart_views", "refit"):

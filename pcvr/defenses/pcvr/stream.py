@@ -1,19 +1,20 @@
 """The streaming gate: it decides about samples as they go by in training, from one sight, without a pass of its own.
 
 1. Each step gives the likelihood of every label for free. A sample whose label is among the least expected of the
-   recent ones is *suspicious* and is held back at once, so that the model never learns what it might be.
+   recent ones is *suspicious* and is held back at once, so that the model never learns what it might be. Where it has
+   learned it already, the label is expected, but hardly depends on the image (the paper's premise, arXiv 2604.04488):
+   one batch in `VIEWED` is shown a view, and the labels that change least with it are suspicious too.
 2. Now and then two witnesses are heard (`pcvr.defenses.pcvr.witness`): can suspicious samples be told from others by
    their images, or by their prompts? If by neither, their labels are hard, or in a new style or language, and they are
    released. If by their prompts alone, something new is asked: they are released too, unless all have one answer. If by
    their images, there is a trigger.
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
-   carries the trigger and a true label. A view decides that (the paper's premise, arXiv 2604.04488): the answer of a
-   backdoor hardly changes with the image, a true one does.
+   carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
 
 When to act thus follows from what was seen, not from a share of the schedule. What is kept of all samples is one number
 each; the inputs of at most `SUSPECTS` suspicious samples and `OTHERS` others are kept for the witnesses. All of it is
-this workbook's choice, apart from the view.
+this workbook's choice, apart from the premise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pcvr.defenses.pcvr.inputs import WORDS
-from pcvr.defenses.pcvr.surprise import SurpriseRanks
+from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness, hear
 
 SUSPECTS, OTHERS = 512, 384
@@ -33,6 +34,8 @@ HEARD = 128
 """Most suspicious samples that a witness is fitted to."""
 FRACTIONS = (0.15, 0.05, 0.015)
 """Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
+VIEWED = 8
+"""One batch in so many is shown a view."""
 HELD = 1 - FRACTIONS[0]
 """Rank from which a sample is suspicious."""
 ORDINARY = 0.8
@@ -67,7 +70,7 @@ class Kept:
 
     Attributes:
         index: ``[K]``, their numbers in the data.
-        rank: ``[K]``, of their surprise when they were last seen.
+        rank: ``[K]``, of their surprise, or of their invariance, when they were last seen.
         images: float16 ``[K, D]``.
         prompts: bool ``[K, WORDS]``.
         labels: ``[K, LABEL]``, tokens, filled up with -1.
@@ -127,7 +130,9 @@ class StreamGate:
 
     Attributes:
         ranks: surprise among recent samples.
-        suspects: the latest samples with a rank of at least `HELD`.
+        invariance: how little a label changes with the view, among recent samples.
+        suspects: the latest samples with a rank of at least `HELD` in surprise.
+        steady: the same for invariance.
         others: a random selection of those with a rank below `ORDINARY`.
         seen: visits so far.
         due: visits at which the witnesses are heard next.
@@ -139,7 +144,9 @@ class StreamGate:
     """
 
     ranks: SurpriseRanks = field(default_factory=SurpriseRanks)
+    invariance: RecentRanks = field(default_factory=RecentRanks)
     suspects: Kept = field(default_factory=Kept.none)
+    steady: Kept = field(default_factory=Kept.none)
     others: Kept = field(default_factory=Kept.none)
     seen: int = 0
     due: int = FIRST
@@ -149,10 +156,9 @@ class StreamGate:
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
 
-    def see(self, batch: Kept, step: int) -> None:
-        """Take in a batch of samples with their ranks, and hear the witnesses if that is due."""
-        suspicious = batch.rank >= HELD
-        self.suspects = _latest(self.suspects.joined(batch.of(suspicious)))
+    def see(self, batch: Kept, step: int, judge: bool = True) -> None:
+        """Take in a batch of samples with the ranks of their surprise; hear the witnesses if that is due and wanted."""
+        self.suspects = _latest(self.suspects.joined(batch.of(batch.rank >= HELD)))
         ordinary = batch.of(batch.rank < ORDINARY)
         generator = np.random.default_rng([self.random, self.seen])
         # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
@@ -160,28 +166,35 @@ class StreamGate:
         others = self.others.joined(ordinary.of(kept))
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
-        if self.seen >= self.due:
+        if judge and self.seen >= self.due:
             self.due = round(self.seen * GROWTH)
             self.judge(step)
 
+    def see_steady(self, batch: Kept) -> None:
+        """Take in a batch of samples with the ranks of their invariance."""
+        self.steady = _latest(self.steady.joined(batch.of(batch.rank >= HELD)))
+
     def judge(self, step: int) -> None:
         """Hear the witnesses and come to a verdict."""
-        groups = self._groups()
-        if not groups or len(self.others.index) < FEWEST or not self.others.images.any():
+        if len(self.others.index) < FEWEST or not self.others.images.any():
             return  # without images there is no verdict
-        witness, group, hit = _heard(self.suspects, groups, self.others, "images")
-        tried = max(len(each) for each in groups)
-        told = self.suspects.of(group[hit])
+        pools = [(pool, _groups(pool)) for pool in (self.suspects, self.steady)]
+        heard = [(pool, *_heard(pool, groups, self.others, "images")) for pool, groups in pools if groups]
+        if not heard:
+            return
+        pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
+        tried = max((len(each) for _, groups in pools for each in groups), default=0)
         self.verdict, self.witness = "undecided" if tried < ENOUGH else "nothing", None
         if witness.convinced:
-            one = _one_answer(told.labels, self.others.labels, STRETCH)
-            new = not one and _asked(_heard(self.suspects, [group], self.others, "prompts")[0])
+            one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH)
+            new = not one and _asked(_heard(pool, [group], self.others, "prompts")[0])
             self.verdict, self.witness = ("new", None) if new else ("trigger", witness)
         elif tried >= ENOUGH:
-            alike = [each for each in groups if _one_answer(self.suspects.labels[each], self.others.labels, None)]
-            asking = _heard(self.suspects, alike, self.others, "prompts")[0] if alike else None
-            if asking is not None and _asked(asking):
-                self.verdict, self.witness = "prompt trigger", asking
+            for pool, groups in pools:
+                alike = [each for each in groups if _one_answer(pool.labels[each], self.others.labels, None)]
+                asking = _heard(pool, alike, self.others, "prompts")[0] if alike else None
+                if asking is not None and _asked(asking):
+                    self.verdict, self.witness = "prompt trigger", asking
         fraction = len(group) / max(1, self.seen)
         self.hearings.append(Hearing(step, self.seen, self.verdict, fraction, witness.told_apart, tried))
 
@@ -204,10 +217,11 @@ class StreamGate:
             self.flagged = np.concatenate([self.flagged, np.zeros(max(missing, len(self.flagged)), dtype=bool)])
         self.flagged[index] = flagged
 
-    def _groups(self) -> list[np.ndarray]:
-        """Return rows of `suspects`: the latest of the least expected labels, for each fraction of the samples."""
-        found = [np.flatnonzero(self.suspects.rank >= 1 - fraction)[-HEARD:] for fraction in FRACTIONS]
-        return [rows for rows in found if len(rows) >= FEWEST]
+
+def _groups(pool: Kept) -> list[np.ndarray]:
+    """Return rows of suspicious samples: the latest of the highest ranks, for each fraction of the samples."""
+    found = [np.flatnonzero(pool.rank >= 1 - fraction)[-HEARD:] for fraction in FRACTIONS]
+    return [rows for rows in found if len(rows) >= FEWEST]
 
 
 def _heard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,8 @@ from pcvr.defenses.losses import entropy
 from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.inputs import image_rows, label_rows, prompt_rows
 from pcvr.defenses.pcvr.scoring import view_divergences
-from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, Kept, StreamGate
-from pcvr.defenses.pcvr.surprise import token_surprise
+from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, VIEWED, Kept, StreamGate
+from pcvr.defenses.pcvr.surprise import Gather, token_surprise
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
@@ -49,7 +50,7 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     """Rule on a batch.
 
     Args:
-        rule: the options of the view that decides about expected labels.
+        rule: what proposes suspicious samples, and how views are made.
         run: its state holds the gate.
         batch: the samples.
         said: the model's answers to them, with what the tower saw.
@@ -59,21 +60,32 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
         held back has neither.
     """
     gate, device = gate_of(run), said.logits.device
+    if run.step < rule.late_start:
+        _follow_entropy(run, said, np.zeros(said.samples, dtype=bool))
+        return torch.zeros(said.samples, device=device), torch.ones(said.samples, device=device)
 
     def gather(values: np.ndarray) -> np.ndarray:
         return run.gather(torch.from_numpy(values)).numpy()
 
-    rank = gate.ranks.rank(*token_surprise(said), said.samples, gather)
+    rank = gate.ranks.rank_labels(*token_surprise(said), said.samples, gather)
+    if rule.propose == "views":
+        rank = rank.clip(max=UNEXPECTED / 2)
     images = np.zeros((said.samples, 1), np.float16) if said.pictures is None else image_rows(said.pictures)
     mine = Kept(batch["index"].cpu().numpy(), rank, images, prompt_rows(batch), label_rows(batch))
     known = gate.recognised(mine)
-    flagged = known & (rank >= UNEXPECTED)
-    flagged[known & ~flagged] = _invariant(rule, run, batch, said, known & ~flagged)
-    held = gate.held(mine)
-    everyone = Kept(*(gather(value) for value in vars(mine).values()))
-    gate.note(everyone.index, gather(flagged))
+    flagged, expected = known & (rank >= UNEXPECTED), known & (rank < UNEXPECTED)
+    if rule.propose != "likelihood":
+        flagged[expected] = _divergences(rule, run, batch, said, expected) < INVARIANT
+        if rule.propose == "views" or run.step % VIEWED == 0:
+            everyone = np.ones(said.samples, dtype=bool)
+            tokens = said.sample_sum(torch.ones_like(said.targets, dtype=said.logits.dtype)).cpu().numpy()
+            steady = -_divergences(rule, run, batch, said, everyone) / tokens.clip(1)
+            gate.see_steady(_gathered(replace(mine, rank=gate.invariance.rank(steady, gather)), gather))
+    held = gate.held(mine) if rule.propose != "views" else np.zeros(said.samples, dtype=bool)
+    everything = _gathered(mine, gather)
+    gate.note(everything.index, gather(flagged))
     heard = len(gate.hearings)
-    gate.see(everyone, run.step)
+    gate.see(everything, run.step, judge=rule.witness)
     if gate.witness is not None and len(gate.hearings) > heard:
         anchor.follow(run, batch, torch.from_numpy((~known & (rank < UNEXPECTED)).nonzero()[0][:JUDGES]).to(device))
     _follow_entropy(run, said, flagged | held)
@@ -102,15 +114,19 @@ def notes(run: TrainingContext) -> tuple[str, ...]:
     return ()
 
 
-def _invariant(
+def _gathered(kept: Kept, gather: Gather) -> Kept:
+    return Kept(*(gather(value) for value in vars(kept).values()))
+
+
+def _divergences(
     rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, asked: np.ndarray
 ) -> np.ndarray:
-    """Of the rows `asked` (bool ``[B]``), whose labels are expected: whether the label stays the same on a view."""
+    """Return how far the labels of the rows `asked` (bool ``[B]``) diverge on a view: nats, summed over tokens."""
     rows = torch.from_numpy(asked.nonzero()[0]).to(said.logits.device)
     if not len(rows):
-        return np.zeros(0, dtype=bool)
+        return np.zeros(0)
     (found,) = view_divergences(run, batch, said, rule.view, "label", divergence=rule.divergence, rows=rows)
-    return np.asarray(found.cpu().numpy() < INVARIANT)
+    return np.asarray(found.float().cpu().numpy())
 
 
 def _follow_entropy(run: TrainingContext, said: AnswerLogits, suspicious: np.ndarray) -> None:

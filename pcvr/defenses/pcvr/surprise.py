@@ -11,6 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from pcvr.models.forward import AnswerLogits
 
+Gather = Callable[[np.ndarray], np.ndarray]
+"""Joins the values of processes that train together."""
+
 RECENT = 512
 """Visits that a sample is ranked among: the model changes, so older ones say nothing about a sample of today."""
 FEWEST = 32
@@ -46,20 +49,37 @@ def span_surprise(nll: np.ndarray, owner: np.ndarray, samples: int, usual: float
 
 
 @dataclass
-class SurpriseRanks:
-    """Ranks labels by their surprise among those of the recent visits.
+class RecentRanks:
+    """Ranks values among those of the recent visits.
 
     Attributes:
-        recent: surprises of the last visits, nats, the oldest first; at most `RECENT`.
-        usual: mean surprise of a token in each of the last `USUAL` visits, nats.
+        recent: values of the last visits, the oldest first; at most `RECENT`.
     """
 
     recent: list[float] = field(default_factory=list)
+
+    def rank(self, values: np.ndarray, gather: Gather = np.asarray) -> np.ndarray:
+        """Take values in and return the rank of each: ``[B]`` -> ``[B]`` in ``[0, 1]``; 1 is the largest."""
+        self.recent = [*self.recent, *gather(values).tolist()][-RECENT:]
+        if len(self.recent) < FEWEST:
+            return np.full(len(values), 0.5)
+        ordered = np.sort(self.recent)
+        low, high = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+        return np.asarray((low + high) / 2 / len(ordered))
+
+
+@dataclass
+class SurpriseRanks(RecentRanks):
+    """Ranks labels by their surprise among those of the recent visits.
+
+    Attributes:
+        recent: surprises of the last visits, nats.
+        usual: mean surprise of a token in each of the last `USUAL` visits, nats.
+    """
+
     usual: list[float] = field(default_factory=list)
 
-    def rank(
-        self, nll: np.ndarray, owner: np.ndarray, samples: int, gather: Callable[[np.ndarray], np.ndarray] = np.asarray
-    ) -> np.ndarray:
+    def rank_labels(self, nll: np.ndarray, owner: np.ndarray, samples: int, gather: Gather = np.asarray) -> np.ndarray:
         """Take a batch in and return the rank of each sample: ``[B]`` in ``[0, 1]``; 1 is the most unexpected.
 
         Args:
@@ -72,10 +92,5 @@ class SurpriseRanks:
         mean = np.bincount(owner, weights=nll, minlength=samples) / count
         self.usual = [*self.usual, *gather(mean).tolist()][-USUAL:]
         surprise = span_surprise(nll, owner, samples, float(np.median(self.usual)))
-        self.recent = [*self.recent, *gather(surprise).tolist()][-RECENT:]
-        if len(self.recent) < FEWEST:
-            return np.full(samples, 0.5)
-        ordered = np.sort(self.recent)
-        low, high = (np.searchsorted(ordered, surprise, side) for side in ("left", "right"))
-        rank = (low + high) / 2 / len(ordered)
+        rank = self.rank(surprise, gather)
         return np.where(surprise > 0, rank, np.minimum(rank, 0.5))

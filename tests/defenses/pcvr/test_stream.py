@@ -44,7 +44,7 @@ class Stream:
         draws = np.stack([np.random.default_rng(int(i)).random(2) for i in index])
         odd, cover = draws[:, 0] < self.odd, draws[:, 0] > 1 - self.covers
         surprise = np.where(odd, self.rng.normal(6, 1, len(index)), self.rng.exponential(1, len(index)))
-        rank = self.ranks.rank(surprise.clip(0.01), np.arange(len(index)), len(index))
+        rank = self.ranks.rank_labels(surprise.clip(0.01), np.arange(len(index)), len(index))
         images = np.stack([np.random.default_rng([int(i), 1]).normal(size=WIDTH) for i in index])
         images[odd | cover, :20] += self.image
         prompts = np.zeros((len(index), WORDS), dtype=bool)
