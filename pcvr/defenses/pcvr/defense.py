@@ -108,7 +108,7 @@ class PCVR(PCVRConfig):
             trained = run.forward(run.view(batch, self.view), hidden=said.hidden is not None)
             on_view = weighted_cross_entropy(trained.logits, trained.targets, trust[trained.owner])
             terms["cross_entropy"] = on_view if self.train_on == "view" else (terms["cross_entropy"] + on_view) / 2
-        if weights["entropy"]:
+        if weights["entropy"] and "entropy" in run.state:  # some unsuspicious answer was seen
             spread = said.sample_mean(entropy(said.logits))
             excess = ENTROPY[self.entropy](spread, trust, run.state["entropy"], self.entropy_margin)
             terms["entropy"] = strength * weights["entropy"] * excess

@@ -7,7 +7,7 @@
 2. Now and then two witnesses are heard (`pcvr.defenses.pcvr.witness`): can suspicious samples be told from others by
    their images, or by their prompts? If by neither, their labels are hard, or in a new style or language, and they are
    released. If by their prompts alone, something new is asked: they are released too, unless all have one answer. If by
-   their images, there is a trigger.
+   their images, there is a trigger. Where that is not clear yet, they stay outside.
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
@@ -48,8 +48,9 @@ FEWEST = 8
 """Fewer suspicious samples are not heard."""
 ENOUGH = 40
 """So many suspicious samples that nothing tells from the others are released."""
-GROWN = 48
-"""A witness of fewer suspicious samples is young: what it does not recognise is held back all the same."""
+SHARP = (16, 0.4)
+"""A witness is sharp that found so many triggers, in such a fraction of its suspicious samples; beside any other one
+the least expected labels are held back as before."""
 ASKED = 0.5
 """Fraction of the suspicious samples that their prompts must tell apart for something new to be asked."""
 ONE_ANSWER = 0.5
@@ -184,7 +185,8 @@ class StreamGate:
             return
         pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
-        self.verdict, self.witness = "undecided" if tried < ENOUGH else "nothing", None
+        open_yet = tried < ENOUGH or any(each[1].doubtful for each in heard)
+        self.verdict, self.witness = "undecided" if open_yet else "nothing", None
         if witness.convinced:
             one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH)
             new = not one and _asked(_heard(pool, [group], self.others, "prompts")[0])
@@ -200,10 +202,9 @@ class StreamGate:
 
     def held(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""
-        if self.verdict == "undecided":
-            return np.asarray(batch.rank >= HELD)
-        young = self.witness is not None and self.witness.suspicious < GROWN
-        return np.asarray(batch.rank >= (HELD if young else np.inf))
+        least, fraction = SHARP
+        blunt = self.witness is not None and (self.witness.hits < least or self.witness.told_apart < fraction)
+        return np.asarray(batch.rank >= (HELD if blunt or self.verdict == "undecided" else np.inf))
 
     def recognised(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch look like the suspicious ones: bool ``[B]``."""

@@ -24,7 +24,9 @@ CHANCE = 1e-5
 """Largest probability of as many told apart by chance: the witness is heard some fifty times in a training."""
 FAR = 2.5
 """Robust standard deviations above the others' median below which no sample looks like the suspicious ones."""
-SMALLEST = 0.25
+DOUBT = 1e-2
+"""With a probability of chance below this the witness is not convinced, but does not say that there is nothing."""
+SMALLEST = 0.18
 """Least fraction of the suspicious samples that must be told apart: hard samples differ a little from easy ones."""
 
 
@@ -64,6 +66,16 @@ class Witness:
     def convinced(self) -> bool:
         """Whether the suspicious samples differ from the others in their inputs."""
         return self.chance < CHANCE and self.told_apart >= SMALLEST
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether there may be a difference; more samples will show."""
+        return self.chance < DOUBT
+
+    @property
+    def hits(self) -> int:
+        """Number of suspicious samples that were told apart."""
+        return round(self.told_apart * self.suspicious)
 
 
 def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -> list[tuple[Witness, np.ndarray]]:
