@@ -1,6 +1,6 @@
 """The paper's form at its price: how far attack success falls until clean CIDEr has fallen by 10 %.
 
-    python benchmarks/frontier.py --jobs 2     # every run (about an hour), then the table
+    python benchmarks/frontier.py --jobs 2     # every run (70 minutes on two idle cores), then the table
     python benchmarks/frontier.py --only both  # this form again, or a new one; the others stay
     python benchmarks/frontier.py --print      # the shipped table
 
@@ -25,8 +25,8 @@ from pcvr.utils.terminal import run_command
 ATTACKS = ("badnets", "sig")
 """The attacks on which defaults are chosen."""
 PLAIN = "plain SFT"
-LADDER = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Weights of pulling apart, of the outputs and of the features alike."""
+LADDER = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Weights of pulling apart, of the outputs and of the features alike; a search takes two or three of them."""
 START = LADDER[len(LADDER) // 2]
 
 VIEW = {"operator": "swap", "fraction": 0.6, "level": "pixels"}
@@ -51,7 +51,8 @@ def plan() -> list[Experiment]:
     """Return plain fine-tuning, the controls, and the first weight of each form."""
     found = [Experiment(PLAIN, attack=attack) for attack in ATTACKS]
     for form in FORMS:
-        found += [*(with_weight(form, 0.0) if form in CONTROLS else ()), *with_weight(form, START)]
+        found += with_weight(form, START)
+        found += with_weight(form, 0.0) if form in CONTROLS else ()
     return found
 
 
