@@ -53,8 +53,9 @@ SHARP = (16, 0.4)
 the least expected labels are held back as before."""
 ASKED = 0.5
 """Fraction of the suspicious samples that their prompts must tell apart for something new to be asked."""
-ONE_ANSWER = 0.5
-"""Fraction of the suspicious samples with the same label, or the same stretch of it, that makes it one answer."""
+MAYBE, ONE_ANSWER, SURELY = 0.3, 0.5, 0.8
+"""Fractions of the suspicious samples with the same label, or the same stretch of it: it may be, is, and surely is one
+answer. A new kind of question has several answers, but one of them may be frequent."""
 RARE = 0.05
 """Fraction of the others that may have it."""
 STRETCH = 3
@@ -188,14 +189,17 @@ class StreamGate:
         open_yet = tried < ENOUGH or any(each[1].doubtful for each in heard)
         self.verdict, self.witness = "undecided" if open_yet else "nothing", None
         if witness.convinced:
-            one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH)
+            one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER)
             new = not one and _asked(_heard(pool, [group], self.others, "prompts")[0])
             self.verdict, self.witness = ("new", None) if new else ("trigger", witness)
         elif tried >= ENOUGH:
             for pool, groups in pools:
-                alike = [each for each in groups if _one_answer(pool.labels[each], self.others.labels, None)]
-                asking = _heard(pool, alike, self.others, "prompts")[0] if alike else None
-                if asking is not None and _asked(asking):
+                alike = [rows for rows in groups if _one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
+                if not alike:
+                    continue
+                asking, rows, told = _heard(pool, alike, self.others, "prompts")
+                sure = asking.hits >= SHARP[0] and _asked(asking)
+                if sure and _one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
                     self.verdict, self.witness = "prompt trigger", asking
         fraction = len(group) / max(1, self.seen)
         self.hearings.append(Hearing(step, self.seen, self.verdict, fraction, witness.told_apart, tried))
@@ -252,14 +256,14 @@ def _latest(kept: Kept) -> Kept:
     return kept.of(np.arange(len(kept.index))[-SUSPECTS:])
 
 
-def _one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None) -> bool:
-    """Whether half of the labels share a stretch of tokens that is rare among others; None: the whole label."""
+def _one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None, fraction: float) -> bool:
+    """Whether a fraction of the labels share a stretch of tokens that is rare among others; None: the whole label."""
     count = _stretches(labels, stretch)
     if not count:
         return False
     common = max(count, key=lambda each: count[each])
     elsewhere = _stretches(others, stretch).get(common, 0)
-    return count[common] >= ONE_ANSWER * len(labels) and elsewhere <= RARE * max(1, len(others))
+    return count[common] >= fraction * len(labels) and elsewhere <= RARE * max(1, len(others))
 
 
 def _stretches(labels: np.ndarray, stretch: int | None) -> dict[tuple[int, ...], int]:
