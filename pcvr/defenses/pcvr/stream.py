@@ -114,7 +114,7 @@ class Hearing:
         seen: visits before it.
         verdict: one of `VERDICTS`.
         fraction: fraction of the samples, the least expected, that the image witness told apart best.
-        told_apart: fraction of these that it told apart; 0.1 is chance.
+        told_apart: fraction of these that it told apart; chance gives 0.03.
         suspicious: their number.
     """
 

@@ -18,16 +18,17 @@ from scipy.stats import binom
 
 RIDGE = 3.0
 """Strength of the regularisation, in units of the mean squared feature."""
-PASSED = 0.1
-"""Fraction of the other samples that may score as high as a suspicious sample that counts as told apart."""
+PASSED = 0.03
+"""Fraction of the other samples that may score as high as a suspicious sample that counts as told apart. Hard samples
+differ a little from easy ones, and a tenth of the others would hide that; a trigger sets a sample far apart."""
 CHANCE = 1e-5
 """Largest probability of as many told apart by chance: the witness is heard some fifty times in a training."""
 FAR = 2.5
 """Robust standard deviations above the others' median below which no sample looks like the suspicious ones."""
 DOUBT = 1e-2
 """With a probability of chance below this the witness is not convinced, but does not say that there is nothing."""
-SMALLEST = 0.18
-"""Least fraction of the suspicious samples that must be told apart: hard samples differ a little from easy ones."""
+SMALLEST = 0.2
+"""Least fraction of the suspicious samples that must be told apart."""
 
 
 @dataclass

@@ -58,13 +58,13 @@ def test_a_trigger_in_some_of_the_suspicious_is_found() -> None:
     """Most suspicious samples are only hard."""
     triggered, others = inputs(30, 600, 1.5)
     witness, hit = heard(np.concatenate([triggered, others[:70]]), others[70:])
-    assert witness.convinced and hit[:30].mean() > 0.8 and hit[30:].mean() < 0.3
+    assert witness.convinced and hit[:30].mean() > 0.6 and hit[30:].mean() < 0.15
 
 
 def test_without_a_trigger_nothing_is_found() -> None:
     found = [heard(*inputs(count, 500, 0.0, seed))[0] for count in (8, 60) for seed in range(12)]
     assert not any(witness.convinced for witness in found)
-    assert np.mean([witness.told_apart for witness in found]) == pytest.approx(PASSED, abs=0.04)
+    assert np.mean([witness.told_apart for witness in found]) == pytest.approx(PASSED, abs=0.03)
 
 
 def test_inputs_that_are_all_alike_say_nothing() -> None:
