@@ -69,6 +69,12 @@ if TYPE_CHECKING:
     # Training
     from pcvr.training import FinetuneResult, TrainConfig, finetune
 
+    # Inside trainers and loops of your own
+    from pcvr.defenses.pcvr.config import PCVRConfig
+    from pcvr.training.mixin import PCVRMixin
+    from pcvr.training.regularizer import PCVRRegularizer
+    from pcvr.training.scan import ScanReport, scan
+
     # Evaluation
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.evaluation.generate import generate

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, TypeVar, Unpack
 from pcvr.data.folder import check_name
 from pcvr.data.photographs import Options, Photographs
 from pcvr.data.records import Records, identity
-from pcvr.data.report import BROKEN, EMPTY, SEVERAL, TEXT_ONLY, EntryError
+from pcvr.data.report import BROKEN, EMPTY, SEVERAL, TEXT_ONLY, EntryError, Report
 from pcvr.data.split import label
 from pcvr.data.stream import JsonFile, json_lines
 from pcvr.data.texts import encoded
@@ -79,6 +79,21 @@ class LlavaJson(Photographs):
     def _read(self, records: Records) -> str:
         reading = _Reading(records, asks=get_task(self._task).prompt is None)
         return (_read_lines if self._lines else _read_list)(self.path, reading)
+
+
+def entries_of(path: str | Path) -> dict[str, int]:
+    """Return from which record of a file each sample comes: its id to the record's index, or the line's number.
+
+    Images are not searched for, and records with problems have no samples.
+
+    Raises:
+        PcvrError: the file is missing, or not a LLaVA-style JSON.
+    """
+    path = Path(path).expanduser()
+    lines = path.suffix.lower() in LINES
+    records = Records(Report(str(path)), "line" if lines else "record")
+    (_read_lines if lines else _read_list)(path, _Reading(records, asks=False))
+    return records.entries()
 
 
 def _read_list(path: Path, reading: _Reading) -> str:

@@ -129,6 +129,10 @@ class Records:
         """Return the indices of the usable rows, int32, ascending."""
         return np.flatnonzero(np.frombuffer(self._bad, np.uint8) == 0).astype(np.int32)
 
+    def entries(self) -> dict[str, int]:
+        """Return the index of the entry that each usable row comes from, by the row's id."""
+        return {self._ids[row]: self._numbers[row] for row in self.usable().tolist()}
+
     def _columns(self) -> tuple[Texts, ...]:
         return self._ids, self.pictures, self._prompts, self._answers, self._facts
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from pcvr.models.batch_rows import select_rows
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
-from pcvr.models.forward import AnswerLogits, answer_logits, batches, takes_logits_to_keep
+from pcvr.models.forward import AnswerLogits, answer_logits, batches, eval_mode, takes_logits_to_keep
 from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
 from pcvr.utils.renamed import accepts_old_names
@@ -97,17 +98,13 @@ class TrainingContext:
 
         A CPU is faster with small parts, since a layer's output then stays in its cache.
         """
-        training = self.vlm.model.training
-        self.vlm.model.eval()
         size = len(batch["index"])
         parts = [batch]
         # Images of different sizes are packed, without a row for each sample: such a batch is not divided.
         if self.vlm.device.type == "cpu" and all(len(value) == size for value in batch.values()):
             parts = [{k: v[r.start : r.stop] for k, v in batch.items()} for r in batches(size, READ_ON_CPU)] or parts
-        try:
+        with eval_mode(self.vlm.model):
             return AnswerLogits.joined([self.forward(some, pictures=pictures) for some in parts])
-        finally:
-            self.vlm.model.train(training)
 
     def base_forward_no_grad(self, batch: Batch) -> AnswerLogits:
         """As `forward_no_grad`, with the adapter off: what the base model says."""
@@ -116,10 +113,7 @@ class TrainingContext:
 
     def part(self, batch: Batch, rows: Tensor) -> Batch:
         """Return some rows of a batch, in the order of `rows` ``[R]``."""
-        if all(len(value) == len(batch["index"]) for value in batch.values()):
-            return {name: value[rows.to(value.device)] for name, value in batch.items()}
-        # Images of different sizes are packed, without a row for each sample.
-        return self.data.batch(batch["index"][rows.to(batch["index"].device)].tolist())
+        return select_rows(batch, rows)
 
     def batches(
         self,

@@ -98,7 +98,7 @@ def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
     for name in rows[0]:
         filler = vlm.tokenizer.pad_token_id if name == "input_ids" else 0
         parts = [padded(row[name], filler) if name in OF_TOKENS else row[name] for row in rows]
-        batch[name] = _joined(name, parts)
+        batch[name] = joined(name, parts)
     batch["attention_mask"] = torch.stack([padded(torch.ones_like(row["input_ids"]), 0) for row in rows])
     return {k: v.to(vlm.device) for k, v in batch.items()}
 
@@ -205,7 +205,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         """Return collated ``pixel_values`` of a view of some samples; the swap operator takes patches of `donors`."""
         rows = self.rows([*indices, *donors])
         count = len(indices)
-        return _joined("pixel_values", viewed(self.vlm, rows[:count], rows[count:], view, generator))
+        return joined("pixel_values", viewed(self.vlm, rows[:count], rows[count:], view, generator))
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return some samples, collated."""
@@ -273,10 +273,10 @@ def collate(rows: Sequence[Batch], pad_token_id: int) -> Batch:
         "attention_mask": (torch.arange(ids.shape[1])[None] < lengths[:, None]).long(),
         "labels": pad([r["labels"] for r in rows], batch_first=True, padding_value=IGNORE),
     }
-    return batch | {k: _joined(k, [r[k] for r in rows]) for k in rows[0] if k not in batch}
+    return batch | {k: joined(k, [r[k] for r in rows]) for k in rows[0] if k not in batch}
 
 
-def _joined(name: str, parts: Sequence[Tensor]) -> Tensor:
+def joined(name: str, parts: Sequence[Tensor]) -> Tensor:
     """Return one tensor of a batch: patches of all images concatenated, else stacked, with zeros as padding."""
     if name == "image_grid_thw" or (name == "pixel_values" and parts[0].dim() == 2):
         return torch.cat(list(parts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pcvr.errors import PcvrError
-from pcvr.models.encode import IGNORE, Collator
-from pcvr.models.libraries import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from pcvr.models.encode import Collator
+from pcvr.models.libraries import PrinterCallback, TrainerCallback, TrainingArguments
 from pcvr.training.checkpoints import random_states, restore, set_random_states
+from pcvr.training.defended_steps import DefendedSteps
 from pcvr.utils import distributed
 from pcvr.utils.packing import undamaged
 
@@ -28,7 +27,7 @@ TRAINER_STATE = "trainer_state.json"
 """The Trainer reads its own counters from here, so this file keeps the Trainer's name and form."""
 
 
-class DefenseTrainer(Trainer):
+class DefenseTrainer(DefendedSteps):
     """A Trainer for one stage that asks the defence for its loss and knows no defence by name.
 
     Args:
@@ -80,26 +79,8 @@ class DefenseTrainer(Trainer):
         num_items_in_batch: Any = None,
         **_: Any,
     ) -> Tensor:
-        self.run.step = self.state.global_step
-        loss = self.defense.loss(self.run, inputs)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise PcvrError(
-                f"the loss is {value} at step {self.run.step}: lower learning_rate "
-                f"(now {self.args.learning_rate:g}) or check the data for empty answers."
-            )
-        # Each part of a step counts by its answer tokens, so that their mean is that of the undivided batch. Gradients
-        # of processes are averaged, those of micro-batches added up.
-        tokens = int((inputs["labels"][:, 1:] != IGNORE).sum())
-        weight = self.run.world * tokens / max(1, int(num_items_in_batch))
-        self.loss_sum += weight * value
-        return loss * weight
-
-    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        loss: Tensor = super().training_step(model, *args, **kwargs)
-        # Defences run the model as often as they like, past the wrapper that would do this by itself.
-        if self.accelerator.sync_gradients and not self.is_fsdp_enabled:
-            distributed.average_gradients(self.run.vlm.model.parameters())
+        loss = self.defended_loss(inputs, num_items_in_batch)
+        self.loss_sum += float(loss.detach())
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -26,6 +26,8 @@ from pcvr.utils.renamed import current_names
 
 _MARK = "@"
 """Key that marks a JSON object as a stand-in; its value is the type of the original."""
+_TREE = "tree"
+"""Name of the JSON among flat tensors; the other names are numbers."""
 
 
 def write_packed(folder: Path, name: str, value: Any) -> None:
@@ -62,6 +64,24 @@ def read_packed(
     with undamaged(folder / name, advice):
         tree = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         return _unpack(tree, load_file(folder / f"{name}.safetensors"), packages, device)
+
+
+def packed(value: Any, name: str = "state") -> dict[str, Tensor]:
+    """Return `value` as flat tensors, which safetensors can keep: its own, and the JSON as bytes.
+
+    Raises:
+        PcvrError: a part of it has an unsupported type; the message starts with `name`.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_pack(value, tensors, name))
+    return tensors | {_TREE: torch.frombuffer(bytearray(tree.encode()), dtype=torch.uint8)}
+
+
+def unpacked(tensors: Mapping[str, Tensor], packages: Collection[str] = ("pcvr",), device: str = "cpu") -> Any:
+    """Return the value that `packed` took; arguments and errors as `read_packed`."""
+    with undamaged("the saved state", "it is damaged or something else, give one that state_dict() returned"):
+        tree = json.loads(bytes(tensors[_TREE].tolist()).decode())
+        return _unpack(tree, tensors, packages, device)
 
 
 @contextmanager

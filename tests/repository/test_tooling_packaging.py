@@ -21,8 +21,8 @@ import pcvr
 IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 IMPORTED_AS |= {"xdist": "pytest-xdist", "yaml": "pyyaml"}
 # Each comes with something declared and is used only beside it: packaging with JupyterLab, IPython with ipykernel,
-# traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers.
-COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub"}
+# traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers, pandas with datasets.
+COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub", "pandas"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,86 @@
+"""Some samples of a batch, whatever the family's layout of images: rows of tensors, or packed patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pcvr.errors import PcvrError
+from pcvr.models.encode import Batch, joined
+from pcvr.models.layout import Row
+
+_GRID, _PIXELS, _POSITIONS = "image_grid_thw", "pixel_values", "position_ids"
+
+
+def select_rows(batch: Batch, rows: Tensor) -> Batch:
+    """Return some samples of a batch, in the order of `rows` ``[R]``; token rows keep their padding.
+
+    Raises:
+        PcvrError: see `check_rows`.
+    """
+    check_rows(batch)
+    part: Batch = {}
+    for name, value in batch.items():
+        at = rows.to(value.device)
+        if name == _PIXELS and _GRID in batch:
+            images = patches_of(batch)
+            part[name] = torch.cat([images[row] for row in rows.tolist()])
+        else:
+            part[name] = value[:, at] if _by_column(name, value) else value[at]
+    return part
+
+
+def check_rows(batch: Batch) -> None:
+    """Raise unless each tensor of a batch can be divided by samples, with one image a sample.
+
+    Raises:
+        PcvrError: a tensor has no row for each sample, such as several images a sample.
+    """
+    count = len(batch["input_ids"])
+    for name, value in batch.items():
+        if name == _PIXELS and _GRID in batch:
+            patches = int(batch[_GRID].prod(-1).sum())
+            if patches != len(value):
+                raise PcvrError(
+                    f"pixel_values has {len(value)} patches and image_grid_thw says {patches}: pass both on."
+                )
+        elif (found := value.shape[1] if _by_column(name, value) else len(value)) != count:
+            raise PcvrError(
+                f"{name} has {found} rows for {count} samples, which cannot be attributed to them: give each "
+                "sample one image and a row of each tensor, without packing."
+            )
+
+
+def image_rows(batch: Batch) -> list[Row]:
+    """Return the image of each sample as the processor gives it for one alone, without the batch's padding of tiles."""
+    if _GRID in batch:
+        grids = batch[_GRID]
+        return [{_PIXELS: p, _GRID: grids[i : i + 1]} for i, p in enumerate(patches_of(batch))]
+    return [{_PIXELS: pixels[real_tiles(pixels)] if pixels.dim() == 4 else pixels} for pixels in batch[_PIXELS]]
+
+
+def with_images(batch: Batch, pixels: Sequence[Tensor]) -> Batch:
+    """Return a batch with other ``pixel_values``, one tensor a sample as `image_rows` gives them."""
+    if batch[_PIXELS].dim() != 5:
+        return batch | {_PIXELS: joined(_PIXELS, pixels)}
+    whole = batch[_PIXELS].clone()
+    for own, new in zip(whole, pixels, strict=True):
+        own[real_tiles(own)] = new
+    return batch | {_PIXELS: whole}
+
+
+def real_tiles(pixels: Tensor) -> Tensor:
+    """Return which tiles ``[..., n, 3, H, W]`` are not padding, bool ``[..., n]``: models take zeros as padding."""
+    return (pixels != 0).flatten(-3).any(-1)
+
+
+def patches_of(batch: Batch) -> tuple[Tensor, ...]:
+    """Return the packed patches ``[n, D]`` of each sample."""
+    return batch[_PIXELS].split(batch[_GRID].prod(-1).tolist())
+
+
+def _by_column(name: str, value: Tensor) -> bool:
+    """Return whether a tensor has a column for each sample: positions along several axes, ``[3, B, T]``."""
+    return name == _POSITIONS and value.dim() == 3

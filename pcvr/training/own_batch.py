@@ -1,0 +1,126 @@
+"""A batch of somebody else's collator, checked, as the batches of this package are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pcvr.errors import PcvrError, shown
+from pcvr.models.batch_rows import check_rows, select_rows
+from pcvr.models.encode import IGNORE, Batch
+
+if TYPE_CHECKING:
+    from pcvr.models.vlm import VisionLanguageModel
+
+INDEX = "index"
+"""The column that says which sample of the data set a row is."""
+NEEDED = ("input_ids", "labels", "pixel_values")
+LARGEST_INDEX = 10**8
+"""A gate keeps a few bytes for every index up to the largest one, so a hash is no index."""
+PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx", "seq_lengths")
+"""Columns of batches in which one row holds several samples."""
+DIMENSIONS = {"picture": 4, "tiles": 5, "patches": 2}
+"""Dimensions of ``pixel_values`` in each layout: ``[B, 3, H, W]``, ``[B, n, 3, H, W]``, ``[n, D]``."""
+
+
+def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = None) -> Batch:
+    """Return the tensors of a batch with ``index [B]``, without the samples that have no label token.
+
+    Args:
+        vlm: the model that the batch is for.
+        inputs: what a collator made: ``input_ids``, ``labels`` ``[B, T]`` (-100 on what is not learned), the image
+            tensors of the family's processor. What is not a tensor is left out.
+        index: ``[B]`` whole numbers, the same for a sample in every epoch; by default ``inputs["index"]``.
+
+    Raises:
+        PcvrError: a column is missing, the samples have no index, rows cannot be attributed to samples, or no token
+            has a label.
+    """
+    batch = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.dim()}
+    _check_columns(batch, inputs)
+    if any(name in inputs for name in PACKED) or _restarts(batch):
+        raise PcvrError(
+            "the batch is packed, several samples in one row: PCVR needs one sample a row, so set packing=False and "
+            "padding_free=False."
+        )
+    batch[INDEX] = as_index(inputs.get(INDEX) if index is None else index, len(batch["input_ids"]))
+    _check_images(vlm, batch)
+    check_rows(batch)
+    learned = (batch["labels"][:, 1:] != IGNORE).any(1)  # the first token is never predicted
+    if not learned.any():
+        raise PcvrError(
+            "the labels of the batch are all -100, so there is nothing to learn from it: check the collator's mask, "
+            "or whether max_length cuts the answers off."
+        )
+    return batch if learned.all() else select_rows(batch, learned.nonzero()[:, 0])
+
+
+def as_index(given: Any, count: int) -> Tensor:
+    """Return the indices of a batch's samples as ``[B]`` whole numbers on the CPU.
+
+    Raises:
+        PcvrError: there are none, they are not `count`, or they are not whole numbers from 0.
+    """
+    if given is None:
+        raise PcvrError(
+            "the batch has no index of its samples: give index=, whole numbers that stay the same for a sample in "
+            "every epoch, such as its row in the data set."
+        )
+    try:
+        index = given if isinstance(given, Tensor) else torch.as_tensor(list(given))
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.empty(0, dtype=torch.float)
+    whole = not (index.is_floating_point() or index.is_complex() or index.dtype is torch.bool)
+    if not whole or index.shape != (count,) or bool((index < 0).any()):
+        raise PcvrError(
+            f"index is {shown(given)}: give {count} whole numbers from 0, one for each sample of the batch."
+        )
+    return index.detach().long().cpu()
+
+
+def label_tokens(labels: Tensor) -> int:
+    """Return the number of tokens with a label that a model predicts: all but the first of a row, ``[B, T]``."""
+    return int((labels[:, 1:] != IGNORE).sum())
+
+
+def _check_columns(batch: Batch, inputs: Mapping[str, Any]) -> None:
+    missing = [name for name in NEEDED if name not in batch]
+    if missing:
+        raise PcvrError(
+            f"the batch lacks {' and '.join(missing)} and has {_listed(inputs)}: use a collator that keeps them, with "
+            "remove_unused_columns=False if it needs other columns of the data."
+        )
+    shape = batch["input_ids"].shape
+    if len(shape) != 2 or batch["labels"].shape != shape:
+        raise PcvrError(
+            f"input_ids {tuple(shape)} and labels {tuple(batch['labels'].shape)} do not fit: give both as [samples, "
+            "tokens], labels with -100 on what is not learned."
+        )
+
+
+def _check_images(vlm: VisionLanguageModel, batch: Batch) -> None:
+    """Raise unless ``pixel_values`` have the family's layout, one image a sample."""
+    pixels, layout = batch["pixel_values"], vlm.family.layout
+    packed = "image_grid_thw" in batch
+    if pixels.dim() != DIMENSIONS[layout] or packed != (layout == "patches"):
+        raise PcvrError(
+            f"pixel_values are {tuple(pixels.shape)} {'with' if packed else 'without'} image_grid_thw, which is not "
+            f"the layout of {vlm.family.model_type}: give what its own processor makes, one image a sample."
+        )
+
+
+def _restarts(batch: Batch) -> bool:
+    """Return whether positions ``[B, T]`` begin again within a row, as they do where samples are packed."""
+    positions = batch.get("position_ids")
+    if positions is None or positions.dim() != 2:
+        return False
+    again = (positions[:, 1:] == 0) & (positions[:, :-1] > 0)
+    mask = batch.get("attention_mask")
+    return bool((again if mask is None or mask.shape != positions.shape else again & mask[:, 1:].bool()).any())
+
+
+def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+    return ", ".join(map(str, names)) or "nothing"

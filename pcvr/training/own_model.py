@@ -1,0 +1,80 @@
+"""Somebody else's model, processor and options, as this package's own."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from torch import nn
+
+from pcvr.defenses import Defense, get_defense
+from pcvr.defenses.pcvr.config import PCVRConfig
+from pcvr.defenses.pcvr.defense import PCVR
+from pcvr.errors import PcvrError, shown
+from pcvr.models.families import family_of
+from pcvr.models.vlm import VisionLanguageModel
+
+
+def as_vlm(model: Any, processor: Any = None) -> VisionLanguageModel:
+    """Return a transformers or peft model with its processor as a `VisionLanguageModel`; one from `pcvr.load` as it is.
+
+    Raises:
+        PcvrError: it is wrapped or sharded, its family is unknown, or the processor takes no images.
+    """
+    if isinstance(model, VisionLanguageModel):
+        return model
+    check_unwrapped(model)
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise PcvrError(
+            f"processor is {shown(processor)}: give the model's own, AutoProcessor.from_pretrained(...), which "
+            "prepares images too; a tokenizer alone does not."
+        )
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise PcvrError(
+            "the adapter was added with model.add_adapter(): wrap the model with peft.get_peft_model(model, config)."
+        )
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    name = str(getattr(base.config, "_name_or_path", "") or base.config.model_type)
+    return VisionLanguageModel(name, model, processor, family_of(base))
+
+
+def check_unwrapped(model: Any) -> None:
+    """Raise unless `model` is a model that can be run past any wrapper.
+
+    Raises:
+        PcvrError: it is something else, or wrapped for several processes, or sharded.
+    """
+    if not isinstance(model, nn.Module):
+        raise PcvrError(f"model is {shown(model)}: give a transformers or peft model.")
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if kinds & {"FullyShardedDataParallel", "FSDPModule", "DeepSpeedEngine"}:
+        raise PcvrError(
+            f"the model is a {type(model).__name__}, sharded over processes that would wait for each other: PCVR runs "
+            "it as often as its samples need, so give the whole model to each process."
+        )
+    if kinds & {"DistributedDataParallel", "DataParallel"}:
+        raise PcvrError(
+            f"the model is a {type(model).__name__}: give model.module, and average the gradients over the processes "
+            "before each optimiser step with reg.average_gradients()."
+        )
+
+
+def as_rule(given: PCVRConfig | Defense | str | None) -> Defense:
+    """Return the defence that options or a name stand for; None stands for PCVR with its defaults.
+
+    Raises:
+        PcvrError: an unknown name, something else, or a defence that is more than a loss on batches.
+    """
+    if given is None:
+        return PCVR()
+    if type(given) is PCVRConfig:
+        return PCVR(**{each.name: getattr(given, each.name) for each in fields(given)})
+    if not isinstance(given, Defense | str):
+        raise PcvrError(f"pcvr is {shown(given)}: give a pcvr.PCVRConfig, such as PCVRConfig(apart_weight=2.0).")
+    rule = get_defense(given)
+    if rule.needs_clean or type(rule).train is not Defense.train or rule.answers_at_test_time():
+        raise PcvrError(
+            f"defence {rule.name!r} needs trusted samples, trains in stages or acts at test time, which is more than a "
+            "loss on batches: use pcvr.finetune()."
+        )
+    return rule
