@@ -23,9 +23,7 @@ def flagged(run: TrainingContext) -> list[int]:
         PcvrError: the gate has seen fewer than `FEWEST` samples, or the defence has no gate that goes by the batches.
     """
     if "stream" not in run.state:
-        raise PcvrError(
-            "the defence has no streaming gate, which alone knows single samples here: give a PCVRConfig()."
-        )
+        raise PcvrError("the defence has no gate that streams, so it flags no samples: give a pcvr.PCVRConfig().")
     gate = gate_of(run)
     check_enough(gate.seen)
     return [int(index) for index in np.flatnonzero(gate.flagged)]

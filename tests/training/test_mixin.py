@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from pcvr import PatchView, PcvrError, PCVRMixin, VisionLanguageModel, finetune
+from pcvr import PCVR, PatchView, PCVRConfig, PcvrError, PCVRMixin, VisionLanguageModel, finetune
 from pcvr.defenses import AugmentOnly
 from tests.own_loops import CONFIG, adapted, arguments, collator, losses, rows_of
 from tests.tiny import Numbers
@@ -72,23 +73,26 @@ def messages(data: Numbers) -> datasets.Dataset:
     )
 
 
+def finetuned(vlm: VisionLanguageModel, rule: Any = BOTH, **more: Any) -> list[float]:
+    """The losses of finetune."""
+    result = finetune(vlm, Numbers(12), rule, replace(CONFIG, **more), progress=False)
+    return [entry["loss"] for entry in result.history]
+
+
 @pytest.fixture(scope="module")
 def expected(tiny: VisionLanguageModel) -> list[float]:
-    """The losses of finetune."""
-    return [entry["loss"] for entry in finetune(tiny, Numbers(12), BOTH, CONFIG, progress=False).history]
+    return finetuned(tiny)
 
 
-def test_the_losses_are_those_of_finetune(tiny: VisionLanguageModel, expected: list[float], tmp_path: Path) -> None:
-    trainer = own_trainer(tiny, tmp_path)
+@pytest.mark.parametrize("rule", [PCVR(), BOTH, AugmentOnly(view=PatchView("noise", level="features"))])
+def test_the_losses_are_those_of_finetune(tiny: VisionLanguageModel, rule: Any, tmp_path: Path) -> None:
+    trainer = own_trainer(tiny, tmp_path, pcvr=rule)
     trainer.train()
-    assert losses(trainer.state.log_history) == pytest.approx(expected, rel=1e-5)
+    assert losses(trainer.state.log_history) == pytest.approx(finetuned(tiny, rule), rel=1e-5)
 
 
 def test_so_are_those_in_micro_batches(tiny: VisionLanguageModel, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    config = replace(CONFIG, gradient_accumulation_steps=2)
-    expected = [entry["loss"] for entry in finetune(tiny, Numbers(12), BOTH, config, progress=False).history]
+    expected = finetuned(tiny, gradient_accumulation_steps=2)
     trainer = own_trainer(tiny, tmp_path, gradient_accumulation_steps=2, per_device_train_batch_size=2)
     trainer.train()
     assert losses(trainer.state.log_history) == pytest.approx(expected, rel=1e-5)
@@ -172,6 +176,18 @@ class Stream(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows)
+
+
+def test_options_make_a_gate_with_a_verdict(tiny: VisionLanguageModel, tmp_path: Path) -> None:
+    trainer = own_trainer(tiny, tmp_path, pcvr=PCVRConfig(apart_weight=2.0), max_steps=14)
+    assert trainer.defense == PCVR(apart_weight=2.0)
+    with pytest.raises(PcvrError, match="the gate has seen 0 samples, which is too few to tell"):
+        trainer.flagged()
+    trainer.train()
+    assert trainer.flagged() == [] and trainer.run.state["stream"].seen == 56
+    assert "suspicious" in trainer.state.log_history[0]
+    with pytest.raises(PcvrError, match="the defence has no gate that streams"):
+        own_trainer(tiny, tmp_path).flagged()
 
 
 class TestBadData:

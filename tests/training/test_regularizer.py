@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
-from pcvr import PatchView, PcvrError, PCVRRegularizer, VisionLanguageModel, finetune
+from pcvr import PCVR, PatchView, PCVRConfig, PcvrError, PCVRRegularizer, VisionLanguageModel, finetune
 from pcvr.defenses import AugmentOnly, Defense
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
@@ -83,6 +83,21 @@ def test_without_accumulation_a_call_is_a_step(tiny: VisionLanguageModel) -> Non
         reg(model, batch | {"index": torch.arange(4)})
     reg(model, batch, range(4), step=9)
     assert [step for step, *_ in reg.run.state["seen"]] == [0, 1, 2, 9]
+
+
+def test_options_make_a_gate_with_a_verdict(tiny: VisionLanguageModel) -> None:
+    model = adapted(tiny)
+    reg = PCVRRegularizer(PCVRConfig(), model, tiny.processor)
+    assert reg.defense == PCVR()
+    batch = collator(tiny)(rows_of(tiny, Numbers(25)))
+    reg(model, batch, range(25))
+    with pytest.raises(PcvrError, match="the gate has seen 25 samples, which is too few to tell"):
+        reg.flagged()
+    reg(model, batch, range(25, 50))
+    assert reg.flagged() == [] and "suspicious" in reg.log
+    other = PCVRRegularizer(PCVRConfig(), model, tiny.processor)
+    other.load_state_dict(reg.state_dict())
+    assert other.run.state["stream"].seen == 50 and other.flagged() == []
 
 
 def test_a_model_from_load_needs_no_processor(tiny: VisionLanguageModel) -> None:
