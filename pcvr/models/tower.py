@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
-    from pcvr.models.encode import Batch
     from pcvr.models.vlm import VisionLanguageModel
 
 
@@ -120,7 +119,7 @@ def watched_tower(vlm: VisionLanguageModel) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def by_sample(batch: Batch, watched: Sequence[Tensor]) -> list[Tensor] | None:
+def by_sample(batch: Mapping[str, Tensor], watched: Sequence[Tensor]) -> list[Tensor] | None:
     """Divide what `watched_tower` collected among the samples of the batch.
 
     Args:
