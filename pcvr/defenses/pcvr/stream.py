@@ -56,14 +56,17 @@ ASKED = 0.5
 MAYBE, ONE_ANSWER, SURELY = 0.3, 0.5, 0.8
 """Fractions of the suspicious samples with the same label, or the same stretch of it: it may be, is, and surely is one
 answer. A new kind of question has several answers, but one of them may be frequent."""
+PURE = 0.6
+"""Least fraction of the samples that look like the suspicious ones that must be suspicious themselves, if these have
+several answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
 RARE = 0.05
 """Fraction of the others that may have it."""
 STRETCH = 3
 """Tokens of a stretch."""
 
 VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
-"""What the gate thinks: too few samples; no trigger; something new is asked about images of its own; a trigger in the
-images; a trigger in the prompts."""
+"""What the gate thinks: nothing is clear yet; no trigger; images of a new kind, or new questions about them; a trigger
+in the images; a trigger in the prompts."""
 
 
 @dataclass
@@ -190,7 +193,9 @@ class StreamGate:
         self.verdict, self.witness = "undecided" if open_yet else "nothing", None
         if witness.convinced:
             one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER)
-            new = not one and _asked(_heard(pool, [group], self.others, "prompts")[0])
+            new = not one and (
+                _purity(witness, pool, self.others) < PURE or _asked(_heard(pool, [group], self.others, "prompts")[0])
+            )
             self.verdict, self.witness = ("new", None) if new else ("trigger", witness)
         elif tried >= ENOUGH:
             for pool, groups in pools:
@@ -245,6 +250,13 @@ def _heard(
     heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
     best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
     return heard[best][0], groups[best], heard[best][1]
+
+
+def _purity(witness: Witness, pool: Kept, others: Kept) -> float:
+    """Estimate, of all samples that look like the suspicious ones, the fraction that is suspicious."""
+    suspicious = (1 - HELD) * float(witness.recognises(pool.images).mean())
+    ordinary = ORDINARY * float(witness.recognises(others.images).mean())
+    return suspicious / max(suspicious + ordinary, 1e-9)
 
 
 def _asked(witness: Witness) -> bool:

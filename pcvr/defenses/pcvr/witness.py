@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
 
 RIDGE = 3.0
 """Strength of the regularisation, in units of the mean squared feature."""
@@ -90,9 +89,12 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
     Returns:
         For each group the witness, and whether each of its samples was told apart: bool ``[S]``.
     """
+    from scipy.stats import binom
+
     inputs = inputs.astype(np.float32)
     mean, scale = inputs.mean(0), inputs.std(0)
-    inputs = (inputs - mean) / np.maximum(scale, 1e-3 * scale.max() + 1e-9)
+    scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
+    inputs = (inputs - mean) / scale
     kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]  # once: the groups lie within each other
     found = []
     for group in groups:
@@ -105,7 +107,7 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
         likely = float(np.median(alone[truth][hit])) if hit.any() else np.inf
         witness = Witness(
             mean,
-            np.maximum(scale, 1e-3 * scale.max() + 1e-9),
+            scale,
             weights,
             threshold=float(max(middle + FAR * spread, 0.6 * middle + 0.4 * likely)),
             told_apart=float(hit.mean()),
