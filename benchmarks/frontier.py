@@ -86,9 +86,9 @@ def next_weight(kept: Mapping[float, bool]) -> float | None:
 
 
 def lines(table: Table) -> Iterator[str]:
-    """Yield a line for each setting; a star marks the best one that keeps enough CIDEr."""
+    """Yield a line for each setting; a star marks the best one that keeps enough CIDEr, if one does."""
     settings = priced_settings(priced_points(table.runs))
-    best = best_setting(settings)
+    best = best_setting(settings) if any(setting.utility >= LEAST for setting in settings) else None
     for setting in settings:
         yield (
             f"{'*' if setting == best else ' '} {setting.label:24} weight {setting.options['apart_weight']:<4g}  "
