@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
+from pcvr.defenses.pcvr import streaming
 from pcvr.defenses.pcvr.config import FIRST_SCAN, PCVRConfig
 from pcvr.defenses.pcvr.gate import doubts, fit_gate
 from pcvr.defenses.pcvr.scoring import view_divergences
@@ -39,19 +41,52 @@ class Assessment:
 
 
 @torch.no_grad()
-def assess(run: TrainingContext, rule: Defense, batches: Iterable[Batch]) -> Assessment:
-    """Score the samples of `batches` by their views and likelihoods, and fit the gate.
+def assess(run: TrainingContext, rule: Defense, batches: Callable[[], Iterable[Batch]]) -> Assessment:
+    """Score the samples of `batches` with the model as it is, and let the gate decide.
 
     Args:
         run: model, and how views are made of a batch.
         rule: the options of PCVR.
-        batches: the samples, each once.
+        batches: returns the samples, each once; the streaming gate reads them again where it has found a trigger.
 
     Raises:
         PcvrError: `rule` is not PCVR, or there are too few samples for a verdict.
     """
     if not isinstance(rule, PCVRConfig):
         raise PcvrError(f"config is the defence {rule.name!r}, which has no gate: give a pcvr.PCVRConfig.")
+    return _as_they_go_by(run, rule, batches) if rule.gate == "stream" else _by_mixture(run, rule, batches())
+
+
+def _as_they_go_by(run: TrainingContext, rule: PCVRConfig, batches: Callable[[], Iterable[Batch]]) -> Assessment:
+    """Show the samples to the streaming gate; where it finds a trigger, look for it in all of them.
+
+    A score is the likelihood rank of the label, 1 the most expected, less 1 for a sample with the trigger.
+    """
+    streaming.begin(run)
+    gate = streaming.gate_of(run)
+    index, surprise = [np.zeros(0, dtype=int)], [np.zeros(0)]
+    for run.step, batch in enumerate(batches()):
+        said = run.forward_no_grad(batch, pictures=True)
+        streaming.suspicion(rule, run, batch, said)
+        index.append(batch["index"].cpu().numpy())
+        surprise.append(np.array(gate.ranks.recent[-said.samples :]))
+    order, values = np.concatenate(index), np.concatenate(surprise)
+    check_enough(len(order))
+    gate.judge(run.step)
+    rank = rankdata(values) / len(values)  # the model stands still, so all labels can be compared
+    flagged = np.zeros(len(order), dtype=bool)
+    if gate.witness is not None:
+        place = {int(each): row for row, each in enumerate(order)}
+        for batch in batches():
+            rows = np.array([place[int(each)] for each in batch["index"]])
+            flagged[rows] = streaming.look_again(rule, run, batch, rank[rows])
+    gate.flagged = np.zeros(0, dtype=bool)
+    gate.note(order, flagged)
+    return Assessment(order, 1 - rank - flagged, flagged.astype(float), streaming.notes(run))
+
+
+def _by_mixture(run: TrainingContext, rule: PCVRConfig, batches: Iterable[Batch]) -> Assessment:
+    """Score the samples by their views and likelihoods, and fit the mixture."""
     index, scores = [np.zeros(0, dtype=int)], [np.zeros(0)]
     for batch in batches:
         said = run.forward_no_grad(batch)

@@ -1,9 +1,10 @@
-"""Look for poison in a data set without training: one pass over the data with a model as it is."""
+"""Look for poison in a data set without training: one or two passes over the data with a model as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,13 +124,14 @@ def scan(
     if collator is None:
         data = open_data(dataset)
         check_enough(len(data))
-        batches = _encoded(run, cast("Dataset", _Named(data, ids)), batch_size)
+        batches = partial(_encoded, run, cast("Dataset", _Named(data, ids)), batch_size)
     else:
         rows = indexed(dataset)
         if hasattr(rows, "__len__"):
             check_enough(len(rows))
-        batches = iter(torch.utils.data.DataLoader(rows, batch_size or OWN_BATCH, collate_fn=IndexCollator(collator)))
-    found = assess(run, as_rule(config), _taken(run, batches, ids))
+        loader = torch.utils.data.DataLoader(rows, batch_size or OWN_BATCH, collate_fn=IndexCollator(collator))
+        batches = partial(iter, loader)
+    found = assess(run, as_rule(config), lambda: _taken(run, batches(), ids))
     order = sorted(ids)
     place = {index: row for row, index in enumerate(order)}
     scores, suspicion = np.full(len(ids), np.nan), np.zeros(len(ids))

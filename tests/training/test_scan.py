@@ -28,7 +28,7 @@ def test_a_report_has_a_row_for_every_sample(report: ScanReport) -> None:
     assert report.scores.shape == report.suspicion.shape == report.flagged.shape == (N,)
     assert np.isfinite(report.scores).all() and ((report.suspicion >= 0) & (report.suspicion <= 1)).all()
     assert report.flagged.tolist() == (report.suspicion > 0.5).tolist()
-    assert f"of {N} samples flagged" in str(report) and "The gate had few scores" in str(report)
+    assert f"of {N} samples flagged" in str(report) and "The gate came to no verdict" in str(report)
 
 
 def test_it_becomes_a_table(report: ScanReport) -> None:
@@ -49,7 +49,8 @@ def test_the_ways_to_give_model_and_data_agree(
 
 def test_a_seed_gives_the_same_scan(tiny: VisionLanguageModel, report: ScanReport) -> None:
     assert np.array_equal(scan(tiny, dataset=Numbers(N)).scores, report.scores)
-    assert not np.array_equal(scan(tiny, dataset=Numbers(N), seed=1).scores, report.scores)
+    scans = [scan(tiny, dataset=Numbers(N), config=PCVRConfig(gate="two_stage"), seed=seed).scores for seed in (0, 1)]
+    assert not np.array_equal(*scans), "views are drawn by the seed"
 
 
 def test_the_model_stays_as_it_is(tiny: VisionLanguageModel) -> None:
@@ -150,3 +151,29 @@ class TestKeepList:
         with pytest.raises(PcvrError, match="is not a list of records"):
             few.keep_list(tmp_path / "dict.json")
         assert not list(tmp_path.glob("*.kept*")) and not list(tmp_path.glob(".*"))
+
+
+def test_a_trigger_is_looked_for_in_all_samples_once_it_is_found(
+    tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample that went by before the verdict is flagged too."""
+    from pcvr.defenses.pcvr import streaming
+    from pcvr.defenses.pcvr.stream import StreamGate
+
+    marked = [3, 11, 40]
+
+    def judge(gate: StreamGate, step: int) -> None:
+        gate.verdict, gate.witness = "trigger", object()  # type: ignore[assignment]
+
+    monkeypatch.setattr(StreamGate, "judge", judge)
+    monkeypatch.setattr(streaming, "notes", lambda run: ())
+    monkeypatch.setattr(StreamGate, "held", lambda gate, batch: np.zeros(len(batch.index), dtype=bool))
+    monkeypatch.setattr(
+        StreamGate,
+        "recognised",
+        lambda gate, batch: np.isin(batch.index, marked) & (gate.witness is not None),
+    )
+    monkeypatch.setattr(streaming, "_divergences", lambda rule, run, batch, said, asked: np.zeros(int(asked.sum())))
+    report = scan(tiny, dataset=Numbers(N), batch_size=N)
+    assert report.flagged.nonzero()[0].tolist() == marked
+    assert report.scores[marked].max() < 0 <= np.delete(report.scores, marked).min()

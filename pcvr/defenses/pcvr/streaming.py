@@ -70,17 +70,13 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     rank = gate.ranks.rank_labels(*token_surprise(said), said.samples, gather)
     if rule.propose == "views":
         rank = rank.clip(max=UNEXPECTED / 2)
-    images = np.zeros((said.samples, 1), np.float16) if said.pictures is None else image_rows(said.pictures)
-    mine = Kept(batch["index"].cpu().numpy(), rank, images, prompt_rows(batch), label_rows(batch))
-    known = gate.recognised(mine)
-    flagged, expected = known & (rank >= UNEXPECTED), known & (rank < UNEXPECTED)
-    if rule.propose != "likelihood":
-        flagged[expected] = _divergences(rule, run, batch, said, expected) < INVARIANT
-        if rule.propose == "views" or run.step % VIEWED == 0:
-            everyone = np.ones(said.samples, dtype=bool)
-            tokens = said.sample_sum(torch.ones_like(said.targets, dtype=said.logits.dtype)).cpu().numpy()
-            steady = -_divergences(rule, run, batch, said, everyone) / tokens.clip(1)
-            gate.see_steady(_gathered(replace(mine, rank=gate.invariance.rank(steady, gather)), gather))
+    mine = _kept(batch, said, rank)
+    known, flagged = _flagged(rule, run, batch, said, mine)
+    if rule.propose == "views" or (rule.propose == "both" and run.step % VIEWED == 0):
+        everyone = np.ones(said.samples, dtype=bool)
+        tokens = said.sample_sum(torch.ones_like(said.targets, dtype=said.logits.dtype)).cpu().numpy()
+        steady = -_divergences(rule, run, batch, said, everyone) / tokens.clip(1)
+        gate.see_steady(_gathered(replace(mine, rank=gate.invariance.rank(steady, gather)), gather))
     held = gate.held(mine) if rule.propose != "views" else np.zeros(said.samples, dtype=bool)
     everything = _gathered(mine, gather)
     gate.note(everything.index, gather(flagged))
@@ -92,6 +88,39 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     run.log["suspicious"] = float(gate.flagged.mean())
     trust = torch.from_numpy(~(flagged | held)).to(device, said.logits.dtype)
     return torch.from_numpy(flagged).to(device, said.logits.dtype), trust
+
+
+@torch.no_grad()
+def look_again(rule: PCVRConfig, run: TrainingContext, batch: Batch, rank: np.ndarray) -> np.ndarray:
+    """Return which samples are flagged by the gate as it is, which learns nothing from them: bool ``[B]``.
+
+    Args:
+        rule: the options.
+        run: its state holds the gate.
+        batch: the samples.
+        rank: ``[B]``, of their labels' surprise.
+    """
+    said = run.forward_no_grad(batch, pictures=True)
+    return _flagged(rule, run, batch, said, _kept(batch, said, rank))[1]
+
+
+def _kept(batch: Batch, said: AnswerLogits, rank: np.ndarray) -> Kept:
+    images = np.zeros((said.samples, 1), np.float16) if said.pictures is None else image_rows(said.pictures)
+    return Kept(batch["index"].cpu().numpy(), rank, images, prompt_rows(batch), label_rows(batch))
+
+
+def _flagged(
+    rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, samples: Kept
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples look like the suspicious ones, and which of them are flagged: bool ``[B]`` each.
+
+    A label that is not expected is flagged; one that is expected, only if it does not change with a view.
+    """
+    known = gate_of(run).recognised(samples)
+    flagged, expected = known & (samples.rank >= UNEXPECTED), known & (samples.rank < UNEXPECTED)
+    if rule.propose != "likelihood":
+        flagged[expected] = _divergences(rule, run, batch, said, expected) < INVARIANT
+    return known, flagged
 
 
 def notes(run: TrainingContext) -> tuple[str, ...]:
