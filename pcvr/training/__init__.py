@@ -1,4 +1,4 @@
-"""Fine-tuning with a defence: ``finetune``, its config and its result."""
+"""Fine-tuning with a defence: ``finetune``, its config and its result; and the same in trainers of your own."""
 
 from pcvr.training.config import TrainConfig
 from pcvr.training.finetune import finetune

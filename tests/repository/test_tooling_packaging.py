@@ -105,6 +105,7 @@ def imported(folder):
         ("pcvr", ["jupyter", "vision"], {"pcvr"}),
         ("tools", ["jupyter"], {"pcvr", "bookkit"}),
         ("workbook", ["jupyter"], {"pcvr"}),
+        ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
         ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "constraints", "readme", "tests", "benchmarks"}),
     ],
