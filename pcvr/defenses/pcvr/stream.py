@@ -42,8 +42,8 @@ ORDINARY = 0.8
 """Rank below which a sample may stand for the others."""
 UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
-FIRST, GROWTH = 128, 1.35
-"""Samples before the first hearing, and the growth of their number from one hearing to the next."""
+FIRST, GROWTH, SOON = 128, 1.35, 1.2
+"""Samples before the first hearing; growth of their number from one hearing to the next; and where nothing is clear."""
 FEWEST = 8
 """Fewer suspicious samples are not heard."""
 ENOUGH = 40
@@ -172,8 +172,8 @@ class StreamGate:
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
         if judge and self.seen >= self.due:
-            self.due = round(self.seen * GROWTH)
             self.judge(step)
+            self.due = round(self.seen * (SOON if self.verdict == VERDICTS[0] else GROWTH))
 
     def see_steady(self, batch: Kept) -> None:
         """Take in a batch of samples with the ranks of their invariance."""
@@ -192,11 +192,14 @@ class StreamGate:
         open_yet = tried < ENOUGH or any(each[1].doubtful for each in heard)
         self.verdict, self.witness = "undecided" if open_yet else "nothing", None
         if witness.convinced:
-            one = _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER)
-            new = not one and (
-                _purity(witness, pool, self.others) < PURE or _asked(_heard(pool, [group], self.others, "prompts")[0])
-            )
-            self.verdict, self.witness = ("new", None) if new else ("trigger", witness)
+            if _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
+                self.verdict, self.witness = "trigger", witness
+            elif witness.hits < SHARP[0]:
+                self.verdict = "undecided"
+            elif _purity(witness, pool, self.others) < PURE or _asked(_heard(pool, [group], self.others, "prompts")[0]):
+                self.verdict = "new"
+            else:
+                self.verdict, self.witness = "trigger", witness
         elif tried >= ENOUGH:
             for pool, groups in pools:
                 alike = [rows for rows in groups if _one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
