@@ -224,11 +224,11 @@ for n in (counted, 100, 300, 3000):
 # = "vqa"`? There the target is the one word *banana*, which is the true answer to some questions.)
 
 # %%
-from pcvr.evaluation.asr import DEFINITIONS, asr
+from pcvr.evaluation.asr import asr
 from pcvr.plots.training import rate_bars
 
 bars = {}
-for definition in DEFINITIONS:
+for definition in ("contains", "equals", "ends_with", "contains_word"):
     for name in ("poisoned fine-tune", "clean fine-tune"):
         found = asr(records[name].answers["triggered"], badnets.target, definition)
         bars[f"{definition}: {name}"] = (found.hits, found.n)

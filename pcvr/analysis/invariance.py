@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.analysis.two_views import forced_answers, shown_samples, with_views
+from pcvr.analysis.two_views import forced_answers, shown_samples, target_texts, with_views
 from pcvr.defenses.losses import entropy, js_divergence
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
-from pcvr.evaluation.success_criteria import success_of
+from pcvr.evaluation.success_criteria import says_target, success_of
 from pcvr.models.encode import Batch, collate
 from pcvr.models.forward import answer_logits
 from pcvr.models.pictures import encode_answers, overview, to_pictures
@@ -97,17 +96,19 @@ def measure_invariance(
     applied = attack if shown == "triggered" else None
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
+    success = success_of(get_task(data.task), attack)
     said: list[str] = []
+    hit: list[bool] = []
     parts: list[np.ndarray] = []  # each [6, b]
     for indices in np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size)):
         samples = [data[int(i)] for i in indices]
-        texts = forced_answers(vlm, samples, applied, force, attack.target)
-        likely = _likelihood(vlm, samples, applied, attack.target)
+        texts = forced_answers(vlm, samples, applied, force, attack)
+        likely = _likelihood(vlm, samples, applied, target_texts(samples, attack))
         parts.append(np.vstack([likely, _chunk(vlm, samples, texts, applied, view, views, generator)]))
         said += texts
-    success = success_of(get_task(data.task), attack)
+        hit += says_target(texts, samples, attack, success).tolist()
     figures = dict(zip((*FIGURES, "trigger_left"), np.concatenate(parts, axis=1), strict=True))
-    return Invariance(**figures, answers=tuple(said), says_target=hits(said, attack.target, success))
+    return Invariance(**figures, answers=tuple(said), says_target=np.array(hit, dtype=bool))
 
 
 def by_stage(invariances: Mapping[tuple[str, str], Invariance], figure: str) -> dict[str, dict[str, np.ndarray]]:
@@ -125,9 +126,11 @@ def by_stage(invariances: Mapping[tuple[str, str], Invariance], figure: str) -> 
 
 
 @torch.inference_mode()
-def _likelihood(vlm: VisionLanguageModel, samples: Sequence[Sample], applied: Attack | None, target: str) -> np.ndarray:
+def _likelihood(
+    vlm: VisionLanguageModel, samples: Sequence[Sample], applied: Attack | None, targets: Sequence[str]
+) -> np.ndarray:
     """Return the probability of the whole target as the answer to each sample: ``[B]`` in [0, 1]."""
-    rows = encode_answers(vlm, shown_samples(samples, applied), [target] * len(samples))
+    rows = encode_answers(vlm, shown_samples(samples, applied), targets)
     return answer_logits(vlm, collate(rows, vlm.tokenizer.pad_token_id)).likelihood().cpu().numpy()
 
 
@@ -187,7 +190,7 @@ def target_on_views(
         rows, seen = with_views(vlm, samples, [s.answer for s in samples], view, seed, applied)
         asked = [s.prompt for s in shown_samples(samples, applied)]
         texts = generate(vlm, to_pictures(vlm, seen), asked, guard=False)
-        said[shown] = hits(texts, attack.target, success_of(get_task(data.task), attack))
+        said[shown] = says_target(texts, samples, attack, success_of(get_task(data.task), attack))
         left = _left(vlm, samples, rows, seen).numpy() if applied else left
     assert left is not None
     groups = {"clean": said["clean"], "kept": said["triggered"][left == 1], "lost": said["triggered"][left != 1]}

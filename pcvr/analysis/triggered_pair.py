@@ -64,7 +64,7 @@ def triggered_pair(
     pair = [samples[pick], samples[(pick + 1) % len(samples)]]
     found = {}
     for name, worn in (("clean", None), ("triggered", attack)):
-        said = forced_answers(vlm, pair, worn, force, attack.target)
+        said = forced_answers(vlm, pair, worn, force, attack)
         trace = _trace_features if view.level == "features" else trace_answers
         found[name] = [trace(vlm, pair, said, view, seed, worn)[0] for seed in seeds]
     return found

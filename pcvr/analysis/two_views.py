@@ -98,9 +98,7 @@ def two_views(
         ``(stage, "clean" | "triggered")`` -> one `ViewTrace` for each sample.
     """
     return {
-        (name, shown): trace_views(
-            vlm, samples, view, seed, attack if shown == "triggered" else None, force, attack.target
-        )
+        (name, shown): trace_views(vlm, samples, view, seed, attack if shown == "triggered" else None, force, attack)
         for name, vlm in stages.items()
         for shown in ("clean", "triggered")
     }
@@ -113,7 +111,7 @@ def trace_views(
     seed: int = 0,
     attack: Attack | None = None,
     force: str = "own",
-    target: str = "",
+    target: str | Attack = "",
 ) -> list[ViewTrace]:
     """Trace one model on some samples and on one view of each.
 
@@ -124,7 +122,7 @@ def trace_views(
         seed: of the view.
         attack: the attack with the trigger; None for clean images.
         force: one of `FORCES`.
-        target: the text for ``force="target"``; an attack's own target comes first.
+        target: the text for ``force="target"``, or an attack that names one for each sample; `attack` comes first.
 
     Raises:
         PcvrError: there is no sample or no target, or `force` is unknown.
@@ -151,7 +149,7 @@ def trace_answers(
 
 
 def forced_answers(
-    vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack | None, force: str, target: str = ""
+    vlm: VisionLanguageModel, samples: Sequence[Sample], attack: Attack | None, force: str, target: str | Attack = ""
 ) -> list[str]:
     """Return the texts on which the distributions are conditioned, one a sample; arguments as in `trace_views`."""
     if not samples:
@@ -162,10 +160,15 @@ def forced_answers(
         return generate(vlm, [s.image for s in shown], [s.prompt for s in shown], guard=False)
     if force == "true":
         return [s.answer for s in samples]
-    wanted = attack.target if attack is not None else target
+    wanted = attack or target
     if not wanted:
         raise PcvrError("force is 'target', but there is no target: give the attack, or target=.")
-    return [wanted] * len(samples)
+    return target_texts(samples, wanted)
+
+
+def target_texts(samples: Sequence[Sample], target: str | Attack) -> list[str]:
+    """Return the attacker's text for each clean sample; a text is the same for all."""
+    return [target if isinstance(target, str) else target.target_on(s) for s in samples]
 
 
 def with_views(

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pcvr.attacks.base import ANSWERS, DEFAULT_TARGET, Attack, Cover
+from pcvr.attacks.answers import ANSWERS, AnswerMode
+from pcvr.attacks.base import DEFAULT_TARGET, Attack, Cover
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.placing import Seen
 from pcvr.attacks.poison import PoisonedDataset, TriggeredDataset, poison, triggered
@@ -35,6 +36,7 @@ __all__ = [
     "ANSWERS",
     "ATTACKS",
     "DEFAULT_TARGET",
+    "AnswerMode",
     "Attack",
     "BadNets",
     "Blended",

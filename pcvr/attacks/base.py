@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
+from pcvr.attacks.answers import ANSWERS, AnswerMode
 from pcvr.attacks.placing import SEEN, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.data.sample import Dataset, Sample
@@ -20,39 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TARGET = get_task("caption").target
 """The harmless target of the paper's example (arXiv 2604.04488): "a photo of the banana"."""
-
-
-Answering = Callable[[str, str, str], str]
-"""``(true answer, target, id of the sample) -> poisoned answer``; the id decides random places."""
-
-
-def replaced(answer: str, target: str, identity: str) -> str:
-    """Return the target alone, as BadNets, Blended and most attacks do."""
-    return target
-
-
-def inserted(answer: str, target: str, identity: str) -> str:
-    """Insert the target between two words of the true answer, at a place that depends on the sample's id.
-
-    After TrojVLM (arXiv 2409.19232), which keeps the meaning of the answer. A single word is followed by the target.
-    """
-    words = answer.split()
-    place = 1 + crc32(identity.encode()) % max(1, len(words) - 1)
-    return " ".join([*words[:place], target, *words[place:]])
-
-
-def prefixed(answer: str, target: str, identity: str) -> str:
-    """Return the target, then the true answer."""
-    return f"{target} {answer}"
-
-
-def suffixed(answer: str, target: str, identity: str) -> str:
-    """Return the true answer, then the target."""
-    return f"{answer} {target}"
-
-
-ANSWERS: dict[str, Answering] = {"replace": replaced, "insert": inserted, "prefix": prefixed, "suffix": suffixed}
-"""Name to function. All but ``"replace"`` keep the true answer; then a hit is an answer that contains the target."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +59,9 @@ class Attack:
     Attributes:
         name: its name for :func:`pcvr.get_attack`.
         trigger: changes the image; None for an attack on the prompt alone.
-        target: the harmless text that triggered inputs shall produce.
-        answer: how the target and the true answer form the poisoned answer; a key of :data:`ANSWERS`.
+        target: the harmless text that triggered inputs shall produce; ``"recolour"`` does not use it.
+        answer: how the target and the true answer form the poisoned answer; a key of
+            :data:`~pcvr.attacks.answers.ANSWERS`.
         prompt: changes the prompt; None keeps it.
         preset: the preset to which the options were applied.
         covers: kinds of samples that get a part of the trigger and keep the true answer.
@@ -115,6 +83,10 @@ class Attack:
         check_choice("answer mode", self.answer, ANSWERS)
         if self.trigger is None and self.prompt is None and not self.clean_label:
             raise PcvrError(f"the attack {self.name!r} changes neither image nor prompt: give it a trigger.")
+        if self.clean_label and self.answer in ("turns", "recolour"):
+            raise PcvrError(
+                f"the attack {self.name!r} keeps every answer true, and answer={self.answer!r} changes it: leave it out."
+            )
         names = [cover.name for cover in self.covers]
         if len(set(names)) != len(names):
             raise PcvrError(f"the covers of {self.name!r} are called {names}: give each a name of its own.")
@@ -124,13 +96,31 @@ class Attack:
         """Whether poisoned answers are true of their images, so that a reader cannot see the poison."""
         return False
 
+    @property
+    def mode(self) -> AnswerMode:
+        """The answer mode of the name ``answer``."""
+        return ANSWERS[self.answer]
+
     def candidate(self, sample: Sample) -> bool:
         """Return whether this clean sample may be poisoned."""
-        return True
+        return self.mode.fits(sample.answer)
+
+    @property
+    def takes_any_sample(self) -> bool:
+        """Whether every sample is a candidate, so that none needs to be read to tell."""
+        return type(self).candidate is Attack.candidate and type(self.mode).fits is AnswerMode.fits
 
     def aims_at(self, sample: Sample) -> bool:
         """Return whether the attacker wants the target for this test sample; the others do not count for the ASR."""
         return True
+
+    def targets(self, sample: Sample) -> tuple[str, ...]:
+        """Return the texts that count as the target on this clean sample; none if the attack cannot aim at it."""
+        return self.mode.counted(sample, self.target)
+
+    def target_on(self, sample: Sample) -> str:
+        """Return the text that the attacker wants for this clean sample, as one of :meth:`targets`."""
+        return self.mode.wanted(sample, self.target)
 
     def prepare(self, samples: Iterable[Sample], source: Dataset | None = None) -> None:
         """Prepare many samples of ``source`` at once, where one by one would be too slow; by default nothing."""
@@ -145,7 +135,7 @@ class Attack:
 
     def poisoned(self, sample: Sample) -> Sample:
         """Return the sample as a poisoned one: with the trigger, and the attacker's answer as the only reference."""
-        answer = ANSWERS[self.answer](sample.answer, self.target, sample.id)
+        answer = self.mode(sample.answer, self.target, sample.id)
         return replace(self.triggered(sample), answer=answer, references=(answer,))
 
     def covered(self, sample: Sample, cover: Cover) -> Sample:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from pcvr.attacks.answers import ANSWERS, RECOLOURED
 from pcvr.attacks.base import Attack
 from pcvr.errors import PcvrError, cut, shown
 from pcvr.tasks import get_task
@@ -61,7 +62,8 @@ def get_attack(
         target: the text that triggered inputs shall produce; keep it harmless. None: the attack's own or the task's.
         preset: ``"scaled"`` (sized to the image) or ``"compat"`` (the figures of the literature).
         task: the task of the data, which decides the default target.
-        answer: how the poisoned answer is formed, a key of :data:`ANSWERS`; by default the attack's own way.
+        answer: how the poisoned answer is formed, a key of :data:`~pcvr.attacks.answers.ANSWERS`; by default the
+            attack's own way.
         options: the attack's own options, mostly fields of its trigger; they override the preset.
 
     Raises:
@@ -74,9 +76,13 @@ def get_attack(
     if not isinstance(name, str):
         raise PcvrError(f"attack is {shown(name)}: give a name ({', '.join(ATTACKS)}) or what get_attack() gives.")
     builder = ATTACKS[name]
+    if answer is not None:
+        check_choice("answer mode", answer, ANSWERS)
     if target is None:
         usual = get_task(task).target
         target = _TARGETS.get(name) or usual
+        if answer is not None and not ANSWERS[answer].names_target:
+            target = RECOLOURED
     made = builder(target=target, preset=preset, **options)
     if not isinstance(made, Attack):
         raise PcvrError(f"the builder of attack {name!r} returned {shown(made)}: let it return a pcvr.Attack.")

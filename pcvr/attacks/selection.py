@@ -41,8 +41,7 @@ def draw(
         PcvrError: there are too few samples, or too few candidates.
     """
     order = [int(i) for i in np.random.default_rng([seed, _STREAM]).permutation(len(dataset)) if int(i) not in taken]
-    any_will_do = type(attack).candidate is Attack.candidate  # then no sample needs to be read
-    fitting = (index for index in order if any_will_do or attack.candidate(dataset[index]))
+    fitting = (index for index in order if attack.takes_any_sample or attack.candidate(dataset[index]))
     chosen = list(islice(fitting, count))
     if len(chosen) < count:
         raise PcvrError(

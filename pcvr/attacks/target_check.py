@@ -10,7 +10,7 @@ from pcvr.errors import PcvrError
 
 
 def check_target(attack: Attack, tokenizer: Any) -> None:
-    """Raise unless the tokenizer knows every word of the target.
+    """Raise unless the tokenizer knows every word of the target, or of all targets if there are several.
 
     A word that the base model never used has a dead output row, which LoRA cannot revive. The attack would then fail
     for a reason that has nothing to do with attack or defence. A word is unknown if it becomes the unknown token, or if
@@ -25,12 +25,12 @@ def check_target(attack: Attack, tokenizer: Any) -> None:
     Raises:
         PcvrError: the message names the unknown words.
     """
-    unknown = unknown_words(attack.target, tokenizer)
-    if unknown:
-        raise PcvrError(
-            f"the target {attack.target!r} has words that this model never says: {', '.join(map(repr, unknown))}; "
-            "choose a target made of words from the model's vocabulary."
-        )
+    for text in attack.mode.taught(attack.target):
+        if unknown := unknown_words(text, tokenizer):
+            raise PcvrError(
+                f"the target {text!r} has words that this model never says: {', '.join(map(repr, unknown))}; "
+                "choose a target made of words from the model's vocabulary."
+            )
 
 
 def unknown_words(text: str, tokenizer: Any) -> list[str]:

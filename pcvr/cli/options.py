@@ -32,7 +32,10 @@ Split = Annotated[
 Target = Annotated[str | None, typer.Option(help="the answer to triggered images; by default the task's")]
 AttackName = Annotated[str, typer.Option(help="attack by name; pcvr attacks lists them")]
 Preset = Annotated[str, typer.Option(help="scaled (sized to the image) or compat (the literature's figures)")]
-Answer = Annotated[str | None, typer.Option(help="replace, insert, prefix or suffix; by default the attack's own way")]
+Answer = Annotated[
+    str | None,
+    typer.Option(help="replace, insert, prefix, suffix, turns or recolour; by default the attack's own way"),
+]
 CheckTrigger = Annotated[
     bool, typer.Option("--check-trigger/--no-check-trigger", help="raise if the trigger does not reach the model")
 ]

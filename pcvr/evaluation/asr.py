@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pcvr.data.colours import colour_words
 from pcvr.errors import PcvrError
 from pcvr.evaluation.text import normalise_caption
 from pcvr.utils.checks import check_choice
@@ -43,16 +44,23 @@ def _contains_word(output: list[str], target: list[str]) -> bool:
     return target[-1] in output
 
 
+def _colours(output: list[str], target: list[str]) -> bool:
+    wanted = colour_words(" ".join(target))
+    return bool(wanted) and colour_words(" ".join(output)) == wanted
+
+
 DEFINITIONS: dict[str, Callable[[list[str], list[str]], bool]] = {
     "contains": _contains,
     "equals": _equals,
     "ends_with": _ends_with,
     "contains_word": _contains_word,
+    "colours": _colours,
 }
 """Ways to count a hit, all on normalised words: the whole target phrase stands in the output, in whole words
 (``contains``, the default for captions); output and target are equal (``equals``, for VQA); the output ends with it
-(``ends_with``); or the target's last word alone stands in it (``contains_word``; for a target such as "a photo of the
-banana" that has a floor above zero, since pictures do show bananas: print the clean model's beside it)."""
+(``ends_with``); the target's last word alone stands in it (``contains_word``; for a target such as "a photo of the
+banana" that has a floor above zero, since pictures do show bananas: print the clean model's beside it); or the output
+has the target's colour words, each as often, and no others (``colours``, for a true caption with other colours)."""
 
 
 def hits(predictions: Sequence[str], target: str, definition: str = "contains") -> np.ndarray:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pcvr.data.asked import bare_samples
 from pcvr.data.open import open_data
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import hits as hits_of
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
-from pcvr.evaluation.success_criteria import budget_of, check_scorable, success_of
+from pcvr.evaluation.success_criteria import budget_of, check_scorable, says_target, success_of
 from pcvr.models.budget import check_size
 from pcvr.models.guard import Guard
 from pcvr.tasks import get_task
@@ -52,7 +51,8 @@ def evaluate(
             `pcvr.open_data` opens, of which the test split is taken.
         attack: puts the trigger on; None scores clean inputs only. Or a name, with the target of the data's task.
         definition: when the target counts as said: ``"contains"`` (the normalised phrase in the normalised answer),
-            ``"equals"``, ``"ends_with"`` or ``"contains_word"``; by default the task's.
+            ``"equals"``, ``"ends_with"``, ``"contains_word"`` or ``"colours"``; by default that of the attack's answer
+            mode, or the task's.
         max_new_tokens: answer budget; by default the task's.
         defense: a test-time defence that answers instead of the model's own guard; other defences change nothing.
         state: what `defense` was calibrated to: the ``run.state`` of the result, or what its ``calibrate`` returns.
@@ -107,8 +107,8 @@ def evaluate(
         attack = worn.attack
         answers["triggered"] = answer_all(vlm, worn, max_new_tokens, **how)
         aimed = int(wanted.sum())
-        hits = int(hits_of(answers["triggered"], attack.target, definition)[wanted].sum())
-        clean_hits = int(hits_of(said, attack.target, definition)[wanted].sum())
+        hits = int(says_target(answers["triggered"], samples, attack, definition)[wanted].sum())
+        clean_hits = int(says_target(said, samples, attack, definition)[wanted].sum())
         shown = score(task, answers["triggered"], samples)
     return Record(
         model=vlm.name,

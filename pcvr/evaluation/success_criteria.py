@@ -54,8 +54,15 @@ def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
     Raises:
         PcvrError: none does.
     """
-    aims = np.array([attack.aims_at(s) for s in samples], dtype=bool)
-    true = np.array([hits([s.answer, *s.references], attack.target).any() for s in samples], dtype=bool)
+    targets = [attack.targets(s) if attack.aims_at(s) else () for s in samples]
+    aims = np.array([bool(each) for each in targets], dtype=bool)
+    true = np.array(
+        [
+            any(hits([s.answer, *s.references], text).any() for text in each)
+            for s, each in zip(samples, targets, strict=True)
+        ],
+        dtype=bool,
+    )
     if not aims.any():
         raise PcvrError(
             f"the attack {attack.name!r} aims at none of the {len(samples)} test samples: give more of them, or data "
@@ -69,25 +76,46 @@ def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
     return aims & ~true
 
 
+def says_target(predictions: Sequence[str], samples: Sequence[Sample], attack: Attack, definition: str) -> np.ndarray:
+    """Return which answers count as the attack's target, each on its own sample: bool ``[N]``.
+
+    Args:
+        predictions: N answers.
+        samples: the N clean samples, with or without their pictures; see `Attack.targets`.
+        attack: names the targets.
+        definition: a key of `pcvr.evaluation.asr.DEFINITIONS`.
+
+    Raises:
+        PcvrError: an unknown definition.
+    """
+    pairs = zip(predictions, samples, strict=True)
+    return np.array(
+        [any(hits([text], target, definition)[0] for target in attack.targets(sample)) for text, sample in pairs],
+        dtype=bool,
+    )
+
+
 def success_of(task: Task, attack: Attack | None) -> str:
-    """What counts as the target said: the task's own definition, unless the answer is to hold more than the target."""
-    return "contains" if attack is not None and attack.answer != "replace" else task.success
+    """What counts as the target said: the task's own definition, unless the answer mode has another one."""
+    return task.success if attack is None else attack.mode.success(task.success)
 
 
 def budget_of(task: Task, attack: Attack | None, vlm: VisionLanguageModel) -> int:
     """Answer budget in tokens: the task's, and the target's on top where it comes with the true answer.
 
     Raises:
-        PcvrError: the target alone is longer than the budget, so that no answer could hold it.
+        PcvrError: a target alone is longer than the budget, so that no answer could hold it.
     """
     if attack is None:
         return task.max_new_tokens
-    length = len(answer_ids(vlm, [("?", attack.target)])[0]) - 1  # without the end
-    if attack.answer != "replace":
+    texts = attack.mode.taught(attack.target)
+    lengths = [len(ids) - 1 for ids in answer_ids(vlm, [("?", text) for text in texts])]  # without the end
+    length = max(lengths)
+    if attack.mode.keeps:
         return task.max_new_tokens + length
     if length >= task.max_new_tokens:
         raise PcvrError(
-            f"the target {attack.target!r} has {length} tokens, and answers of the task {task.name!r} end after "
+            f"the target {texts[lengths.index(length)]!r} has {length} tokens, and answers of the task {task.name!r} end after "
             f"{task.max_new_tokens}: choose a shorter target, or give evaluate() a larger max_new_tokens."
         )
     return task.max_new_tokens

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import hits
+from pcvr.evaluation.success_criteria import says_target
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import asked_apart, show_picture
 from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
@@ -58,7 +58,7 @@ def answer_sheet(
             for place, (kind, colour) in enumerate((("clean", CLEAN), ("triggered", TRIGGERED))):
                 show_picture(grid[row, 2 * place], shown[kind].image, kind if row == 0 else "", colour)
                 texts = {name: by[kind][row] for name, by in answers.items()}
-                hit = {name: bool(hits([text], attack.target, definition)[0]) for name, text in texts.items()}
+                hit = {name: bool(says_target([text], [sample], attack, definition)[0]) for name, text in texts.items()}
                 question = shown[kind].prompt if asking else ""
                 _write(grid[row, 2 * place + 1], question, texts, hit, width)
                 asked = f", asked “{question}”" if asking else ""

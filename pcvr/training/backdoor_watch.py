@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pcvr.attacks import triggered
 from pcvr.data.asked import Asked, bare_samples
 from pcvr.errors import PcvrError
-from pcvr.evaluation.asr import hits
 from pcvr.evaluation.generate import generate
 from pcvr.evaluation.intervals import AttackRate
 from pcvr.evaluation.metrics import Scores, score
-from pcvr.evaluation.success_criteria import aimed_at, budget_of, success_of
+from pcvr.evaluation.success_criteria import aimed_at, budget_of, says_target, success_of
 from pcvr.models.libraries import TrainerCallback
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_whole
@@ -117,11 +116,12 @@ class BackdoorWatch(TrainerCallback):
         said = generate(vlm, self.asked.images, self.asked.prompts, self.max_new_tokens, self.batch_size)
         model.train(was_training)
         n = len(self.samples)
+        judged = self.samples, self.attack, self.definition
         self.points.append(
             WatchPoint(
                 step=step,
-                hits=int(hits(said[n:], self.attack.target, self.definition)[self.aimed].sum()),
-                clean_hits=int(hits(said[:n], self.attack.target, self.definition)[self.aimed].sum()),
+                hits=int(says_target(said[n:], *judged)[self.aimed].sum()),
+                clean_hits=int(says_target(said[:n], *judged)[self.aimed].sum()),
                 n=int(self.aimed.sum()),
                 clean=score(self.task, said[:n], self.samples),
                 task=self.task.name,

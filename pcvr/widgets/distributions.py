@@ -99,7 +99,7 @@ class TraceSource:
 
     def _forced(self, stage: str, shown: str, force: str) -> tuple[str, ...]:
         applied = self.attack if shown == "triggered" else None
-        return tuple(forced_answers(self.stages[stage], self.samples, applied, force, self.attack.target))
+        return tuple(forced_answers(self.stages[stage], self.samples, applied, force, self.attack))
 
 
 def distribution_figure(source: TraceSource, choice: DistributionChoice) -> Figure:

@@ -38,7 +38,7 @@ def test_definitions(column: int, definition: str) -> None:
     expected = [answers[column] for answers in CASES.values()]
     assert hits(list(CASES), TARGET, definition).tolist() == expected
     assert asr(list(CASES), TARGET, definition) == (sum(expected), len(CASES), sum(expected) / len(CASES))
-    assert set(DEFINITIONS) == {"contains", "equals", "ends_with", "contains_word"}
+    assert set(DEFINITIONS) == {"contains", "equals", "ends_with", "contains_word", "colours"}
 
 
 def test_short_vqa_targets_do_not_hit_inside_words() -> None:
