@@ -85,7 +85,7 @@ class Attack:
             raise PcvrError(f"the attack {self.name!r} changes neither image nor prompt: give it a trigger.")
         if self.clean_label and self.answer in ("turns", "recolour"):
             raise PcvrError(
-                f"the attack {self.name!r} keeps every answer true, and answer={self.answer!r} changes it: leave it out."
+                f"the attack {self.name!r} keeps every answer true, unlike answer={self.answer!r}: leave it out."
             )
         names = [cover.name for cover in self.covers]
         if len(set(names)) != len(names):

@@ -56,13 +56,8 @@ def aimed_at(samples: Sequence[Sample], attack: Attack) -> np.ndarray:
     """
     targets = [attack.targets(s) if attack.aims_at(s) else () for s in samples]
     aims = np.array([bool(each) for each in targets], dtype=bool)
-    true = np.array(
-        [
-            any(hits([s.answer, *s.references], text).any() for text in each)
-            for s, each in zip(samples, targets, strict=True)
-        ],
-        dtype=bool,
-    )
+    pairs = list(zip(samples, targets, strict=True))
+    true = np.array([any(hits([s.answer, *s.references], t).any() for t in each) for s, each in pairs], dtype=bool)
     if not aims.any():
         raise PcvrError(
             f"the attack {attack.name!r} aims at none of the {len(samples)} test samples: give more of them, or data "
@@ -114,8 +109,9 @@ def budget_of(task: Task, attack: Attack | None, vlm: VisionLanguageModel) -> in
     if attack.mode.keeps:
         return task.max_new_tokens + length
     if length >= task.max_new_tokens:
+        longest = texts[lengths.index(length)]
         raise PcvrError(
-            f"the target {texts[lengths.index(length)]!r} has {length} tokens, and answers of the task {task.name!r} end after "
+            f"the target {longest!r} has {length} tokens, and answers of the task {task.name!r} end after "
             f"{task.max_new_tokens}: choose a shorter target, or give evaluate() a larger max_new_tokens."
         )
     return task.max_new_tokens
