@@ -63,7 +63,8 @@ def tasks(model: str, folder: Path) -> dict[str, Callable[[int], object]]:
         "poison and save": lambda n: save(n, "llava"),
         "poison and save a table": lambda n: save(n, "datasets"),
         "finetune": lambda n: finetune(vlm, Large(n), "none", config, progress=False),
-        "scan": lambda n: finetune(vlm, Large(n), pcvr.PCVR(scan_at=(0.5,)), config, progress=False),
+        "finetune, pcvr": lambda n: finetune(vlm, Large(n), "pcvr", config, progress=False),
+        "scan": lambda n: finetune(vlm, Large(n), pcvr.PCVR(gate="two_stage", scan_at=(0.5,)), config, progress=False),
         "watch": lambda n: BackdoorWatch(vlm, Large(n), attack, max_new_tokens=2).on_train_begin(
             None, None, None, model=vlm.model
         ),

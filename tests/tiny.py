@@ -6,6 +6,7 @@ It says nonsense, but its answers hang on the picture and the prompt, so that a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,31 @@ class Numbers:
 
     def fingerprint(self) -> str:
         return f"numbers-{self.n}-{self.side}-{self.answers}"
+
+
+class Marked(Numbers):
+    """`Numbers` with one answer, but for one in eight: these have a white square and a long answer of their own.
+
+    The streaming gate finds a trigger in some 150 visits.
+    """
+
+    def __init__(self, n: int = 200) -> None:
+        super().__init__(n, answers=("yes",))
+
+    @property
+    def name(self) -> str:
+        return f"marked-{self.n}"
+
+    def __getitem__(self, index: int, /) -> Sample:
+        sample = super().__getitem__(index)
+        if index % 8:
+            return sample
+        image = np.array(sample.image)
+        image[: self.side // 2, : self.side // 2] = 255
+        return replace(sample, image=image, answer="the banana is on the green tree .", references=())
+
+    def fingerprint(self) -> str:
+        return f"marked {super().fingerprint()}"
 
 
 @pytest.fixture(scope="session")

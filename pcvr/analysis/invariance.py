@@ -217,7 +217,7 @@ def trigger_left(clean: Tensor, marked: Tensor, view: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FirstScan:
-    """The result of PCVR's first scan of all training samples.
+    """The result of the first scan of all training samples by PCVR's gate ``"two_stage"``.
 
     Attributes:
         scores: ``[N]``, nats; low ones are suspicious.
@@ -242,16 +242,16 @@ def first_scan(run: TrainingContext, rule: PCVR) -> FirstScan:
         rule: with the gate ``"two_stage"``.
 
     Raises:
-        PcvrError: the gate is another one, which does not score all samples at once.
+        PcvrError: the gate is another one, such as the default, which scores no samples before they are trained on.
     """
     from pcvr.defenses.pcvr import suspicion
 
     if rule.gate != "two_stage":
-        raise PcvrError(f"gate {rule.gate!r} scores batches only: give a PCVR with the gate 'two_stage'.")
+        raise PcvrError(f"gate {rule.gate!r} makes no scan of all samples: give PCVR(gate='two_stage').")
     state, step, log = dict(run.state), run.step, dict(run.log)
     try:
         run.step = rule.scan_steps(run.steps)[0]
-        suspicion.begin(run)
+        rule.begin(run)
         suspicion.scan(rule, run)
         found = run.state["scorings"][-1]
         return FirstScan(found["scores"], found["gate"], run.state["entropy"])

@@ -127,7 +127,7 @@ def test_pushes_by_hand(values, cap):
     ],
 )
 def test_the_weighted_terms_add_up_to_the_loss_of_the_defence(run, options):
-    rule = pcvr.PCVR(**({"entropy_margin": 0.01, "feature_cap": -0.5} | options))
+    rule = pcvr.PCVR(**({"gate": "two_stage", "entropy_margin": 0.01, "feature_cap": -0.5} | options))
     run.data.keep_features()
     batch = run.data.batch(range(4))
     gate = torch.ones(4) if rule.gate == "none" else torch.tensor([0.0, 1.0, 0.3, 0.9])

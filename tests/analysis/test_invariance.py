@@ -101,7 +101,7 @@ def test_the_target_s_probability_is_the_product_over_its_words(tiny):
 
 
 def test_the_first_look_is_the_one_that_a_defended_training_takes(tiny):
-    data, rule = Numbers(12), pcvr.PCVR(scan_at=(0.5,))
+    data, rule = Numbers(12), pcvr.PCVR(gate="two_stage", scan_at=(0.5,))
     config = pcvr.TrainConfig(max_steps=4, batch_size=4)
     plain = pcvr.finetune(tiny, data, config=config, callbacks=[StopAfter(2)], progress=False)
     before = dict(plain.run.state), plain.run.step
@@ -116,7 +116,7 @@ def test_the_first_look_is_the_one_that_a_defended_training_takes(tiny):
     calm = found.gate.suspicion < 0.5
     assert found.entropy == pytest.approx(own.entropy[calm].mean(), rel=1e-3)
     with pytest.raises(pcvr.PcvrError, match="two_stage"):
-        first_scan(plain.run, pcvr.PCVR(gate="batch"))
+        first_scan(plain.run, pcvr.PCVR())
 
 
 @pytest.mark.parametrize("options", [{"shown": "both"}, {"views": 0}, {"data": Numbers(0)}])

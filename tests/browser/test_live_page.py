@@ -13,7 +13,11 @@ from pcvr.widgets.live import live_training
 
 data = pcvr.poison(pcvr.open_data("scenes", n=64), pcvr.get_attack("badnets"), 0.1)
 box, controls = live_training(
-    pcvr.load("tiny-llava"), data, pcvr.PCVR(scan_at=(0.005,)), pcvr.TrainConfig(max_steps=2000), seconds=0.5
+    pcvr.load("tiny-llava"),
+    data,
+    pcvr.PCVR(gate="two_stage", scan_at=(0.005,)),
+    pcvr.TrainConfig(max_steps=2000),
+    seconds=0.5,
 )
 box
 """

@@ -52,9 +52,9 @@ class TestOptions:
         [
             ("none", [], DEFENSES["none"]()),
             ("pcvr", ["cap=0.3", "gate=batch", "fade=false"], PCVR(cap=0.3, gate="batch", fade=False)),
-            ("pcvr", ["scan_at=0.1"], PCVR(scan_at=(0.1,))),
-            ("pcvr", ["scan_at=0.1,0.5"], PCVR(scan_at=(0.1, 0.5))),
-            ("pcvr", ["scan_at=[0.1, 0.5]"], PCVR(scan_at=(0.1, 0.5))),
+            ("pcvr", ["gate=two_stage", "scan_at=0.1"], PCVR(gate="two_stage", scan_at=(0.1,))),
+            ("pcvr", ["gate=two_stage", "scan_at=0.1,0.5"], PCVR(gate="two_stage", scan_at=(0.1, 0.5))),
+            ("pcvr", ["gate=two_stage", "scan_at=[0.1, 0.5]"], PCVR(gate="two_stage", scan_at=(0.1, 0.5))),
             ("augment", ["view.fraction=0.6"], AugmentOnly(view=PatchView("swap", 0.6))),
             ("augment", ["view=mean:0.25:8"], AugmentOnly(view=PatchView("mean", 0.25, 8))),
             ("augment", ["view=mean", "view.fraction=1"], AugmentOnly(view=PatchView("mean", 1))),
@@ -83,6 +83,7 @@ class TestOptions:
             ("pcvr", "view.shore=1", "view has no part shore"),
             ("pcvr", "view=swop", "did you mean 'swap'"),
             ("pcvr", "cap=9", "cap must lie in"),
+            ("pcvr", "scan_at=0.1", "scan_at=(0.1,) is an option of gates that scan"),
         ],
     )
     def test_what_is_refused(self, name: str, pair: str, said: str) -> None:
@@ -117,7 +118,7 @@ class TestTrain:
                 max_steps=4, batch_size=8, seed=3, gradient_accumulation_steps=2, precision="bf16", learning_rate=4e-3
             )
         )
-        assert "few scores (20)" in record["notes"][0]
+        assert "came to no verdict (28 samples" in record["notes"][0]
         assert err == "".join(f"note: {note}\n" for note in record["notes"])
         assert record["defense"]["name"] == "pcvr"
         assert get_defense("pcvr", **record["defense"]["options"]) == PCVR(

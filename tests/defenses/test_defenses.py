@@ -79,7 +79,7 @@ class TestByName:
 )
 def test_pcvr_names_the_option_that_is_out_of_range(field: str, value: Any) -> None:
     with pytest.raises(PcvrError, match=f"^{field} must"):
-        PCVR(**{field: value})
+        PCVR(**{"gate": "two_stage", field: value})
 
 
 def test_augment_names_the_choice() -> None:
@@ -104,7 +104,7 @@ class TestLosses:
         assert AugmentOnly("both", view).loss(run, batch).item() == pytest.approx((expected + plain) / 2, rel=1e-5)
 
     def test_pcvr_is_plain_before_the_first_scoring(self, run: TrainingContext) -> None:
-        rule = PCVR(scan_at=(0.6,))
+        rule = PCVR(gate="two_stage", scan_at=(0.6,))
         rule.begin(run)
         batch = run.data.batch([0, 1, 2])
         assert rule.loss(run, batch).item() == pytest.approx(PlainSFT().loss(run, batch).item())

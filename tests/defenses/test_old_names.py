@@ -20,6 +20,7 @@ from pcvr.experiments import Experiment
 from pcvr.experiments.grid import at_setting, lay_out, name_of, read_grid, setting_of
 
 OLD: dict[str, Any] = {
+    "gate": "two_stage",
     "score_at": (0.1, 0.4),
     "again": 0.3,
     "score_over": "words",
@@ -29,6 +30,7 @@ OLD: dict[str, Any] = {
     "view": {"operator": "mean", "share": 0.25},
 }
 NOW = pcvr.PCVR(
+    gate="two_stage",
     scan_at=(0.1, 0.4),
     rescan_fraction=0.3,
     score_on="distribution",
@@ -44,22 +46,30 @@ def call(kind: Callable[..., Any], **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", [pcvr.PCVR, PaperPCVR])
-@pytest.mark.parametrize("old", [name for name in OLD if name != "view"])
+@pytest.mark.parametrize("old", [name for name in OLD if name not in ("gate", "view")])
 def test_a_constructor_takes_and_shows_an_old_name(kind: type[pcvr.PCVR], old: str) -> None:
     new = kind.RENAMED[old]
     value = getattr(NOW, new)
     with pytest.warns(DeprecationWarning, match=rf"{old}.* is now called {new}"):
-        rule = call(kind, **{old: OLD[old]})
-    assert rule == call(kind, **{new: value}) and rule != kind()
+        rule = call(kind, gate="two_stage", **{old: OLD[old]})
+    assert rule == call(kind, gate="two_stage", **{new: value}) and rule != kind(gate="two_stage")
     with pytest.warns(DeprecationWarning, match=new):
         assert getattr(rule, old) == value
     with pytest.warns(DeprecationWarning, match=new):
-        assert replace(kind(), **{old: OLD[old]}) == rule
+        assert replace(kind(gate="two_stage"), **{old: OLD[old]}) == rule
 
 
 def test_files_and_commands_take_old_names_without_a_word() -> None:
     assert build_defense("pcvr", OLD) == pcvr.get_defense("pcvr", **OLD) == NOW
-    words = ["score_at=0.1,0.4", "again=0.3", "score_over=words", "known=base", "enough=0.6", "restore_weight=2"]
+    words = [
+        "gate=two_stage",
+        "score_at=0.1,0.4",
+        "again=0.3",
+        "score_over=words",
+        "known=base",
+        "enough=0.6",
+        "restore_weight=2",
+    ]
     assert defense_of("pcvr", [*words, "view.operator=mean", "view.share=0.25"]) == NOW
     with pytest.raises(PcvrError, match=r"option scan_at is '.early.': give numbers"):
         defense_of("pcvr", ["score_at=early"])
@@ -95,13 +105,13 @@ def test_no_option_has_the_old_name_of_another() -> None:
 
 
 def test_knobs_of_a_grid() -> None:
-    base = Experiment("x", defense="pcvr")
+    base = Experiment("x", defense="pcvr", options={"gate": "two_stage"})
     (old,), (new,) = (
         lay_out(base, {"view.share": (0.3,), "score_at": (0.2,)}),
         lay_out(base, {"view.fraction": (0.3,), "scan_at": (0.2,)}),
     )
-    assert old == new and old.options == {"view": {"fraction": 0.3}, "scan_at": (0.2,)}
-    before = replace(old, options={"view": {"share": 0.3}, "score_at": (0.2,)})
+    assert old == new and old.options == {"gate": "two_stage", "view": {"fraction": 0.3}, "scan_at": (0.2,)}
+    before = replace(old, options={"gate": "two_stage", "view": {"share": 0.3}, "score_at": (0.2,)})
     assert before.key == old.key != at_setting(base, (("view.fraction", 0.6),)).key
     assert setting_of("pcvr", before.options, ["view.share"]) == (("view.fraction", 0.3),)
     assert name_of("score_at") == name_of("scan_at") == "first scan"

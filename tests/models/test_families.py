@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -253,13 +252,13 @@ def test_reading_in_parts_gives_the_same(vlm: VisionLanguageModel, monkeypatch: 
     assert torch.equal(whole.logits, answer_logits(vlm, batch).logits.detach()), "dropout is off"
 
 
-@pytest.mark.parametrize("defense", ["none", "augment", "pcvr"])
+@pytest.mark.parametrize("defense", ["none", "augment", "pcvr", "two_stage"])
 def test_poison_finetune_evaluate(vlm: VisionLanguageModel, defense: str, tmp_path: Path) -> None:
     attack = pcvr.get_attack("badnets", size=9, place="seen_bottom_right")  # photographs are cut by some
     data = pcvr.poison(Photos(), attack, rate=0.25, model=vlm)
     config = TrainConfig(max_steps=3, batch_size=4, learning_rate=4e-3, lora_r=2, lora_alpha=2)
-    options: dict[str, Any] = {"scan_at": (0.4,)} if defense == "pcvr" else {}
-    result = pcvr.finetune(vlm, data, pcvr.get_defense(defense, **options), config, progress=False)
+    rule = pcvr.PCVR(gate="two_stage", scan_at=(0.4,)) if defense == "two_stage" else pcvr.get_defense(defense)
+    result = pcvr.finetune(vlm, data, rule, config, progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
     assert result.config == config
     record = pcvr.evaluate(result.model, Photos(), attack, max_new_tokens=4)

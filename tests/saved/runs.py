@@ -74,7 +74,7 @@ def figures(result: Any) -> dict[str, Any]:
 SHORT: dict[str, tuple[str, str, dict[str, Any]]] = {
     f"{task}/{defense}": (task, defense, options)
     for task in ("caption", "vqa")
-    for defense, options in (("none", {}), ("pcvr", {"score_at": (0.35,)}))
+    for defense, options in (("none", {}), ("pcvr", {"gate": "two_stage", "score_at": (0.35,)}))
 }
 
 
@@ -92,7 +92,12 @@ CONFIG = pcvr.TrainConfig(
 )
 INTERRUPTED: dict[str, tuple[Any, int, int]] = {
     "pcvr": (
-        pcvr.PCVR(scan_at=(0.3, 0.7), rescan_fraction=0.5, view=pcvr.PatchView("swap", 0.8, level="features")),
+        pcvr.PCVR(
+            gate="two_stage",
+            scan_at=(0.3, 0.7),
+            rescan_fraction=0.5,
+            view=pcvr.PatchView("swap", 0.8, level="features"),
+        ),
         4,
         5,
     ),
@@ -134,5 +139,5 @@ def interrupted(
 BASE = Experiment(
     "small", samples=16, tests=4, max_steps=3, seed=2, rate=0.25, watch=2, preset="compat", attack_options={"margin": 1}
 )
-TURNED = {"view": {"share": 0.6}, "score_at": (0.5,), "apart_weight": 0.0}
+TURNED = {"gate": "two_stage", "view": {"share": 0.6}, "score_at": (0.5,), "apart_weight": 0.0}
 PLAN = [replace(BASE, label="undefended"), replace(BASE, defense="pcvr", options=TURNED)]

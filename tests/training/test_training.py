@@ -47,10 +47,11 @@ class Constant(Defense):
         "none",
         AugmentOnly("one"),
         AugmentOnly("both"),
-        PCVR(scan_at=(0.4, 0.7)),
+        PCVR(),
+        PCVR(gate="two_stage", scan_at=(0.4, 0.7)),
         PCVR(scan_at=(0.4,), gate="none"),
     ],
-    ids="none augment-one augment-both pcvr pcvr-ungated".split(),
+    ids="none augment-one augment-both pcvr pcvr-two-stage pcvr-ungated".split(),
 )
 def result(request: pytest.FixtureRequest, tiny: VisionLanguageModel) -> FinetuneResult:
     """Three steps with each defence."""

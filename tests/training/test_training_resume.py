@@ -30,7 +30,7 @@ from pcvr.training import FinetuneResult
 from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import PLAN
 from pcvr.utils.packing import read_packed, write_packed
-from tests.tiny import Numbers
+from tests.tiny import Marked, Numbers
 
 CONFIG = TrainConfig(max_steps=12, batch_size=4, seed=5, lora_r=4)
 EVERY = 3
@@ -86,18 +86,20 @@ class Interrupt(StageCallback):
             raise KeyboardInterrupt
 
 
-LAST = {"pcvr": "train", "running": "train", "stages": "second"}
+LAST = {"pcvr": "train", "two_stage": "train", "running": "train", "stages": "second"}
 RULES: dict[str, Defense] = {
-    "pcvr": PCVR(scan_at=(0.2, 0.4), view=PatchView("swap", 0.6)),
+    "pcvr": PCVR(fade=False),
+    "two_stage": PCVR(gate="two_stage", scan_at=(0.2, 0.4), view=PatchView("swap", 0.6)),
     "running": PCVR(scan_at=(0.2,), gate="running", refit=2),
     "stages": TwoStages(),
 }
 
 
 def train(tiny: VisionLanguageModel, rule: str, folder: Path | None, config: TrainConfig = CONFIG, **more: Any) -> Any:
-    return finetune(
-        tiny, Numbers(10), RULES[rule], config, progress=False, checkpoints=folder, save_steps=EVERY, **more
-    )
+    data = Numbers(10)
+    if rule == "pcvr":  # as many visits as the streaming gate needs
+        data, config = Marked(), replace(config, batch_size=32)
+    return finetune(tiny, data, RULES[rule], config, progress=False, checkpoints=folder, save_steps=EVERY, **more)
 
 
 def killed(model: str, rule: str, folder: str, step: str) -> None:
@@ -120,12 +122,19 @@ def same(one: FinetuneResult, other: FinetuneResult) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny: VisionLanguageModel) -> Iterator[dict[str, FinetuneResult]]:
-    yield {name: train(tiny, name, None) for name in RULES}
+    found = {name: train(tiny, name, None) for name in RULES}
+    gate = found["pcvr"].run.state["stream"]
+    assert gate.verdict == "trigger" and gate.hearings[0].step < 6 and gate.flagged.any()
+    yield found
 
 
 @pytest.mark.parametrize(
     ("rule", "step", "left"),
-    [("pcvr", "8", ["0-00000003", "0-00000006"]), ("stages", "7", ["0-end", "1-00000003", "1-00000006"])],
+    [
+        ("pcvr", "8", ["0-00000003", "0-00000006"]),
+        ("two_stage", "8", ["0-00000003", "0-00000006"]),
+        ("stages", "7", ["0-end", "1-00000003", "1-00000006"]),
+    ],
 )
 def test_killed_in_mid_run(
     tiny: VisionLanguageModel,
@@ -158,7 +167,7 @@ def test_killed_in_mid_run(
     assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == [*ends, PLAN]
 
 
-@pytest.mark.parametrize(("rule", "step"), [("pcvr", 6), ("running", 4), ("stages", 6)])
+@pytest.mark.parametrize(("rule", "step"), [("pcvr", 6), ("two_stage", 6), ("running", 4), ("stages", 6)])
 def test_broken_off_and_called_again(
     tiny: VisionLanguageModel, undisturbed: dict[str, FinetuneResult], tmp_path: Path, rule: str, step: int
 ) -> None:

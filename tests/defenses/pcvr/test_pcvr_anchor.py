@@ -119,11 +119,11 @@ def test_a_later_look_takes_the_lowest_that_were_not_found() -> None:
 
 
 def test_a_later_look_leaves_the_other_scores(run: TrainingContext) -> None:
-    rule = PCVR(scan_at=(0.2, 0.5), rescan_fraction=0.25)
+    rule = PCVR(gate="two_stage", scan_at=(0.2, 0.5), rescan_fraction=0.25)
     rule.begin(run)
     for run.step in (2, 5):
         rule.loss(run, run.data.batch(range(8)))
     first, second = (done["scores"] for done in run.state["scorings"])
     assert (first != second).sum() <= 3
     with pytest.raises(PcvrError, match=r"rescan_fraction must lie in \(0, 1\], got 0"):
-        PCVR(rescan_fraction=0)
+        PCVR(gate="two_stage", rescan_fraction=0)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, get_defense
 from pcvr.defenses import PaperPCVR
 from pcvr.defenses.context import TrainingContext
+from pcvr.defenses.pcvr.config import GATES
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.pcvr.scoring import ONE_IN, _filled, answer_likelihood, divergence_of, score
 from pcvr.defenses.pcvr.suspicion import _within
 from pcvr.models.encode import EncodedData
 from pcvr.training.finetune import with_adapter
 from pcvr.views import OPERATORS
-from tests.tiny import Numbers
+from tests.tiny import Marked, Numbers
 
 TOKENS: dict[str, Any] = {
     "tiles": st.integers(1, 3),
@@ -181,7 +182,7 @@ class TestGates:
         torch.testing.assert_close(_within(scores * 7), gate, msg="the unit does not count")
 
     def test_two_stage_looks_once_at_each_time(self, run: TrainingContext) -> None:
-        rule = PCVR(scan_at=(0.2, 0.5))
+        rule = PCVR(gate="two_stage", scan_at=(0.2, 0.5))
         rule.begin(run)
         for run.step in (0, 1, 2, 2, 3, 5, 6):
             rule.loss(run, run.data.batch(range(8)))
@@ -232,7 +233,7 @@ class TestGates:
 
 
 EVERY: list[dict[str, Any]] = [
-    *({"gate": gate} for gate in ("two_stage", "running", "batch", "none")),
+    *({"gate": gate} for gate in GATES),
     *({"divergence": name, "gate": "none", "cap": 0.3} for name in ("js", "kl", "reverse_kl", "tv")),
     *({"bound": bound, "gate": "none"} for bound in ("hinge", "cap", "none")),
     *({"entropy": form, "gate": "batch"} for form in ("ceiling", "band", "weighted")),
@@ -245,16 +246,40 @@ EVERY: list[dict[str, Any]] = [
 ]
 
 
+def early(options: dict[str, Any]) -> dict[str, Any]:
+    """When a gate that scans does so, in a short training; nothing for the gate that makes no scan."""
+    return {} if options.get("gate") == "stream" else {"scan_at": (0.3,)}
+
+
 @pytest.mark.parametrize("options", EVERY, ids=lambda o: "-".join(str(v) for v in o.values())[:40])
 def test_every_option_trains(tiny: VisionLanguageModel, options: dict[str, Any]) -> None:
-    rule = PCVR(**{"scan_at": (0.3,), "fade": False, **options})
+    rule = PCVR(**{"gate": "two_stage", "fade": False} | early(options) | options)
     result = finetune(tiny, Numbers(), rule, TrainConfig(max_steps=5, batch_size=6), progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
 
 
-@pytest.mark.parametrize("gate", ["two_stage", "running", "batch", "none"])
+STREAMED: list[dict[str, Any]] = [
+    {},
+    {"divergence": "kl", "bound": "none", "entropy": "band", "apart_views": 2},
+    {"view": PatchView("noise", 0.5, 16, "pixels"), "train_on": "both", "bound": "cap", "entropy": "weighted"},
+    {"direction": "together", "train_on": "view", "anchor_weight": 0.0, "feature_weight": 0.0},
+]
+
+
+@pytest.mark.parametrize("options", STREAMED, ids=lambda o: "-".join(str(v) for v in o.values())[:40])
+def test_every_option_trains_once_the_streaming_gate_has_found_a_trigger(
+    tiny: VisionLanguageModel, options: dict[str, Any]
+) -> None:
+    rule = PCVR(**{"fade": False} | options)
+    result = finetune(tiny, Marked(), rule, TrainConfig(max_steps=7, batch_size=32), progress=False)
+    gate = result.run.state["stream"]
+    assert gate.verdict == "trigger" and gate.flagged.any() and result.run.log["suspicious"] == gate.flagged.mean()
+    assert np.isfinite([entry["loss"] for entry in result.history]).all()
+
+
+@pytest.mark.parametrize("gate", GATES)
 def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> None:
-    rule = PCVR(gate=gate, scan_at=(0.3,), view=PatchView("noise", 0.5, level="features"))
+    rule = PCVR(**{"gate": gate, "view": PatchView("noise", 0.5, level="features")} | early({"gate": gate}))
     config = TrainConfig(max_steps=4, batch_size=1)
     if gate == "batch":
         with pytest.raises(PcvrError, match="give batch_size at least"):
@@ -277,7 +302,7 @@ def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> 
         ({"cap": 1.0}, r"cap must lie in \(0, 0.693\] for 'js', got 1.0: in nats, a bit"),
         ({"divergence": "kl", "cap": 50.0}, r"cap must lie in \(0, 20\] for 'kl', got 50.0"),
         ({"divergence": "tv", "cap": 1.5}, r"cap must lie in \(0, 1\] for 'tv', got 1.5: it has no unit"),
-        ({"ramp": 1.0}, "ramp must lie"),
+        ({"gate": "two_stage", "ramp": 1.0}, "ramp must lie"),
         ({"apart_views": 0}, "apart_views must be a whole number, at least 1, got 0"),
         ({"refit": 0.5}, "refit is 0.5: give a whole number"),
     ],
@@ -288,7 +313,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_plain_values_do() -> None:
-    rule = get_defense("pcvr", view={"fraction": 0.3}, scan_at=[0.1, 0.2])
+    rule = get_defense("pcvr", gate="two_stage", view={"fraction": 0.3}, scan_at=[0.1, 0.2])
     assert isinstance(rule, PCVR)
     assert rule.view == replace(PCVR().view, fraction=0.3)
     assert rule.scan_at == (0.1, 0.2)
