@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
+from pcvr.defenses.stored_options import options_to_store
 from pcvr.experiments.benchmark import command
 from pcvr.experiments.results import FOLDER, ready, save
 from pcvr.utils.checks import check_choice
@@ -35,6 +36,8 @@ from pcvr.utils.terminal import run_command
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {"pcvr, two_stage": ("pcvr", {"gate": "two_stage"})}
+"""Rows that are not a defence with its defaults: name and options of the defence."""
 
 
 class Gauge(TrainerCallback):
@@ -62,10 +65,11 @@ class Gauge(TrainerCallback):
 
 
 def train(name: str, task: str, steps: int) -> Gauge:
-    """Train once."""
+    """Train once, with a defence or one of `FORMS`."""
     data = pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task)
     data = pcvr.poison(data, pcvr.get_attack("badnets", task=task), 0.05)
-    rule = get_defense(name)
+    defense, options = FORMS.get(name, (name, {}))
+    rule = get_defense(defense, **options)
     trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task) if rule.needs_clean else None
     gauge = Gauge()
     config = pcvr.TrainConfig(max_steps=steps)
@@ -88,8 +92,16 @@ def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str
         seconds[name].append(train(name, task, steps).seconds)
     rows: list[dict[str, Any]] = []
     for name in names:
+        options = options_to_store(*FORMS.get(name, (name, {})))
         ratios = [mine / plain for mine, plain in zip(seconds[name], seconds["none"], strict=True)]
-        row = {"defense": name, "task": task, "steps": steps, "seconds": seconds[name], "ratios": ratios}
+        row = {
+            "defense": name,
+            "options": options,
+            "task": task,
+            "steps": steps,
+            "seconds": seconds[name],
+            "ratios": ratios,
+        }
         rows.append(row | {"ratio": median(ratios)})
     return rows
 
@@ -127,9 +139,11 @@ def main() -> None:
         print(train(name, task, given.max_steps).mib)
         return
     for name in given.only:
-        check_choice("defence", name, DEFENSES)
+        check_choice("defence", name, [*DEFENSES, *FORMS])
     ready(given.out)
-    names = list(dict.fromkeys(["none", *(given.only or DEFENSES)]))  # plain fine-tuning is always measured along
+    names = list(
+        dict.fromkeys(["none", *(given.only or [*DEFENSES, *FORMS])])
+    )  # plain fine-tuning is always measured along
     rows = weighed(
         [row for task in given.tasks.split(",") for row in timed(names, task, given.rounds, given.max_steps)]
     )

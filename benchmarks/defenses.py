@@ -1,12 +1,12 @@
-"""The defence lab: PCVR with one default against six attacks on two tasks, beside its literal form and other defences.
+"""The defence lab: PCVR with one default against six attacks on two tasks, beside other forms and other defences.
 
     python benchmarks/defenses.py --jobs 2                            # every run (some hours), then the table
     python benchmarks/defenses.py --only pcvr_paper --only consistency  # these again, or new ones; the others stay
     python benchmarks/defenses.py --print                             # the shipped table
 
-PCVR at 5 % poison and on clean data, three seeds; its paper-literal form, one seed; every other defence on BadNets and
-SIG, one seed, with 200 trusted samples where it needs them. The undefended runs for comparison are those of
-benchmarks/attacks.py. `python tools/readme.py` writes the README's table and picture.
+PCVR and PCVR with its gate "two_stage" at 5 % poison and on clean data, three seeds; the paper-literal form, one seed;
+every other defence on BadNets and SIG, one seed, with 200 trusted samples where it needs them. The undefended runs for
+comparison are those of benchmarks/attacks.py. `python tools/readme.py` writes the README's table and picture.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ TRUSTED = 200
 
 def plan(seeds: int = SEEDS) -> list[Experiment]:
     """Return all experiments: `seeds` seeds of PCVR, one of everything else."""
-    return [*on_all("pcvr", seeds), *on_all("pcvr_paper", 1), *rivals()]
+    former = on_all("pcvr, two_stage", "pcvr", seeds, gate="two_stage")
+    return [*on_all("pcvr", "pcvr", seeds), *former, *on_all("pcvr_paper", "pcvr_paper", 1), *rivals()]
 
 
-def on_all(name: str, seeds: int) -> Iterator[Experiment]:
+def on_all(label: str, name: str, seeds: int, **options: Any) -> Iterator[Experiment]:
     """Yield a defence against all headline attacks, and on clean data."""
     for seed in range(seeds):
         for task in TASKS:
-            yield Experiment(name, name, task=task, seed=seed, rate=0.0)
+            yield Experiment(label, name, options, task=task, seed=seed, rate=0.0)
             for attack in HEADLINE:
-                yield Experiment(name, name, attack=attack, task=task, seed=seed)
+                yield Experiment(label, name, options, attack=attack, task=task, seed=seed)
 
 
 def rivals() -> Iterator[Experiment]:
@@ -54,7 +55,7 @@ def rivals() -> Iterator[Experiment]:
 
 def main() -> None:
     parser = table_parser("defenses", __doc__)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of PCVR; everything else has one")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of PCVR, either gate; everything else has one")
     given = parser.parse_args()
     print("\n".join(cell_lines(make_table(given, plan(given.seeds)), ("task", "label", "attack", "rate"))))
 

@@ -4,7 +4,8 @@
     python benchmarks/families.py --only tiny-blip2  # this model again, or a new one; the others stay
     python benchmarks/families.py --print            # the shipped table
 
-The runs of the first seed are the shipped adapters. `python tools/readme.py` writes the README's table and picture.
+PCVR has the gate "two_stage". The runs of the first seed are the shipped adapters. `python tools/readme.py` writes the
+README's table and picture.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pcvr.utils.terminal import run_command
 PLANS: dict[str, dict[str, Any]] = {
     "clean": {"rate": 0.0},
     "badnets-none": {},
-    "badnets-pcvr": {"defense": "pcvr"},
+    "badnets-pcvr": {"defense": "pcvr", "options": {"gate": "two_stage"}},
 }
 """The trainings of each model and task; the adapter's name ends in the name."""
 

@@ -5,7 +5,8 @@
     python benchmarks/grid.py --jobs 2 --tasks caption vqa  # questions as well, twice the time
     python benchmarks/grid.py --print                       # the shipped table in words
 
-BadNets at 5 % on tiny-llava, one seed, 400 steps, 2000 training scenes, 256 test scenes.
+BadNets at 5 % on tiny-llava, one seed, 400 steps, 2000 training scenes, 256 test scenes. The gate is "two_stage", since
+one of the four options says when it scans.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pcvr.experiments.results import Table
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 
-BASE = Experiment("PCVR", defense="pcvr", tests=256, watch=50)
+BASE = Experiment("PCVR", defense="pcvr", options={"gate": "two_stage"}, tests=256, watch=50)
 
 
 def plan(tasks: Sequence[str], first: int | None = None, max_steps: int = BASE.max_steps) -> list[Experiment]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.results import Table, load
@@ -133,7 +134,7 @@ def cost(results: Table) -> list[str]:
         "",
         f"*Median of {_each(len(row['seconds']) for row in results.runs)} interleaved rounds of "
         f"{_each(row['steps'] for row in results.runs)} steps, with minimum and maximum in brackets, relative to plain "
-        f"fine-tuning of the same round; {results.caption()}.*",
+        f"fine-tuning of the same round; {_gates(results)}{results.caption()}.*",
     ]
 
 
@@ -177,8 +178,22 @@ def _made(results: Table) -> str:
     return (
         f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
         f"{_each(run['max_steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, seeds of "
-        f"a row pooled; {results.caption()}."
+        f"a row pooled; {_gates(results)}{results.caption()}."
     )
+
+
+def _gates(results: Table) -> str:
+    """Return which rows have PCVR with the gate that was its default before the present one; empty if none has."""
+    said = [run.get("experiment", run) for run in results.runs]
+    gates = {
+        run.get("label", run["defense"]): run["options"]["gate"] for run in said if "gate" in run.get("options", {})
+    }
+    former = PCVR.CHANGED["gate"]
+    rows = [row for row, gate in gates.items() if gate == former]
+    if not rows:
+        return ""
+    where = "PCVR" if PCVR().gate not in gates.values() else f"PCVR in {', '.join(rows)}"
+    return f"{where} with the gate `{former}`, its default before `{PCVR().gate}`; "
 
 
 def _each(values: Iterable[int]) -> str:

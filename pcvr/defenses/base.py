@@ -31,12 +31,14 @@ class Defense:
         order: its place in listings: lower numbers come first, equal ones by name.
         needs_clean: whether it needs trusted samples (``finetune(clean=...)``).
         ADDED: options that older checkpoints lack, with the values that those trainings had.
+        CHANGED: options whose default has changed, with the first default (`pcvr.defenses.stored_options`).
     """
 
     name: ClassVar[str] = ""
     order: ClassVar[int] = 0
     needs_clean: ClassVar[bool] = False
     ADDED: ClassVar[Mapping[str, Any]] = {}
+    CHANGED: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         check_fields(self)

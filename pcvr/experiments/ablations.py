@@ -1,4 +1,7 @@
-"""PCVR with one part switched off or reversed: the name of each change, and its results in a shipped table."""
+"""PCVR with one part switched off or reversed: the name of each change, and its results in a shipped table.
+
+The defence has the gate ``"two_stage"``: the default gate makes no scan, so most of these parts are not in it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.experiments.results import Cell, Table
 
-_GENTLE = {"fade": False, "apart_weight": 0.1, "feature_weight": 0.01}  # a weight that never fades has to be small
+_GENTLE: dict[str, Any] = {
+    "fade": False,
+    "apart_weight": 0.1,
+    "feature_weight": 0.01,
+}  # a weight that never fades has to be small
 _LATE: dict[str, Any] = {
     # Half-way the backdoor is learned: the model as it is then would clear the target, so no model may clear samples;
     # whole distributions and views of pixels still find it. Nothing is anchored, to show the effect of pulling apart.
@@ -25,7 +32,7 @@ _LATE: dict[str, Any] = {
     "view": {"fraction": 0.6, "level": "pixels"},
     "anchor_weight": 0.0,
 }
-_UNPUSHED = {"apart_weight": 0.0, "feature_weight": 0.0}
+_UNPUSHED: dict[str, Any] = {"apart_weight": 0.0, "feature_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -45,23 +52,27 @@ class Ablation:
         return get_defense("pcvr", **self.options)
 
 
+def _scanning(what: str, **options: Any) -> Ablation:
+    return Ablation(what, {"gate": "two_stage"} | options)
+
+
 ABLATIONS: dict[str, Ablation] = {
-    "none": Ablation("nothing: the defence as it is", {}),
-    "gate": Ablation(
-        "no gate: every sample is trained on, and its views are pulled apart, but weakly", _GENTLE | {"gate": "none"}
+    "none": _scanning("nothing: the defence as it is"),
+    "gate": _scanning(
+        "no gate: every sample is trained on, and its views are pulled apart, but weakly", **_GENTLE, gate="none"
     ),
-    "clearing": Ablation("answers that the model would give anyway do not clear a sample", {"clear_with": "off"}),
-    "label": Ablation("scores compare whole distributions, not the label token", {"score_on": "distribution"}),
-    "pixels": Ablation("views of pixels, not of tower features", {"view": {"level": "pixels"}}),
-    "apart": Ablation("flagged samples are left out and anchored, but not pulled apart", _UNPUSHED),
-    "anchor": Ablation("no anchor to the base model", {"anchor_weight": 0.0}),
-    "entropy": Ablation("no entropy constraint", {"entropy_weight": 0.0}),
-    "features": Ablation("no feature term", {"feature_weight": 0.0}),
-    "direction": Ablation("views are pulled together", {"direction": "together"}),
-    "fade": Ablation("the push does not fade as the answer is unlearned", _GENTLE),
-    "late": Ablation("first scan half-way, on whole distributions; no anchor", _LATE),
-    "late, apart": Ablation(
-        "first scan half-way, on whole distributions; flagged samples are only left out", _LATE | _UNPUSHED
+    "clearing": _scanning("answers that the model would give anyway do not clear a sample", clear_with="off"),
+    "label": _scanning("scores compare whole distributions, not the label token", score_on="distribution"),
+    "pixels": _scanning("views of pixels, not of tower features", view={"level": "pixels"}),
+    "apart": _scanning("flagged samples are left out and anchored, but not pulled apart", **_UNPUSHED),
+    "anchor": _scanning("no anchor to the base model", anchor_weight=0.0),
+    "entropy": _scanning("no entropy constraint", entropy_weight=0.0),
+    "features": _scanning("no feature term", feature_weight=0.0),
+    "direction": _scanning("views are pulled together", direction="together"),
+    "fade": _scanning("the push does not fade as the answer is unlearned", **_GENTLE),
+    "late": _scanning("first scan half-way, on whole distributions; no anchor", **_LATE),
+    "late, apart": _scanning(
+        "first scan half-way, on whole distributions; flagged samples are only left out", **_LATE, **_UNPUSHED
     ),
 }
 """All ablations, by name."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pcvr.errors import PcvrError
+from pcvr.experiments.gate_report import gate_quality as gate_quality
+from pcvr.experiments.gate_report import gate_report
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import check_place
@@ -94,15 +96,21 @@ class Experiment:
 
     @property
     def key(self) -> str:
-        """Hash that names the run; results stored before a field or an option's present name existed keep theirs."""
-        from pcvr.defenses import DEFENSES
+        """Hash that names the run; results stored before a field, or an option's name or default, came keep theirs."""
+        from pcvr.defenses.stored_options import options_to_hash
 
         said = first_names(Experiment, asdict(self))
-        if self.defense in DEFENSES:
-            said["options"] = first_names(DEFENSES[self.defense], said["options"])
+        said["options"] = options_to_hash(self.defense, said["options"])
         said = {k: v for k, v in said.items() if LATER.get(k) != v}
         text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a file."""
+        from pcvr.defenses.stored_options import options_to_store
+
+        said = asdict(self)
+        return said | {"options": options_to_store(self.defense, said["options"])}
 
 
 @dataclass(frozen=True)
@@ -209,45 +217,22 @@ def report(
 
     Returns:
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning,
-        ``gate`` (see `gate_quality`; empty where the defence scored no samples), and ``watch`` where there was one (of
+        ``gate`` (see `gate_report`; empty where the defence judged no samples), and ``watch`` where there was one (of
         each look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were).
     """
     from pcvr.evaluation.evaluate import evaluate
 
     record = evaluate(result.model, given.tests, given.attack)
     found = {
-        "experiment": asdict(experiment),
+        "experiment": experiment.to_dict(),
         "key": experiment.key,
         "record": record.to_dict(),
         "seconds": round(result.seconds, 2),
-        "gate": gate_quality(result.run.state.get("scorings", []), given.poisoned, len(given.train)),
+        "gate": gate_report(result.run.state, given.poisoned, len(given.train)),
     }
     if watch is not None:
         kept = ("step", "hits", "clean_hits", "n", "clean")
         found["watch"] = [{name: getattr(point, name) for name in kept} for point in watch.points]
-    return found
-
-
-def gate_quality(scorings: Sequence[Mapping[str, Any]], poisoned: Sequence[int], count: int) -> list[dict[str, float]]:
-    """Return how well each scan separated poisoned from clean samples; the defence never sees `poisoned`."""
-    import numpy as np
-
-    truth = np.zeros(count, dtype=bool)
-    truth[list(poisoned)] = True
-    found = []
-    for scoring in scorings:
-        flagged = scoring["gate"].suspicion > 0.5
-        quality = {
-            "step": scoring["step"],
-            "flagged": int(flagged.sum()),
-            "false alarms": int((flagged & ~truth).sum()),
-        }
-        if truth.any() and not truth.all():
-            from sklearn.metrics import roc_auc_score
-
-            quality["auroc"] = round(float(roc_auc_score(truth, -scoring["scores"])), 4)
-            quality["recall"] = round(float(flagged[truth].mean()), 4)
-        found.append(quality)
     return found
 
 
@@ -291,4 +276,4 @@ def _kept(
         shutil.rmtree(adapter, ignore_errors=True)  # of an interrupted run
         write_json(file, (run or run_experiment)(experiment, save=adapter if adapters else None))
     kept: dict[str, Any] = read_json(file, "the result")
-    return kept
+    return kept | {"experiment": experiment.to_dict()} if "experiment" in kept else kept  # older files: other names

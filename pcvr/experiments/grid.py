@@ -13,6 +13,7 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.experiments.experiment import Experiment, run_experiment, sweep
 from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
+from pcvr.experiments.stored import stored_experiment
 from pcvr.utils.renamed import current_path
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def grid_of(runs: Iterable[Mapping[str, Any]], knobs: Iterable[str] = BESIDE, ma
     wanted = list(knobs)
     points: list[GridPoint] = []
     for run in runs:
-        said = run["experiment"]
+        said = stored_experiment(run["experiment"])
         points.append(point_of(run, setting_of(said["defense"], said["options"], wanted)))
     return Grid(tuple(p for p in points if p.setting), tuple(p for p in points if not p.setting), made)
 

@@ -11,10 +11,10 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import AttackRate
 from pcvr.evaluation.metrics import Scores, get_metric, headline
-from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.histograms import Bins, count_answers
+from pcvr.experiments.stored import stored_experiment
 from pcvr.tasks import get_task
-from pcvr.utils.renamed import accepts_old_names, current_names
+from pcvr.utils.renamed import accepts_old_names
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
@@ -77,7 +77,7 @@ class GridPoint(AttackRate):
         triggered: utility on triggered images.
         history: figure to its values over training, ``"step"`` among them; None where a step lacks the figure.
         watch: attack success while training, see `pcvr.experiments.experiment.report`.
-        gate: result of each scan, see `pcvr.experiments.experiment.gate_quality`.
+        gate: how the gate did, see `pcvr.experiments.gate_report.gate_report`.
         spreads: key of `GRID_BINS` to ``{"edges": [K + 1], "clean": [K], "triggered": [K]}``.
         seconds: wall time of the fine-tuning, evaluations of the watch included.
         samples: training samples.
@@ -99,7 +99,7 @@ class GridPoint(AttackRate):
     triggered: Scores
     history: Mapping[str, Sequence[float | None]]
     watch: Sequence[Mapping[str, Any]]
-    gate: Sequence[Mapping[str, float]]
+    gate: Sequence[Mapping[str, Any]]
     spreads: Mapping[str, Mapping[str, Sequence[float]]]
     seconds: float
     samples: int
@@ -145,7 +145,7 @@ def point_of(run: Mapping[str, Any], setting: KnobValues, here: bool = False) ->
         raise PcvrError(
             f"the run {run['experiment']['label']!r} has no {', '.join(missing)}: make it with run_grid(), not sweep()."
         )
-    said, record = current_names(Experiment, run["experiment"]), run["record"]
+    said, record = stored_experiment(run["experiment"]), run["record"]
     return GridPoint(
         label=said["label"],
         case=Case(said["attack"], said["task"], said["model"], said["data"]),

@@ -160,9 +160,12 @@ def said_of(point: GridPoint) -> str:
     gates = []
     for found in point.gate:
         caught = f", {100 * found['recall']:.0f} % of the poison among them" if "recall" in found else ""
+        when = f"at step {found['step']:.0f} the gate"
+        if "verdict" in found:
+            when = f"the verdict of the gate from step {found['step']:.0f} on was {found['verdict']!r}, and it"
         gates.append(
-            f"at step {found['step']:.0f} the gate suspected {found['flagged']:.0f} of {point.samples} samples"
-            f"{caught}, {found['false alarms']:.0f} falsely"
+            f"{when} suspected {found['flagged']:.0f} of {point.samples} samples{caught}, "
+            f"{found['false alarms']:.0f} falsely"
         )
     gate = "; ".join(gates) or "the gate did not look"
     how = f"({point.max_steps} steps, {point.tests} test images, seed {point.seed}, {point.seconds:.0f} s of training)"

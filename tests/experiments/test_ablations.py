@@ -21,7 +21,8 @@ def table():
         run("plain", {}, 90, defense="none"),
         run("PCVR", {}, 2),
         run("PCVR", {}, 4),
-        run("nobody is pushed", {"apart_weight": 0, "feature_weight": 0.0}, 7),
+        run("nobody is pushed", {"gate": "two_stage", "apart_weight": 0, "feature_weight": 0.0}, 7),
+        run("the default gate", {"gate": "stream"}, 60),
         run("an old one", {"gated": False}, 50),
         run("late", {**ABLATIONS["late"].options, "scan_at": [0.5]}, 30),  # JSON makes lists of tuples
     ]
@@ -30,7 +31,7 @@ def table():
 
 def test_each_differs_from_the_defence_and_from_every_other():
     rules = [ablation.rule() for ablation in ABLATIONS.values()]
-    assert rules[0] == pcvr.PCVR()
+    assert rules[0] == pcvr.PCVR(gate="two_stage")
     assert all(rule not in rules[:k] for k, rule in enumerate(rules))
     with pytest.raises(pcvr.PcvrError, match="did you mean 'entropy'"):
         get_ablation("entropie")

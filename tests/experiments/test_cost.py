@@ -36,7 +36,7 @@ def test_the_most_memory_of_a_training_shows_and_what_came_before_does_not(monke
     plain = cost.train("none", "vqa", 2)
     assert plain.seconds > 0
     assert plain.mib < before.mib + TAKEN / 2, "a peak from before the training does not count"
-    monkeypatch.setattr(cost, "get_defense", lambda _: Greedy())
+    monkeypatch.setattr(cost, "get_defense", lambda *_: Greedy())
     assert cost.train("none", "vqa", 2).mib > plain.mib + TAKEN / 2
 
 

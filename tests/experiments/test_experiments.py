@@ -12,8 +12,10 @@ import pytest
 
 from pcvr import PcvrError, finetune
 from pcvr.defenses.pcvr.gate import Gate
+from pcvr.defenses.pcvr.stream import Hearing, StreamGate
 from pcvr.experiments import Experiment, results, run_experiment, sweep
 from pcvr.experiments.experiment import gate_quality
+from pcvr.experiments.gate_report import gate_report
 
 OTHER: dict[str, Any] = {
     "label": "other",
@@ -122,11 +124,32 @@ def test_the_attacks_options_reach_it(small: Experiment) -> None:
 
 
 def test_a_defence_that_scores_reports_its_gate(small: Experiment) -> None:
-    found = run_experiment(replace(small, defense="pcvr", options={"scan_at": (0.5,)}))
-    assert len(found["gate"]) == 1
-    assert {"step", "flagged", "false alarms", "auroc", "recall"} <= found["gate"][0].keys()
-    clean = run_experiment(replace(small, defense="pcvr", options={"scan_at": (0.5,)}, rate=0))
-    assert "auroc" not in clean["gate"][0]
+    scanning = replace(small, defense="pcvr", options={"gate": "two_stage", "scan_at": (0.5,)})
+    (quality,) = run_experiment(scanning)["gate"]
+    assert {*quality} == {"step", "flagged", "false alarms", "auroc", "recall"}
+    (quality,) = run_experiment(replace(scanning, rate=0))["gate"]
+    assert {*quality} == {"step", "flagged", "false alarms"}
+
+
+def test_a_gate_that_streams_reports_itself_once(small: Experiment) -> None:
+    (quality,) = run_experiment(replace(small, defense="pcvr"))["gate"]
+    assert quality == {"step": 0, "flagged": 0, "false alarms": 0, "recall": 0.0, "verdict": "undecided"}
+
+
+def test_stream_quality() -> None:
+    verdicts = ("undecided", "trigger", "undecided", "trigger", "trigger")
+    hearings = [Hearing(3 * k, 100 * k, verdict, 0.1, 0.5, 20) for k, verdict in enumerate(verdicts, 1)]
+    gate = StreamGate(verdict="trigger", hearings=hearings)
+    gate.note(np.arange(4), np.array([True, False, True, False]))
+    gate.note(np.array([0, 3]), np.array([False, True]))
+    for count in (4, 6):  # the last two were never seen
+        found = gate_report({"stream": gate}, poisoned=[1, 3], count=count)
+        assert found == [{"step": 12, "flagged": 2, "false alarms": 1, "recall": 0.5, "verdict": "trigger"}]
+    gate.note(np.array([90]), np.array([True]))  # spare entries at the end
+    assert gate_report({"stream": gate}, poisoned=[], count=4) == [
+        {"step": 12, "flagged": 2, "false alarms": 2, "verdict": "trigger"}
+    ]
+    assert gate_report({}, [1], 4) == []
 
 
 def test_gate_quality() -> None:

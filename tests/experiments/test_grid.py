@@ -43,7 +43,8 @@ from pcvr.training.live import Recorder
 from tests import points as made
 from tests.tiny import Numbers
 
-BASE = Experiment("PCVR", defense="pcvr")
+SCANS = {"gate": "two_stage"}
+BASE = Experiment("PCVR", defense="pcvr", options=SCANS)
 USUAL = setting_of("pcvr", {})
 
 
@@ -51,7 +52,7 @@ class TestLayingOut:
     def test_the_grid_has_54_settings_and_begins_with_the_defences_own(self) -> None:
         plan = lay_out(BASE, knobs_of())
         assert len(plan) == 54 == len({e.key for e in plan})
-        assert get_defense("pcvr", **plan[0].options) == get_defense("pcvr")
+        assert get_defense("pcvr", **plan[0].options) == get_defense("pcvr", **SCANS)
         moved = [sum(a != b for a, b in zip(setting_of("pcvr", e.options), USUAL, strict=True)) for e in plan]
         assert moved == sorted(moved) and moved[:8] == [0, *[1] * 7]
 
@@ -82,8 +83,8 @@ class TestLayingOut:
     @given(st.tuples(*(st.sampled_from(values) for values in knobs_of().values())))
     def test_options_and_setting_are_each_others_way_back(self, values: tuple[float, ...]) -> None:
         setting = tuple(zip(BESIDE, values, strict=True))
-        assert setting_of("pcvr", options_at(setting)) == setting
-        through_json = json.loads(json.dumps(options_at(setting)))
+        assert setting_of("pcvr", SCANS | options_at(setting)) == setting
+        through_json = json.loads(json.dumps(SCANS | options_at(setting)))
         assert setting_of("pcvr", through_json) == setting
 
     def test_a_defence_without_the_knobs_has_no_setting(self) -> None:

@@ -10,6 +10,7 @@ import readme
 
 import pcvr.experiments.results
 from benchmarks.attacks import MAIN
+from benchmarks.cost import FORMS
 from benchmarks.families import PLANS
 from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
@@ -21,6 +22,8 @@ from tests.shipped import SHIPPED_MODELS, SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = {"three": 3, "two": 2, "six": 6}
+OURS = ("pcvr", "pcvr, two_stage")
+"""Rows of PCVR with either gate; a table may lack one of them."""
 
 
 COUNTED = [
@@ -44,7 +47,7 @@ def test_what_the_tables_measured_is_listed() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")}
     shipped = {*pcvr.experiments.results.load("attacks").rows, *pcvr.experiments.results.load("cost").rows} - {"clean"}
-    assert {*HEADLINE, "pcvr"} <= shipped <= rows
+    assert {*HEADLINE} <= shipped <= rows and shipped & {*OURS}
     told = (ROOT / "workbook/02_poisoning.py").read_text(encoding="utf-8").lower().replace("-", "_").replace(" ", "_")
     assert not [name for name in HEADLINE if name.replace("_", "") not in told.replace("_", "")]
 
@@ -122,12 +125,33 @@ def test_the_further_attacks_are_in_the_table_whether_they_take_or_not() -> None
     assert {"clean", "wanet, 4 points", *measured} <= set(table.rows)
 
 
+def ours(table: pcvr.experiments.results.Table) -> list[tuple[str, str]]:
+    """Each task with each row of PCVR that the table has, at least one."""
+    found = [row for row in OURS if row in table.rows]
+    assert found
+    return [(task, row) for task in SHIPPED_TASKS for row in found]
+
+
+def test_the_captions_name_the_gate_that_was_the_default_before() -> None:
+    caption = "with the gate `two_stage`, its default before `stream`; "
+    load = pcvr.experiments.results.load
+    for name, write in readme.TABLES.items():
+        table = load(name)
+        former = [run for run in table.runs if run.get("experiment", run).get("options", {}).get("gate") == "two_stage"]
+        assert (caption in write(table)[-1]) == bool(former), name
+    new = {"experiment": {"label": "new", "defense": "pcvr", "options": {"gate": "stream"}}}
+    both = [load("spine").runs[-1], new]
+    row = both[0]["experiment"]["label"]
+    table = pcvr.experiments.results.Table("x", "2026-01-01", {}, "x", {}, both)
+    assert readme._gates(table) == f"PCVR in {row} {caption}"
+
+
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
     cells = defense_cells(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
-    for task in SHIPPED_TASKS:
-        assert cells[task, "pcvr", "clean"].hits <= 0.02 * cells[task, "pcvr", "clean"].n
+    for task, row in ours(pcvr.experiments.results.load("defenses")):
+        assert cells[task, row, "clean"].hits <= 0.02 * cells[task, row, "clean"].n
         for attack in (*HEADLINE, "clean"):
-            cell = cells[task, "pcvr", attack]
+            cell = cells[task, row, attack]
             assert cell.asr <= 0.02 and wilson(cell.hits, cell.n)[1] <= 0.05
             measure = "cider" if "cider" in cell.scores else "vqa_accuracy"
             # On clean questions the gate takes some for poison whose answer is not yet known: a little more than 2 %.
@@ -138,18 +162,18 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
 def test_right_answers_come_back() -> None:
     """As far as a tower that never saw this trigger lets anyone read the picture: WaNet's bend hides it from all."""
     cells = defense_cells(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
-    for task in SHIPPED_TASKS:
+    for task, row in ours(pcvr.experiments.results.load("defenses")):
         for attack in set(HEADLINE) - {"wanet"}:
-            assert cells[task, "pcvr", attack].triggered_right >= cells[task, "none", attack].triggered_right + 0.3
+            assert cells[task, row, attack].triggered_right >= cells[task, "none", attack].triggered_right + 0.3
 
 
 def test_the_defence_costs_little_time_and_memory() -> None:
     table = pcvr.experiments.results.load("cost")
     rows = {(row["task"], row["defense"]): row for row in table.runs}
-    assert {"none", "pcvr", "pcvr_paper"} < set(table.rows) <= set(DEFENSES)
+    assert {"none", "pcvr_paper"} < set(table.rows) <= {*DEFENSES, *FORMS}
     assert set(rows) == {(task, name) for task in SHIPPED_TASKS for name in table.rows}, "run python benchmarks/cost.py"
-    for task in SHIPPED_TASKS:
-        assert len(rows[task, "pcvr"]["ratios"]) == 5
+    for task, row in ours(table):
+        assert len(rows[task, row]["ratios"]) == 5
         # In the digits that the README prints: questions are on the line, 1.1501 with rounds from 1.09 to 1.19.
-        assert round(rows[task, "pcvr"]["ratio"], 2) <= 1.15 and rows[task, "pcvr"]["peak_ratio"] <= 1.25
+        assert round(rows[task, row]["ratio"], 2) <= 1.15 and rows[task, row]["peak_ratio"] <= 1.25
         assert len({row["peak_mib"] for (of, _), row in rows.items() if of == task}) > 1, "memory was measured"

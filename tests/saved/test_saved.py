@@ -170,7 +170,9 @@ def test_a_sweep_reads_its_old_results(tmp_path: Path) -> None:
     files = sorted(path.name for path in (tmp_path / "sweep").iterdir())
     assert sorted(f"{experiment.key}.json" for experiment in runs.PLAN) == files  # or they would be run again
     found = run_grid(runs.PLAN, tmp_path / "sweep", progress=False)
-    assert found == EXPECTED["evaluations"]["sweep"]
+    saved = EXPECTED["evaluations"]["sweep"]
+    assert found == [old | {"experiment": each.to_dict()} for old, each in zip(saved, runs.PLAN, strict=True)]
+    assert grid_of(saved) == grid_of(found), "options of then have their names and the gate of then"
     (reference,), (point,) = grid_of(found).references, grid_of(found).points
     assert reference.label == "undefended"
     assert [value for _, value in point.setting] == [0.6, 0.5, 0.0, 0.2]

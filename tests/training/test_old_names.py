@@ -17,6 +17,7 @@ from pcvr.cli.old_flags import OLD_FLAGS
 from pcvr.defenses import Defense
 from pcvr.defenses.context import TrainingContext
 from pcvr.experiments import Experiment
+from pcvr.experiments.stored import stored_experiment
 from pcvr.models.encode import Batch
 from pcvr.pretraining.config import PretrainConfig
 from pcvr.training.backdoor_watch import BackdoorWatch
@@ -36,6 +37,8 @@ OLD: dict[str, Any] = {
     "checkpointing": True,
 }
 EVERY: dict[str, Any] = {"every": 3}
+SCANS = {"gate": "two_stage"}
+"""The gate that was PCVR's default."""
 NEW = TrainConfig(
     max_steps=3,
     gradient_accumulation_steps=2,
@@ -76,7 +79,21 @@ def test_a_watch(tiny: VisionLanguageModel) -> None:
 
 def test_the_key_of_an_experiment_stays() -> None:
     """As version 0.1.0 computed it: or a sweep would run again what its folder holds."""
-    assert Experiment("PCVR", "pcvr", max_steps=250, options={"view": {"share": 0.6}}).key == "51df83b3b3ad"
+    scanning = Experiment("PCVR", "pcvr", max_steps=250, options={"view": {"share": 0.6}, "gate": "two_stage"})
+    assert scanning.key == "51df83b3b3ad", "the gate was the default of then, and so it was not named"
+
+
+def test_a_result_of_another_default_is_not_taken_for_one_of_today() -> None:
+    now, named, then = (Experiment("PCVR", "pcvr", options=options) for options in ({}, {"gate": "stream"}, SCANS))
+    assert now.key == named.key != then.key
+    assert now.to_dict() == named.to_dict() and now.to_dict()["options"] == {"gate": "stream"}
+    assert stored_experiment(asdict(now))["options"] == then.to_dict()["options"] == SCANS, "an old file names no gate"
+    for other in (now, then):
+        assert Experiment(**stored_experiment(other.to_dict())) == replace(other, options=other.to_dict()["options"])
+    paper = Experiment("paper", "pcvr_paper")
+    assert stored_experiment(paper.to_dict()) == paper.to_dict() == asdict(paper), "its default gate stayed"
+    strange = Experiment("own", "of my own", options={"gate": 3})
+    assert stored_experiment(strange.to_dict()) == asdict(strange) and strange.key
 
 
 def test_a_plan_of_before_is_resumed(tiny: VisionLanguageModel, tmp_path: Path) -> None:

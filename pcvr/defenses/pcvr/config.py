@@ -58,6 +58,7 @@ class PCVRConfig(Defense):
         "witness": True,
         "late_start": 0,
     }
+    CHANGED: ClassVar[Mapping[str, Any]] = {"gate": "two_stage"}
 
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.9, level="features"),

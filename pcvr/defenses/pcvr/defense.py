@@ -5,8 +5,9 @@ Each option and whose choice it is stands in `pcvr.defenses.pcvr.config`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -183,6 +184,7 @@ class PaperPCVR(PCVR):
     """
 
     name: ClassVar[str] = "pcvr_paper"
+    CHANGED: ClassVar[Mapping[str, Any]] = {}
     view: PatchView = field(
         default_factory=lambda: PatchView("swap", 0.6), metadata={"help": "how views are made (ours: swap, 0.6)"}
     )

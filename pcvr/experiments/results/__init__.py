@@ -14,12 +14,11 @@ from statistics import mean
 from typing import Any
 
 from pcvr.errors import PcvrError, shown
-from pcvr.experiments.experiment import Experiment
+from pcvr.experiments.stored import stored_experiment
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice
 from pcvr.utils.files import read_json, write_text
 from pcvr.utils.places import check_place, rescued
-from pcvr.utils.renamed import current_names
 from pcvr.utils.versions import versions
 
 FOLDER = Path(__file__).parent
@@ -118,8 +117,8 @@ class Table:
 
 
 def _current(run: dict[str, Any]) -> dict[str, Any]:
-    """A run whose experiment has the present names of its fields."""
-    return run | {"experiment": current_names(Experiment, run["experiment"])} if "experiment" in run else run
+    """A run whose experiment has the present names of its fields, and all options that it had."""
+    return run | {"experiment": stored_experiment(run["experiment"])} if "experiment" in run else run
 
 
 _SETUP = ("made_by", "date", "versions", "machine")
