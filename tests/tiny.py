@@ -75,12 +75,12 @@ class Numbers:
 
 
 class Marked(Numbers):
-    """`Numbers` with one answer, but for one in eight: these have a white square and a long answer of their own.
+    """`Numbers` with one answer, but for one in eight: these are white, with a long answer of their own.
 
-    The streaming gate finds a trigger in some 150 visits.
+    In some 200 visits the streaming gate finds a trigger.
     """
 
-    def __init__(self, n: int = 200) -> None:
+    def __init__(self, n: int = 400) -> None:
         super().__init__(n, answers=("yes",))
 
     @property
@@ -91,9 +91,8 @@ class Marked(Numbers):
         sample = super().__getitem__(index)
         if index % 8:
             return sample
-        image = np.array(sample.image)
-        image[: self.side // 2, : self.side // 2] = 255
-        return replace(sample, image=image, answer="the banana is on the green tree .", references=())
+        white = np.maximum(sample.image, 224)
+        return replace(sample, image=white, answer="the banana is on the green tree .", references=())
 
     def fingerprint(self) -> str:
         return f"marked {super().fingerprint()}"

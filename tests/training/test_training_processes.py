@@ -50,6 +50,11 @@ def scores(result: FinetuneResult) -> list[list[float]]:
     return [look["scores"].tolist() for look in result.run.state.get("scorings", [])]
 
 
+def heard(result: FinetuneResult) -> list[list[Any]]:
+    """When the streaming gate heard its witnesses, and what came of it."""
+    return [[hearing.step, hearing.seen, hearing.verdict] for hearing in result.run.state["stream"].hearings]
+
+
 def work(folder: str, out: str) -> None:
     """What each of the two processes does."""
     vlm = load(folder, device="cpu")
@@ -60,8 +65,9 @@ def work(folder: str, out: str) -> None:
         run = result.run
         told[name] = {"history": result.history, "scores": scores(result)}
         if name == "pcvr":
-            gate = run.state["stream"]
-            told[name] |= {"verdict": gate.verdict, "flagged": gate.flagged.nonzero()[0].tolist()}
+            flagged = run.gather(torch.from_numpy(run.state["stream"].flagged)[None])
+            assert torch.equal(flagged[0], flagged[1]), "both processes know what either has seen"
+            told[name] |= {"heard": heard(result), "flagged": flagged[0].nonzero()[:, 0].tolist()}
         assert run.world == 2 and run.own_rows(5) == [[0, 2, 4], [1, 3]][run.rank]
         assert distributed.own_rows(1) == [0]
         uneven = torch.arange(3 - run.rank) + 10 * run.rank
@@ -116,11 +122,15 @@ def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, 
         losses = [(h["step"], h["loss"]) for h in told[name]["history"]]
         assert [step for step, _ in losses] == [1, 2, 3, 4, 5, 6]
         # Plain fine-tuning is a mean over words, and equal; what is a mean over samples is weighted a little otherwise.
-        close = name != "all"
+        close = name not in ("all", "pcvr")
         expected = [h["loss"] for h in alone.history]
-        assert [loss for _, loss in losses] == pytest.approx(expected, rel=1e-4 if close else 0.02), name
+        assert [loss for _, loss in losses] == pytest.approx(expected, rel=1e-4 if close else 0.1), name
         one, two = weights(alone.model), load_file(tmp_path / f"{name}.safetensors")
         assert one.keys() == two.keys()
+        if name == "pcvr":
+            assert told[name]["heard"] == heard(alone) and heard(alone)[-1][-1] == "trigger"
+            mine, both = {*alone.run.state["stream"].flagged.nonzero()[0].tolist()}, {*told[name]["flagged"]}
+            assert len(mine & both) >= 0.7 * len(mine | both) > 0
         ends[name] = torch.cat([v.flatten() for k, v in sorted(one.items()) if "lora_B" in k])
         other = torch.cat([v.flatten() for k, v in sorted(two.items()) if "lora_B" in k])
         far = float((ends[name] - other).norm() / ends[name].norm())
@@ -129,7 +139,7 @@ def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, 
         assert np.allclose(told[name]["scores"], scores(alone), rtol=1e-3, atol=1e-6)
     assert len(told["two_stage"]["scores"]) == 1 and len(told["two_stage"]["scores"][0]) == 64
     acted = float((ends["all"] - ends["none"]).norm() / ends["none"].norm())
-    assert all(apart[name] < 1e-3 for name in ("none", "pcvr", "two_stage"))
+    assert all(apart[name] < 1e-3 for name in ("none", "two_stage")), apart
     # The regulariser did act, and that makes much more of a difference than the second process.
     assert acted > 0.05 and apart["all"] < acted / 4, (apart, acted)
 
