@@ -253,7 +253,7 @@ def early(options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("options", EVERY, ids=lambda o: "-".join(str(v) for v in o.values())[:40])
 def test_every_option_trains(tiny: VisionLanguageModel, options: dict[str, Any]) -> None:
-    rule = PCVR(**{"gate": "two_stage", "fade": False} | early(options) | options)
+    rule = PCVR(**{"gate": "two_stage", "fade": False, **early(options), **options})
     result = finetune(tiny, Numbers(), rule, TrainConfig(max_steps=5, batch_size=6), progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
 
@@ -270,7 +270,7 @@ STREAMED: list[dict[str, Any]] = [
 def test_every_option_trains_once_the_streaming_gate_has_found_a_trigger(
     tiny: VisionLanguageModel, options: dict[str, Any]
 ) -> None:
-    rule = PCVR(**{"fade": False} | options)
+    rule = PCVR(**{"fade": False, **options})
     result = finetune(tiny, Marked(), rule, TrainConfig(max_steps=7, batch_size=32), progress=False)
     gate = result.run.state["stream"]
     assert gate.verdict == "trigger" and gate.flagged.any() and result.run.log["suspicious"] == gate.flagged.mean()
@@ -279,7 +279,7 @@ def test_every_option_trains_once_the_streaming_gate_has_found_a_trigger(
 
 @pytest.mark.parametrize("gate", GATES)
 def test_a_batch_of_one_and_one_sample(tiny: VisionLanguageModel, gate: str) -> None:
-    rule = PCVR(**{"gate": gate, "view": PatchView("noise", 0.5, level="features")} | early({"gate": gate}))
+    rule = PCVR(gate=gate, view=PatchView("noise", 0.5, level="features"), **early({"gate": gate}))
     config = TrainConfig(max_steps=4, batch_size=1)
     if gate == "batch":
         with pytest.raises(PcvrError, match="give batch_size at least"):
