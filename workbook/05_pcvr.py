@@ -9,9 +9,10 @@
 # - say how training samples are scored, and what a low score means early and late;
 # - say what each term of the loss is for, which samples it uses, and when it stops pushing;
 # - write the Jensen-Shannon divergence and the capped pull-apart loss yourself;
-# - train a defended model, switch its parts off, and say what comes from the paper and what is our choice.
+# - train a defended model, switch its parts off, and say what comes from the paper and what is our choice;
+# - say how the default gate decides as the data go by, and what the views contribute to it.
 #
-# **Time and hardware:** 50 minutes with both exercises. The cells run in two to three minutes on two CPU cores. Two
+# **Time and hardware:** 50 minutes with both exercises. The cells run in three to four minutes on two CPU cores. Three
 # trainings take most of that time. You need no GPU.
 
 # %% tags=["parameters"]
@@ -21,7 +22,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
-ablation = "late, apart"  # the part to switch off in section 12: a name from the table there
+ablation = "late, apart"  # the part to switch off in section 13: a name from the table there
 fast = False  # True: 12 steps on 64 samples, for tests; too few for the defence to show
 retrain = False  # True: also train two controls here (no defence, augment only) instead of reading shipped results
 
@@ -62,9 +63,12 @@ print(f"{truth.sum()} of {len(truth)} training samples are poisoned.")
 #
 # We could read the paper's abstract and summaries of it, but not its full text. Every formula below says which parts
 # are the paper's and which are ours.
+#
+# Sections 1 to 11 use the gate `"two_stage"`. It scans all samples once, so you can look at everything that it sees.
+# The default gate of `pcvr.PCVR()`, `"stream"`, decides as the data go by: section 12 shows it.
 
 # %%
-rule = pcvr.PCVR()
+rule = pcvr.PCVR(gate="two_stage")
 print(rule.view)
 
 # %% [markdown]
@@ -132,7 +136,7 @@ print(f"a view of its features takes {1000 * (perf_counter() - between):.1f} ms"
 # %% [markdown]
 # ## 2. The score, and when it is computed
 #
-# The next cell starts an ordinary training on the poisoned data and stops it at the step of the defence's first scan.
+# The next cell starts an ordinary training on the poisoned data and stops it at the step of the gate's first scan.
 # Then every training sample gets a score. There are choices to make, and *all of them are ours:*
 #
 # - **Which divergence?** We can compare the *whole* distributions of the original and the view, or only the **label
@@ -317,7 +321,8 @@ batch_values(said.likelihood(), bad, "probability", "Would the model already giv
 # Technically, it is a mixture of two normal distributions on the *logarithm* of the scores. The **suspicion** of a
 # sample, from 0 to 1, is its posterior probability of belonging to the low group. If the two groups are not clearly
 # separated, or if the low group is not a minority, all suspicions are 0. (`gate="running"` follows the scores batch
-# by batch instead, `"batch"` compares the samples of one batch, and `"none"` acts on all samples.)
+# by batch instead, `"batch"` compares the samples of one batch, `"none"` acts on all samples, and the default,
+# `"stream"`, is the subject of section 12.)
 #
 # **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be flagged by
 # mistake?
@@ -701,7 +706,7 @@ late_run.step = look + 1
 late_run.generator.manual_seed(seed)
 with torch.no_grad():
     package = float(rule.loss(late_run, batch))
-print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
+print(f"by parts {sum(pieces.values()):.5f}, by the package {package:.5f}")
 
 # %% [markdown]
 # The two agree up to rounding: you have seen the whole loss.
@@ -709,7 +714,7 @@ print(f"by parts {sum(pieces.values()):.5f}, by pcvr.PCVR {package:.5f}")
 # %% [markdown]
 # ## 11. Train with it
 #
-# `defense="pcvr"` first trains as usual. It scans all samples at the fractions of the training given by `scan_at`,
+# With this gate, PCVR first trains as usual. It scans all samples at the fractions of the training given by `scan_at`,
 # and uses the loss above from then on. A flagged sample stays flagged, because it looks clean again when the model is
 # no longer trained on it.
 #
@@ -736,9 +741,9 @@ history_curves({"PCVR": result.history}, marks=looks)
 # are added.
 
 # %%
-from pcvr.experiments.experiment import gate_quality
+from pcvr.experiments.gate_report import gate_report
 
-for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len(poisoned)):
+for quality in gate_report(result.run.state, poisoned.poisoned, len(poisoned)):
     print(quality)
 
 # %% [markdown]
@@ -750,8 +755,9 @@ for quality in gate_quality(result.run.state["scorings"], poisoned.poisoned, len
 # ### Watch one
 #
 # The next cell trains in the background. *Start* begins, the curves follow, and *Stop* ends the training after the
-# current step and keeps the result so far. Try another `pcvr.PCVR(...)` in place of `rule`, such as `scan_at=(0.5,)`,
-# and stop it when you have seen enough. Nothing else depends on this cell, so you may skip it.
+# current step and keeps the result so far. Try another defence in place of `rule`, such as
+# `pcvr.PCVR(gate="two_stage", scan_at=(0.5,))`, and stop it when you have seen enough. Nothing else depends on this
+# cell, so you may skip it.
 
 # %%
 from pcvr.widgets.live import live_training
@@ -783,8 +789,8 @@ record
 # The accuracy on *triggered* images shows whether correct answers came back.
 #
 # One training run is not enough. The package contains a table for tiny-llava and captions, made by
-# `benchmarks/spine.py`, whose main rows have three seeds. It compares PCVR with *plain SFT* (ordinary supervised
-# fine-tuning) and *augment only*: the same data, the same steps, the same test.
+# `benchmarks/spine.py`, whose main rows have three seeds. It compares PCVR (gate `"two_stage"`) with *plain SFT*
+# (ordinary supervised fine-tuning) and *augment only*: the same data, the same steps, the same test.
 #
 # **Predict before you run.** *Augment only* trains on the perturbed view and adds nothing else. How long will its bar
 # be (left panel)? Where will its marks be (right panel)?
@@ -814,10 +820,65 @@ summary(spine)
 # </details>
 
 # %% [markdown]
-# ## 12. Switch a part off
+# ## 12. The default gate decides as the data go by
+#
+# A scan needs a moment. Which moment is good depends on the schedule, and on data that are read only once a scan
+# costs as much as the training. So the default gate makes no scan. Each training step gives the likelihood of every
+# label for free, and the gate uses it *(all of this is ours, apart from the premise of the views)*:
+#
+# 1. **Likelihood proposes.** The least expected labels among the recent samples are *suspicious*. The model does not
+#    learn them for now. One batch in eight is also shown a view, and labels that hardly change with it are suspicious
+#    too: that is how a backdoor looks that was learned already.
+# 2. **The witness judges.** Now and then there is a *hearing*: a small classifier, the witness, tries to tell the
+#    suspicious samples from others by their images. Each sample is judged by a classifier that has not seen it. If
+#    the witness fails, the labels are hard or new, and the samples are released. If it succeeds, there is a trigger.
+# 3. **Views decide about expected labels.** From then on a sample that looks like the suspicious ones is flagged at
+#    first sight, if its label is not expected. If its label is expected, a view decides whether the label depends on
+#    the image.
+#
+# **Predict before you run.** After how many steps will the gate find the trigger? With the gate `"two_stage"` the scan
+# was at step 5.
+
+# %%
+streamed = pcvr.finetune(base, poisoned, defense="pcvr", config=config)  # about a minute
+gate = streamed.run.state["stream"]
+print(streamed)
+
+# %%
+print(f"verdict: {gate.verdict}")
+print(f"{'step':>5} {'samples seen':>13} {'suspicious':>11} {'told apart':>11}  verdict")
+for each in gate.hearings:
+    print(f"{each.step:>5} {each.seen:>13} {each.suspicious:>11} {each.told_apart:>11.2f}  {each.verdict}")
+print(*gate_report(streamed.run.state, poisoned.poisoned, len(poisoned)))
+
+# %%
+from pcvr.plots.hearings import hearing_curve
+
+hearing_curve(gate.hearings)
+
+# %% [markdown]
+# The table lists the hearings. Its last line compares the flagged samples with the truth, which the gate never sees.
+# The figure shows which fraction of the suspicious samples the witness told apart at each hearing. The dotted line is
+# the fraction that it would tell apart by chance. With few samples (`fast = True`) the gate comes to no verdict, and
+# it says so.
+#
+# **What cross-view does here and what it does not:** likelihood proposes, the witness judges, and views count only
+# where a label is already expected; the cross-view divergence of whole distributions alone finds 9 % of the poison in
+# questions early in training. The witness is ours. To score labels by the base model's likelihood was first proposed
+# by BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
+
+# %%
+pcvr.evaluate(streamed.model, test, badnets)
+
+# %% [markdown]
+# Compare ASR and correct answers with section 11. You can switch parts of this gate off too: `propose="likelihood"`
+# finds suspicious samples without views, and `witness=False` flags them without a witness.
+
+# %% [markdown]
+# ## 13. Switch a part off
 #
 # Every part has a switch. The shipped table shows the effect of each change that was run, for tiny-llava, captions
-# and BadNets:
+# and BadNets, with the gate `"two_stage"`:
 
 # %%
 from pcvr.experiments.ablations import ablation_rows, get_ablation
@@ -869,8 +930,8 @@ for option in fields(rule):
     print(f"{option.name:<15} {getattr(rule, option.name)!s:<64} {option.metadata['help']}")
 
 # %% [markdown]
-# All options with their defaults. `pcvr.PCVR(scan_at=(0.1, 0.3), bound="cap")` changes two of them, and notebook 07
-# lets you explore them.
+# All options of this notebook's defence. `pcvr.PCVR(gate="two_stage", scan_at=(0.1, 0.3), bound="cap")` changes two of
+# them, and notebook 07 lets you explore them.
 
 # %% [markdown]
 # ## What this does not show
@@ -890,6 +951,8 @@ for option in fields(rule):
 # - You can recognise a poisoned sample because its label depends neither on the image nor on what the model already
 #   knew.
 # - The gate turns this observation into a defence. Early, leaving the flagged samples out does most of the work.
+# - The default gate needs no scan: likelihood proposes, a classifier of images judges, and views count only where a
+#   label is already expected.
 # - Pulling apart says what an answer should not be like. If a view deletes the trigger, the first step can point in
 #   the wrong direction, and unlearning takes many steps. The anchor is more direct, because it says which answer to
 #   give instead, but it needs a reliable base model.
@@ -899,8 +962,8 @@ for option in fields(rule):
 #
 # **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)): premise,
 # patch view, pulling apart, entropy constraint, the feature level. Ours: operator, fraction and level of the view,
-# label token and likelihood under the model, Jensen-Shannon, bounds, gate, schedule, fading, anchor, ceiling, cosine
-# cap, every number.
+# label token and likelihood under the model, Jensen-Shannon, bounds, gates, witness, schedule, fading, anchor,
+# ceiling, cosine cap, every number. BYORn (arXiv 2606.02947) scored labels by likelihood before us.
 #
 # **Next:** [06 Output distributions](06_output_distributions.ipynb) looks at single words, before and after the
 # defence.
