@@ -464,8 +464,8 @@ print(f"{100 * lower:.1f} % of the clean samples score no higher than the median
 # How can we separate honest from poisoned samples? **Ask the base model**, the model before the training. It has not
 # seen the training data, so it often gives the honest answer but not the attacker's answer. So we add its likelihood
 # of the label to the score (*likelihood*, our choice). A label that the base model would give anyway gets a high
-# score and is not flagged. (The defence scores so early that even the model in training has hardly seen the data. So
-# it uses that model, `clear_with="now"`, which needs one pass less than `clear_with="base"`.)
+# score and is not flagged. (The gate `"two_stage"` of notebook 05 scores so early that even the model in training has
+# hardly seen the data. So it uses that model, `clear_with="now"`, which needs one pass less than `clear_with="base"`.)
 #
 # **Predict before you run.** How well does the sum of *label* and *likelihood* separate? And for a fair comparison:
 # how well does *likelihood* separate by itself?
@@ -572,8 +572,9 @@ for (of_task, name), course in courses(table, "label").items():
 # of poisoned samples rise towards those of the clean samples. (This is how we read the curves. Sections 1 and 2 show
 # it for a finished backdoor.)
 #
-# So the defence scans the data after one eightieth of the training, at step 5 of 400. We chose this on the scenes and
-# on two attacks. On other data the best moment may be different, and nothing tells a defender when it has come.
+# So PCVR's gate `"two_stage"` scans the data after one eightieth of the training, at step 5 of 400. We chose this on
+# the scenes and on two attacks. On other data the best moment may be different, and nothing tells a defender when it
+# has come. This is why PCVR's default gate waits for no such moment: it judges samples as they go by (notebook 05).
 #
 # </details>
 

@@ -35,7 +35,7 @@ retrain = False  # True: train all copies here (three minutes) instead of loadin
 # | base | no fine-tuning | - |
 # | clean | clean data | none |
 # | backdoored | the same data, some of them poisoned | none |
-# | defended | the same poisoned data | PCVR |
+# | defended | the same poisoned data | PCVR with the gate `"two_stage"` |
 #
 # The next cells load the models that come with the package and train any others, one model in each cell. Another
 # `attack` needs a new backdoored and a new defended model. The clean model is the same for all attacks.
@@ -81,7 +81,8 @@ else:
 if "defended" in copies:
     stages["defended"] = pcvr.load(model, adapter=copies["defended"])
 else:
-    stages["defended"] = pcvr.finetune(stages["base"], poisoned, "pcvr", config).model  # about 50 seconds
+    rule = pcvr.PCVR(gate="two_stage")  # as in the shipped copy
+    stages["defended"] = pcvr.finetune(stages["base"], poisoned, rule, config).model  # about 50 seconds
 
 # %% [markdown]
 # ## 1. One image, token by token
@@ -238,9 +239,9 @@ along_the_answer(
 #
 # This teaches two things. First, a low divergence alone is not a backdoor. A sample is only suspicious in comparison
 # with others that were scored in the same way. Second, the score is clearest *before* the model knows the trigger,
-# when the poisoned answer depends on nothing in the image. This is why the defence of notebook 05 scans early. Some
-# attacks insert their target into a true caption. Such a poisoned answer does depend on the image, so its score means
-# something else. This is an open question of this workbook.
+# when the poisoned answer depends on nothing in the image. This is why the gate `"two_stage"` of notebook 05 scans
+# early. Some attacks insert their target into a true caption. Such a poisoned answer does depend on the image, so its
+# score means something else. This is an open question of this workbook.
 #
 # </details>
 
@@ -428,8 +429,8 @@ for operator in OPERATORS:  # about 10 seconds
 # %% [markdown]
 # ## 6. Six attacks side by side
 #
-# The same histograms for the six headline attacks. Each attack was trained once without and once with PCVR, always on
-# tiny-llava, by `benchmarks/distributions.py`.
+# The same histograms for the six headline attacks. Each attack was trained once without and once with PCVR (gate
+# `"two_stage"`), always on tiny-llava, by `benchmarks/distributions.py`.
 #
 # **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view. Local triggers (badnets,
 # dual_key) mostly do not. For which attack is the *divergence* of a triggered image lowest? For which attack does the

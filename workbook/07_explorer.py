@@ -35,7 +35,7 @@ from pcvr.teaching.shipped import notebook_data
 grid = read_grid()
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 recipe = Experiment(
-    "PCVR", "pcvr", attack=attack, rate=rate, seed=seed, model=model, data=data, task=task,
+    "PCVR", "pcvr", {"gate": "two_stage"}, attack=attack, rate=rate, seed=seed, model=model, data=data, task=task,
     max_steps=6 if fast else 250, watch=3 if fast else 50,
 )  # fmt: skip
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
@@ -57,9 +57,10 @@ if case != bench.case:
 # | pull-apart weight | how hard the model is pushed away from flagged answers | flagged samples are only left out |
 # | entropy weight | how strongly the model is kept as sure as at the first scan | no ceiling on the entropy |
 #
-# Every other option stays at its default (`pcvr.PCVR()` prints them). *The paper's: views are made from patches,
-# outputs are pulled apart, and there is an entropy constraint. Ours: the values of the hyperparameters, the gate, and
-# the moment of its scan.*
+# The gate is `"two_stage"`, which scans all samples. (PCVR's default gate decides as the data go by, so it has no first
+# scan to vary.) Every other option stays at its default (`pcvr.PCVR()` prints them). *The paper's: views are made from
+# patches, outputs are pulled apart, and there is an entropy constraint. Ours: the values of the hyperparameters, the
+# gate, and the moment of its scan.*
 #
 # The shipped grid was trained on BadNets at 5 %, with captions, on tiny-llava: 400 steps, 2000 scenes, tested on 256,
 # **one seed**. It contains the defaults and settings that differ from them in at most two hyperparameters.
@@ -87,8 +88,8 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="scan_at", tit
 # %% [markdown]
 # The attack success rate (vertical, logarithmic above 1 %) against the utility on clean images (horizontal). Good
 # settings are **at the bottom right**. Dots with a dark edge are on the **frontier**: every other setting that is
-# better in one of the two measures is worse in the other. The ring marks the first setting of the grid, the defaults
-# of the defence. The line through the ring is the 95 % confidence interval.
+# better in one of the two measures is worse in the other. The ring marks the first setting of the grid, the default
+# values. The line through the ring is the 95 % confidence interval.
 #
 # <details>
 # <summary>How to read it</summary>
