@@ -189,28 +189,37 @@ class StreamGate:
             return
         pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
-        open_yet = tried < ENOUGH or any(each[1].doubtful for each in heard)
-        self.verdict, self.witness = "undecided" if open_yet else "nothing", None
-        if witness.convinced:
-            if _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
-                self.verdict, self.witness = "trigger", witness
-            elif witness.hits < SHARP[0]:
-                self.verdict = "undecided"
-            elif _purity(witness, pool, self.others) < PURE or _asked(_heard(pool, [group], self.others, "prompts")[0]):
-                self.verdict = "new"
-            else:
-                self.verdict, self.witness = "trigger", witness
-        elif tried >= ENOUGH:
-            for pool, groups in pools:
-                alike = [rows for rows in groups if _one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
-                if not alike:
-                    continue
-                asking, rows, told = _heard(pool, alike, self.others, "prompts")
-                sure = asking.hits >= SHARP[0] and _asked(asking)
-                if sure and _one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
-                    self.verdict, self.witness = "prompt trigger", asking
+        self.verdict, self.witness = self._by_images(pool, witness, group, hit)
+        if self.verdict == "nothing":
+            self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
         fraction = len(group) / max(1, self.seen)
         self.hearings.append(Hearing(step, self.seen, self.verdict, fraction, witness.told_apart, tried))
+
+    def _by_images(
+        self, pool: Kept, witness: Witness, group: np.ndarray, hit: np.ndarray
+    ) -> tuple[str, Witness | None]:
+        """Return the verdict on suspicious images: rows `group` of `pool`, of which the witness told `hit` apart."""
+        if not (witness.convinced or witness.doubtful):
+            return "nothing", None
+        if witness.convinced and _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
+            return "trigger", witness
+        if _asked(_heard(pool, [group], self.others, "prompts")[0]):
+            return "new", None
+        if not witness.convinced or witness.hits < SHARP[0]:
+            return "undecided", None
+        return ("trigger", witness) if _purity(witness, pool, self.others) >= PURE else ("new", None)
+
+    def _by_prompts(self, pools: Sequence[tuple[Kept, list[np.ndarray]]]) -> tuple[str, Witness | None]:
+        """Return the verdict on suspicious prompts, whose images say nothing: rows of each pool."""
+        for pool, groups in pools:
+            alike = [rows for rows in groups if _one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
+            if not alike:
+                continue
+            asking, rows, told = _heard(pool, alike, self.others, "prompts")
+            sure = asking.hits >= SHARP[0] and _asked(asking)
+            if sure and _one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
+                return "prompt trigger", asking
+        return "nothing", None
 
     def held(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""

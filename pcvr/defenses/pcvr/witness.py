@@ -24,8 +24,9 @@ CHANCE = 1e-5
 """Largest probability of as many told apart by chance: the witness is heard some fifty times in a training."""
 FAR = 2.5
 """Robust standard deviations above the others' median below which no sample looks like the suspicious ones."""
-DOUBT = 1e-3
-"""With a probability of chance below this the witness is not convinced, but does not say that there is nothing."""
+DOUBT = (1e-3, 0.12)
+"""With a probability of chance below this, and this fraction told apart, a witness that is not convinced does not say
+that there is nothing."""
 SMALLEST = 0.15
 """Least fraction of the suspicious samples that must be told apart."""
 
@@ -70,7 +71,8 @@ class Witness:
     @property
     def doubtful(self) -> bool:
         """Whether there may be a difference; more samples will show."""
-        return self.chance < DOUBT
+        chance, fraction = DOUBT
+        return self.chance < chance and self.told_apart >= fraction
 
     @property
     def hits(self) -> int:
