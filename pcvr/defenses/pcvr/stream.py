@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pcvr.defenses.pcvr.inputs import WORDS
+from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.one_answer import one_answer
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness, hear
 
@@ -59,53 +60,12 @@ answer. A new kind of question has several answers, but one of them may be frequ
 PURE = 0.6
 """Least fraction of the samples that look like the suspicious ones that must be suspicious themselves, if these have
 several answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
-RARE = 0.05
-"""Fraction of the others that may have it."""
 STRETCH = 3
 """Tokens of a stretch."""
 
 VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
 """What the gate thinks: nothing is clear yet; no trigger; images of a new kind, or new questions about them; a trigger
 in the images; a trigger in the prompts."""
-
-
-@dataclass
-class Kept:
-    """Samples whose inputs are kept.
-
-    Attributes:
-        index: ``[K]``, their numbers in the data.
-        rank: ``[K]``, of their surprise, or of their invariance, when they were last seen.
-        images: float16 ``[K, D]``.
-        prompts: bool ``[K, WORDS]``.
-        labels: ``[K, LABEL]``, tokens, filled up with -1.
-    """
-
-    index: np.ndarray
-    rank: np.ndarray
-    images: np.ndarray
-    prompts: np.ndarray
-    labels: np.ndarray
-
-    @staticmethod
-    def none() -> Kept:
-        """Return an empty collection; the first samples give the widths."""
-        empty = np.zeros(0)
-        return Kept(empty.astype(np.int64), empty, empty[:, None], np.zeros((0, WORDS), bool), empty[:, None])
-
-    def of(self, rows: np.ndarray | Sequence[int]) -> Kept:
-        """Return some of them."""
-        return Kept(*(value[rows] for value in self._values()))
-
-    def joined(self, more: Kept) -> Kept:
-        """Return both; of a sample that both have, the one in `more`."""
-        if not len(self.index):
-            return more
-        old = self.of(~np.isin(self.index, more.index))
-        return Kept(*(np.concatenate(pair) for pair in zip(old._values(), more._values(), strict=True)))
-
-    def _values(self) -> tuple[np.ndarray, ...]:
-        return self.index, self.rank, self.images, self.prompts, self.labels
 
 
 @dataclass
@@ -201,7 +161,7 @@ class StreamGate:
         """Return the verdict on suspicious images: rows `group` of `pool`, of which the witness told `hit` apart."""
         if not (witness.convinced or witness.doubtful):
             return "nothing", None
-        if witness.convinced and _one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
+        if witness.convinced and one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
             return "trigger", witness
         if _asked(_heard(pool, [group], self.others, "prompts")[0]):
             return "new", None
@@ -212,12 +172,12 @@ class StreamGate:
     def _by_prompts(self, pools: Sequence[tuple[Kept, list[np.ndarray]]]) -> tuple[str, Witness | None]:
         """Return the verdict on suspicious prompts, whose images say nothing: rows of each pool."""
         for pool, groups in pools:
-            alike = [rows for rows in groups if _one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
+            alike = [rows for rows in groups if one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
             if not alike:
                 continue
             asking, rows, told = _heard(pool, alike, self.others, "prompts")
             sure = asking.hits >= SHARP[0] and _asked(asking)
-            if sure and _one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
+            if sure and one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
                 return "prompt trigger", asking
         return "nothing", None
 
@@ -278,24 +238,3 @@ def _asked(witness: Witness) -> bool:
 
 def _latest(kept: Kept) -> Kept:
     return kept.of(np.arange(len(kept.index))[-SUSPECTS:])
-
-
-def _one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None, fraction: float) -> bool:
-    """Whether a fraction of the labels share a stretch of tokens that is rare among others; None: the whole label."""
-    count = _stretches(labels, stretch)
-    if not count:
-        return False
-    common = max(count, key=lambda each: count[each])
-    elsewhere = _stretches(others, stretch).get(common, 0)
-    return count[common] >= fraction * len(labels) and elsewhere <= RARE * max(1, len(others))
-
-
-def _stretches(labels: np.ndarray, stretch: int | None) -> dict[tuple[int, ...], int]:
-    """Count in how many labels each stretch of tokens occurs; a shorter label counts as a whole."""
-    found: dict[tuple[int, ...], int] = {}
-    for row in labels.tolist():
-        tokens = [token for token in row if token >= 0]
-        long = len(tokens) if stretch is None else min(stretch, len(tokens))
-        for each in {tuple(tokens[k : k + long]) for k in range(len(tokens) - long + 1)}:
-            found[each] = found.get(each, 0) + 1
-    return found

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pcvr.defenses.pcvr.inputs import LABEL, WORDS
-from pcvr.defenses.pcvr.stream import FIRST, HELD, OTHERS, SUSPECTS, Kept, StreamGate
+from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.stream import FIRST, HELD, OTHERS, SUSPECTS, StreamGate
 from pcvr.defenses.pcvr.surprise import SurpriseRanks
 from pcvr.utils.packing import read_packed, write_packed
 
