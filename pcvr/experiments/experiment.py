@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pcvr.errors import PcvrError
 from pcvr.experiments.gate_report import gate_quality as gate_quality
 from pcvr.experiments.gate_report import gate_report
+from pcvr.experiments.novelty_report import novelty_report
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import check_place
@@ -37,8 +38,10 @@ def further_attacks() -> list[str]:
     return [name for name in ATTACKS if name not in HEADLINE]
 
 
-LATER = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
+LATER: dict[str, Any] = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
+LATER |= {"batch_size": 32, "learning_rate": None, "num_train_epochs": None, "novelty": ""}
 """Fields added after the first results were stored, with the values that change nothing."""
+_TRAINING = ("max_steps", "batch_size", "learning_rate", "num_train_epochs", "seed")
 _WATCHED = 64  # test samples that a watch evaluates, each clean and triggered
 
 
@@ -67,6 +70,10 @@ class Experiment:
             poisoned; 0 for none.
         without: a word. Clean training samples that name it are left out, to measure their effect on an attack; empty
             for none.
+        batch_size: samples of a step.
+        learning_rate: peak learning rate; None for the usual one of the model's size.
+        num_train_epochs: passes over the data, instead of `max_steps`; None for none.
+        novelty: what a tenth of the training samples ask, a key of `pcvr.experiments.novelties.NOVELTIES`; or empty.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
@@ -88,6 +95,10 @@ class Experiment:
     watch: int = 0
     clean: int = 0
     without: str = ""
+    batch_size: int = 32
+    learning_rate: float | None = None
+    num_train_epochs: float | None = None
+    novelty: str = ""
 
     def __post_init__(self) -> None:
         check_whole("clean", self.clean, 0, what="trusted samples")
@@ -125,6 +136,7 @@ class Materials:
         rule: the defence.
         trusted: clean samples for a defence that needs them.
         poisoned: which training samples are poisoned.
+        novel: which training samples ask something new.
     """
 
     vlm: VisionLanguageModel
@@ -134,6 +146,7 @@ class Materials:
     rule: Defense
     trusted: Dataset | None = None
     poisoned: Sequence[int] = ()
+    novel: Sequence[int] = ()
 
 
 Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
@@ -177,10 +190,14 @@ def materials_of(experiment: Experiment) -> Materials:
     from pcvr.attacks.triggers.shadowcast import names
     from pcvr.data import Subset, open_data
     from pcvr.defenses import get_defense
+    from pcvr.experiments.novelties import with_novelty
     from pcvr.models.load import load
 
     attack = get_attack(experiment.attack, preset=experiment.preset, task=experiment.task, **experiment.attack_options)
     data = open_data(experiment.data, split="train", n=experiment.samples, task=experiment.task)
+    if experiment.novelty:
+        data = with_novelty(data, experiment.novelty, seed=experiment.seed)
+    novel = list(getattr(data, "rows", ())) if experiment.novelty else []
     model = load(experiment.model)
     if experiment.rate:
         # Whether the trigger reaches the model, finetune checks.
@@ -189,22 +206,22 @@ def materials_of(experiment: Experiment) -> Materials:
     if experiment.without:
         kept = [i for i in range(len(data)) if i in set(poisoned) or not names(data[i], experiment.without)]
         data = Subset(data, kept, f"without {experiment.without}")
-        poisoned = [place for place, index in enumerate(kept) if index in set(poisoned)]
+        poisoned, novel = ([p for p, i in enumerate(kept) if i in set(rows)] for rows in (poisoned, novel))
     trusted = None
     if experiment.clean:
         trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
     rule = get_defense(experiment.defense, **experiment.options)
     tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
-    return Materials(model, data, tests, attack, rule, trusted, poisoned)
+    return Materials(model, data, tests, attack, rule, trusted, poisoned, novel)
 
 
 def train(
     experiment: Experiment, given: Materials, callbacks: Sequence[Any] = (), progress: bool = False
 ) -> FinetuneResult:
-    """Fine-tune `given` for the steps and with the seed of the experiment."""
+    """Fine-tune `given` as the experiment says."""
     from pcvr.training import TrainConfig, finetune
 
-    config = TrainConfig(max_steps=experiment.max_steps, seed=experiment.seed)
+    config = TrainConfig(**{name: getattr(experiment, name) for name in _TRAINING})
     return finetune(
         given.vlm, given.train, given.rule, config, clean=given.trusted, callbacks=list(callbacks), progress=progress
     )
@@ -217,8 +234,9 @@ def report(
 
     Returns:
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning,
-        ``gate`` (see `gate_report`; empty where the defence judged no samples), and ``watch`` where there was one (of
-        each look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were).
+        ``gate`` (see `gate_report`; empty where the defence judged no samples), ``watch`` where there was one (of each
+        look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were), and
+        ``novel`` where something is new (see `novelty_report`).
     """
     from pcvr.evaluation.evaluate import evaluate
 
@@ -230,6 +248,8 @@ def report(
         "seconds": round(result.seconds, 2),
         "gate": gate_report(result.run.state, given.poisoned, len(given.train)),
     }
+    if experiment.novelty:
+        found["novel"] = novelty_report(experiment.novelty, given.tests, given.novel, result)
     if watch is not None:
         kept = ("step", "hits", "clean_hits", "n", "clean")
         found["watch"] = [{name: getattr(point, name) for name in kept} for point in watch.points]
