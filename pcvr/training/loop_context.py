@@ -130,7 +130,7 @@ class LoopContext(TrainingContext):
                     "many as before."
                 )
             self.state, self.log, self.step = found["state"], found["log"], found["step"]
-            self.generator.set_state(generators[self.rank])
+            self.generator.set_state(generators[self.rank].clone())  # torch reads the storage from its start
 
 
 class _NoData:

@@ -181,6 +181,19 @@ def test_the_state_goes_through_a_file(loop: LoopContext, tmp_path: Path) -> Non
             other.load_state_dict(bad)
 
 
+def test_each_process_goes_on_with_its_own_views(loop: LoopContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    states = torch.stack([own.get_state(), other.get_state()])
+    monkeypatch.setattr("pcvr.utils.distributed.gather", lambda values: states)
+    saved = loop.state_dict()
+    with pytest.raises(PcvrError, match="the saved state is of 2 processes, and this training has 1"):
+        loop.load_state_dict(saved)
+    monkeypatch.setattr(LoopContext, "world", 2)
+    monkeypatch.setattr(LoopContext, "rank", 1)
+    loop.load_state_dict(saved)
+    assert torch.equal(torch.rand(3, generator=loop.generator), torch.rand(3, generator=other))
+
+
 def test_a_defence_that_reads_all_data_is_told_so(loop: LoopContext) -> None:
     for read in (lambda: len(loop.data), lambda: loop.data.row(0), lambda: list(loop.batches([0], 1))):
         with pytest.raises(PcvrError, match="this defence reads the whole data set"):
