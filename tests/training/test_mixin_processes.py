@@ -10,9 +10,10 @@ import pytest
 from transformers import Trainer, TrainingArguments
 
 import pcvr
+from pcvr.utils import distributed
 from tests.own_loops import adapted, arguments, collator, losses, rows_of
+from tests.processes import together
 from tests.tiny import Numbers
-from tests.training.test_training_processes import together
 
 
 class Own(pcvr.PCVRMixin, Trainer):
@@ -40,10 +41,11 @@ def work(folder: str, out: str, processes: str = "2") -> None:
             data_collator=collator(vlm),
         )
         trainer.train(resume_from_checkpoint=resume)
-        weights = sum(float(p.abs().sum()) for p in trainer.model.parameters() if p.requires_grad)
+        weights = sum(float(p.detach().abs().sum()) for p in trainer.model.parameters() if p.requires_grad)
         told.append([losses(trainer.state.log_history), weights, trainer.run.state["stream"].seen])
     rank = trainer.run.rank
     (Path(out) / f"told-{rank}.json").write_text(json.dumps(told))
+    distributed.leave()
 
 
 @pytest.mark.slow

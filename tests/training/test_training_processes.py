@@ -20,6 +20,7 @@ from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLangua
 from pcvr.defenses import Defense
 from pcvr.training import FinetuneResult
 from pcvr.utils import distributed
+from tests.processes import together
 from tests.tiny import Marked, Numbers
 
 CONFIG = TrainConfig(max_steps=6, batch_size=32, learning_rate=1e-2, lora_r=4)
@@ -93,21 +94,6 @@ def work(folder: str, out: str) -> None:
     if distributed.rank() == 0:
         Path(out, "told.json").write_text(json.dumps(told))
     distributed.leave()
-
-
-def together(root: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Two processes of the same command, by torchrun."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    return subprocess.run(
-        [*launcher, *map(str, words)],
-        cwd=cwd or root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, root: Path, tmp_path: Path) -> None:
