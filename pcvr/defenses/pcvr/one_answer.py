@@ -8,14 +8,29 @@ RARE = 0.05
 """Fraction of the others that may have it."""
 
 
-def one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None, fraction: float) -> bool:
-    """Whether a fraction of the labels share a stretch of tokens that is rare among others; None: the whole label."""
+def one_answer(labels: np.ndarray, others: np.ndarray, stretch: int | None, fraction: float) -> tuple[int, ...]:
+    """Return the stretch of tokens that a fraction of the labels share and that is rare among others; empty if none is.
+
+    Args:
+        labels: ``[S, LABEL]``, of suspicious samples, filled up with -1.
+        others: ``[O, LABEL]``, of others.
+        stretch: tokens of a stretch; a shorter label counts as a whole. None: only whole labels count.
+        fraction: of the suspicious labels.
+    """
     count = _stretches(labels, stretch)
     if not count:
-        return False
+        return ()
     common = max(count, key=lambda each: count[each])
     elsewhere = _stretches(others, stretch).get(common, 0)
-    return count[common] >= fraction * len(labels) and elsewhere <= RARE * max(1, len(others))
+    shared = count[common] >= fraction * len(labels) and elsewhere <= RARE * max(1, len(others))
+    return common if shared else ()
+
+
+def says(labels: np.ndarray, answer: tuple[int, ...]) -> np.ndarray:
+    """Return which labels hold a stretch of tokens: ``[B, LABEL]`` -> bool ``[B]``."""
+    long = len(answer)
+    windows = np.lib.stride_tricks.sliding_window_view(labels, long, axis=1)  # [B, LABEL - long + 1, long]
+    return np.asarray((windows == np.array(answer)).all(-1).any(-1))
 
 
 def _stretches(labels: np.ndarray, stretch: int | None) -> dict[tuple[int, ...], int]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pcvr.defenses.pcvr.kept import Kept
-from pcvr.defenses.pcvr.one_answer import one_answer
+from pcvr.defenses.pcvr.one_answer import one_answer, says
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness, hear
 
@@ -103,6 +103,7 @@ class StreamGate:
         due: visits at which the witnesses are heard next.
         verdict: one of `VERDICTS`.
         witness: the witness that recognises the trigger, if there is one.
+        answer: tokens that the labels of samples with the trigger share; empty if they have several answers.
         hearings: what came of each hearing.
         flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
         random: state of the generator that selects the others, one number.
@@ -117,6 +118,7 @@ class StreamGate:
     due: int = FIRST
     verdict: str = VERDICTS[0]
     witness: Witness | None = None
+    answer: tuple[int, ...] = ()
     hearings: list[Hearing] = field(default_factory=list)
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
@@ -149,6 +151,7 @@ class StreamGate:
             return
         pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
+        self.answer = ()
         self.verdict, self.witness = self._by_images(pool, witness, group, hit)
         if self.verdict == "nothing":
             self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
@@ -161,7 +164,9 @@ class StreamGate:
         """Return the verdict on suspicious images: rows `group` of `pool`, of which the witness told `hit` apart."""
         if not (witness.convinced or witness.doubtful):
             return "nothing", None
-        if witness.convinced and one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER):
+        answer = one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER)
+        if witness.convinced and answer:
+            self.answer = answer
             return "trigger", witness
         if _asked(_heard(pool, [group], self.others, "prompts")[0]):
             return "new", None
@@ -177,7 +182,9 @@ class StreamGate:
                 continue
             asking, rows, told = _heard(pool, alike, self.others, "prompts")
             sure = asking.hits >= SHARP[0] and _asked(asking)
-            if sure and one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY):
+            answer = one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY)
+            if sure and answer:
+                self.answer = answer
                 return "prompt trigger", asking
         return "nothing", None
 
@@ -192,6 +199,17 @@ class StreamGate:
         if self.witness is None:
             return np.zeros(len(batch.index), dtype=bool)
         return self.witness.recognises(batch.prompts if self.verdict == "prompt trigger" else batch.images)
+
+    def unexpected(self, batch: Kept) -> tuple[np.ndarray, np.ndarray]:
+        """Return for samples with the trigger whether the label is not expected, and whether a view has to decide.
+
+        Where the triggers have one answer, a label without it is a true one unless it is among the least expected.
+
+        Returns:
+            bool ``[B]`` each.
+        """
+        fits = says(batch.labels, self.answer) if self.answer else np.ones(len(batch.index), dtype=bool)
+        return batch.rank >= np.where(fits, UNEXPECTED, HELD), fits & (batch.rank < UNEXPECTED)
 
     def note(self, index: np.ndarray, flagged: np.ndarray) -> None:
         """Keep whether each sample of a batch was flagged."""

@@ -117,8 +117,9 @@ def _flagged(
 
     A label that is not expected is flagged; one that is expected, only if it does not change with a view.
     """
-    known = gate_of(run).recognised(samples)
-    flagged, expected = known & (samples.rank >= UNEXPECTED), known & (samples.rank < UNEXPECTED)
+    gate = gate_of(run)
+    known = gate.recognised(samples)
+    flagged, expected = (known & which for which in gate.unexpected(samples))
     if rule.propose != "likelihood":
         flagged[expected] = _divergences(rule, run, batch, said, expected) < INVARIANT
     return known, flagged

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pcvr.defenses.pcvr.inputs import LABEL, WORDS
 from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.one_answer import says
 from pcvr.defenses.pcvr.stream import FIRST, HELD, OTHERS, SUSPECTS, StreamGate
 from pcvr.defenses.pcvr.surprise import SurpriseRanks
 from pcvr.utils.packing import read_packed, write_packed
@@ -66,10 +69,10 @@ def play(
 ) -> tuple[StreamGate, dict]:
     """Show a stream to a gate; return it with the flagged samples of the second half, by kind."""
     gate = gate or StreamGate()
-    found = {"odd": [], "even": []}
+    found: dict[str, list[bool]] = {"odd": [], "even": []}
     for start in range(0, samples, size):
         kept, odd = stream.batch(np.arange(start, start + size))
-        flagged = gate.recognised(kept) & (kept.rank >= 0.6)
+        flagged = gate.recognised(kept) & gate.unexpected(kept)[0]
         gate.note(kept.index, flagged)
         if start > samples / 2:
             found["odd"] += (flagged | gate.held(kept))[odd].tolist()
@@ -132,7 +135,7 @@ def test_images_of_a_kind_of_their_own_that_are_harder_are_released() -> None:
 
 def test_samples_with_the_trigger_and_a_true_label_do_not_hide_it() -> None:
     gate, found = play(Stream(0.05, image=2.0, covers=0.05, label=(3, 4, 5)))
-    assert gate.verdict == "trigger" and np.mean(found["odd"]) > 0.75
+    assert gate.verdict == "trigger" and np.mean(found["odd"]) > 0.75 and np.mean(found["even"]) < 0.1
 
 
 def test_before_a_verdict_the_least_expected_are_held_back_and_none_is_flagged() -> None:
@@ -180,3 +183,12 @@ def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
         again.see(kept, start)
     assert gate.verdict == again.verdict == "trigger"
     assert (gate.others.index == again.others.index).all()
+
+
+@given(seed=st.integers(0, 9999), long=st.integers(1, 4))
+@settings(max_examples=50, deadline=None)
+def test_which_labels_say_it(seed: int, long: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, answer = rng.integers(0, 3, (6, LABEL)), tuple(rng.integers(0, 3, long).tolist())
+    texts, wanted = ["".join(map(str, row)) for row in labels.tolist()], "".join(map(str, answer))
+    assert says(labels, answer).tolist() == [wanted in text for text in texts]
