@@ -69,6 +69,14 @@ class TestSource:
         assert "No other setting of the grid beats it" in said
         assert "without a defence:</i> attack success 99.0 %" in said
 
+    def test_a_gate_that_streams_is_described_by_its_verdict(self) -> None:
+        quality = {"step": 30, "flagged": 9, "false alarms": 1, "recall": 0.8, "verdict": "trigger"}
+        said = said_of(made.point(gate=[quality]))
+        assert (
+            "the verdict of the gate from step 30 on was 'trigger', and it suspected 9 of 200 samples, 80 % of" in said
+        )
+        assert "at step 30" not in said
+
     def test_no_hit_is_no_zero(self, source: GridSource) -> None:
         assert "&lt; 3.0 % (0 of 100)" in grid_caption(source, choice())
 

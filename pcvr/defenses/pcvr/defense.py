@@ -44,13 +44,13 @@ PUSH_FLOOR = 0.01
 @accepts_old_names
 @dataclass(frozen=True)
 class PCVR(PCVRConfig):
-    """Fine-tune as usual, then score every sample and pull the suspicious ones away from their labels."""
+    """Leave out suspicious samples, hold them to the base model's answers, and pull them away from their labels."""
 
     name: ClassVar[str] = "pcvr"
     order: ClassVar[int] = -1
 
     def begin(self, run: TrainingContext) -> None:
-        """Set every suspicion to 0: no sample is suspicious before the first scan."""
+        """Set every suspicion to 0: no sample is suspicious before it was seen."""
         suspicion.begin(self, run)
 
     @property
