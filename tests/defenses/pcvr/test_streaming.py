@@ -13,6 +13,7 @@ from pcvr import PCVR, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, fi
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import streaming
 from pcvr.defenses.pcvr.config import OF_SCANS
+from pcvr.defenses.pcvr.inputs import image_rows
 from pcvr.defenses.pcvr.stream import VIEWED, StreamGate
 from pcvr.defenses.pcvr.surprise import FEWEST
 from pcvr.defenses.pcvr.witness import Witness
@@ -31,7 +32,9 @@ def run(tiny: VisionLanguageModel) -> TrainingContext:
 def convinced(run: TrainingContext, always: bool) -> StreamGate:
     """Let the gate have found a trigger that all images have, or none."""
     gate = streaming.gate_of(run)
-    width = streaming.image_rows(run.forward(run.data.batch([0]), pictures=True).pictures).shape[1]
+    pictures = run.forward(run.data.batch([0]), pictures=True).pictures
+    assert pictures is not None
+    width = image_rows(pictures).shape[1]
     zero, one = np.zeros(width, np.float32), np.ones(width, np.float32)
     gate.verdict, gate.witness = "trigger", Witness(zero, one, zero, -1.0 if always else 1.0, 1.0, 0.0, 100)
     return gate
