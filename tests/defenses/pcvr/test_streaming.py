@@ -58,13 +58,7 @@ def test_it_is_the_default_and_has_no_options_of_scans() -> None:
     assert PCVR().gate == "stream"
     value: dict[str, Any]
     for name in OF_SCANS:
-        value: dict[str, Any] = {
-            "scan_at": (0.5,),
-            "score_on": "distribution",
-            "clear_with": "off",
-            "score_views": 7,
-            "refit": 7,
-        }
+        value = {"scan_at": (0.5,), "score_on": "distribution", "clear_with": "off", "score_views": 7, "refit": 7}
         with pytest.raises(PcvrError, match=f"{name}=.* is an option of gates that scan.*give gate='two_stage' too"):
             PCVR(**{name: value.get(name, 0.33)})
         PCVR(gate="two_stage", **{name: value.get(name, 0.33)})
