@@ -214,7 +214,7 @@ class StreamGate:
     def note(self, index: np.ndarray, flagged: np.ndarray) -> None:
         """Keep whether each sample of a batch was flagged."""
         if len(index) and (missing := int(index.max()) + 1 - len(self.flagged)) > 0:
-            self.flagged = np.concatenate([self.flagged, np.zeros(max(missing, len(self.flagged)), dtype=bool)])
+            self.flagged = np.concatenate([self.flagged, np.zeros(missing, dtype=bool)])
         self.flagged[index] = flagged
 
 
