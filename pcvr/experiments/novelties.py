@@ -19,7 +19,9 @@ from pcvr.data.scenes import WORDS, attributes_right
 from pcvr.data.subset import Subset, position
 from pcvr.errors import PcvrError, shown
 from pcvr.evaluation.text import normalise_caption
+from pcvr.models.zoo import embedded
 from pcvr.utils.checks import check_choice, check_number, check_seed
+from pcvr.utils.files import read_json
 
 SHARE = 0.1
 """Default share of samples that ask something new."""
@@ -141,10 +143,9 @@ NOVELTIES: Mapping[str, Novelty] = {
 
 @lru_cache
 def dictionary() -> dict[str, str]:
-    """Return the new language: each word of the scenes to another word of the vocabulary, one to one."""
-    from pcvr.pretraining.vocabulary import words
-
-    free = [word for word in words() if word not in WORDS]
+    """Return the new language: each word of the scenes to another word of the embedded vocabulary, one to one."""
+    vocabulary = read_json(embedded("tiny-llava").folder / "tokenizer.json", "the tokenizer")["model"]["vocab"]
+    free = sorted(word for word in vocabulary if len(word) > 1 and word.isalnum() and word not in WORDS)
     return dict(zip(WORDS, random.Random(5).sample(free, len(WORDS)), strict=True))
 
 
