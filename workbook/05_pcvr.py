@@ -863,8 +863,8 @@ hearing_curve(gate.hearings)
 # it says so.
 #
 # **What cross-view does here and what it does not:** likelihood proposes, the witness judges, and views count only
-# where a label is already expected; the cross-view divergence of whole distributions alone finds 9 % of the poison in
-# questions early in training. The witness is ours. To score labels by the base model's likelihood was first proposed
+# where a label is already expected; early in training, the cross-view divergence of whole distributions alone finds
+# hardly any of the poison in questions (notebook 04 measures it). The witness is ours. To score labels by the base model's likelihood was first proposed
 # by BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
 
 # %%
@@ -872,7 +872,8 @@ pcvr.evaluate(streamed.model, test, badnets)
 
 # %% [markdown]
 # Compare ASR and correct answers with section 11. You can switch parts of this gate off too: `propose="likelihood"`
-# finds suspicious samples without views, and `witness=False` flags them without a witness.
+# finds suspicious samples without views, and with `witness=False` no sample is flagged: the least expected labels are
+# held back to the end.
 
 # %% [markdown]
 # ## 13. Switch a part off
