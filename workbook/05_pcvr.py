@@ -864,8 +864,8 @@ hearing_curve(gate.hearings)
 #
 # **What cross-view does here and what it does not:** likelihood proposes, the witness judges, and views count only
 # where a label is already expected; early in training, the cross-view divergence of whole distributions alone finds
-# hardly any of the poison in questions (notebook 04 measures it). The witness is ours. To score labels by the base model's likelihood was first proposed
-# by BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
+# hardly any of the poison in questions (notebook 04 measures it). The witness is ours. To score labels by the base
+# model's likelihood was first proposed by BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
 
 # %%
 pcvr.evaluate(streamed.model, test, badnets)
