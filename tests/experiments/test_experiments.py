@@ -35,6 +35,10 @@ OTHER: dict[str, Any] = {
     "watch": 5,
     "clean": 8,
     "without": "car",
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "num_train_epochs": 2.0,
+    "novelty": "language",
 }
 
 
