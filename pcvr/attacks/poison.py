@@ -18,6 +18,7 @@ from pcvr.attacks.placing import opened
 from pcvr.attacks.reach import Pair, changes_images, check_reach, sample_evenly
 from pcvr.attacks.registry import get_attack
 from pcvr.attacks.selection import all_poisoned, count_of, draw
+from pcvr.data.derived import DerivedDataset
 from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import position
@@ -29,29 +30,7 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
-class _DerivedDataset:
-    """A data set made from another one, with the same task, length and ids."""
-
-    def __init__(self, source: Dataset) -> None:
-        self._source = source
-
-    @property
-    def task(self) -> str:
-        return self._source.task
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        place = position(index, len(self._source))
-        return self.altered(place, self._source[place])
-
-    def altered(self, place: int, sample: Sample) -> Sample:
-        """Return what becomes of the source's `sample` at `place`, from 0 to the number of samples less 1."""
-        return sample
-
-
-class PoisonedData(_DerivedDataset):
+class PoisonedData(DerivedDataset):
     """What poisoned data made here and those read from a folder have in common.
 
     Attributes:
@@ -111,7 +90,7 @@ class PoisonedDataset(PoisonedData):
         return short_hash(self.clean.fingerprint(), self.manifest.sha256, repr(self.manifest.altered))
 
 
-class TriggeredDataset(_DerivedDataset):
+class TriggeredDataset(DerivedDataset):
     """A data set with the trigger on every sample and the true answers. Made by :func:`triggered`.
 
     Attributes:

@@ -48,7 +48,7 @@ def stream_quality(gate: StreamGate, poisoned: Sequence[int], count: int) -> dic
     The step is that of the first hearing with the verdict that stands at the end, or 0 if there was no hearing.
     """
     flagged = np.zeros(count, dtype=bool)
-    known = gate.flagged[:count]  # has no entries for what was never seen, and spare ones at the end
+    known = gate.flagged[:count]  # ends with the highest number that was seen
     flagged[: len(known)] = known
     step = 0
     for hearing in reversed(gate.hearings):

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from pcvr.data.derived import DerivedDataset
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.scenes import WORDS, attributes_right
-from pcvr.data.subset import Subset, position
+from pcvr.data.subset import Subset
 from pcvr.errors import PcvrError, shown
 from pcvr.evaluation.text import normalise_caption
 from pcvr.models.zoo import embedded
@@ -154,7 +155,7 @@ def translated(text: str, words: Mapping[str, str]) -> str:
     return re.sub(r"[a-z0-9]+", lambda found: words.get(found[0], found[0]), text.lower())
 
 
-class NovelData:
+class NovelData(DerivedDataset):
     """A data set in which some samples ask something new. Made by `with_novelty`.
 
     Attributes:
@@ -164,23 +165,15 @@ class NovelData:
     """
 
     def __init__(self, source: Dataset, novelty: str, rows: Sequence[int]) -> None:
-        self.source, self.novelty, self.rows = source, novelty, tuple(rows)
+        super().__init__(source)
+        self.novelty, self.rows = novelty, tuple(rows)
         self._rows = frozenset(self.rows)
 
     @property
     def name(self) -> str:
         return f"{self.source.name}+{self.novelty}"
 
-    @property
-    def task(self) -> str:
-        return self.source.task
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        place = position(index, len(self))
-        sample = self.source[place]
+    def altered(self, place: int, sample: Sample) -> Sample:
         return NOVELTIES[self.novelty].asked(sample) if place in self._rows else sample
 
     def fingerprint(self) -> str:

@@ -76,6 +76,39 @@ def real_tiles(pixels: Tensor) -> Tensor:
     return (pixels != 0).flatten(-3).any(-1)
 
 
+def by_sample(batch: Batch, watched: Sequence[Tensor]) -> list[Tensor] | None:
+    """Divide what `pcvr.models.tower.watched_tower` collected among the samples of the batch.
+
+    Args:
+        batch: with ``pixel_values`` ``[B, 3, H, W]``, tiles ``[B, n, 3, H, W]``, of which zero ones are padding that
+            the tower may not see, or rows of patches with ``image_grid_thw`` ``[B, 3]``.
+        watched: tensors ``[pictures or tiles, tokens, D]``, or ``[patches, D]``.
+
+    Returns:
+        One tensor ``[tokens, D]`` a sample; None where they cannot be attributed.
+    """
+    if not watched:
+        return None
+    features = torch.cat([each.flatten(0, -3) if each.dim() > 3 else each for each in watched])
+    samples = len(batch["index"])
+    if _GRID in batch:
+        patches = batch[_GRID].prod(-1).tolist()
+        features = features.flatten(0, -2)
+        merged, left = divmod(sum(patches), max(1, len(features)))  # patches that the tower merges into a token
+        if len(patches) != samples or left or any(each % merged for each in patches):
+            return None
+        return list(features.split([each // merged for each in patches]))
+    pixels = batch[_PIXELS]
+    counts = [1] * samples
+    if pixels.dim() == 5:
+        counts = real_tiles(pixels).sum(1).tolist()
+        if len(features) == samples * pixels.shape[1]:
+            counts = [pixels.shape[1]] * samples
+    if len(pixels) != samples or sum(counts) != len(features) or features.dim() != 3:
+        return None
+    return [part.flatten(0, 1) for part in features.split(counts)]
+
+
 def patches_of(batch: Batch) -> tuple[Tensor, ...]:
     """Return the packed patches ``[n, D]`` of each sample."""
     return batch[_PIXELS].split(batch[_GRID].prod(-1).tolist())

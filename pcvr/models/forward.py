@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pcvr.models.batch_rows import by_sample
 from pcvr.models.encode import IGNORE, Batch
-from pcvr.models.tower import by_sample, fed_tower, watched_tower
+from pcvr.models.tower import fed_tower, watched_tower
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel

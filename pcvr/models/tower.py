@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -117,36 +117,3 @@ def watched_tower(vlm: VisionLanguageModel) -> Iterator[list[Tensor]]:
         yield found
     finally:
         hook.remove()
-
-
-def by_sample(batch: Mapping[str, Tensor], watched: Sequence[Tensor]) -> list[Tensor] | None:
-    """Divide what `watched_tower` collected among the samples of the batch.
-
-    Args:
-        batch: with ``pixel_values`` ``[B, 3, H, W]``, tiles ``[B, n, 3, H, W]``, of which zero ones are padding that
-            the tower may not see, or rows of patches with ``image_grid_thw`` ``[B, 3]``.
-        watched: tensors ``[pictures or tiles, tokens, D]``, or ``[patches, D]``.
-
-    Returns:
-        One tensor ``[tokens, D]`` a sample; None where they cannot be attributed.
-    """
-    if not watched:
-        return None
-    features = torch.cat([each.flatten(0, -3) if each.dim() > 3 else each for each in watched])
-    samples = len(batch["index"])
-    if "image_grid_thw" in batch:
-        patches = batch["image_grid_thw"].prod(-1).tolist()
-        features = features.flatten(0, -2)
-        merged, left = divmod(sum(patches), max(1, len(features)))  # patches that the tower merges into a token
-        if len(patches) != samples or left or any(each % merged for each in patches):
-            return None
-        return list(features.split([each // merged for each in patches]))
-    pixels = batch["pixel_values"]
-    counts = [1] * samples
-    if pixels.dim() == 5:
-        counts = [int(n) for n in (pixels != 0).flatten(2).any(-1).sum(1)]
-        if len(features) == samples * pixels.shape[1]:
-            counts = [pixels.shape[1]] * samples
-    if len(pixels) != samples or sum(counts) != len(features) or features.dim() != 3:
-        return None
-    return [part.flatten(0, 1) for part in features.split(counts)]

@@ -2,8 +2,9 @@
 
 The paper (arXiv 2604.04488) states a second view with perturbed patches, output distributions of the two views that are
 pulled apart where the invariance of a backdoor shows, and an entropy constraint that keeps normal answers. What it does
-not state is an option here, and the help text of each option says whose choice it is. The defaults worked best on
-BadNets and SIG; they were not tuned on other attacks.
+not state is an option here, and the help text of each option says whose choice it is. The weights of
+the loss worked best on BadNets and SIG and were not tuned on other attacks. The thresholds of the streaming gate were
+set while looking at other cases too: other attacks, answers that keep the truth, new questions and languages.
 """
 
 from __future__ import annotations
