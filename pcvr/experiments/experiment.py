@@ -14,6 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.experiments.gate_report import gate_quality as gate_quality
 from pcvr.experiments.gate_report import gate_report
 from pcvr.experiments.novelty_report import novelty_report
+from pcvr.experiments.outcomes import outcomes
 from pcvr.utils.checks import check_whole
 from pcvr.utils.files import read_json, write_json
 from pcvr.utils.places import check_place
@@ -233,7 +234,8 @@ def report(
     """Evaluate what was trained.
 
     Returns:
-        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``seconds`` of the fine-tuning,
+        Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``outcomes`` (of each test sample, see
+        `pcvr.experiments.outcomes`), ``seconds`` of the fine-tuning,
         ``gate`` (see `gate_report`; empty where the defence judged no samples), ``watch`` where there was one (of each
         look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were), and
         ``novel`` where something is new (see `novelty_report`).
@@ -245,6 +247,7 @@ def report(
         "experiment": experiment.to_dict(),
         "key": experiment.key,
         "record": record.to_dict(),
+        "outcomes": outcomes(record, given.tests, given.attack),
         "seconds": round(result.seconds, 2),
         "gate": gate_report(result.run.state, given.poisoned, len(given.train)),
     }

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pcvr import PcvrError, finetune
 from pcvr.defenses.pcvr.gate import Gate
@@ -16,6 +19,7 @@ from pcvr.defenses.pcvr.stream import Hearing, StreamGate
 from pcvr.experiments import Experiment, results, run_experiment, sweep
 from pcvr.experiments.experiment import gate_quality
 from pcvr.experiments.gate_report import gate_report
+from pcvr.experiments.outcomes import pack, unpack
 
 OTHER: dict[str, Any] = {
     "label": "other",
@@ -112,6 +116,24 @@ def test_the_task_goes_into_data_attack_and_record(small: Experiment) -> None:
     assert found["record"]["task"] == found["experiment"]["task"] == "vqa"
     assert found["record"]["attack"]["target"] == "banana"
     assert set(found["record"]["clean"]) == {"vqa_accuracy"}
+
+
+@pytest.mark.parametrize("task", ["caption", "vqa"])
+def test_outcomes_add_up_to_the_record(small: Experiment, task: str) -> None:
+    found = run_experiment(replace(small, task=task, attack_options={"target": "a dog" if task == "caption" else "yes"}))
+    record, n = found["record"], found["record"]["n"]
+    bits = unpack(found["outcomes"], n)
+    right = {"caption": "attributes", "vqa": "vqa_accuracy"}[task]
+    assert bits["aimed"].sum() == record["aimed"]
+    assert (bits["hit"] & bits["aimed"]).sum() == record["hits"]
+    assert (bits["clean_hit"] & bits["aimed"]).sum() == record["clean_hits"]
+    assert bits["right"].mean() == pytest.approx(record["clean"][right])
+    assert bits["triggered_right"].mean() == pytest.approx(record["triggered"][right])
+
+
+@given(arrays(bool, st.integers(0, 40)))
+def test_packed_bits_come_back(bits: np.ndarray) -> None:
+    assert (unpack({"hit": pack(bits)}, len(bits))["hit"] == bits).all()
 
 
 def test_a_watch_tells_how_far_the_backdoor_has_come(small: Experiment) -> None:
