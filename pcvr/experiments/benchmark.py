@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pcvr.errors import PcvrError
 from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.experiment import Experiment, run_experiment, sweep
-from pcvr.experiments.results import FOLDER, Table, read, ready, save, setup_here
+from pcvr.experiments.results import FOLDER, Table, read, ready, row_of, save, setup_here
 from pcvr.utils.checks import check_choice, check_whole
 
 Runs = Sequence[Mapping[str, Any]]
@@ -35,6 +36,9 @@ def table_parser(name: str, about: str | None) -> ArgumentParser:
         metavar="ROW",
         help="make this row again, or add it, and keep the table's others; may be given several times",
     )
+    parser.add_argument(
+        "--missing", action="store_true", help="run only what the table lacks, and write it after each row"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER / f"{name}.json", help="the table")
     parser.add_argument("--runs", type=Path, default=Path("runs") / name, help="where runs lie until the table stands")
     parser.add_argument("--print", action="store_true", help="run nothing, print the table that is there")
@@ -56,7 +60,8 @@ def make_table(
     """Run the experiments that are asked for and write their table; with ``--print`` only read it.
 
     The table is written once, at the end. Until then the runs lie in the folder ``--runs``: a call that was interrupted
-    goes on where it was.
+    goes on where it was. With ``--missing`` the table itself is gone on with: it may take several days, on several
+    machines, and each run says under which set-up it was made.
 
     Args:
         given: the parsed options, see `table_parser`.
@@ -70,7 +75,7 @@ def make_table(
         adapters: whether each run's adapter is kept in ``--runs``, in a folder with the name of the run's key.
 
     Raises:
-        PcvrError: an unknown row, or a table that cannot be written.
+        PcvrError: an unknown row, a table that cannot be written, or ``--missing`` for a table with a `finish`.
     """
     if given.print:
         return read(given.out)
@@ -79,6 +84,10 @@ def make_table(
     ready(given.out)
     made_by = command()
     noted = partial(_noted, run, setup_here(made_by, given.jobs))
+    if given.missing:
+        if finish or adapters:
+            raise PcvrError("--missing is for tables whose runs stand alone: leave it out to make this one.")
+        return _completed(given, wanted, by, noted, follow, base)
     ran: list[Experiment] = []
     done: list[dict[str, Any]] = []
     while wanted:
@@ -91,6 +100,37 @@ def make_table(
     for each in ran:
         (given.runs / f"{each.key}.json").unlink(missing_ok=True)  # the table has it: the next call runs it again
     return table
+
+
+def _completed(
+    given: Namespace,
+    wanted: Sequence[Experiment],
+    by: str,
+    run: Callable[..., dict[str, Any]],
+    follow: Callable[[Runs], Sequence[Experiment]] | None,
+    base: Callable[[], Mapping[str, Any]] | None,
+) -> Table:
+    """Run what the table lacks, and write it after each row."""
+    done: list[Mapping[str, Any]] = []
+    before = base() if base and not given.out.is_file() else None
+    while wanted:
+        rows: dict[str, list[Experiment]] = {}
+        for experiment in wanted:
+            rows.setdefault(str(getattr(experiment, by)), []).append(experiment)
+        for row, experiments in rows.items():
+            old = read(given.out) if given.out.is_file() else None
+            there = {} if old is None else {each["key"]: {"setup": old.setup} | each for each in old.runs}
+            lacking = [experiment for experiment in experiments if experiment.key not in there]
+            fresh = sweep(lacking, given.runs, jobs=given.jobs, run=run) if lacking else []
+            if fresh:
+                mine = [each for each in there.values() if row_of(each, by) == row]
+                save(given.out, command(), [*mine, *fresh], before, given.jobs, by=by, keep=True)
+            for experiment in lacking:
+                (given.runs / f"{experiment.key}.json").unlink(missing_ok=True)
+            found = there | {each["key"]: each for each in fresh}
+            done += [found[experiment.key] for experiment in experiments]
+        wanted = list(follow(done)) if follow else []
+    return read(given.out)
 
 
 def _chosen(plan: Sequence[Experiment], by: str, rows: Sequence[str]) -> list[Experiment]:
@@ -106,6 +146,7 @@ def command() -> str:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--jobs", "--out", "--runs"):
         parser.add_argument(option)
+    parser.add_argument("--missing", action="store_true")
     _, words = parser.parse_known_args(sys.argv[1:])
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 

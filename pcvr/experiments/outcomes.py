@@ -1,4 +1,4 @@
-"""What became of each test sample: a few bits each, so that later readers can pair runs and draw intervals of their own."""
+"""What became of each test sample, a few bits each: so runs can be paired later, and other intervals be drawn."""
 
 from __future__ import annotations
 

@@ -144,6 +144,45 @@ class TestInterrupted:
         assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
+class TestMissing:
+    def test_what_is_there_stays_and_only_the_rest_runs(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(benchmark, "setup_here", lambda *_: {**results.setup_here("x"), "machine": "old"})
+            first = make("--only", "a")
+        ran: list[str] = []
+
+        def counted(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
+            ran.append(experiment.label)
+            return again(experiment)
+
+        table = make("--missing", run=counted, base=lambda: pytest.fail("the base stays"))
+        assert ran == ["b", "b"] and hits(table) == [("a", 1), ("a", 1), ("b", 9), ("b", 9)]
+        assert table.runs[:2] == first.runs and table.setup == first.setup
+        assert table.caption().startswith("a: `x`, ") and "; b: `python benchmarks/mine.py`, " in table.caption()
+        assert make("--missing", run=lambda *_, **__: pytest.fail("it ran")) == table
+
+    def test_a_row_gets_more_seeds(self, make: Make) -> None:
+        make()
+        longer = [Experiment("a", seed=seed) for seed in range(3)]
+        table = make("--missing", run=again, follow=lambda done: longer[2:] if len(done) == 4 else [])
+        assert hits(table) == [("a", 1), ("a", 1), ("a", 9), ("b", 1), ("b", 1)]
+
+    def test_the_table_is_written_after_each_row(self, make: Make, tmp_path: Path) -> None:
+        def breaks(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
+            if experiment.label == "b":
+                raise KeyboardInterrupt
+            return pretended(experiment)
+
+        with pytest.raises(KeyboardInterrupt):
+            make("--missing", run=breaks, base=lambda: {"hits": 0})
+        table = results.read(tmp_path / "mine.json")
+        assert hits(table) == [("a", 1), ("a", 1)] and table.base == {"hits": 0}
+
+    def test_a_table_that_is_finished_as_a_whole_refuses(self, make: Make) -> None:
+        with pytest.raises(PcvrError, match="--missing is for tables whose runs stand alone"):
+            make("--missing", finish=lambda runs: runs)
+
+
 class TestCaption:
     def test_a_row_of_another_set_up_keeps_its_own(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         make()

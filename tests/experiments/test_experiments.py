@@ -120,7 +120,9 @@ def test_the_task_goes_into_data_attack_and_record(small: Experiment) -> None:
 
 @pytest.mark.parametrize("task", ["caption", "vqa"])
 def test_outcomes_add_up_to_the_record(small: Experiment, task: str) -> None:
-    found = run_experiment(replace(small, task=task, attack_options={"target": "a dog" if task == "caption" else "yes"}))
+    found = run_experiment(
+        replace(small, task=task, attack_options={"target": "a dog" if task == "caption" else "yes"})
+    )
     record, n = found["record"], found["record"]["n"]
     bits = unpack(found["outcomes"], n)
     right = {"caption": "attributes", "vqa": "vqa_accuracy"}[task]
