@@ -1,4 +1,6 @@
-"""Write the README's tables and pictures from the shipped results; ``python tools/readme.py --check`` only compares.
+"""Write the tables and pictures of the README and of docs/pcvr.md from the shipped results.
+
+``python tools/readme.py --check`` only compares.
 
 `pcvr.plots` draws the picture of a table. The script of the same name in ``benchmarks/`` declares its rows. Rows that a
 table does not have are left out.
@@ -13,20 +15,25 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
+import measured
+
 from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.results import Table, load
 from pcvr.plots import results as plots
 from pcvr.plots.attack_lab import lab_picture, takes_in_words
+from pcvr.plots.away import away_picture
 from pcvr.plots.defenses import UNDEFENDED, defense_cells, defense_picture
+from pcvr.plots.frontier import frontier_picture
 from pcvr.utils.files import write_bytes, write_text
 from pcvr.utils.terminal import run_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md")
 
 
 def spine(results: Table) -> list[str]:
@@ -144,22 +151,29 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
     "attacks": attacks,
     "defenses": defenses,
     "cost": cost,
+    "away": measured.away,
+    "parts": measured.parts,
+    "frontier": measured.frontier,
 }
-"""The function that writes each table, by the name of the shipped table and of its markers in the README."""
+"""The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 
 PICTURES: dict[str, Callable[[Table], Figure]] = {
     "spine": plots.summary,
     "families": plots.families,
     "attacks": lab_picture,
     "defenses": lambda results: defense_picture(results, load("attacks")),
+    "away": away_picture,
+    "frontier": frontier_picture,
 }
 """The function that draws each table, by the name of the shipped table and of its picture in ``docs/``."""
 
 
 def filled(text: str) -> str:
-    """Return the README's `text` with each table between its markers."""
+    """Return the text of a file with each table between its markers."""
     for name, write in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if begin not in text:
+            continue
         head, rest = text.split(begin)
         table = "\n".join(write(load(name)))
         text = f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"
@@ -202,16 +216,16 @@ def _each(values: Iterable[int]) -> str:
 
 
 def main() -> None:
-    """Write the README's tables and pictures; with ``--check`` only exit with 1 if a table differs."""
-    text = README.read_text(encoding="utf-8")
-    fresh = filled(text)
-    if "--check" in sys.argv:
-        raise SystemExit(
-            0 if fresh == text else "README.md differs from pcvr/experiments/results: run python tools/readme.py"
-        )
-    write_text(README, fresh)
-    for name in PICTURES:
-        write_bytes(README.parent / "docs" / f"{name}.png", drawn(name))
+    """Write the tables and pictures; with ``--check`` only exit with 1 if a table differs."""
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        fresh = filled(text)
+        if "--check" not in sys.argv:
+            write_text(file, fresh)
+        elif fresh != text:
+            raise SystemExit(f"{file.name} differs from pcvr/experiments/results: run python tools/readme.py")
+    for name in PICTURES if "--check" not in sys.argv else ():
+        write_bytes(ROOT / "docs" / f"{name}.png", drawn(name))
 
 
 if __name__ == "__main__":

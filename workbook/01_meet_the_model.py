@@ -114,9 +114,7 @@ from pcvr.analysis.anatomy import likeness, patch_pixels
 from pcvr.plots.model import likeness_figure
 
 pixels = patch_pixels(seen_by.image, seen_by.grid)
-likeness_figure(
-    seen_by.image, at, {"by its pixels": likeness(pixels, at), "after the tower": likeness(layers[-1], at)}
-)
+likeness_figure(seen_by.image, at, {"by its pixels": likeness(pixels, at), "after the tower": likeness(layers[-1], at)})
 
 # %% [markdown]
 # The similarity of each patch to the framed patch: on the left by its pixels, on the right by its vector at the end

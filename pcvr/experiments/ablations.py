@@ -113,18 +113,19 @@ def _same(rule: Defense, options: Mapping[str, Any]) -> bool:
         return False
 
 
-def ablation_rows(table: Table | None) -> list[tuple[str, str, str, str, str]]:
-    """Return a row for each ablation: name, change, attack success rate, right answers on clean and triggered images.
+def ablation_rows(*tables: Table) -> list[tuple[str, str, str, str, str, str]]:
+    """Return a row for each ablation: name, change, seeds, attack success, right answers on clean and triggered images.
 
     Args:
-        table: as in `cell_of`, or None; figures that it lacks are dashes.
+        tables: as in `cell_of`; the first that has an ablation gives its figures. What none has is a dash.
     """
     found = []
     for name, ablation in ABLATIONS.items():
-        cell = None if table is None else cell_of(table, ablation)
-        figures = ("-", "-", "-")
+        cell = next((cell for table in tables if (cell := cell_of(table, ablation)) is not None), None)
+        figures = ("-", "-", "-", "-")
         if cell is not None:
             figures = (
+                str(cell.seeds),
                 format_rate(cell.hits, cell.n),
                 f"{100 * cell.right:.1f} %",
                 f"{100 * cell.triggered_right:.1f} %",

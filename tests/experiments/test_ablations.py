@@ -3,6 +3,8 @@
 import pytest
 
 import pcvr
+from benchmarks import ablations, spine
+from pcvr.experiments import Experiment
 from pcvr.experiments.ablations import ABLATIONS, ablation_rows, cell_of, get_ablation
 from pcvr.experiments.results import Table
 
@@ -49,6 +51,18 @@ def test_the_table_is_read_by_options(table):
 
 def test_rows_have_dashes_for_what_was_not_run(table):
     rows = {name: figures for name, _, *figures in ablation_rows(table)}
-    assert list(rows) == list(ABLATIONS) and rows["gate"] == ["-", "-", "-"]
-    assert rows["apart"][0].startswith("7.0 %") and rows["apart"][1:] == ["75.0 %", "75.0 %"]
-    assert all(set(figures) == {"-"} for _, _, *figures in ablation_rows(None))
+    assert list(rows) == list(ABLATIONS) and rows["gate"] == ["-"] * 4
+    assert rows["apart"][1].startswith("7.0 %") and rows["apart"][::2] == ["1", "75.0 %"] and rows["none"][0] == "2"
+    assert all(set(figures) == {"-"} for _, _, *figures in ablation_rows())
+    other = Table(
+        "test", "2026-01-01", {}, "none", {}, [run("a", ABLATIONS[name].options, 50) for name in ("gate", "late")]
+    )
+    both = {name: figures for name, _, *figures in ablation_rows(table, other)}
+    assert both["gate"][1].startswith("50.0 %") and both["late"] == rows["late"], "the first table counts"
+
+
+def test_the_two_plans_together_have_a_row_for_each():
+    run_of = {Experiment(**{**vars(each), "label": ""}).key for each in (*spine.plan(), *ablations.plan())}
+    wanted = {Experiment("", "pcvr", ablation.options).key for ablation in ABLATIONS.values()}
+    without = {Experiment("", "pcvr", ABLATIONS["fade"].options).key}  # of seed 2 only
+    assert wanted - without <= run_of

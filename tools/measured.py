@@ -1,0 +1,128 @@
+"""The tables of ``docs/pcvr.md``: PCVR away from home, part by part, and the paper's form at its price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from pcvr.evaluation.intervals import format_rate
+from pcvr.experiments.frontier import LEAST, best_setting, priced_points, priced_settings
+from pcvr.experiments.results import Cell, Table
+
+Runs = Sequence[Mapping[str, Any]]
+
+
+def away(results: Table) -> list[str]:
+    """Return the tables of cases with an attacker and of cases that ask something new."""
+    cells, runs = results.cells(("label", "task", "attack", "defense")), grouped(results.runs)
+    lines = [
+        "| case | task | attack | attack success: no defence | PCVR | utility kept | triggered: correct "
+        "| poison flagged | clean flagged |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    new = [
+        "| what is new | task | correct on it: no defence | PCVR | of it flagged | utility kept |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in dict.fromkeys(key[:3] for key in cells):
+        plain, ours = (cells.get((*case, name)) for name in ("none", "pcvr"))
+        mine = runs.get((*case, "pcvr"), [])
+        kept = f"{100 * _utility(ours) / _utility(plain):.1f} %" if plain and ours else "-"
+        label, task, attack = case
+        if any("novel" in run for run in mine):
+            right = (_new(runs.get((*case, name), [])) for name in ("none", "pcvr"))
+            new.append(f"| {label.removeprefix('new: ')} | {task} | {' | '.join(right)} | {_taken(mine)} | {kept} |")
+            continue
+        rates = (format_rate(c.hits, c.n) if c else "-" for c in (plain, ours))
+        back = f"{100 * ours.triggered_right:.1f} %" if ours else "-"
+        lines.append(f"| {label} | {task} | {attack} | {' | '.join(rates)} | {kept} | {back} | {flagged(mine)} |")
+    tables = [part for part in (lines, new) if len(part) > 2]
+    return [line for part in tables for line in [*part, ""]] + [f"*{about(results)}*"]
+
+
+def parts(results: Table) -> list[str]:
+    """Return a row for each part that is changed, early and late: attack success, utility, and what was flagged."""
+    cells, runs = results.cells(("label", "task")), grouped(results.runs, ("label", "task"))
+    tasks = list(dict.fromkeys(task for _, task in cells))
+    columns = "attack success | {} | triggered: correct | poison flagged | clean flagged"
+    named = [f"{task}: " + columns.format("CIDEr" if task == "caption" else "correct") for task in tasks]
+    lines = [
+        f"| what is changed | the gate looks | seeds | {' | '.join(named)} |",
+        "|---|---|---|" + "---|" * 5 * len(tasks),
+    ]
+    for label in dict.fromkeys(label for label, _ in cells):
+        part, _, moment = label.rpartition(", ")
+        mine = [cells.get((label, task)) for task in tasks]
+        line = [part, moment, "/".join(dict.fromkeys(str(cell.seeds) for cell in mine if cell))]
+        for task, cell in zip(tasks, mine, strict=True):
+            if cell is None:
+                line += ["-"] * 5
+                continue
+            said = f"{cell.scores['cider']:.1f}" if "cider" in cell.scores else f"{100 * cell.right:.1f} %"
+            line += [format_rate(cell.hits, cell.n), said, f"{100 * cell.triggered_right:.1f} %"]
+            line.append(flagged(runs[label, task]))
+        lines.append(f"| {' | '.join(line)} |")
+    return [*lines, "", f"*BadNets, {about(results)}*"]
+
+
+def frontier(results: Table) -> list[str]:
+    """Return a row for each setting of the paper's form: success of each attack, their mean, and the CIDEr kept."""
+    points = priced_points(results.runs)
+    settings = priced_settings(points)
+    attacks = list(dict.fromkeys(point.attack for point in points))
+    rates = {(p.label, str(p.options.get("apart_weight")), p.attack): format_rate(p.hits, p.n) for p in points}
+    best = best_setting(settings) if any(each.utility >= LEAST for each in settings) else None
+    lines = [
+        f"| form | weight of pulling apart | {' | '.join(attacks)} | mean attack success | CIDEr kept |",
+        "|---|---|" + "---|" * (len(attacks) + 2),
+    ]
+    for each in settings:
+        weight = each.options["apart_weight"]
+        shown = [rates.get((each.label, str(weight), attack), "-") for attack in attacks]
+        lines.append(
+            f"| {each.label} | {weight:g} | {' | '.join(shown)} | {100 * each.asr:.1f} % | {100 * each.utility:.1f} %"
+            f"{' (best within 10 %)' if each == best else ''} |"
+        )
+    return [*lines, "", f"*Captions, {about(results)}*"]
+
+
+def about(results: Table) -> str:
+    """Return what all runs share and how they were made."""
+    said = [run["experiment"] for run in results.runs]
+    usual = {name: dict.fromkeys(run[name] for run in said) for name in ("model", "tests")}
+    return (
+        f"{', '.join(usual['model'])}; 2000 training scenes, 5 % poisoned and 400 steps of 32 where a row says nothing "
+        f"else, {' or '.join(map(str, usual['tests']))} test scenes; {results.caption()}."
+    )
+
+
+def grouped(runs: Runs, by: Sequence[str] = ("label", "task", "attack", "defense")) -> dict[tuple[str, ...], Runs]:
+    """Return the runs by some fields of their experiments."""
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        found.setdefault(tuple(str(run["experiment"][field]) for field in by), []).append(run)
+    return dict(found)
+
+
+def flagged(runs: Runs) -> str:
+    """Return two columns: mean recall of the poison, and the mean number of clean samples that were flagged."""
+    gates = [run["gate"][-1] for run in runs if run.get("gate")]
+    recalls = [gate["recall"] for gate in gates if "recall" in gate]
+    alarms = [gate["false alarms"] for gate in gates]
+    return f"{f'{100 * mean(recalls):.0f} %' if recalls else '-'} | {f'{mean(alarms):.1f}' if alarms else '-'}"
+
+
+def _utility(cell: Cell) -> float:
+    """Utility on clean images: CIDEr of captions, else the fraction of right answers."""
+    return cell.scores.get("cider", cell.right)
+
+
+def _new(runs: Runs) -> str:
+    new = [run["novel"] for run in runs]
+    return format_rate(sum(each["right"] for each in new), sum(each["n"] for each in new)) if new else "-"
+
+
+def _taken(runs: Runs) -> str:
+    new = [run["novel"] for run in runs]
+    return f"{sum(each['flagged'] for each in new)} of {sum(each['trained'] for each in new)}"
