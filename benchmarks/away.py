@@ -18,6 +18,7 @@ from typing import Any
 from pcvr.attacks import ANSWERS
 from pcvr.experiments import Experiment
 from pcvr.experiments.benchmark import cell_lines, make_table, table_parser
+from pcvr.experiments.looked_at import LOOKED_AT
 from pcvr.experiments.novelties import NOVELTIES
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
@@ -103,7 +104,7 @@ def main() -> None:
     if given.list:
         print("\n".join(dict.fromkeys(one.label for one in wanted)))
         return
-    print("\n".join(cell_lines(make_table(given, wanted), ("label", "task", "attack", "defense"))))
+    print("\n".join(cell_lines(make_table(given, wanted, notes=LOOKED_AT), ("label", "task", "attack", "defense"))))
 
 
 if __name__ == "__main__":

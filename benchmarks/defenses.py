@@ -17,6 +17,7 @@ from typing import Any
 from pcvr.defenses import DEFENSES
 from pcvr.experiments import HEADLINE, Experiment
 from pcvr.experiments.benchmark import cell_lines, make_table, table_parser
+from pcvr.experiments.looked_at import LOOKED_AT
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 
@@ -57,7 +58,11 @@ def main() -> None:
     parser = table_parser("defenses", __doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of PCVR, either gate; everything else has one")
     given = parser.parse_args()
-    print("\n".join(cell_lines(make_table(given, plan(given.seeds)), ("task", "label", "attack", "rate"))))
+    print(
+        "\n".join(
+            cell_lines(make_table(given, plan(given.seeds), notes=LOOKED_AT), ("task", "label", "attack", "rate"))
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ BadNets at 5 %, captions and questions; early: the gate looks from the first ste
 from __future__ import annotations
 
 from pcvr.experiments.benchmark import cell_lines, make_table, table_parser
+from pcvr.experiments.looked_at import LOOKED_AT
 from pcvr.experiments.parts import part_experiments
 from pcvr.utils.terminal import run_command
 
@@ -19,7 +20,11 @@ def main() -> None:
     parser = table_parser("parts", __doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the whole pipeline")
     given = parser.parse_args()
-    print("\n".join(cell_lines(make_table(given, list(part_experiments(given.seeds))), ("label", "task"))))
+    print(
+        "\n".join(
+            cell_lines(make_table(given, list(part_experiments(given.seeds)), notes=LOOKED_AT), ("label", "task"))
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def make_table(
     base: Callable[[], Mapping[str, Any]] | None = None,
     finish: Callable[[Runs], Runs] | None = None,
     adapters: bool = False,
+    notes: Sequence[str] = (),
 ) -> Table:
     """Run the experiments that are asked for and write their table; with ``--print`` only read it.
 
@@ -73,6 +74,7 @@ def make_table(
         base: evaluates the model before any fine-tuning; called for a whole table.
         finish: called with the runs before they are written, and returns what is written.
         adapters: whether each run's adapter is kept in ``--runs``, in a folder with the name of the run's key.
+        notes: what a reader has to know of how the table came about, one sentence each.
 
     Raises:
         PcvrError: an unknown row, a table that cannot be written, or ``--missing`` for a table with a `finish`.
@@ -87,7 +89,7 @@ def make_table(
     if given.missing:
         if finish or adapters:
             raise PcvrError("--missing is for tables whose runs stand alone: leave it out to make this one.")
-        return _completed(given, wanted, by, noted, follow, base)
+        return _completed(given, wanted, by, noted, follow, base, notes)
     ran: list[Experiment] = []
     done: list[dict[str, Any]] = []
     while wanted:
@@ -96,7 +98,7 @@ def make_table(
         wanted = list(follow(done)) if follow else []
     runs = finish(done) if finish else done
     before = base() if base and not given.only else None
-    table = save(given.out, made_by, runs, before, given.jobs, by=by, keep=bool(given.only))
+    table = save(given.out, made_by, runs, before, given.jobs, by=by, keep=bool(given.only), notes=notes)
     for each in ran:
         (given.runs / f"{each.key}.json").unlink(missing_ok=True)  # the table has it: the next call runs it again
     return table
@@ -109,6 +111,7 @@ def _completed(
     run: Callable[..., dict[str, Any]],
     follow: Callable[[Runs], Sequence[Experiment]] | None,
     base: Callable[[], Mapping[str, Any]] | None,
+    notes: Sequence[str],
 ) -> Table:
     """Run what the table lacks, and write it after each row."""
     done: list[Mapping[str, Any]] = []
@@ -124,7 +127,7 @@ def _completed(
             fresh = sweep(lacking, given.runs, jobs=given.jobs, run=run) if lacking else []
             if fresh:
                 mine = [each for each in there.values() if row_of(each, by) == row]
-                save(given.out, command(), [*mine, *fresh], before, given.jobs, by=by, keep=True)
+                save(given.out, command(), [*mine, *fresh], before, given.jobs, by=by, keep=True, notes=notes)
             for experiment in lacking:
                 (given.runs / f"{experiment.key}.json").unlink(missing_ok=True)
             found = there | {each["key"]: each for each in fresh}

@@ -178,6 +178,11 @@ class TestMissing:
         table = results.read(tmp_path / "mine.json")
         assert hits(table) == [("a", 1), ("a", 1)] and table.base == {"hits": 0}
 
+    def test_the_notes_go_into_the_table(self, make: Make, tmp_path: Path) -> None:
+        for words in ((), ("--missing",), ("--only", "c")):
+            assert make(*words, notes=["looked at", *words]).notes == results.read(tmp_path / "mine.json").notes
+        assert list(results.read(tmp_path / "mine.json").notes) == ["looked at", "--only", "c"]
+
     def test_a_table_that_is_finished_as_a_whole_refuses(self, make: Make) -> None:
         with pytest.raises(PcvrError, match="--missing is for tables whose runs stand alone"):
             make("--missing", finish=lambda runs: runs)

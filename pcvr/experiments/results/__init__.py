@@ -70,6 +70,7 @@ class Table:
             than the four fields above say has its own under ``setup``.
         by: the field of a run's experiment that names its row.
         rows: names of the rows, in the order in which they first come; always taken from `runs`.
+        notes: what a reader has to know of how the table came about, one sentence each.
     """
 
     made_by: str
@@ -80,6 +81,7 @@ class Table:
     runs: list[dict[str, Any]]
     by: str = "label"
     rows: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runs", [_current(run) for run in self.runs])
@@ -197,6 +199,7 @@ def save(
     *,
     by: str = "label",
     keep: bool = False,
+    notes: Sequence[str] = (),
 ) -> Table:
     """Write a table, whole or not at all; where that fails, in another place that the error names.
 
@@ -208,6 +211,7 @@ def save(
         jobs: how many runs were made at a time; they share the cores.
         by: the field of an experiment that names its row.
         keep: whether a table that is there keeps its head and the rows that `runs` do not have.
+        notes: what a reader has to know of how the table came about.
     """
     here = setup_here(made_by, jobs)
     old = read(file) if keep and file.is_file() else None
@@ -218,6 +222,7 @@ def save(
         base=dict(base or {}) if old is None else old.base,
         runs=fresh if old is None else _merged(old.runs, fresh, by),
         by=by,
+        notes=list(notes),
     )
     rescued(file, lambda place: write_text(place, _as_text(table)))
     return table
