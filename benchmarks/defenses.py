@@ -58,11 +58,8 @@ def main() -> None:
     parser = table_parser("defenses", __doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of PCVR, either gate; everything else has one")
     given = parser.parse_args()
-    print(
-        "\n".join(
-            cell_lines(make_table(given, plan(given.seeds), notes=LOOKED_AT), ("task", "label", "attack", "rate"))
-        )
-    )
+    table = make_table(given, plan(given.seeds), notes=LOOKED_AT)
+    print("\n".join(cell_lines(table, ("task", "label", "attack", "rate"))))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,8 @@ def main() -> None:
     parser = table_parser("parts", __doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the whole pipeline")
     given = parser.parse_args()
-    print(
-        "\n".join(
-            cell_lines(make_table(given, list(part_experiments(given.seeds)), notes=LOOKED_AT), ("label", "task"))
-        )
-    )
+    table = make_table(given, list(part_experiments(given.seeds)), notes=LOOKED_AT)
+    print("\n".join(cell_lines(table, ("label", "task"))))
 
 
 if __name__ == "__main__":
