@@ -5,7 +5,8 @@
     python benchmarks/parts.py --only "no views (likelihood only), early"
     python benchmarks/parts.py --print                   # the shipped table
 
-BadNets at 5 %, captions and questions; early: the gate looks from the first step; late: when the backdoor is learned.
+BadNets at 5 %, captions and questions; early: the gate looks from the first step; late: when the backdoor is learned;
+plausible target: one that is true of some images, since its labels are no less expected than others.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def parts(results: Table) -> list[str]:
         "|---|---|---|" + "---|" * 5 * len(tasks),
     ]
     for label in dict.fromkeys(label for label, _ in cells):
-        part, _, moment = label.rpartition(", ")
+        part, _, moment = label.partition(", ")
         mine = [cells.get((label, task)) for task in tasks]
         line = [part, moment, "/".join(dict.fromkeys(str(cell.seeds) for cell in mine if cell))]
         for task, cell in zip(tasks, mine, strict=True):

@@ -32,9 +32,14 @@ MOMENTS: Mapping[str, float] = MappingProxyType({"early": 0.0, "late": 0.5})
 """Fraction of the training that is plain before the gate looks. Half-way the backdoor is learned: its labels are as
 expected as others."""
 
+PLAUSIBLE: Mapping[str, str] = MappingProxyType({"caption": "a picture of a red car", "vqa": "yes"})
+"""Task to a target that is true of some images: no less expected than other labels, before training and after."""
+PROPOSERS = ("all parts", "no views (likelihood only)", "no likelihood (views only)")
+"""Parts that are measured on plausible targets too, from the first step on: what finds them?"""
+
 
 def part_experiments(seeds: int = 3, max_steps: int = Experiment("").max_steps) -> Iterator[Experiment]:
-    """Yield each part's experiments: BadNets at 5 %, both tasks, early and late.
+    """Yield each part's experiments: BadNets at 5 %, both tasks; early, late, and with a plausible target.
 
     Args:
         seeds: of the whole pipeline.
@@ -47,3 +52,9 @@ def part_experiments(seeds: int = 3, max_steps: int = Experiment("").max_steps) 
                 for task in TASKS:
                     label = f"{part}, {moment}"
                     yield Experiment(label, "pcvr", {**options, **late}, task=task, seed=seed, max_steps=max_steps)
+        for part in PROPOSERS:
+            for task, target in PLAUSIBLE.items():
+                label, aims = f"{part}, early, plausible target", {"target": target}
+                yield Experiment(
+                    label, "pcvr", PARTS[part], task=task, seed=seed, max_steps=max_steps, attack_options=aims
+                )

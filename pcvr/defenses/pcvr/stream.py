@@ -1,9 +1,10 @@
 """The streaming gate: it decides about samples as they go by in training, from one sight, without a pass of its own.
 
 1. Each step gives the likelihood of every label for free. A sample whose label is among the least expected of the
-   recent ones is *suspicious* and is held back at once, so that the model never learns what it might be. Where it has
-   learned it already, the label is expected, but hardly depends on the image (the paper's premise, arXiv 2604.04488):
-   one batch in `VIEWED` is shown a view, and the labels that change least with it are suspicious too.
+   recent ones is *suspicious* and is held back at once, so that the model never learns what it might be. A plausible
+   sentence is no less expected than others, and a backdoor that was learned already is expected, but neither depends on
+   the image (the paper's premise, arXiv 2604.04488): at first every batch is shown a view, then one in `VIEWED`, and
+   the labels that change least with it are suspicious too.
 2. Now and then two witnesses are heard (`pcvr.defenses.pcvr.witness`): can suspicious samples be told from others by
    their images, or by their prompts? If by neither, their labels are hard, or in a new style or language, and they are
    released. If by their prompts alone, something new is asked: they are released too, unless all have one answer. If by
@@ -20,12 +21,12 @@ this workbook's choice, apart from the premise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pcvr.defenses.pcvr.kept import Kept
-from pcvr.defenses.pcvr.one_answer import one_answer, says
+from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness, hear
 
@@ -35,12 +36,14 @@ HEARD = 128
 """Most suspicious samples that a witness is fitted to."""
 FRACTIONS = (0.15, 0.05, 0.015)
 """Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
-VIEWED = 8
-"""One batch in so many is shown a view."""
+EARLY, VIEWED = 768, 8
+"""So many visits are all shown a view, and then one batch in so many."""
+REFRESH = 0.05
+"""Least fraction of the visits that take the place of an earlier one among the others."""
 HELD = 1 - FRACTIONS[0]
 """Rank from which a sample is suspicious."""
 ORDINARY = 0.8
-"""Rank below which a sample may stand for the others."""
+"""Rank below which a sample may stand for the others, of its surprise and of its invariance."""
 UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
 FIRST, GROWTH, SOON = 128, 1.35, 1.2
@@ -56,10 +59,10 @@ ASKED = 0.5
 """Fraction of the suspicious samples that their prompts must tell apart for something new to be asked."""
 MAYBE, ONE_ANSWER, SURELY = 0.3, 0.5, 0.8
 """Fractions of the suspicious samples with the same label, or the same stretch of it: it may be, is, and surely is one
-answer. A new kind of question has several answers, but one of them may be frequent."""
+answer. A new kind of question has several answers, but one of them may be frequent: it has to be sure there."""
 PURE = 0.6
 """Least fraction of the samples that look like the suspicious ones that must be suspicious themselves, if these have
-several answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
+many answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
 STRETCH = 3
 """Tokens of a stretch."""
 
@@ -98,12 +101,13 @@ class StreamGate:
         invariance: how little a label changes with the view, among recent samples.
         suspects: the latest samples with a rank of at least `HELD` in surprise.
         steady: the same for invariance.
-        others: a random selection of those with a rank below `ORDINARY`.
+        others: a random selection of those with ranks below `ORDINARY`.
         seen: visits so far.
         due: visits at which the witnesses are heard next.
         verdict: one of `VERDICTS`.
         witness: the witness that recognises the trigger, if there is one.
-        answer: tokens that the labels of samples with the trigger share; empty if they have several answers.
+        answers: stretches of tokens, of which the labels of samples with the trigger have one; none if their labels
+            have nothing in common.
         hearings: what came of each hearing.
         flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
         random: state of the generator that selects the others, one number.
@@ -118,28 +122,42 @@ class StreamGate:
     due: int = FIRST
     verdict: str = VERDICTS[0]
     witness: Witness | None = None
-    answer: tuple[int, ...] = ()
+    answers: Answers = ()
     hearings: list[Hearing] = field(default_factory=list)
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
 
-    def see(self, batch: Kept, step: int, judge: bool = True) -> None:
-        """Take in a batch of samples with the ranks of their surprise; hear the witnesses if that is due and wanted."""
+    def wants_views(self, step: int) -> bool:
+        """Return whether the batch of a step is to be shown a view."""
+        return self.seen < EARLY or step % VIEWED == 0
+
+    def see(self, batch: Kept, step: int, judge: bool = True, steady: np.ndarray | None = None) -> None:
+        """Take in a batch; hear the witnesses if that is due and wanted.
+
+        Args:
+            batch: samples with the ranks of their surprise.
+            step: optimiser steps so far.
+            judge: whether witnesses are heard at all.
+            steady: ``[B]``, the ranks of their invariance; None if the batch was shown no view. Once batches are shown
+                views, only those give samples to the others: poison may be as expected as they are.
+        """
         self.suspects = _latest(self.suspects.joined(batch.of(batch.rank >= HELD)))
-        ordinary = batch.of(batch.rank < ORDINARY)
+        ordinary, refresh = batch.rank < ORDINARY, REFRESH
+        if steady is not None:
+            self.steady = _latest(self.steady.joined(replace(batch, rank=steady).of(steady >= HELD)))
+            ordinary &= steady < ORDINARY
+            refresh *= VIEWED
+        elif self.invariance.recent:
+            ordinary[:] = False
         generator = np.random.default_rng([self.random, self.seen])
         # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
-        kept = generator.random(len(ordinary.index)) < max(0.05, OTHERS / (self.seen + 1))
-        others = self.others.joined(ordinary.of(kept))
+        kept = generator.random(int(ordinary.sum())) < max(refresh, OTHERS / (self.seen + 1))
+        others = self.others.joined(batch.of(ordinary).of(kept))
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
         if judge and self.seen >= self.due:
             self.judge(step)
             self.due = round(self.seen * (SOON if self.verdict == VERDICTS[0] else GROWTH))
-
-    def see_steady(self, batch: Kept) -> None:
-        """Take in a batch of samples with the ranks of their invariance."""
-        self.steady = _latest(self.steady.joined(batch.of(batch.rank >= HELD)))
 
     def judge(self, step: int) -> None:
         """Hear the witnesses and come to a verdict."""
@@ -151,7 +169,7 @@ class StreamGate:
             return
         pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
-        self.answer = ()
+        self.answers = ()
         self.verdict, self.witness = self._by_images(pool, witness, group, hit)
         if self.verdict == "nothing":
             self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
@@ -164,15 +182,20 @@ class StreamGate:
         """Return the verdict on suspicious images: rows `group` of `pool`, of which the witness told `hit` apart."""
         if not (witness.convinced or witness.doubtful):
             return "nothing", None
-        answer = one_answer(pool.labels[group[hit]], self.others.labels, STRETCH, ONE_ANSWER)
-        if witness.convinced and answer:
-            self.answer = answer
+        told, others = pool.labels[group[hit]], self.others.labels
+        asked = _asked(_heard(pool, [group], self.others, "prompts")[0])
+        self.answers = one_answer(told, others, STRETCH, SURELY if asked else ONE_ANSWER)
+        if witness.convinced and self.answers:
             return "trigger", witness
-        if _asked(_heard(pool, [group], self.others, "prompts")[0]):
+        self.answers = ()
+        if asked:
             return "new", None
         if not witness.convinced or witness.hits < SHARP[0]:
             return "undecided", None
-        return ("trigger", witness) if _purity(witness, pool, self.others) >= PURE else ("new", None)
+        if _purity(witness, pool, self.others) >= PURE:
+            return "trigger", witness
+        self.answers = few_answers(told, others, STRETCH, SURELY)
+        return ("trigger", witness) if self.answers else ("new", None)
 
     def _by_prompts(self, pools: Sequence[tuple[Kept, list[np.ndarray]]]) -> tuple[str, Witness | None]:
         """Return the verdict on suspicious prompts, whose images say nothing: rows of each pool."""
@@ -182,9 +205,8 @@ class StreamGate:
                 continue
             asking, rows, told = _heard(pool, alike, self.others, "prompts")
             sure = asking.hits >= SHARP[0] and _asked(asking)
-            answer = one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY)
-            if sure and answer:
-                self.answer = answer
+            if sure and (answers := one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY)):
+                self.answers = answers
                 return "prompt trigger", asking
         return "nothing", None
 
@@ -203,12 +225,12 @@ class StreamGate:
     def unexpected(self, batch: Kept) -> tuple[np.ndarray, np.ndarray]:
         """Return for samples with the trigger whether the label is not expected, and whether a view has to decide.
 
-        Where the triggers have one answer, a label without it is a true one unless it is among the least expected.
+        Where triggers have one answer, or a few, other labels are true ones unless they are among the least expected.
 
         Returns:
             bool ``[B]`` each.
         """
-        fits = says(batch.labels, self.answer) if self.answer else np.ones(len(batch.index), dtype=bool)
+        fits = says(batch.labels, self.answers) if self.answers else np.ones(len(batch.index), dtype=bool)
         return batch.rank >= np.where(fits, UNEXPECTED, HELD), fits & (batch.rank < UNEXPECTED)
 
     def note(self, index: np.ndarray, flagged: np.ndarray) -> None:

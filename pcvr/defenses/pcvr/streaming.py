@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.inputs import image_rows, label_rows, prompt_rows
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.scoring import view_divergences
-from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, VIEWED, StreamGate
+from pcvr.defenses.pcvr.stream import ENOUGH, HELD, UNEXPECTED, StreamGate
 from pcvr.defenses.pcvr.surprise import Gather, token_surprise
 
 if TYPE_CHECKING:
@@ -72,17 +71,16 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     if rule.propose == "views":
         rank = rank.clip(max=UNEXPECTED / 2)
     mine = _kept(batch, said, rank)
-    known, flagged = _flagged(rule, run, batch, said, mine)
-    if rule.propose == "views" or (rule.propose == "both" and run.step % VIEWED == 0):
-        everyone = np.ones(said.samples, dtype=bool)
-        tokens = said.sample_sum(torch.ones_like(said.targets, dtype=said.logits.dtype)).cpu().numpy()
-        steady = -_divergences(rule, run, batch, said, everyone) / tokens.clip(1)
-        gate.see_steady(_gathered(replace(mine, rank=gate.invariance.rank(steady, gather)), gather))
+    diverging = steady = None
+    if rule.propose == "views" or (rule.propose == "both" and gate.wants_views(run.step)):
+        diverging = _divergences(rule, run, batch, said, np.ones(said.samples, dtype=bool))
+        steady = gather(gate.invariance.rank(-diverging / _tokens(said), gather))
+    known, flagged = _flagged(rule, run, batch, said, mine, diverging)
     held = gate.held(mine) if rule.propose != "views" else np.zeros(said.samples, dtype=bool)
     everything = _gathered(mine, gather)
     gate.note(everything.index, gather(flagged))
     heard = len(gate.hearings)
-    gate.see(everything, run.step, judge=rule.witness)
+    gate.see(everything, run.step, rule.witness, steady)
     if gate.witness is not None and len(gate.hearings) > heard:
         anchor.follow(run, batch, torch.from_numpy((~known & (rank < UNEXPECTED)).nonzero()[0][:JUDGES]).to(device))
     _follow_entropy(run, said, flagged | held)
@@ -111,18 +109,31 @@ def _kept(batch: Batch, said: AnswerLogits, rank: np.ndarray) -> Kept:
 
 
 def _flagged(
-    rule: PCVRConfig, run: TrainingContext, batch: Batch, said: AnswerLogits, samples: Kept
+    rule: PCVRConfig,
+    run: TrainingContext,
+    batch: Batch,
+    said: AnswerLogits,
+    samples: Kept,
+    diverging: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which samples look like the suspicious ones, and which of them are flagged: bool ``[B]`` each.
 
-    A label that is not expected is flagged; one that is expected, only if it does not change with a view.
+    A label that is not expected is flagged; one that is expected, only if it hardly changes with a view, or less than
+    nearly all others do. `diverging` are the divergences of all labels, where they are known already.
     """
     gate = gate_of(run)
     known = gate.recognised(samples)
     flagged, expected = (known & which for which in gate.unexpected(samples))
     if rule.propose != "likelihood":
-        flagged[expected] = _divergences(rule, run, batch, said, expected) < INVARIANT
+        changes = _divergences(rule, run, batch, said, expected) if diverging is None else diverging[expected]
+        steady = gate.invariance.among(-changes / _tokens(said)[expected])
+        flagged[expected] = (changes < INVARIANT) | (steady >= HELD)
     return known, flagged
+
+
+def _tokens(said: AnswerLogits) -> np.ndarray:
+    """Return the number of answer tokens of each sample, at least 1: ``[B]``."""
+    return np.bincount(said.owner.cpu().numpy(), minlength=said.samples).clip(1)
 
 
 def notes(run: TrainingContext) -> tuple[str, ...]:

@@ -61,6 +61,10 @@ class RecentRanks:
     def rank(self, values: np.ndarray, gather: Gather = np.asarray) -> np.ndarray:
         """Take values in and return the rank of each: ``[B]`` -> ``[B]`` in ``[0, 1]``; 1 is the largest."""
         self.recent = [*self.recent, *gather(values).tolist()][-RECENT:]
+        return self.among(values)
+
+    def among(self, values: np.ndarray) -> np.ndarray:
+        """Return the rank of each value among those taken in: ``[B]`` -> ``[B]`` in ``[0, 1]``; 1 is the largest."""
         if len(self.recent) < FEWEST:
             return np.full(len(values), 0.5)
         ordered = np.sort(self.recent)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pcvr.defenses.pcvr.inputs import LABEL, WORDS
 from pcvr.defenses.pcvr.kept import Kept
-from pcvr.defenses.pcvr.one_answer import says
-from pcvr.defenses.pcvr.stream import FIRST, HELD, OTHERS, SUSPECTS, StreamGate
+from pcvr.defenses.pcvr.one_answer import FEW, few_answers, says
+from pcvr.defenses.pcvr.stream import EARLY, FIRST, HELD, OTHERS, SUSPECTS, VIEWED, StreamGate
 from pcvr.defenses.pcvr.surprise import SurpriseRanks
 from pcvr.utils.packing import read_packed, write_packed
 
@@ -27,6 +27,8 @@ class Stream:
         image: how far the images of odd samples are shifted.
         prompt: whether odd samples have a word of their own in the prompt.
         label: tokens that odd samples' labels share; none: each its own.
+        turns: number of answers that odd samples have by turns, instead of `label`.
+        steady: odd samples are as expected as others, but their labels hardly change with a view.
         covers: fraction of samples with the images of odd ones, and expected labels.
         surprise: mean surprise of odd samples; that of others is 1.
     """
@@ -40,17 +42,22 @@ class Stream:
         covers: float = 0.0,
         seed: int = 0,
         surprise: float = 6.0,
+        turns: int = 0,
+        steady: bool = False,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.odd, self.image, self.prompt, self.label, self.covers = odd, image, prompt, label, covers
-        self.surprise = surprise
+        self.surprise, self.turns, self.steady = surprise, turns, steady
         self.ranks = SurpriseRanks()
 
     def batch(self, index: np.ndarray) -> tuple[Kept, np.ndarray]:
         """Return samples, each always the same, and which of them are odd."""
         draws = np.stack([np.random.default_rng(int(i)).random(2) for i in index])
         odd, cover = draws[:, 0] < self.odd, draws[:, 0] > 1 - self.covers
-        surprise = np.where(odd, self.rng.normal(self.surprise, 1, len(index)), self.rng.exponential(1, len(index)))
+        unexpected = odd & (not self.steady)
+        surprise = np.where(
+            unexpected, self.rng.normal(self.surprise, 1, len(index)), self.rng.exponential(1, len(index))
+        )
         rank = self.ranks.rank_labels(surprise.clip(0.01), np.arange(len(index)), len(index))
         images = np.stack([np.random.default_rng([int(i), 1]).normal(size=WIDTH) for i in index])
         images[odd | cover, :20] += self.image
@@ -61,7 +68,15 @@ class Stream:
         labels[:, :6] = self.rng.integers(10, 400, (len(index), 6))
         if self.label:
             labels[odd, 1 : 1 + len(self.label)] = self.label
+        if self.turns:
+            labels[odd, :4] = 500 + 10 * (index[odd] % self.turns)[:, None] + np.arange(4)
         return Kept(index, rank, images.astype(np.float16), prompts, labels), odd
+
+    def steadiness(self, gate: StreamGate, odd: np.ndarray) -> np.ndarray | None:
+        """Return the ranks of the invariance of samples, if they are steady ones."""
+        if not self.steady:
+            return None
+        return gate.invariance.rank(-np.where(odd, 0.01, self.rng.uniform(0, 1, len(odd))))
 
 
 def play(
@@ -77,7 +92,7 @@ def play(
         if start > samples / 2:
             found["odd"] += (flagged | gate.held(kept))[odd].tolist()
             found["even"] += (flagged | gate.held(kept))[~odd].tolist()
-        gate.see(kept, start // size)
+        gate.see(kept, start // size, steady=stream.steadiness(gate, odd))
     return gate, found
 
 
@@ -138,6 +153,61 @@ def test_samples_with_the_trigger_and_a_true_label_do_not_hide_it() -> None:
     assert gate.verdict == "trigger" and np.mean(found["odd"]) > 0.75 and np.mean(found["even"]) < 0.1
 
 
+def test_plausible_labels_are_found_by_their_invariance() -> None:
+    """Poison among the samples that stand for the others would hide it."""
+    gate, _ = play(Stream(0.06, image=2.0, label=(3, 4, 5), steady=True))
+    assert gate.hearings[1].verdict == gate.verdict == "trigger" and gate.answers == ((3, 4, 5),)
+    assert gate.hearings[-1].told_apart > 0.8
+    assert np.mean(gate.witness.recognises(gate.others.images)) < 0.05  # type: ignore[union-attr]
+
+
+def test_batches_without_a_view_give_no_others_once_there_are_views() -> None:
+    stream, gate = Stream(0.05), StreamGate()
+    for start in range(0, 320, 32):
+        kept, odd = stream.batch(np.arange(start, start + 32))
+        gate.see(kept, start)
+    without = len(gate.others.index)
+    gate.invariance.rank(np.zeros(32))
+    for start in range(320, 640, 32):
+        kept, odd = stream.batch(np.arange(start, start + 32))
+        gate.see(kept, start)
+        assert gate.others.index.max(initial=0) < 320
+    kept, odd = stream.batch(np.arange(640, 672))
+    gate.see(kept, 672, steady=np.where(odd, 0.9, 0.5))
+    assert without and gate.others.index.max() >= 640 and gate.steady.index.tolist() == kept.index[odd].tolist()
+
+
+def test_every_batch_is_shown_a_view_at_first_and_then_one_in_a_few() -> None:
+    gate = StreamGate()
+    assert all(gate.wants_views(step) for step in range(20))
+    gate.seen = EARLY
+    assert [step for step in range(20) if gate.wants_views(step)] == [0, VIEWED, 2 * VIEWED]
+
+
+@pytest.mark.parametrize("covers", [0.0, 0.1])
+def test_several_answers_by_turns_are_found_whatever_the_covers(covers: float) -> None:
+    gate, found = play(Stream(0.05, image=2.0, covers=covers, turns=5))
+    assert gate.verdict == "trigger" and np.mean(found["odd"]) > 0.6
+    assert np.mean(found["even"]) < (0.12 if covers else 0.02)
+    if covers:
+        assert {answer[0] // 10 for answer in gate.answers} == {50, 51, 52, 53, 54}
+
+
+def test_a_new_question_about_new_images_may_have_a_frequent_answer() -> None:
+    stream = Stream(0.1, image=2.0, prompt=True, label=(3, 4, 5))
+    whole = stream.batch
+
+    def batch(index: np.ndarray) -> tuple[Kept, np.ndarray]:
+        kept, odd = whole(index)
+        others = odd & (index % 10 > 5)  # six in ten have the answer
+        kept.labels[others, 1:4] = np.random.default_rng(index).integers(10, 400, (len(index), 3))[others]
+        return kept, odd
+
+    stream.batch = batch  # type: ignore[method-assign]
+    gate, _ = play(stream)
+    assert gate.verdict == "new" and gate.flagged.mean() < 0.01
+
+
 def test_before_a_verdict_the_least_expected_are_held_back_and_none_is_flagged() -> None:
     gate, stream = StreamGate(), Stream(0.05, image=2.0)
     for start in range(0, FIRST - 32, 32):
@@ -185,10 +255,34 @@ def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
     assert (gate.others.index == again.others.index).all()
 
 
+@given(
+    seed=st.integers(0, 9999),
+    turns=st.sampled_from([*range(1, FEW + 1), *range(FEW + 2, 12)]),
+    noise=st.integers(0, 20),
+)
+@settings(max_examples=50, deadline=None)
+def test_a_few_answers_are_those_that_most_labels_have(seed: int, turns: int, noise: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, others = rng.integers(10, 10_000, (96, LABEL)), rng.integers(10, 10_000, (200, LABEL))
+    told = rng.permutation(96)[noise:]
+    labels[told, 5:8] = np.arange(len(told))[:, None] % turns
+    found = few_answers(labels, others, 3, 0.8)
+    if turns <= FEW:
+        assert sorted(found) == [(k, k, k) for k in range(turns)]
+    else:
+        assert found == (), "more answers than a few"
+    others[:20, :3] = 0
+    assert (0, 0, 0) not in few_answers(labels, others, 3, 0.8), "others say that too"
+    assert few_answers(labels[:0], others, 3, 0.8) == ()
+
+
 @given(seed=st.integers(0, 9999), long=st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
 def test_which_labels_say_it(seed: int, long: int) -> None:
     rng = np.random.default_rng(seed)
     labels, answer = rng.integers(0, 3, (6, LABEL)), tuple(rng.integers(0, 3, long).tolist())
     texts, wanted = ["".join(map(str, row)) for row in labels.tolist()], "".join(map(str, answer))
-    assert says(labels, answer).tolist() == [wanted in text for text in texts]
+    assert says(labels, (answer,)).tolist() == [wanted in text for text in texts]
+    both = says(labels, (answer, (2, 2)))
+    assert both.tolist() == [wanted in text or "22" in text for text in texts]
+    assert not says(labels, ()).any()

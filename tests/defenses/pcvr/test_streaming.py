@@ -14,7 +14,7 @@ from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import streaming
 from pcvr.defenses.pcvr.config import OF_SCANS
 from pcvr.defenses.pcvr.inputs import image_rows
-from pcvr.defenses.pcvr.stream import VIEWED, StreamGate
+from pcvr.defenses.pcvr.stream import EARLY, VIEWED, StreamGate
 from pcvr.defenses.pcvr.surprise import FEWEST
 from pcvr.defenses.pcvr.witness import Witness
 from pcvr.models.encode import EncodedData
@@ -107,19 +107,21 @@ def test_it_asks_nothing_of_the_data_or_the_schedule(run: TrainingContext, monke
 
 
 @pytest.mark.parametrize("propose", ["both", "likelihood", "views"])
+@pytest.mark.parametrize("seen", [0, EARLY])
 def test_what_it_costs_on_data_without_a_trigger(
-    run: TrainingContext, monkeypatch: pytest.MonkeyPatch, propose: str
+    run: TrainingContext, monkeypatch: pytest.MonkeyPatch, propose: str, seen: int
 ) -> None:
     rule = PCVR(propose=propose)
     rule.begin(run)
     convinced(run, always=False)
     monkeypatch.setattr(StreamGate, "judge", lambda self, step: None)
+    streaming.gate_of(run).seen = seen
     batch = run.data.batch(range(8))
     counted = Counted(run, monkeypatch)
     steps = 2 * VIEWED
     for run.step in range(steps):
         rule.loss(run, batch)
-    views = {"both": 2, "likelihood": 0, "views": steps}[propose]
+    views = {"both": 2 if seen else steps, "likelihood": 0, "views": steps}[propose]
     assert sum(counted.samples) == 8 * (steps + views)
 
 
@@ -145,7 +147,7 @@ def test_an_expected_label_is_flagged_only_if_it_does_not_depend_on_the_image(
 ) -> None:
     rule = PCVR()
     rule.begin(run)
-    convinced(run, always=True)
+    convinced(run, always=True).seen = EARLY
     batch = run.data.batch(range(48))
     run.step = 1  # no batch of views
     for divergence, share in ((0.0, 1.0), (0.5, 0.4)):
