@@ -826,9 +826,10 @@ summary(spine)
 # costs as much as the training. So the default gate makes no scan. Each training step gives the likelihood of every
 # label for free, and the gate uses it *(all of this is ours, apart from the premise of the views)*:
 #
-# 1. **Likelihood proposes.** The least expected labels among the recent samples are *suspicious*. The model does not
-#    learn them for now. One batch in eight is also shown a view, and labels that hardly change with it are suspicious
-#    too: that is how a backdoor looks that was learned already.
+# 1. **Likelihood and views propose.** The least expected labels among the recent samples are *suspicious*. The model
+#    does not learn them for now. The first 768 samples, and later one batch in eight, are also shown a view, and labels
+#    that hardly change with it are suspicious too. That is how a plausible target looks ("a picture of a red car" is
+#    no less expected than other captions), and a backdoor that was learned already.
 # 2. **The witness judges.** Now and then there is a *hearing*: a small classifier, the witness, tries to tell the
 #    suspicious samples from others by their images. Each sample is judged by a classifier that has not seen it. If
 #    the witness fails, the labels are hard or new, and the samples are released. If it succeeds, there is a trigger.
@@ -862,10 +863,11 @@ hearing_curve(gate.hearings)
 # the fraction that it would tell apart by chance. With few samples (`fast = True`) the gate comes to no verdict, and
 # it says so.
 #
-# **What cross-view does here and what it does not:** likelihood proposes, the witness judges, and views count only
-# where a label is already expected; early in training, the cross-view divergence of whole distributions alone finds
-# hardly any of the poison in questions (notebook 04 measures it). The witness is ours. To score labels by the base
-# model's likelihood was first proposed by BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
+# **What cross-view does here and what it does not:** likelihood finds labels that the model does not expect, views of
+# the label token find expected ones that do not depend on the image, and neither decides alone: the witness judges.
+# Early in training, the cross-view divergence of whole distributions alone finds hardly any of the poison in questions
+# (notebook 04 measures it). The witness is ours. To score labels by the base model's likelihood was first proposed by
+# BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
 
 # %%
 pcvr.evaluate(streamed.model, test, badnets)
@@ -952,8 +954,8 @@ for option in fields(rule):
 # - You can recognise a poisoned sample because its label depends neither on the image nor on what the model already
 #   knew.
 # - The gate turns this observation into a defence. Early, leaving the flagged samples out does most of the work.
-# - The default gate needs no scan: likelihood proposes, a classifier of images judges, and views count only where a
-#   label is already expected.
+# - The default gate needs no scan: likelihood and views propose, a classifier of images judges, and a view decides
+#   where a label is already expected.
 # - Pulling apart says what an answer should not be like. If a view deletes the trigger, the first step can point in
 #   the wrong direction, and unlearning takes many steps. The anchor is more direct, because it says which answer to
 #   give instead, but it needs a reliable base model.
