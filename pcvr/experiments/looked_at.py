@@ -7,8 +7,8 @@ LOOKED_AT: tuple[str, ...] = (
     "The thresholds of the streaming gate were set while looking at BadNets, SIG, Blended and Dual-Key with its covers "
     "at 5 %, and BadNets at 1 %.",
     "Schedules: 400 steps over 2000 samples, one pass over 6400 samples, and gates that look late.",
-    "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture of "
-    "a red car”, “yes”, “red”; triggers in the text alone.",
+    "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
+    "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "
     "style and a new language.",
     "So no attack and no answer counts as held out for the gate. The other schedules were not looked at.",

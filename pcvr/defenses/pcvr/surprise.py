@@ -1,4 +1,9 @@
-"""How unexpected a label is: the least expected stretch of it, and its rank among the samples that went by lately."""
+"""How unexpected a label is: the least expected stretch of it, and its rank among the samples that went by lately.
+
+A stretch is measured in two ways, and the higher rank counts. Against the usual surprise of any token, every unusual
+label stands out. But early in training the style of all labels is new, and a wrong word drowns in it: so a stretch is
+measured against the usual surprise of its own tokens too.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +25,16 @@ FEWEST = 32
 """With fewer visits there is no rank: all samples count as middling."""
 USUAL = 128
 """Visits whose median is the usual surprise of a token."""
+DOUBTED = 3.0
+"""Uses of a token at the usual surprise that are added to its own, so that a rare one is not known from few uses."""
+FADING, FORGOTTEN = 0.999, 0.01
+"""Weight that a use of a token keeps with each further visit, and the weight at which a token is forgotten."""
 
 
-def token_surprise(said: AnswerLogits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the negative log-likelihood of each answer token, nats, and its row in the batch: ``[A]`` each."""
+def token_surprise(said: AnswerLogits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the negative log-likelihood of each answer token, nats, its row in the batch, and itself: ``[A]`` each."""
     nll = cross_entropy(said.logits.detach(), said.targets, reduction="none")
-    return nll.float().cpu().numpy(), said.owner.cpu().numpy()
+    return nll.float().cpu().numpy(), said.owner.cpu().numpy(), said.targets.cpu().numpy()
 
 
 def span_surprise(nll: np.ndarray, owner: np.ndarray, samples: int, usual: float) -> np.ndarray:
@@ -73,28 +82,70 @@ class RecentRanks:
 
 
 @dataclass
+class TokenUsual:
+    """How surprising each token was lately; no more entries than the vocabulary has.
+
+    Attributes:
+        token: int64 ``[V]``, ascending.
+        uses: ``[V]``, faded number of its uses.
+        total: ``[V]``, faded sum of its surprises, nats.
+    """
+
+    token: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    uses: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    total: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def take_in(self, token: np.ndarray, nll: np.ndarray, visits: int) -> None:
+        """Take in the tokens of some visits, ``[A]``, and their surprises, nats."""
+        fade = FADING**visits
+        kept = self.uses * fade >= FORGOTTEN
+        merged, at = np.unique(np.concatenate([self.token[kept], token]), return_inverse=True)
+        uses = np.concatenate([self.uses[kept] * fade, np.ones(len(token))])
+        total = np.concatenate([self.total[kept] * fade, nll])
+        self.token = merged
+        self.uses, self.total = (np.bincount(at, weights=each, minlength=len(merged)) for each in (uses, total))
+
+    def of(self, token: np.ndarray, otherwise: float) -> np.ndarray:
+        """Return the usual surprise of each token that was taken in, ``[A]``, nats; `otherwise` of an unknown one."""
+        at = np.searchsorted(self.token, token)
+        return np.asarray((self.total[at] + DOUBTED * otherwise) / (self.uses[at] + DOUBTED))
+
+
+@dataclass
 class SurpriseRanks(RecentRanks):
     """Ranks labels by their surprise among those of the recent visits.
 
     Attributes:
-        recent: surprises of the last visits, nats.
+        recent: the higher rank of each of the last visits.
         usual: mean surprise of a token in each of the last `USUAL` visits, nats.
+        tokens: usual surprise of each token; each process of a training has its own.
+        spans: surprises of stretches against the usual surprise of any token, nats.
+        excesses: surprises of stretches against the usual surprise of their tokens, nats.
     """
 
     usual: list[float] = field(default_factory=list)
+    tokens: TokenUsual = field(default_factory=TokenUsual)
+    spans: RecentRanks = field(default_factory=RecentRanks)
+    excesses: RecentRanks = field(default_factory=RecentRanks)
 
-    def rank_labels(self, nll: np.ndarray, owner: np.ndarray, samples: int, gather: Gather = np.asarray) -> np.ndarray:
+    def rank_labels(
+        self, nll: np.ndarray, owner: np.ndarray, token: np.ndarray, samples: int, gather: Gather = np.asarray
+    ) -> np.ndarray:
         """Take a batch in and return the rank of each sample: ``[B]`` in ``[0, 1]``; 1 is the most unexpected.
 
         Args:
             nll: ``[A]``, of each answer token, nats.
             owner: ``[A]``, ascending: the token's sample.
+            token: ``[A]``, its number.
             samples: B.
             gather: joins the values of processes that train together.
         """
         count = np.bincount(owner, minlength=samples).clip(1)
         mean = np.bincount(owner, weights=nll, minlength=samples) / count
         self.usual = [*self.usual, *gather(mean).tolist()][-USUAL:]
-        surprise = span_surprise(nll, owner, samples, float(np.median(self.usual)))
-        rank = self.rank(surprise, gather)
-        return np.where(surprise > 0, rank, np.minimum(rank, 0.5))
+        usual = float(np.median(self.usual))
+        self.tokens.take_in(token, nll, samples)
+        span = span_surprise(nll, owner, samples, usual)
+        excess = span_surprise(nll - self.tokens.of(token, usual), owner, samples, 0.0)
+        rank = self.rank(np.maximum(self.spans.rank(span, gather), self.excesses.rank(excess, gather)), gather)
+        return np.where((span > 0) | (excess > 0), rank, np.minimum(rank, 0.5))

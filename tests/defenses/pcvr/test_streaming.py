@@ -147,7 +147,8 @@ def test_an_expected_label_is_flagged_only_if_it_does_not_depend_on_the_image(
 ) -> None:
     rule = PCVR()
     rule.begin(run)
-    convinced(run, always=True).seen = EARLY
+    gate = convinced(run, always=True)
+    gate.seen, gate.due = EARLY, 2 * EARLY
     batch = run.data.batch(range(48))
     run.step = 1  # no batch of views
     for divergence, share in ((0.0, 1.0), (0.5, 0.4)):
