@@ -38,7 +38,7 @@ def away(results: Table) -> list[str]:
         back = f"{100 * ours.triggered_right:.1f} %" if ours else "-"
         lines.append(f"| {label} | {task} | {attack} | {' | '.join(rates)} | {kept} | {back} | {flagged(mine)} |")
     tables = [part for part in (lines, new) if len(part) > 2]
-    return [line for part in tables for line in [*part, ""]] + [f"*{about(results)}*"]
+    return [line for part in tables for line in [*part, ""]] + [f"*{about(results)}*", *_notes(results)]
 
 
 def parts(results: Table) -> list[str]:
@@ -63,7 +63,7 @@ def parts(results: Table) -> list[str]:
             line += [format_rate(cell.hits, cell.n), said, f"{100 * cell.triggered_right:.1f} %"]
             line.append(flagged(runs[label, task]))
         lines.append(f"| {' | '.join(line)} |")
-    return [*lines, "", f"*BadNets, {about(results)}*"]
+    return [*lines, "", f"*BadNets, {about(results)}*", *_notes(results)]
 
 
 def frontier(results: Table) -> list[str]:
@@ -111,6 +111,11 @@ def flagged(runs: Runs) -> str:
     recalls = [gate["recall"] for gate in gates if "recall" in gate]
     alarms = [gate["false alarms"] for gate in gates]
     return f"{f'{100 * mean(recalls):.0f} %' if recalls else '-'} | {f'{mean(alarms):.1f}' if alarms else '-'}"
+
+
+def _notes(results: Table) -> list[str]:
+    """What was looked at while the defaults were chosen, as a paragraph."""
+    return ["", f"*Looked at while the defaults were chosen: {' '.join(results.notes)}*"] if results.notes else []
 
 
 def _utility(cell: Cell) -> float:

@@ -6,7 +6,7 @@ LOOKED_AT: tuple[str, ...] = (
     "The weights of the loss were chosen on BadNets and SIG at 5 %, captions and questions.",
     "The thresholds of the streaming gate were set while looking at BadNets, SIG, Blended and Dual-Key with its covers "
     "at 5 %, and BadNets at 1 %.",
-    "Schedules: 400 steps over 2000 samples, one pass over 6400 samples, and gates that look late.",
+    "Schedules: 100 and 400 steps over 2000 samples, one pass over 6400 samples, and gates that look late.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "
