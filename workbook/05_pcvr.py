@@ -827,7 +827,7 @@ summary(spine)
 # label for free, and the gate uses it *(all of this is ours, apart from the premise of the views)*:
 #
 # 1. **Likelihood and views propose.** The least expected labels among the recent samples are *suspicious*. The model
-#    does not learn them for now. The first 768 samples, and later one batch in eight, are also shown a view, and labels
+#    does not learn them for now. The first 512 samples, and later one batch in eight, are also shown a view, and labels
 #    that hardly change with it are suspicious too. That is how a plausible target looks ("a picture of a red car" is
 #    no less expected than other captions), and a backdoor that was learned already.
 # 2. **The witness judges.** Now and then there is a *hearing*: a small classifier, the witness, tries to tell the

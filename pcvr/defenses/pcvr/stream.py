@@ -36,7 +36,7 @@ HEARD = 128
 """Most suspicious samples that a witness is fitted to."""
 FRACTIONS = (0.15, 0.05, 0.015)
 """Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
-EARLY, VIEWED = 768, 8
+EARLY, VIEWED = 512, 8
 """So many visits are all shown a view, and then one batch in so many."""
 REFRESH = 0.05
 """Least fraction of the visits that take the place of an earlier one among the others."""
