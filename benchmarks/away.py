@@ -1,4 +1,4 @@
-"""PCVR away from home: other schedules, one pass over the data, other answers, new skills, and low poison rates.
+"""PCVR away from home: other schedules, one pass over the data, other answers, text triggers, new skills, low rates.
 
     python benchmarks/away.py --jobs 2                 # every run (some hours), then the table
     python benchmarks/away.py --only "1000 steps"      # this row again, the others stay
@@ -70,13 +70,20 @@ def novelties() -> Iterator[Experiment]:
         yield from _cases(f"new: {name}", {"novelty": name, "rate": 0.0}, kind.tasks, ATTACKS[:1])
 
 
+def prompts() -> Iterator[Experiment]:
+    """Yield a trigger that is in the text alone, with answers that a new kind of question may have too."""
+    for mode in ("replace", "prefix", "turns"):
+        fields = {} if mode == "replace" else {"attack_options": {"answer": mode}}
+        yield from _cases(f"trigger in the text, answer {mode}", fields, attacks=("rare_word",))
+
+
 def rates() -> Iterator[Experiment]:
     """Yield the low poison rates."""
     for rate in RATES:
         yield from _cases(f"{100 * rate:g} % poison", {"rate": rate})
 
 
-PARTS = {"schedules": schedules, "answers": answers, "novelties": novelties, "rates": rates}
+PARTS = {"schedules": schedules, "answers": answers, "prompts": prompts, "novelties": novelties, "rates": rates}
 """Name to the experiments of one seed."""
 
 
