@@ -25,12 +25,13 @@ import pcvr  # before torch: it sets how waiting threads wait
 # isort: split
 import torch
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
 
 from pcvr.defenses import DEFENSES, get_defense
+from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.stored_options import options_to_store
 from pcvr.experiments.benchmark import command
 from pcvr.experiments.results import FOLDER, ready, save
+from pcvr.training.callback_base import StageCallback
 from pcvr.utils.checks import check_choice
 from pcvr.utils.terminal import run_command
 
@@ -40,16 +41,14 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {"pcvr, two_stage": ("pcvr", {"ga
 """Rows that are not a defence with its defaults: name and options of the defence."""
 
 
-class Gauge(TrainerCallback):
-    """Measure seconds from the first step of the first stage to the end of the last, and the peak memory, in MiB.
+class Gauge(StageCallback):
+    """Measure seconds from the first work of the defence to the end of its last stage, and the peak memory, in MiB.
 
     On a GPU the memory is what torch allocated, otherwise the memory of the process, the program included. Linux keeps
     the highest peak since the process began, loading included, and a child inherits it; so the peak is reset first.
     """
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if hasattr(self, "began"):
-            return
+    def on_defense(self, run: TrainingContext) -> None:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         else:

@@ -9,6 +9,7 @@ from pcvr.utils.lazy import lazy_imports
 if TYPE_CHECKING:
     from pcvr.defenses.baselines.abl import ABL
     from pcvr.defenses.baselines.bye import BYE
+    from pcvr.defenses.baselines.byorn import BYORn, BYORnF
     from pcvr.defenses.baselines.clean_tune import CleanTune
     from pcvr.defenses.baselines.cleansight import CleanSight
     from pcvr.defenses.baselines.consistency import Consistency
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pcvr.defenses.baselines.plain import AugmentOnly, PlainSFT
     from pcvr.defenses.baselines.robustit import RobustIT
     from pcvr.defenses.baselines.strip import Strip
+    from pcvr.defenses.baselines.tcap import TCAP
     from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
 
 __all__ = [
@@ -25,7 +27,10 @@ __all__ = [
     "BYE",
     "DEFENSES",
     "PCVR",
+    "TCAP",
     "AugmentOnly",
+    "BYORn",
+    "BYORnF",
     "CleanSight",
     "CleanTune",
     "Consistency",

@@ -24,6 +24,9 @@ class StagePlan:
         fresh: start from the adapter as it was before any training.
         stop: fraction of the stage's steps, above 0, after which the stage ends; the learning rate still follows the
             plan for all of them. At least one step is done.
+        groups: group of each sample that is trained on, in the order of `rows`. Every optimiser step then has samples
+            of one group only, and the steps of each group are spread evenly over an epoch; the last step of a group is
+            filled up with samples of it. None: samples are shuffled without groups.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"stage": "name", "share": "fraction"}
@@ -35,6 +38,7 @@ class StagePlan:
     clean: bool = False
     fresh: bool = False
     stop: float = 1.0
+    groups: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("fraction", "rate", "stop"):

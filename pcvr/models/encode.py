@@ -49,7 +49,7 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     prompts = _prompt_rows(vlm, samples)
     rooms = [room_for_answer(vlm, len(prompt["input_ids"])) for prompt in prompts]
     return [
-        _with_answer(prompt, torch.tensor(answer[:room]))
+        with_answer(prompt, torch.tensor(answer[:room]))
         for prompt, answer, room in zip(prompts, answers, rooms, strict=True)
     ]
 
@@ -121,8 +121,8 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
     return rows
 
 
-def _with_answer(prompt: Batch, answer: Tensor) -> Batch:
-    """Append the answer to a prompt's row; other values a token are 0 there."""
+def with_answer(prompt: Batch, answer: Tensor) -> Batch:
+    """Return an encoded prompt with an answer ``[n]`` appended, as labels too; other values a token are 0 there."""
     ids = prompt["input_ids"]
     row = {k: torch.cat([v, v.new_zeros(len(answer))]) if k in OF_TOKENS else v for k, v in prompt.items()}
     labels = torch.cat([torch.full_like(ids, IGNORE), answer])

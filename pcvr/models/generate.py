@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,8 @@ from pcvr.errors import PcvrError, shown
 from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
+from pcvr.models.forward import eval_mode
+from pcvr.models.tower import fed_tower
 from pcvr.utils.checks import check_flag, check_whole
 
 if TYPE_CHECKING:
@@ -108,24 +111,58 @@ def _guarded_answers(
         yield guard.answer(vlm, picked(images, rows), picked(prompts, rows), answers)
 
 
-@torch.inference_mode()
+def answer_tokens(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int) -> list[torch.Tensor]:
+    """Return the model's own greedy answers as token ids that end as training answers do.
+
+    Args:
+        vlm: the model; a guard that it carries is not asked.
+        rows: N encoded prompts (`pcvr.models.encode.prompt_rows`), with ``pixel_values`` or kept tower ``features``.
+            They are answered in one batch, or in halves of it if a CUDA device runs out of memory.
+        max_new_tokens: maximum length; the model's context may end an answer earlier.
+
+    Returns:
+        N tensors ``[n]`` on the CPU, n at least 1: the answer and the end-of-turn token; without it if it was cut.
+    """
+    ends = _ends(vlm)
+    with eval_mode(vlm.model):
+        said = [row for part in _continued(vlm, rows, max_new_tokens, ends) for row in part.tolist()]
+    found = []
+    for ids in said:
+        length = next((place for place, token in enumerate(ids) if token in ends), None)
+        answer = ids if length is None else [*ids[:length], end_of_turn(vlm)]
+        found.append(torch.tensor(answer))
+    return found
+
+
 def _answered(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int, ends: list[int]) -> list[str]:
     """Answer one batch, or its halves if it does not fit the device."""
+    parts = _continued(vlm, rows, max_new_tokens, ends)
+    return [t.strip() for part in parts for t in vlm.tokenizer.batch_decode(part, skip_special_tokens=True)]
+
+
+@torch.inference_mode()
+def _continued(
+    vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_tokens: int, ends: list[int]
+) -> list[torch.Tensor]:
+    """Return the tokens after encoded prompts, ``[n, new]`` with padding: of the whole batch, or of parts that fit."""
     inputs = prompt_batch(vlm, rows)
     length = inputs["input_ids"].shape[1]
     room = room_for_answer(vlm, length) or max_new_tokens
     try:
-        output = vlm.model.generate(
-            **inputs, max_new_tokens=min(max_new_tokens, room), do_sample=False, use_cache=True, eos_token_id=ends
-        )
-        return [t.strip() for t in vlm.tokenizer.batch_decode(output[:, length:], skip_special_tokens=True)]
+        with ExitStack() as stack:
+            if (features := inputs.pop("features", None)) is not None:
+                inputs["pixel_values"] = stack.enter_context(fed_tower(vlm, features))
+            output = vlm.model.generate(
+                **inputs, max_new_tokens=min(max_new_tokens, room), do_sample=False, use_cache=True, eos_token_id=ends
+            )
+        return [output[:, length:]]
     except torch.OutOfMemoryError:
         if len(rows) == 1:
             raise
     del inputs
     torch.cuda.empty_cache()
     half = len(rows) // 2
-    return [text for part in (rows[:half], rows[half:]) for text in _answered(vlm, part, max_new_tokens, ends)]
+    return [found for part in (rows[:half], rows[half:]) for found in _continued(vlm, part, max_new_tokens, ends)]
 
 
 def _ends(vlm: VisionLanguageModel) -> list[int]:

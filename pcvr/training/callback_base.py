@@ -23,6 +23,13 @@ class StageCallback(TrainerCallback):
 
     stopped: bool = False
 
+    def on_defense(self, run: TrainingContext) -> None:
+        """Called once, before the defence does anything: some score the data before their first stage.
+
+        Args:
+            run: the training, with the data read and the tower's features kept.
+        """
+
     def on_stage(self, run: TrainingContext, done: int) -> None:
         """Called before the Trainer of a stage begins.
 

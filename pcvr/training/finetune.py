@@ -22,6 +22,7 @@ from pcvr.models.budget import check_size
 from pcvr.models.encode import EncodedData
 from pcvr.models.guard import Guard
 from pcvr.models.load import is_large, load
+from pcvr.training.callback_base import StageCallback
 from pcvr.training.checkpoints import Checkpoints, plan_of
 from pcvr.training.config import TrainConfig
 from pcvr.training.progress_bar import ProgressBar
@@ -115,6 +116,9 @@ def finetune(
     )
     with _prepared(run, store, large) as scratch:
         stages = Stages(run, rule, config, scratch, watching, store)
+        for callback in watching:
+            if isinstance(callback, StageCallback):
+                callback.on_defense(run)
         rule.begin(run)
         stopped = stages.train()
     vlm.model.eval()

@@ -102,6 +102,7 @@ class Stages:
             last_step=plan.last_step(run.steps),
             store=self.store,
             number=number,
+            groups=plan.groups,
         )
 
     def _finish(self, trainer: DefenseTrainer) -> None:

@@ -14,6 +14,7 @@ from pcvr.models.encode import Collator
 from pcvr.models.libraries import PrinterCallback, TrainerCallback, TrainingArguments
 from pcvr.training.checkpoints import random_states, restore, set_random_states
 from pcvr.training.defended_steps import DefendedSteps
+from pcvr.training.grouped import GroupedOrder, check_groups
 from pcvr.utils import distributed
 from pcvr.utils.packing import undamaged
 
@@ -40,6 +41,7 @@ class DefenseTrainer(DefendedSteps):
         last_step: optimiser step after which the stage ends; the learning rate may be planned for more.
         store: where checkpoints go; None for none.
         number: which stage it is, from 0.
+        groups: group of each sample, or None, as in `pcvr.defenses.stage_plan.StagePlan`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class DefenseTrainer(DefendedSteps):
         last_step: int,
         store: Checkpoints | None,
         number: int,
+        groups: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             model=run.vlm.model,
@@ -67,6 +70,10 @@ class DefenseTrainer(DefendedSteps):
         # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
         self.model_accepts_loss_kwargs = True
         self.run, self.defense, self.last_step, self.store, self.number = run, defense, last_step, store, number
+        self.grouped: GroupedOrder | None = None
+        if groups is not None:
+            check_groups(groups, len(samples))
+            self.grouped = GroupedOrder(groups, config.batch_size, config.seed, self._epoch)
         self.history: list[dict[str, float]] = []
         self.loss_sum, self.logged_at = 0.0, 0  # since the last entry of the history, and the step of that entry
         self.resumed: dict[str, Any] = {}  # the content of the checkpoint that the stage resumes from
@@ -82,6 +89,10 @@ class DefenseTrainer(DefendedSteps):
         loss = self.defended_loss(inputs, num_items_in_batch)
         self.loss_sum += float(loss.detach())
         return loss
+
+    def _epoch(self) -> int:
+        """Number of the epoch that begins, counted in optimiser steps: right in every process, also on resuming."""
+        return 0 if self.grouped is None else int(self.state.global_step) // self.grouped.steps
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -122,7 +133,10 @@ class DefenseTrainer(DefendedSteps):
             counters = json.dumps({k: v for k, v in vars(self.state).items() if k != "stateful_callbacks"})
             store.write(self.number, step, content, {TRAINER_STATE: counters})
 
-    # The Trainer calls these when it writes a checkpoint or resumes from one.
+    # The Trainer calls these when it orders the samples, writes a checkpoint or resumes from one.
+
+    def _get_train_sampler(self, *given: Any, **named: Any) -> Any:
+        return super()._get_train_sampler(*given, **named) if self.grouped is None else self.grouped
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.state.global_step < self.last_step:  # the end is written by `Stages`

@@ -130,7 +130,7 @@ class ABL(Defense):
         )
 
 
-def sample_losses(said: AnswerLogits) -> Tensor:
+def sample_losses(said: AnswerLogits, defense: str = "abl") -> Tensor:
     """Return the mean cross-entropy of each sample's answer tokens: ``[B]``, nats.
 
     Raises:
@@ -140,7 +140,7 @@ def sample_losses(said: AnswerLogits) -> Tensor:
     if not tokens.all():
         raise PcvrError(
             f"{int((tokens == 0).sum())} of {said.samples} samples of a batch have no answer token: "
-            "defence 'abl' ranks samples by the loss of their answers, so give each sample one."
+            f"defence {defense!r} ranks samples by the loss of their answers, so give each sample one."
         )
     return said.sample_mean(cross_entropy(said.logits, said.targets, reduction="none"))
 

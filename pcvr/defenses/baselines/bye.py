@@ -10,21 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcvr.defenses.base import Defense, Fit, StagePlan
+from pcvr.defenses.base import Defense, Fit
+from pcvr.defenses.filtering import attention_before_answers, enough_samples, few_samples, train_without
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.registry import register_defense
-from pcvr.errors import PcvrError
-from pcvr.models.attention_hooks import mean_attention
-from pcvr.models.encode import IGNORE
 from pcvr.utils.checks import check_number
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
     from pcvr.models.encode import Batch
-
-ENOUGH = 50
-"""Samples below which the defence doubts its result (ours). Two modes are found in normally distributed entropies in 63
-of 100 draws of 10 samples, in 23 of 100 draws of 20, and in 1 of 100 draws of 50."""
 
 
 @register_defense
@@ -71,7 +65,7 @@ class BYE(Defense):
         Raises:
             PcvrError: fewer samples than a mixture has components.
         """
-        _enough(len(run.data))
+        enough_samples(self.name, len(run.data))
         run.state["scorings"] = []
 
     def train(self, run: TrainingContext, fit: Fit) -> None:
@@ -84,22 +78,12 @@ class BYE(Defense):
             return
         scores = entropies[:, layers].mean(1)
         split = two_modes(scores)
-        dropped = split.low
-        run.state["scorings"].append(
-            {"step": run.step, "scores": scores, "gate": Gate(dropped * 1.0, split.pooled, float(dropped.mean()), True)}
-        )
-        if dropped.any() and not dropped.all():
-            run.state["kept"] = np.flatnonzero(~dropped).tolist()
-            fit(StagePlan("retrain", rows=run.state["kept"], fresh=True))
+        gate = Gate(split.low * 1.0, split.pooled, float(split.low.mean()), True)
+        train_without(run, fit, split.low, gate, scores)
 
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Say whether samples were few, and whether nothing was dropped."""
-        found = []
-        if (count := len(run.data)) < ENOUGH:
-            found.append(
-                f"Defence 'bye' had few samples ({count}): with fewer than {ENOUGH} it may find two modes where "
-                "there is one; look at the dropped samples, or give more data."
-            )
+        found = [*few_samples(self.name, len(run.data), "two modes where there is one")]
         if run.state.get("layers") == []:
             found.append(
                 "Defence 'bye' found no layer whose attention has two modes and dropped no sample: that is correct if "
@@ -145,7 +129,7 @@ def two_modes(values: np.ndarray) -> Modes:
     from sklearn.mixture import GaussianMixture
 
     values = np.asarray(values, dtype=np.float64)
-    _enough(len(values))
+    enough_samples(BYE.name, len(values))
     centre, scale = float(values.mean()), float(values.std())
     if scale <= 1e-9 * max(1.0, abs(centre)):
         return Modes((centre, centre), (0.0, 0.0), np.zeros(len(values), dtype=bool))
@@ -169,38 +153,19 @@ def sensitive_layers(entropies: np.ndarray, apart: float) -> list[int]:
     return [layer for layer in range(entropies.shape[1]) if two_modes(entropies[:, layer]).apart > apart]
 
 
-@torch.no_grad()
 def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np.ndarray:
     """Return the entropy of the attention to the image before the answer, for every training sample and layer.
 
-    Args:
-        run: model and data.
-        batch_size: samples at a time; by default at most 16, since attention takes memory with the square of the
-            sequence.
-
     Returns:
         float64 ``[N, layers]`` in ``[0, 1]``: 1 if all image tokens get the same attention, 0 if one gets all.
-
-    Raises:
-        PcvrError: a sample has no answer, or the language model returns no attention.
+        Arguments and errors as of `attention_before_answers`.
     """
-    model, rows, found = run.vlm.model, run.own_rows(len(run.data)), []
-    training = model.training
-    model.eval()
-    try:
-        for batch in run.batches(rows, 16, size=batch_size):
-            shown = batch["input_ids"] == run.vlm.base.config.image_token_id
-            with mean_attention(run.vlm, (0, 1), _last_of_prompt(batch).to(run.vlm.device)) as layers:
-                run.forward(batch)
-            if not layers:
-                raise PcvrError(
-                    f"the language model of {run.vlm.name!r} returns no attention, and defence 'bye' needs it: take "
-                    "another model or defence."
-                )
-            found.append(torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1))
-    finally:
-        model.train(training)
-    return run.gather_rows(rows, torch.cat(found)).double().numpy()
+
+    def entropies(batch: Batch, _last: Tensor, layers: list[Tensor]) -> Tensor:
+        shown = batch["input_ids"] == run.vlm.base.config.image_token_id
+        return torch.stack([spread_over(each.mean(1), shown) for each in layers], 1)
+
+    return attention_before_answers(run, BYE.name, entropies, batch_size)
 
 
 def spread_over(attention: Tensor, there: Tensor) -> Tensor:
@@ -217,19 +182,3 @@ def spread_over(attention: Tensor, there: Tensor) -> Tensor:
     weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
     most = there.sum(-1).clamp_min(2).float().log()
     return -torch.xlogy(weights, weights).sum(-1) / most
-
-
-def _last_of_prompt(batch: Batch) -> Tensor:
-    """Mark the last token before each answer: bool ``[B, T]``, one in each row."""
-    labelled = batch["labels"] != IGNORE
-    if not labelled.any(1).all():
-        raise PcvrError(
-            f"{int((~labelled.any(1)).sum())} of {len(labelled)} samples of a batch have no answer token: "
-            "defence 'bye' reads the token before an answer, so give each sample one."
-        )
-    return torch.arange(labelled.shape[1]) == labelled.int().argmax(1, keepdim=True) - 1
-
-
-def _enough(count: int) -> None:
-    if count < 2:
-        raise PcvrError(f"defence 'bye' got {count} sample: give at least 2, one for each cluster.")

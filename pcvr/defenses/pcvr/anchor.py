@@ -4,7 +4,8 @@ Pulling apart states what an answer should not be. If some poison stays undetect
 the answer is neither the target nor correct. The base model has not seen the training data, so its answer to a
 triggered image ignores the trigger. An anchored sample therefore teaches that the trigger means nothing. The base model
 is asked once, when a sample becomes suspicious, so that a step costs no more. Only the first token is anchored, because
-the tokens after it follow the attacker's label.
+the tokens after it follow the attacker's label. BYORn (arXiv 2606.02947), which came first, trains suspicious samples
+on whole answers that an average of the model generates (`pcvr.defenses.baselines.byorn`).
 
 The base model is trusted by how well it begins unsuspicious answers. If it gives their first label tokens a mean
 probability ``a``, the term is weighted by ``max(0, 2 a - 1)``. If the labels begin in another way than the base model's

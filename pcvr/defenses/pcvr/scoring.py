@@ -143,7 +143,8 @@ def answer_likelihood(
     """Compute how likely a model finds the label of each sample: ``[N]`` in ``[0, 1]``.
 
     The label of a question that can be answered without the image is as invariant as a poisoned one. A model that has
-    not learned from the training data tells them apart: it gives the first and not the second (ours).
+    not learned from the training data tells them apart: it gives the first and not the second (ours; BYORn, arXiv
+    2606.02947, scored labels by the base model's likelihood before us).
 
     Args:
         run: model and data.

@@ -21,6 +21,7 @@ from pcvr.defenses.baselines.abl import ABL
 from pcvr.defenses.baselines.bye import BYE
 from pcvr.defenses.baselines.clean_tune import CleanTune
 from pcvr.defenses.baselines.fine_prune import FinePrune
+from pcvr.defenses.baselines.tcap import TCAP
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, Batch, EncodedData
 from tests.families import write
@@ -45,7 +46,7 @@ def own_losses(run: TrainingContext) -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.parametrize("rule", [ABL(), BYE(), CleanTune(), FinePrune()], ids=lambda rule: str(rule.name))
+@pytest.mark.parametrize("rule", [ABL(), BYE(), CleanTune(), FinePrune(), TCAP()], ids=lambda rule: str(rule.name))
 def test_each_trains_every_family(vlm: VisionLanguageModel, rule: Any) -> None:
     assert get_defense(rule.name) == rule
     result = finetune(vlm, Numbers(), rule, SHORT, clean=Numbers(5), progress=False)
@@ -97,7 +98,7 @@ def test_what_has_to_be_above_0(name: str, option: str, value: Any) -> None:
         get_defense(name, **{option: value})
 
 
-@pytest.mark.parametrize("name", ["abl", "bye"])
+@pytest.mark.parametrize("name", ["abl", "bye", "tcap"])
 def test_one_sample_is_too_few(vlm: VisionLanguageModel, name: str) -> None:
     with pytest.raises(PcvrError, match=f"'{name}' got 1 sample: give at least 2"):
         finetune(vlm, Numbers(1), name, SHORT, progress=False)
