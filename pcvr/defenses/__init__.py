@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pcvr.defenses.baselines.crow import Crow
     from pcvr.defenses.baselines.early_stop import EarlyStop
     from pcvr.defenses.baselines.fine_prune import FinePrune
+    from pcvr.defenses.baselines.ortho_purify import OrthoPurify
     from pcvr.defenses.baselines.plain import AugmentOnly, PlainSFT
+    from pcvr.defenses.baselines.racer import RACER
     from pcvr.defenses.baselines.robustit import RobustIT
     from pcvr.defenses.baselines.strip import Strip
     from pcvr.defenses.pcvr.defense import PCVR, PaperPCVR
@@ -25,6 +27,7 @@ __all__ = [
     "BYE",
     "DEFENSES",
     "PCVR",
+    "RACER",
     "AugmentOnly",
     "CleanSight",
     "CleanTune",
@@ -33,6 +36,7 @@ __all__ = [
     "Defense",
     "EarlyStop",
     "FinePrune",
+    "OrthoPurify",
     "PaperPCVR",
     "PlainSFT",
     "RobustIT",
