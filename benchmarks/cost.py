@@ -1,4 +1,4 @@
-"""Measure what each defence costs against plain fine-tuning in the same call: wall time and peak memory.
+"""Measure what each defence costs against plain fine-tuning in the same call: wall time, peak memory, and answers.
 
     python benchmarks/cost.py                # five rounds, all defences, both tasks (some twenty minutes)
     python benchmarks/cost.py --only pcvr    # this defence again, or a new one; other rows stay
@@ -7,6 +7,11 @@
 Rounds are interleaved: each trains once with every defence, so that a slower machine affects all alike. The result is
 the median of the ratios to plain fine-tuning of the same round. As in the workbook, a training has five samples for
 each step: a defence that scores all the data pays for each sample.
+
+The clock runs from the first work of the defence until `finetune` returns: all stages, and work before, between and
+after them, such as a score, a filter, a calibration or a repair. Then test images are answered, through the guard if
+there is one. BYE trains a second time only where its filter finds something, and in so short a training there is
+nothing to find: "bye, retrained" is BYE with a filter that always drops as many samples as are poisoned.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,23 +32,55 @@ import pcvr  # before torch: it sets how waiting threads wait
 import torch
 from tqdm.auto import tqdm
 
-from pcvr.defenses import DEFENSES, get_defense
+from pcvr.defenses import DEFENSES, StagePlan, get_defense
+from pcvr.defenses.base import Fit
+from pcvr.defenses.baselines.bye import BYE
 from pcvr.defenses.context import TrainingContext
+from pcvr.defenses.stage_plan import FULL_STAGE
 from pcvr.defenses.stored_options import options_to_store
 from pcvr.experiments.benchmark import command
 from pcvr.experiments.results import FOLDER, ready, save
+from pcvr.tasks import get_task
 from pcvr.training.callback_base import StageCallback
 from pcvr.utils.checks import check_choice
 from pcvr.utils.terminal import run_command
 
 SAMPLES_A_STEP = 5
 TRUSTED = 50
-FORMS: dict[str, tuple[str, dict[str, Any]]] = {"pcvr, two_stage": ("pcvr", {"gate": "two_stage"})}
+ANSWERS = 64
+"""Test images that are answered, half of them triggered, so that guards have something to act on."""
+RATE = 0.05
+RETRAINED = "bye, retrained"
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pcvr, two_stage": ("pcvr", {"gate": "two_stage"}),
+    "crow, clean": ("crow", {"on": "clean"}),
+    RETRAINED: ("bye", {}),
+    "strip, paper": ("strip", {"blend": "add", "views": 100}),
+}
 """Rows that are not a defence with its defaults: name and options of the defence."""
+TRUSTING = ("crow, clean",)
+"""Rows that need trusted samples although the defence does not always."""
+
+
+@dataclass(frozen=True)
+class Retrained(BYE):
+    """BYE with the price of a hit: it trains again in any case, without `RATE` of the samples, whatever it found."""
+
+    def train(self, run: TrainingContext, fit: Fit) -> None:
+        """Fine-tune, filter, and train again."""
+        plans: list[StagePlan] = []
+
+        def first_only(plan: StagePlan = FULL_STAGE, /) -> None:
+            plans.append(plan)
+            if len(plans) == 1:
+                fit(plan)
+
+        super().train(run, first_only)
+        fit(StagePlan("retrain", rows=range(round((1 - RATE) * len(run.data))), fresh=True))
 
 
 class Gauge(StageCallback):
-    """Measure seconds from the first work of the defence to the end of its last stage, and the peak memory, in MiB.
+    """Measure seconds from the first work of the defence to `read`, and the peak memory, in MiB.
 
     On a GPU the memory is what torch allocated, otherwise the memory of the process, the program included. Linux keeps
     the highest peak since the process began, loading included, and a child inherits it; so the peak is reset first.
@@ -55,7 +93,8 @@ class Gauge(StageCallback):
             Path("/proc/self/clear_refs").write_text("5")
         self.began = time.perf_counter()
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def read(self) -> None:
+        """Stop the clock and read the memory."""
         self.seconds = time.perf_counter() - self.began
         if torch.cuda.is_available():
             self.mib = torch.cuda.max_memory_allocated() / 2**20
@@ -63,17 +102,27 @@ class Gauge(StageCallback):
             self.mib = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 2**10
 
 
-def train(name: str, task: str, steps: int) -> Gauge:
-    """Train once, with a defence or one of `FORMS`."""
-    data = pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task)
-    data = pcvr.poison(data, pcvr.get_attack("badnets", task=task), 0.05)
+def train(name: str, task: str, steps: int, answers: int = 0) -> Gauge:
+    """Train once, with a defence or one of `FORMS`, and time the model's `answers`, clean and triggered in turn."""
+    attack = pcvr.get_attack("badnets", task=task)
+    data = pcvr.poison(pcvr.open_data("scenes", n=SAMPLES_A_STEP * steps, task=task), attack, RATE)
     defense, options = FORMS.get(name, (name, {}))
-    rule = get_defense(defense, **options)
-    trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task) if rule.needs_clean else None
+    rule = Retrained() if name == RETRAINED else get_defense(defense, **options)
+    trusted = None
+    if rule.needs_clean or name in TRUSTING:
+        trusted = pcvr.open_data("scenes", split="validation", n=TRUSTED, task=task)
     gauge = Gauge()
     config = pcvr.TrainConfig(max_steps=steps)
     model = pcvr.load("tiny-llava")
-    pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[gauge], progress=False)
+    result = pcvr.finetune(model, data, rule, config, clean=trusted, callbacks=[gauge], progress=False)
+    gauge.read()
+    if answers:
+        tests = pcvr.open_data("scenes", split="test", n=answers, task=task)
+        asked = [attack.triggered(tests[i]) if i % 2 else tests[i] for i in range(answers)]
+        images, prompts = [each.image for each in asked], [each.prompt for each in asked]
+        began = time.perf_counter()
+        pcvr.generate(result.model, images, prompts, get_task(task).max_new_tokens)
+        gauge.answer_ms = 1000 * (time.perf_counter() - began) / answers
     return gauge
 
 
@@ -84,24 +133,28 @@ def peak_mib(name: str, task: str, steps: int) -> float:
 
 
 def timed(names: list[str], task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
-    """Return a row for each defence: its seconds in each round, and their ratios to plain fine-tuning."""
-    train("none", task, steps)  # warm up: files, caches, kernels
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    """Return a row for each defence: seconds of training and ms an answer in each round, and ratios to plain ones."""
+    train("none", task, steps, ANSWERS)  # warm up: files, caches, kernels
+    gauges: dict[str, list[Gauge]] = {name: [] for name in names}
     for name in tqdm(names * rounds, desc=task, unit="training"):
-        seconds[name].append(train(name, task, steps).seconds)
+        gauges[name].append(train(name, task, steps, ANSWERS))
     rows: list[dict[str, Any]] = []
     for name in names:
-        options = options_to_store(*FORMS.get(name, (name, {})))
-        ratios = [mine / plain for mine, plain in zip(seconds[name], seconds["none"], strict=True)]
-        row = {
-            "defense": name,
-            "options": options,
-            "task": task,
-            "steps": steps,
-            "seconds": seconds[name],
-            "ratios": ratios,
-        }
-        rows.append(row | {"ratio": median(ratios)})
+        pairs = list(zip(gauges[name], gauges["none"], strict=True))
+        ratios = [mine.seconds / plain.seconds for mine, plain in pairs]
+        rows.append(
+            {
+                "defense": name,
+                "options": options_to_store(*FORMS.get(name, (name, {}))),
+                "task": task,
+                "steps": steps,
+                "seconds": [gauge.seconds for gauge in gauges[name]],
+                "ratios": ratios,
+                "ratio": median(ratios),
+                "answer_ms": [gauge.answer_ms for gauge in gauges[name]],
+                "answer_ratio": median(mine.answer_ms / plain.answer_ms for mine, plain in pairs),
+            }
+        )
     return rows
 
 
@@ -119,7 +172,10 @@ def in_words(row: dict[str, Any]) -> str:
     step = 1000 * median(row["seconds"]) / row["steps"]
     ratio = f"{row['ratio']:5.2f} x ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
     memory = f"  {row['peak_mib']:6.0f} MiB {row['peak_ratio']:5.2f} x" if "peak_mib" in row else ""
-    return f"{row['task']:8} {row['defense']:12} {step:7.1f} ms a step  {ratio}{memory}"
+    answer = ""
+    if "answer_ms" in row:
+        answer = f"  {median(row['answer_ms']):6.1f} ms an answer {row['answer_ratio']:5.2f} x"
+    return f"{row['task']:8} {row['defense']:15} {step:7.1f} ms a step  {ratio}{memory}{answer}"
 
 
 def main() -> None:

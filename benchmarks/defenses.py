@@ -5,8 +5,9 @@
     python benchmarks/defenses.py --print                             # the shipped table
 
 PCVR and PCVR with its gate "two_stage" at 5 % poison and on clean data, three seeds; the paper-literal form, one seed;
-every other defence on BadNets and SIG, one seed, with 200 trusted samples where it needs them. The undefended runs for
-comparison are those of benchmarks/attacks.py. `python tools/readme.py` writes the README's table and picture.
+every other defence on BadNets and SIG, one seed, with 200 trusted samples where it needs them, and further forms of
+some (`FORMS`). The undefended runs for comparison are those of benchmarks/attacks.py. `python tools/readme.py` writes
+the README's table and picture.
 """
 
 from __future__ import annotations
@@ -24,6 +25,19 @@ from pcvr.utils.terminal import run_command
 CHOSEN_ON = ("badnets", "sig")
 SEEDS = 3
 TRUSTED = 200
+FORMS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "augment, both": ("augment", {"views": "both"}, 0),
+    "early_stop, a quarter": ("early_stop", {"fraction": 0.25}, 0),
+    "crow, clean": ("crow", {"on": "clean"}, 100),
+    "clean_tune, full rate": ("clean_tune", {"rate": 1.0}, TRUSTED),
+    "strip, paper": ("strip", {"blend": "add", "views": 100}, TRUSTED),
+}
+"""Rows of rivals that are not a defence with its defaults: name, options and trusted samples.
+
+CROW's paper repairs a model after its training, on about 100 clean samples. STRIP's paper takes 100 views, and its
+public code adds images and clips. Early stopping after half of the steps can come after the backdoor is complete, and
+clean tuning with one learning rate is not tuned.
+"""
 
 
 def plan(seeds: int = SEEDS) -> list[Experiment]:
@@ -42,16 +56,16 @@ def on_all(label: str, name: str, seeds: int, **options: Any) -> Iterator[Experi
 
 
 def rivals() -> Iterator[Experiment]:
-    """Yield every other registered defence."""
-    for name, kind in DEFENSES.items():
-        if name not in ("none", "pcvr", "pcvr_paper"):
-            trusted: dict[str, Any] = {"clean": TRUSTED} if kind.needs_clean else {}
-            for task in TASKS:
-                for attack in CHOSEN_ON:
-                    yield Experiment(name, name, attack=attack, task=task, **trusted)
-    for task in TASKS:
-        for attack in CHOSEN_ON:
-            yield Experiment("augment, both", "augment", {"views": "both"}, attack=attack, task=task)
+    """Yield every other registered defence with its defaults, then `FORMS`."""
+    plain = {
+        name: (name, {}, TRUSTED if kind.needs_clean else 0)
+        for name, kind in DEFENSES.items()
+        if name not in ("none", "pcvr", "pcvr_paper")
+    }
+    for label, (name, options, clean) in {**plain, **FORMS}.items():
+        for task in TASKS:
+            for attack in CHOSEN_ON:
+                yield Experiment(label, name, options, attack=attack, task=task, clean=clean)
 
 
 def main() -> None:

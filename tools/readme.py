@@ -9,11 +9,11 @@ table does not have are left out.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
-from statistics import mean
-from typing import TYPE_CHECKING
+from statistics import mean, median
+from typing import TYPE_CHECKING, Any
 
 import measured
 
@@ -121,20 +121,17 @@ def defenses(results: Table) -> list[str]:
 
 
 def cost(results: Table) -> list[str]:
-    """Return the table of costs relative to plain fine-tuning: time, with the range of the rounds, and memory."""
+    """Return the table of costs relative to plain fine-tuning: time, with the range of the rounds, memory and answers.
+
+    The columns of answers are there where some row has them.
+    """
     tasks = list(dict.fromkeys(row["task"] for row in results.runs))
     rows = {(row["defense"], row["task"]): row for row in results.runs}
-    lines = [
-        "| defence | " + " | ".join(f"{task}: time | {task}: peak memory" for task in tasks) + " |",
-        "|---|" + "---|---|" * len(tasks),
-    ]
+    heads = ["time", "peak memory", *(["ms an answer"] if any("answer_ms" in row for row in results.runs) else [])]
+    columns = [f"{task}: {head}" for task in tasks for head in heads]
+    lines = [f"| defence | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for name in results.rows:
-        figures = [
-            f"{r['ratio']:.2f} x [{min(r['ratios']):.2f}, {max(r['ratios']):.2f}] | {r['peak_ratio']:.2f} x"
-            if (r := rows.get((name, task)))
-            else "- | -"
-            for task in tasks
-        ]
+        figures = [each for task in tasks for each in _costs(rows.get((name, task)))[: len(heads)]]
         lines.append(f"| {name} | {' | '.join(figures)} |")
     return [
         *lines,
@@ -143,6 +140,15 @@ def cost(results: Table) -> list[str]:
         f"{_each(row['steps'] for row in results.runs)} steps, with minimum and maximum in brackets, relative to plain "
         f"fine-tuning of the same round; {_gates(results)}{results.caption()}.*",
     ]
+
+
+def _costs(row: Mapping[str, Any] | None) -> list[str]:
+    """Return time, memory and ms an answer of a row, ``-`` for what it does not have."""
+    if row is None:
+        return ["-"] * 3
+    answer = f"{median(row['answer_ms']):.1f} ({row['answer_ratio']:.2f} x)" if "answer_ms" in row else "-"
+    ratios = row["ratios"]
+    return [f"{row['ratio']:.2f} x [{min(ratios):.2f}, {max(ratios):.2f}]", f"{row['peak_ratio']:.2f} x", answer]
 
 
 TABLES: dict[str, Callable[[Table], list[str]]] = {

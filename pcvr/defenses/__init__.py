@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pcvr.defenses.baselines.crow import Crow
     from pcvr.defenses.baselines.early_stop import EarlyStop
     from pcvr.defenses.baselines.fine_prune import FinePrune
+    from pcvr.defenses.baselines.ortho_purify import OrthoPurify
     from pcvr.defenses.baselines.plain import AugmentOnly, PlainSFT
+    from pcvr.defenses.baselines.racer import RACER
     from pcvr.defenses.baselines.robustit import RobustIT
     from pcvr.defenses.baselines.strip import Strip
     from pcvr.defenses.baselines.tcap import TCAP
@@ -27,6 +29,7 @@ __all__ = [
     "BYE",
     "DEFENSES",
     "PCVR",
+    "RACER",
     "TCAP",
     "AugmentOnly",
     "BYORn",
@@ -38,6 +41,7 @@ __all__ = [
     "Defense",
     "EarlyStop",
     "FinePrune",
+    "OrthoPurify",
     "PaperPCVR",
     "PlainSFT",
     "RobustIT",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from pcvr.utils.checks import check_number
+from pcvr.utils.checks import check_number, check_whole
 from pcvr.utils.renamed import current_names
 
 
@@ -27,6 +27,7 @@ class StagePlan:
         groups: group of each sample that is trained on, in the order of `rows`. Every optimiser step then has samples
             of one group only, and the steps of each group are spread evenly over an epoch; the last step of a group is
             filled up with samples of it. None: samples are shuffled without groups.
+        batch_size: samples of an optimiser step, 1 or more; None for the configured number, which is also the most.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"stage": "name", "share": "fraction"}
@@ -39,10 +40,13 @@ class StagePlan:
     fresh: bool = False
     stop: float = 1.0
     groups: Sequence[int] | None = None
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("fraction", "rate", "stop"):
             check_number(name, getattr(self, name), 0, 1e6, above=True)
+        if self.batch_size is not None:
+            check_whole("batch_size", self.batch_size, 1, what="samples")
 
     def steps(self, configured: int) -> int:
         """Optimiser steps that the learning rate of this stage is planned for."""
@@ -51,6 +55,16 @@ class StagePlan:
     def last_step(self, steps: int) -> int:
         """The step of the stage, from 1 to `steps`, after which it ends."""
         return max(1, round(self.stop * steps))
+
+    def samples(self, configured: int, parts: int = 1) -> int:
+        """Samples of an optimiser step of this stage.
+
+        Args:
+            configured: samples of a step as configured, a multiple of `parts`.
+            parts: micro-batches and processes that share a step; the result is a multiple of it, at least one each.
+        """
+        asked = configured if self.batch_size is None else min(self.batch_size, configured)
+        return max(1, asked // parts) * parts
 
 
 FULL_STAGE = StagePlan()

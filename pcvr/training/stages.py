@@ -92,10 +92,11 @@ class Stages:
     def _trainer(self, plan: StagePlan, number: int) -> DefenseTrainer:
         run = self.run
         samples: Any = run.clean if plan.clean else run.data
+        size = plan.samples(self.config.batch_size, self.config.gradient_accumulation_steps * run.world)
         return DefenseTrainer(
             run,
             self.defense,
-            replace(self.config, max_steps=run.steps, learning_rate=plan.rate * self.config.peak),
+            replace(self.config, max_steps=run.steps, learning_rate=plan.rate * self.config.peak, batch_size=size),
             samples if plan.rows is None else torch.utils.data.Subset(samples, list(plan.rows)),
             self.scratch,
             self.callbacks,

@@ -7,13 +7,25 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pcvr import PCVR, AugmentOnly, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, get_defense
+from pcvr import (
+    PCVR,
+    AugmentOnly,
+    PatchView,
+    PcvrError,
+    PlainSFT,
+    TrainConfig,
+    VisionLanguageModel,
+    finetune,
+    get_defense,
+)
 from pcvr.defenses import DEFENSES, StagePlan
+from pcvr.defenses.base import Fit
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.stage_plan import as_plan
-from pcvr.models.encode import EncodedData
+from pcvr.models.encode import Batch, EncodedData
 from pcvr.models.forward import AnswerLogits
 from pcvr.training.finetune import with_adapter
 from tests.tiny import Numbers
@@ -41,7 +53,7 @@ class TestByName:
     def test_the_nearest_name_is_suggested(self) -> None:
         with pytest.raises(PcvrError, match="unknown defence 'pcv': did you mean 'pcvr'"):
             get_defense("pcv")
-        with pytest.raises(PcvrError, match=r"choose one of: abl, augment, .* none, pcvr, pcvr_paper"):
+        with pytest.raises(PcvrError, match=r"choose one of: abl, augment, .* none, .*pcvr, pcvr_paper"):
             get_defense("xyzzy")
 
     def test_an_unknown_option_names_the_known_ones(self) -> None:
@@ -161,6 +173,30 @@ class TestStagePlan:
     def test_steps(self) -> None:
         assert [StagePlan(fraction=f).steps(10) for f in (0.01, 0.25, 0.35, 1, 2)] == [1, 2, 4, 10, 20]
         assert [StagePlan(stop=f).last_step(10) for f in (0.01, 0.5, 1)] == [1, 5, 10]
+
+    def test_samples_of_a_step(self) -> None:
+        assert [StagePlan(batch_size=b).samples(12) for b in (None, 1, 5, 12, 40)] == [12, 1, 5, 12, 12]
+        assert [StagePlan(batch_size=b).samples(12, 4) for b in (None, 1, 5, 9, 40)] == [12, 4, 4, 8, 12]
+        for value in (0, 1.5, True):
+            with pytest.raises(PcvrError, match="batch_size is "):
+                StagePlan(batch_size=value)  # type: ignore[arg-type]
+
+    def test_a_stage_trains_with_its_samples_of_a_step(self, tiny: VisionLanguageModel) -> None:
+        sizes: list[int] = []
+
+        class Counting(PlainSFT):
+            def loss(self, run: TrainingContext, batch: Batch) -> Tensor:
+                sizes.append(len(batch["index"]))
+                return super().loss(run, batch)
+
+            def train(self, run: TrainingContext, fit: Fit) -> None:
+                fit()
+                fit(StagePlan("few", batch_size=3))
+                fit(StagePlan("last"))
+
+        config = TrainConfig(max_steps=2, batch_size=6, gradient_accumulation_steps=2)
+        finetune(tiny, Numbers(12), Counting(), config, progress=False)
+        assert sizes == [3] * 4 + [1] * 4 + [3] * 4, "micro-batches of three stages; 3 is no multiple of 2"
 
     def test_the_older_form_still_works_and_warns(self) -> None:
         assert as_plan() == StagePlan() and as_plan(StagePlan("x", rate=2)) == StagePlan("x", rate=2)

@@ -229,6 +229,22 @@ class TestPlans:
             get_defense(run["experiment"]["defense"], **run["experiment"]["options"])
             assert Experiment(**run["experiment"]).key == run["key"], "a result keeps its name"
 
+    def test_rivals_have_rows_at_their_papers_settings(self) -> None:
+        rows = {e.label: e for e in import_module("benchmarks.defenses").rivals()}
+        assert {"ortho_purify", "racer", "fine_prune", "crow", "strip", "early_stop", "clean_tune"} <= rows.keys()
+        wanted: dict[str, tuple[dict[str, Any], int]] = {
+            "early_stop, a quarter": ({"fraction": 0.25}, 0),
+            "crow, clean": ({"on": "clean"}, 100),
+            "clean_tune, full rate": ({"rate": 1.0}, 200),
+            "strip, paper": ({"blend": "add", "views": 100}, 200),
+            "ortho_purify": ({}, 200),
+            "racer": ({}, 200),
+            "crow": ({}, 0),
+        }
+        for label, (options, clean) in wanted.items():
+            assert (rows[label].options, rows[label].clean) == (options, clean)
+            get_defense(rows[label].defense, **options)
+
     def test_the_rates_of_the_shipped_table_are_those_that_the_plan_asks_for(self) -> None:
         shipped = {run["key"]: run for run in results.load("attacks").runs}
         done = [shipped[experiment.key] for experiment in attacks_benchmark.plan() if experiment.key in shipped]

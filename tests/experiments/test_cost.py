@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import readme
 import torch
 
 from benchmarks import cost
 from pcvr import PcvrError
-from pcvr.defenses import Defense
+from pcvr.defenses import BYE, DEFENSES, Defense
+from pcvr.defenses.base import Fit
 from pcvr.defenses.context import TrainingContext
+from pcvr.experiments import results
 from pcvr.experiments.results import FOLDER, read
 from pcvr.models.encode import Batch
 
@@ -38,6 +45,74 @@ def test_the_most_memory_of_a_training_shows_and_what_came_before_does_not(monke
     assert plain.mib < before.mib + TAKEN / 2, "a peak from before the training does not count"
     monkeypatch.setattr(cost, "get_defense", lambda *_: Greedy())
     assert cost.train("none", "vqa", 2).mib > plain.mib + TAKEN / 2
+
+
+def test_work_after_the_last_stage_and_guarded_answers_are_part_of_the_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calibration of 0.5 s, and 20 ms for each of four answers."""
+
+    @dataclass(frozen=True)
+    class Slow(Defense):
+        name = "slow"
+
+        def train(self, run: TrainingContext, fit: Fit) -> None:
+            fit()
+            time.sleep(0.5)
+
+        def answer(
+            self, vlm: Any, images: Sequence[Any], prompts: Sequence[str], generate: Any, state: Any = None
+        ) -> list[str]:
+            time.sleep(0.02 * len(images))
+            return ["yes"] * len(images)
+
+    monkeypatch.setattr(cost, "get_defense", lambda *_: Slow())
+    gauge = cost.train("none", "vqa", 2, answers=4)
+    assert gauge.seconds >= 0.5 and gauge.answer_ms >= 20
+    cost.train("none", "vqa", 2)  # without answers
+
+
+def test_the_second_training_of_bye_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[tuple[str, int]] = []
+    loss = Defense.loss
+
+    def noted(self: Defense, run: TrainingContext, batch: Batch) -> Any:
+        stages.append((run.stage, len(batch["index"])))
+        return loss(self, run, batch)
+
+    monkeypatch.setattr(BYE, "loss", noted)
+    monkeypatch.setattr(cost, "SAMPLES_A_STEP", 20)
+    cost.train("bye", "vqa", 2)
+    assert [name for name, _ in stages] == ["train"] * 2, "so short a training has no backdoor to find"
+    stages.clear()
+    cost.train(cost.RETRAINED, "vqa", 2)
+    assert [name for name, _ in stages] == ["train"] * 2 + ["retrain"] * 2
+
+
+def test_every_form_trains_and_answers() -> None:
+    for name in cost.FORMS:
+        assert cost.FORMS[name][0] in DEFENSES
+    gauge = cost.train("crow, clean", "vqa", 2, answers=2)
+    assert gauge.seconds > 0 and gauge.answer_ms > 0
+
+
+def test_a_row_has_training_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(name: str, task: str, steps: int, answers: int = 0) -> Any:
+        assert answers == cost.ANSWERS
+        return SimpleNamespace(
+            seconds=3.0 if name == "strip, paper" else 2.0, answer_ms=8.0 if "strip" in name else 4.0
+        )
+
+    monkeypatch.setattr(cost, "train", train)
+    plain, strip = cost.timed(["none", "strip, paper"], "vqa", 2, 5)
+    assert plain["ratio"] == plain["answer_ratio"] == 1
+    assert (strip["ratio"], strip["answer_ms"], strip["answer_ratio"]) == (1.5, [8.0, 8.0], 2.0)
+    assert strip["options"] == {"blend": "add", "views": 100}
+    table = results.Table(
+        "x", "2026-01-01", {}, "x", {}, [row | {"peak_ratio": 1.0} for row in (plain, strip)], by="defense"
+    )
+    head, _, *lines = readme.cost(table)
+    assert head == "| defence | vqa: time | vqa: peak memory | vqa: ms an answer |"
+    assert lines[1] == "| strip, paper | 1.50 x [1.50, 1.50] | 1.00 x | 8.0 (2.00 x) |"
+    assert "8.0 ms an answer  2.00 x" in cost.in_words(strip)
 
 
 def test_a_row_in_words() -> None:

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 import pcvr
 from pcvr.attacks.poisoned_folder import load_poisoned
 from pcvr.attacks.save import save_poisoned
+from pcvr.defenses.stored_options import options_from_store
 from pcvr.experiments.grid import grid_of, run_grid
 from pcvr.training.result import guard_of
 from tests.saved import runs
@@ -73,10 +74,10 @@ GUARDS = ("strip", "cleansight")
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_options_of_a_record(name: str) -> None:
     said = read(f"adapters/{name}/record.json")["defense"]
-    rule = pcvr.get_defense(said["name"], **said["options"])
+    rule = pcvr.get_defense(said["name"], **options_from_store(said["name"], said["options"]))
     assert leaves({k: v for k, v in asdict(rule).items() if k not in rule.ADDED}) == leaves(said["options"])
     assert not [k for k, then in rule.ADDED.items() if getattr(rule, k) != then], "an old record means what it meant"
-    assert pcvr.get_defense(name, **OPTIONS[name]) == rule
+    assert pcvr.get_defense(name, **options_from_store(name, OPTIONS[name])) == rule
     if name != "pcvr_paper":
         usual = pcvr.get_defense(name)
         named = [f.name for f in fields(rule) if f.name not in rule.ADDED]

@@ -24,8 +24,9 @@ class CleanTune(Defense):
 
     The baseline "fine-tuning" of the field (Liu et al. 1805.12185 among others): the mean cross-entropy of the answer
     tokens in both stages, in the hope that the model forgets the backdoor. The number of steps and the learning rate of
-    the second stage are ours, the same as in CROW's stage on clean data. A second stage that is too long, or has too
-    high a learning rate, overfits the few samples and costs accuracy on the task.
+    the second stage are ours, the same as in CROW's stage on clean data. They are not tuned: compare several values of
+    `rate` before you call this baseline weak. A second stage that is too long, or has too high a learning rate,
+    overfits the few samples and costs accuracy on the task.
 
     Needs clean data (``finetune(clean=...)``). Its steps are added to the configured ones.
 

@@ -1,4 +1,4 @@
-"""After CleanSight (arXiv 2603.12989): at test time, cut off image tokens that draw too much attention.
+"""CleanSight style (after arXiv 2603.12989): at test time, cut off image tokens that draw too much attention.
 
 Stated by the paper, as far as its abstract and the description of its published code say: the image tokens of a trigger
 take attention away from the text. In the middle layers of the language model (10 to 24 of 32), each head has a ratio of
@@ -11,10 +11,14 @@ tokens I and text tokens W (all others but padding),
 
     r_lh = sum_{j in I} a_lhj / sum_{j in W} a_lhj,    d = sqrt( sum_lh ((r_lh - mean_lh) / sd_lh)^2 ),
 
-with mean and standard deviation over the clean samples. Ours: which text tokens count; whitening head by head, without
-covariances; layers as fractions of the depth; and the cut. A fixed fraction of the image tokens is cut off, ranked by
-the most that any chosen head gives them, since 0.02 means something else with 16 tokens than with 576. These tokens are
-masked in all layers and heads, for the whole answer, and keep their positions. A separate pass reads the attention.
+with mean and standard deviation over the clean samples.
+
+We call it "CleanSight style", and its figures are not those of CleanSight: the tokens whose attention is read are
+another set than in the public code. Here all text tokens after the image are read, and all text tokens stand in the
+ratio. Ours too: whitening head by head, without covariances; layers as fractions of the depth; and the cut. A fixed
+fraction of the image tokens is cut off, ranked by the most that any chosen head gives them, since 0.02 means something
+else with 16 tokens than with 576. These tokens are masked in all layers and heads, for the whole answer, and keep their
+positions. A separate pass reads the attention.
 
 Needs trusted clean samples (`calibrate`) and one forward pass with written-out attention for each image. Its limit: a
 trigger that changes the answer without drawing more attention to its tokens.
@@ -78,7 +82,10 @@ class AttentionReadout:
 @accepts_old_names
 @dataclass(frozen=True)
 class CleanSight(CalibratedDefense[CleanSightCalibration]):
-    """Plain fine-tuning; at test time inputs with abnormal attention are answered without the tokens that draw it."""
+    """CleanSight style: plain fine-tuning; inputs with abnormal attention are answered without the tokens that draw it.
+
+    It reads another set of tokens than CleanSight's public code, see the module.
+    """
 
     name: ClassVar[str] = "cleansight"
     kept: ClassVar[type[Calibration]] = CleanSightCalibration

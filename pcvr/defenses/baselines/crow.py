@@ -130,12 +130,14 @@ class RecordedPass:
     """Input shift and layers of one forward pass.
 
     Attributes:
+        call: the arguments of the language model's call, before the shift; with them it can be called again.
         shift: ``[B, T, D]``, added to the input embeddings; zeros that take a gradient if none was given.
         layers: ``[B, T, D]`` for each decoder layer in order, before the last norm.
     """
 
     shift: Tensor | None = None
     layers: list[Tensor] = field(default_factory=list)
+    call: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -149,6 +151,7 @@ def recorded_layers(vlm: VisionLanguageModel, shift: Tensor | None = None) -> It
 
     def add(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = kwargs["inputs_embeds"]
+        passed.call = dict(kwargs)
         if passed.shift is None:
             passed.shift = torch.zeros_like(given, requires_grad=True)
         return args, kwargs | {"inputs_embeds": given + passed.shift}
@@ -176,6 +179,6 @@ def decoder_layers(vlm: VisionLanguageModel) -> nn.ModuleList:
         if path.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList):
             return module
     raise PcvrError(
-        f"the language model of {vlm.name!r} has no list named 'layers', and defence 'crow' needs it: take another "
-        "model or defence."
+        f"the language model of {vlm.name!r} has no list named 'layers', whose outputs this defence compares: take "
+        "another model or defence."
     )

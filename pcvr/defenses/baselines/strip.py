@@ -11,7 +11,11 @@ each view ``x'_v``, and the answer's stability is how likely its words still are
 
 high for a triggered input. Likelihoods, not logarithms, are averaged over views, so that a view that hides the trigger
 counts as one disagreement, whatever its likelihood. The paper uses 100 views and the quantile of a normal distribution
-fitted to the entropies; we use 8 views and the quantile of the samples.
+fitted to the entropies; we use the quantile of the samples.
+
+Two of our defaults are cheaper or milder than the original. ``views=100`` is the paper's number; we take 8, since each
+costs a forward pass for every answer. ``blend="add"`` adds both images and clips at white, as the public code does; our
+default ``blend="mean"`` averages them. `Strip(views=100, blend="add")` is the paper's form.
 
 Needs trusted clean samples (`calibrate`) and V forward passes with the answer for each image; no second generation.
 Its limit: an answer that the model gives without using the image is as stable as a triggered one.
@@ -50,8 +54,9 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 HOWS = ("blend", "swap")
+BLENDS = ("mean", "add")
 DONORS = 32
-"""Trusted images that are kept to be laid over others."""
+"""Trusted images that are kept to be laid over others; with more views, as many as views."""
 
 
 @accepts_old_names
@@ -60,7 +65,7 @@ class StripCalibration(Calibration):
     """What `Strip` learns from trusted samples; the scores are stabilities, 0 to 1.
 
     Attributes:
-        donors: images of at most `DONORS` of the trusted samples, as the processor prepares them.
+        donors: images of some of the trusted samples, as the processor prepares them.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"stability": "scores"}
@@ -76,10 +81,12 @@ class Strip(CalibratedDefense[StripCalibration]):
     name: ClassVar[str] = "strip"
     kept: ClassVar[type[Calibration]] = StripCalibration
     RENAMED: ClassVar[Mapping[str, str]] = {"share": "fraction"}
-    views: int = field(default=8, metadata={"help": "views of each image (paper: 100)"})
+    ADDED: ClassVar[Mapping[str, Any]] = {"blend": "mean"}
+    views: int = field(default=8, metadata={"help": "views of each image (paper: 100; 8 is ours, to save time)"})
     how: str = field(default="blend", metadata={"help": "blend: lay another image over it (paper); swap: patches"})
     fraction: float = field(
-        default=0.5, metadata={"help": "weight of the other image, or fraction of its patches, in (0, 1) (ours)"}
+        default=0.5,
+        metadata={"help": "weight of the other image in a mean, or fraction of its patches, in (0, 1) (ours)"},
     )
     patch: int = field(default=16, metadata={"help": "side of a swapped patch in pixels"})
     false_refusals: float = field(
@@ -87,12 +94,14 @@ class Strip(CalibratedDefense[StripCalibration]):
     )
     refusal: str = field(default="I cannot answer that.", metadata={"help": "what is said instead"})
     seed: int = field(default=0, metadata={"help": "seed of the draws of other images and patches"})
+    blend: str = field(default="mean", metadata={"help": "mean of both images (ours); add: add and clip (public code)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("views", self.views, 1)
         check_whole("seed", self.seed, 0)
         check_choice("how (way to perturb)", self.how, HOWS)
+        check_choice("blend (way to lay over)", self.blend, BLENDS)
         self.check_fractions("fraction", "false_refusals")
         PatchView("swap", self.fraction, self.patch)  # checks patch
 
@@ -103,7 +112,7 @@ class Strip(CalibratedDefense[StripCalibration]):
 
     def learn(self, vlm: VisionLanguageModel, clean: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the stability of the model's own answers to trusted samples, ``[N]``, and the donors."""
-        pool = np.random.default_rng(self.seed).permutation(len(clean))[:DONORS].tolist()
+        pool = np.random.default_rng(self.seed).permutation(len(clean))[: max(DONORS, self.views)].tolist()
         kept = ("pixel_values", "image_grid_thw")
         rows = [encode_samples(vlm, [clean[i]])[0] for i in pool]
         donors = tuple({k: v for k, v in row.items() if k in kept} for row in rows)
@@ -142,6 +151,16 @@ class Strip(CalibratedDefense[StripCalibration]):
         """
         return self._stability(vlm, images, prompts, said, self.calibration(state).donors)
 
+    def _view(self, vlm: VisionLanguageModel) -> PatchView:
+        """Return what makes a view of an image and a donor."""
+        if self.how == "swap":
+            return PatchView("swap", self.fraction, self.patch)
+        if self.blend == "mean":
+            return _Superimposed("swap", self.fraction, self.patch)
+        prepare = vlm.processor.image_processor
+        mean, std = (tuple(map(float, values)) for values in (prepare.image_mean, prepare.image_std))
+        return _Added("swap", self.fraction, self.patch, mean=mean, std=std)
+
     @torch.inference_mode()
     def _stability(
         self,
@@ -154,8 +173,7 @@ class Strip(CalibratedDefense[StripCalibration]):
     ) -> np.ndarray:
         """As `stability`; `own` gives the donor that is the image itself, -1 for none. It is never laid over itself."""
         vlm.model.eval()
-        kind = _Superimposed if self.how == "blend" else PatchView
-        view = kind("swap", self.fraction, self.patch)
+        view = self._view(vlm)
         generator = torch.Generator().manual_seed(self.seed)
         own = [-1] * len(said) if own is None else own
         asked = ((i, Sample("asked", images[i], prompts[i], text)) for i, text in enumerate(said))
@@ -180,6 +198,26 @@ class _Superimposed(PatchView):
         if donors is None:
             raise PcvrError("donors is None: give the images that are laid over others.")
         return torch.lerp(pixels, donors.to(pixels), self.fraction)
+
+
+@dataclass(frozen=True)
+class _Added(PatchView):
+    """Both images added level by level and clipped at white: ``min(x + d, 1)`` for levels from 0 to 1.
+
+    Attributes:
+        mean: of each channel, in the processor's normalisation ``(x - mean) / std``.
+        std: of each channel.
+    """
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __call__(self, pixels: Tensor, generator: torch.Generator, donors: Tensor | None = None) -> Tensor:
+        if donors is None:
+            raise PcvrError("donors is None: give the images that are laid over others.")
+        mean, std = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        levels = (pixels * std + mean) + (donors.to(pixels) * std + mean)
+        return (levels.clamp(max=1) - mean) / std
 
 
 def word_likelihood(said: AnswerLogits) -> Tensor:

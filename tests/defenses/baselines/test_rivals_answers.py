@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,24 @@ class TestStability:
             )
             assert found[i] == pytest.approx(wanted, rel=0.03)  # the reference rounds to whole levels
             assert found[i] != pytest.approx(alone, rel=0.001)
+
+    def test_both_added_and_clipped_at_white(self, tiny: VisionLanguageModel) -> None:
+        """The public code's blend, made again in NumPy on whole levels; a bright donor makes it clip."""
+        data = Numbers(2)
+        images, prompts = asked(data)
+        donor = np.full((SIDE_PX, SIDE_PX, 3), 200, np.uint8)
+        donor[: SIDE_PX // 2] = 20
+        row = encode_samples(tiny, [Sample("d", donor, "what?", "yes")])[0]
+        state = {"strip": StripCalibration(0.5, np.zeros(1), ({"pixel_values": row["pixel_values"]},))}
+        found = Strip(views=1, blend="add").stability(tiny, images, prompts, ["a red ball"] * 2, state)
+        halved = Strip(views=1).stability(tiny, images, prompts, ["a red ball"] * 2, state)
+        for i in range(2):
+            total = images[i].astype(int) + donor
+            assert (total > 255).any() and (total < 255).any()
+            mixed = total.clip(max=255).astype(np.uint8)
+            wanted = np.exp(np.mean(np.log(decode_steps(tiny, mixed, prompts[i], "a red ball").chosen)))
+            assert found[i] == pytest.approx(wanted, rel=1e-4)
+            assert found[i] != pytest.approx(halved[i], rel=1e-3)
 
     def test_likelihoods_are_averaged_over_views(self, tiny: VisionLanguageModel) -> None:
         """With many views the mean over draws of two donors is that of the donors alone."""
@@ -159,6 +179,10 @@ class TestStripAnswers:
         own = [pixels_of(tiny, Numbers(5)[i].image) for i in range(5)]
         assert all(any(np.array_equal(d["pixel_values"], each) for each in own) for d in known.donors)
 
+    def test_as_many_donors_as_views(self, tiny: VisionLanguageModel, monkeypatch: Any) -> None:
+        monkeypatch.setattr("pcvr.defenses.baselines.strip.DONORS", 2)
+        assert [len(Strip(views=v).calibrate(tiny, Numbers(5))["strip"].donors) for v in (1, 4)] == [2, 4]
+
 
 @pytest.mark.parametrize("rule", [Strip(views=1), CleanSight()], ids=lambda rule: rule.name)
 class TestBoth:
@@ -217,6 +241,17 @@ def test_options_out_of_range_are_named(kind: Any, field: str, value: Any) -> No
 def test_a_way_to_perturb_is_suggested() -> None:
     with pytest.raises(PcvrError, match=r"unknown how \(way to perturb\) 'blent': did you mean 'blend'"):
         Strip(how="blent")
+    with pytest.raises(PcvrError, match=r"unknown blend \(way to lay over\) 'ad': did you mean 'add'"):
+        Strip(blend="ad")
+
+
+def test_names_say_what_is_ours() -> None:
+    """CleanSight's public code reads other tokens: listings and README call ours by another name."""
+    assert (CleanSight.__doc__ or "").startswith("CleanSight style: ")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert not [line for line in readme.splitlines() if re.search(r"CleanSight(?! style)", line)]
+    helps = {f.name: f.metadata["help"] for f in fields(Strip)}
+    assert "paper: 100" in helps["views"] and "add and clip (public code)" in helps["blend"]
 
 
 def test_a_calibration_of_another_model_is_refused(tiny: VisionLanguageModel) -> None:

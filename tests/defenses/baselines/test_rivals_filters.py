@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from scipy.stats import entropy as shannon
 
 import pcvr
-from pcvr import PcvrError, VisionLanguageModel, finetune
+from pcvr import PcvrError, VisionLanguageModel, finetune, get_defense
 from pcvr.analysis.attention import attend
 from pcvr.data.subset import Subset
 from pcvr.defenses.baselines import bye, fine_prune
 from pcvr.defenses.baselines.bye import BYE
+from pcvr.defenses.baselines.crow import decoder_layers
 from pcvr.defenses.baselines.fine_prune import FinePrune
+from pcvr.experiments import Experiment
+from pcvr.experiments.stored import stored_experiment
+from pcvr.models.encode import EncodedData
 from tests.families import write
 from tests.rivals import FAMILIES, SHORT, Calls, Masked, adapter, begun
 from tests.tiny import Numbers
@@ -164,28 +168,32 @@ class TestFinePrune:
         run = begun(vlm)
         layers = fine_prune.written(run.vlm)
         inputs: dict[str, list[np.ndarray]] = {name: [] for name in layers}
-        connector = run.vlm.family.part(run.vlm.model, "connector")
+        base = run.vlm.base
         hooks = []
         for name in layers:
-            outer = connector.get_submodule(name.partition("lora_B")[0].rstrip("."))
+            outer = base.get_submodule(name.partition("lora_B")[0].rstrip("."))
             hooks.append(
                 outer.register_forward_hook(
                     lambda _m, given, _o, name=name: inputs[name].append(given[0].detach().double().numpy())
                 )
             )
         assert run.clean is not None
+        longer = Numbers(5, answers=("yes", "a red ball on a green table", "two"))
+        run.clean = EncodedData(run.vlm, longer)
         run.vlm.model.eval()
-        for i in range(len(run.clean)):
+        for i in range(len(run.clean)):  # one at a time, so without padding
             run.vlm.model(**{k: v for k, v in run.clean.batch([i]).items() if k not in ("index", "labels")})
         for hook in hooks:
             hook.remove()
         run.vlm.model.train()
         found = fine_prune.activity(run, layers, batch_size=2)
         assert run.vlm.model.training
-        assert len(found) == (2 if vlm.family.model_type == "llava" else 1)
+        connector = [name for name in found if name.startswith(f"{vlm.family.connector}.")]
+        assert len(connector) == (2 if vlm.family.model_type == "llava" else 1)
+        assert len(found) >= len(connector) + 4 * len(decoder_layers(run.vlm))
         weights = adapter(run.vlm)
         for name, active in found.items():
-            path = f"base_model.model.{vlm.family.connector}.{name}.weight"
+            path = f"base_model.model.{name}.weight"
             down, up = (weights[p].double().numpy() for p in (path.replace("lora_B", "lora_A"), path))
             tokens = np.concatenate([x.reshape(-1, x.shape[-1]) for x in inputs[name]])
             assert active.numpy() == pytest.approx(np.abs(tokens @ down.T @ up.T).mean(0), rel=1e-3)
@@ -206,6 +214,7 @@ class TestFinePrune:
                 layer.weight[quiet] *= 1e-3
         calls = Calls(run)
         FinePrune(prune=3 / 32, fraction=0.25, rate=0.5).train(run, calls)
+        assert {layer.out_features for layer in layers.values()} == {32}, "three channels of each"
         assert [call.name for call in calls.made] == ["train", "clean"]
         assert (calls.made[1].fraction, calls.made[1].rate, calls.made[1].clean) == (0.25, 0.5, True)
         assert run.state["pruned"].keys() == layers.keys()
@@ -231,9 +240,8 @@ class TestFinePrune:
             assert not layer.weight._backward_hooks, "its gradients are held no longer"
         with quiet_loading():  # of a warning that transformers has for peft
             opened = PeftModel.from_pretrained(vlm.copy().model, result.save(tmp_path / "adapter"))
-        connector = opened.get_base_model().get_submodule(vlm.family.connector)
         for name in layers:
-            outer = connector.get_submodule(name.partition("lora_B")[0].rstrip("."))
+            outer = opened.get_base_model().get_submodule(name.partition("lora_B")[0].rstrip("."))
             given = torch.randn(6, outer.in_features, generator=torch.Generator().manual_seed(0))
             with torch.no_grad():
                 same = (outer(given) == outer.base_layer(given)).all(0)
@@ -244,8 +252,44 @@ class TestFinePrune:
         with pytest.raises(PcvrError, match="needs clean data"):
             FinePrune().train(run, Calls(run))
 
-    def test_a_connector_without_an_adapter(self, vlm: VisionLanguageModel) -> None:
+    @pytest.mark.parametrize("where", ["connector", "language", "both"])
+    def test_whose_adapters_are_pruned(self, vlm: VisionLanguageModel, where: str) -> None:
+        run = begun(vlm)
+        before = adapter(run.vlm)
+        FinePrune(where=where).train(run, Calls(run))
+        changed = {name for name, values in adapter(run.vlm).items() if not torch.equal(values, before[name])}
+        parts = {"connector": vlm.family.connector, "language": vlm.family.language_model}
+        for name, path in parts.items():
+            reached = [each for each in changed if f".{path}." in each]
+            assert bool(reached) == (where in (name, "both")), name
+        assert changed == {f"base_model.model.{name}.weight" for name in run.state["pruned"]}
+
+    def test_it_reaches_a_backdoor_that_lies_in_the_language_model_alone(self, vlm: VisionLanguageModel) -> None:
+        """With the connector's adapter at zero the old form changes nothing at all."""
+        run = begun(vlm)
+        with torch.no_grad():
+            for layer in fine_prune.written(run.vlm, "connector").values():
+                layer.weight.zero_()
+        batch = run.data.batch([0, 1, 2])
+        before = run.forward_no_grad(batch).logits
+        FinePrune(where="connector").train(run, Calls(run))
+        assert torch.equal(run.forward_no_grad(batch).logits, before)
+        FinePrune().train(run, Calls(run))
+        assert not torch.allclose(run.forward_no_grad(batch).logits, before, atol=1e-4)
+
+    def test_stored_results_keep_what_they_pruned(self) -> None:
+        assert get_defense("fine_prune") == FinePrune(where="both")
+        old = Experiment("fine_prune", "fine_prune", {"where": "connector"})
+        stored = old.to_dict() | {"options": {}}
+        assert Experiment(**stored_experiment(stored)) == old != Experiment("fine_prune", "fine_prune")
+        assert old.key == "468cee1bea56"
+        assert Experiment("fine_prune", "fine_prune").key != old.key
+        with pytest.raises(PcvrError, match="unknown choice of where 'all': choose one of"):
+            FinePrune(where="all")
+
+    @pytest.mark.parametrize(("where", "said"), [("connector", "connector"), ("both", "connector or language model")])
+    def test_without_an_adapter(self, vlm: VisionLanguageModel, where: str, said: str) -> None:
         run = begun(vlm)
         run.vlm.model = vlm.model
-        with pytest.raises(PcvrError, match=r"connector of .* has no adapter"):
-            FinePrune().begin(run)
+        with pytest.raises(PcvrError, match=f"^no adapter in the {said} of "):
+            FinePrune(where=where).begin(run)

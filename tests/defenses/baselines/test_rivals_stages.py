@@ -222,6 +222,12 @@ class TestABL:
 
 
 class TestCleanTune:
+    @pytest.mark.parametrize("rate", [0.1, 2.0])
+    def test_its_learning_rate_is_an_option(self, tiny: VisionLanguageModel, rate: float) -> None:
+        config = TrainConfig(max_steps=4, batch_size=4, learning_rate=1e-3, warmup_ratio=0.0)
+        result = finetune(tiny, Numbers(), CleanTune(fraction=0.5, rate=rate), config, clean=Numbers(5), progress=False)
+        assert result.history[4]["learning_rate"] == pytest.approx(rate * 1e-3)
+
     def test_its_stages(self, vlm: VisionLanguageModel) -> None:
         run = begun(vlm)
         calls = Calls(run)
