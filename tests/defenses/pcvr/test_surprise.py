@@ -106,12 +106,12 @@ class TestTokens:
 class TestRanks:
     def test_few_visits_have_no_rank(self) -> None:
         ranks = SurpriseRanks()
-        found = ranks.rank_labels(np.arange(FEWEST - 1.0), *[np.arange(FEWEST - 1)] * 2, FEWEST - 1)
+        found = ranks.rank_labels(np.arange(FEWEST - 1.0), np.arange(FEWEST - 1), np.arange(FEWEST - 1), FEWEST - 1)
         assert set(found.tolist()) == {0.5}
 
     def test_the_least_expected_come_last(self) -> None:
         values = np.random.default_rng(0).permutation(200) / 10.0
-        found = SurpriseRanks().rank_labels(values, *[np.arange(200)] * 2, 200)
+        found = SurpriseRanks().rank_labels(values, np.arange(200), np.arange(200), 200)
         high = values > values.mean()
         assert (np.argsort(found[high]) == np.argsort(values[high])).all()
         assert found.max() > 0.99 and found.min() >= 0
@@ -122,18 +122,18 @@ class TestRanks:
         ranks = SurpriseRanks()
         for start in range(0, 256, size):
             part = values[start : start + size]
-            last = ranks.rank_labels(part, *[np.arange(size)] * 2, size)
+            last = ranks.rank_labels(part, np.arange(size), np.arange(size), size)
         assert abs(last[-1] - (values < values[-1]).mean()) < 0.1
 
     def test_what_is_remembered_does_not_grow(self) -> None:
         ranks = SurpriseRanks()
         for _ in range(60):
-            ranks.rank_labels(np.ones(32), *[np.arange(32)] * 2, 32)
+            ranks.rank_labels(np.ones(32), np.arange(32), np.arange(32), 32)
         assert len(ranks.recent) == RECENT and len(ranks.usual) == USUAL
 
     def test_processes_rank_among_all(self) -> None:
         def gather(values: np.ndarray) -> np.ndarray:
             return np.concatenate([values, np.full(40, 100.0) if len(values) else values])
 
-        found = SurpriseRanks().rank_labels(np.arange(40.0), *[np.arange(40)] * 2, 40, gather)
+        found = SurpriseRanks().rank_labels(np.arange(40.0), np.arange(40), np.arange(40), 40, gather)
         assert found.max() <= 0.5, "another process has all the surprising ones"
