@@ -65,7 +65,8 @@ class TestTokens:
     @settings(max_examples=60, deadline=None)
     def test_the_usual_surprise_is_a_faded_mean(self, seed: int, sizes: list[int]) -> None:
         rng = np.random.default_rng(seed)
-        known, seen = TokenUsual(), []
+        known = TokenUsual()
+        seen: list[tuple[int, float, float]] = []
         for size in sizes:
             token, nll = rng.integers(0, 5, size), rng.exponential(2, size)
             seen = [(t, n, weight * FADING**4) for t, n, weight in seen] + [
