@@ -61,9 +61,11 @@ def test_the_first_notebook_lists_the_others_with_their_own_times() -> None:
     assert text.count("*coming*") == 11 - len(list((ROOT / "workbook").glob("*.py")))
 
 
-def test_the_table_is_the_shipped_one() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run python tools/readme.py"
+def test_the_tables_are_the_shipped_ones() -> None:
+    for file in readme.FILES:
+        if file == ROOT / "README.md" or file.is_file():
+            text = file.read_text(encoding="utf-8")
+            assert readme.filled(text) == text, "run python tools/readme.py"
 
 
 def test_every_notebook_it_names_is_there() -> None:
@@ -136,6 +138,8 @@ def test_the_captions_name_the_gate_that_was_the_default_before() -> None:
     caption = "with the gate `two_stage`, its default before `stream`; "
     load = pcvr.experiments.results.load
     for name, write in readme.TABLES.items():
+        if not (pcvr.experiments.results.FOLDER / f"{name}.json").is_file():
+            continue  # not made yet
         table = load(name)
         former = [run for run in table.runs if run.get("experiment", run).get("options", {}).get("gate") == "two_stage"]
         assert (caption in write(table)[-1]) == bool(former), name
@@ -155,8 +159,12 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
             assert cell.asr <= 0.02 and wilson(cell.hits, cell.n)[1] <= 0.05
             measure = "cider" if "cider" in cell.scores else "vqa_accuracy"
             # On clean questions the gate takes some for poison whose answer is not yet known: a little more than 2 %.
-            least = 0.97 if (task, attack) == ("vqa", "clean") else 0.98
-            assert cell.scores[measure] >= least * cells[task, "none", attack].scores[measure]
+            least = 0.97 if (task, attack, row) == ("vqa", "clean", "pcvr, two_stage") else 0.98
+            plain = cells[task, "none", attack]
+            # Answers to 512 images vary: what is lost has to be more than chance (one-sided, 95 %), of right answers.
+            spread = cell.right * (1 - cell.right) * (1 / cell.n + 1 / plain.n)
+            by_chance = 1.65 * spread**0.5 / plain.right if cell.seeds < 3 and measure != "cider" else 0.0
+            assert cell.scores[measure] >= (least - by_chance) * plain.scores[measure]
 
 
 def test_right_answers_come_back() -> None:
