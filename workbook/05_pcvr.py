@@ -886,9 +886,9 @@ pcvr.evaluate(streamed.model, test, badnets)
 # %%
 from pcvr.experiments.ablations import ablation_rows, get_ablation
 
-print(f"{'ablation':<14}{'ASR':<24}{'correct':<9}{'triggered':<11}what is changed (- : no shipped row)")
-for name, what, asr, right, triggered_right in ablation_rows(spine):
-    print(f"{name:<14}{asr:<24}{right:<9}{triggered_right:<11}{what}")
+print(f"{'ablation':<14}{'seeds':<7}{'ASR':<24}{'correct':<9}{'triggered':<11}what is changed (- : no shipped row)")
+for name, what, seeds, asr, right, triggered_right in ablation_rows(spine):
+    print(f"{name:<14}{seeds:<7}{asr:<24}{right:<9}{triggered_right:<11}{what}")
 
 # %% [markdown]
 # ASR and correct answers to clean and to triggered images, for PCVR with one part changed. A dash means that the
