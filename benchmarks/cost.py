@@ -10,8 +10,8 @@ each step: a defence that scores all the data pays for each sample.
 
 The clock runs from the first work of the defence until `finetune` returns: all stages, and work before, between and
 after them, such as a score, a filter, a calibration or a repair. Then test images are answered, through the guard if
-there is one. BYE trains a second time only where its filter finds something, and in so short a training there is
-nothing to find: "bye, retrained" is BYE with a filter that always drops as many samples as are poisoned.
+there is one. BYE trains a second time only where its filter finds something, which a training as short as this
+does not show: "bye, retrained" is BYE that always trains again.
 """
 
 from __future__ import annotations

@@ -70,21 +70,24 @@ def test_work_after_the_last_stage_and_guarded_answers_are_part_of_the_price(mon
     cost.train("none", "vqa", 2)  # without answers
 
 
-def test_the_second_training_of_bye_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages: list[tuple[str, int]] = []
+@pytest.mark.parametrize("layers", [[], [0]], ids=["nothing found", "something found"])
+def test_the_second_training_of_bye_is_counted(monkeypatch: pytest.MonkeyPatch, layers: list[int]) -> None:
+    stages: list[str] = []
     loss = Defense.loss
 
     def noted(self: Defense, run: TrainingContext, batch: Batch) -> Any:
-        stages.append((run.stage, len(batch["index"])))
+        stages.append(run.stage)
         return loss(self, run, batch)
 
     monkeypatch.setattr(BYE, "loss", noted)
     monkeypatch.setattr(cost, "SAMPLES_A_STEP", 20)
-    cost.train("bye", "vqa", 2)
-    assert [name for name, _ in stages] == ["train"] * 2, "so short a training has no backdoor to find"
-    stages.clear()
-    cost.train(cost.RETRAINED, "vqa", 2)
-    assert [name for name, _ in stages] == ["train"] * 2 + ["retrain"] * 2
+    monkeypatch.setattr("pcvr.defenses.baselines.bye.sensitive_layers", lambda *_: layers)
+    if not layers:
+        cost.train("bye", "vqa", 1)
+        assert stages == ["train"], "where it finds nothing, its price has no second training"
+        stages.clear()
+    cost.train(cost.RETRAINED, "vqa", 1)
+    assert stages == ["train", "retrain"]
 
 
 def test_every_form_trains_and_answers() -> None:

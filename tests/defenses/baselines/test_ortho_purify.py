@@ -177,6 +177,13 @@ class TestRepair:
         (note,) = result.notes
         assert "removed 0 of " in note
 
+    def test_a_finished_training_gives_the_same_adapter_again(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
+        """From the checkpoints of its stages: the projection is made anew."""
+        given: dict[str, Any] = {"clean": Numbers(5), "progress": False, "checkpoints": tmp_path / "kept"}
+        first, again = (finetune(tiny, Numbers(), OrthoPurify(steps=2), SHORT, **given) for _ in range(2))
+        mine, theirs = adapter(first.model), adapter(again.model)
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine) and first.history == again.history
+
     def test_a_reader_who_stops_the_reference_gets_the_adapter_of_before(self, tiny: VisionLanguageModel) -> None:
         class StopThere(StageCallback):
             def on_stage(self, run: TrainingContext, done: int) -> None:
