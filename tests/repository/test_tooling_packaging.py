@@ -103,11 +103,11 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision"], {"pcvr"}),
-        ("tools", ["jupyter"], {"pcvr", "bookkit"}),
+        ("tools", ["jupyter"], {"pcvr", "bookkit", "measured"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
-        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "constraints", "readme", "tests", "benchmarks"}),
+        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "constraints", "measured", "readme", "tests", "benchmarks"}),
     ],
 )
 def test_what_is_imported_is_declared(root, project, folder, extras, own):
