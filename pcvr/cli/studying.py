@@ -160,7 +160,7 @@ def _reproduce(store: Store, cell: str) -> None:
     found = reproduce(store, cell)
     table = Table("", "in the store", "made again", "", title=f"{found.key} {found.label}")
     for figure in found.figures:
-        judged = {True: "agrees", False: f"differs by more than {figure.allowed:g}", None: ""}[figure.good]
+        judged = {True: "agrees", False: f"differs by more than {figure.allowed or 0:g}", None: ""}[figure.good]
         table.add_row(figure.name, *("-" if v is None else f"{v:.6g}" for v in (figure.before, figure.now)), judged)
     Screen().print(table)
     for name, count in found.other_samples.items():

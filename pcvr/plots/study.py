@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from pcvr.experiments.study.sheets import Name, Sheet
 
-_MARKERS = "osD^vP*X<>"
+_MARKERS = "Xos^DvP*<"
+"""One more than there are colours, so that no two of 72 defences look alike."""
 
 
 def success_picture(sheet: Sheet) -> Figure:
@@ -90,6 +91,9 @@ def price_picture(sheet: Sheet) -> Figure:
         panels[1].set_xlabel("seconds of fine-tuning")
         panels[0].set_ylabel("attack success (%), lower is better")
         panels[0].set_ylim(-4, 104)
+        kept = [utility for _, utility, _ in points.values() if utility is not None]
+        panels[0].set_xlim(min([78, *(value - 2 for value in kept)]), max([102, *(value + 2 for value in kept)]))
+        panels[1].set_xlim(left=0)
         handles = {name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
         if handles:
             figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=9)

@@ -124,7 +124,7 @@ class Sheet:
         """
         cell, plain = self.at(row, column), self.undefended(column)
         for name in ("right", "clean_cider"):
-            ours, theirs = (part and part.mean(name) for part in (cell, plain))
+            ours, theirs = (part.mean(name) if part else None for part in (cell, plain))
             if ours is not None and theirs:
                 return ours / theirs
         return None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from pcvr.errors import PcvrError, shown
-from pcvr.evaluation.bootstrap import mean_interval
 from pcvr.evaluation.intervals import at_most, format_rate, wilson
 from pcvr.experiments.outcomes import unpack
 
 TOOK = 0.9
 """Attack success without a defence below which nothing is said about a defence: the attack did not take."""
+_DRAWS = 20_000
 SAME_TESTS = ("model", "data", "task", "tests", "attack", "preset", "attack_options")
 """Fields in which two runs agree if their test samples and triggers are the same ones."""
 
@@ -141,8 +143,22 @@ def paired(first: Mapping[str, Any], second: Mapping[str, Any], outcome: str = "
 
     n = len(one)
     p = float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)
-    ends = mean_interval(one.astype(float) - other) if only_first or only_second else (-at_most(n), at_most(n))
-    return Paired(n, only_first, only_second, ends, min(1.0, p))
+    return Paired(n, only_first, only_second, _difference_interval(n, only_first, only_second), min(1.0, p))
+
+
+@cache
+def _difference_interval(n: int, first: int, second: int) -> tuple[float, float]:
+    """The bootstrap interval by image of `Paired.difference`, at 95 %.
+
+    Drawing n images again with replacement draws the three kinds of image (first alone, second alone, the rest) from a
+    multinomial distribution; this is the same and a hundred times faster.
+    """
+    if not first and not second:
+        return -at_most(n), at_most(n)
+    kinds = np.array([first, second, n - first - second]) / n
+    drawn = np.random.default_rng(0).multinomial(n, kinds, size=_DRAWS)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _bits(run: Mapping[str, Any], outcome: str) -> np.ndarray:
@@ -177,7 +193,11 @@ def holm(p: Sequence[float]) -> list[float]:
         return []
     from statsmodels.stats.multitest import multipletests
 
-    return [float(value) for value in multipletests(p, method="holm")[1]]
+    gc.freeze()  # multipletests calls the collector of reference cycles, which would walk through everything
+    try:
+        return [float(value) for value in multipletests(p, method="holm")[1]]
+    finally:
+        gc.unfreeze()
 
 
 def took(undefended: SeedRates | None) -> bool | None:

@@ -21,7 +21,7 @@ from pcvr.experiments.study.store import Store
 from tests import studies
 from tests.studies import plan, pretended
 
-TWO = {"threads": 1, "jobs": 2}
+TWO: dict[str, Any] = {"threads": 1, "jobs": 2}
 
 
 @pytest.fixture

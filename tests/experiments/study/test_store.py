@@ -205,7 +205,7 @@ class TestFrame:
 
 def test_a_journal_keeps_any_text(tmp_path: Path) -> None:
     file = tmp_path / "a" / "journal.jsonl"
-    entries = [{"text": "line\nbreak \u2028 \ud800 é"}, {"number": float("inf")}]
+    entries: list[dict[str, Any]] = [{"text": "line\nbreak \u2028 \ud800 é"}, {"number": float("inf")}]
     with appending(file) as journal:
         for entry in entries:
             journal.append(entry)
