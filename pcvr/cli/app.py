@@ -7,7 +7,7 @@ from typing import Any
 import typer
 import typer.core
 
-from pcvr.cli import defending, listing, making, poisoning, training
+from pcvr.cli import defending, listing, making, poisoning, studying, training
 from pcvr.cli.old_flags import Command
 from pcvr.utils.terminal import INTERRUPTED
 
@@ -39,3 +39,4 @@ app.command()(listing.data)
 app.command()(poisoning.attacks)
 app.command()(defending.defenses)
 app.command(cls=Command)(poisoning.craft)
+app.command()(studying.study)

@@ -45,6 +45,22 @@ def bleu4(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     return 100 * float(score[3])
 
 
+def bleu_counts(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return what corpus BLEU-4 sums over the samples: float64 ``[N, 10]``.
+
+    Of each sample: the number of its 1- to 4-grams, how many of each are in a reference, and the lengths of the caption
+    and of the reference nearest in length, in words. Computed by pycocoevalcap; arguments and errors as :func:`bleu4`.
+    """
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    gold, said = _prepared(predictions, references)
+    counts = []
+    for i, texts in gold.items():
+        found = cook_test(said[i][0], cook_refs(texts), eff="closest")
+        counts.append([*found["guess"], *found["correct"], found["testlen"], found["reflen"]])
+    return np.asarray(counts, dtype=np.float64)
+
+
 def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus CIDEr-D (Vedantam et al. 2015) on the scale papers print, where COCO models reach about 100; at most 1000.
 

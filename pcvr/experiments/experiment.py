@@ -155,7 +155,12 @@ Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
 
 
 def run_experiment(
-    experiment: Experiment, *, save: str | Path | None = None, progress: bool = False, extra: Extra | None = None
+    experiment: Experiment,
+    *,
+    save: str | Path | None = None,
+    progress: bool = False,
+    extra: Extra | None = None,
+    intervals: bool = False,
 ) -> dict[str, Any]:
     """Poison, fine-tune, evaluate.
 
@@ -164,6 +169,7 @@ def run_experiment(
         save: folder for the adapter, or None.
         progress: whether the training shows a bar.
         extra: adds entries of its own to what is returned.
+        intervals: whether the intervals of the scores of captions are kept.
 
     Returns:
         See `report`.
@@ -179,7 +185,7 @@ def run_experiment(
         few = subset(given.tests, min(_WATCHED, len(given.tests)))
         watch = BackdoorWatch(given.vlm, few, given.attack, experiment.watch)
     result = train(experiment, given, [watch] if watch else [], progress)
-    found = report(experiment, given, result, watch)
+    found = report(experiment, given, result, watch, intervals)
     if save is not None:
         result.save(save)
     return found | dict(extra(result, given.tests, given.attack) if extra else {})
@@ -229,7 +235,11 @@ def train(
 
 
 def report(
-    experiment: Experiment, given: Materials, result: FinetuneResult, watch: BackdoorWatch | None = None
+    experiment: Experiment,
+    given: Materials,
+    result: FinetuneResult,
+    watch: BackdoorWatch | None = None,
+    intervals: bool = False,
 ) -> dict[str, Any]:
     """Evaluate what was trained.
 
@@ -237,9 +247,10 @@ def report(
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``outcomes`` (of each test sample, see
         `pcvr.experiments.outcomes`), ``seconds`` of the fine-tuning,
         ``gate`` (see `gate_report`; empty where the defence judged no samples), ``watch`` where there was one (of each
-        look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were), and
-        ``novel`` where something is new (see `novelty_report`).
+        look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were), ``novel``
+        where something is new (see `novelty_report`), and with `intervals` those of `record_intervals`.
     """
+    from pcvr.evaluation.bootstrap import record_intervals
     from pcvr.evaluation.evaluate import evaluate
 
     record = evaluate(result.model, given.tests, given.attack)
@@ -253,6 +264,8 @@ def report(
     }
     if experiment.novelty:
         found["novel"] = novelty_report(experiment.novelty, given.tests, given.novel, result)
+    if intervals:
+        found["intervals"] = record_intervals(record, given.tests)
     if watch is not None:
         kept = ("step", "hits", "clean_hits", "n", "clean")
         found["watch"] = [{name: getattr(point, name) for name in kept} for point in watch.points]

@@ -21,8 +21,9 @@ import pcvr
 IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 IMPORTED_AS |= {"xdist": "pytest-xdist", "yaml": "pyyaml"}
 # Each comes with something declared and is used only beside it: packaging with JupyterLab, IPython with ipykernel,
-# traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers, pandas with datasets.
-COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub", "pandas"}
+# traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers. Who gives a study a ray cluster
+# has ray; whoever lacks it is told so in a sentence.
+COMES_ALONG = {"packaging", "IPython", "traitlets", "pycocotools", "huggingface_hub", "ray"}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def imported(folder):
 @pytest.mark.parametrize(
     ("folder", "extras", "own"),
     [
-        ("pcvr", ["jupyter", "vision"], {"pcvr"}),
+        ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
         ("tools", ["jupyter"], {"pcvr", "bookkit", "measured"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
