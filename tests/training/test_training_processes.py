@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcvr import PCVR, PatchView, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, load
-from pcvr.defenses import Defense
+from pcvr.defenses import BYORn, Defense
 from pcvr.training import FinetuneResult
 from pcvr.utils import distributed
 from tests.processes import together
@@ -30,6 +30,7 @@ RULES: dict[str, Defense] = {
     "none": PlainSFT(),
     "pcvr": PCVR(view=GREY),
     "two_stage": PCVR(view=GREY, gate="two_stage", scan_at=(0.3,)),
+    "byorn": BYORn(decay=0.5, max_new_tokens=4),
     # Acts on every sample, whatever the model makes of it.
     "all": PCVR(view=GREY, scan_at=(0.3,), gate="none", apart_weight=30.0, fade=False),
 }
@@ -65,6 +66,9 @@ def work(folder: str, out: str) -> None:
         result = trained(vlm, name)
         run = result.run
         told[name] = {"history": result.history, "scores": scores(result)}
+        if name == "byorn":
+            average = torch.cat([v.flatten() for v in run.state["average"].values()])[None]
+            assert torch.equal(*run.gather(average)), "both processes answer with the same average"
         if name == "pcvr":
             flagged = run.gather(torch.from_numpy(run.state["stream"].flagged)[None])
             assert torch.equal(flagged[0], flagged[1]), "both processes know what either has seen"
@@ -108,7 +112,7 @@ def test_two_processes_are_as_one(tiny: VisionLanguageModel, tiny_folder: Path, 
         losses = [(h["step"], h["loss"]) for h in told[name]["history"]]
         assert [step for step, _ in losses] == [1, 2, 3, 4, 5, 6]
         # Plain fine-tuning is a mean over words, and equal; what is a mean over samples is weighted a little otherwise.
-        close = name not in ("all", "pcvr")
+        close = name not in ("all", "pcvr", "byorn")
         expected = [h["loss"] for h in alone.history]
         assert [loss for _, loss in losses] == pytest.approx(expected, rel=1e-4 if close else 0.1), name
         one, two = weights(alone.model), load_file(tmp_path / f"{name}.safetensors")
