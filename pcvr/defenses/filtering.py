@@ -46,7 +46,7 @@ def attention_before_answers(
         float64 ``[N, ...]``, of every training sample.
 
     Raises:
-        PcvrError: a sample has no answer, or the language model returns no attention.
+        PcvrError: a sample has no answer, or the language model returns no attention or one that is not finite.
     """
     rows, found = run.own_rows(len(run.data)), []
     with eval_mode(run.vlm.model):
@@ -61,7 +61,13 @@ def attention_before_answers(
                     "take another model or defence."
                 )
             found.append(reading(batch, last, [each.cpu() for each in layers]))
-    return run.gather_rows(rows, torch.cat(found)).double().numpy()
+    whole = run.gather_rows(rows, torch.cat(found)).double().numpy()
+    if not np.isfinite(whole).all():
+        raise PcvrError(
+            f"the attention of {run.vlm.name!r} is not finite after the training, and defence {defense!r} reads it: "
+            "lower learning_rate."
+        )
+    return whole
 
 
 def train_without(run: TrainingContext, fit: Fit, dropped: np.ndarray, gate: Gate, scores: np.ndarray) -> None:

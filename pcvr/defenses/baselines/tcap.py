@@ -53,7 +53,8 @@ class TCAP(Defense):
 
     Needs no clean data, but a second training and a pass over the data. ``run.state`` gets ``profile``
     ``[N, layers, heads, 3]``, ``heads`` (layer and head of the voters, the best first), ``votes`` ``[N, voters]``,
-    ``kept`` (indices) and, if some head voted, an entry in ``scorings`` with one minus the posterior.
+    ``kept`` (indices) and, if some head voted, an entry in ``scorings``: its scores are one minus the posterior, its
+    separation is the mean of the voters'.
 
     Attributes:
         depth: fraction of the layers whose heads may vote, the last ones, in ``(0, 1]``; at least one layer.

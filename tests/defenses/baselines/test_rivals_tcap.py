@@ -18,7 +18,7 @@ import pcvr
 from pcvr import PcvrError, VisionLanguageModel, finetune, get_defense
 from pcvr.analysis.attention import attend
 from pcvr.defenses import TCAP
-from pcvr.defenses.baselines import tcap
+from pcvr.defenses.baselines import bye, tcap
 from pcvr.defenses.baselines.tcap_votes import (
     HeadSplit,
     best_heads,
@@ -62,6 +62,15 @@ class TestProfile:
         run.data = Masked(run.vlm, Numbers(4))
         with pytest.raises(PcvrError, match=r"4 of 4 samples .* defence 'tcap' reads the token before an answer"):
             tcap.attention_profile(run)
+
+    def test_a_model_that_is_broken(self, tiny: VisionLanguageModel) -> None:
+        run = begun(tiny, samples=3)
+        for weights in run.vlm.model.parameters():
+            if weights.requires_grad:
+                weights.data.fill_(float("nan"))
+        for read in (tcap.attention_profile, bye.attention_entropy):
+            with pytest.raises(PcvrError, match=r"attention of .* is not finite after the training"):
+                read(run)
 
 
 class TestSplit:
