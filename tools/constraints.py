@@ -52,9 +52,10 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
         done.add((canonicalize_name(name), extra))
         package = metadata.distribution(name)
         found[canonicalize_name(name)] = package.version
-        if not SpecifierSet(package.metadata["Requires-Python"] or "").contains(OLDEST_PYTHON):
+        said = package.metadata
+        if "Requires-Python" in said and not SpecifierSet(said["Requires-Python"]).contains(OLDEST_PYTHON):
             raise SystemExit(
-                f"{name} {package.version} needs Python {package.metadata['Requires-Python']}, but pyproject.toml "
+                f"{name} {package.version} needs Python {said['Requires-Python']}, but pyproject.toml "
                 f"promises {OLDEST_PYTHON}: install an older release of it here."
             )
         for line in package.requires or []:

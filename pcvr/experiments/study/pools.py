@@ -7,7 +7,7 @@ ends the whole call there, with its other results, and on dask it is never notic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from pcvr.errors import PcvrError, first_line, shown
 from pcvr.utils.checks import check_choice
 
 BACKENDS = ("loky", "dask", "ray")
+_ANSWER = 30
+"""Seconds for a cluster to answer."""
 
 
 class Pool(Protocol):
@@ -22,16 +24,22 @@ class Pool(Protocol):
 
     Attributes:
         size: how many at a time.
+        killed: errors of a future whose process was killed.
     """
 
     size: int
+    killed: tuple[type[BaseException], ...]
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Start ``function(*args)`` where there is room."""
         ...
 
-    def renew(self) -> None:
-        """Make the pool usable again after one of its processes was killed."""
+    def renew(self) -> bool:
+        """Make the pool usable after a process was killed; return whether everything that was at work is lost."""
+        ...
+
+    def alive(self) -> bool:
+        """Return whether any process is there to work."""
         ...
 
 
@@ -64,14 +72,18 @@ def pool_of(
 
 class _Here:
     size = 1
+    killed: tuple[type[BaseException], ...] = ()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_result(function(*args))
         return future
 
-    def renew(self) -> None:
-        """Nothing can be killed here but everything."""
+    def renew(self) -> bool:
+        return False
+
+    def alive(self) -> bool:
+        return True
 
 
 @contextmanager
@@ -80,6 +92,8 @@ def _here() -> Iterator[Pool]:
 
 
 class _Processes:
+    killed: tuple[type[BaseException], ...] = (BrokenExecutor,)
+
     def __init__(self, size: int, env: Mapping[str, str]) -> None:
         self.size, self._env = size, env
         self.executor: Any = None
@@ -88,11 +102,15 @@ class _Processes:
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         return self.executor.submit(function, *args)
 
-    def renew(self) -> None:
+    def renew(self) -> bool:
         from joblib.externals.loky import ProcessPoolExecutor
 
         self.close()
         self.executor = ProcessPoolExecutor(self.size, initializer=_end_with_parent, env=dict(self._env))
+        return True
+
+    def alive(self) -> bool:
+        return True
 
     def close(self) -> None:
         if self.executor is not None:
@@ -127,28 +145,40 @@ def _end_with_parent() -> None:
 class _Cluster:
     """A pool whose cluster replaces killed processes itself."""
 
-    def __init__(self, size: int, submit: Callable[..., Future[Any]]) -> None:
-        self.size, self._submit = size, submit
+    def __init__(
+        self,
+        size: int,
+        submit: Callable[..., Future[Any]],
+        killed: tuple[type[BaseException], ...],
+        alive: Callable[[], bool],
+    ) -> None:
+        self.size, self._submit, self.killed, self._alive = size, submit, killed, alive
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         return self._submit(function, *args)
 
-    def renew(self) -> None:
-        """The cluster has done it."""
+    def renew(self) -> bool:
+        return False
+
+    def alive(self) -> bool:
+        return self._alive()
 
 
 @contextmanager
 def _dask(jobs: int | None, address: str | None) -> Iterator[Pool]:
     try:
-        from distributed import Client, LocalCluster
+        import dask
+        from distributed import Client, KilledWorker, LocalCluster
     except ImportError:
         raise PcvrError("backend 'dask' needs a package that is not installed: pip install distributed.") from None
     local = None
     if address is None:
-        # A process a cell: torch's threads and random numbers belong to a process.
-        local = LocalCluster(n_workers=jobs or 1, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+        # A process a cell: torch's threads and random numbers belong to a process. Dask would try a cell that kills its
+        # worker on the others; the runner does that, alone.
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            local = LocalCluster(n_workers=jobs or 1, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
     try:
-        client = _answered(address, lambda: Client(local or address, timeout=20, set_as_default=False))
+        client = _answered(address, lambda: Client(local or address, timeout=_ANSWER, set_as_default=False))
         with client:
             threads = client.nthreads()
             if not threads or set(threads.values()) != {1}:
@@ -157,7 +187,8 @@ def _dask(jobs: int | None, address: str | None) -> Iterator[Pool]:
                     "start at least one, with --nthreads 1, as each cell needs a process of its own."
                 )
             executor = client.get_executor(pure=False)
-            yield _Cluster(min(jobs or len(threads), len(threads)), executor.submit)
+            size = min(jobs or len(threads), len(threads))
+            yield _Cluster(size, executor.submit, (KilledWorker,), lambda: bool(client.nthreads()))
             executor.shutdown(wait=False)
     finally:
         if local is not None:
@@ -178,7 +209,8 @@ def _ray(jobs: int | None, address: str | None) -> Iterator[Pool]:
         def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
             return ray.remote(num_cpus=1, max_retries=0)(function).remote(*args).future()
 
-        yield _Cluster(min(jobs or size, size), submit)
+        killed = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+        yield _Cluster(min(jobs or size, size), submit, killed, ray.is_initialized)
     finally:
         ray.shutdown()
 
@@ -191,6 +223,6 @@ def _answered(address: str | None, connect: Callable[[], Any]) -> Any:
     """
     try:
         return connect()
-    except (OSError, ValueError, TimeoutError, ConnectionError) as problem:
+    except Exception as problem:  # ray raises some that are nothing else
         where = "a local cluster could not be started" if address is None else f"no cluster answers at {shown(address)}"
         raise PcvrError(f"{where} ({first_line(problem)}): give the address of a running scheduler.") from problem

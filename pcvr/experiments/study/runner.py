@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from pcvr.errors import reason
+from pcvr.errors import PcvrError, reason
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.study.plan import Plan
 from pcvr.experiments.study.pools import Pool, pool_of
 from pcvr.experiments.study.store import Store, Writer
 from pcvr.experiments.study.tables import experiment_of
-from pcvr.experiments.study.timing import Clock, TimeLeft
+from pcvr.experiments.study.timing import Clock, TimeLeft, in_words
 from pcvr.experiments.study.worker import Run, cores, processor, run_cell, work
 from pcvr.utils.checks import check_whole
+
+_LOOK = 10.0
+_PATIENCE = 300.0
+"""Seconds between two looks whether a cluster has workers, and for how long it may have none."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +143,38 @@ class _Call:
             run, threads, setup = self.how
             future = self.pool.submit(work, run, self.cells[key], threads, setup)
             self.running[future] = (key, time.monotonic())
-        done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        done = self._wait()
         lost = []
         for future in sorted(done, key=lambda each: self.running[each][1]):
             key, _ = self.running.pop(future)
             problem = future.exception()
             if problem is None:
                 self._ended(key, future.result())
-            elif isinstance(problem, BrokenExecutor):
+            elif isinstance(problem, self.pool.killed):
                 lost.append(key)
             else:
                 self._ended(key, self._unfinished(key, reason(problem)))
-        if lost:  # every other cell that was at work is lost with it
+        if lost and self.pool.renew():
             lost += [key for key, _ in self.running.values()]
             self.running.clear()
-            self.pool.renew()
         return lost
+
+    def _wait(self) -> set[Future[Any]]:
+        """Wait until a cell has ended, and return those that have.
+
+        Raises:
+            PcvrError: the cluster has lost its workers, and no new ones come.
+        """
+        empty_since = None
+        while True:
+            done, _ = wait(self.running, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            if done:
+                return done
+            empty_since = None if self.pool.alive() else empty_since or time.monotonic()
+            if empty_since is not None and time.monotonic() - empty_since > _PATIENCE:
+                raise PcvrError(
+                    f"the cluster has had no worker for {in_words(_PATIENCE)}: start workers and give the same command."
+                )
 
     def _killed(self, key: str) -> dict[str, Any]:
         return self._unfinished(key, "its process was killed twice, the second time alone: it may need more memory")

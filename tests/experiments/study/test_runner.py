@@ -15,6 +15,7 @@ import pytest
 
 from pcvr import PcvrError
 from pcvr.experiments import Experiment
+from pcvr.experiments.study import runner
 from pcvr.experiments.study.plan import Plan, plan_of
 from pcvr.experiments.study.runner import Progress, run_study
 from pcvr.experiments.study.store import Store
@@ -167,6 +168,42 @@ class TestDask:
         assert made == {("dask", 2)}
         summary = run_study(plan(seeds=4), Store(tmp_path / "dask"), run=pretended, backend="dask", **TWO)
         assert summary.there == 12 and len(summary.made) == 4
+
+    def test_a_cell_that_kills_its_worker_stops_no_other(self, store: Store) -> None:
+        whole = plan(attacks="badnets")
+        summary = run_study(whole, store, run=studies.dying, backend="dask", **TWO)
+        assert len(summary.made) == 4 and {whole.cells[key].seed for key in summary.failed} == {1}
+        assert all("killed twice" in error for error in summary.failed.values())
+
+    def test_a_cluster_without_workers_is_not_waited_for_without_end(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from distributed import LocalCluster
+
+        monkeypatch.setattr(runner, "_LOOK", 0.2)
+        monkeypatch.setattr(runner, "_PATIENCE", 1.0)
+        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=False) as cluster:
+
+            def told(progress: Progress) -> None:
+                cluster.scale(0)
+                wait_until(lambda: not cluster.scheduler.workers)
+
+            with pytest.raises(PcvrError, match="the cluster has had no worker for 1 s: start workers"):
+                run_study(plan(), store, run=pretended, backend="dask", address=cluster.scheduler_address, told=told)
+        assert len(store.records()) == 1
+
+    def test_workers_with_several_threads_are_refused(self, store: Store) -> None:
+        from distributed import LocalCluster
+
+        said = r"1 workers with \[2\] threads each: start at least one, with --nthreads 1"
+        here = LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0", processes=False)
+        with here as cluster, pytest.raises(PcvrError, match=said):
+            run_study(plan(), store, run=pretended, backend="dask", address=cluster.scheduler_address)
+
+    def test_an_address_without_a_scheduler(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pcvr.experiments.study.pools._ANSWER", 1)
+        with pytest.raises(PcvrError, match=r"no cluster answers at 'tcp://127.0.0.1:1'"):
+            run_study(plan(), store, run=pretended, backend="dask", address="tcp://127.0.0.1:1")
 
 
 class TestErrors:
