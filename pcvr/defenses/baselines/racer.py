@@ -43,9 +43,10 @@ class RACER(Defense):
     From the paper: these formulas, ``w_v = 1``, ``w_t = 3`` (it says 3 to 4), ``K = 20``, 100 clean samples.
 
     Ours, since we have no values of the paper: `alpha`, `epsilon`, the window, and length, learning rate and batch size
-    of the repair. They were set on one attack (BadNets, captions, tiny-llava), where the learning rate decided: at the
-    full rate the repair removed the backdoor, but so did 25 steps of tuning on the clean samples alone; at a quarter of
-    it ten steps of the repair did not. So compare `CleanTune` with the same `rate`.
+    of the repair. They were set on one attack (BadNets, captions, tiny-llava), looking at test scenes, so choose them
+    again on validation scenes before comparing defences. There the learning rate decided: at the full rate the repair
+    removed the backdoor, but so did 25 steps of tuning on the clean samples alone; at a quarter of it ten steps of the
+    repair did not. So compare `CleanTune` with the same `rate`.
 
     Ours too: as in `Crow`, ``H^1 .. H^L`` are the outputs of the decoder layers before the last norm. The regions of a
     sample are averaged first, then the samples. Text tokens are all tokens but image tokens and padding: template,
