@@ -53,5 +53,13 @@ class Masked(EncodedData):
         return row | {"labels": torch.full_like(row["labels"], IGNORE)}
 
 
+def step_down(run: TrainingContext, rate: float) -> None:
+    """Take one step of plain gradient descent with the gradients that are there."""
+    with torch.no_grad():
+        for weights in run.vlm.model.parameters():
+            if weights.grad is not None:
+                weights -= rate * weights.grad
+
+
 def adapter(vlm: VisionLanguageModel) -> dict[str, Tensor]:
     return {k: v.detach().clone() for k, v in vlm.model.state_dict().items() if "lora_" in k}

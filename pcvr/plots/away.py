@@ -35,7 +35,7 @@ def away_picture(table: Table) -> Figure:
     cases = list(dict.fromkeys(key[:-1] for key in cells))
     learned = _learned(table)
     with figure_style():
-        figure = Figure(figsize=(10, 0.34 * len(cases) + 1.6), layout="constrained")
+        figure = Figure(figsize=(10, 0.44 * len(cases) + 1.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row, case in enumerate(reversed(cases)):
             for place, (defense, (name, colour, marker)) in enumerate(_LOOKS.items()):
@@ -50,7 +50,10 @@ def away_picture(table: Table) -> Figure:
                 right.plot(100 * cell.right, y, **look)
                 if new is not None:
                     _rate(right, new[0], new[1], y, look | {"mfc": "none", "mew": 2, "label": f"{name}, what is new"})
-        left.set(yticks=range(len(cases)), yticklabels=[_name(case) for case in reversed(cases)], xlim=(-3, 103))
+        # A label of one line would be cut: `make_plain` allows 32 characters a line.
+        labels = ["\n".join(_name(case).split(" · ", 1)) for case in reversed(cases)]
+        left.set_yticks(range(len(cases)), labels, fontsize=9)
+        left.set(xlim=(-3, 103))
         left.set(xlabel="attack success (%), lower is better", title="Does the backdoor fire?")
         right.set(xlabel="correct answers (%), higher is better", title="Are the answers correct?", xlim=(-3, 103))
         for axes in (left, right):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pcvr.experiments.frontier import LEAST, PricedPoint, priced_points
 from pcvr.experiments.grid import frontier
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, OTHER, PALETTE, figure_style
+from pcvr.plots.style import INK, MARKERS, OTHER, PALETTE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +22,6 @@ _REPORTED_BY = (
     "reported by a machine-written\nsummary of the paper: 27-58 %\nover six attacks, at about 10 %\n"
     "less CIDEr, on other models,\ndata and attacks"
 )
-_MARKERS = "Xos^DvP*<"
-"""One more than there are colours, so that no two of 72 forms look alike."""
 
 
 def frontier_picture(table: Table) -> Figure:
@@ -83,7 +81,7 @@ def _panel(axes: Axes, points: list[PricedPoint], labels: list[str]) -> None:
             low, high = point.interval
             axes.plot([100 * point.utility] * 2, [100 * low, 100 * high], color=INK, lw=1.2, zorder=2)
         look = {"color": PALETTE[k % len(PALETTE)], "mec": INK, "mew": 0.8, "ms": 8, "ls": "none"}
-        axes.plot([100 * p.utility for p in mine], [100 * p.asr for p in mine], _MARKERS[k % len(_MARKERS)],
+        axes.plot([100 * p.utility for p in mine], [100 * p.asr for p in mine], MARKERS[k % len(MARKERS)],
                   label=label, zorder=3, **look)  # fmt: skip
 
 

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, PALETTE, figure_style, value_squares
+from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pcvr.experiments.study.sheets import Name, Sheet
-
-_MARKERS = "Xos^DvP*<"
-"""One more than there are colours, so that no two of 72 defences look alike."""
 
 
 def success_picture(sheet: Sheet) -> Figure:
@@ -86,7 +83,7 @@ def price_picture(sheet: Sheet) -> Figure:
             for axes, at in zip(panels, (utility, seconds), strict=True):
                 if at is not None:
                     axes.plot([at, at], [min(asr), max(asr)], color=INK, lw=1)
-                    axes.plot(at, mean(asr), _MARKERS[number % len(_MARKERS)], label=row, **look)
+                    axes.plot(at, mean(asr), MARKERS[number % len(MARKERS)], label=row, **look)
         panels[0].set_xlabel("clean answers, relative to no defence (%)")
         panels[1].set_xlabel("seconds of fine-tuning")
         panels[0].set_ylabel("attack success (%), lower is better")

@@ -23,6 +23,8 @@ OTHER = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442")
 PALETTE = (CLEAN, TRIGGERED, DEFENDED, *OTHER, INK)
 """Eight colours for as many lines; beyond them markers tell lines apart."""
 LINES = ("-", "--", "-.", ":")
+MARKERS = "Xos^DvP*<"
+"""One more than there are colours, so that no two of 72 points look alike if both go round."""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pcvr.models.sight import Sight, Window
 from pcvr.pretraining import tiny_llava
 from pcvr.pretraining.parts import LEVELS
 from tests.families import BUILDERS, missing_for, no_videos
+from tests.pictures import noise
 
 SIZES = ((64, 64), (120, 160), (160, 107), (75, 225), (250, 60))
 HERE = [name for name in sorted(BUILDERS) if name.startswith("qwen") or not missing_for(name)]
@@ -42,10 +43,6 @@ def llava_with(**settings: Any) -> VisionLanguageModel:
     processor = tiny_llava.build_processor(48)
     processor.image_processor = CLIPImageProcessorPil(**{**settings, **LEVELS})
     return VisionLanguageModel("other", None, processor, LLAVA)
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_row_for_each_case_with_both_marks() -> None:
     figure = away_picture(table(*RUNS))
     left, right = figure.axes
     names = [text.get_text() for text in left.get_yticklabels()]
-    assert names == ["new: style · caption", "answer prefix · vqa · badnets", "100 steps · caption · badnets"]
+    assert names == ["new: style\ncaption", "answer prefix\nvqa · badnets", "100 steps\ncaption · badnets"]
     marks = {axes: [line for line in axes.lines if line.get_marker() in ("o", "s")] for axes in (left, right)}
     assert len(marks[left]) == 4, "no attacker, no attack success"
     assert len(marks[right]) == 6 + 2, "what is new is shown beside the rest"

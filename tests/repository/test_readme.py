@@ -14,6 +14,7 @@ from benchmarks.cost import FORMS
 from benchmarks.families import PLANS
 from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
+from pcvr.defenses.pcvr.stream import EARLY, VIEWED
 from pcvr.evaluation.intervals import wilson
 from pcvr.experiments import HEADLINE
 from pcvr.plots.attack_lab import TAKES, lowest_rates
@@ -21,7 +22,7 @@ from pcvr.plots.defenses import defense_cells
 from tests.shipped import SHIPPED_MODELS, SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMBERS = {"three": 3, "two": 2, "six": 6}
+NUMBERS = {"one": 1, "three": 3, "two": 2, "six": 6, "eight": 8}
 OURS = ("pcvr", "pcvr, two_stage")
 """Rows of PCVR with either gate; a table may lack one of them."""
 
@@ -29,6 +30,10 @@ OURS = ("pcvr", "pcvr, two_stage")
 COUNTED = [
     ("README.md", r"(\w+) tiny models", len(SHIPPED_MODELS)),
     ("README.md", r"on\s(\w+) tasks", len(SHIPPED_TASKS)),
+    ("README.md", r"first (\d+)\ssamples", EARLY),
+    ("README.md", r"one batch in (\w+)", VIEWED),
+    ("workbook/05_pcvr.py", r"first (\d+)\ssamples", EARLY),
+    ("workbook/05_pcvr.py", r"one batch in (\w+)", VIEWED),
     ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
     ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
     ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
@@ -165,6 +170,22 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
             spread = cell.right * (1 - cell.right) * (1 / cell.n + 1 / plain.n)
             by_chance = 1.65 * spread**0.5 / plain.right if cell.seeds < 3 and measure != "cider" else 0.0
             assert cell.scores[measure] >= (least - by_chance) * plain.scores[measure]
+
+
+def test_what_is_said_of_the_default_gate_is_in_the_table() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    (seeds,) = re.findall(r"The rows `pcvr` below have (\w+) seed", text)
+    (captions, questions) = re.findall(r"flagged none of (\d+) captions and none of (\d+) questions", text)[0]
+    mine = [
+        run
+        for run in pcvr.experiments.results.load("defenses").runs
+        if (run["experiment"]["label"], run["experiment"]["rate"]) == ("pcvr", 0)
+    ]
+    for task, count in (("caption", captions), ("vqa", questions)):
+        runs = [run for run in mine if run["experiment"]["task"] == task]
+        assert len(runs) == NUMBERS[seeds]
+        assert sum(run["experiment"]["samples"] for run in runs) == int(count)
+        assert not any(run["gate"][-1]["flagged"] for run in runs)
 
 
 def test_right_answers_come_back() -> None:

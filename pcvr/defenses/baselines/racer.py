@@ -44,9 +44,8 @@ class RACER(Defense):
 
     Ours, since we have no values of the paper: `alpha`, `epsilon`, the window, and length, learning rate and batch size
     of the repair. They were set on one attack (BadNets, captions, tiny-llava), looking at test scenes, so choose them
-    again on validation scenes before comparing defences. There the learning rate decided: at the full rate the repair
-    removed the backdoor, but so did 25 steps of tuning on the clean samples alone; at a quarter of it ten steps of the
-    repair did not. So compare `CleanTune` with the same `rate`.
+    again on validation scenes before comparing defences. So much learning on clean samples can remove a backdoor by
+    itself: compare `CleanTune` with the same `rate` (the row "clean_tune, full rate" of benchmarks/defenses.py).
 
     Ours too: as in `Crow`, ``H^1 .. H^L`` are the outputs of the decoder layers before the last norm. The regions of a
     sample are averaged first, then the samples. Text tokens are all tokens but image tokens and padding: template,

@@ -44,11 +44,10 @@ class TCAP(Defense):
     From the paper, as far as our notes about it say: all of the above, with K up to 5. The notes do not say which
     layers are the last, how many heads vote, what the threshold is, and how components become two groups (see
     `split_head`); these are ours. So are the least weight of a minority, and the largest overlap of a head that votes.
-    At 0.05, two equal Gaussians are about 4 standard deviations apart, as BYE asks of a layer; skewed values without a
-    cluster had 0.06 to 0.2 in our simulations. It was 0.1 until we saw BadNets on captions (tiny-llava), where heads at
-    0.06 to 0.09 chose the wrong samples: so that case is not held out. ``max_overlap=1`` lets the best heads vote
-    however close their groups are, which is the paper's setting as far as our notes say. With fewer than three voters,
-    the posterior is the mean of their target masses.
+    At 0.05, two equal Gaussians are about 4 standard deviations apart, as BYE asks of a layer. It was 0.1 until we saw
+    BadNets on captions (tiny-llava), so that case is not held out. ``max_overlap=1`` lets the best heads vote however
+    close their groups are, which is the paper's setting as far as our notes say. With fewer than three voters, the
+    posterior is the mean of their target masses.
 
     **Most chat templates, those of the embedded models too, have no system message: special tokens and the template's
     role words stand in for it.** If no sample is dropped, the first model is kept.

@@ -28,6 +28,7 @@ from pcvr.attacks import (
 from pcvr.attacks.triggers.uint8 import add, rounded, truncated
 from pcvr.attacks.triggers.wanet import resample
 from pcvr.errors import PcvrError
+from tests.pictures import noise
 
 PICTURES = sorted(name for name in ATTACKS if isinstance(get_attack(name).trigger, ImageTrigger))
 
@@ -68,10 +69,6 @@ def trigger_of(name: str, **options: Any) -> ImageTrigger:
     trigger = get_attack(name, **options).trigger
     assert isinstance(trigger, ImageTrigger)
     return trigger
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", sorted(triggers))

@@ -21,7 +21,7 @@ from pcvr.defenses.baselines.racer import STAGE, pairs_between, region_inconsist
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import Batch
 from tests.families import write
-from tests.rivals import FAMILIES, SHORT, Calls, begun
+from tests.rivals import FAMILIES, SHORT, Calls, begun, step_down
 from tests.tiny import Numbers
 
 
@@ -164,10 +164,7 @@ class TestInnerMaximum:
         run.stage, batch = STAGE, run.data.batch([0, 1, 2, 3])
         rule.loss(run, batch).backward()
         before = run.log["layers apart"]
-        with torch.no_grad():
-            for p in run.vlm.model.parameters():
-                if p.grad is not None:
-                    p -= 1e-2 * p.grad / 1e3
+        step_down(run, 1e-2 / 1e3)
         rule.loss(run, batch)
         assert run.log["layers apart"] < before
 

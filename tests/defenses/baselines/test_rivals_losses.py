@@ -27,7 +27,7 @@ from pcvr.models.forward import AnswerLogits
 from pcvr.training.backdoor_watch import StopAfter
 from pcvr.training.finetune import with_adapter
 from tests.families import blip2, loud, write
-from tests.rivals import Calls, Masked
+from tests.rivals import Calls, Masked, step_down
 from tests.tiny import Numbers
 
 RULES = ("early_stop", "consistency", "robustit", "crow")
@@ -91,10 +91,7 @@ class TestConsistency:
         rule, batch = Consistency(1e4, PatchView("mean", 1.0)), run.data.batch([0, 1, 2, 3])
         rule.loss(run, batch).backward()
         before = run.log["views apart"]
-        with torch.no_grad():
-            for p in run.vlm.model.parameters():
-                if p.grad is not None:
-                    p -= 1e-3 * p.grad / 1e4
+        step_down(run, 1e-3 / 1e4)
         rule.loss(run, batch)
         assert run.log["views apart"] < before
 

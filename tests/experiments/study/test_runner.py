@@ -72,7 +72,7 @@ def test_killed_at_twenty_random_moments_nothing_is_lost_or_doubled(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     print(done.stdout)
-    assert int(done.stdout.split()[0]) == 20, "the study was done before the twentieth kill: give it more cells"
+    assert done.stdout.startswith("20 kills, ")
 
 
 class TestProcesses:
