@@ -65,7 +65,7 @@ def measure(experiment: Experiment, save: Path | None = None) -> dict[str, Any]:
 
     from pcvr.analysis.premise import Premise, table_rows
     from pcvr.data import subset
-    from pcvr.experiments.experiment import materials_of, report, train
+    from pcvr.experiments.run import materials_of, report, train
     from pcvr.training.backdoor_watch import WatchAt
 
     given = materials_of(experiment)

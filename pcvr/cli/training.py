@@ -61,6 +61,9 @@ def train(
             help="less memory, more time; by default for large models",
         ),
     ] = None,
+    shuffle: Annotated[
+        bool, typer.Option(help="a new order in each pass over the data, or always that of the data")
+    ] = True,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; by default what the weights are")] = None,
     eval_batch_size: opt.EvalBatchSize = None,
     seed: Annotated[int, typer.Option(help="seed of poison and training")] = 0,
@@ -112,6 +115,7 @@ def train(
         gradient_checkpointing=gradient_checkpointing,
         gradient_accumulation_steps=gradient_accumulation_steps,
         precision=precision,
+        shuffle=shuffle,
     )
     if rule.needs_clean and clean is None:
         raise PcvrError(f"defence {defense!r} needs trusted samples: give --clean 100, or --clean DATA.")

@@ -12,8 +12,10 @@ from typing import Any
 
 from pcvr.errors import PcvrError
 from pcvr.evaluation.metrics import get_metric
-from pcvr.experiments.experiment import Experiment, run_experiment, sweep
+from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.results import FOLDER, Table, read, ready, row_of, save, setup_here
+from pcvr.experiments.run import run_experiment
+from pcvr.experiments.sweeps import sweep
 from pcvr.utils.checks import check_choice, check_whole
 
 Runs = Sequence[Mapping[str, Any]]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcvr.errors import PcvrError
-from pcvr.experiments.experiment import Experiment, run_experiment, sweep
+from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
+from pcvr.experiments.run import run_experiment
 from pcvr.experiments.stored import stored_experiment
+from pcvr.experiments.sweeps import sweep
 from pcvr.utils.renamed import current_path
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pcvr.experiments.experiment import Experiment, Materials, report, train
+from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.grid import at_setting
 from pcvr.experiments.point import Case, GridPoint, KnobValues, point_extras, point_of
+from pcvr.experiments.run import Materials, report, train
 from pcvr.training.live import Recorder
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pcvr.errors import PcvrError, shown
-from pcvr.utils.checks import check_number, is_number, is_whole
+from pcvr.utils.checks import check_flag, check_number, is_number, is_whole
 from pcvr.utils.renamed import accepts_old_names
 
 SMALL_RATE, LARGE_RATE = 4e-3, 2e-4
@@ -62,6 +62,9 @@ class TrainConfig:
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "passes over the data, instead of max_steps"}
     )
+    shuffle: bool = field(
+        default=True, metadata={"help": "a new order in each pass over the data; False: always the order of the data"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "lora_r", "lora_alpha", "gradient_accumulation_steps"):
@@ -82,6 +85,7 @@ class TrainConfig:
             )
         if self.precision not in PRECISIONS:
             raise PcvrError(f"precision must be fp32, bf16 or None, got {shown(self.precision)}.")
+        check_flag("shuffle", self.shuffle)
         if self.num_train_epochs is not None:
             check_number("num_train_epochs", self.num_train_epochs, 0, MOST_EPOCHS, "passes over the data", above=True)
             if self.max_steps != type(self).max_steps:

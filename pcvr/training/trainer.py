@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 
 from pcvr.models.encode import Collator
 from pcvr.models.libraries import PrinterCallback, TrainerCallback, TrainingArguments
@@ -70,6 +71,7 @@ class DefenseTrainer(DefendedSteps):
         # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
         self.model_accepts_loss_kwargs = True
         self.run, self.defense, self.last_step, self.store, self.number = run, defense, last_step, store, number
+        self.shuffle = config.shuffle
         self.grouped: GroupedOrder | None = None
         if groups is not None:
             check_groups(groups, len(samples))
@@ -136,7 +138,9 @@ class DefenseTrainer(DefendedSteps):
     # The Trainer calls these when it orders the samples, writes a checkpoint or resumes from one.
 
     def _get_train_sampler(self, *given: Any, **named: Any) -> Any:
-        return super()._get_train_sampler(*given, **named) if self.grouped is None else self.grouped
+        if self.grouped is not None:
+            return self.grouped
+        return super()._get_train_sampler(*given, **named) if self.shuffle else SequentialSampler(self.train_dataset)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.state.global_step < self.last_step:  # the end is written by `Stages`

@@ -11,8 +11,9 @@ import pytest
 from benchmarks.away import PARTS, PLAUSIBLE, SCHEDULES, plan
 from pcvr.attacks import ANSWERS, get_attack
 from pcvr.experiments import Experiment
-from pcvr.experiments.experiment import LATER, run_experiment
+from pcvr.experiments.experiment import LATER
 from pcvr.experiments.novelties import NOVELTIES
+from pcvr.experiments.run import run_experiment
 
 PLAN = plan()
 

@@ -17,8 +17,7 @@ from pcvr import PcvrError, finetune
 from pcvr.defenses.pcvr.gate import Gate
 from pcvr.defenses.pcvr.stream import Hearing, StreamGate
 from pcvr.experiments import Experiment, results, run_experiment, sweep
-from pcvr.experiments.experiment import gate_quality
-from pcvr.experiments.gate_report import gate_report
+from pcvr.experiments.gate_report import gate_quality, gate_report
 from pcvr.experiments.outcomes import pack, unpack
 
 OTHER: dict[str, Any] = {
@@ -43,6 +42,7 @@ OTHER: dict[str, Any] = {
     "learning_rate": 1e-3,
     "num_train_epochs": 2.0,
     "novelty": "language",
+    "poison_from": 0.5,
 }
 
 
@@ -199,7 +199,7 @@ class TestSweep:
                 raise KeyboardInterrupt
             return {"key": experiment.key, "label": experiment.label}
 
-        monkeypatch.setattr("pcvr.experiments.experiment.run_experiment", pretend)
+        monkeypatch.setattr("pcvr.experiments.sweeps.run_experiment", pretend)
         plan = [replace(small, label=label) for label in ("one", "two", "broken", "last")]
         with pytest.raises(KeyboardInterrupt):
             sweep(plan, tmp_path / "kept", progress=False)

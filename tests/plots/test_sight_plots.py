@@ -9,7 +9,8 @@ import pcvr
 from pcvr.plots.describe import description, png
 from pcvr.plots.sight import what_is_seen
 from pcvr.plots.style import CLEAN, TRIGGERED
-from tests.models.test_sight import built, noise
+from tests.models.test_sight import built
+from tests.pictures import noise
 
 
 def test_a_row_for_each_place() -> None:

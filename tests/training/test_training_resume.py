@@ -178,7 +178,9 @@ def test_broken_off_and_called_again(
     same(train(tiny, rule, tmp_path / "kept"), undisturbed[rule])
 
 
-@pytest.mark.parametrize("more", [{"gradient_accumulation_steps": 2}, {"precision": "bf16"}, {"max_steps": 5}])
+@pytest.mark.parametrize(
+    "more", [{"gradient_accumulation_steps": 2}, {"precision": "bf16"}, {"max_steps": 5}, {"shuffle": False}]
+)
 def test_other_ways_to_train(tiny: VisionLanguageModel, tmp_path: Path, more: dict[str, Any]) -> None:
     config = replace(CONFIG, **more)
     with pytest.raises(KeyboardInterrupt):

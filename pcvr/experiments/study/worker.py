@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pcvr.errors import reason
-from pcvr.experiments.experiment import Experiment, run_experiment
+from pcvr.experiments.experiment import Experiment
+from pcvr.experiments.run import run_experiment
 from pcvr.utils.versions import versions
 
 Run = Callable[[Experiment], Mapping[str, Any]]
