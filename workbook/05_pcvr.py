@@ -880,19 +880,19 @@ pcvr.evaluate(streamed.model, test, badnets)
 # %% [markdown]
 # ## 13. Switch a part off
 #
-# Every part has a switch. The shipped table shows the effect of each change that was run, for tiny-llava, captions
-# and BadNets, with the gate `"two_stage"`:
+# Every part has a switch. The shipped tables show the effect of each change, for tiny-llava, captions and BadNets, with
+# the gate `"two_stage"`:
 
 # %%
 from pcvr.experiments.ablations import ablation_rows, get_ablation
 
-print(f"{'ablation':<14}{'seeds':<7}{'ASR':<24}{'correct':<9}{'triggered':<11}what is changed (- : no shipped row)")
-for name, what, seeds, asr, right, triggered_right in ablation_rows(spine):
+print(f"{'ablation':<14}{'seeds':<7}{'ASR':<24}{'correct':<9}{'triggered':<11}what is changed")
+for name, what, seeds, asr, right, triggered_right in ablation_rows(spine, results.load("ablations")):
     print(f"{name:<14}{seeds:<7}{asr:<24}{right:<9}{triggered_right:<11}{what}")
 
 # %% [markdown]
-# ASR and correct answers to clean and to triggered images, for PCVR with one part changed. A dash means that the
-# table has no such row.
+# ASR and correct answers to clean and to triggered images, for PCVR with one part changed
+# (`benchmarks/spine.py`, `benchmarks/ablations.py`).
 #
 # With an early scan most switches change little: the gate finds the poison before the model learns it, and it is
 # enough to leave the poison out. The other terms are for samples that the gate misses and for poison that is found

@@ -4,7 +4,7 @@ import pytest
 
 import pcvr
 from benchmarks import ablations, spine
-from pcvr.experiments import Experiment
+from pcvr.experiments import Experiment, results
 from pcvr.experiments.ablations import ABLATIONS, ablation_rows, cell_of, get_ablation
 from pcvr.experiments.results import Table
 
@@ -66,3 +66,9 @@ def test_the_two_plans_together_have_a_row_for_each():
     wanted = {Experiment("", "pcvr", ablation.options).key for ablation in ABLATIONS.values()}
     without = {Experiment("", "pcvr", ABLATIONS["fade"].options).key}  # of seed 2 only
     assert wanted - without <= run_of
+
+
+def test_every_ablation_has_shipped_figures():
+    rows = ablation_rows(results.load("spine"), results.load("ablations"))
+    assert {name for name, *_ in rows} == set(ABLATIONS)
+    assert not [name for name, _, *figures in rows if "-" in figures]
