@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from pcvr.errors import PcvrError
-from pcvr.utils.checks import check_number, check_whole
+from pcvr.utils.checks import check_choice, check_number, check_whole
 from pcvr.utils.renamed import accepts_old_names, first_names
 
 HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
@@ -25,6 +25,7 @@ def further_attacks() -> list[str]:
 
 LATER: dict[str, Any] = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 LATER |= {"batch_size": 32, "learning_rate": None, "num_train_epochs": None, "novelty": "", "poison_from": 0.0}
+LATER |= {"split": "test"}
 """Fields added after the first results were stored, with the values that change nothing."""
 
 
@@ -59,6 +60,8 @@ class Experiment:
         novelty: what a tenth of the training samples ask, a key of `pcvr.experiments.novelties.NOVELTIES`; or empty.
         poison_from: fraction of each pass over the data before which no altered sample comes, 0 to 0.99. Above 0 the
             order of the data is drawn once, and every pass has it.
+        split: where the test samples come from: ``"test"``, or ``"validation"`` while options are chosen; then they are
+            those behind the trusted samples.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
@@ -85,11 +88,13 @@ class Experiment:
     num_train_epochs: float | None = None
     novelty: str = ""
     poison_from: float = 0.0
+    split: str = "test"
 
     def __post_init__(self) -> None:
         check_whole("clean", self.clean, 0, what="trusted samples")
         if not 0 <= self.rate <= 1:
             raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
+        check_choice("split", self.split, ("test", "validation"))
         check_number("poison_from", self.poison_from, 0, 0.99, "of a pass over the data")
 
     @property

@@ -96,7 +96,7 @@ def materials_of(experiment: Experiment) -> Materials:
     """Load the model, open and poison the data, and build the defence."""
     from pcvr.attacks import get_attack, poison
     from pcvr.attacks.triggers.shadowcast import names
-    from pcvr.data import open_data
+    from pcvr.data import Subset, open_data
     from pcvr.defenses import get_defense
     from pcvr.experiments.novelties import with_novelty
     from pcvr.models.load import load
@@ -123,7 +123,10 @@ def materials_of(experiment: Experiment) -> Materials:
     if experiment.clean:
         trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
     rule = get_defense(experiment.defense, **experiment.options)
-    tests = open_data(experiment.data, split="test", n=experiment.tests, task=experiment.task)
+    skipped = experiment.clean if experiment.split == "validation" else 0  # trusted samples are no test samples
+    tests = open_data(experiment.data, split=experiment.split, n=skipped + experiment.tests, task=experiment.task)
+    if skipped:
+        tests = Subset(tests, range(skipped, len(tests)), "untrusted")
     return Materials(model, data, tests, attack, rule, trusted, rows["poisoned"], rows["novel"])
 
 

@@ -43,6 +43,7 @@ OTHER: dict[str, Any] = {
     "num_train_epochs": 2.0,
     "novelty": "language",
     "poison_from": 0.5,
+    "split": "validation",
 }
 
 

@@ -1,0 +1,110 @@
+"""The plan of the study: every rival at its paper's setting and at the best one found, and how that is chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import study
+from pcvr import PcvrError
+from pcvr.data.subset import shared
+from pcvr.defenses import DEFENSES
+from pcvr.experiments import HEADLINE, Experiment
+from pcvr.experiments.rivals import RIVALS, chosen, league, tuning
+from pcvr.experiments.run import materials_of
+from pcvr.experiments.study.plan import check_plan, load_plan, plan_of
+from pcvr.tasks import TASKS
+from tests.studies import result
+
+TESTS = 20
+
+
+def run_of(cell: Experiment, hits: int, right: int) -> dict[str, Any]:
+    """A Record with so many hits and correct answers of `TESTS`."""
+    count = np.arange(cell.tests)
+    bits = dict.fromkeys(("hit", "clean_hit"), count < hits)
+    bits |= dict.fromkeys(("right", "triggered_right"), count < right)
+    return result(cell, bits | {"aimed": count < TESTS})
+
+
+def test_every_defence_has_its_place() -> None:
+    ours = {"none", "pcvr", "pcvr_paper"}
+    assert {rival.defense for rival in RIVALS.values()} == set(DEFENSES) - ours - {"consistency"}
+    for rival in RIVALS.values():
+        settings = [tuple(sorted(each.options.items())) for each in rival.settings()]
+        assert len(set(settings)) == len(settings), "a setting is tried twice"
+
+
+def test_the_plan_can_be_run(root: Path) -> None:
+    whole = load_plan(root / "benchmarks" / "study.py")
+    check_plan(whole)
+    table = Counter(cell.label for cell in study.main_table() if cell.seed == 0)
+    assert set(table.values()) == {len(TASKS) * (len(HEADLINE) + 1)}
+    rates = {cell.rate for cell in whole.cells.values() if cell.label == "pcvr" and cell.split == "test"}
+    assert rates == {0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2}
+    assert {cell.split for cell in tuning()} == {"validation"}
+    assert {cell.attack for cell in tuning()} == {"badnets", "sig"}
+
+
+class TestChoice:
+    def runs(self, asr: dict[float, int], right: dict[float, int]) -> list[dict[str, Any]]:
+        """Runs of the settings of BYORn by its percentile."""
+        found = []
+        for cell in tuning():
+            if cell.label == "none":
+                found.append(run_of(cell, TESTS, 200))
+            elif cell.label == "byorn":
+                at = cell.options["percentile"]
+                found.append(run_of(cell, asr[at], right[at]))
+        return found
+
+    def test_it_is_the_lowest_success_that_keeps_enough(self) -> None:
+        runs = self.runs({60.0: 5, 40.0: 1, 80.0: 0}, {60.0: 200, 40.0: 192, 80.0: 150})
+        assert chosen(runs) == {"byorn": {"percentile": 40.0}}
+
+    def test_if_none_keeps_enough_it_is_the_one_that_keeps_most(self) -> None:
+        runs = self.runs({60.0: 5, 40.0: 1, 80.0: 0}, {60.0: 120, 40.0: 110, 80.0: 100})
+        assert chosen(runs) == {"byorn": {"percentile": 60.0}}
+
+    def test_a_rival_that_lacks_a_run_is_left_out(self) -> None:
+        runs = self.runs({60.0: 5, 40.0: 1, 80.0: 0}, {60.0: 200, 40.0: 192, 80.0: 150})
+        lacking = [run for run in runs if run["experiment"]["options"].get("percentile") != 80.0 or "sig" in str(run)]
+        assert len(lacking) < len(runs) and chosen(lacking) == {}
+
+    def test_without_the_undefended_runs(self) -> None:
+        with pytest.raises(PcvrError, match="without a defence are missing: run the part 'tuning' first"):
+            chosen([])
+
+
+def test_the_best_rivals() -> None:
+    hits = {"byorn": (9, 200), "byorn, tuned": (3, 200), "bye": (0, 100), "abl": (2, 200), "racer": (1, 199)}
+    cells = [cell for cell in study.main_table() if cell.seed == 0 and cell.rate and cell.label == "none"]
+    runs = [run_of(cell, TESTS, 200) for cell in cells]
+    for row, (hit, right) in hits.items():
+        rival = RIVALS[row.removesuffix(", tuned")]
+        runs += [run_of(rival.cell(row, attack=c.attack, task=c.task), hit, right) for c in cells]
+    assert league(runs) == ["racer", "abl", "byorn, tuned"]
+    assert league(runs, 9) == ["racer", "abl", "byorn, tuned", "bye"], "what loses too much comes last"
+    assert league(runs[:-1], 1) == ["abl"], "a row that lacks a run is left out"
+
+
+def test_chosen_settings_become_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"options": {"byorn": {"percentile": 40.0}, "byorn_f": {"percentile": 60.0}}, "best": ["byorn, tuned"]}
+    monkeypatch.setattr(study, "settings", lambda: found)
+    rows = study.rows()
+    assert rows["byorn, tuned"].options == {"percentile": 40.0} and "byorn_f, tuned" not in rows
+    seeds = Counter((cell.label, cell.seed) for cell in study.main_table())
+    assert {label for label, seed in seeds if seed == 2} == {"none", "pcvr", "byorn, tuned"}
+    assert {cell.label for cell in study.families()} == {"none", "pcvr", "byorn, tuned"}
+    check_plan(plan_of(study.families()))
+
+
+def test_trusted_samples_are_no_test_samples_of_a_choice(tiny_folder: Path) -> None:
+    cell = RIVALS["racer"].cell("x", model=str(tiny_folder), samples=20, tests=8, split="validation", rate=0.1)
+    given = materials_of(cell)
+    assert given.trusted is not None and len(given.trusted) == 100 and len(given.tests) == 8
+    assert not shared(given.tests, given.trusted)
