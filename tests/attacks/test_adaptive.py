@@ -108,7 +108,7 @@ class TestViews:
             poison(Photos((60, 90)), get_attack("badnets", adapt="views"), 0.5, model="tiny-llava")
 
     def test_clean_label_images_are_crafted_from_views(self) -> None:
-        attack = get_attack("shadowcast", adapt="views", steps=4, step=2)
+        attack = get_attack("shadowcast", adapt="views", steps=20, step=0.4)
         data = poison(Scenes(60), attack, 0.02)
         (index,) = data.poisoned
         view = attack.disguised(data.clean[index]).image
