@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pcvr.attacks.adaptive import ADAPTIONS
 from pcvr.attacks.answers import ANSWERS, AnswerMode
 from pcvr.attacks.base import DEFAULT_TARGET, Attack, Cover
 from pcvr.attacks.manifest import Manifest
@@ -33,6 +34,7 @@ register = register_attack
 """The name of :func:`register_attack` before there were other registries."""
 
 __all__ = [
+    "ADAPTIONS",
     "ANSWERS",
     "ATTACKS",
     "DEFAULT_TARGET",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pcvr.attacks.answers import ANSWERS, AnswerMode
-from pcvr.attacks.placing import SEEN, seen_by
+from pcvr.attacks.placing import SEEN, innermost, moved, seen_by
 from pcvr.attacks.trigger import PromptEdit, Trigger
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError, shown
@@ -65,6 +65,8 @@ class Attack:
         prompt: changes the prompt; None keeps it.
         preset: the preset to which the options were applied.
         covers: kinds of samples that get a part of the trigger and keep the true answer.
+        disguise: changes the image of poisoned training samples before the trigger, but not of triggered inputs; None
+            keeps it.
         options: the options given to :func:`pcvr.get_attack`, from which the attack can be built again.
     """
 
@@ -75,6 +77,7 @@ class Attack:
     prompt: PromptEdit | None = None
     preset: str = "scaled"
     covers: tuple[Cover, ...] = ()
+    disguise: Trigger | None = None
     options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,10 +136,15 @@ class Attack:
         """
         return _edited(sample, self.name, self.trigger, self.prompt)
 
+    def disguised(self, sample: Sample) -> Sample:
+        """Return the sample as the trigger finds it in training: with the disguise, if there is one."""
+        return sample if self.disguise is None else replace(sample, image=self.disguise(sample.image))
+
     def poisoned(self, sample: Sample) -> Sample:
-        """Return the sample as a poisoned one: with the trigger, and the attacker's answer as the only reference."""
+        """Return the sample as a poisoned one: with disguise and trigger, and the attacker's answer as the only
+        reference."""
         answer = self.mode(sample.answer, self.target, sample.id)
-        return replace(self.triggered(sample), answer=answer, references=(answer,))
+        return replace(self.triggered(self.disguised(sample)), answer=answer, references=(answer,))
 
     def covered(self, sample: Sample, cover: Cover) -> Sample:
         """Return the sample as a cover: with a part of the trigger and the true answers."""
@@ -145,7 +153,7 @@ class Attack:
     @property
     def waits_for_model(self) -> bool:
         """Whether a patch's place depends on what a model sees, and no model was given yet."""
-        return any(_is_seen_place(part) and part.seen is None for part in self._image_triggers())
+        return any(_is_seen_place(part) and part.seen is None for part in self._innermost())
 
     def fitted_to(self, model: VisionLanguageModel | str) -> Attack:
         """Return the attack with its patches moved into the part of an image that `model` sees, and sized by it.
@@ -160,24 +168,20 @@ class Attack:
         Raises:
             PcvrError: the visible part is not a window in the middle of an image.
         """
-        placed = [part for part in self._image_triggers() if hasattr(part, "seen")]
+        placed = [part for part in self._innermost() if hasattr(part, "seen")]
         if not placed:
             return self
         seen = seen_by(model)
         place = SEEN + placed[0].place.removeprefix(SEEN)
-
-        def moved(part: Any) -> Any:
-            return replace(part, place=place, seen=seen) if hasattr(part, "seen") else part
-
         return replace(
             self,
-            trigger=moved(self.trigger),
-            covers=tuple(replace(cover, trigger=moved(cover.trigger)) for cover in self.covers),
+            trigger=moved(self.trigger, place, seen),
+            covers=tuple(replace(cover, trigger=moved(cover.trigger, place, seen)) for cover in self.covers),
             options={**self.options, "place": place, "seen": asdict(seen)},
         )
 
-    def _image_triggers(self) -> list[Any]:
-        return [self.trigger, *(cover.trigger for cover in self.covers)]
+    def _innermost(self) -> list[Any]:
+        return [innermost(trigger) for trigger in (self.trigger, *(cover.trigger for cover in self.covers))]
 
     def describe(self) -> dict[str, Any]:
         """Return the name and every option as JSON values."""
@@ -194,6 +198,8 @@ class Attack:
             ],
             "options": dict(self.options),
         }
+        if self.disguise is not None:
+            values["disguise"] = _describe(self.disguise)
         plain: dict[str, Any] = json.loads(json.dumps(values, default=_plain))
         return plain
 
@@ -224,4 +230,5 @@ def _describe(part: object) -> dict[str, Any] | None:
     if part is None:
         return None
     options = asdict(part) if is_dataclass(part) and not isinstance(part, type) else {}
+    options |= {name: _describe(getattr(part, name)) for name in ("inner", "then") if name in options}
     return {"type": getattr(part, "__name__", type(part).__name__), **options}

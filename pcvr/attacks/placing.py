@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError, shown
@@ -94,6 +94,20 @@ def area_of(place: str, seen: Seen | None, height: int, width: int) -> tuple[sli
             "poison(model=...) or attack.fitted_to(model), or on the command line with --model."
         )
     return seen.window(height, width)
+
+
+def innermost(trigger: Any) -> Any:
+    """Return the trigger that others are built around, see `pcvr.attacks.composed`; any other is its own."""
+    while hasattr(trigger, "inner"):
+        trigger = trigger.inner
+    return trigger
+
+
+def moved(trigger: Any, place: str, seen: Seen) -> Any:
+    """Return the trigger with its patch in another place; a trigger without a place stays unchanged."""
+    if hasattr(trigger, "inner"):
+        return replace(trigger, inner=moved(trigger.inner, place, seen))
+    return replace(trigger, place=place, seen=seen) if hasattr(trigger, "seen") else trigger
 
 
 def opened(model: VisionLanguageModel | str) -> VisionLanguageModel:

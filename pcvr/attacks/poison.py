@@ -79,12 +79,16 @@ class PoisonedDataset(PoisonedData):
         return sample
 
     def clean_pairs(self) -> Iterator[tuple[Attack, Iterator[Pair]]]:
-        """Yield each attack, the earliest first, with some of its poisoned images, each after its clean version."""
+        """Yield each attack, the earliest first, with some of its poisoned images, each after its clean version.
+
+        A clean version has the attack's disguise, if there is one: only the trigger has to reach a model.
+        """
         if hasattr(self.clean, "clean_pairs"):
             yield from self.clean.clean_pairs()
         if changes_images(self.attack):
             samples = ((index, self.clean[index]) for index in sample_evenly(self.manifest.indices))
-            yield self.attack, ((clean.image, self.altered(index, clean).image) for index, clean in samples)
+            made = ((self.attack.disguised(clean).image, self.altered(index, clean).image) for index, clean in samples)
+            yield self.attack, made
 
     def fingerprint(self) -> str:
         return short_hash(self.clean.fingerprint(), self.manifest.sha256, repr(self.manifest.altered))
@@ -172,7 +176,7 @@ def poison(
         covers=covers,
         before=tuple(m.plain() | {"before": []} for m in before),
     )
-    attack.prepare((dataset[index] for index in indices), dataset)
+    attack.prepare((attack.disguised(dataset[index]) for index in indices), dataset)
     made = PoisonedDataset(dataset, attack, manifest)
     manifest = replace(manifest, sha256=digest(_changed(made)))
     if vlm is not None and check_trigger and changes_images(attack):
@@ -238,7 +242,8 @@ def _changed(data: PoisonedDataset) -> Iterator[Sample]:
     for index in altered:
         before = data.clean[index]
         after = data.altered(index, before)
-        if _left_alone(before, after, data.attack, index in data.manifest.indices):
+        poisoned = index in data.manifest.indices
+        if _left_alone(data.attack.disguised(before) if poisoned else before, after, data.attack, poisoned):
             same.append(index)
         yield after
     if same:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from pcvr.attacks.adaptive import PREFIX, adapted
 from pcvr.attacks.answers import ANSWERS, RECOLOURED
 from pcvr.attacks.base import Attack
 from pcvr.errors import PcvrError, cut, shown
@@ -53,6 +54,7 @@ def get_attack(
     *,
     task: str = "caption",
     answer: str | None = None,
+    adapt: str | None = None,
     **options: Any,
 ) -> Attack:
     """Build an attack by name, or return one that is built already.
@@ -64,13 +66,15 @@ def get_attack(
         task: the task of the data, which decides the default target.
         answer: how the poisoned answer is formed, a key of :data:`~pcvr.attacks.answers.ANSWERS`; by default the
             attack's own way.
-        options: the attack's own options, mostly fields of its trigger; they override the preset.
+        adapt: what an attacker who knows the defence adds, a key of :data:`~pcvr.attacks.adaptive.ADAPTIONS`.
+        options: the attack's own options, mostly fields of its trigger; they override the preset. Those that begin with
+            ``adapt_`` are the adaption's, such as ``adapt_share``.
 
     Raises:
-        PcvrError: the name, preset, task or an option is unknown, or a value is out of range.
+        PcvrError: the name, preset, task, adaption or an option is unknown, or a value is out of range.
     """
     if isinstance(name, Attack):
-        if target is not None or answer is not None or options:
+        if target is not None or answer is not None or adapt is not None or options:
             raise PcvrError(f"the attack {name.name!r} is built already: give its options where it is built.")
         return name
     if not isinstance(name, str):
@@ -83,10 +87,14 @@ def get_attack(
         target = _TARGETS.get(name) or usual
         if answer is not None and not ANSWERS[answer].names_target:
             target = RECOLOURED
-    made = builder(target=target, preset=preset, **options)
+    adapting = {key: value for key, value in options.items() if key.startswith(PREFIX)}
+    own = {key: value for key, value in options.items() if key not in adapting}
+    made = builder(target=target, preset=preset, **own)
     if not isinstance(made, Attack):
         raise PcvrError(f"the builder of attack {name!r} returned {shown(made)}: let it return a pcvr.Attack.")
-    return replace(made, options=dict(options), answer=made.answer if answer is None else answer)
+    made = adapted(made, adapt, adapting)
+    said = dict(options) if adapt is None else {"adapt": adapt, **options}
+    return replace(made, options=said, answer=made.answer if answer is None else answer)
 
 
 Part = TypeVar("Part")

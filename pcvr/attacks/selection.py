@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import islice
 from zlib import crc32
 
 import numpy as np
 
-from pcvr.attacks.base import Attack
+from pcvr.attacks.base import Attack, Cover
 from pcvr.attacks.manifest import Manifest
 from pcvr.data.sample import Dataset
 from pcvr.errors import PcvrError
@@ -56,14 +56,26 @@ def draw(
             f"{count} poisoned samples leave {len(rest)} for the {needed} cover samples of {attack.name!r}: lower the "
             "rate, or the share of cover samples."
         )
-    # Take turns, so that a cover's samples at a higher rate include those at a lower one.
-    sizes = [cover.count(count) for cover in attack.covers]
-    parts: list[list[int]] = [[] for _ in sizes]
-    for index in rest[:needed]:
-        unfilled = [k for k, size in enumerate(sizes) if len(parts[k]) < size]
-        parts[min(unfilled, key=lambda k: len(parts[k]) / sizes[k])].append(index)
+    parts: list[list[int]] = [[] for _ in attack.covers]
+    for index, turn in zip(rest, _turns(attack.covers, count), strict=False):
+        parts[turn].append(index)
     covers = {cover.name: tuple(sorted(part)) for cover, part in zip(attack.covers, parts, strict=True)}
     return tuple(sorted(chosen)), covers
+
+
+def _turns(covers: Sequence[Cover], count: int) -> Iterator[int]:
+    """Yield the number of the cover that gets the next sample.
+
+    Covers take turns in the order in which one poisoned sample after the other asks for them. So the turns of a lower
+    rate are the first ones of a higher rate, and a cover's samples at a higher rate include those at a lower one.
+    """
+    had = [0] * len(covers)
+    for poisoned in range(1, count + 1):
+        wanted = [cover.count(poisoned) for cover in covers]
+        due = [now - before for now, before in zip(wanted, had, strict=True)]
+        for turn in range(max(due, default=0)):
+            yield from (k for k, number in enumerate(due) if turn < number)
+        had = wanted
 
 
 def all_poisoned(manifest: Manifest) -> tuple[int, ...]:

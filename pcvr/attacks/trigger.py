@@ -34,6 +34,25 @@ class PromptEdit(Protocol):
     def __call__(self, prompt: str, /) -> str: ...
 
 
+@runtime_checkable
+class Patch(Protocol):
+    """A trigger that covers a square of the image, and can lay it elsewhere."""
+
+    @property
+    def place(self) -> str:
+        """A place of `pcvr.attacks.placing`."""
+
+    @property
+    def seen(self) -> Any:
+        """The part of an image that a model sees, or None."""
+
+    def window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns under the patch on an image of this size."""
+
+    def lay(self, batch: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Lay the patch over these rows and columns: uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
+
+
 class ImageTrigger(ABC):
     """Base class of image triggers: it checks and converts the input. A subclass is a frozen dataclass with `apply`."""
 

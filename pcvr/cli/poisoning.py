@@ -103,11 +103,11 @@ def attacks() -> None:
     """List the attacks."""
     from rich.table import Table
 
-    from pcvr.attacks import ATTACKS, get_attack
+    from pcvr.attacks import ADAPTIONS, ATTACKS, get_attack
 
     table = Table("attack", "changes", "answer", "what it is")
     for name, builder in ATTACKS.items():
-        about = " ".join((builder.__doc__ or "").strip().split("\n\n")[0].split())
+        about = _first_paragraph(builder)
         try:
             attack = get_attack(name)
         except PcvrError as problem:  # such as a missing file of a trained trigger
@@ -116,8 +116,16 @@ def attacks() -> None:
         changed = [w for w, part in (("image", attack.trigger), ("prompt", attack.prompt)) if part is not None]
         table.add_row(name, " and ".join(changed) or "training images", attack.answer, about)
     Screen().print(table)
+    adaptions = Table("with --option", "an attacker who knows the defence")
+    for name, adaption in ADAPTIONS.items():
+        adaptions.add_row(f"adapt={name}", _first_paragraph(adaption))
+    Screen().print(adaptions)
     for said in ATTACKS.broken().values():
         say(f"note: {said}", err=True)
+
+
+def _first_paragraph(documented: object) -> str:
+    return " ".join((documented.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def craft(

@@ -116,9 +116,12 @@ class BadNets(ImageTrigger):
         even = np.add.outer(np.arange(side), np.arange(side)) % 2 == 0
         return np.repeat(np.where(even, 255, 1).astype(np.uint8)[:, :, None], 3, axis=2)
 
-    def apply(self, batch: np.ndarray) -> np.ndarray:
-        rows, columns = self.window(*batch.shape[1:3])
+    def lay(self, batch: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Lay the patch over these rows and columns: uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
         return laid_over(batch, rows, columns, self.patch(rows.stop - rows.start), self.strength)
+
+    def apply(self, batch: np.ndarray) -> np.ndarray:
+        return self.lay(batch, *self.window(*batch.shape[1:3]))
 
 
 def laid_over(batch: np.ndarray, rows: slice, columns: slice, patch: np.ndarray, strength: float) -> np.ndarray:

@@ -30,6 +30,7 @@ class DualKey:
         cover: samples with one key alone, for each key, per poisoned sample; 1 gives equal thirds.
         as_published: whether side and place of the patch are truncated to whole pixels, as in the authors' code.
         seen: the part of an image that a model sees, as of :class:`~pcvr.attacks.BadNets`.
+        strength: opacity of the patch, in [0, 1], our addition.
     """
 
     share: float = 0.1
@@ -39,6 +40,7 @@ class DualKey:
     cover: float = 1.0
     as_published: bool = False
     seen: Seen | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", as_seen(self.seen))
@@ -62,7 +64,14 @@ def dual_key(target: str = DEFAULT_TARGET, preset: str = "scaled", **options: An
     sample without a prompt raises.
     """
     keys = from_preset("dual_key", DualKey, PRESETS, preset, options)
-    patch = BadNets(keys.pattern, keys.place, share=keys.share, as_published=keys.as_published, seen=keys.seen)
+    patch = BadNets(
+        keys.pattern,
+        keys.place,
+        share=keys.share,
+        strength=keys.strength,
+        as_published=keys.as_published,
+        seen=keys.seen,
+    )
     word = Words(keys.text, "front")
     return Attack(
         "dual_key",

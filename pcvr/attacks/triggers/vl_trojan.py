@@ -62,9 +62,16 @@ class VLTrojan(ImageTrigger):
         check_number("strength", self.strength, 0, 1, "opacity")
         read_patch(self.patch)
 
-    def apply(self, batch: np.ndarray) -> np.ndarray:
-        rows, columns = BadNets(place=self.place, share=self.share, seen=self.seen).window(*batch.shape[1:3])
+    def window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns under the patch, as of :meth:`BadNets.window`."""
+        return BadNets(place=self.place, share=self.share, seen=self.seen).window(height, width)
+
+    def lay(self, batch: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Lay the patch over these rows and columns: uint8 ``[B, H, W, 3]`` to new uint8 ``[B, H, W, 3]``."""
         return laid_over(batch, rows, columns, scaled(read_patch(self.patch), rows.stop - rows.start), self.strength)
+
+    def apply(self, batch: np.ndarray) -> np.ndarray:
+        return self.lay(batch, *self.window(*batch.shape[1:3]))
 
 
 def scaled(patch: np.ndarray, side: int) -> np.ndarray:
