@@ -25,7 +25,7 @@ def further_attacks() -> list[str]:
 
 LATER: dict[str, Any] = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 LATER |= {"batch_size": 32, "learning_rate": None, "num_train_epochs": None, "novelty": "", "poison_from": 0.0}
-LATER |= {"split": "test"}
+LATER |= {"split": "test", "near": 0}
 """Fields added after the first results were stored, with the values that change nothing."""
 
 
@@ -62,6 +62,7 @@ class Experiment:
             order of the data is drawn once, and every pass has it.
         split: where the test samples come from: ``"test"``, or ``"validation"`` while options are chosen; then they are
             those behind the trusted samples.
+        near: number of test samples on which near triggers are tried too, see `pcvr.attacks.neighbours`; 0 for none.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
@@ -89,11 +90,13 @@ class Experiment:
     novelty: str = ""
     poison_from: float = 0.0
     split: str = "test"
+    near: int = 0
 
     def __post_init__(self) -> None:
         check_whole("clean", self.clean, 0, what="trusted samples")
         if not 0 <= self.rate <= 1:
             raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
+        check_whole("near", self.near, 0, what="test samples")
         check_choice("split", self.split, ("test", "validation"))
         check_number("poison_from", self.poison_from, 0, 0.99, "of a pass over the data")
 

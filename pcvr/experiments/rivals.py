@@ -44,6 +44,12 @@ class Rival:
         """Return an experiment with this setting."""
         return Experiment(label, self.defense, dict(self.options), clean=self.clean, **fields)
 
+    def named(self, row: str) -> str:
+        """Return the name of this setting among the settings to choose from."""
+        return (
+            f"{row}: " + ", ".join(f"{name} {value}" for name, value in self.options.items()) if self.options else row
+        )
+
     def settings(self) -> list[Rival]:
         """Return the rival with each setting to choose from, its own first."""
         return [self, *(replace(self, options={**self.options, **options}) for options in self.tried)]
@@ -85,7 +91,7 @@ def tuning() -> Iterator[Experiment]:
             yield Experiment("none", attack=attack, task=task, **where)
             for row, rival in RIVALS.items():
                 for setting in rival.settings() if rival.tried else ():
-                    yield setting.cell(row, attack=attack, task=task, **where)
+                    yield setting.cell(setting.named(row), attack=attack, task=task, **where)
 
 
 def chosen(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -109,7 +115,7 @@ def chosen(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     for row, rival in RIVALS.items():
         scored = []
         for setting in rival.settings() if rival.tried else ():
-            mine = [e for e in wanted if e.label == row and e.options == dict(setting.options)]
+            mine = [e for e in wanted if e.label == setting.named(row)]
             pairs = [(done[e.key], plain[e.attack, e.task]) for e in mine if e.key in done]
             if len(pairs) < len(mine):
                 break

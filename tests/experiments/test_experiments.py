@@ -44,6 +44,7 @@ OTHER: dict[str, Any] = {
     "novelty": "language",
     "poison_from": 0.5,
     "split": "validation",
+    "near": 16,
 }
 
 

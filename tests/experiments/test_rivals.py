@@ -16,7 +16,9 @@ from pcvr.defenses import DEFENSES
 from pcvr.experiments import HEADLINE, Experiment
 from pcvr.experiments.rivals import RIVALS, chosen, league, tuning
 from pcvr.experiments.run import materials_of
+from pcvr.experiments.study.frame import frame_of
 from pcvr.experiments.study.plan import check_plan, load_plan, plan_of
+from pcvr.experiments.study.sheets import sheets_of
 from pcvr.tasks import TASKS
 from tests.studies import result
 
@@ -45,7 +47,11 @@ def test_the_plan_can_be_run(root: Path) -> None:
     table = Counter(cell.label for cell in study.main_table() if cell.seed == 0)
     assert set(table.values()) == {len(TASKS) * (len(HEADLINE) + 1)}
     rates = {cell.rate for cell in whole.cells.values() if cell.label == "pcvr" and cell.split == "test"}
-    assert rates == {0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2}
+    assert rates == {0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2}
+    for sheet in sheets_of(whole, frame_of([])):
+        for (row, column), cell in sheet.cells.items():
+            seeds = [each.seed for each in cell.planned.values()]
+            assert len(set(seeds)) == len(seeds), f"{row} has two cells for {sheet.columns[column]}"
     assert {cell.split for cell in tuning()} == {"validation"}
     assert {cell.attack for cell in tuning()} == {"badnets", "sig"}
 
@@ -57,7 +63,7 @@ class TestChoice:
         for cell in tuning():
             if cell.label == "none":
                 found.append(run_of(cell, TESTS, 200))
-            elif cell.label == "byorn":
+            elif cell.defense == "byorn":
                 at = cell.options["percentile"]
                 found.append(run_of(cell, asr[at], right[at]))
         return found
@@ -108,3 +114,15 @@ def test_trusted_samples_are_no_test_samples_of_a_choice(tiny_folder: Path) -> N
     given = materials_of(cell)
     assert given.trusted is not None and len(given.trusted) == 100 and len(given.tests) == 8
     assert not shared(given.tests, given.trusted)
+
+
+def test_near_triggers_are_tried(tiny_folder: Path) -> None:
+    from pcvr.attacks.neighbours import neighbours
+    from pcvr.experiments.run import run_experiment
+
+    cell = Experiment("x", attack="sig", model=str(tiny_folder), samples=12, tests=6, max_steps=1, rate=0.25, near=4)
+    run = run_experiment(cell)
+    assert set(run["near"]) == set(neighbours(materials_of(cell).attack)) and run["near"]
+    assert all(0 <= each["hits"] <= each["n"] == 4 for each in run["near"].values())
+    row = frame_of([run | {"setup": {}}]).iloc[0]
+    assert row["near_half_strength"] == run["near"]["half strength"]["hits"] / 4

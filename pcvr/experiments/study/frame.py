@@ -27,9 +27,10 @@ def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     ``hits``, ``n`` (test samples that count for hits), ``asr``, ``clean_hits``, ``clean_asr``; ``right`` and
     ``triggered_right`` (fractions of right answers, by the task's own metric); ``clean_METRIC`` and
     ``triggered_METRIC``; ``METRIC_low`` and ``METRIC_high`` (bootstrap by image); ``seconds`` of the fine-tuning,
-    ``answer_seconds``, and ``wall`` of the whole cell; ``gate_NAME`` of the last look of the gate; ``bits_NAME``, what
-    became of each test sample (`pcvr.experiments.outcomes.unpack`); of the set-up ``made_by``, ``date``, ``device``,
-    ``cores``, ``threads``, ``jobs``, ``backend``, ``machine``, and ``version_PACKAGE``. What a Record lacks is missing.
+    ``answer_seconds``, and ``wall`` of the whole cell; ``gate_NAME`` of the last look of the gate; ``near_NAME``,
+    attack success of a trigger near the attack's; ``bits_NAME``, what became of each test sample
+    (`pcvr.experiments.outcomes.unpack`); of the set-up ``made_by``, ``date``, ``device``, ``cores``, ``threads``,
+    ``jobs``, ``backend``, ``machine``, and ``version_PACKAGE``. What a Record lacks is missing.
     """
     import pandas as pd
 
@@ -60,6 +61,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row |= {"seconds": record["seconds"], "wall": record.get("wall")}
     if record.get("gate"):
         row |= {_under("gate", name): value for name, value in record["gate"][-1].items()}
+    for name, near in record.get("near", {}).items():
+        row[_under("near", name)] = near["hits"] / near["n"] if near["n"] else None
     for name, bits in record.get("outcomes", {}).items():
         row[_under("bits", name)] = bits
     setup = record["setup"]

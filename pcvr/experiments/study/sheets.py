@@ -16,8 +16,8 @@ from pcvr.experiments.study.statistics import SeedRates, took
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHEET = ("model", "data", "task")
-_ATTACK = ("attack", "attack_options", "preset", "rate", "without", "novelty")
+_SHEET = ("model", "data", "task", "split")
+_ATTACK = ("attack", "attack_options", "preset", "rate", "without", "novelty", "poison_from", "near")
 _BUDGET = ("samples", "tests", "max_steps", "num_train_epochs", "batch_size", "learning_rate")
 NOT_RUN, NOT_TAKEN = "not run", "attack did not take"
 Name = tuple[Any, ...]
@@ -144,8 +144,9 @@ def sheets_of(plan: Plan, frame: pd.DataFrame) -> list[Sheet]:
         sheet, column = (tuple(_plain(said[name]) for name in names) for names in (_SHEET, (*_ATTACK, *_BUDGET)))
         groups.setdefault(sheet, {}).setdefault((cell.label, column), {})[key] = cell
     found = []
-    for (model, data, task), cells in groups.items():
-        shown = Sheet(f"{model}, {task}" + ("" if data == "scenes" else f", {data}"))
+    for (model, data, task, split), cells in groups.items():
+        more = [part for part, usual in ((data, "scenes"), (split, "test")) if part != usual]
+        shown = Sheet(", ".join([model, task, *more]))
         shown.rows = list(dict.fromkeys(row for row, _ in cells))
         shown.columns = _titles(list(dict.fromkeys(column for _, column in cells)))
         for place, planned in cells.items():
@@ -178,6 +179,8 @@ def _titles(columns: Sequence[Name]) -> dict[Name, str]:
             title.append(f"{100 * said['rate']:g} %")
         title += [f"without {said['without']}"] if said["without"] else []
         title += [f"new: {said['novelty']}"] if said["novelty"] else []
+        title += [f"poison from {said['poison_from']:g} of a pass"] if said["poison_from"] else []
+        title += [f"and near triggers on {said['near']}"] if said["near"] else []
         for name in ("preset", *_BUDGET):
             if said[name] != usual[name]:
                 title.append(f"{name} {said[name]}")
