@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import study
 from pcvr import PcvrError
 from pcvr.data.subset import shared
 from pcvr.defenses import DEFENSES
-from pcvr.experiments import HEADLINE, Experiment
+from pcvr.experiments import HEADLINE, Experiment, whole_study
 from pcvr.experiments.rivals import RIVALS, chosen, league, tuning
 from pcvr.experiments.run import materials_of
 from pcvr.experiments.study.frame import frame_of
@@ -44,7 +43,7 @@ def test_every_defence_has_its_place() -> None:
 def test_the_plan_can_be_run(root: Path) -> None:
     whole = load_plan(root / "benchmarks" / "study.py")
     check_plan(whole)
-    table = Counter(cell.label for cell in study.main_table() if cell.seed == 0)
+    table = Counter(cell.label for cell in whole_study.main_table() if cell.seed == 0)
     assert set(table.values()) == {len(TASKS) * (len(HEADLINE) + 1)}
     rates = {cell.rate for cell in whole.cells.values() if cell.label == "pcvr" and cell.split == "test"}
     assert rates == {0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2}
@@ -88,7 +87,7 @@ class TestChoice:
 
 def test_the_best_rivals() -> None:
     hits = {"byorn": (9, 200), "byorn, tuned": (3, 200), "bye": (0, 100), "abl": (2, 200), "racer": (1, 199)}
-    cells = [cell for cell in study.main_table() if cell.seed == 0 and cell.rate and cell.label == "none"]
+    cells = [cell for cell in whole_study.main_table() if cell.seed == 0 and cell.rate and cell.label == "none"]
     runs = [run_of(cell, TESTS, 200) for cell in cells]
     for row, (hit, right) in hits.items():
         rival = RIVALS[row.removesuffix(", tuned")]
@@ -100,13 +99,13 @@ def test_the_best_rivals() -> None:
 
 def test_chosen_settings_become_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"options": {"byorn": {"percentile": 40.0}, "byorn_f": {"percentile": 60.0}}, "best": ["byorn, tuned"]}
-    monkeypatch.setattr(study, "settings", lambda: found)
-    rows = study.rows()
+    monkeypatch.setattr(whole_study, "settings", lambda: found)
+    rows = whole_study.rows()
     assert rows["byorn, tuned"].options == {"percentile": 40.0} and "byorn_f, tuned" not in rows
-    seeds = Counter((cell.label, cell.seed) for cell in study.main_table())
+    seeds = Counter((cell.label, cell.seed) for cell in whole_study.main_table())
     assert {label for label, seed in seeds if seed == 2} == {"none", "pcvr", "byorn, tuned"}
-    assert {cell.label for cell in study.families()} == {"none", "pcvr", "byorn, tuned"}
-    check_plan(plan_of(study.families()))
+    assert {cell.label for cell in whole_study.families()} == {"none", "pcvr", "byorn, tuned"}
+    check_plan(plan_of(whole_study.families()))
 
 
 def test_trusted_samples_are_no_test_samples_of_a_choice(tiny_folder: Path) -> None:

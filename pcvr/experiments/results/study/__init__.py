@@ -1,0 +1,1 @@
+"""The shipped store of the study: see `pcvr.experiments.whole_study`."""
