@@ -17,7 +17,6 @@ does not show: "bye, retrained" is BYE that always trains again.
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import time
@@ -29,7 +28,6 @@ from typing import Any
 import pcvr  # before torch: it sets how waiting threads wait
 
 # isort: split
-import torch
 from tqdm.auto import tqdm
 
 from pcvr.defenses import DEFENSES, StagePlan, get_defense
@@ -38,6 +36,7 @@ from pcvr.defenses.baselines.bye import BYE
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.stage_plan import FULL_STAGE
 from pcvr.defenses.stored_options import options_to_store
+from pcvr.experiments.accelerator.device import PeakMemory
 from pcvr.experiments.benchmark import command
 from pcvr.experiments.results import FOLDER, ready, save
 from pcvr.tasks import get_task
@@ -80,26 +79,16 @@ class Retrained(BYE):
 
 
 class Gauge(StageCallback):
-    """Measure seconds from the first work of the defence to `read`, and the peak memory, in MiB.
-
-    On a GPU the memory is what torch allocated, otherwise the memory of the process, the program included. Linux keeps
-    the highest peak since the process began, loading included, and a child inherits it; so the peak is reset first.
-    """
+    """Measure seconds from the first work of the defence to `read`, and the peak memory, in MiB, see `PeakMemory`."""
 
     def on_defense(self, run: TrainingContext) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")
+        self.peak = PeakMemory(run.vlm.device)
         self.began = time.perf_counter()
 
     def read(self) -> None:
         """Stop the clock and read the memory."""
         self.seconds = time.perf_counter() - self.began
-        if torch.cuda.is_available():
-            self.mib = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            self.mib = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 2**10
+        self.mib = self.peak.mib()
 
 
 def train(name: str, task: str, steps: int, answers: int = 0) -> Gauge:

@@ -176,10 +176,15 @@ def _trainable(vlm: VisionLanguageModel, config: TrainConfig, large: bool) -> Vi
     torch.manual_seed(config.seed)
     vlm = with_adapter(vlm if large else vlm.copy(), config)
     if large if config.gradient_checkpointing is None else config.gradient_checkpointing:
-        # Its name changed in transformers 5.23; the older one warns there.
-        enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        checkpoint_layers(vlm)
     return vlm
+
+
+def checkpoint_layers(vlm: VisionLanguageModel) -> None:
+    """Switch gradient checkpointing on: layers are computed again in the backward pass, for less memory."""
+    # Its name changed in transformers 5.23; the older one warns there.
+    enable = getattr(vlm.base, "activation_checkpointing_enable", None) or vlm.base.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguageModel:
