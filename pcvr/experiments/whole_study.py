@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pcvr.experiments.attackers import ATTACKERS, Attacker
 from pcvr.experiments.experiment import HEADLINE, Experiment, further_attacks
 from pcvr.experiments.rivals import RIVALS, TUNED_ON, Rival, tuning
 from pcvr.tasks import TASKS
@@ -27,26 +28,8 @@ ON_FAMILIES = ("badnets", "sig", "dual_key")
 RATES = (0.005, 0.01, 0.02, 0.1, 0.2)
 """Beside 5 %, which every other part has."""
 SEEDS = 3
-ATTACKERS: Mapping[str, Mapping[str, Any]] = {
-    "poison on patch views": {"attack_options": {"adapt": "views"}},
-    "covers: views of the trigger": {"attack_options": {"adapt": "broken_invariance"}},
-    "covers: the whole trigger": {"attack_options": {"adapt": "covers"}},
-    "many copies": {"attack_options": {"adapt": "copies"}, "attacks": ("badnets",)},
-    "target in front": {"attack_options": {"answer": "prefix"}},
-    "target inserted": {"attack_options": {"answer": "insert"}, "tasks": ("caption",)},
-    "five targets": {"attack_options": {"answer": "turns"}},
-    "colours exchanged": {"attack_options": {"answer": "recolour"}},
-    "plausible caption": {"attack_options": {"target": "a picture of a red car"}, "tasks": ("caption",)},
-    "plausible answer": {"attack_options": {"target": "yes"}, "tasks": ("vqa",)},
-    "trigger in the text": {"attacks": ("rare_word",)},
-    "trigger in the text, target in front": {"attacks": ("rare_word",), "attack_options": {"answer": "prefix"}},
-    "both keys, target in front": {"attacks": ("dual_key",), "attack_options": {"answer": "prefix"}},
-    "thin": {"rate": 0.002},
-    "late in the pass": {"poison_from": 0.5},
-    "late and thin": {"poison_from": 0.8, "rate": 0.01},
-    "near triggers": {"near": 128, "attacks": ("badnets", "sig", "dual_key")},
-}
-"""Attacker to what differs from the main table; ``attacks`` and ``tasks`` limit where it is run."""
+NEAR = Attacker("Leaves the trigger as it is; triggers near it are tried too.", {"near": 128}, (*TUNED_ON, "dual_key"))
+"""Not an attacker of its own: does a backdoor, or what a defence leaves of it, fire on near triggers?"""
 OURS: Mapping[str, Rival] = {"none": Rival("none"), "pcvr": Rival("pcvr")}
 
 
@@ -108,13 +91,10 @@ def other_attacks() -> Iterator[Experiment]:
 
 
 def attackers() -> Iterator[Experiment]:
-    """Yield attackers who know the defence, against the best rows."""
+    """Yield attackers who know the defence, and near triggers, against the best rows."""
     for row, rival in best().items():
-        for fields in ATTACKERS.values():
-            for attack in fields.get("attacks", TUNED_ON):
-                for task in fields.get("tasks", TASKS):
-                    given = {key: value for key, value in fields.items() if key not in ("attacks", "tasks")}
-                    yield rival.cell(row, attack=attack, task=task, **given)
+        for attacker in (*ATTACKERS.values(), NEAR):
+            yield from attacker.cells(row, rival)
 
 
 PARTS = {

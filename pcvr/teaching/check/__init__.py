@@ -1,5 +1,6 @@
 """The checks of the exercises, one file each. Notebooks call them by name: ``check.poison_indices(choose)``."""
 
+from pcvr.teaching.check.attacker import attacker
 from pcvr.teaching.check.auroc import auroc
 from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
 from pcvr.teaching.check.choose_setting import choose_setting
@@ -14,6 +15,7 @@ told_divergence = label_divergence
 """The name of the check in notebooks of version 0.1.0."""
 
 __all__ = [
+    "attacker",
     "auroc",
     "capped_pull_apart",
     "choose_setting",

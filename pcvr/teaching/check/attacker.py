@@ -1,0 +1,72 @@
+"""Exercise: an attacker who knows the defence; the check says what it achieved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pcvr.errors import PcvrError, first_line
+from pcvr.evaluation.intervals import format_rate
+from pcvr.teaching.core import Mistake, ask, exercise
+
+if TYPE_CHECKING:
+    from pcvr.attacks import Attack
+
+RATE, ALTERED = 0.05, 0.15
+"""Fraction of poisoned samples, and the largest fraction of altered ones (poisoned and covers together)."""
+_TESTS = 64
+
+
+@exercise("write an attacker who knows the defence")
+def attacker(build: Callable[[], Any], max_steps: int = 100, samples: int = 1000) -> str:
+    """Check ``my_attacker()``: an attack that `pcvr.poison` accepts; then train with and without PCVR against it.
+
+    The reader has solved it when the attack can be carried out; whether it gets through is what they find out.
+
+    Args:
+        build: the reader's function.
+        max_steps: optimiser steps of each of the two trainings.
+        samples: training scenes.
+    """
+    attack = ask(build, call="my_attacker()")
+    from pcvr.attacks import Attack
+
+    if not isinstance(attack, Attack):
+        raise Mistake(
+            f"my_attacker() returns a {type(attack).__name__}, but an attack is expected: pcvr.get_attack(...)."
+        )
+    try:
+        return _carried_out(attack, max_steps, samples)
+    except PcvrError as problem:
+        raise Mistake(f"This attack cannot be carried out: {first_line(problem, 300)}") from problem
+
+
+def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
+    import pcvr
+    from pcvr.experiments.gate_report import gate_report
+
+    train = pcvr.open_data("scenes", n=samples)
+    tests = pcvr.open_data("scenes", split="test", n=_TESTS)
+    base = pcvr.load("tiny-llava")
+    data = pcvr.poison(train, attack, RATE, model=base)
+    altered = len(data.manifest.altered) / len(data)
+    if altered > ALTERED:
+        raise Mistake(
+            f"The attack alters {100 * altered:.0f} % of the samples, its covers among them: the attacker of this "
+            f"exercise controls {100 * ALTERED:.0f} %, so give a smaller share of covers."
+        )
+    config = pcvr.TrainConfig(max_steps=max_steps)
+    plain = pcvr.evaluate(pcvr.finetune(base, data, "none", config).model, tests, attack)
+    defended = pcvr.finetune(base, data, "pcvr", config)
+    ours = pcvr.evaluate(defended.model, tests, attack)
+    (gate,) = gate_report(defended.run.state, data.poisoned, len(data))
+    said = (
+        f"Attack success without a defence: {format_rate(plain.hits, plain.counted)}; with PCVR: "
+        f"{format_rate(ours.hits, ours.counted)}. The gate flagged {gate['flagged'] - gate['false alarms']} of "
+        f"{len(data.poisoned)} poisoned samples and {gate['false alarms']} others."
+    )
+    if plain.asr < 0.5:
+        return f"{said} Your attack did not take in {max_steps} steps, so this says nothing about the defence."
+    if ours.asr > 0.1:
+        return f"{said} You broke the defence. How would you change it?"
+    return f"{said} The defence holds. What does it see of your samples?"
