@@ -288,7 +288,7 @@ check.choose_setting(choose_setting)
 # - **Selection bias.** The best of many noisy figures is the best partly by chance. Measure its attack success rate
 #   again, on other images and with other seeds, before you report it.
 # - **The test set was used twice**: once to choose and once to report. The defaults of this package were found on
-#   BadNets and SIG in the same way. Notebook 09 will test how good they are elsewhere.
+#   BadNets and SIG in the same way. Notebook 09 tests them on attackers who know the defence.
 # - **A defender cannot measure the attack success rate**, because the defender does not know the trigger. A defender
 #   does have clean images (and so the utility) and the scores of the gate. A defender can also poison the data with a
 #   trigger of their own and choose a setting by that attack. The real question is whether this choice also works for
@@ -370,4 +370,5 @@ figure
 # hyperparameters: switch `fade` off, use another `gate`, or use other operators of the view (as labels of your own,
 # with `options=`). Train the same grid under SIG: is the same setting the best?
 #
-# **Next:** notebook 08 will compare other defences with this one, and notebook 09 will try to break it.
+# **Next:** [09 Breaking the defence](09_breaking_the_defence.ipynb) tries to break it. Notebook 08 will compare other
+# defences with this one.
