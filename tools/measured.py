@@ -8,6 +8,7 @@ from typing import Any
 
 from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.frontier import LEAST, best_setting, priced_points, priced_settings
+from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.results import Cell, Table
 
 Runs = Sequence[Mapping[str, Any]]
@@ -64,6 +65,27 @@ def parts(results: Table) -> list[str]:
             line.append(flagged(runs[label, task]))
         lines.append(f"| {' | '.join(line)} |")
     return [*lines, "", f"*BadNets, {about(results)}*", *_notes(results)]
+
+
+def worth(results: Table) -> list[str]:
+    """Return a sentence: attack success where the gate looks from the start, with one of its proposers left out.
+
+    Args:
+        results: the table of parts.
+    """
+    cells = results.cells(("label", "task"))
+    said = []
+    for part in PROPOSERS:
+        mine = {task: cell for (label, task), cell in cells.items() if label == f"{part}, early"}
+        if mine:
+            rates = " and ".join(f"{format_rate(cell.hits, cell.n)} on {_asked(task)}" for task, cell in mine.items())
+            said.append(f"{part}: {rates}")
+    seeds = "/".join(sorted({str(cell.seeds) for (label, _), cell in cells.items() if label.endswith(", early")}))
+    return [f"Attack success of BadNets at 5 % (seeds: {seeds}): {'; '.join(said)} (`python benchmarks/parts.py`)."]
+
+
+def _asked(task: str) -> str:
+    return {"caption": "captions", "vqa": "questions"}.get(task, task)
 
 
 def frontier(results: Table) -> list[str]:

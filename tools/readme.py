@@ -163,6 +163,9 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
 }
 """The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 
+SENTENCES: dict[str, tuple[str, Callable[[Table], list[str]]]] = {"worth": ("parts", measured.worth)}
+"""Other markers: the shipped table, and the function that writes a text from it."""
+
 PICTURES: dict[str, Callable[[Table], Figure]] = {
     "spine": plots.summary,
     "families": plots.families,
@@ -176,13 +179,13 @@ PICTURES: dict[str, Callable[[Table], Figure]] = {
 
 def filled(text: str) -> str:
     """Return the text of a file with each table between its markers."""
-    for name, write in TABLES.items():
+    for name, (table, write) in {**{name: (name, write) for name, write in TABLES.items()}, **SENTENCES}.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if begin not in text:
             continue
         head, rest = text.split(begin)
-        table = "\n".join(write(load(name)))
-        text = f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+        written = "\n".join(write(load(table)))
+        text = f"{head}{begin}\n{written}\n{end}{rest.split(end)[1]}"
     return text
 
 

@@ -870,6 +870,19 @@ hearing_curve(gate.hearings)
 # BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
 
 # %%
+from pcvr.evaluation.intervals import format_rate
+from pcvr.experiments.parts import PROPOSERS
+
+parts = results.load("parts").cells(("label", "task"))
+for part in PROPOSERS:
+    mine = {task: parts[f"{part}, early", task] for task in ("caption", "vqa")}
+    print(f"{part:<28}" + "".join(f"{task}: ASR {format_rate(c.hits, c.n):<22}" for task, c in mine.items()))
+
+# %% [markdown]
+# The same attack, measured with 2000 samples and one seed (`benchmarks/parts.py`): with both ways to find suspicious
+# samples, without views, and without likelihood. Neither is enough alone on both tasks.
+
+# %%
 pcvr.evaluate(streamed.model, test, badnets)
 
 # %% [markdown]

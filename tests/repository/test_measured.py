@@ -82,3 +82,16 @@ def test_frontier_marks_the_best_setting_within_the_price() -> None:
     (_, kept, dear) = cells(measured.frontier(table(*runs)))
     assert kept[:2] == ["both", "1"] and kept[4] == "60.0 %" and kept[5] == "94.4 % (best within 10 %)"
     assert dear[1] == "3" and dear[5] == "50.0 %"
+
+
+def test_what_proposing_is_worth_in_a_sentence() -> None:
+    (said,) = measured.worth(
+        table(
+            run(Experiment("all parts, early", "pcvr"), 0, 0.9),
+            run(Experiment("all parts, early", "pcvr", task="vqa"), 2, 0.9),
+            run(Experiment("no views (likelihood only), early", "pcvr"), 95, 0.9),
+            run(Experiment("no views (likelihood only), late", "pcvr"), 50, 0.9),
+        )
+    )
+    assert "(seeds: 1): all parts: < 3.0 % (0 of 100) on captions and 2.0 % [0.6, 7.0] on questions; " in said
+    assert "no views (likelihood only): 95.0 % [88.8, 97.8] on captions (" in said
