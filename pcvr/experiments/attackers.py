@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.rivals import TUNED_ON, Rival
 from pcvr.tasks import TASKS
@@ -151,6 +152,11 @@ class Attempt:
     hits: tuple[int, ...] = ()
     n: tuple[int, ...] = ()
     right: float | None = None
+
+    @property
+    def rates(self) -> str:
+        """Attack success of each seed in words, or "not run"."""
+        return " / ".join(format_rate(*pair) for pair in zip(self.hits, self.n, strict=True)) or "not run"
 
 
 def attempts(records: Sequence[Mapping[str, Any]], rows: Mapping[str, Rival]) -> list[Attempt]:

@@ -10,9 +10,10 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate, wilson
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import CLEAN, INK, MARKERS, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pcvr.attacks import Attack
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pcvr.experiments.attackers import Attempt
 
 _WIDE = 26  # characters of a line under an image
+_COLOURS = (TRIGGERED, DEFENDED, CLEAN, *OTHER)
+"""Of no defence, PCVR, and the rivals."""
 
 
 def poison_gallery(sample: Sample, attacks: Mapping[str, Attack]) -> Figure:
@@ -70,7 +73,8 @@ def _words(sample: Sample, title: str) -> str:
 def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
     """Draw attack success for each attacker, task and attack, a marker for each defence, with its 95 % interval.
 
-    Cases that were not run say so.
+    A defence that was not run in a case has a hollow marker at the left edge. Cases in which none was run are left out
+    if there are others; the description of the figure names them.
 
     Args:
         attempts: from `pcvr.experiments.attackers.attempts`, at least one.
@@ -82,25 +86,17 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
 
     if not attempts:
         raise PcvrError("attempts is empty: give what pcvr.experiments.attackers.attempts returns.")
-    cases = list(dict.fromkeys((each.attacker, each.attack, each.task) for each in attempts))
+    ran = [_case(each) for each in attempts if each.hits]
+    cases = [case for case in dict.fromkeys(map(_case, attempts)) if case in ran or not ran]
     rows = list(dict.fromkeys(each.row for each in attempts))
-    said = []
     with figure_style():
         figure = Figure(figsize=(9, 0.42 * len(cases) + 1.6), layout="constrained")
         axes = figure.subplots()
         for each in attempts:
-            y = len(cases) - 1 - cases.index((each.attacker, each.attack, each.task))
-            y += 0.6 * (0.5 - (rows.index(each.row) + 0.5) / len(rows))
-            colour, marker = (kind[rows.index(each.row) % len(kind)] for kind in (_COLOURS, MARKERS))
-            where = f"{each.attacker}, {each.attack}, {each.task}, {each.row}"
-            if not each.hits:
-                axes.plot(-4, y, marker, mfc="none", mec=colour, ms=5, clip_on=False)
-                said.append(f"{where}: not run")
-            for hits, n in zip(each.hits, each.n, strict=True):
-                low, high = wilson(hits, n)
-                axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.2, zorder=1)
-                axes.plot(100 * hits / n, y, marker, color=colour, ms=7, label=each.row)
-                said.append(f"{where}: {format_rate(hits, n)}")
+            if _case(each) in cases:
+                row = rows.index(each.row)
+                y = len(cases) - 1 - cases.index(_case(each)) + 0.6 * (0.5 - (row + 0.5) / len(rows))
+                _draw(axes, each, y, _COLOURS[row % len(_COLOURS)], MARKERS[row % len(MARKERS)])
         axes.axvline(10, color=CLEAN, lw=1, ls="--", zorder=0, label="10 %")
         axes.set_yticks(
             range(len(cases)), [f"{name}\n{attack} · {task}" for name, attack, task in reversed(cases)], fontsize=9
@@ -110,11 +106,22 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
         axes.grid(axis="y", visible=False)
         labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(labels.values(), labels, loc="outside lower center", ncols=5, fontsize=9)
-    return described(figure, f"Attack success of attackers who know the defence. {'; '.join(said)}.")
+    said = "; ".join(f"{', '.join(_case(each))}, {each.row}: {each.rates}" for each in attempts)
+    return described(figure, f"Attack success of attackers who know the defence. {said}.")
 
 
-_COLOURS = (TRIGGERED, PALETTE[2], CLEAN, *PALETTE[3:])
-"""No defence, PCVR, then the rivals."""
+def _case(attempt: Attempt) -> tuple[str, str, str]:
+    return attempt.attacker, attempt.attack, attempt.task
+
+
+def _draw(axes: Axes, attempt: Attempt, y: float, colour: str, marker: str) -> None:
+    """Draw the rate of each seed with its interval, or a hollow marker at the left edge."""
+    if not attempt.hits:
+        axes.plot(-4, y, marker, mfc="none", mec=colour, ms=5, clip_on=False)
+    for hits, n in zip(attempt.hits, attempt.n, strict=True):
+        low, high = wilson(hits, n)
+        axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.2, zorder=1)
+        axes.plot(100 * hits / n, y, marker, color=colour, ms=7, label=attempt.row)
 
 
 def near_picture(rates: Mapping[str, tuple[int, int]], title: str = "") -> Figure:
@@ -136,7 +143,7 @@ def near_picture(rates: Mapping[str, tuple[int, int]], title: str = "") -> Figur
         axes = figure.subplots()
         for y, (hits, n) in enumerate(reversed(rates.values())):
             low, high = wilson(hits, n)
-            axes.barh(y, 100 * hits / n, color=TRIGGERED if y == len(rates) - 1 else PALETTE[3], height=0.6)
+            axes.barh(y, 100 * hits / n, color=TRIGGERED if y == len(rates) - 1 else OTHER[0], height=0.6)
             axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.4)
         axes.set_yticks(range(len(rates)), list(reversed(rates)), fontsize=9)
         axes.set(xlabel="attack success (%)", xlim=(0, 103), title=title)

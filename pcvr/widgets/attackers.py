@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.data.sample import Dataset
 from pcvr.errors import PcvrError
-from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.attackers import ATTACKERS, Attempt
 from pcvr.plots.attackers import poison_gallery
 from pcvr.utils.checks import check_choice
@@ -66,14 +65,9 @@ def attacker_view(
     check_choice("attack", attack, ATTACKERS[attacker].attacks)
     figure = poison_gallery(dataset[index], {attacker: ATTACKERS[attacker].attack(attack, dataset.task)})
     mine = [a for a in attempts if (a.attacker, a.attack, a.task) == (attacker, attack, dataset.task)]
-    parts = [f"{each.row}: {_achieved(each)}" for each in mine]
+    parts = [f"{each.row}: {each.rates}" for each in mine]
     said = f"{ATTACKERS[attacker].what} Attack success, {'; '.join(parts) or 'not planned'}."
     return figure, f'<div role="status">{escape(said)}</div>'
-
-
-def _achieved(attempt: Attempt) -> str:
-    rates = [format_rate(hits, n) for hits, n in zip(attempt.hits, attempt.n, strict=True)]
-    return " / ".join(rates) or "not run"
 
 
 def attacker_explorer(dataset: Dataset, attempts: Sequence[Attempt]) -> tuple[VBox, AttackerControls]:
