@@ -141,11 +141,11 @@ def near_picture(rates: Mapping[str, tuple[int, int]], title: str = "") -> Figur
     with figure_style():
         figure = Figure(figsize=(7, 0.36 * len(rates) + 1.2), layout="constrained")
         axes = figure.subplots()
-        for y, (hits, n) in enumerate(reversed(rates.values())):
+        for y, (hits, n) in enumerate(reversed(list(rates.values()))):
             low, high = wilson(hits, n)
             axes.barh(y, 100 * hits / n, color=TRIGGERED if y == len(rates) - 1 else OTHER[0], height=0.6)
             axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.4)
-        axes.set_yticks(range(len(rates)), list(reversed(rates)), fontsize=9)
+        axes.set_yticks(range(len(rates)), list(rates)[::-1], fontsize=9)
         axes.set(xlabel="attack success (%)", xlim=(0, 103), title=title)
         axes.grid(axis="y", visible=False)
     said = "; ".join(f"{name}: {format_rate(hits, n)}" for name, (hits, n) in rates.items())

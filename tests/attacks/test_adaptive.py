@@ -30,7 +30,8 @@ from pcvr.attacks.placing import innermost
 from pcvr.attacks.trigger import Patch
 from pcvr.data.scenes import Scenes
 from pcvr.errors import PcvrError
-from pcvr.experiments.experiment import Experiment, materials_of
+from pcvr.experiments.experiment import Experiment
+from pcvr.experiments.run import materials_of
 from tests.attacks.test_reach import Photos
 from tests.tiny import Numbers
 

@@ -6,6 +6,7 @@ import pytest
 
 import pcvr
 from pcvr import PcvrError
+from pcvr.attacks import get_attack
 from pcvr.experiments.attackers import ATTACKERS, Attempt, attempts
 from pcvr.experiments.whole_study import OURS
 from pcvr.plots.attackers import attempts_picture, near_picture, poison_gallery
@@ -27,7 +28,9 @@ def test_a_gallery_shows_what_each_attacker_adds() -> None:
 
 def test_a_sample_that_an_attack_cannot_use() -> None:
     data = pcvr.open_data("scenes", n=60, task="vqa")
-    colourless = next(sample for sample in data if not ATTACKERS["colours exchanged"].attack("sig").candidate(sample))
+    colourless = next(
+        s for s in map(data.__getitem__, range(60)) if not get_attack("sig", answer="recolour").candidate(s)
+    )
     figure = poison_gallery(colourless, {"x": ATTACKERS["colours exchanged"].attack("sig", "vqa")})
     assert "poisoned, in training" not in [axes.get_title() for axes in figure.axes]
 

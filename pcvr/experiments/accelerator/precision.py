@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from pcvr.experiments.accelerator.device import name_of
-from pcvr.experiments.experiment import Experiment, materials_of, train
+from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.gate_report import gate_report
+from pcvr.experiments.run import materials_of, train
 from pcvr.models.load import load
 
 REFERENCE = "fp32"

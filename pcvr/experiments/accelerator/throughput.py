@@ -16,7 +16,8 @@ import torch
 
 from pcvr.errors import PcvrError, shown
 from pcvr.experiments.accelerator.device import name_of
-from pcvr.experiments.experiment import Experiment, run_experiment
+from pcvr.experiments.experiment import Experiment
+from pcvr.experiments.run import run_experiment
 from pcvr.experiments.study.pools import Pool, pool_of
 
 FULL_STEPS = 400

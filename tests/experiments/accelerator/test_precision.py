@@ -14,7 +14,7 @@ from pcvr import get_attack, get_defense, load
 from pcvr.experiments import Experiment
 from pcvr.experiments.accelerator import precision
 from pcvr.experiments.accelerator.precision import DTYPES, compare_precisions, precision_lines, precisions_on
-from pcvr.experiments.experiment import Materials
+from pcvr.experiments.run import Materials
 from tests.tiny import Marked, Numbers
 
 CPU = torch.device("cpu")
