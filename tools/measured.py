@@ -7,9 +7,11 @@ from statistics import mean
 from typing import Any
 
 from pcvr.evaluation.intervals import format_rate
+from pcvr.experiments.attackers import Attempt
 from pcvr.experiments.frontier import LEAST, best_setting, priced_points, priced_settings
 from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.results import Cell, Table
+from pcvr.experiments.study import table_of
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -107,6 +109,42 @@ def frontier(results: Table) -> list[str]:
             f"{' (best within 10 %)' if each == best else ''} |"
         )
     return [*lines, "", f"*Captions, {about(results)}*"]
+
+
+def attackers(achieved: Sequence[Attempt], records: Runs) -> list[str]:
+    """Return a row for each attacker, attack and task that was run: attack success under each defence.
+
+    Args:
+        achieved: from `pcvr.experiments.attackers.attempts`.
+        records: of the store that they are from.
+    """
+    rows = list(dict.fromkeys(each.row for each in achieved))
+    cases: dict[tuple[str, ...], dict[str, str]] = {}
+    for each in achieved:
+        cases.setdefault((each.attacker, each.attack, each.task), {})[each.row] = each.rates
+    ran = {case: said for case, said in cases.items() if any(rate != "not run" for rate in said.values())}
+    lines = [
+        f"| attacker | attack | task | {' | '.join(rows)} |",
+        "|---|---|---|" + "---|" * len(rows),
+        *(f"| {' | '.join([*case, *(said[row] for row in rows)])} |" for case, said in ran.items()),
+    ]
+    lacking = list(dict.fromkeys(name for name, *_ in cases if not any(case[0] == name for case in ran)))
+    said = f" Not run yet: {'; '.join(lacking)}." if lacking else ""
+    how = f", {table_of(records).caption()}" if records else ""
+    return [*lines, "", f"*tiny-llava, 400 steps of 32 over 2000 training scenes, 512 test scenes{how}.{said}*"]
+
+
+def broken(achieved: Sequence[Attempt]) -> list[str]:
+    """Return a sentence: which attackers get through PCVR, of those that were run.
+
+    Args:
+        achieved: from `pcvr.experiments.attackers.attempts`.
+    """
+    ours = [each for each in achieved if each.row == "pcvr" and each.hits]
+    through = [each for each in ours if each.got_through]
+    named = "; ".join(f"{each.attacker} ({each.attack}, {each.task}): {each.rates}" for each in through)
+    count = f"{len(through)} of the {len(ours)} cases run so far"
+    return [f"Attackers who know PCVR get through in {count}{f': {named}' if named else ''}."]
 
 
 def about(results: Table) -> str:

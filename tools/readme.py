@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import mean, median
@@ -20,7 +21,9 @@ import measured
 from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
 from pcvr.evaluation.metrics import get_metric
+from pcvr.experiments.attackers import attempts
 from pcvr.experiments.results import FOLDER, Table, load
+from pcvr.experiments.whole_study import best, shipped
 from pcvr.plots import results as plots
 from pcvr.plots.attack_lab import lab_picture, takes_in_words
 from pcvr.plots.away import away_picture
@@ -163,8 +166,13 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
 }
 """The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 
-SENTENCES: dict[str, tuple[str, Callable[[Table], list[str]]]] = {"worth": ("parts", measured.worth)}
-"""Other markers: the shipped table, and the function that writes a text from it."""
+TEXTS: dict[str, Callable[[], list[str]]] = {
+    **{name: partial(lambda name, write: write(load(name)), name, write) for name, write in TABLES.items()},
+    "worth": lambda: measured.worth(load("parts")),
+    "broken": lambda: measured.broken(attempts(shipped().records(), best())),
+    "attackers": lambda: measured.attackers(attempts(shipped().records(), best()), shipped().records()),
+}
+"""The function that writes what stands between the markers of a name."""
 
 PICTURES: dict[str, Callable[[Table], Figure]] = {
     "spine": plots.summary,
@@ -178,13 +186,13 @@ PICTURES: dict[str, Callable[[Table], Figure]] = {
 
 
 def filled(text: str) -> str:
-    """Return the text of a file with each table between its markers."""
-    for name, (table, write) in {**{name: (name, write) for name, write in TABLES.items()}, **SENTENCES}.items():
+    """Return the text of a file with what belongs between its markers."""
+    for name, write in TEXTS.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if begin not in text:
             continue
         head, rest = text.split(begin)
-        written = "\n".join(write(load(table)))
+        written = "\n".join(write())
         text = f"{head}{begin}\n{written}\n{end}{rest.split(end)[1]}"
     return text
 

@@ -149,7 +149,10 @@ from pcvr.plots.attackers import attempts_picture
 
 achieved = attempts(shipped().records(), best())
 mine = [each for each in achieved if each.task == task]
-print(f"{sum(bool(each.hits) for each in mine)} of {len(mine)} cases of this task were run")
+print(f"{sum(bool(each.hits) for each in mine)} of {len(mine)} cases of this task were run; PCVR loses:")
+for each in mine:
+    if each.row == "pcvr" and each.got_through:
+        print(f"    {each.attacker}, starting from {each.attack}: attack success {each.rates}")
 attempts_picture(mine)
 
 # %% [markdown]

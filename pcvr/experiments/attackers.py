@@ -131,6 +131,10 @@ ATTACKERS: Mapping[str, Attacker] = MappingProxyType(
 """Name to attacker. Beside them the headline attacks have global triggers, and Dual-Key a trigger in image and text."""
 
 
+THROUGH = 0.1
+"""Attack success above which an attacker got through."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What one attacker achieved against one defence.
@@ -152,6 +156,11 @@ class Attempt:
     hits: tuple[int, ...] = ()
     n: tuple[int, ...] = ()
     right: float | None = None
+
+    @property
+    def got_through(self) -> bool:
+        """Whether attack success is above `THROUGH` in some seed."""
+        return any(hits > THROUGH * n for hits, n in zip(self.hits, self.n, strict=True))
 
     @property
     def rates(self) -> str:

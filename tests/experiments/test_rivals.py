@@ -18,6 +18,7 @@ from pcvr.experiments.run import materials_of
 from pcvr.experiments.study.frame import frame_of
 from pcvr.experiments.study.plan import check_plan, load_plan, plan_of
 from pcvr.experiments.study.sheets import sheets_of
+from pcvr.experiments.study.tables import experiment_of
 from pcvr.tasks import TASKS
 from tests.studies import result
 
@@ -125,3 +126,14 @@ def test_near_triggers_are_tried(tiny_folder: Path) -> None:
     assert all(0 <= each["hits"] <= each["n"] == 4 for each in run["near"].values())
     row = frame_of([run | {"setup": {}}]).iloc[0]
     assert row["near_half_strength"] == run["near"]["half strength"]["hits"] / 4
+
+
+def test_the_shipped_store_is_of_the_plan() -> None:
+    planned = plan_of(whole_study.plan()).cells
+    records = whole_study.shipped().records()
+    assert records
+    for record in records:
+        assert record["key"] in planned and experiment_of(record).key == record["key"]
+        assert record["setup"]["threads"] == 1 and record["setup"]["made_by"].startswith(
+            "pcvr study benchmarks/study.py"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import measured
 
 from pcvr.experiments import Experiment
+from pcvr.experiments.attackers import Attempt
 from pcvr.experiments.results import Table
 
 
@@ -95,3 +96,19 @@ def test_what_proposing_is_worth_in_a_sentence() -> None:
     )
     assert "(seeds: 1): all parts: < 3.0 % (0 of 100) on captions and 2.0 % [0.6, 7.0] on questions; " in said
     assert "no views (likelihood only): 95.0 % [88.8, 97.8] on captions (" in said
+
+
+def test_attackers_have_a_row_for_each_case_that_was_run() -> None:
+    achieved = [
+        Attempt("thin", "sig", "caption", "none", (90,), (100,)),
+        Attempt("thin", "sig", "caption", "pcvr"),
+        Attempt("thin", "sig", "vqa", "none"),
+        Attempt("thin", "sig", "vqa", "pcvr"),
+        Attempt("many copies", "badnets", "caption", "none"),
+    ]
+    found = measured.attackers(achieved, [])
+    assert cells(found)[1:] == [["thin", "sig", "caption", "90.0 % [82.6, 94.5]", "not run"]]
+    assert "Not run yet: many copies." in found[-1]
+    (said,) = measured.broken([*achieved, Attempt("late", "sig", "vqa", "pcvr", (9, 11), (100, 100))])
+    assert "in 1 of the 1 cases run so far: late (sig, vqa): 9.0 % " in said
+    assert measured.broken(achieved) == ["Attackers who know PCVR get through in 0 of the 0 cases run so far."]
