@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pcvr.attacks.triggers.ftrojan import FTrojan
     from pcvr.attacks.triggers.issba import Issba
     from pcvr.attacks.triggers.low_frequency import LowFrequency
+    from pcvr.attacks.triggers.pgd import Optimised
     from pcvr.attacks.triggers.shadowcast import Shadowcast
     from pcvr.attacks.triggers.sig import Sig
     from pcvr.attacks.triggers.trojvlm import trojvlm
@@ -49,6 +50,7 @@ __all__ = [
     "Issba",
     "LowFrequency",
     "Manifest",
+    "Optimised",
     "PoisonedDataset",
     "PoisonedFolder",
     "PromptEdit",

@@ -14,7 +14,7 @@ from typing import Any
 
 from pcvr.attacks.base import Attack, Cover
 from pcvr.attacks.composed import Copies, InTurn, Perturbed
-from pcvr.attacks.trigger import ImageTrigger, Patch
+from pcvr.attacks.trigger import Patch, Trigger
 from pcvr.errors import PcvrError, cut
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_whole
 
@@ -123,9 +123,8 @@ class ManyCopies(Adaption):
                 "another adapt."
             )
 
-        def copied(trigger: Any) -> Any:
-            patched = isinstance(trigger, Patch) and isinstance(trigger, ImageTrigger)
-            return Copies(trigger, self.count) if patched else trigger
+        def copied(trigger: Trigger | None) -> Trigger | None:
+            return Copies(trigger, self.count) if isinstance(trigger, Patch) else trigger
 
         covers = tuple(replace(cover, trigger=copied(cover.trigger)) for cover in attack.covers)
         return replace(attack, trigger=copied(attack.trigger), covers=covers)

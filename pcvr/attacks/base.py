@@ -24,9 +24,11 @@ DEFAULT_TARGET = get_task("caption").target
 
 @dataclass(frozen=True)
 class Cover:
-    """Training samples with a part of the trigger and the true answer, so that only the whole trigger counts.
+    """Training samples with a change of image or prompt and the true answer.
 
-    Dual-Key attacks need them (one key alone must not fire), and WaNet's noise mode consists of them.
+    Mostly the change is a part of the trigger, so that only the whole trigger counts. Dual-Key attacks need them (one
+    key alone must not fire), and WaNet's noise mode consists of them. An attacker who knows the defence may give them
+    the whole trigger (`pcvr.attacks.adaptive`).
 
     Attributes:
         name: their name in the manifest, such as ``"image only"``.
@@ -64,7 +66,7 @@ class Attack:
             :data:`~pcvr.attacks.answers.ANSWERS`.
         prompt: changes the prompt; None keeps it.
         preset: the preset to which the options were applied.
-        covers: kinds of samples that get a part of the trigger and keep the true answer.
+        covers: kinds of samples that are changed and keep the true answer.
         disguise: changes the image of poisoned training samples before the trigger, but not of triggered inputs; None
             keeps it.
         options: the options given to :func:`pcvr.get_attack`, from which the attack can be built again.
@@ -147,7 +149,7 @@ class Attack:
         return replace(self.triggered(self.disguised(sample)), answer=answer, references=(answer,))
 
     def covered(self, sample: Sample, cover: Cover) -> Sample:
-        """Return the sample as a cover: with a part of the trigger and the true answers."""
+        """Return the sample as a cover: with the cover's changes and the true answers."""
         return _edited(sample, self.name, cover.trigger, cover.prompt)
 
     @property

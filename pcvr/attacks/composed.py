@@ -99,7 +99,7 @@ class Copies(ImageTrigger):
         count: cells along a side, 2 to 64.
     """
 
-    inner: ImageTrigger
+    inner: Patch
     count: int = 4
 
     def __post_init__(self) -> None:
@@ -116,7 +116,6 @@ class Copies(ImageTrigger):
         Raises:
             PcvrError: the copies would overlap, the single patch does not fit, or the place needs a model and has none.
         """
-        assert isinstance(self.inner, Patch)
         area = area_of(self.inner.place, self.inner.seen, height, width)
         rows, _ = self.inner.window(height, width)
         side = rows.stop - rows.start
@@ -138,7 +137,6 @@ class Copies(ImageTrigger):
         return [slice(start, start + side) for start in starts]
 
     def apply(self, batch: np.ndarray) -> np.ndarray:
-        assert isinstance(self.inner, Patch)
         out = batch
         for rows, columns in self.windows(*batch.shape[1:3]):
             out = self.inner.lay(out, rows, columns)

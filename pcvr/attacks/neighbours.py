@@ -22,6 +22,7 @@ from pcvr.attacks.triggers.blended import Blended
 from pcvr.attacks.triggers.ftrojan import FTrojan
 from pcvr.attacks.triggers.issba import Issba
 from pcvr.attacks.triggers.low_frequency import LowFrequency
+from pcvr.attacks.triggers.pgd import Optimised
 from pcvr.attacks.triggers.sig import Sig
 from pcvr.attacks.triggers.vl_trojan import SHIPPED, VLTrojan
 from pcvr.attacks.triggers.wanet import WaNet
@@ -55,6 +56,7 @@ def neighbours(attack: Attack) -> dict[str, Attack]:
     WaNet                        half strength, other seed
     FTrojan                      half strength, other frequency, other channels
     ISSBA                        half strength, other message (one bit)
+    PGD                          half strength, other perturbation (another shipped one)
     words                        other words, other place (front or end)
     patch and words (Dual-Key)   those of both, and each key alone: image only, prompt only
     ============================ =======================================================================================
@@ -130,6 +132,13 @@ def _(trigger: VLTrojan) -> Changes:
     shipped = sorted(file.stem.removeprefix("vl-trojan-") for file in SHIPPED.glob("vl-trojan-*.safetensors"))
     other = {"other patch": {"patch": next(name for name in shipped if name != trigger.patch)}}
     return other | _moved(trigger) | _resized(trigger.share) | _half_strength(trigger)
+
+
+@near.register
+def _(trigger: Optimised) -> Changes:
+    shipped = sorted(file.stem.removeprefix("pgd-") for file in SHIPPED.glob("pgd-*.safetensors"))
+    other = {"other perturbation": {"delta": next(name for name in shipped if name != trigger.delta)}}
+    return _half_strength(trigger) | other
 
 
 @near.register

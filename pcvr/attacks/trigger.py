@@ -35,7 +35,7 @@ class PromptEdit(Protocol):
 
 
 @runtime_checkable
-class Patch(Protocol):
+class Patch(Trigger, Protocol):
     """A trigger that covers a square of the image, and can lay it elsewhere."""
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -130,16 +130,28 @@ def _first_paragraph(documented: object) -> str:
 
 def craft(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="vl-trojan (a patch) or issba (an encoder)")],
+    what: Annotated[str, typer.Argument(help="vl-trojan (a patch), issba (an encoder) or pgd (a perturbation)")],
     out: Annotated[Path | None, typer.Option(help="file to make; by default build/crafted/...")] = None,
-    model: Annotated[str, typer.Option(help="vl-trojan: the model to attack")] = "tiny-llava",
+    model: Annotated[str, typer.Option(help="vl-trojan, pgd: the model to attack")] = "tiny-llava",
     max_steps: Annotated[int | None, typer.Option(help="steps; by default as for the shipped one")] = None,
     seed: Annotated[int, typer.Option(help="of the search or training")] = 0,
+    task: Annotated[str, typer.Option(help="pgd: the task whose target is searched with")] = "caption",
+    goal: Annotated[
+        str, typer.Option(help="pgd: likelihood of the target, or divergence of it on a view")
+    ] = "likelihood",
+    epsilon: Annotated[int, typer.Option(help="pgd: largest change of a level, of 255")] = 16,
+    step_size: Annotated[int, typer.Option(help="pgd: levels of a step")] = 2,
+    momentum: Annotated[float, typer.Option(help="pgd: fraction of earlier directions that is kept")] = 0.9,
 ) -> None:
-    """Make a trained trigger: a shipped one again, or a patch against your own model."""
+    """Make a trained trigger: a shipped one again, or a patch or perturbation against your own model."""
     from pcvr.attacks.triggers.crafting import craft as make
 
     if what == "issba":
-        opt.refuse_idle(context, "model", "goes with vl-trojan, and an encoder needs no model: leave it out")
-    file, record = make(what, out, model=model, max_steps=max_steps, seed=seed, progress=True)
+        opt.refuse_idle(context, "model", "goes with vl-trojan or pgd, and an encoder needs no model: leave it out")
+    if what != "pgd":
+        opt.refuse_idle(context, "task goal epsilon step_size momentum", "goes with pgd: leave it out")
+    searched: dict[str, Any] = {"epsilon": epsilon, "step_size": step_size, "momentum": momentum}
+    file, record = make(
+        what, out, model=model, max_steps=max_steps, seed=seed, task=task, goal=goal, progress=True, **searched
+    )
     say(f"{file}: " + ", ".join(f"{name} {value}" for name, value in record.items()))

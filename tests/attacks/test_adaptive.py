@@ -124,7 +124,7 @@ class TestCovers:
     @pytest.mark.parametrize(("share", "count"), [(None, 5), (0.1, 1), (1, 10), (2.5, 25)])
     def test_they_are_counted_and_true(self, adapt: str, cover: str, share: float | None, count: int) -> None:
         clean = Scenes(100)
-        options = {} if share is None else {"adapt_share": share}
+        options: dict[str, Any] = {} if share is None else {"adapt_share": share}
         data = poison(clean, get_attack("badnets", adapt=adapt, **options), 0.1)
         assert {name: len(part) for name, part in data.manifest.covers.items()} == {cover: count}
         for index in data.manifest.covers[cover]:

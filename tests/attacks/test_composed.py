@@ -43,7 +43,7 @@ def test_any_size_keeps_the_contract(batch: np.ndarray, trigger: ImageTrigger) -
     except PcvrError as error:
         assert isinstance(trigger, Copies) and "fit" in str(error)
         return
-    assert (out.shape, out.dtype) == (batch.shape, np.uint8)
+    assert out.shape == batch.shape and out.dtype == np.uint8
     assert np.array_equal(batch, before) and not np.shares_memory(out, batch)
     assert np.array_equal(out, np.stack([trigger(image) for image in batch])), "batched equals single to the bit"
     assert np.array_equal(out, copy.deepcopy(trigger)(batch)), "the fields alone decide"
@@ -136,7 +136,7 @@ class TestCopies:
 
     def test_what_has_no_patch(self) -> None:
         with pytest.raises(PcvrError, match="'Sig' has no patch to copy"):
-            Copies(Sig())
+            Copies(Sig())  # type: ignore[arg-type]
         with pytest.raises(PcvrError, match="count is 1"):
             Copies(BadNets(), 1)
 

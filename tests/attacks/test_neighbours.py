@@ -24,6 +24,7 @@ NAMES = {
     "sig": {"half strength", "half frequency", "other frequency"},
     "ftrojan": {"half strength", "other frequency", "other channels"},
     "issba": {"half strength", "other message"},
+    "pgd": {"half strength", "other perturbation"},
     "rare_word": {"other words", "other place"},
     "add_sent": {"other words", "other place"},
     "shadowcast": set(),
@@ -78,6 +79,8 @@ def changed(name: str, label: str, **options: Any) -> dict[str, Any]:
         ("wanet", {}, "half strength", {"shift": 0.03}),
         ("ftrojan", {}, "other frequency", {"bins": [[8, 7], [16, 15]]}),
         ("ftrojan", {"channels": ["y"]}, "other channels", {"channels": ["cr", "cb"]}),
+        ("pgd", {"strength": 0.5}, "half strength", {"strength": 0.25}),
+        ("pgd", {}, "other perturbation", {"delta": "tiny-llava-divergence-caption"}),
         ("issba", {"message": 6}, "other message", {"message": 7}),
     ],
 )

@@ -85,6 +85,28 @@ def test_trained_triggers(pcvr: Command, tmp_path: Path) -> None:
     refused(pcvr("craft", "vl_trojan"), "vl-trojan")
 
 
+def test_a_perturbation(pcvr: Command, tmp_path: Path) -> None:
+    code, out, _ = pcvr("craft", "pgd", "--max-steps", 1, "--epsilon", 4, "--step-size", 4, "--out", "d.safetensors")
+    assert code == 0 and "nll_trigger" in out and "epsilon 4" in out
+    code, _, err = pcvr("poison", "bad", "--n", 20, "--attack", "pgd", "--option", "delta=d.safetensors")
+    assert (code, err) == (0, "")
+    refused(pcvr("craft", "pgd", "--goal", "likely"), "did you mean 'likelihood'")
+    refused(pcvr("craft", "issba", "--goal", "divergence"), "--goal goes with pgd")
+
+
+def test_an_attacker_who_knows_the_defence(pcvr: Command, tmp_path: Path) -> None:
+    code, out, err = pcvr(
+        "poison", "bad", "--n", 40, "--rate", 0.1, "--option", "adapt=covers", "--option", "adapt_share=1"
+    )
+    assert (code, err) == (0, "")
+    assert out == "bad: 4 of 40 samples poisoned, 4 more as cover with badnets, see manifest.json\n"
+    assert pcvr("poison", "bad", "--verify")[0] == 0
+    refused(pcvr("poison", "worse", "--n", 20, "--option", "adapt=cover"), "did you mean 'covers'")
+    refused(pcvr("poison", "worse", "--n", 20, "--attack", "sig", "--option", "adapt=copies"), "no patch to copy")
+    listed = pcvr("attacks")[1]
+    assert all(f"adapt={name}" in listed for name in ("views", "broken_invariance", "covers", "copies"))
+
+
 def test_what_cannot_be_poisoned(pcvr: Command, tmp_path: Path) -> None:
     refused(pcvr("poison", "bad", "--n", 20, "--option", "size=97"), "does not fit")
     refused(pcvr("poison", "bad", "--n", 20, "--option", "strength=0"), "unchanged")

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pcvr.attacks.triggers.pgd import GOALS
 from pcvr.errors import PcvrError, first_line
+from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice, check_seed, check_whole
 from pcvr.utils.files import write_bytes
 from pcvr.utils.places import check_place, rescued
 from pcvr.utils.renamed import old_arguments
 from pcvr.utils.versions import versions
 
-STEPS = {"vl-trojan": 200, "issba": 800}
+STEPS = {"vl-trojan": 200, "issba": 800, "pgd": 60}
 """What can be made, and the steps that made the shipped files."""
 _PICTURES = 512  # training scenes to learn from, never test scenes
+_HELD_OUT = 128  # training scenes after these, to measure a perturbation on
 
 
 @old_arguments(steps="max_steps")
@@ -30,16 +34,27 @@ def craft(
     model: str = "tiny-llava",
     max_steps: int | None = None,
     seed: int = 0,
+    task: str = "caption",
+    goal: str = "likelihood",
+    epsilon: int = 16,
+    step_size: int = 2,
+    momentum: float = 0.9,
     progress: bool = False,
 ) -> tuple[Path, Mapping[str, Any]]:
     """Train a trigger on scenes and write it atomically as safetensors.
 
     Args:
-        what: ``"vl-trojan"`` (a patch searched against a model's tower) or ``"issba"`` (a surrogate encoder).
+        what: ``"vl-trojan"`` (a patch searched against a model's tower), ``"issba"`` (a surrogate encoder) or ``"pgd"``
+            (a perturbation searched against a base model).
         out: the file; by default a name in ``build/crafted``.
-        model: for a patch, the model: embedded name, folder or hub id.
+        model: for a patch or a perturbation, the model: embedded name, folder or hub id.
         max_steps: of the search or training; by default as for the shipped file.
         seed: of the search or training.
+        task: for a perturbation, the task whose target it is searched with.
+        goal: for a perturbation, what it raises; see :func:`~pcvr.attacks.triggers.pgd_search.search_delta`.
+        epsilon: for a perturbation, its largest change of a level, 1 to 127.
+        step_size: for a perturbation, the levels of a step.
+        momentum: for a perturbation, the fraction of earlier directions that is kept, 0 to 1.
         progress: whether to show a bar.
 
     Returns:
@@ -52,19 +67,23 @@ def craft(
     count = STEPS[what] if max_steps is None else max_steps
     check_whole("max_steps", count, 1, 10**9)
     check_seed(seed)
-    name = f"vl-trojan-{Path(model).name}" if what == "vl-trojan" else "issba-surrogate"
+    if what == "pgd":
+        check_choice("goal", goal, GOALS)
+        get_task(task)
+    own = Path(model).name
+    name = {"issba": "issba-surrogate", "pgd": f"pgd-{own}-{goal}-{task}"}.get(what, f"{what}-{own}")
     file = Path(out) if out is not None else Path("build/crafted") / f"{name}.safetensors"
     check_place(file, "file", _is_own)
-    from pcvr.data import open_data
-
-    scenes = open_data("scenes", n=_PICTURES)
-    images = [scenes[index].image for index in range(len(scenes))]
     record: dict[str, Any] = {"what": what, "steps": count, "seed": seed}
-    if what == "vl-trojan":
+    if what == "issba":
+        tensors, quality = _encoder(_images(), count, seed, progress)
+    elif what == "vl-trojan":
         record["model"] = model
-        tensors, quality = _patch(model, images, count, seed, progress)
+        tensors, quality = _patch(model, _images(), count, seed, progress)
     else:
-        tensors, quality = _encoder(images, count, seed, progress)
+        record |= {"model": model, "task": task, "goal": goal}
+        record |= {"epsilon": epsilon, "step_size": step_size, "momentum": momentum}
+        tensors, quality = _delta(record, progress)
     record |= quality | {"date": datetime.now(UTC).date().isoformat()}
     rescued(file, lambda place: _write(place, tensors, record | {"versions": versions()}))
     return file, record
@@ -88,6 +107,47 @@ def _encoder(
 
     encoder, quality = train_encoder(images, steps=steps, seed=seed, progress=progress)
     return {k: v.half().numpy() for k, v in encoder.state_dict().items()}, {k: round(v, 4) for k, v in quality.items()}
+
+
+def _images() -> list[np.ndarray]:
+    from pcvr.data import open_data
+
+    scenes = open_data("scenes", n=_PICTURES)
+    return [scenes[index].image for index in range(len(scenes))]
+
+
+def _delta(asked: Mapping[str, Any], progress: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Search a perturbation, and measure it on other training scenes; noise of the same bound is the control."""
+    from pcvr.attacks.triggers.pgd_search import measure_images, search_delta
+    from pcvr.attacks.triggers.uint8 import add
+    from pcvr.data import open_data
+    from pcvr.models.load import load
+
+    target = get_task(asked["task"]).target
+    vlm, scenes = load(asked["model"]), open_data("scenes", n=_PICTURES + _HELD_OUT, task=asked["task"])
+    samples = [scenes[index] for index in range(len(scenes))]
+    known, held_out = samples[:_PICTURES], samples[_PICTURES:]
+    epsilon = asked["epsilon"]
+    delta, reached = search_delta(
+        vlm,
+        known,
+        [target] * len(known),
+        asked["goal"],
+        epsilon=epsilon,
+        step=asked["step_size"],
+        steps=asked["steps"],
+        momentum=asked["momentum"],
+        seed=asked["seed"],
+        progress=progress,
+    )
+    noise = np.random.default_rng(asked["seed"]).choice([-epsilon, epsilon], delta.shape)
+    quality: dict[str, Any] = {"target": target, "held_out": len(held_out)}
+    quality |= {"first_goal": round(reached[0], 6), "last_goal": round(reached[-1], 6)}
+    for name, steps in (("clean", 0 * noise), ("trigger", delta), ("noise", noise)):
+        shown = [replace(each, image=add(each.image[None], steps)[0]) for each in held_out]
+        found = measure_images(vlm, held_out, shown, [target] * len(shown))
+        quality |= {f"{figure}_{name}": round(value, 6) for figure, value in found.items()}
+    return {"delta": delta}, quality
 
 
 def _write(file: Path, tensors: dict[str, np.ndarray], record: Mapping[str, Any]) -> None:
