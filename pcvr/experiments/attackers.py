@@ -119,6 +119,18 @@ ATTACKERS: Mapping[str, Attacker] = MappingProxyType(
             _options(answer="prefix"),
             attacks=("dual_key",),
         ),
+        "target made likely": Attacker(
+            "Searches a perturbation that makes the target likely to the base model, so that the label is less of a "
+            "surprise.",
+            _options(delta="likelihood"),
+            attacks=("pgd",),
+        ),
+        "target made to depend on patches": Attacker(
+            "Searches a perturbation that makes the target depend on the patches of the image, so that it is not "
+            "invariant.",
+            _options(delta="divergence"),
+            attacks=("pgd",),
+        ),
         "thin": Attacker("Poisons one sample in 500.", {"rate": 0.002}),
         "late in the pass": Attacker(
             "Arranges the data so that all poison comes in the second half of each pass.", {"poison_from": 0.5}

@@ -83,8 +83,9 @@ def rates() -> Iterator[Experiment]:
 
 
 def other_attacks() -> Iterator[Experiment]:
-    """Yield no defence and PCVR against every other registered attack, on the tasks that the attack has."""
-    for attack in further_attacks():
+    """Yield no defence and PCVR against every other registered attack that does not know PCVR, on its tasks."""
+    known = {attack for attacker in ATTACKERS.values() for attack in attacker.attacks if attack not in HEADLINE}
+    for attack in (name for name in further_attacks() if name not in known):
         for row, rival in OURS.items():
             for task in TASKS if attack != "shadowcast" else ("caption",):
                 yield rival.cell(row, attack=attack, task=task)
