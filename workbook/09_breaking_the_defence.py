@@ -188,8 +188,8 @@ box
 # ## 4. Near triggers
 #
 # A backdoor that also fires on triggers *near* its own leaks: somebody who does not know the trigger can find it by
-# trial. [arXiv 2606.12586](https://arxiv.org/abs/2606.12586) calls this neighbour leakage. The next cell shows the
-# finished BadNets backdoor of notebook 03 triggers of another colour, place, size and strength.
+# trial. [arXiv 2606.12586](https://arxiv.org/abs/2606.12586) calls this neighbour leakage. The next cell tries triggers
+# of another colour, place, size and strength on the finished BadNets backdoor of notebook 03.
 #
 # **Predict before you run.** Does a patch of half the size fire? In the opposite corner? In blue?
 
