@@ -875,12 +875,13 @@ from pcvr.experiments.parts import PROPOSERS
 
 parts = results.load("parts").cells(("label", "task"))
 for part in PROPOSERS:
-    mine = {task: parts[f"{part}, early", task] for task in ("caption", "vqa")}
-    print(f"{part:<28}" + "".join(f"{task}: ASR {format_rate(c.hits, c.n):<22}" for task, c in mine.items()))
+    mine = {"sentences": parts[f"{part}, early", "caption"], "single words": parts[f"{part}, early", "vqa"]}
+    print(f"{part:<28}" + "".join(f"{kind}: ASR {format_rate(c.hits, c.n):<22}" for kind, c in mine.items()))
 
 # %% [markdown]
-# The same attack, measured with 2000 samples and one seed (`benchmarks/parts.py`): with both ways to find suspicious
-# samples, without views, and without likelihood. Neither is enough alone on both tasks.
+# The same attack, measured with 2000 samples and one seed (`benchmarks/parts.py`), where answers are sentences (image
+# descriptions) and where they are single words (questions): with both ways to find suspicious samples, without views,
+# and without likelihood. Neither is enough alone for both.
 
 # %%
 pcvr.evaluate(streamed.model, test, badnets)
