@@ -174,7 +174,7 @@ def plan_now(plan: Any, kind: type[Defense]) -> Any:
     """A plan from a file with the names that its entries have now, the options of the defence those of `kind`."""
     defense, config = plan.get("defense"), plan.get("config")
     if isinstance(config, dict):
-        plan["config"] = current_names(TrainConfig, config)
+        plan["config"] = {**TrainConfig.ADDED, **current_names(TrainConfig, config)}
     if isinstance(defense, dict) and "class" in defense:
         options = {**kind.ADDED, **current_names(kind, defense)}
         plan["defense"] = options | {"class": class_now(str(defense["class"]))}

@@ -36,6 +36,8 @@ class TrainConfig:
         "alpha": "lora_alpha",
         "checkpointing": "gradient_checkpointing",
     }
+    ADDED: ClassVar[Mapping[str, object]] = {"shuffle": True}
+    """Fields that came later, with the values that older trainings had."""
 
     max_steps: int = field(default=400, metadata={"help": "optimiser steps"})
     batch_size: int = field(

@@ -42,23 +42,26 @@ def attacker(build: Callable[[], Any], max_steps: int = 100, samples: int = 1000
 
 
 def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
-    import pcvr
+    from pcvr.attacks import poison
+    from pcvr.data import open_data
+    from pcvr.evaluation.evaluate import evaluate
     from pcvr.experiments.gate_report import gate_report
+    from pcvr.models.load import load
+    from pcvr.training import TrainConfig, finetune
 
-    train = pcvr.open_data("scenes", n=samples)
-    tests = pcvr.open_data("scenes", split="test", n=_TESTS)
-    base = pcvr.load("tiny-llava")
-    data = pcvr.poison(train, attack, RATE, model=base)
+    tests = open_data("scenes", split="test", n=_TESTS)
+    base = load("tiny-llava")
+    data = poison(open_data("scenes", n=samples), attack, RATE, model=base)
     altered = len(data.manifest.altered) / len(data)
     if altered > ALTERED:
         raise Mistake(
             f"The attack alters {100 * altered:.0f} % of the samples, its covers among them: the attacker of this "
             f"exercise controls {100 * ALTERED:.0f} %, so give a smaller share of covers."
         )
-    config = pcvr.TrainConfig(max_steps=max_steps)
-    plain = pcvr.evaluate(pcvr.finetune(base, data, "none", config).model, tests, attack)
-    defended = pcvr.finetune(base, data, "pcvr", config)
-    ours = pcvr.evaluate(defended.model, tests, attack)
+    config = TrainConfig(max_steps=max_steps)
+    plain = evaluate(finetune(base, data, "none", config).model, tests, attack)
+    defended = finetune(base, data, "pcvr", config)
+    ours = evaluate(defended.model, tests, attack)
     (gate,) = gate_report(defended.run.state, data.poisoned, len(data))
     said = (
         f"Attack success without a defence: {format_rate(plain.hits, plain.counted)}; with PCVR: "

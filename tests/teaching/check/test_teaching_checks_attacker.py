@@ -38,13 +38,13 @@ def test_a_stub() -> None:
 
 @pytest.mark.parametrize(("hits", "words"), [((60, 0), "The defence holds"), ((60, 30), "You broke the defence")])
 def test_what_it_says_of_the_outcome(monkeypatch: pytest.MonkeyPatch, hits: tuple[int, int], words: str) -> None:
-    evaluate, said = pcvr.evaluate, iter(hits)
+    evaluate, said = pcvr.evaluate, iter(hits)  # the check takes it from its module
 
     def pretended(*args: Any, **options: Any) -> Any:
         from dataclasses import replace
 
         return replace(evaluate(*args, **options), hits=next(said))
 
-    monkeypatch.setattr(pcvr, "evaluate", pretended)
+    monkeypatch.setattr("pcvr.evaluation.evaluate.evaluate", pretended)
     found = check.attacker(lambda: pcvr.get_attack("sig"), **SIZE)
     assert found and words in found.message
