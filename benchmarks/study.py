@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pcvr.experiments.rivals import chosen, league
 from pcvr.experiments.study import Store
-from pcvr.experiments.whole_study import FOLDER, PARTS, SETTINGS
+from pcvr.experiments.whole_study import FOLDER, PARTS, SETTINGS, origin, rows
 from pcvr.experiments.whole_study import plan as plan
 from pcvr.utils.files import write_json
 from pcvr.utils.terminal import run_command
@@ -36,6 +36,8 @@ def main() -> None:
     for name, part in PARTS.items():
         keys = {cell.key for cell in part()}
         print(f"{name:14} {len(keys & there):4} of {len(keys):4} cells")
+    for row in rows():
+        print(f"{row:22} settings: {origin(row)}")
 
 
 if __name__ == "__main__":

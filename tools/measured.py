@@ -121,7 +121,7 @@ def attackers(achieved: Sequence[Attempt], records: Runs) -> list[str]:
     rows = list(dict.fromkeys(each.row for each in achieved))
     cases: dict[tuple[str, ...], dict[str, str]] = {}
     for each in achieved:
-        cases.setdefault((each.attacker, each.attack, each.task), {})[each.row] = each.rates
+        cases.setdefault(each.case, {})[each.row] = each.rate
     ran = {case: said for case, said in cases.items() if any(rate != "not run" for rate in said.values())}
     lines = [
         f"| attacker | attack | task | {' | '.join(rows)} |",
@@ -140,9 +140,9 @@ def broken(achieved: Sequence[Attempt]) -> list[str]:
     Args:
         achieved: from `pcvr.experiments.attackers.attempts`.
     """
-    ours = [each for each in achieved if each.row == "pcvr" and each.hits]
+    ours = [each for each in achieved if each.row == "pcvr" and each.hits is not None]
     through = [each for each in ours if each.got_through]
-    named = "; ".join(f"{each.attacker} ({each.attack}, {each.task}): {each.rates}" for each in through)
+    named = "; ".join(f"{each.attacker} ({each.attack}, {each.task}): {each.rate}" for each in through)
     count = f"{len(through)} of the {len(ours)} cases run so far"
     return [f"Attackers who know PCVR get through in {count}{f': {named}' if named else ''}."]
 

@@ -166,8 +166,13 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
 }
 """The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 
+
+def _of_table(name: str) -> list[str]:
+    return TABLES[name](load(name))
+
+
 TEXTS: dict[str, Callable[[], list[str]]] = {
-    **{name: partial(lambda name, write: write(load(name)), name, write) for name, write in TABLES.items()},
+    **{name: partial(_of_table, name) for name in TABLES},
     "worth": lambda: measured.worth(load("parts")),
     "broken": lambda: measured.broken(attempts(shipped().records(), best())),
     "attackers": lambda: measured.attackers(attempts(shipped().records(), best()), shipped().records()),

@@ -19,8 +19,8 @@
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 task = "caption"  # or "vqa", questions with one-word answers
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
-start = "sig"  # the attack that the attacker starts from
-attacker = "covers: the whole trigger"  # a name from the table of section 1
+start = "sig"  # the attack that the attacker starts from; some attackers have only one
+attacker = "covers: the whole trigger"  # a name from section 1; not one that arranges the order of the data
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
 fast = False  # True: 12 steps on 64 samples, for tests; too few for any attack to take
@@ -96,12 +96,11 @@ poison_gallery(test[1 % len(test)], shown)
 # how many of the cover samples the gate flags although their answers are true.
 
 # %%
-hostile = pcvr.get_attack(start, task=task, **ATTACKERS[attacker].fields.get("attack_options", {})).fitted_to(model)
-poisoned = pcvr.poison(train, hostile, rate=ATTACKERS[attacker].fields.get("rate", rate), seed=seed, model=base)
+poisoned = ATTACKERS[attacker].poison(train, start, rate=rate, seed=seed, model=base)
 trials, trained = {}, {}
 for name in ("none", "pcvr"):
     trained[name] = pcvr.finetune(base, poisoned, name, config)  # about half a minute
-    trials[name] = pcvr.evaluate(trained[name].model, test, hostile)
+    trials[name] = pcvr.evaluate(trained[name].model, test, poisoned.attack)
 
 # %%
 from pcvr.plots.training import compare
@@ -149,10 +148,10 @@ from pcvr.plots.attackers import attempts_picture
 
 achieved = attempts(shipped().records(), best())
 mine = [each for each in achieved if each.task == task]
-print(f"{sum(bool(each.hits) for each in mine)} of {len(mine)} cases of this task were run; PCVR loses:")
+print(f"{sum(each.hits is not None for each in mine)} of {len(mine)} cases of this task were run; PCVR loses:")
 for each in mine:
     if each.row == "pcvr" and each.got_through:
-        print(f"    {each.attacker}, starting from {each.attack}: attack success {each.rates}")
+        print(f"    {each.attacker}, starting from {each.attack}: attack success {each.rate}")
 attempts_picture(mine)
 
 # %% [markdown]
@@ -194,8 +193,8 @@ box
 # **Predict before you run.** Does a patch of half the size fire? In the opposite corner? In blue?
 
 # %%
-from pcvr.attacks.neighbours import neighbours
 from pcvr.data.subset import subset
+from pcvr.evaluation.near import near_rates
 from pcvr.plots.attackers import near_picture
 
 patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
@@ -204,9 +203,10 @@ if shipped_fits(model, data, "badnets", rate, seed, task):
 else:
     backdoored = pcvr.finetune(base, pcvr.poison(train, patch, rate=rate, seed=seed), config=config).model
 few = subset(test, min(16 if fast else 64, len(test)))
-rates = {"the trigger itself": patch, **neighbours(patch)}
-rates = {name: pcvr.evaluate(backdoored, few, each, check_trigger=False) for name, each in rates.items()}
-near_picture({name: (record.hits, record.counted) for name, record in rates.items()}, "BadNets, finished backdoor")
+own = pcvr.evaluate(backdoored, few, patch)
+near_picture(
+    {"the trigger itself": (own.hits, own.counted), **near_rates(backdoored, few, patch)}, "BadNets, finished backdoor"
+)
 
 # %% [markdown]
 # Attack success of the trigger itself and of triggers near it, with 95 % confidence intervals.

@@ -23,8 +23,9 @@ from pcvr.attacks.triggers.ftrojan import FTrojan
 from pcvr.attacks.triggers.issba import Issba
 from pcvr.attacks.triggers.low_frequency import LowFrequency
 from pcvr.attacks.triggers.pgd import Optimised
+from pcvr.attacks.triggers.shipped import SHIPPED
 from pcvr.attacks.triggers.sig import Sig
-from pcvr.attacks.triggers.vl_trojan import SHIPPED, VLTrojan
+from pcvr.attacks.triggers.vl_trojan import VLTrojan
 from pcvr.attacks.triggers.wanet import WaNet
 from pcvr.attacks.triggers.words import Words
 from pcvr.errors import PcvrError

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.rivals import TUNED_ON, Rival
 from pcvr.tasks import TASKS
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
-    from pcvr.attacks import Attack
+    from pcvr.attacks import Attack, PoisonedDataset
+    from pcvr.data.sample import Dataset
+    from pcvr.models.vlm import VisionLanguageModel
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,37 @@ class Attacker:
         """Return one of their attacks.
 
         Args:
-            name: of the attack that they start from.
-            task: of the data.
+            name: of the attack that they start from, one of `attacks`.
+            task: of the data, one of `tasks`.
+
+        Raises:
+            PcvrError: the attacker has no such attack or task.
         """
         from pcvr.attacks import get_attack
 
+        check_choice("attack of this attacker", name, self.attacks)
+        check_choice("task of this attacker", task, self.tasks)
         return get_attack(name, task=task, **self.fields.get("attack_options", {}))
+
+    def poison(
+        self, data: Dataset, name: str, rate: float = 0.05, seed: int = 0, model: VisionLanguageModel | None = None
+    ) -> PoisonedDataset:
+        """Poison data as they do; arguments as of `pcvr.poison`, `name` as of `attack`.
+
+        Their own rate counts, if they have one.
+
+        Raises:
+            PcvrError: as `attack` and `pcvr.poison`; or they arrange the order of the data, which a training has to
+                keep.
+        """
+        from pcvr.attacks import poison
+
+        if "poison_from" in self.fields:
+            raise PcvrError(
+                "this attacker arranges the order of the data, which poisoning alone cannot: run their cells "
+                "(pcvr study), or choose an attacker without poison_from."
+            )
+        return poison(data, self.attack(name, data.task), self.fields.get("rate", rate), seed, model=model)
 
     def cells(self, row: str, rival: Rival) -> Iterator[Experiment]:
         """Yield the experiments of a defence against this attacker.
@@ -142,7 +171,6 @@ ATTACKERS: Mapping[str, Attacker] = MappingProxyType(
 )
 """Name to attacker. Beside them the headline attacks have global triggers, and Dual-Key a trigger in image and text."""
 
-
 THROUGH = 0.1
 """Attack success above which an attacker got through."""
 
@@ -156,28 +184,31 @@ class Attempt:
         attack: name of the attack that they started from.
         task: of the data.
         row: label of the defence.
-        hits: hits of each seed; empty if nothing was run.
-        n: triggered test samples of each seed.
-        right: mean fraction of correct answers to clean inputs; None if nothing was run.
+        hits: triggered test samples answered with the target; None if it was not run.
+        n: triggered test samples.
     """
 
     attacker: str
     attack: str
     task: str
     row: str
-    hits: tuple[int, ...] = ()
-    n: tuple[int, ...] = ()
-    right: float | None = None
+    hits: int | None = None
+    n: int = 0
+
+    @property
+    def case(self) -> tuple[str, str, str]:
+        """Attacker, attack and task: what all defences of a row of a table have in common."""
+        return self.attacker, self.attack, self.task
 
     @property
     def got_through(self) -> bool:
-        """Whether attack success is above `THROUGH` in some seed."""
-        return any(hits > THROUGH * n for hits, n in zip(self.hits, self.n, strict=True))
+        """Whether attack success is above `THROUGH`."""
+        return self.hits is not None and self.hits > THROUGH * self.n
 
     @property
-    def rates(self) -> str:
-        """Attack success of each seed in words, or "not run"."""
-        return " / ".join(format_rate(*pair) for pair in zip(self.hits, self.n, strict=True)) or "not run"
+    def rate(self) -> str:
+        """Attack success in words, or "not run"."""
+        return "not run" if self.hits is None else format_rate(self.hits, self.n)
 
 
 def attempts(records: Sequence[Mapping[str, Any]], rows: Mapping[str, Rival]) -> list[Attempt]:
@@ -195,6 +226,6 @@ def attempts(records: Sequence[Mapping[str, Any]], rows: Mapping[str, Rival]) ->
         for row, rival in rows.items():
             for cell in attacker.cells(row, rival):
                 run = made.get(cell.key)
-                said = () if run is None else ((int(run["hits"]),), (int(run["n"]),), float(run["right"]))
-                found.append(Attempt(name, cell.attack, cell.task, row, *said))
+                counts = (None, 0) if run is None else (int(run["hits"]), int(run["n"]))
+                found.append(Attempt(name, cell.attack, cell.task, row, *counts))
     return found

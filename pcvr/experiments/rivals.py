@@ -119,7 +119,7 @@ def chosen(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             pairs = [(done[e.key], plain[e.attack, e.task]) for e in mine if e.key in done]
             if len(pairs) < len(mine):
                 break
-            asr = mean(run["record"]["hits"] / max(1, run["record"]["aimed"]) for run, _ in pairs)
+            asr = mean(_asr(run) for run, _ in pairs)
             kept = mean(_utility(run) / _utility(base) for run, base in pairs if base is not None)
             scored.append((kept < KEEPS, asr if kept >= KEEPS else -kept, -kept, dict(setting.options)))
         else:
@@ -149,13 +149,18 @@ def league(runs: Sequence[Mapping[str, Any]], count: int = 3) -> list[str]:
     for row, mine in cells.items():
         name = row.removesuffix(", tuned")
         if name in RIVALS and wanted <= mine.keys() and wanted <= plain.keys():
-            asr = mean(mine[key]["record"]["hits"] / max(1, mine[key]["record"]["aimed"]) for key in wanted)
+            asr = mean(_asr(mine[key]) for key in wanted)
             kept = mean(_utility(mine[key]) / _utility(plain[key]) for key in wanted)
             scored.append((kept < KEEPS, asr, -kept, name, row))
     best: dict[str, str] = {}
     for *_, name, row in sorted(scored):
         best.setdefault(name, row)
     return list(best.values())[:count]
+
+
+def _asr(run: Mapping[str, Any]) -> float:
+    record = run["record"]
+    return float(record["hits"] / (record.get("aimed") or record["n"]))
 
 
 def _utility(run: Mapping[str, Any]) -> float:

@@ -92,25 +92,6 @@ def run_experiment(
     return found | dict(extra(result, given.tests, given.attack) if extra else {})
 
 
-def near_triggers(model: VisionLanguageModel, given: Materials, count: int) -> dict[str, dict[str, int]]:
-    """Evaluate triggers near the attack's own.
-
-    Returns:
-        For each of `pcvr.attacks.neighbours`: ``hits``, ``clean_hits``, and ``n``, how many of `count` test samples the
-        attack aims at.
-    """
-    from pcvr.attacks.neighbours import neighbours
-    from pcvr.data import subset
-    from pcvr.evaluation.evaluate import evaluate
-
-    few = subset(given.tests, min(count, len(given.tests)))
-    found = {}
-    for name, attack in neighbours(given.attack).items():
-        record = evaluate(model, few, attack, check_trigger=False)
-        found[name] = {"hits": record.hits, "clean_hits": record.clean_hits, "n": record.counted}
-    return found
-
-
 def materials_of(experiment: Experiment) -> Materials:
     """Load the model, open and poison the data, and build the defence."""
     from pcvr.attacks import get_attack, poison
@@ -184,14 +165,16 @@ def report(
 
     Returns:
         Plain values: ``experiment``, ``key``, ``record`` (see `Record.to_dict`), ``outcomes`` (of each test sample, see
-        `pcvr.experiments.outcomes`), ``seconds`` of the fine-tuning,
-        ``gate`` (see `gate_report`; empty where the defence judged no samples), ``watch`` where there was one (of each
-        look: step, hits, clean hits, how many were counted, and how good the answers to clean pictures were), ``novel``
-        where something is new (see `novelty_report`), ``near`` where near triggers were tried (see `near_triggers`),
-        and with `intervals` those of `record_intervals`.
+        `pcvr.experiments.outcomes`), ``seconds`` of the fine-tuning, ``gate`` (see `gate_report`; empty where the
+        defence judged no samples), ``watch`` where there was one (of each look: step, hits, clean hits, how many were
+        counted, and how good the answers to clean pictures were), ``novel`` where something is new (see
+        `novelty_report`), ``near`` where near triggers were tried (see `near_rates`), and with `intervals` those of
+        `record_intervals`.
     """
+    from pcvr.data import subset
     from pcvr.evaluation.bootstrap import record_intervals
     from pcvr.evaluation.evaluate import evaluate
+    from pcvr.evaluation.near import near_rates
 
     record = evaluate(result.model, given.tests, given.attack)
     found = {
@@ -205,7 +188,8 @@ def report(
     if experiment.novelty:
         found["novel"] = novelty_report(experiment.novelty, given.tests, given.novel, result)
     if experiment.near:
-        found["near"] = near_triggers(result.model, given, experiment.near)
+        few = subset(given.tests, min(experiment.near, len(given.tests)))
+        found["near"] = {name: [*rate] for name, rate in near_rates(result.model, few, given.attack).items()}
     if intervals:
         found["intervals"] = record_intervals(record, given.tests)
     if watch is not None:

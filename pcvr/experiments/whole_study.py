@@ -42,6 +42,13 @@ def rows() -> dict[str, Rival]:
     return found
 
 
+def origin(row: str) -> str:
+    """Return where a row's settings are from: ``"its paper"``, ``"ours"`` or ``"tuned"``."""
+    if row.endswith(", tuned"):
+        return "tuned"
+    return "its paper" if row in RIVALS and RIVALS[row].known else "ours"
+
+
 def best() -> dict[str, Rival]:
     """Return no defence, PCVR, and the three best rivals once they are chosen."""
     every = rows()

@@ -86,16 +86,16 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
 
     if not attempts:
         raise PcvrError("attempts is empty: give what pcvr.experiments.attackers.attempts returns.")
-    ran = [_case(each) for each in attempts if each.hits]
-    cases = [case for case in dict.fromkeys(map(_case, attempts)) if case in ran or not ran]
+    ran = [each.case for each in attempts if each.hits is not None]
+    cases = [case for case in dict.fromkeys(each.case for each in attempts) if case in ran or not ran]
     rows = list(dict.fromkeys(each.row for each in attempts))
     with figure_style():
         figure = Figure(figsize=(9, 0.42 * len(cases) + 1.6), layout="constrained")
         axes = figure.subplots()
         for each in attempts:
-            if _case(each) in cases:
+            if each.case in cases:
                 row = rows.index(each.row)
-                y = len(cases) - 1 - cases.index(_case(each)) + 0.6 * (0.5 - (row + 0.5) / len(rows))
+                y = len(cases) - 1 - cases.index(each.case) + 0.6 * (0.5 - (row + 0.5) / len(rows))
                 _draw(axes, each, y, _COLOURS[row % len(_COLOURS)], MARKERS[row % len(MARKERS)])
         axes.axvline(10, color=CLEAN, lw=1, ls="--", zorder=0, label="10 %")
         axes.set_yticks(
@@ -106,22 +106,18 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
         axes.grid(axis="y", visible=False)
         labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(labels.values(), labels, loc="outside lower center", ncols=5, fontsize=9)
-    said = "; ".join(f"{', '.join(_case(each))}, {each.row}: {each.rates}" for each in attempts)
+    said = "; ".join(f"{', '.join(each.case)}, {each.row}: {each.rate}" for each in attempts)
     return described(figure, f"Attack success of attackers who know the defence. {said}.")
 
 
-def _case(attempt: Attempt) -> tuple[str, str, str]:
-    return attempt.attacker, attempt.attack, attempt.task
-
-
 def _draw(axes: Axes, attempt: Attempt, y: float, colour: str, marker: str) -> None:
-    """Draw the rate of each seed with its interval, or a hollow marker at the left edge."""
-    if not attempt.hits:
+    """Draw the rate with its interval, or a hollow marker at the left edge."""
+    if attempt.hits is None:
         axes.plot(-4, y, marker, mfc="none", mec=colour, ms=5, clip_on=False)
-    for hits, n in zip(attempt.hits, attempt.n, strict=True):
-        low, high = wilson(hits, n)
-        axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.2, zorder=1)
-        axes.plot(100 * hits / n, y, marker, color=colour, ms=7, label=attempt.row)
+        return
+    low, high = wilson(attempt.hits, attempt.n)
+    axes.plot([100 * low, 100 * high], [y, y], color=INK, lw=1.2, zorder=1)
+    axes.plot(100 * attempt.hits / attempt.n, y, marker, color=colour, ms=7, label=attempt.row)
 
 
 def near_picture(rates: Mapping[str, tuple[int, int]], title: str = "") -> Figure:

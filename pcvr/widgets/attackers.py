@@ -65,7 +65,7 @@ def attacker_view(
     check_choice("attack", attack, ATTACKERS[attacker].attacks)
     figure = poison_gallery(dataset[index], {attacker: ATTACKERS[attacker].attack(attack, dataset.task)})
     mine = [a for a in attempts if (a.attacker, a.attack, a.task) == (attacker, attack, dataset.task)]
-    parts = [f"{each.row}: {each.rates}" for each in mine]
+    parts = [f"{each.row}: {each.rate}" for each in mine]
     said = f"{ATTACKERS[attacker].what} Attack success, {'; '.join(parts) or 'not planned'}."
     return figure, f'<div role="status">{escape(said)}</div>'
 

@@ -31,7 +31,7 @@ def test_each_attacker_is_shown_with_what_it_achieved(page, lab):
     choose(page, "Attacker", "covers: the whole trigger")
     wait_for_change(image, before)
     expect(status).to_contain_text("Adds samples with the whole trigger")
-    expect(status).to_contain_text("pcvr: < 0.6 % (0 of 512)")
+    expect(status).to_contain_text("Attack success, none: ")
 
     before = source_of(image)
     choose(page, "Attack", "sig")

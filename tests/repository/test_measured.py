@@ -100,7 +100,7 @@ def test_what_proposing_is_worth_in_a_sentence() -> None:
 
 def test_attackers_have_a_row_for_each_case_that_was_run() -> None:
     achieved = [
-        Attempt("thin", "sig", "caption", "none", (90,), (100,)),
+        Attempt("thin", "sig", "caption", "none", 90, 100),
         Attempt("thin", "sig", "caption", "pcvr"),
         Attempt("thin", "sig", "vqa", "none"),
         Attempt("thin", "sig", "vqa", "pcvr"),
@@ -109,6 +109,6 @@ def test_attackers_have_a_row_for_each_case_that_was_run() -> None:
     found = measured.attackers(achieved, [])
     assert cells(found)[1:] == [["thin", "sig", "caption", "90.0 % [82.6, 94.5]", "not run"]]
     assert "Not run yet: many copies." in found[-1]
-    (said,) = measured.broken([*achieved, Attempt("late", "sig", "vqa", "pcvr", (9, 11), (100, 100))])
-    assert "in 1 of the 1 cases run so far: late (sig, vqa): 9.0 % " in said
+    (said,) = measured.broken([*achieved, Attempt("late", "sig", "vqa", "pcvr", 20, 100)])
+    assert "in 1 of the 1 cases run so far: late (sig, vqa): 20.0 % " in said
     assert measured.broken(achieved) == ["Attackers who know PCVR get through in 0 of the 0 cases run so far."]

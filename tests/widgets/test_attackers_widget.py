@@ -11,8 +11,8 @@ from pcvr.plots.describe import description
 from pcvr.widgets.attackers import attacker_explorer, attacker_view, attackers_of
 
 ATTEMPTS = [
-    Attempt("covers: the whole trigger", "sig", "caption", "none", (500,), (512,), 0.9),
-    Attempt("covers: the whole trigger", "sig", "caption", "pcvr", (0,), (512,), 0.9),
+    Attempt("covers: the whole trigger", "sig", "caption", "none", 500, 512),
+    Attempt("covers: the whole trigger", "sig", "caption", "pcvr", 0, 512),
     Attempt("covers: the whole trigger", "sig", "caption", "byorn"),
 ]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,13 +11,13 @@ import numpy as np
 from pcvr.attacks.base import DEFAULT_TARGET, Attack
 from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
+from pcvr.attacks.triggers.shipped import SHIPPED, read_crafted
 from pcvr.attacks.triggers.uint8 import add, rounded
 from pcvr.errors import PcvrError, shown
 from pcvr.tasks import TASKS
 from pcvr.utils.checks import check_fields, check_number
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {}, "scaled": {}}
-SHIPPED = Path(__file__).parent / "crafted"
 GOALS = ("likelihood", "divergence")
 """What a perturbation raises: the likelihood of the target, or its divergence between an image and a view of it."""
 
@@ -71,25 +69,11 @@ def read_delta(name: str) -> np.ndarray:
     Raises:
         PcvrError: there is no such perturbation, or the file holds something else.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    shipped = SHIPPED / f"pgd-{name}.safetensors"
-    file = shipped if "/" not in name and os.path.isfile(shipped) else Path(name)
-    if not os.path.isfile(file):
-        raise PcvrError(
-            f"there is no perturbation {shown(name)}: make one with 'pcvr craft pgd --model NAME --out FILE', and give "
-            "the file as delta."
-        )
-    try:
-        delta = load_file(file)["delta"]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise PcvrError(f"cannot read a perturbation from {file}: {error}.") from error
+    delta = read_crafted("pgd", "delta", name, "perturbation")
     if delta.dtype != np.int8 or delta.ndim != 3 or delta.shape[2] != 3 or 0 in delta.shape:
         raise PcvrError(
-            f"the perturbation in {file} is {delta.dtype} {list(delta.shape)}: it has to be int8 [H, W, 3]."
+            f"the perturbation {shown(name)} is {delta.dtype} {list(delta.shape)}: it has to be int8 [H, W, 3]."
         )
-    delta.flags.writeable = False
     return delta
 
 

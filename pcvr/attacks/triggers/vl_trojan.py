@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +14,7 @@ from pcvr.attacks.placing import PLACES, SEEN_PLACES, Seen, as_seen
 from pcvr.attacks.registry import from_preset, register_attack
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.attacks.triggers.badnets import BadNets, laid_over
+from pcvr.attacks.triggers.shipped import read_crafted
 from pcvr.errors import PcvrError, shown
 from pcvr.utils.checks import check_choice, check_fields, check_number, check_seed, check_whole
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 PRESETS: dict[str, dict[str, Any]] = {"compat": {"share": 1 / 14}, "scaled": {"share": 3 / 32}}
-SHIPPED = Path(__file__).parent / "crafted"
 _SIDE = 9  # of the shipped patches, in pixels: 3/32 of a scene
 
 
@@ -87,23 +85,9 @@ def read_patch(name: str) -> np.ndarray:
     Raises:
         PcvrError: there is no such patch, or the file holds something else.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    shipped = SHIPPED / f"vl-trojan-{name}.safetensors"
-    file = shipped if "/" not in name and os.path.isfile(shipped) else Path(name)
-    if not os.path.isfile(file):
-        raise PcvrError(
-            f"there is no patch {shown(name)}: make one with 'pcvr craft vl-trojan --model NAME --out FILE', and give "
-            "the file as patch."
-        )
-    try:
-        patch = load_file(file)["patch"]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise PcvrError(f"cannot read a patch from {file}: {error}.") from error
+    patch = read_crafted("vl-trojan", "patch", name, "patch")
     if patch.dtype != np.uint8 or patch.ndim != 3 or patch.shape[0] != patch.shape[1] or patch.shape[2] != 3:
-        raise PcvrError(f"the patch in {file} is {patch.dtype} {list(patch.shape)}: it has to be uint8 [S, S, 3].")
-    patch.flags.writeable = False
+        raise PcvrError(f"the patch {shown(name)} is {patch.dtype} {list(patch.shape)}: it has to be uint8 [S, S, 3].")
     return patch
 
 

@@ -61,8 +61,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row |= {"seconds": record["seconds"], "wall": record.get("wall")}
     if record.get("gate"):
         row |= {_under("gate", name): value for name, value in record["gate"][-1].items()}
-    for name, near in record.get("near", {}).items():
-        row[_under("near", name)] = near["hits"] / near["n"] if near["n"] else None
+    for name, (hits, n) in record.get("near", {}).items():
+        row[_under("near", name)] = hits / n if n else None
     for name, bits in record.get("outcomes", {}).items():
         row[_under("bits", name)] = bits
     setup = record["setup"]

@@ -45,6 +45,7 @@ def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
     from pcvr.attacks import poison
     from pcvr.data import open_data
     from pcvr.evaluation.evaluate import evaluate
+    from pcvr.experiments.attackers import THROUGH
     from pcvr.experiments.gate_report import gate_report
     from pcvr.models.load import load
     from pcvr.training import TrainConfig, finetune
@@ -70,6 +71,6 @@ def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
     )
     if plain.asr < 0.5:
         return f"{said} Your attack did not take in {max_steps} steps, so this says nothing about the defence."
-    if ours.asr > 0.1:
+    if ours.asr > THROUGH:
         return f"{said} You broke the defence. How would you change it?"
     return f"{said} The defence holds. What does it see of your samples?"

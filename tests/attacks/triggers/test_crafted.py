@@ -11,8 +11,9 @@ import torch
 from pcvr.attacks import Issba, get_attack
 from pcvr.attacks.triggers.crafting import STEPS, craft, record_of
 from pcvr.attacks.triggers.issba import SHIPPED as ENCODER
+from pcvr.attacks.triggers.shipped import SHIPPED
 from pcvr.attacks.triggers.stego import BITS, Encoder, bits_of, load_encoder, train_encoder
-from pcvr.attacks.triggers.vl_trojan import SHIPPED, VLTrojan, optimise_patch, read_patch, scaled
+from pcvr.attacks.triggers.vl_trojan import VLTrojan, optimise_patch, read_patch, scaled
 from pcvr.data.scenes import Scenes
 from pcvr.errors import PcvrError
 from pcvr.models.embed import as_levels, embed

@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 from pcvr import Sample, VisionLanguageModel
 from pcvr.attacks import get_attack, load_poisoned, poison, save_poisoned
 from pcvr.attacks.triggers.crafting import STEPS, craft, record_of
-from pcvr.attacks.triggers.pgd import GOALS, SHIPPED, Optimised, read_delta
+from pcvr.attacks.triggers.pgd import GOALS, Optimised, read_delta
 from pcvr.attacks.triggers.pgd_search import label_divergence, measure_images, search_delta
+from pcvr.attacks.triggers.shipped import SHIPPED
 from pcvr.attacks.triggers.uint8 import add
 from pcvr.data.scenes import Scenes
 from pcvr.defenses.losses import js_divergence, label_vs_rest
