@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pcvr
 from pcvr import PcvrError
 from pcvr.data.subset import shared
 from pcvr.defenses import DEFENSES
 from pcvr.experiments import HEADLINE, Experiment, whole_study
+from pcvr.experiments.attackers import ATTACKERS
 from pcvr.experiments.rivals import RIVALS, chosen, league, tuning
 from pcvr.experiments.run import materials_of
 from pcvr.experiments.study.frame import frame_of
 from pcvr.experiments.study.plan import check_plan, load_plan, plan_of
 from pcvr.experiments.study.sheets import sheets_of
+from pcvr.experiments.study.store import Store
 from pcvr.experiments.study.tables import experiment_of
 from pcvr.tasks import TASKS
 from tests.studies import result
@@ -137,3 +140,52 @@ def test_the_shipped_store_is_of_the_plan() -> None:
         assert record["setup"]["threads"] == 1 and record["setup"]["made_by"].startswith(
             "pcvr study benchmarks/study.py"
         )
+
+
+def test_the_choice_is_written_and_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from benchmarks import study
+
+    monkeypatch.setattr(study, "SETTINGS", tmp_path / "settings.json")
+    monkeypatch.setattr(whole_study, "SETTINGS", tmp_path / "settings.json")
+    monkeypatch.setattr("sys.argv", ["study.py", "--choose", "--store", str(tmp_path / "store")])
+    runs = TestChoice().runs({60.0: 5, 40.0: 1, 80.0: 0}, {60.0: 200, 40.0: 192, 80.0: 150})
+    with Store(tmp_path / "store").writing() as writer:
+        for run in runs:
+            writer.add(run | {"setup": {}})
+    study.main()
+    assert whole_study.settings() == {"options": {"byorn": {"percentile": 40.0}}, "best": []}
+    assert whole_study.rows()["byorn, tuned"].options == {"percentile": 40.0}
+    origins = [whole_study.origin(row) for row in ("byorn, tuned", "byorn", "clean_tune", "pcvr")]
+    assert origins == ["tuned", "its paper", "ours", "ours"]
+
+
+class TestAttacker:
+    def test_poison_has_their_rate_and_their_attack(self) -> None:
+        data = pcvr.open_data("scenes", n=40)
+        made = ATTACKERS["covers: the whole trigger"].poison(data, "sig", rate=0.1)
+        assert made.attack == ATTACKERS["covers: the whole trigger"].attack("sig")
+        assert len(made.poisoned) == 4 and len(made.manifest.altered) == 6
+        thin = pcvr.open_data("scenes", n=500)
+        assert len(ATTACKERS["thin"].poison(thin, "sig", rate=0.1).poisoned) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "attack", "task", "words"),
+        [
+            ("late in the pass", "sig", "caption", "arranges the order of the data, which poisoning alone cannot"),
+            ("text trigger", "sig", "caption", "unknown attack of this attacker 'sig'"),
+            ("target inserted", "sig", "vqa", "unknown task of this attacker 'vqa'"),
+        ],
+    )
+    def test_what_it_cannot_do(self, name: str, attack: str, task: str, words: str) -> None:
+        with pytest.raises(PcvrError, match=words):
+            ATTACKERS[name].poison(pcvr.open_data("scenes", n=40, task=task), attack)
+
+
+def test_near_rates_are_those_of_an_evaluation(tiny_folder: Path) -> None:
+    from pcvr.attacks.neighbours import neighbours
+    from pcvr.evaluation.near import near_rates
+
+    vlm, data = pcvr.load(str(tiny_folder)), pcvr.open_data("scenes", split="test", n=4)
+    attack = pcvr.get_attack("dual_key", answer="recolour")
+    records = {name: pcvr.evaluate(vlm, data, near, check_trigger=False) for name, near in neighbours(attack).items()}
+    assert near_rates(vlm, data, attack) == {name: (each.hits, each.counted) for name, each in records.items()}
