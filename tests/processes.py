@@ -12,12 +12,11 @@ def together(root: Path, *words: object, cwd: Path | None = None) -> subprocess.
     """Two processes of the same command, by torchrun."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    return subprocess.run(
-        [*launcher, *map(str, words)],
-        cwd=cwd or root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    command = [*launcher, *map(str, words)]
+    pipe, place = subprocess.PIPE, cwd or root
+    with subprocess.Popen(command, cwd=place, env=environment, stdout=pipe, stderr=pipe, text=True) as started:
+        try:
+            out, errors = started.communicate(timeout=480)
+        finally:
+            started.terminate()  # torchrun then ends its workers; killed, as by subprocess.run(), it would leave them
+    return subprocess.CompletedProcess(command, started.returncode, out, errors)

@@ -6,6 +6,7 @@ With a single process every function is the identity, so that callers need no sp
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from pcvr.errors import PcvrError
 
 _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Environment variables in which launchers (torchrun, MPI) give the number of processes."""
+_SETTLE = 0.5
+"""Seconds for threads of the backend to finish."""
 
 
 def joined() -> bool:
@@ -49,6 +52,9 @@ def join(device: torch.device) -> None:
 def leave() -> None:
     """Leave the process group, at the end of a program."""
     if joined():
+        # gloo's threads need the interpreter to drop the tensors of their last exchange. Whoever holds a wrapped model
+        # frees the group only later, holds the interpreter, and waits for these threads: for ever, unless they are done.
+        time.sleep(_SETTLE)
         distributed.destroy_process_group()
 
 
