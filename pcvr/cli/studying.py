@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pcvr.experiments.study.runner import Progress, Summary
 
 _RUNNING = "jobs threads backend address"
+STARTS = "starts"
+"""Folder in the store for plain fine-tunings that cells share; it may be removed at any time."""
 _FAILED = 1
 """Exit code if a cell failed, or was not made again as it was."""
 
@@ -105,6 +108,7 @@ def command() -> str:
 def _run(plan: Plan, store: Store, *, jobs: int | None, threads: int | None, backend: str, address: str | None) -> None:
     from pcvr.experiments.study.plan import check_plan
     from pcvr.experiments.study.runner import run_study
+    from pcvr.experiments.study.worker import run_cell
 
     store.check()
     check_plan(plan)
@@ -115,6 +119,8 @@ def _run(plan: Plan, store: Store, *, jobs: int | None, threads: int | None, bac
         threads=threads,
         backend=backend,
         address=address,
+        # Results are the same without; a folder that cannot be seen from here may be another machine's.
+        run=partial(run_cell, starts=store.folder.absolute() / STARTS),
         made_by=command(),
         told=lambda progress: say(line_of(progress), err=True),
     )

@@ -43,6 +43,11 @@ class Defense:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def starts_plain(self) -> bool:
+        """Whether the first stage is a full one with the plain loss, the same as without a defence."""
+        return False
+
     def begin(self, run: TrainingContext) -> None:
         """Prepare the run, once before the first step."""
 

@@ -85,6 +85,11 @@ class CalibratedDefense(Defense, Generic[Known]):
             if not is_number(value) or not 0 < value < 1:
                 raise PcvrError(f"{name} must lie in (0, 1), got {value!r}.")
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """Train plainly, then calibrate on ``run.clean``; the calibration goes into ``run.state``."""
         fit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pcvr.training.backdoor_watch import BackdoorWatch
 
 _TRAINING = ("max_steps", "batch_size", "learning_rate", "num_train_epochs", "seed")
+_AFTER = ("tests", "split", "near", "clean", "watch")  # fields that a plain training does not depend on
 _WATCHED = 64  # test samples that a watch evaluates, each clean and triggered
 
 
@@ -62,6 +63,7 @@ def run_experiment(
     progress: bool = False,
     extra: Extra | None = None,
     intervals: bool = False,
+    starts: str | Path | None = None,
 ) -> dict[str, Any]:
     """Poison, fine-tune, evaluate.
 
@@ -71,6 +73,8 @@ def run_experiment(
         progress: whether the training shows a bar.
         extra: adds entries of its own to what is returned.
         intervals: whether the intervals of the scores of captions are kept.
+        starts: a folder for plain fine-tunings, which experiments that begin with the same one share: results are the
+            same. One that is watched trains its own.
 
     Returns:
         See `report`.
@@ -85,11 +89,19 @@ def run_experiment(
     if experiment.watch:
         few = subset(given.tests, min(_WATCHED, len(given.tests)))
         watch = BackdoorWatch(given.vlm, few, given.attack, experiment.watch)
-    result = train(experiment, given, [watch] if watch else [], progress)
+    start = None if starts is None or watch else Path(starts) / plain_twin(experiment).key
+    result = train(experiment, given, [watch] if watch else [], progress, start)
     found = report(experiment, given, result, watch, intervals)
     if save is not None:
         result.save(save)
     return found | dict(extra(result, given.tests, given.attack) if extra else {})
+
+
+def plain_twin(experiment: Experiment) -> Experiment:
+    """Return the experiment without a defence on the same training data; it has no place in a table."""
+    usual = Experiment("plain")
+    same = {name: getattr(usual, name) for name in ("label", "defense", "options", *_AFTER)}
+    return replace(experiment, **same)
 
 
 def materials_of(experiment: Experiment) -> Materials:
@@ -143,14 +155,25 @@ def _part(
 
 
 def train(
-    experiment: Experiment, given: Materials, callbacks: Sequence[Any] = (), progress: bool = False
+    experiment: Experiment,
+    given: Materials,
+    callbacks: Sequence[Any] = (),
+    progress: bool = False,
+    start: Path | None = None,
 ) -> FinetuneResult:
-    """Fine-tune `given` as the experiment says."""
+    """Fine-tune `given` as the experiment says; `start` is ``finetune(plain_start=...)``."""
     from pcvr.training import TrainConfig, finetune
 
     config = TrainConfig(**{name: getattr(experiment, name) for name in _TRAINING}, shuffle=not experiment.poison_from)
     return finetune(
-        given.vlm, given.train, given.rule, config, clean=given.trusted, callbacks=list(callbacks), progress=progress
+        given.vlm,
+        given.train,
+        given.rule,
+        config,
+        clean=given.trusted,
+        callbacks=list(callbacks),
+        progress=progress,
+        plain_start=start,
     )
 
 

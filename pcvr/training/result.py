@@ -29,7 +29,7 @@ class FinetuneResult:
         config: the training config, with the steps and the learning rate that were used.
         history: one dict every ten steps, or every step in a run of fewer than ten: ``step``, ``loss``, the defence's
             figures.
-        seconds: wall time of encoding and training, in this call.
+        seconds: wall time of encoding and training, in this call; with that of a plain start which it took.
         run: the defence's last state (gates, scores) and the encoded data.
         stopped: whether the reader stopped it early (`pcvr.training.live.Recorder.stop`).
     """

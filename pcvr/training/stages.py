@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pcvr.defenses import Defense
     from pcvr.defenses.context import TrainingContext
     from pcvr.training.config import TrainConfig
+    from pcvr.training.plain_start import PlainStart
 
 
 class Stopped(Exception):
@@ -37,6 +38,7 @@ class Stages:
         scratch: folder for the Trainer.
         callbacks: for each stage's Trainer.
         store: where checkpoints go; None for none.
+        start: a plain fine-tuning to start from; None to train every stage.
 
     Attributes:
         history: as in `FinetuneResult`.
@@ -51,9 +53,10 @@ class Stages:
         scratch: str,
         callbacks: Sequence[TrainerCallback],
         store: Checkpoints | None = None,
+        start: PlainStart | None = None,
     ) -> None:
         self.run, self.defense, self.config, self.scratch = run, defense, config, scratch
-        self.callbacks, self.store = callbacks, store
+        self.callbacks, self.store, self.start = callbacks, store, start
         self.number = 0
         self.history: list[dict[str, float]] = []
         self.steps_before = 0
@@ -78,6 +81,10 @@ class Stages:
         if self.store is not None and (end := self.store.end(number)) is not None:
             self._read_end(self.store, end)
             return
+        start = self.start if self.start is not None and self.start.serves(self.defense, plan, number) else None
+        if start is not None and (taken := start.take(run)) is not None:
+            self._add(**taken)
+            return
         if plan.fresh:
             put_back(run, self.untrained)
         trainer = self._trainer(plan, number)
@@ -88,6 +95,8 @@ class Stages:
         with _own_forward(run.vlm.model):
             trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
         self._finish(trainer)
+        if start is not None:
+            start.keep(trainer)
 
     def _trainer(self, plan: StagePlan, number: int) -> DefenseTrainer:
         run = self.run
@@ -125,10 +134,10 @@ class Stages:
             set_random_states(self.run, content["random"])
             self._add(content["history"], content["done"])
 
-    def _add(self, history: Sequence[dict[str, float]], steps: int) -> None:
+    def _add(self, history: Sequence[dict[str, float]], done: int) -> None:
         """Append a finished stage's history; its steps count on from the stages before."""
         self.history += [entry | {"step": entry["step"] + self.steps_before} for entry in history]
-        self.steps_before += steps
+        self.steps_before += done
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class BYE(Defense):
         super().__post_init__()
         check_number("apart", self.apart, 0, 1e6, above=True)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def begin(self, run: TrainingContext) -> None:
         """Check the data before the training.
 

@@ -45,6 +45,11 @@ class CleanTune(Defense):
         super().__post_init__()
         check_stage(self.fraction, self.rate)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """Train on everything, then on the clean samples."""
         fit()

@@ -75,6 +75,11 @@ class Crow(Defense):
         check_number("fraction", self.fraction, 0, 1, above=True)
         check_number("rate", self.rate, 0, 1e6, above=True)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return self.on == "clean"
+
     def begin(self, run: TrainingContext) -> None:
         """Check data and model before the training.
 

@@ -81,6 +81,11 @@ class FinePrune(Defense):
         check_stage(self.fraction, self.rate)
         check_choice("choice of where", self.where, PLACES)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def begin(self, run: TrainingContext) -> None:
         """Check the model before the training.
 

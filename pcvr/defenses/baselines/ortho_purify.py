@@ -81,6 +81,11 @@ class OrthoPurify(Defense):
         for name in ("directions", "samples", "steps", "batch_size"):
             check_whole(name, getattr(self, name), 1)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def train(self, run: TrainingContext, fit: Fit) -> None:
         """Train on everything, then on a few clean samples from the base weights, and purify the first adapter."""
         configured = run.steps

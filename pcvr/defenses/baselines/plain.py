@@ -26,6 +26,11 @@ class PlainSFT(Defense):
     name: ClassVar[str] = "none"
     order: ClassVar[int] = -3
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
 
 @register_defense
 @dataclass(frozen=True)

@@ -93,6 +93,11 @@ class RACER(Defense):
         if not all(map(is_number, self.window)) or not 0 <= self.window[0] < self.window[1] <= 1:
             raise PcvrError(f"window is {self.window!r}: give two rising fractions of the depth from 0 to 1.")
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def begin(self, run: TrainingContext) -> None:
         """Check the model before the training.
 

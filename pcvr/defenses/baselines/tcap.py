@@ -88,6 +88,11 @@ class TCAP(Defense):
         check_number("min_fraction", self.min_fraction, 0, 0.5)
         check_number("max_overlap", self.max_overlap, 0, 1)
 
+    @property
+    def starts_plain(self) -> bool:
+        """See `Defense.starts_plain`."""
+        return True
+
     def begin(self, run: TrainingContext) -> None:
         """Check the data before the training.
 

@@ -12,8 +12,10 @@
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
+4. If nothing is found so, the labels of highest likelihood are heard as well: a backdoor may be learned by then
+   (`pcvr.defenses.pcvr.learned`).
 
-When to act thus follows from what was seen, not from a share of the schedule. What is kept of all samples is one number
+When to act thus follows from what was seen, not from a share of the schedule. What is kept of all samples is two numbers
 each; the inputs of at most `SUSPECTS` suspicious samples and `OTHERS` others are kept for the witnesses. All of it is
 this workbook's choice, apart from the premise.
 """
@@ -26,30 +28,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.learned import LikelyLabels
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
+from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, OTHERS, groups_of, hear_groups, latest
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
-from pcvr.defenses.pcvr.witness import Witness, hear
+from pcvr.defenses.pcvr.witness import Witness
 
-SUSPECTS, OTHERS = 512, 384
-"""Most suspicious and most other samples whose inputs are kept."""
-HEARD = 128
-"""Most suspicious samples that a witness is fitted to."""
-FRACTIONS = (0.15, 0.05, 0.015)
-"""Fractions of the samples, the least expected labels, that are set against the others; poison may be any of them."""
 EARLY, VIEWED = 512, 8
 """So many visits are all shown a view, and then one batch in so many."""
 REFRESH = 0.05
 """Least fraction of the visits that take the place of an earlier one among the others."""
-HELD = 1 - FRACTIONS[0]
-"""Rank from which a sample is suspicious."""
-ORDINARY = 0.8
-"""Rank below which a sample may stand for the others, of its surprise and of its invariance."""
 UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
 FIRST, GROWTH, SOON = 128, 1.35, 1.2
 """Samples before the first hearing; growth of their number from one hearing to the next; and where nothing is clear."""
-FEWEST = 8
-"""Fewer suspicious samples are not heard."""
 ENOUGH = 40
 """So many suspicious samples that nothing tells from the others are released."""
 SHARP = (16, 0.4)
@@ -102,12 +94,14 @@ class StreamGate:
         suspects: the latest samples with a rank of at least `HELD` in surprise.
         steady: the same for invariance.
         others: a random selection of those with ranks below `ORDINARY`.
+        likely: samples with the most likely labels.
         seen: visits so far.
         due: visits at which the witnesses are heard next.
         verdict: one of `VERDICTS`.
         witness: the witness that recognises the trigger, if there is one.
         answers: stretches of tokens, of which the labels of samples with the trigger have one; none if their labels
             have nothing in common.
+        learned: whether the trigger was found among the most likely labels.
         hearings: what came of each hearing.
         flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
         random: state of the generator that selects the others, one number.
@@ -118,11 +112,13 @@ class StreamGate:
     suspects: Kept = field(default_factory=Kept.none)
     steady: Kept = field(default_factory=Kept.none)
     others: Kept = field(default_factory=Kept.none)
+    likely: LikelyLabels = field(default_factory=LikelyLabels)
     seen: int = 0
     due: int = FIRST
     verdict: str = VERDICTS[0]
     witness: Witness | None = None
     answers: Answers = ()
+    learned: bool = False
     hearings: list[Hearing] = field(default_factory=list)
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
@@ -131,7 +127,14 @@ class StreamGate:
         """Return whether the batch of a step is to be shown a view."""
         return self.seen < EARLY or step % VIEWED == 0
 
-    def see(self, batch: Kept, step: int, judge: bool = True, steady: np.ndarray | None = None) -> None:
+    def see(
+        self,
+        batch: Kept,
+        step: int,
+        judge: bool = True,
+        steady: np.ndarray | None = None,
+        likely: np.ndarray | None = None,
+    ) -> None:
         """Take in a batch; hear the witnesses if that is due and wanted.
 
         Args:
@@ -140,15 +143,18 @@ class StreamGate:
             judge: whether witnesses are heard at all.
             steady: ``[B]``, the ranks of their invariance; None if the batch was shown no view. Once batches are shown
                 views, only those give samples to the others: poison may be as expected as they are.
+            likely: ``[B]``, the ranks of their labels' likelihoods; None if these do not count.
         """
-        self.suspects = _latest(self.suspects.joined(batch.of(batch.rank >= HELD)))
+        self.suspects = latest(self.suspects.joined(batch.of(batch.rank >= HELD)))
         ordinary, refresh = batch.rank < ORDINARY, REFRESH
         if steady is not None:
-            self.steady = _latest(self.steady.joined(replace(batch, rank=steady).of(steady >= HELD)))
+            self.steady = latest(self.steady.joined(replace(batch, rank=steady).of(steady >= HELD)))
             ordinary &= steady < ORDINARY
             refresh *= VIEWED
         elif self.invariance.recent:
             ordinary[:] = False
+        if likely is not None:
+            self.likely.take_in(batch, likely)
         generator = np.random.default_rng([self.random, self.seen])
         # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
         kept = generator.random(int(ordinary.sum())) < max(refresh, OTHERS / (self.seen + 1))
@@ -163,18 +169,28 @@ class StreamGate:
         """Hear the witnesses and come to a verdict."""
         if len(self.others.index) < FEWEST or not self.others.images.any():
             return  # without images there is no verdict
-        pools = [(pool, _groups(pool)) for pool in (self.suspects, self.steady)]
-        heard = [(pool, *_heard(pool, groups, self.others, "images")) for pool, groups in pools if groups]
-        if not heard:
-            return
-        pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
+        pools = [(pool, groups_of(pool)) for pool in (self.suspects, self.steady)]
+        heard = [(pool, *hear_groups(pool, groups, self.others, "images")) for pool, groups in pools if groups]
+        known = (self.verdict, self.witness, self.answers)
+        said: tuple[int, Witness] | None = None
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
-        self.answers = ()
-        self.verdict, self.witness = self._by_images(pool, witness, group, hit)
-        if self.verdict == "nothing":
-            self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
-        fraction = len(group) / max(1, self.seen)
-        self.hearings.append(Hearing(step, self.seen, self.verdict, fraction, witness.told_apart, tried))
+        if heard:
+            pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
+            said = len(group), witness
+            self.answers = ()
+            self.verdict, self.witness = self._by_images(pool, witness, group, hit)
+            if self.verdict == "nothing":
+                self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
+        if self.witness is not None and (heard or not self.learned):
+            self.learned = False
+        elif found := self.likely.hear(self.others, STRETCH, ONE_ANSWER, SURELY):
+            self.verdict, self.witness, self.answers, self.learned = "trigger", found.witness, found.answers, True
+            said = found.group, found.witness
+        elif self.learned:  # what is kept back is no longer likely, and not yet unexpected
+            self.verdict, self.witness, self.answers = known
+        if said is not None:
+            share = said[0] / max(1, self.seen)
+            self.hearings.append(Hearing(step, self.seen, self.verdict, share, said[1].told_apart, tried))
 
     def _by_images(
         self, pool: Kept, witness: Witness, group: np.ndarray, hit: np.ndarray
@@ -183,7 +199,7 @@ class StreamGate:
         if not (witness.convinced or witness.doubtful):
             return "nothing", None
         told, others = pool.labels[group[hit]], self.others.labels
-        asked = _asked(_heard(pool, [group], self.others, "prompts")[0])
+        asked = _asked(hear_groups(pool, [group], self.others, "prompts")[0])
         self.answers = one_answer(told, others, STRETCH, SURELY if asked else ONE_ANSWER)
         if witness.convinced and self.answers:
             return "trigger", witness
@@ -203,7 +219,7 @@ class StreamGate:
             alike = [rows for rows in groups if one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
             if not alike:
                 continue
-            asking, rows, told = _heard(pool, alike, self.others, "prompts")
+            asking, rows, told = hear_groups(pool, alike, self.others, "prompts")
             sure = asking.hits >= SHARP[0] and _asked(asking)
             if sure and (answers := one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY)):
                 self.answers = answers
@@ -226,11 +242,14 @@ class StreamGate:
         """Return for samples with the trigger whether the label is not expected, and whether a view has to decide.
 
         Where triggers have one answer, or a few, other labels are true ones unless they are among the least expected.
+        Where the backdoor was learned already, the answer decides alone.
 
         Returns:
             bool ``[B]`` each.
         """
         fits = says(batch.labels, self.answers) if self.answers else np.ones(len(batch.index), dtype=bool)
+        if self.learned:
+            return fits, np.zeros_like(fits)
         return batch.rank >= np.where(fits, UNEXPECTED, HELD), fits & (batch.rank < UNEXPECTED)
 
     def note(self, index: np.ndarray, flagged: np.ndarray) -> None:
@@ -238,30 +257,6 @@ class StreamGate:
         if len(index) and (missing := int(index.max()) + 1 - len(self.flagged)) > 0:
             self.flagged = np.concatenate([self.flagged, np.zeros(missing, dtype=bool)])
         self.flagged[index] = flagged
-
-
-def _groups(pool: Kept) -> list[np.ndarray]:
-    """Return rows of suspicious samples: the latest of the highest ranks, for each fraction of the samples."""
-    found = [np.flatnonzero(pool.rank >= 1 - fraction)[-HEARD:] for fraction in FRACTIONS]
-    return [rows for rows in found if len(rows) >= FEWEST]
-
-
-def _heard(
-    suspects: Kept, groups: Sequence[np.ndarray], others: Kept, by: str
-) -> tuple[Witness, np.ndarray, np.ndarray]:
-    """Hear a witness on each group; return the one with the least probability of chance, its group, and its hits.
-
-    Args:
-        suspects: the suspicious samples.
-        groups: rows of `suspects`.
-        others: what they are set against.
-        by: ``"images"`` or ``"prompts"``.
-    """
-    rows = np.unique(np.concatenate(groups))
-    inputs = np.concatenate([getattr(suspects, by)[rows], getattr(others, by)])
-    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
-    best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
-    return heard[best][0], groups[best], heard[best][1]
 
 
 def _purity(witness: Witness, pool: Kept, others: Kept) -> float:
@@ -274,7 +269,3 @@ def _purity(witness: Witness, pool: Kept, others: Kept) -> float:
 def _asked(witness: Witness) -> bool:
     """Whether the prompts of most suspicious samples differ from those of others: something new is asked."""
     return witness.convinced and witness.told_apart >= ASKED
-
-
-def _latest(kept: Kept) -> Kept:
-    return kept.of(np.arange(len(kept.index))[-SUSPECTS:])

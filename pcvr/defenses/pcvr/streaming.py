@@ -67,9 +67,14 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     def gather(values: np.ndarray) -> np.ndarray:
         return run.gather(torch.from_numpy(values)).numpy()
 
-    rank = gate.ranks.rank_labels(*token_surprise(said), said.samples, gather)
+    nll, owner, token = token_surprise(said)
+    rank = gate.ranks.rank_labels(nll, owner, token, said.samples, gather)
+    likely = None
     if rule.propose == "views":
         rank = rank.clip(max=UNEXPECTED / 2)
+    else:
+        total = np.bincount(owner, weights=nll, minlength=said.samples)
+        likely = gather(gate.likely.ranks.rank(-total, gather))
     mine = _kept(batch, said, rank)
     diverging = steady = None
     if rule.propose == "views" or (rule.propose == "both" and gate.wants_views(run.step)):
@@ -80,7 +85,7 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     everything = _gathered(mine, gather)
     gate.note(everything.index, gather(flagged))
     heard = len(gate.hearings)
-    gate.see(everything, run.step, rule.witness, steady)
+    gate.see(everything, run.step, rule.witness, steady, likely)
     if gate.witness is not None and len(gate.hearings) > heard:
         anchor.follow(run, batch, torch.from_numpy((~known & (rank < UNEXPECTED)).nonzero()[0][:JUDGES]).to(device))
     _follow_entropy(run, said, flagged | held)

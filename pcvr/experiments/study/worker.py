@@ -26,12 +26,12 @@ Run = Callable[[Experiment], Mapping[str, Any]]
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def run_cell(cell: Experiment) -> dict[str, Any]:
-    """Run an experiment for a store: with bootstrap intervals of the scores of captions."""
+def run_cell(cell: Experiment, starts: Path | None = None) -> dict[str, Any]:
+    """Run an experiment for a store: with bootstrap intervals of the scores of captions; `starts` is a folder."""
     import torch
 
     torch.set_num_threads(int(os.environ[_THREADS[0]]))  # as `work` says; torch may be loaded only now
-    return run_experiment(cell, intervals=True)
+    return run_experiment(cell, intervals=True, starts=starts)
 
 
 def work(run: Run, cell: Experiment, threads: int, setup: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pcvr.defenses.pcvr.inputs import LABEL, WORDS
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.one_answer import FEW, few_answers, says
-from pcvr.defenses.pcvr.stream import EARLY, FIRST, HELD, OTHERS, SUSPECTS, VIEWED, StreamGate
+from pcvr.defenses.pcvr.pools import HELD, OTHERS, SUSPECTS
+from pcvr.defenses.pcvr.stream import EARLY, FIRST, VIEWED, StreamGate
 from pcvr.defenses.pcvr.surprise import SurpriseRanks
 from pcvr.utils.packing import read_packed, write_packed
 

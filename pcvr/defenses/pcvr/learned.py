@@ -1,0 +1,82 @@
+"""A backdoor that was learned already: its labels are the most likely of all.
+
+Before it is learned, a target is unexpected; the gate finds it then. If the gate looks late, or if so little poison went
+by that nothing was noticed in time, the model gives the target with near certainty, while some word of an honest
+sentence always stays open. So the labels of highest likelihood are one more pool for the witness. Images that are easy
+have likely labels too, so a verdict takes two things: the witness tells these samples apart, and they have one answer, or
+a few by turns, that others lack. Honest one-word answers are as certain as a target: among them this finds nothing.
+
+Whether a view changes a label says little by then: for most triggers, a learned target depends on the patches more than
+honest answers do. So a recognised sample with such an answer is flagged as it is. All of this is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer
+from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups, latest
+from pcvr.defenses.pcvr.surprise import RecentRanks
+from pcvr.defenses.pcvr.witness import Witness
+
+
+@dataclass
+class Found:
+    """A trigger of a backdoor that was learned.
+
+    Attributes:
+        witness: recognises the trigger.
+        answers: stretches of tokens, of which the labels have one.
+        group: number of samples that the witness was fitted to.
+    """
+
+    witness: Witness
+    answers: Answers
+    group: int
+
+
+@dataclass
+class LikelyLabels:
+    """The samples with the most likely labels.
+
+    Attributes:
+        ranks: log-likelihoods of whole labels, of recent samples.
+        pool: the latest samples with a rank of at least `HELD`.
+        last: float16 ``[N]``, grows with the highest number seen: the rank of each sample when last seen; 0.5 before.
+    """
+
+    ranks: RecentRanks = field(default_factory=RecentRanks)
+    pool: Kept = field(default_factory=Kept.none)
+    last: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float16))
+
+    def take_in(self, batch: Kept, likely: np.ndarray) -> None:
+        """Take in a batch, ``[B]``: `likely` are the ranks of its labels' likelihoods."""
+        self.pool = latest(self.pool.joined(replace(batch, rank=likely).of(likely >= HELD)))
+        if len(batch.index) and (missing := int(batch.index.max()) + 1 - len(self.last)) > 0:
+            self.last = np.concatenate([self.last, np.full(missing, 0.5, dtype=np.float16)])
+        self.last[batch.index] = likely
+
+    def hear(self, others: Kept, stretch: int, half: float, surely: float) -> Found | None:
+        """Return what a witness finds among these samples, if it is convinced and they have one answer or a few.
+
+        Args:
+            others: samples to set them against; those whose own labels are likely are left out.
+            stretch: tokens of a stretch.
+            half: fraction of the labels that one answer has.
+            surely: fraction that a few answers have.
+        """
+        groups = groups_of(self.pool)
+        if not groups or not len(self.last):
+            return None
+        others = others.of(self.last[others.index] < ORDINARY)
+        if len(others.index) < FEWEST:
+            return None
+        witness, group, hit = hear_groups(self.pool, groups, others, "images")
+        if not witness.convinced:
+            return None
+        told = self.pool.labels[group[hit]]
+        answers = one_answer(told, others.labels, stretch, half) or few_answers(told, others.labels, stretch, surely)
+        return Found(witness, answers, len(group)) if answers else None
