@@ -1,10 +1,10 @@
 """A backdoor that was learned already: its labels are the most likely of all.
 
-Before it is learned, a target is unexpected; the gate finds it then. If the gate looks late, or if so little poison went
-by that nothing was noticed in time, the model gives the target with near certainty, while some word of an honest
+Before it is learned, a target is unexpected; the gate finds it then. If the gate looks late, or if little poison went
+by and nothing was noticed in time, the model gives the target with near certainty, while some word of an honest
 sentence always stays open. So the labels of highest likelihood are one more pool for the witness. Images that are easy
-have likely labels too, so a verdict takes two things: the witness tells these samples apart, and they have one answer, or
-a few by turns, that others lack. Honest one-word answers are as certain as a target: among them this finds nothing.
+have likely labels too, so a verdict takes two things: the witness tells these samples apart, and they have one answer,
+or a few by turns, that others lack. Honest one-word answers are as certain as a target: among them this finds nothing.
 
 Whether a view changes a label says little by then: for most triggers, a learned target depends on the patches more than
 honest answers do. So a recognised sample with such an answer is flagged as it is. All of this is ours.

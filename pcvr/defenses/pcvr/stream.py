@@ -15,9 +15,9 @@
 4. If nothing is found so, the labels of highest likelihood are heard as well: a backdoor may be learned by then
    (`pcvr.defenses.pcvr.learned`).
 
-When to act thus follows from what was seen, not from a share of the schedule. What is kept of all samples is two numbers
-each; the inputs of at most `SUSPECTS` suspicious samples and `OTHERS` others are kept for the witnesses. All of it is
-this workbook's choice, apart from the premise.
+When to act thus follows from what was seen, not from a share of the schedule. Two numbers are kept of each sample; the
+inputs are kept of at most `SUSPECTS` samples of each suspicious kind and of `OTHERS` others, for the witnesses. All of
+it is this workbook's choice, apart from the premise.
 """
 
 from __future__ import annotations
