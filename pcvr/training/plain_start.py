@@ -11,8 +11,8 @@ from pcvr.defenses.stage_plan import FULL_STAGE, StagePlan
 from pcvr.errors import PcvrError
 from pcvr.training.checkpoints import Checkpoints, plan_of, put_back, random_states, set_random_states
 from pcvr.utils import distributed
+from pcvr.utils.files import NotWritten
 from pcvr.utils.packing import undamaged
-from pcvr.utils.places import NotWritten
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset

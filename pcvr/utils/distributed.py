@@ -52,8 +52,8 @@ def join(device: torch.device) -> None:
 def leave() -> None:
     """Leave the process group, at the end of a program."""
     if joined():
-        # gloo's threads need the interpreter to drop the tensors of their last exchange. A wrapped model frees the group
-        # later, while it holds the interpreter, and then waits for these threads: for ever, unless they are done.
+        # gloo's threads need the interpreter to drop the tensors of their last exchange. A wrapped model frees the
+        # group later, while it holds the interpreter, and then waits for these threads: for ever, unless they are done.
         time.sleep(_SETTLE)
         distributed.destroy_process_group()
 

@@ -12,8 +12,9 @@ from pcvr.defenses.losses import entropy
 from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.inputs import image_rows, label_rows, prompt_rows
 from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.pools import HELD
 from pcvr.defenses.pcvr.scoring import view_divergences
-from pcvr.defenses.pcvr.stream import ENOUGH, HELD, UNEXPECTED, StreamGate
+from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, StreamGate
 from pcvr.defenses.pcvr.surprise import Gather, token_surprise
 
 if TYPE_CHECKING:
