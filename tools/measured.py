@@ -70,20 +70,23 @@ def parts(results: Table) -> list[str]:
 
 
 def worth(results: Table) -> list[str]:
-    """Return a sentence: attack success where the gate looks from the start, with one of its proposers left out.
+    """Return sentences: attack success with one of the gate's proposers left out, from the start and late.
 
     Args:
         results: the table of parts.
     """
     cells = results.cells(("label", "task"))
-    said = []
-    for part in PROPOSERS:
-        mine = {task: cell for (label, task), cell in cells.items() if label == f"{part}, early"}
-        if mine:
-            rates = " and ".join(f"{format_rate(cell.hits, cell.n)} on {_asked(task)}" for task, cell in mine.items())
-            said.append(f"{part}: {rates}")
-    seeds = "/".join(sorted({str(cell.seeds) for (label, _), cell in cells.items() if label.endswith(", early")}))
-    return [f"Attack success of BadNets at 5 % (seeds: {seeds}): {'; '.join(said)} (`python benchmarks/parts.py`)."]
+    seeds = "/".join(sorted({str(cell.seeds) for (label, _), cell in cells.items() if not label.endswith("target")}))
+    said = [f"Attack success of BadNets at 5 % (seeds: {seeds}; `python benchmarks/parts.py`)."]
+    for moment, words in {"early": "Gate from the first step on", "late": "Gate half-way, the backdoor learned"}.items():
+        rates = []
+        for part in PROPOSERS:
+            mine = {task: cell for (label, task), cell in cells.items() if label == f"{part}, {moment}"}
+            if mine:
+                each = (f"{format_rate(cell.hits, cell.n)} on {_asked(task)}" for task, cell in mine.items())
+                rates.append(f"{part}: {' and '.join(each)}")
+        said += [f"{words}: {'; '.join(rates)}."] if rates else []
+    return [" ".join(said)]
 
 
 def _asked(task: str) -> str:

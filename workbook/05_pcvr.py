@@ -836,6 +836,10 @@ summary(spine)
 # 3. **Views decide about expected labels.** From then on a sample that looks like the suspicious ones is flagged at
 #    first sight, if its label is not expected. If its label is expected, a view decides whether the label depends on
 #    the image.
+# 4. **A learned backdoor is too likely.** If no trigger is found so, the witness also looks at the samples with the
+#    *most likely* labels. In an honest sentence some word always stays open. The target of a learned backdoor is nearly
+#    certain. Here all labels must share one answer, or a few. Single words are nearly always certain, so this finds
+#    nothing where answers are single words.
 #
 # **Predict before you run.** After how many steps will the gate find the trigger? With the gate `"two_stage"` the scan
 # was at step 5.

@@ -7,6 +7,9 @@ LOOKED_AT: tuple[str, ...] = (
     "The thresholds of the streaming gate were set while looking at BadNets, SIG, Blended and Dual-Key with its covers "
     "at 5 %, and BadNets at 1 %.",
     "Schedules: 100 and 400 steps over 2000 samples, one pass over 6400 samples, and gates that look late.",
+    "The pool of the most likely labels was added on 2026-11-30 while looking at BadNets at 5 % with a gate that looks "
+    "late, and at SIG at 1 % late in each pass, both on captions. It acts only where no trigger was found, and rows of "
+    "earlier dates were made without it.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "

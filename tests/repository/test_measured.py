@@ -94,8 +94,9 @@ def test_what_proposing_is_worth_in_a_sentence() -> None:
             run(Experiment("no views (likelihood only), late", "pcvr"), 50, 0.9),
         )
     )
-    assert "(seeds: 1): all parts: < 3.0 % (0 of 100) on captions and 2.0 % [0.6, 7.0] on questions; " in said
-    assert "no views (likelihood only): 95.0 % [88.8, 97.8] on captions (" in said
+    assert "first step on: all parts: < 3.0 % (0 of 100) on captions and 2.0 % [0.6, 7.0] on questions; " in said
+    assert "no views (likelihood only): 95.0 % [88.8, 97.8] on captions. Gate half-way" in said
+    assert said.endswith("learned: no views (likelihood only): 50.0 % [40.4, 59.6] on captions.") and "seeds: 1" in said
 
 
 def test_attackers_have_a_row_for_each_case_that_was_run() -> None:

@@ -6,8 +6,9 @@ sentence always stays open. So the labels of highest likelihood are one more poo
 have likely labels too, so a verdict takes two things: the witness tells these samples apart, and they have one answer,
 or a few by turns, that others lack. Honest one-word answers are as certain as a target: among them this finds nothing.
 
-Whether a view changes a label says little by then: for most triggers, a learned target depends on the patches more than
-honest answers do. So a recognised sample with such an answer is flagged as it is. All of this is ours.
+Whether a view changes a label says little by then: for some triggers, a learned target depends on the patches more than
+honest answers do (`benchmarks/premise.py`). So a recognised sample with such an answer is flagged as it is. All of this
+is ours.
 """
 
 from __future__ import annotations
