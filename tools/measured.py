@@ -78,7 +78,8 @@ def worth(results: Table) -> list[str]:
     cells = results.cells(("label", "task"))
     seeds = "/".join(sorted({str(cell.seeds) for (label, _), cell in cells.items() if not label.endswith("target")}))
     said = [f"Attack success of BadNets at 5 % (seeds: {seeds}; `python benchmarks/parts.py`)."]
-    for moment, words in {"early": "Gate from the first step on", "late": "Gate half-way, the backdoor learned"}.items():
+    when = {"early": "Gate from the first step on", "late": "Gate half-way, the backdoor learned"}
+    for moment, words in when.items():
         rates = []
         for part in PROPOSERS:
             mine = {task: cell for (label, task), cell in cells.items() if label == f"{part}, {moment}"}
