@@ -11,7 +11,7 @@
 # - say why a filter that reads the entropy of attention can miss triggers all over the image;
 # - keep what papers report apart from what was measured here.
 #
-# **Time and hardware:** 45 minutes with both exercises. The cells run in about three minutes on two CPU cores. You need
+# **Time and hardware:** 45 minutes with both exercises. The cells run in about two minutes on two CPU cores. You need
 # no GPU.
 
 # %% tags=["parameters"]

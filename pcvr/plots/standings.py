@@ -93,6 +93,8 @@ def frontier_picture(found: Sequence[Standing], title: str = "") -> Figure:
         left.set_ylabel("attack success, worst attack (%)\nlower is better")
         left.set_ylim(-4, 104)
         if not drawn:
+            left.set_xlim(-10, 5)
+            right.set_xlim(0, 3)
             for axes in (left, right):
                 axes.text(0.5, 0.5, NOT_RUN, ha="center", transform=axes.transAxes)
         handles = {name: line for ax in (left, right)
