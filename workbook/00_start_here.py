@@ -229,7 +229,7 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 50 minutes |
 # | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 30 minutes |
 # | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which hyperparameter matters? | 35 minutes |
-# | 08 | Defences compared | which other defences exist, and what do they cost? | *coming* |
+# | 08 | [Defences compared](08_defences_compared.ipynb) | what do other defences need, and cost? | 45 minutes |
 # | 09 | [Breaking the defence](09_breaking_the_defence.ipynb) | what if the attacker knows the defence? | 45 minutes |
 # | 10 | Your own model and data | do the results carry over? | *coming* |
 #

@@ -958,7 +958,7 @@ for option in fields(rule):
 # ## What this does not show
 #
 # - **One attack at a time.** The defaults were chosen on two attacks, one local and one global, without looking at
-#   others. Set `attack` above to another one. Notebook 08 will compare all of them, and notebook 09 attacks the
+#   others. Set `attack` above to another one. Notebook 08 compares all of them, and notebook 09 attacks the
 #   defence itself.
 # - **One target.** Every poisoned sample has the same replaced answer. If a poisoned answer also describes the image,
 #   invariance means something else.

@@ -370,5 +370,4 @@ figure
 # hyperparameters: switch `fade` off, use another `gate`, or use other operators of the view (as labels of your own,
 # with `options=`). Train the same grid under SIG: is the same setting the best?
 #
-# **Next:** [09 Breaking the defence](09_breaking_the_defence.ipynb) tries to break it. Notebook 08 will compare other
-# defences with this one.
+# **Next:** [08 Defences compared](08_defences_compared.ipynb) compares other defences with this one.

@@ -4,12 +4,14 @@ from pcvr.teaching.check.attacker import attacker
 from pcvr.teaching.check.auroc import auroc
 from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
 from pcvr.teaching.check.choose_setting import choose_setting
+from pcvr.teaching.check.entropy_bound import entropy_bound
 from pcvr.teaching.check.frontier import frontier
 from pcvr.teaching.check.greedy_decode import greedy_decode
 from pcvr.teaching.check.js_divergence import js_divergence
 from pcvr.teaching.check.label_divergence import label_divergence
 from pcvr.teaching.check.patch_map import patch_map
 from pcvr.teaching.check.poison_indices import poison_indices
+from pcvr.teaching.check.principal_angles import principal_angles
 
 told_divergence = label_divergence
 """The name of the check in notebooks of version 0.1.0."""
@@ -19,10 +21,12 @@ __all__ = [
     "auroc",
     "capped_pull_apart",
     "choose_setting",
+    "entropy_bound",
     "frontier",
     "greedy_decode",
     "js_divergence",
     "label_divergence",
     "patch_map",
     "poison_indices",
+    "principal_angles",
 ]
