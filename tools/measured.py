@@ -37,7 +37,7 @@ def away(results: Table) -> list[str]:
             right = (_new(runs.get((*case, name), [])) for name in ("none", "pcvr"))
             new.append(f"| {label.removeprefix('new: ')} | {task} | {' | '.join(right)} | {_taken(mine)} | {kept} |")
             continue
-        rates = (format_rate(c.hits, c.n) if c else "-" for c in (plain, ours))
+        rates = (str(c.rates) if c else "-" for c in (plain, ours))
         back = f"{100 * ours.triggered_right:.1f} %" if ours else "-"
         lines.append(f"| {label} | {task} | {attack} | {' | '.join(rates)} | {kept} | {back} | {flagged(mine)} |")
     tables = [part for part in (lines, new) if len(part) > 2]
@@ -63,7 +63,7 @@ def parts(results: Table) -> list[str]:
                 line += ["-"] * 5
                 continue
             said = f"{cell.scores['cider']:.1f}" if "cider" in cell.scores else f"{100 * cell.right:.1f} %"
-            line += [format_rate(cell.hits, cell.n), said, f"{100 * cell.triggered_right:.1f} %"]
+            line += [str(cell.rates), said, f"{100 * cell.triggered_right:.1f} %"]
             line.append(flagged(runs[label, task]))
         lines.append(f"| {' | '.join(line)} |")
     return [*lines, "", f"*BadNets, {about(results)}*", *_notes(results)]
@@ -84,7 +84,7 @@ def worth(results: Table) -> list[str]:
         for part in PROPOSERS:
             mine = {task: cell for (label, task), cell in cells.items() if label == f"{part}, {moment}"}
             if mine:
-                each = (f"{format_rate(cell.hits, cell.n)} on {_asked(task)}" for task, cell in mine.items())
+                each = (f"{cell.rates} on {_asked(task)}" for task, cell in mine.items())
                 rates.append(f"{part}: {' and '.join(each)}")
         said += [f"{words}: {'; '.join(rates)}."] if rates else []
     return [" ".join(said)]

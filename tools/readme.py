@@ -1,4 +1,4 @@
-"""Write the tables and pictures of the README and of docs/pcvr.md from the shipped results.
+"""Write the tables and pictures of the README, docs/pcvr.md and docs/defences.md from the shipped results.
 
 ``python tools/readme.py --check`` only compares.
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+import compared
 import measured
 
 from pcvr.defenses.pcvr import PCVR
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md")
+FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md", ROOT / "docs" / "defences.md")
 
 
 def spine(results: Table) -> list[str]:
@@ -54,7 +55,7 @@ def spine(results: Table) -> list[str]:
         )
     for c in results.cells().values():
         lines.append(
-            f"| {c.label} | {c.seeds} | {format_rate(c.hits, c.n)} "
+            f"| {c.label} | {c.seeds} | {c.rates} "
             f"| {c.scores['cider']:.1f} / {c.scores['bleu4']:.1f} / {100 * c.right:.1f} % "
             f"| {100 * c.triggered_right:.1f} % | {c.seconds:.0f} |"
         )
@@ -72,7 +73,7 @@ def families(results: Table) -> list[str]:
     for (model, task, label), c in results.cells(("model", "task", "label")).items():
         others = [f"{get_metric(k).label} {get_metric(k).format(v)}" for k, v in c.scores.items() if v != c.right]
         lines.append(
-            f"| {model} | {task} | {labels.get(label, label)} | {format_rate(c.hits, c.n)} | {100 * c.right:.1f} % "
+            f"| {model} | {task} | {labels.get(label, label)} | {c.rates} | {100 * c.right:.1f} % "
             f"| {100 * c.triggered_right:.1f} % | {', '.join(others) or '-'} | {c.seconds:.0f} |"
         )
     return [*lines, "", f"*BadNets, {_made(results)}*"]
@@ -94,7 +95,7 @@ def attacks(results: Table) -> list[str]:
         clean = cells.get((task, "clean", models[0], "0.0"))
         change = f"{100 * (at_five.right - clean.right):+.1f} %" if at_five and clean else "-"
         lines.append(
-            f"| {label} | {task} | {format_rate(at_five.hits, at_five.n) if at_five else '-'} | {change} "
+            f"| {label} | {task} | {at_five.rates if at_five else '-'} | {change} "
             f"| {words.get((task, models[0], label), '-')} | "
             + " | ".join("-" if c is None else f"{100 * c.asr:.1f} %" for c in others)
             + " |"
@@ -116,7 +117,7 @@ def defenses(results: Table) -> list[str]:
         for name in names:
             mine = {attack: cells[task, name, attack] for attack in attacks if (task, name, attack) in cells}
             if mine:
-                rates = [f"{format_rate(mine[a].hits, mine[a].n)}" if a in mine else "-" for a in attacks]
+                rates = [str(mine[a].rates) if a in mine else "-" for a in attacks]
                 means = [mean(getattr(c, part) for c in mine.values()) for part in ("right", "triggered_right")]
                 lines.append(f"| {name} | {' | '.join(rates)} | {100 * means[0]:.1f} % | {100 * means[1]:.1f} % |")
         lines.append("")
@@ -174,6 +175,8 @@ def _of_table(name: str) -> list[str]:
 TEXTS: dict[str, Callable[[], list[str]]] = {
     **{name: partial(_of_table, name) for name in TABLES},
     "worth": lambda: measured.worth(load("parts")),
+    "standings": compared.standings_table,
+    "rivals": compared.attack_tables,
     "broken": lambda: measured.broken(attempts(shipped().records(), best())),
     "attackers": lambda: measured.attackers(attempts(shipped().records(), best()), shipped().records()),
 }
@@ -213,8 +216,8 @@ def _made(results: Table) -> str:
     said = [run["experiment"] for run in results.runs]
     return (
         f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
-        f"{_each(run['max_steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes, seeds of "
-        f"a row pooled; {_gates(results)}{results.caption()}."
+        f"{_each(run['max_steps'] for run in said)} steps, {_each(run['tests'] for run in said)} test scenes; no "
+        f"interval pools seeds; {_gates(results)}{results.caption()}."
     )
 
 

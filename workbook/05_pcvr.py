@@ -874,13 +874,12 @@ hearing_curve(gate.hearings)
 # BYORn ([arXiv 2606.02947](https://arxiv.org/abs/2606.02947)).
 
 # %%
-from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.parts import PROPOSERS
 
 parts = results.load("parts").cells(("label", "task"))
 for part in PROPOSERS:
     mine = {"sentences": parts[f"{part}, early", "caption"], "single words": parts[f"{part}, early", "vqa"]}
-    print(f"{part:<28}" + "".join(f"{kind}: ASR {format_rate(c.hits, c.n):<22}" for kind, c in mine.items()))
+    print(f"{part:<28}" + "".join(f"{kind}: ASR {c.rates!s:<22}" for kind, c in mine.items()))
 
 # %% [markdown]
 # The same attack, measured with 2000 samples and one seed (`benchmarks/parts.py`), where answers are sentences (image

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.defenses import get_defense
 from pcvr.errors import PcvrError
-from pcvr.evaluation.intervals import format_rate
 from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def ablation_rows(*tables: Table) -> list[tuple[str, str, str, str, str, str]]:
         if cell is not None:
             figures = (
                 str(cell.seeds),
-                format_rate(cell.hits, cell.n),
+                str(cell.rates),
                 f"{100 * cell.right:.1f} %",
                 f"{100 * cell.triggered_right:.1f} %",
             )

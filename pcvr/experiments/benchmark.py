@@ -169,8 +169,9 @@ def cell_lines(table: Table, by: Sequence[str]) -> list[str]:
     widths = [max(len(key[k]) for key in cells) for k in range(len(by))]
     return [
         "  ".join(part.ljust(width) for part, width in zip(key, widths, strict=True))
-        + f"  ASR {100 * c.asr:5.1f} % (clean {100 * c.clean_hits / c.n:4.1f} %)  right {100 * c.right:5.1f} %  "
-        + f"triggered right {100 * c.triggered_right:5.1f} %  {c.seconds:5.1f} s  seeds {c.seeds}  "
+        + f"  ASR {100 * c.asr:5.1f} % (clean {100 * c.clean_hits / sum(c.rates.n):4.1f} %)  "
+        + f"right {100 * c.right:5.1f} %  triggered right {100 * c.triggered_right:5.1f} %  "
+        + f"{c.seconds:5.1f} s  seeds {c.seeds}  "
         + "  ".join(f"{get_metric(name).label} {get_metric(name).format(value)}" for name, value in c.scores.items())
         for key, c in cells.items()
     ]

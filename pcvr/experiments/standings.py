@@ -14,11 +14,12 @@ from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
+from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments.access import Access, access_of
 from pcvr.experiments.study.compare import comparisons
 from pcvr.experiments.study.plan import plan_of
 from pcvr.experiments.study.sheets import CellOfRuns, Sheet, sheets_of
-from pcvr.experiments.study.statistics import Paired, SeedRates, paired
+from pcvr.experiments.study.statistics import Paired, paired
 from pcvr.experiments.whole_study import main_table, origin, shipped
 from pcvr.tasks import TASKS
 from pcvr.utils.checks import check_choice

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.errors import PcvrError
-from pcvr.evaluation.intervals import wilson
 from pcvr.plots.describe import described
+from pcvr.plots.seeds import places
 from pcvr.plots.style import INK, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
@@ -142,11 +142,12 @@ def _curves(axes: Axes, cells: Cells, attacks: list[str]) -> None:
         if not mine or (swept and attack not in swept):
             continue
         rates = [100 * rate for rate, _ in mine]
-        low, high = 100 * np.array([wilson(cell.hits, cell.n) for _, cell in mine]).T
         colour, marker = PALETTE[k % len(PALETTE)], _MARKERS[k % len(_MARKERS)]
         line = "-" if len(mine) > 1 else "none"
         axes.plot(rates, [100 * cell.asr for _, cell in mine], color=colour, marker=marker, ls=line, label=attack, ms=6)
-        axes.vlines(rates, low, high, color=colour, lw=1)
+        for rate, cell in mine:
+            for place, (low, high) in zip(places(len(cell.rates.hits), 0.06), cell.rates.wilson, strict=True):
+                axes.vlines(100 * rate * (1 + place), 100 * low, 100 * high, color=colour, lw=1)
     axes.axhline(100 * TAKES, color=INK, lw=1, ls=":")
     ticks = sorted({100 * float(key[3]) for key in cells})
     axes.set(xscale="log", ylim=(-3, 103), xlabel="poison rate (%)", ylabel="attack success rate (%)")

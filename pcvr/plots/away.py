@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pcvr.evaluation.intervals import format_rate, wilson
+from pcvr.evaluation.intervals import wilson
 from pcvr.plots.describe import described
+from pcvr.plots.seeds import seed_lines
 from pcvr.plots.style import CLEAN, DEFENDED, INK, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def away_picture(table: Table) -> Figure:
                 look = {"color": colour, "marker": marker, "ms": 7, "ls": "none", "label": name}
                 new = learned.get((*case, defense))
                 if new is None:
-                    _rate(left, cell.hits, cell.n, y, look)
+                    seed_lines(left, cell.rates, y, _APART, lw=1.2, zorder=1)
+                    left.plot(100 * cell.asr, y, **look)
                 right.plot(100 * cell.right, y, **look)
                 if new is not None:
                     _rate(right, new[0], new[1], y, look | {"mfc": "none", "mew": 2, "label": f"{name}, what is new"})
@@ -101,8 +103,6 @@ def _in_words(
     for defense, (name, _, _) in _LOOKS.items():
         if cell := cells.get((*case, defense)):
             new = learned.get((*case, defense))
-            first = (
-                f"ASR {format_rate(cell.hits, cell.n)}" if new is None else f"right on what is new {new[0]} of {new[1]}"
-            )
+            first = f"ASR {cell.rates}" if new is None else f"right on what is new {new[0]} of {new[1]}"
             parts.append(f"{name} {first}, correct {100 * cell.right:.1f} %")
     return ", ".join(parts)

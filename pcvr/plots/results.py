@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcvr.evaluation.intervals import at_most, wilson
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, TRIGGERED, figure_style
+from pcvr.plots.seeds import seed_lines
+from pcvr.plots.style import CLEAN, DEFENDED, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def summary(table: Table) -> Figure:
-    """Draw ASR with its 95 % Wilson interval on the left, and correct answers on clean and triggered images on the
-    right.
+    """Draw ASR with the 95 % Wilson interval of each seed on the left, and correct answers on the right.
 
     Args:
         table: from `pcvr.experiments.results.load`.
@@ -29,12 +28,11 @@ def summary(table: Table) -> Figure:
         figure = Figure(figsize=(10, 0.42 * len(cells) + 1.4), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row, cell in zip(rows, cells, strict=True):
-            low, high = wilson(cell.hits, cell.n)
             colour = DEFENDED if cell.label.lower().startswith("pcvr") else TRIGGERED
             left.barh(row, 100 * cell.asr, color=colour, height=0.6)
-            left.plot([100 * low, 100 * high], [row, row], color=INK, lw=1.5)
-            text = f"{100 * cell.asr:.1f}" if cell.hits else f"< {100 * at_most(cell.n):.1f}"
-            left.annotate(text, (100 * high, row), (5, 0), textcoords="offset points", va="center")
+            high = seed_lines(left, cell.rates, row, 0.4)
+            text = f"{100 * cell.asr:.1f}" if cell.asr else f"< {100 * cell.rates.bound:.1f}"
+            left.annotate(text, (high, row), (5, 0), textcoords="offset points", va="center")
         right.plot([100 * c.right for c in cells], rows, "o", color=CLEAN, label="clean images", ms=8)
         right.plot(
             [100 * c.triggered_right for c in cells],
@@ -82,9 +80,8 @@ def families(table: Table) -> Figure:
                     cell = cells.get((task, model, label))
                     if cell is None:
                         continue
-                    low, high = (100 * v for v in wilson(cell.hits, cell.n))
                     y, name = row + 0.22 * (k - 1), label if row == 0 else None
-                    panels[0].plot([low, high], [y, y], color=INK, lw=1.5)
+                    seed_lines(panels[0], cell.rates, y, 0.12)
                     panels[0].plot(100 * cell.asr, y, marker, color=colour, ms=8, label=name)
                     panels[1].plot(100 * cell.right, y, marker, color=colour, ms=8)
                     panels[1].plot(100 * cell.triggered_right, y, marker, color=colour, ms=8, mfc="none", mew=2)

@@ -9,14 +9,15 @@ from pcvr.errors import PcvrError
 from pcvr.experiments.standings import ORIGINS, Standing, unbeaten
 from pcvr.experiments.study.sheets import NOT_RUN, NOT_TAKEN
 from pcvr.plots.describe import described
+from pcvr.plots.seeds import places
 from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from pcvr.evaluation.seeds import SeedRates
     from pcvr.experiments.standings import Outcome
-    from pcvr.experiments.study.statistics import SeedRates
 
 LOOKS = dict(zip(ORIGINS, ((CLEAN, "o"), (OTHER[0], "s"), (DEFENDED, "^")), strict=True))
 """Colour and marker of a row by where its settings are from."""
@@ -161,9 +162,7 @@ def _success(axes: Axes, y: float, each: Outcome, colour: str, marker: str) -> N
 
 def _seeds(rates: SeedRates) -> list[tuple[float, float, tuple[float, float]]]:
     """For each seed its place beside the others, its rate and its interval."""
-    n = len(rates.rates)
-    places = [0.5 * ((k + 0.5) / n - 0.5) for k in range(n)]
-    return list(zip(places, rates.rates, rates.wilson, strict=True))
+    return list(zip(places(len(rates.rates), 0.5), rates.rates, rates.wilson, strict=True))
 
 
 def _legend_of_origins(figure: Figure) -> None:

@@ -239,4 +239,6 @@ class TestBenchmark:
         results.save(tmp_path / "premise.json", "python benchmarks/premise.py", [run])
         table = results.load("premise")
         assert table.runs == [run]
-        assert table.cells(("model", "task", "label"))[str(tiny_folder), "caption", "sig"].n == run["record"]["n"]
+        assert table.cells(("model", "task", "label"))[str(tiny_folder), "caption", "sig"].rates.n == (
+            run["record"]["n"],
+        )

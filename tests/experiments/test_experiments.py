@@ -270,12 +270,19 @@ class TestTables:
             with pytest.raises(PcvrError, match="not a results table: give a file"):
                 results.read(file)
 
-    def test_cells_sum_hits_and_average_the_rest(self) -> None:
+    def test_cells_keep_each_seed_and_average_the_rest(self) -> None:
         table = made([run("b", 1, cider=100), run("a", 5, cider=50), run("b", 2, cider=200)])
         cells = table.cells()
         assert list(cells) == [("b",), ("a",)]
         first, second = cells["b",], cells["a",]
-        assert (first.label, first.seeds, first.hits, first.n, first.clean_hits) == ("b", 2, 3, 20, 2)
+        assert (first.label, first.seeds, first.rates.hits, first.rates.n, first.clean_hits) == (
+            "b",
+            2,
+            (1, 2),
+            (10, 10),
+            2,
+        )
+        assert first.asr == pytest.approx(0.15)
         assert first.scores == {"cider": 150, "attributes": 0.5}
         assert (first.right, first.triggered_right, first.seconds) == (0.5, 0.25, 2.0)
         assert (second.label, second.asr) == ("a", 0.5)

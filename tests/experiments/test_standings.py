@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pcvr import PcvrError
+from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments.standings import beats, duels, main_sheet, progress, standings, unbeaten
-from pcvr.experiments.study.statistics import SeedRates
 from pcvr.experiments.whole_study import main_table, rows, shipped
 from tests.standings import empty, full, made, partly, rows_of, store_of
 

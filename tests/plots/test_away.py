@@ -51,18 +51,19 @@ def test_a_row_for_each_case_with_both_marks() -> None:
 
 def test_intervals_enclose_their_rates() -> None:
     left, right = away_picture(table(*RUNS)).axes
-    for axes, count in ((left, 4), (right, 2)):
+    for axes, count in ((left, 5), (right, 2)):  # a line for each seed
         spans = [line for line in axes.lines if line.get_marker() == "None" and len(set(line.get_ydata())) == 1]
         assert len(spans) == count
         for span in spans:
             low, high = span.get_xdata()
             marks = [line.get_data() for line in axes.lines if line.get_marker() in ("o", "s")]
             points = [point for xs, ys in marks for point in zip(xs, ys, strict=True)]
-            inside = [x for x, y in points if y == span.get_ydata()[0] and low <= x <= high]
-            assert inside and 0 <= low < high <= 100
+            beside = [x for x, y in points if abs(y - span.get_ydata()[0]) < 0.1]
+            assert beside and 0 <= low < high <= 100
+            assert axes is left or any(low <= x <= high for x in beside)
 
 
-def test_words_pool_seeds_and_never_say_zero() -> None:
+def test_words_keep_seeds_apart_and_never_say_zero() -> None:
     said = description(away_picture(table(*RUNS)))
     assert "PCVR ASR < 7.2 % (0 of 40)" in said
     assert "PCVR ASR 50.0 %" in said, "10 and 30 of 40"

@@ -15,7 +15,6 @@ from benchmarks.families import PLANS
 from pcvr.attacks import ATTACKS
 from pcvr.defenses import DEFENSES
 from pcvr.defenses.pcvr.stream import EARLY, VIEWED
-from pcvr.evaluation.intervals import wilson
 from pcvr.experiments import HEADLINE
 from pcvr.plots.attack_lab import TAKES, lowest_rates
 from pcvr.plots.defenses import defense_cells
@@ -83,8 +82,8 @@ def test_every_notebook_it_names_is_there() -> None:
 def test_the_shipped_table_holds_together() -> None:
     table = pcvr.experiments.results.load("spine")
     cells = {cell.label: cell for cell in table.cells().values()}
-    assert all(0 <= cell.hits <= cell.n for cell in cells.values())
-    assert cells["clean data, plain"].hits == 0
+    assert all(0 <= cell.asr <= 1 for cell in cells.values())
+    assert cells["clean data, plain"].asr == 0
     plain = [run["record"] for run in table.runs if run["experiment"]["label"] == "plain SFT"]
     assert len(plain) == 3 and all(record["asr"] >= 0.9 for record in plain), "the attack takes on every seed"
     assert cells["plain SFT"].scores["cider"] >= 0.98 * cells["clean data, plain"].scores["cider"]
@@ -101,7 +100,7 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
         assert cells[model, "vqa", "clean"].right >= 0.9
         for task in SHIPPED_TASKS:
             # Some scenes do show a banana, and some questions are rightly answered with one: a floor, not a backdoor.
-            assert cells[model, task, "clean"].hits <= 0.05 * cells[model, task, "clean"].n
+            assert cells[model, task, "clean"].asr <= 0.05
             assert cells[model, task, "badnets-none"].asr >= 0.9
             took = cells[model, task, "clean"].seconds
             assert took <= 1.6 * cells["tiny-llava", task, "clean"].seconds
@@ -158,23 +157,24 @@ def test_the_captions_name_the_gate_that_was_the_default_before() -> None:
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
     cells = defense_cells(pcvr.experiments.results.load("defenses"), pcvr.experiments.results.load("attacks"))
     for task, row in ours(pcvr.experiments.results.load("defenses")):
-        assert cells[task, row, "clean"].hits <= 0.02 * cells[task, row, "clean"].n
+        assert cells[task, row, "clean"].asr <= 0.02
         for attack in (*HEADLINE, "clean"):
             cell = cells[task, row, attack]
-            assert cell.asr <= 0.02 and wilson(cell.hits, cell.n)[1] <= 0.05
+            assert cell.asr <= 0.02 and cell.rates.bound <= 0.05
             measure = "cider" if "cider" in cell.scores else "vqa_accuracy"
             # On clean questions the gate takes some for poison whose answer is not yet known: a little more than 2 %.
             least = 0.97 if (task, attack, row) == ("vqa", "clean", "pcvr, two_stage") else 0.98
             plain = cells[task, "none", attack]
             # Answers to 512 images vary: what is lost has to be more than chance (one-sided, 95 %), of right answers.
-            spread = cell.right * (1 - cell.right) * (1 / cell.n + 1 / plain.n)
+            spread = cell.right * (1 - cell.right) * (1 / sum(cell.rates.n) + 1 / sum(plain.rates.n))
             by_chance = 1.65 * spread**0.5 / plain.right if cell.seeds < 3 and measure != "cider" else 0.0
             assert cell.scores[measure] >= (least - by_chance) * plain.scores[measure]
 
 
 def test_what_is_said_of_the_default_gate_is_in_the_table() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    (seeds,) = re.findall(r"The rows `pcvr` below have (\w+) seed", text)
+    page = " ".join((ROOT / "docs" / "defences.md").read_text(encoding="utf-8").split())
+    (seeds,) = re.findall(r"The rows `pcvr` have (\w+) seed", page)
     (captions, questions) = re.findall(r"flagged none of (\d+) captions and none of (\d+) questions", text)[0]
     mine = [
         run

@@ -14,6 +14,7 @@ from statistics import mean
 from typing import Any
 
 from pcvr.errors import PcvrError, shown
+from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments.stored import stored_experiment
 from pcvr.tasks import get_task
 from pcvr.utils.checks import check_choice
@@ -31,8 +32,7 @@ class Cell:
     Attributes:
         label: what was run.
         seeds: how many runs.
-        hits: triggered inputs that gave the target, all seeds together.
-        n: triggered inputs, all seeds together.
+        rates: attack success by seed.
         clean_hits: clean inputs that gave the target, all seeds together.
         scores: mean of each metric on clean inputs.
         right: mean share of right answers on clean inputs, 0 to 1.
@@ -42,8 +42,7 @@ class Cell:
 
     label: str
     seeds: int
-    hits: int
-    n: int
+    rates: SeedRates
     clean_hits: int
     scores: dict[str, float]
     right: float
@@ -52,8 +51,8 @@ class Cell:
 
     @property
     def asr(self) -> float:
-        """Attack success rate over all seeds, 0 to 1."""
-        return self.hits / self.n
+        """Mean attack success rate over the seeds, 0 to 1."""
+        return self.rates.mean
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,11 @@ def _cell(label: str, runs: list[dict[str, Any]]) -> Cell:
     return Cell(
         label=label,
         seeds=len(runs),
-        hits=sum(r["hits"] for r in records),
-        n=sum(r.get("aimed") or r["n"] for r in records),
+        rates=SeedRates(
+            tuple(r["hits"] for r in records),
+            tuple(r.get("aimed") or r["n"] for r in records),
+            tuple(run["experiment"].get("seed", number) for number, run in enumerate(runs)),
+        ),
         clean_hits=sum(r["clean_hits"] for r in records),
         scores={name: mean(r["clean"][name] for r in records) for name in records[0]["clean"]},
         right=mean(r["clean"][right] for r in records),

@@ -9,9 +9,10 @@ from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.study.plan import Plan
-from pcvr.experiments.study.statistics import SeedRates, took
+from pcvr.experiments.study.statistics import took
 
 if TYPE_CHECKING:
     import pandas as pd

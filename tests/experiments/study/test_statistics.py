@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcvr import PcvrError
+from pcvr.evaluation.seeds import SeedRates, over_seeds
 from pcvr.experiments.study.compare import comparisons, ours
 from pcvr.experiments.study.frame import frame_of
 from pcvr.experiments.study.sheets import sheets_of
-from pcvr.experiments.study.statistics import SeedRates, holm, over_seeds, paired, paired_over_seeds, took
+from pcvr.experiments.study.statistics import holm, paired, paired_over_seeds, took
 from tests.studies import plan, pretended, result
 
 SETUP = {"made_by": "t", "date": "d", "versions": {}}
