@@ -131,9 +131,9 @@ figure
 
 # %% [markdown]
 # Attack success at the worst attack, against correct clean answers (left) and the time of training (right), both
-# relative to no defence. Lines are 95 % intervals. Rows in colour are not beaten by any other row in all three
-# measures; `none` and `pcvr` always have a colour. A hollow mark was not run against all attacks, so its worst attack
-# may be missing.
+# relative to no defence. The correct answers are those under the attack that costs most of them. Lines are 95 %
+# intervals. Rows in colour are not beaten by any other row in all three measures; `none` and `pcvr` always have a
+# colour. A hollow mark was not run against all attacks, so its worst attack may be missing.
 #
 # <details>
 # <summary>How to read it</summary>
@@ -165,7 +165,9 @@ box, controls = league_explorer({name: standings(main_sheet(name)) for name in p
 box
 
 # %% [markdown]
-# The same figures as a table. The check boxes are what you have: rows that need anything else disappear.
+# The same figures as a table. The check boxes are what you have: rows that need anything else disappear. With *worst of
+# those that took*, a row shows its highest attack success, its largest loss of correct answers (under the attack that
+# is named there), and the median of its times.
 #
 # **Try this**
 #

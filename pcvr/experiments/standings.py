@@ -99,6 +99,14 @@ class Standing:
         return max(self.counted, key=_asr, default=None)
 
     @property
+    def where(self) -> str:
+        """Under which attack the row is worst, in words; a row without a hit is equally good under all."""
+        worst = self.worst
+        if worst is None or worst.rates is None:
+            return ""
+        return f"under {worst.attack}" if any(worst.rates.hits) else "under each attack that was run"
+
+    @property
     def dearest(self) -> Outcome | None:
         """The outcome that loses most correct clean answers; None if that is not known."""
         return max((each for each in self.counted if each.kept), key=lambda each: each.loss or 0.0, default=None)

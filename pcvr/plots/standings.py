@@ -114,11 +114,11 @@ def frontier_picture(found: Sequence[Standing], title: str = "") -> Figure:
 
 
 def price_in_words(row: Standing) -> str:
-    """Return where a row stands, as a sentence without its end; what is missing is named."""
+    """Return where a row stands at its worst attack, without a full stop; what is missing is named."""
     worst, dearest = row.worst, row.dearest
     if worst is None or worst.rates is None:
         return f"{_name(row)}: {NOT_RUN}"
-    parts = [f"worst attack {worst.attack}, {worst.rates}"]
+    parts = [f"attack success {worst.rates} {row.where}"]
     if dearest is not None and dearest.loss is not None:
         ends = ", ".join(f"[{100 * a:+.1f}, {100 * b:+.1f}]" for a, b in (pair.interval for pair in dearest.kept))
         parts.append(f"correct answers {-100 * dearest.loss:+.1f} points {ends} under {dearest.attack}")

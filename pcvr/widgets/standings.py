@@ -33,7 +33,8 @@ class LeagueChoice:
 
     Attributes:
         task: a task that has rows.
-        attack: name of an attack, or `WORST`.
+        attack: name of an attack, or `WORST`: then correct answers are those under the attack that costs most, and
+            times are medians.
         settings: one of `pcvr.experiments.standings.ORIGINS`, or `ALL`.
         order: one of `ORDERS`.
         have: keys of `pcvr.experiments.access.HAVE`: rows that need anything else are left out.
@@ -174,7 +175,10 @@ def _value(row: Standing, choice: LeagueChoice) -> float:
     each = _outcome(row, choice.attack)
     if each is None or each.rates is None:
         return float("inf")
-    found = {ORDERS[0]: each.rates.mean, ORDERS[1]: each.loss, ORDERS[2]: each.time}[choice.order]
+    lost, time = each, each.time
+    if choice.attack == WORST:
+        lost, time = row.dearest or each, row.time
+    found = {ORDERS[0]: each.rates.mean, ORDERS[1]: lost.loss, ORDERS[2]: time}[choice.order]
     return float("inf") if found is None else found
 
 
@@ -191,16 +195,21 @@ def _figures(row: Standing, attack: str) -> list[str]:
     each = _outcome(row, attack)
     if each is None or each.rates is None:
         return [NOT_RUN, "-", "-", "-"]
-    said = str(each.rates)
+    said, lost, times = str(each.rates), each, (each.time, each.answer_time)
     if attack == WORST:
-        said += f", {each.attack}" + ("" if row.whole else f"; {len(row.counted)} of {len(row.outcomes)} attacks run")
+        said += f" {row.where}" + ("" if row.whole else f"; {len(row.counted)} of {len(row.outcomes)} attacks run")
+        lost, times = row.dearest or each, (row.time, row.answer_time)
     elif each.took is not True:
         said += f"; {NOT_TAKEN if each.took is False else 'undefended: not run'}"
     ends = " / ".join(
         f"{100 * pair.difference:+.1f} [{100 * pair.interval[0]:+.1f}, {100 * pair.interval[1]:+.1f}]"
-        for pair in each.kept
+        for pair in lost.kept
     )
-    return [said, f"{ends} points" if ends else "-", _times(each.time), _times(each.answer_time)]
+    if not ends or row.row == "none":
+        ends = "-"
+    else:
+        ends += " points" + (f" under {lost.attack}" if attack == WORST else "")
+    return [said, ends, *map(_times, times)]
 
 
 def _times(value: float | None) -> str:

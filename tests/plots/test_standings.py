@@ -35,6 +35,8 @@ def test_a_table_that_is_partly_run() -> None:
     assert "bye (its paper): badnets 60.2 % [55.9, 64.3], blended not run" in said
     assert "wanet\nundefended: not run" in [axes.get_title() for axes in attack_panels(found).axes]
     assert "2 of 6 attacks run" in description(frontier_picture(found))
+    said = description(frontier_picture(found))
+    assert "in each of 3 seeds (0 of 512) under each attack that was run" in said
     assert price_in_words(next(row for row in found if row.row == "tcap")) == "tcap (its paper): not run"
 
 

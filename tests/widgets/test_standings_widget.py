@@ -34,8 +34,13 @@ def test_rows_are_filtered_and_sorted() -> None:
 
 def test_cells_say_what_they_are() -> None:
     table = league_table(FULL, START)
-    assert "&lt; 0.6 % in each of 3 seeds (0 of 512), badnets" in table and "1.50 x" in table and "its paper" in table
+    assert (
+        "&lt; 0.6 % in each of 3 seeds (0 of 512) under each attack that was run" in table
+        and "1.50 x" in table
+        and "its paper" in table
+    )
     assert table.count('scope="row"') == len(FULL["caption"]) and "<caption>" in table
+    assert "points under badnets" in table and "points under" not in league_table(FULL, replace(START, attack="sig"))
     assert "attack did not take" in league_table(FULL, replace(START, attack="wanet"))
     some = {"caption": rows_of(partly())}
     assert "; 2 of 6 attacks run" in league_table(some, START)
