@@ -30,6 +30,10 @@ class Made:
         """A row for each record."""
         return frame_of(self.found)
 
+    def records(self) -> list[dict[str, Any]]:
+        """None: how they were made is not known."""
+        return []
+
 
 def made(cell: Experiment, hits: float | None = None) -> dict[str, Any]:
     """A run whose first test samples are hit, and whose first clean answers are right."""

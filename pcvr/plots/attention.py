@@ -215,7 +215,7 @@ def covering_figure(counts: Sequence[int], curves: Mapping[str, np.ndarray], cel
         axes.set_xticks(list(counts))
         axes.set(ylim=(-0.02, 1.02), xlabel=f"cells covered, of {cells}", ylabel="probability of the word")
         axes.set_title(f"mean over {images} image{'s' if images > 1 else ''}, ± standard error", fontsize=10)
-        axes.legend(title="covered")
+        axes.legend(loc="best", title="covered")
     at = ", ".join(map(str, counts))
     return described(figure, f"The probability of a word when {at} of {cells} cells are covered: {'; '.join(said)}.")
 

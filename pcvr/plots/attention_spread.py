@@ -44,7 +44,7 @@ def bound_picture(on: Mapping[str, int], tokens: int) -> Figure:
             said.append(f"{label}, at 50 % {bound[100]:.2f}, at 90 % {bound[180]:.2f}, at 100 % {bound[200]:.2f}")
         axes.set(ylim=(-0.02, 1.08), ylabel="highest entropy (1 = even)")
         axes.set_xlabel("attention that lies on the trigger (% of that to the image)")
-        axes.legend(title="the trigger lies on")
+        axes.legend(loc="best", title="the trigger lies on")
     return described(figure, f"The highest possible entropy of attention for each attack: {'; '.join(said)}.")
 
 

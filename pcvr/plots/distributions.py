@@ -156,7 +156,7 @@ def mean_along(groups: Mapping[str, Sequence[ViewTrace]], tokens: int = 8) -> Fi
             said.append(f"{label}: {', '.join(f'{m:.2f}' for m in means if m == m)}")
         axes.set(xlabel="position in the answer", ylabel="mean divergence (nats)", ylim=(-0.02, LN2 + 0.02))
         axes.set_title("Where in the answer the two views differ")
-        axes.legend()
+        axes.legend(loc="best")
     return described(figure, f"Lines of mean cross-view divergence over the position in the answer. {'; '.join(said)}.")
 
 

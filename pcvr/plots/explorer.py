@@ -195,7 +195,7 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
             good.set_ylim(-3, 103)
         for axes in (loss, defence, fires, good):
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize=8)
+                axes.legend(loc="best", fontsize=8)
             else:
                 axes.text(0.5, 0.5, "nothing to report", ha="center", transform=axes.transAxes)
     said = "; ".join(
@@ -244,7 +244,7 @@ def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
                     power_labels(axes)
                 axes.set(xlabel=gauge.label, title=name, ylim=(0, 103))
             row[0].set_ylabel("images (%)")
-            row[-1].legend(fontsize=8)
+            row[-1].legend(loc="best", fontsize=8)
     return described(figure, f"Histograms over test images, clean and triggered. {'; '.join(said)}.")
 
 

@@ -107,7 +107,7 @@ def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: 
         axes.axvline(cap, color=INK, ls=":", lw=1.5, label="the cap")
         axes.set(xlabel="divergence of the sample's two views (nats)", ylabel="push (fraction of the total)")
         axes.set_title("Whom does each bound still push?")
-        axes.legend(fontsize=9)
+        axes.legend(loc="best", fontsize=9)
     said = "; ".join(f"{bound} pushes {int((np.asarray(each) > 0).sum())}" for bound, each in pushes.items())
     return described(
         figure, f"Push on each of {len(values)} samples over its divergence, with the cap at {cap:g} nats: {said}."

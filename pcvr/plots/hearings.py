@@ -38,7 +38,7 @@ def hearing_curve(hearings: Sequence[Hearing]) -> Figure:
         axes.axhline(PASSED, color=INK, lw=1, ls=":", label=f"chance: {PASSED:g}")
         axes.set(xlabel="optimiser step", ylabel="fraction told apart", ylim=(-0.03, 1.03))
         axes.set_title("Can suspicious samples be told from others?")
-        axes.legend(title="verdict")
+        axes.legend(loc="best", title="verdict")
         if not hearings:
             axes.text(0.5, 0.5, "no hearing yet", ha="center", transform=axes.transAxes)
     said = "; ".join(f"step {h.step}: {h.told_apart:.2f}, {h.verdict}" for h in hearings) or "there was no hearing"

@@ -48,7 +48,7 @@ def invariance_histograms(
                 _histogram(axes, values, edges, k, label, log)
                 said.append(f"{title}, {label}: {_summary(values)}")
             axes.set(title=title, xlabel=xlabel)
-            axes.legend(fontsize=9)
+            axes.legend(loc="best", fontsize=9)
         grid[0, 0].set_ylabel("samples (%)")
     return described(figure, f"Histograms of {xlabel}. {'; '.join(said)}.")
 
@@ -77,7 +77,7 @@ def invariance_ecdf(
         axes.set(xlabel=xlabel, ylabel="samples at or below (%)", ylim=(0, 102), title=title)
         if log:
             log_axis(axes)
-        axes.legend()
+        axes.legend(loc="best")
     said = "; ".join(f"{label}: {_summary(values)}" for label, values in groups.items())
     return described(figure, f"Cumulative fractions of {xlabel}. {said}.")
 

@@ -100,7 +100,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
             axes.plot(x, y, color=colour, lw=2.5, label=name)
             for k, (label, other) in enumerate(options.items(), 1):
                 axes.plot(x, other, LINES[k], color=INK, lw=1.2, label=label)
-            axes.legend(fontsize=8)
+            axes.legend(loc="best", fontsize=8)
             whole_height = axes.get_xaxis_transform()
             axes.fill_between(x, 0, 1, where=y <= 0, color="#999999", alpha=0.18, lw=0, transform=whole_height)
             axes.set(title=title, xlabel=xlabel, ylabel="penalty", xlim=(x[0], x[-1]))

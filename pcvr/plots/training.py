@@ -57,7 +57,7 @@ def history_curves(
             _mark_step(axes, step, label)
         axes.set(xlabel="optimiser step", ylabel=ylabel, title="How the training went")
         axes.set_ylim(bottom=0)
-        axes.legend()
+        axes.legend(loc="best")
     said = "; ".join(f"{name} from {p[0][1]:.2f} to {p[-1][1]:.2f}" for name, p in lines.items())
     return described(figure, f"Lines of {ylabel} over optimiser steps: {said}.")
 
@@ -81,7 +81,7 @@ def live_curves(points: Sequence[LoggedStep], steps: int) -> Figure:
             logged = [(p.step, p.figures[name]) for p in points if name in p.figures]
             panels[-1].plot(*zip(*logged, strict=True), LINES[k % 4], color=_OWN_COLOURS[k % 6], marker=".", label=name)
         if names:
-            panels[-1].legend(fontsize=8)
+            panels[-1].legend(loc="best", fontsize=8)
         for before, point in pairwise(points):
             if point.stage != before.stage:
                 _mark_step(panels[0], before.step, point.stage)

@@ -94,7 +94,7 @@ def _stealth_panels(
             axes.plot(x, values, label=variant, **style)
         axes.set(xlabel=xlabel, ylabel=_MEASURES[name][0])
         axes.set_title(_MEASURES[name][1], fontsize=10)
-    figure.axes[0].legend()
+    figure.axes[0].legend(loc="best")
     return figure
 
 

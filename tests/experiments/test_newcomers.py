@@ -68,7 +68,7 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
     for path in results.FOLDER.glob("*.json"):
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(results, "FOLDER", tmp_path)
-    text = readme.FILES[0].read_text(encoding="utf-8")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in readme.FILES)
     assert readme.filled(text) == text
     rows: dict[str, dict[str, Any]] = {
         "attacks": {"attack": NAME},

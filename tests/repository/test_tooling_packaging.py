@@ -106,11 +106,15 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
-        ("tools", ["jupyter"], {"pcvr", "bookkit", "measured"}),
+        ("tools", ["jupyter"], {"pcvr", "bookkit", "compared", "measured"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
-        ("tests", ["jupyter", "test"], {"pcvr", "bookkit", "constraints", "measured", "readme", "tests", "benchmarks"}),
+        (
+            "tests",
+            ["jupyter", "test"],
+            {"pcvr", "bookkit", "compared", "constraints", "measured", "readme", "tests", "benchmarks"},
+        ),
     ],
 )
 def test_what_is_imported_is_declared(root, project, folder, extras, own):
