@@ -71,7 +71,7 @@ def report_page(plan: Plan, store: Store, made_by: str = "") -> str:
         _counts(plan, frame, mine, made_by),
         "<h2>How to read it</h2>",
         _HOW,
-        *(part for sheet in sheets for part in _sheet(sheet)),
+        *(part for sheet in sorted(sheets, key=lambda each: -each.runs) for part in _sheet(sheet)),
         "<h2>What was not run</h2>",
         *_not_run(sheets, failures),
         "<h2>Set-ups</h2>",
@@ -112,9 +112,18 @@ def _counts(plan: Plan, frame: pd.DataFrame, mine: pd.DataFrame, made_by: str) -
     return f"<p>{said}{command} on {now} UTC.</p>"
 
 
-def _sheet(sheet: Sheet) -> Iterable[str]:
-    """Tables and figures of one model on one task."""
-    yield f"<h2>{escape(sheet.title)}</h2>"
+def _sheet(whole: Sheet) -> Iterable[str]:
+    """Tables and figures of one model on one task: of the rows and columns in which something was run."""
+    yield f"<h2>{escape(whole.title)}</h2>"
+    sheet = whole.as_run()
+    for name, some, every in (
+        ("defence", sheet.rows, whole.rows),
+        ("attack", [*sheet.columns.values()], [*whole.columns.values()]),
+    ):
+        if lacking := [each for each in every if each not in some]:
+            yield f"<p>{NOT_RUN.capitalize()} at all, {name}: {escape('; '.join(lacking))}.</p>"
+    if not sheet.runs or not sheet.rows:
+        return
     yield _image(success_picture(sheet))
     yield _image(price_picture(sheet))
     titles = list(sheet.columns.values())

@@ -112,8 +112,21 @@ def test_failures_and_attacks_that_did_not_take(store: Store) -> None:
 def test_an_empty_store_is_a_report_too(store: Store) -> None:
     whole = plan(labels="none other", attacks="badnets")
     read = Reader(report_page(whole, store))
-    assert len(read.tables["Cells without a result"]) == 3
-    assert all(row[1] == "not run" for row in read.tables["tiny-llava, caption: attack success"][1:])
+    assert len(read.tables["Cells without a result"]) == 3 and not read.images
+    assert "Not run at all, defence: none; other." in report_page(whole, store)
+
+
+def test_what_was_run_comes_first_and_alone(store: Store) -> None:
+    whole = plan_of([*plan(task="vqa").cells.values(), *plan(labels="none PCVR other").cells.values()])
+    first = Plan("some", {key: cell for key, cell in whole.cells.items() if cell.task == "caption"}).only(
+        ["none", "PCVR"]
+    )
+    run_study(first, store, run=pretended)
+    page = report_page(whole, store)
+    read = Reader(page)
+    assert page.index("<h2>tiny-llava, caption</h2>") < page.index("<h2>tiny-llava, vqa</h2>")
+    assert [row[0] for row in read.tables["tiny-llava, caption: attack success"][1:]] == ["none", "PCVR"]
+    assert "tiny-llava, vqa: attack success" not in read.tables and "Not run at all, defence: other." in page
 
 
 def test_records_that_are_not_in_the_plan_are_counted(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,21 @@ class Sheet:
     def at(self, row: str, column: Name) -> CellOfRuns | None:
         """Return a cell of the plan, or None where the plan has none."""
         return self.cells.get((row, column))
+
+    @property
+    def runs(self) -> int:
+        """Number of runs in all cells."""
+        return sum(len(cell.runs) for cell in self.cells.values())
+
+    def as_run(self) -> Sheet:
+        """Return the sheet with the rows and columns only in which something was run."""
+        ran = [place for place, cell in self.cells.items() if cell.runs]
+        rows, columns = {row for row, _ in ran}, {column for _, column in ran}
+        return replace(
+            self,
+            rows=[row for row in self.rows if row in rows],
+            columns={column: title for column, title in self.columns.items() if column in columns},
+        )
 
     def undefended(self, column: Name) -> CellOfRuns | None:
         """Return the cell without a defence of a column."""
