@@ -101,9 +101,9 @@ view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.fraction
 # <summary>Answer</summary>
 #
 # If a view changes a fraction $s$ of the patches, a trigger inside one patch survives with probability $1 - s$. So a
-# strong view nearly always *deletes* a local trigger. A global trigger (stripes, a blended image) survives in the
-# unchanged patches. Remember this for section 6: it decides there in which direction a step of the defence leads.
-# Notebook 06 examines it further.
+# strong view nearly always *deletes* a local trigger. A part of a global trigger (stripes, a blended image) survives in
+# the unchanged patches. Whether a part is enough is another question: notebook 06 measures it. Remember this for
+# section 6: it decides there in which direction a step of the defence leads.
 #
 # </details>
 #
@@ -535,8 +535,8 @@ step_bars(late_steps["together"], f"pull together, {when}")
 # and pulling together may make it *less* likely. The reason is in section 1: most views have *lost* a local trigger.
 # Then the two distributions already differ, because the model gives an honest answer to the view and the target to
 # the original. Pulling the original *away from the view* then pushes it towards the target. The two agree only if the
-# view has kept the trigger. But near 0 the Jensen-Shannon divergence has almost no gradient. A global trigger
-# survives every view, and for such a trigger the term works as intended.
+# view has kept the trigger. But near 0 the Jensen-Shannon divergence has almost no gradient. For a global trigger the
+# same question arises, since a view leaves only a part of it (notebook 06, section 6).
 #
 # A first step does not decide the outcome. Many steps of the term, each with a new view, can still remove a learned
 # backdoor. (Compare two rows of the table in section 12: `late` scans late and pulls apart; `late, apart` scans late

@@ -421,8 +421,8 @@ for operator in OPERATORS:  # about 10 seconds
 #    before them. So the divergence stays somewhat below that of clean images.
 #
 # So for a *local* trigger that the model has learned, a strong view destroys the invariance that it should measure. A
-# global trigger would partly survive every view. This is one more reason to test the premise for each attack before
-# you use it, and to score the samples early.
+# part of a global trigger survives every view; section 6 tests whether a part is enough. This is one more reason to
+# test the premise for each attack before you use it, and to score the samples early.
 #
 # </details>
 
@@ -432,9 +432,9 @@ for operator in OPERATORS:  # about 10 seconds
 # The same histograms for the six headline attacks. Each attack was trained once without and once with PCVR (gate
 # `"two_stage"`), always on tiny-llava, by `benchmarks/distributions.py`.
 #
-# **Predict before you run.** Global triggers (blended, sig, wanet, ftrojan) survive a view. Local triggers (badnets,
-# dual_key) mostly do not. For which attack is the *divergence* of a triggered image lowest? For which attack does the
-# target stay likely, at the right end, in spite of the defence?
+# **Predict before you run.** A part of a global trigger (blended, sig, wanet, ftrojan) survives every view. Of a local
+# trigger (badnets, dual_key) mostly nothing does. Under which of the six does a triggered image diverge *less* than a
+# clean one, as the premise says? Under which does the target stay likely, at the right end, in spite of the defence?
 
 # %%
 from pcvr.experiments.histograms import histograms_of
@@ -446,6 +446,14 @@ attack_histograms(heaps["target"], "target", "How likely is the whole target?")
 
 # %%
 attack_histograms(heaps["divergence"], "divergence", "How much does the answer depend on the patches?")
+
+# %%
+from pcvr.experiments.histograms import chance_of_lower
+
+print("probability that a triggered image diverges less than a clean one (0.5: no difference), without the defence:")
+for name, columns in heaps["divergence"].items():
+    kinds = next(iter(columns.values()))
+    print(f"{name:>10}: {chance_of_lower(kinds['triggered'], kinds['clean']):.2f}")
 
 # %%
 attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its answer?")
@@ -460,9 +468,15 @@ attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its ans
 #
 # First look at the first figure (target). If the orange group in the left column lies at the right end, the attack
 # took (it built a backdoor). If the orange group in the right column lies there, the defence failed. Then look at the
-# second figure (divergence). The premise of the paper holds for an attack if its orange group lies to the left of the
-# blue group in the left column. Even if the premise does not hold, the defence can work: the gate may find the
-# samples before the model learns the backdoor (notebook 05, section 2).
+# second figure (divergence) and at the printed list. The premise of the paper holds for an attack if its orange group
+# lies to the left of the blue group in the left column: above 0.5 in the list.
+#
+# **Here is a twist.** For an attack below 0.5 the premise is *reversed*: once the backdoor is learned, the target
+# depends on the patches **more** than honest answers do. A view leaves a part of the trigger, and a part need not be
+# enough: the target falls from certain to unlikely, while an honest sentence loses only some of its words. So views
+# are no way to find *every* backdoor that was learned already. PCVR finds samples before the model learns them
+# (notebook 05, section 2), and its default gate looks for learned targets by something else: they are too likely
+# (notebook 05, section 12, and the third figure here).
 #
 # </details>
 

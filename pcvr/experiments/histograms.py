@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pcvr.analysis.invariance import Invariance, measure_invariance
 from pcvr.defenses.losses import LN2
 from pcvr.defenses.pcvr.defense import PCVR
+from pcvr.errors import PcvrError
 from pcvr.utils.checks import check_choice
 from pcvr.views import PatchView
 
@@ -107,6 +108,26 @@ def histograms_of(table: Table, task: str, figure: str) -> Histograms:
             kinds = {kind: each[figure] for kind, each in run["distributions"].items()}
             found.setdefault(said["attack"], {})[said["label"]] = kinds
     return found
+
+
+def chance_of_lower(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the probability that a value of the first histogram is lower than one of the second; ties count half.
+
+    Args:
+        first: counts ``[K]``, at least one value.
+        second: counts over the same bins.
+
+    Returns:
+        0 to 1; 0.5 if the two are alike. Values in the same bin count as equal.
+
+    Raises:
+        PcvrError: the histograms have other bins, or one is empty.
+    """
+    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if one.shape != other.shape or not one.sum() or not other.sum():
+        raise PcvrError("first and second must be counts over the same bins, each of at least one value.")
+    above = other.sum() - np.cumsum(other) + other / 2
+    return float((one * above).sum() / (one.sum() * other.sum()))
 
 
 def local_histograms(

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 import pcvr
 from benchmarks.distributions import plan
+from pcvr import PcvrError
 from pcvr.analysis.invariance import measure_invariance
 from pcvr.experiments import Experiment, results, run_experiment, sweep
 from pcvr.experiments.histograms import (
     ANSWER_BINS,
+    chance_of_lower,
     distributions,
     histograms_of,
     local_histograms,
@@ -69,3 +71,15 @@ def test_the_benchmark_has_every_attack_with_and_without_the_defence():
     found = plan()
     assert len({each.key for each in found}) == len(found) == 24
     assert {(each.label, each.defense) for each in found} == {("undefended", "none"), ("defended", "pcvr")}
+
+
+def test_chance_of_lower_is_that_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 6, 40), rng.integers(2, 8, 30)
+    counts = [np.bincount(values, minlength=8).tolist() for values in (first, second)]
+    pairs = [(a < b) + 0.5 * (a == b) for a in first for b in second]
+    assert chance_of_lower(*counts) == pytest.approx(np.mean(pairs))
+    assert chance_of_lower([3, 0], [0, 5]) == 1 and chance_of_lower([1, 2], [1, 2]) == 0.5
+    for wrong in ([1, 2, 3], [0, 0]):
+        with pytest.raises(PcvrError, match="counts over the same bins"):
+            chance_of_lower([1, 2], wrong)
