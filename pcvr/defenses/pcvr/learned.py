@@ -60,6 +60,12 @@ class LikelyLabels:
             self.last = np.concatenate([self.last, np.full(missing, 0.5, dtype=np.float16)])
         self.last[batch.index] = likely
 
+    def last_of(self, index: np.ndarray) -> np.ndarray:
+        """Return the rank of each sample when last seen; 0.5 of one that never was."""
+        found, known = np.full(len(index), 0.5), index < len(self.last)
+        found[known] = self.last[index[known]]
+        return found
+
     def hear(self, others: Kept, stretch: int, half: float, surely: float) -> Found | None:
         """Return what a witness finds among these samples, if it is convinced and they have one answer or a few.
 
@@ -72,7 +78,7 @@ class LikelyLabels:
         groups = groups_of(self.pool)
         if not groups or not len(self.last):
             return None
-        others = others.of(self.last[others.index] < ORDINARY)
+        others = others.of(self.last_of(others.index) < ORDINARY)
         if len(others.index) < FEWEST:
             return None
         witness, group, hit = hear_groups(self.pool, groups, others, "images")

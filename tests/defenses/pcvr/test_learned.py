@@ -87,6 +87,7 @@ def test_the_pool_is_bounded_and_ranks_are_kept() -> None:
     assert len(labels.pool.index) == SUSPECTS and labels.pool.rank.min() >= HELD
     assert labels.last.shape == (6000,) and labels.last.dtype == np.float16 and labels.last.max() > HELD
     assert labels.hear(Kept.none(), 3, 0.5, 0.8) is None, "nothing to set them against"
+    assert labels.last_of(np.array([6000, 0, 70_000])).tolist() == [0.5, float(labels.last[0]), 0.5]
 
 
 def test_it_survives_a_checkpoint(tmp_path: Path) -> None:
