@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pcvr.experiments import Experiment
 from pcvr.experiments.standings import Standing, main_sheet, progress, standings
 from pcvr.experiments.study import Store, table_of
 from pcvr.experiments.study.sheets import NOT_RUN, Sheet
@@ -60,7 +61,7 @@ def _attacks(sheet: Sheet) -> Iterator[str]:
     (clean,) = (column for column in sheet.columns if not sheet.attacked(column))
     yield f"| {sheet.title}: attack success | {' | '.join(sheet.columns[c] for c in columns)} | clean data: correct |"
     yield "|---|" + "---|" * (len(columns) + 1)
-    ran = [row for row in sheet.rows if any((cell := sheet.at(row, c)) and cell.runs for c in sheet.columns)]
+    ran = sheet.as_run().rows
     for row in ran:
         cell = sheet.at(row, clean)
         right = cell.mean("right") if cell else None
@@ -75,4 +76,8 @@ def _how(store: Store) -> str:
     planned = {cell.key for cell in main_table()}
     records = [record for record in store.records() if record["key"] in planned]
     how = f", {table_of(records).caption()}" if records else ""
-    return f"tiny-llava, 5 % poison, 400 steps of 32 over 2000 training scenes, 512 test scenes, one seed{how}."
+    usual = Experiment("")
+    return (
+        f"{usual.model}, {100 * usual.rate:g} % poison, {usual.max_steps} steps of {usual.batch_size} over "
+        f"{usual.samples} training scenes, {usual.tests} test scenes{how}."
+    )

@@ -28,8 +28,11 @@ class ReportedSuccess:
     by: str = ""
 
 
+PCVR_PAPER = "2604.04488"
+"""arXiv number of the paper that PCVR comes from."""
+
 REPORTED = (
-    ReportedSuccess("PCVR (the paper)", "2604.04488", "captions, six attacks; by a summary of the paper", 27, 58,
+    ReportedSuccess("PCVR (the paper)", PCVR_PAPER, "captions, six attacks; by a summary of the paper", 27, 58,
                     "a machine-written summary"),
     ReportedSuccess("BYORn", "2606.02947", "LLaVA, Flickr30k and COCO", 0.0, 0.4),
     ReportedSuccess("BYORn-F", "2606.02947", "LLaVA, Flickr30k", 0.3, 0.3),

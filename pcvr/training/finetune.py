@@ -85,9 +85,10 @@ def finetune(
 
     Raises:
         PcvrError: unknown defence, empty data, a non-finite loss, a model that already has an adapter, a defence that
-            needs clean data and has none, checkpoints of another training, TensorBoard asked for but not installed, a
-            batch that the processes cannot share evenly, or poison whose trigger survives the model's processor on
-            fewer than 90 % of up to 32 poisoned samples (see :mod:`pcvr.attacks.reach`).
+            needs clean data and has none, checkpoints or a plain start of another training, or both, TensorBoard
+            asked for but not installed, a batch that the processes cannot share evenly, or poison whose trigger
+            survives the model's processor on fewer than 90 % of up to 32 poisoned samples (see
+            :mod:`pcvr.attacks.reach`).
     """
     check_size("eval_batch_size", eval_batch_size)
     check_apart(checkpoints=checkpoints, logs=logs, plain_start=plain_start)

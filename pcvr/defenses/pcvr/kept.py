@@ -47,3 +47,9 @@ class Kept:
 
     def _values(self) -> tuple[np.ndarray, ...]:
         return self.index, self.rank, self.images, self.prompts, self.labels
+
+
+def grown(values: np.ndarray, index: np.ndarray, filler: float | bool) -> np.ndarray:
+    """Return ``[N]`` values by number, lengthened with `filler` where a number of `index` lies beyond them."""
+    missing = int(index.max()) + 1 - len(values) if len(index) else 0
+    return np.concatenate([values, np.full(missing, filler, dtype=values.dtype)]) if missing > 0 else values

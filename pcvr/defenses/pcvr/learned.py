@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups, latest
 from pcvr.defenses.pcvr.surprise import RecentRanks
@@ -56,8 +56,7 @@ class LikelyLabels:
     def take_in(self, batch: Kept, likely: np.ndarray) -> None:
         """Take in a batch, ``[B]``: `likely` are the ranks of its labels' likelihoods."""
         self.pool = latest(self.pool.joined(replace(batch, rank=likely).of(likely >= HELD)))
-        if len(batch.index) and (missing := int(batch.index.max()) + 1 - len(self.last)) > 0:
-            self.last = np.concatenate([self.last, np.full(missing, 0.5, dtype=np.float16)])
+        self.last = grown(self.last, batch.index, 0.5)
         self.last[batch.index] = likely
 
     def last_of(self, index: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.learned import LikelyLabels
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, OTHERS, groups_of, hear_groups, latest
@@ -254,8 +254,7 @@ class StreamGate:
 
     def note(self, index: np.ndarray, flagged: np.ndarray) -> None:
         """Keep whether each sample of a batch was flagged."""
-        if len(index) and (missing := int(index.max()) + 1 - len(self.flagged)) > 0:
-            self.flagged = np.concatenate([self.flagged, np.zeros(missing, dtype=bool)])
+        self.flagged = grown(self.flagged, index, False)
         self.flagged[index] = flagged
 
 
