@@ -838,8 +838,10 @@ summary(spine)
 #    the image.
 # 4. **A learned backdoor is too likely.** If no trigger is found so, the witness also looks at the samples with the
 #    *most likely* labels. In an honest sentence some word always stays open. The target of a learned backdoor is nearly
-#    certain. Here all labels must share one answer, or a few. Single words are nearly always certain, so this finds
-#    nothing where answers are single words.
+#    certain. Here all labels must share one answer, or a few.
+# 5. **A target is given to any question.** Single words are nearly always certain, so this cannot show a target that is
+#    one. So some samples of a batch exchange their questions. An honest answer changes with the question, the target of
+#    a learned backdoor does not.
 #
 # **Predict before you run.** After how many steps will the gate find the trigger? With the gate `"two_stage"` the scan
 # was at step 5.

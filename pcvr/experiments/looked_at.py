@@ -10,6 +10,9 @@ LOOKED_AT: tuple[str, ...] = (
     "The pool of the most likely labels was added on 2026-11-30 while looking at BadNets at 5 % with a gate that looks "
     "late, and at SIG at 1 % late in each pass, both on captions. It acts only where no trigger was found, and rows of "
     "earlier dates were made without it.",
+    "The exchange of questions was added on 2026-11-30 while looking at questions: BadNets at 5 % with a gate that "
+    "looks late, SIG at 1 % late in each pass, and data without an attacker. It too acts only where no trigger was "
+    "found, and rows of earlier dates were made without it.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "

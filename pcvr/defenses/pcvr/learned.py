@@ -3,8 +3,9 @@
 Before it is learned, a target is unexpected; the gate finds it then. If the gate looks late, or if little poison went
 by and nothing was noticed in time, the model gives the target with near certainty, while some word of an honest
 sentence always stays open. So the labels of highest likelihood are one more pool for the witness. Images that are easy
-have likely labels too, so a verdict takes two things: the witness tells these samples apart, and they have one answer,
-or a few by turns, that others lack. Honest one-word answers are as certain as a target: among them this finds nothing.
+have likely labels too, so a verdict takes two things: the witness tells many of these samples apart, and they have one
+answer, or a few by turns, that others lack. Honest one-word answers and names of classes are as certain as a target,
+and those of an easy class look alike: where most labels are likely, nothing can be concluded.
 
 Whether a view changes a label says little by then: for some triggers, a learned target depends on the patches more than
 honest answers do (`benchmarks/premise.py`). So a recognised sample with such an answer is flagged as it is. All of this
@@ -13,6 +14,7 @@ is ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +24,11 @@ from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups, latest
 from pcvr.defenses.pcvr.surprise import RecentRanks
 from pcvr.defenses.pcvr.witness import Witness
+
+CERTAIN = 0.5
+"""Likelihood that most labels must stay below."""
+MANY = 0.3
+"""Least fraction of such samples that must be told apart."""
 
 
 @dataclass
@@ -66,23 +73,31 @@ class LikelyLabels:
         return found
 
     def hear(self, others: Kept, stretch: int, half: float, surely: float) -> Found | None:
-        """Return what a witness finds among these samples, if it is convinced and they have one answer or a few.
-
-        Args:
-            others: samples to set them against; those whose own labels are likely are left out.
-            stretch: tokens of a stretch.
-            half: fraction of the labels that one answer has.
-            surely: fraction that a few answers have.
-        """
+        """Return what is found among these samples against others, but for those with likely labels: see `found_in`."""
         groups = groups_of(self.pool)
-        if not groups or not len(self.last):
+        if not groups or not len(self.last) or np.median(self.ranks.recent) >= np.log(CERTAIN):
             return None
-        others = others.of(self.last_of(others.index) < ORDINARY)
-        if len(others.index) < FEWEST:
-            return None
-        witness, group, hit = hear_groups(self.pool, groups, others, "images")
-        if not witness.convinced:
-            return None
-        told = self.pool.labels[group[hit]]
-        answers = one_answer(told, others.labels, stretch, half) or few_answers(told, others.labels, stretch, surely)
-        return Found(witness, answers, len(group)) if answers else None
+        return found_in(self.pool, groups, others.of(self.last_of(others.index) < ORDINARY), stretch, half, surely)
+
+
+def found_in(
+    pool: Kept, groups: Sequence[np.ndarray], others: Kept, stretch: int, half: float, surely: float
+) -> Found | None:
+    """Return what a witness finds among groups of samples, if it tells many apart and they have one answer or a few.
+
+    Args:
+        pool: the samples.
+        groups: rows of them.
+        others: samples to set them against.
+        stretch: tokens of a stretch.
+        half: fraction of the labels that one answer has.
+        surely: fraction that a few answers have.
+    """
+    if len(others.index) < FEWEST:
+        return None
+    witness, group, hit = hear_groups(pool, groups, others, "images")
+    if not witness.convinced or witness.told_apart < MANY:
+        return None
+    told = pool.labels[group[hit]]
+    answers = one_answer(told, others.labels, stretch, half) or few_answers(told, others.labels, stretch, surely)
+    return Found(witness, answers, len(group)) if answers else None

@@ -12,8 +12,8 @@
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
-4. If nothing is found so, the labels of highest likelihood are heard as well: a backdoor may be learned by then
-   (`pcvr.defenses.pcvr.learned`).
+4. If nothing is found so, a backdoor may be learned by then: the labels of highest likelihood are heard as well
+   (`pcvr.defenses.pcvr.learned`), and those that are given to any question (`pcvr.defenses.pcvr.other_question`).
 
 When to act thus follows from what was seen, not from a share of the schedule. Two numbers are kept of each sample; the
 inputs are kept of at most `SUSPECTS` samples of each suspicious kind and of `OTHERS` others, for the witnesses. All of
@@ -28,14 +28,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pcvr.defenses.pcvr.kept import Kept, grown
-from pcvr.defenses.pcvr.learned import LikelyLabels
+from pcvr.defenses.pcvr.learned import Found, LikelyLabels
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
+from pcvr.defenses.pcvr.other_question import GivenLabels
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, OTHERS, groups_of, hear_groups, latest
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
 from pcvr.defenses.pcvr.witness import Witness
 
 EARLY, VIEWED = 512, 8
 """So many visits are all shown a view, and then one batch in so many."""
+EXCHANGED = 2
+"""Unless a trigger is found before it is learned, one batch in so many exchanges questions."""
 REFRESH = 0.05
 """Least fraction of the visits that take the place of an earlier one among the others."""
 UNEXPECTED = 0.6
@@ -57,6 +60,8 @@ PURE = 0.6
 many answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
 STRETCH = 3
 """Tokens of a stretch."""
+TOLD, MOSTLY = 64, 0.5
+"""Latest samples with the answers of a learned backdoor. If most look like the suspicious ones, all are held back."""
 
 VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
 """What the gate thinks: nothing is clear yet; no trigger; images of a new kind, or new questions about them; a trigger
@@ -95,13 +100,15 @@ class StreamGate:
         steady: the same for invariance.
         others: a random selection of those with ranks below `ORDINARY`.
         likely: samples with the most likely labels.
+        given: samples whose labels are given to another question too.
         seen: visits so far.
         due: visits at which the witnesses are heard next.
         verdict: one of `VERDICTS`.
         witness: the witness that recognises the trigger, if there is one.
         answers: stretches of tokens, of which the labels of samples with the trigger have one; none if their labels
             have nothing in common.
-        learned: whether the trigger was found among the most likely labels.
+        learned: whether the backdoor was learned when its trigger was found.
+        told: whether the recent samples with its answers looked like the suspicious ones.
         hearings: what came of each hearing.
         flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
         random: state of the generator that selects the others, one number.
@@ -113,12 +120,14 @@ class StreamGate:
     steady: Kept = field(default_factory=Kept.none)
     others: Kept = field(default_factory=Kept.none)
     likely: LikelyLabels = field(default_factory=LikelyLabels)
+    given: GivenLabels = field(default_factory=GivenLabels)
     seen: int = 0
     due: int = FIRST
     verdict: str = VERDICTS[0]
     witness: Witness | None = None
     answers: Answers = ()
     learned: bool = False
+    told: list[bool] = field(default_factory=list)
     hearings: list[Hearing] = field(default_factory=list)
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
@@ -127,6 +136,10 @@ class StreamGate:
         """Return whether the batch of a step is to be shown a view."""
         return self.seen < EARLY or step % VIEWED == 0
 
+    def wants_questions(self, step: int) -> bool:
+        """Return whether the samples of a step's batch are to exchange questions."""
+        return (self.witness is None or self.learned) and (self.seen < EARLY or step % EXCHANGED == 0)
+
     def see(
         self,
         batch: Kept,
@@ -134,6 +147,7 @@ class StreamGate:
         judge: bool = True,
         steady: np.ndarray | None = None,
         likely: np.ndarray | None = None,
+        given: np.ndarray | None = None,
     ) -> None:
         """Take in a batch; hear the witnesses if that is due and wanted.
 
@@ -144,6 +158,8 @@ class StreamGate:
             steady: ``[B]``, the ranks of their invariance; None if the batch was shown no view. Once batches are shown
                 views, only those give samples to the others: poison may be as expected as they are.
             likely: ``[B]``, the ranks of their labels' likelihoods; None if these do not count.
+            given: ``[B]``, the likelihoods of their labels where another question is asked, NaN where none was; None if
+                the samples exchanged no questions.
         """
         self.suspects = latest(self.suspects.joined(batch.of(batch.rank >= HELD)))
         ordinary, refresh = batch.rank < ORDINARY, REFRESH
@@ -155,13 +171,18 @@ class StreamGate:
             ordinary[:] = False
         if likely is not None:
             self.likely.take_in(batch, likely)
+        if given is not None:
+            self.given.take_in(batch, given)
+        if self.learned:
+            self.told = [*self.told, *self.recognised(batch)[says(batch.labels, self.answers)].tolist()][-TOLD:]
         generator = np.random.default_rng([self.random, self.seen])
         # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
         kept = generator.random(int(ordinary.sum())) < max(refresh, OTHERS / (self.seen + 1))
         others = self.others.joined(batch.of(ordinary).of(kept))
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
-        if judge and self.seen >= self.due:
+        soon = self.witness is None and self.given.due
+        if judge and (self.seen >= self.due or soon):
             self.judge(step)
             self.due = round(self.seen * (SOON if self.verdict == VERDICTS[0] else GROWTH))
 
@@ -183,7 +204,7 @@ class StreamGate:
                 self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
         if self.witness is not None and (heard or not self.learned):
             self.learned = False
-        elif found := self.likely.hear(self.others, STRETCH, ONE_ANSWER, SURELY):
+        elif found := self._learned():
             self.verdict, self.witness, self.answers, self.learned = "trigger", found.witness, found.answers, True
             said = found.group, found.witness
         elif self.learned:  # what is kept back is no longer likely, and not yet unexpected
@@ -191,6 +212,11 @@ class StreamGate:
         if said is not None:
             share = said[0] / max(1, self.seen)
             self.hearings.append(Hearing(step, self.seen, self.verdict, share, said[1].told_apart, tried))
+
+    def _learned(self) -> Found | None:
+        """Return the trigger of a backdoor that was learned, if there is one."""
+        common = self.others, STRETCH, ONE_ANSWER, SURELY
+        return self.likely.hear(*common) or self.given.hear(*common)
 
     def _by_images(
         self, pool: Kept, witness: Witness, group: np.ndarray, hit: np.ndarray
@@ -230,7 +256,11 @@ class StreamGate:
         """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""
         least, fraction = SHARP
         blunt = self.witness is not None and (self.witness.hits < least or self.witness.told_apart < fraction)
-        return np.asarray(batch.rank >= (HELD if blunt or self.verdict == "undecided" else np.inf))
+        held = np.asarray(batch.rank >= (HELD if blunt or self.verdict == "undecided" else np.inf))
+        # What is trained on keeps a learned backdoor: a witness that misses some of the poison is not enough.
+        if self.learned and len(self.told) >= FEWEST and np.mean(self.told) >= MOSTLY:
+            held |= says(batch.labels, self.answers)
+        return held
 
     def recognised(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch look like the suspicious ones: bool ``[B]``."""

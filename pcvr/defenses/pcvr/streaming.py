@@ -12,9 +12,10 @@ from pcvr.defenses.losses import entropy
 from pcvr.defenses.pcvr import anchor
 from pcvr.defenses.pcvr.inputs import image_rows, label_rows, prompt_rows
 from pcvr.defenses.pcvr.kept import Kept
+from pcvr.defenses.pcvr.other_question import given_elsewhere
 from pcvr.defenses.pcvr.pools import HELD
 from pcvr.defenses.pcvr.scoring import view_divergences
-from pcvr.defenses.pcvr.stream import ENOUGH, UNEXPECTED, StreamGate
+from pcvr.defenses.pcvr.stream import EARLY, ENOUGH, UNEXPECTED, StreamGate
 from pcvr.defenses.pcvr.surprise import Gather, token_surprise
 
 if TYPE_CHECKING:
@@ -81,12 +82,17 @@ def suspicion(rule: PCVRConfig, run: TrainingContext, batch: Batch, said: Answer
     if rule.propose == "views" or (rule.propose == "both" and gate.wants_views(run.step)):
         diverging = _divergences(rule, run, batch, said, np.ones(said.samples, dtype=bool))
         steady = gather(gate.invariance.rank(-diverging / _tokens(said), gather))
+    given = None
+    if rule.propose == "both" and gate.wants_questions(run.step):
+        seed = run.seed + run.step
+        asked = gate.given.choose(mine, gate.seen < EARLY, seed)
+        given = gather(given_elsewhere(run, batch, mine, asked, seed))
     known, flagged = _flagged(rule, run, batch, said, mine, diverging)
     held = gate.held(mine) if rule.propose != "views" else np.zeros(said.samples, dtype=bool)
     everything = _gathered(mine, gather)
     gate.note(everything.index, gather(flagged))
     heard = len(gate.hearings)
-    gate.see(everything, run.step, rule.witness, steady, likely)
+    gate.see(everything, run.step, rule.witness, steady, likely, given)
     if gate.witness is not None and len(gate.hearings) > heard:
         anchor.follow(run, batch, torch.from_numpy((~known & (rank < UNEXPECTED)).nonzero()[0][:JUDGES]).to(device))
     _follow_entropy(run, said, flagged | held)

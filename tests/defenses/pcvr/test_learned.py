@@ -55,6 +55,25 @@ def test_a_learned_backdoor_is_found(odd: float) -> None:
     assert np.mean(found[True]) > 0.8 and np.mean(found[False]) < 0.005
 
 
+def test_what_the_witness_misses_is_held_back_by_its_answer() -> None:
+    gate = StreamGate()
+    play(Learned(0.05, image=2.0, label=ANSWER), gate, range(80))
+    kept, odd = Learned(0.3, label=ANSWER).batch(np.arange(64))  # without the trigger in their images
+    kept = replace(kept, rank=np.full(64, 0.3))
+    assert gate.learned and np.mean(gate.told) > 0.5 and not gate.recognised(kept)[odd].all()
+    assert np.array_equal(gate.held(kept), odd)
+    gate.told = [False] * len(gate.told)
+    assert not gate.held(kept).any(), "an answer that is mostly honest"
+
+
+def test_where_most_labels_are_likely_nothing_is_concluded() -> None:
+    """Names of classes: those of an easy class look alike, and are the most likely ones."""
+    gate, stream = StreamGate(), Learned(0.1, image=2.0, label=ANSWER)
+    stream.totals = lambda odd: np.where(odd, -0.01, -stream.rng.exponential(0.3, len(odd)))  # type: ignore[method-assign]
+    found = play(stream, gate, range(60))
+    assert gate.verdict != "trigger" and not any(found[True] + found[False])
+
+
 def test_likely_labels_of_many_answers_are_easy_ones() -> None:
     """Images that are easy may well look like each other."""
     gate = StreamGate()
