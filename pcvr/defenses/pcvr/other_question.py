@@ -3,8 +3,9 @@
 One-word answers of a model that has learned them are all nearly certain, so their likelihood does not show a learned
 backdoor (`pcvr.defenses.pcvr.learned`). The question does: an honest answer is one to its own question, a target is
 given to any. So samples exchange their questions: an image is shown with the question of another sample of the batch,
-and the likelihood of the first token of its own label is read off there. Where that stays high for many samples, the
-question does not matter to these data, and nothing can be concluded. All of this is ours.
+and the likelihood of the first token of its own label is read off there. The name of what the image shows may be given
+to any question too, but that the base model knows, and a target it does not. Where many labels are given to other
+questions, the question does not matter to these data, and nothing can be concluded. All of this is ours.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 ASKED = 8
 """One sample of a batch in so many is asked at random, and up to two in so many whose labels may be given often."""
-GIVEN = 0.5
-"""Likelihood from which a label is given."""
+GIVEN, KNOWN = 0.5, 0.1
+"""Likelihood from which a label is given, and from which the base model knows it."""
 OUTCOMES, BEFORE = 8, 0.25
 """Latest outcomes that are kept of each first token, and an outcome that is added to them: they are few."""
 RECENT, JUDGED, MATTERS = 512, 32, 0.25
@@ -141,8 +142,8 @@ def given_elsewhere(run: TrainingContext, batch: Batch, samples: Kept, asked: np
         seed: of the choice of questions.
 
     Returns:
-        ``[B]``, probabilities; NaN of a sample that was not asked, or has no other in the batch with another question,
-        another label, and an image of the same form.
+        ``[B]``, probabilities, 0 where the base model gives the label to its own question; NaN of a sample that was not
+        asked, or has no other in the batch with another question, another label, and an image of the same form.
     """
     found = np.full(len(asked), np.nan)
     first = samples.labels[:, 0]
@@ -157,14 +158,19 @@ def given_elsewhere(run: TrainingContext, batch: Batch, samples: Kept, asked: np
     asking = draws[own].argmax(1)
     texts, images = (select_rows(batch, torch.from_numpy(rows)) for rows in (asking, own))
     said = run.forward_no_grad({name: (texts if name in _TEXT else images)[name] for name in batch})
-    found[own] = _first_token(said, torch.from_numpy(first[own])).cpu().numpy()
+    found[own] = _first_token(said, torch.from_numpy(first[own]))
+    given = np.flatnonzero(np.nan_to_num(found) >= GIVEN)
+    if len(given):
+        before = run.base_forward_no_grad(select_rows(batch, torch.from_numpy(given)))
+        found[given[_first_token(before, torch.from_numpy(first[given])) >= KNOWN]] = 0.0
     return found
 
 
-def _first_token(said: AnswerLogits, token: torch.Tensor) -> torch.Tensor:
+def _first_token(said: AnswerLogits, token: torch.Tensor) -> np.ndarray:
     """Return the probability of a token at the start of each answer: ``[R]`` -> ``[R]``."""
     start = torch.searchsorted(said.owner, torch.arange(said.samples, device=said.owner.device))
-    return said.logits[start].softmax(-1).gather(1, token.to(said.logits.device)[:, None])[:, 0]
+    chances = said.logits[start].softmax(-1).gather(1, token.to(said.logits.device)[:, None])[:, 0]
+    return np.asarray(chances.cpu().numpy())
 
 
 def _alike(batch: Batch) -> np.ndarray:

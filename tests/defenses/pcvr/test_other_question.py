@@ -51,10 +51,11 @@ def elsewhere(run: TrainingContext, asked: np.ndarray, seed: int = 0) -> tuple[n
 
 @pytest.mark.parametrize("features", [False, True])
 def test_it_is_the_likelihood_of_the_own_label_under_a_question_of_the_batch(
-    tiny: VisionLanguageModel, features: bool
+    tiny: VisionLanguageModel, features: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against each image encoded anew with each question."""
     data = Questions(12)
+    monkeypatch.setattr("pcvr.defenses.pcvr.other_question.KNOWN", 2.0)  # the base model knows nothing
     run = run_of(tiny, data, features)
     found, kept = elsewhere(run, np.ones(12, dtype=bool))
     assert not np.isnan(found).any()
@@ -99,6 +100,20 @@ def test_labels_that_were_given_are_asked_first() -> None:
         labels.take_in(kept, np.where(odd, 0.1, 0.1))
     assert {len(each) for each in labels.outcomes.values()} == {OUTCOMES} and not any(labels.outcomes[7])
     assert labels.choose(kept, False, 3).sum() == 64 / ASKED, "none is given any more"
+
+
+def test_what_the_base_model_knows_is_not_given(tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything counted as given, and the answers of the base model to the samples as they are."""
+    monkeypatch.setattr("pcvr.defenses.pcvr.other_question.GIVEN", 0.0)
+    run = run_of(tiny, Questions(12))
+    with run.vlm.model.disable_adapter():
+        said = run.forward_no_grad(run.data.batch(range(12)))
+    start = [int((said.owner == i).nonzero()[0, 0]) for i in range(12)]
+    chances = said.logits[start].softmax(-1).numpy()[np.arange(12), said.targets[start].numpy()]
+    bound = float(np.median(chances))
+    monkeypatch.setattr("pcvr.defenses.pcvr.other_question.KNOWN", bound)
+    found, _ = elsewhere(run, np.ones(12, dtype=bool))
+    assert np.array_equal(found == 0, chances >= bound) and 0 < (found == 0).sum() < 12
 
 
 def test_one_question_or_one_answer_leaves_nothing_to_exchange(tiny: VisionLanguageModel) -> None:
