@@ -17,6 +17,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Jupyter's own folders, to be the ones of the platform without a warning on it.
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
+from tests.vision import declare_operators
+
+declare_operators()
+
 from tests.tiny import scenes, tiny, tiny_folder  # imports torch, which reads the environment once
 
 __all__ = ["scenes", "tiny", "tiny_folder"]

@@ -222,7 +222,10 @@ BUILDERS: dict[str, Callable[..., Pair]] = {
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
 }
-NEEDS = {"smolvlm": ("torchvision", "num2words"), "qwen2_vl": ("torchvision",), "qwen2_5_vl": ("torchvision",)}
+NEEDS = {
+    "smolvlm": ("torchvision", "num2words"),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "internvl", "mistral3"), ("torchvision",)),
+}
 """Packages without which transformers makes no processor of that family, since they are for its videos."""
 
 

@@ -15,7 +15,7 @@ from pcvr.analysis.decoding import Steps, own_answer, read_along, steps_of
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import eager_attention
-from pcvr.models.encode import IGNORE, Batch, collate
+from pcvr.models.encode import IGNORE, Batch, collate, model_inputs
 from pcvr.models.pictures import to_pictures
 from pcvr.models.tower import tower_grid
 from pcvr.models.vocab import is_image
@@ -120,7 +120,7 @@ def attend(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | No
     text = own_answer(vlm, image, prompt) if answer is None else answer
     row = read_along(vlm, image, prompt, text)
     batch = collate([row], vlm.tokenizer.pad_token_id)
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k != "labels"}
+    inputs = model_inputs(vlm, batch)
     with torch.inference_mode(), eager_attention(vlm.base), _cross_attention(vlm) as crossed:
         output = vlm.model(**inputs, output_attentions=True, use_cache=False)
     layers = torch.stack([each[0].float() for each in _attentions(output)])  # [L, H, T, T]

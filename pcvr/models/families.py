@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _ATTENTION = r"\.(q_proj|k_proj|v_proj|o_proj|out_proj)"
 
+_DIMENSIONS = {"picture": 4, "sized": 4, "tiles": 5, "patches": 2}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -26,10 +28,15 @@ class Family:
         connector: dotted path of the module whose outputs are the image tokens of the language model.
         language_model: dotted path of the language model.
         lora_targets: regular expression over module names that get an adapter; the tower stays frozen.
-        layout: the processor's output for an image: ``"picture"`` ``[3, H, W]``, ``"tiles"`` ``[n, 3, H, W]``, or
-            ``"patches"`` ``[n, D]``, flattened, all images of a batch concatenated.
+        layout: the processor's output for an image: ``"picture"`` ``[3, H, W]``, ``"sized"`` ``[3, h, w]``, of any size
+            and filled up with zeros in a batch, ``"tiles"`` ``[n, 3, H, W]``, or ``"patches"`` ``[n, D]``, flattened,
+            all images of a batch concatenated.
+        pack: how the model takes the images of a batch: ``""`` stacked, ``"row"`` with the tiles of all images
+            concatenated ``[N, 3, H, W]``, ``"list"`` with one more dimension, the images of a sample.
         overview: index of the tile that shows the whole image.
         template: the prompt's template with ``{prompt}``, for processors without a chat template.
+        adds: what the processor itself adds after a prompt.
+        answer_type: value of ``token_type_ids`` at the answer's tokens.
         drop: outputs of the processor that the model does not need, since they are the same for every image here.
     """
 
@@ -41,9 +48,17 @@ class Family:
     language_model: str
     lora_targets: str
     layout: str = "picture"
+    pack: str = ""
     overview: int = 0
     template: str | None = None
+    adds: str = ""
+    answer_type: int = 0
     drop: tuple[str, ...] = field(default=())
+
+    @property
+    def dimensions(self) -> int:
+        """Dimensions of ``pixel_values`` of a batch, as processor and model have them."""
+        return _DIMENSIONS[self.layout] + {"": 0, "row": -1, "list": 1}[self.pack]
 
     def part(self, model: Any, which: str) -> nn.Module:
         """Return the ``"tower"``, ``"connector"`` or ``"language_model"`` of `model`, with or without an adapter."""
@@ -67,6 +82,12 @@ LLAVA_NEXT = replace(
     about="LLaVA-NeXT: as LLaVA, on tiles of the image and an overview",
     examples=("llava-hf/llava-v1.6-mistral-7b-hf",),
     layout="tiles",
+)
+LLAVA_ONEVISION = replace(
+    LLAVA_NEXT,
+    model_type="llava_onevision",
+    about="LLaVA-OneVision: as LLaVA-NeXT, with a SigLIP tower, and the tiles' tokens scaled down to a limit",
+    examples=("llava-hf/llava-onevision-qwen2-0.5b-ov-hf",),
 )
 BLIP2 = Family(
     model_type="blip-2",
@@ -119,10 +140,28 @@ QWEN2_5_VL = replace(
     about="Qwen2.5-VL: as Qwen2-VL, with windows in the tower",
     examples=("Qwen/Qwen2.5-VL-3B-Instruct",),
 )
+QWEN3_VL = replace(
+    QWEN2_VL,
+    model_type="qwen3_vl",
+    about="Qwen3-VL: as Qwen2-VL, with features of three layers of the tower added inside the language model",
+    examples=("Qwen/Qwen3-VL-2B-Instruct",),
+    lora_targets=rf".*language_model.*{_ATTENTION}|.*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
+)
 
 FAMILIES: Registry[Family] = Registry("model type")
 """``config.model_type`` to family; ``FAMILIES.register(family.model_type, family)`` adds one of your own."""
-for _family in (LLAVA, LLAVA_NEXT, BLIP2, INSTRUCTBLIP, IDEFICS3, SMOLVLM, QWEN2_VL, QWEN2_5_VL):
+for _family in (
+    LLAVA,
+    LLAVA_NEXT,
+    LLAVA_ONEVISION,
+    BLIP2,
+    INSTRUCTBLIP,
+    IDEFICS3,
+    SMOLVLM,
+    QWEN2_VL,
+    QWEN2_5_VL,
+    QWEN3_VL,
+):
     FAMILIES.register(_family.model_type, _family)
 
 

@@ -27,7 +27,8 @@ def with_own_answers(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_to
     prompts = [prompt_of(row) for row in rows]
     asked = [{k: v for k, v in prompt.items() if k != "index"} for prompt in prompts]
     answers = answer_tokens(vlm, asked, max_new_tokens)
-    return [with_answer(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    kind = vlm.family.answer_type
+    return [with_answer(prompt, answer, kind) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def prompt_of(row: Batch) -> Batch:

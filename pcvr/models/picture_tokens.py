@@ -23,7 +23,7 @@ def image_tokens(config: Any, images: Any = None) -> int:
     vision = config.vision_config
     if not hasattr(vision, "image_size"):  # Qwen: images of any size, up to a number of pixels
         return _of_pixels(vision, images)
-    side = int(vision.image_size) // int(vision.patch_size)
+    side = side_of(vision.image_size) // side_of(vision.patch_size)
     if (scale := getattr(config, "scale_factor", None)) is not None:  # Idefics3
         return _of_split(side**2 // int(scale) ** 2, images)
     tokens = side**2
@@ -32,9 +32,18 @@ def image_tokens(config: Any, images: Any = None) -> int:
     grids = getattr(images, "image_grid_pinpoints", None) or getattr(config, "image_grid_pinpoints", None)
     if grids is None:
         return tokens
-    tiles = [[int(length) // int(vision.image_size) for length in grid] for grid in grids]
+    tiles = [[int(length) // side_of(vision.image_size) for length in grid] for grid in grids]
     # Each row of the tiles' tokens ends with a separator.
-    return tokens + max(high * side * (wide * side + 1) for high, wide in tiles)
+    most = max(high * side * (wide * side + 1) for high, wide in tiles)
+    if limit := str(getattr(config, "vision_aspect_ratio", "")).removeprefix("anyres_max_"):  # LLaVA-OneVision
+        # More tokens than 1.1 ** 2 times the limit are scaled down to it, in any shape.
+        most = min(most, int(1.21 * int(limit) * tokens) + max(tiles, key=max)[0] * side)
+    return tokens + most
+
+
+def side_of(size: Any) -> int:
+    """Return the side of a square in pixels, which a config gives as one number or as two equal ones."""
+    return int(size) if isinstance(size, int | float) else int(size[0])
 
 
 def class_token(config: Any) -> bool:
@@ -53,5 +62,5 @@ def _of_split(each: int, images: Any) -> int:
 def _of_pixels(vision: Any, images: Any) -> int:
     merge = int(getattr(images, "merge_size", None) or vision.spatial_merge_size)
     if images is None:
-        return _QWEN_BUDGET // (int(vision.patch_size) * merge) ** 2
+        return _QWEN_BUDGET // (side_of(vision.patch_size) * merge) ** 2
     return max(int(images.get_number_of_image_patches(*shape)) for shape in _SHAPES) // merge**2

@@ -37,7 +37,7 @@ def prompt_blocks(vlm: VisionLanguageModel, ids: Tensor, last: Tensor) -> Tensor
     """
     ids, last = ids.cpu(), last.cpu()
     prompt = torch.arange(ids.shape[1]) <= last[:, None]
-    image = prompt & (ids == vlm.base.config.image_token_id)
+    image = prompt & (ids == vlm.image_token_id)
     ordinary = prompt & ~image & ~torch.isin(ids, torch.tensor(_special(vlm)))
     before, after = role_words(vlm)
     place = ordinary.cumsum(1)  # an ordinary token's number, from 1
@@ -48,7 +48,7 @@ def prompt_blocks(vlm: VisionLanguageModel, ids: Tensor, last: Tensor) -> Tensor
 
 def role_words(vlm: VisionLanguageModel) -> tuple[int, int]:
     """Return how many ordinary tokens, neither special nor of the image, the template has before and after the text."""
-    special = {*_special(vlm), vlm.base.config.image_token_id}
+    special = {*_special(vlm), vlm.image_token_id}
     probes = vlm.tokenizer([asked(vlm, probe) for probe in PROBES], add_special_tokens=False)["input_ids"]
     one, other = ([token for token in ids if token not in special] for ids in probes)
     before = _shared(one, other)

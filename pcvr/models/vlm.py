@@ -57,6 +57,12 @@ class VisionLanguageModel:
         """The transformers model itself, whether or not an adapter is on."""
         return self.model.get_base_model() if self.adapted else self.model
 
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for the image in ``input_ids``; families with cross-attention have one an image."""
+        found = getattr(self.base.config, "image_token_id", None)
+        return int(self.processor.image_token_id if found is None else found)
+
     def prompt(self, text: str) -> str:
         """Return `text` with one image in the family's chat template, ready for generation."""
         refuse_image_token(self.processor, text, "prompt")

@@ -22,8 +22,6 @@ LARGEST_INDEX = 10**8
 """A gate keeps a few bytes for every index up to the largest one, so a hash is no index."""
 PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx", "seq_lengths")
 """Columns of batches in which one row holds several samples."""
-DIMENSIONS = {"picture": 4, "tiles": 5, "patches": 2}
-"""Dimensions of ``pixel_values`` in each layout: ``[B, 3, H, W]``, ``[B, n, 3, H, W]``, ``[n, D]``."""
 
 
 def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = None) -> Batch:
@@ -48,6 +46,8 @@ def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = N
         )
     batch[INDEX] = as_index(inputs.get(INDEX) if index is None else index, len(batch["input_ids"]))
     _check_images(vlm, batch)
+    if vlm.family.pack == "list":
+        batch["pixel_values"] = batch["pixel_values"].squeeze(1)
     check_rows(batch)
     learned = (batch["labels"][:, 1:] != IGNORE).any(1)  # the first token is never predicted
     if not learned.any():
@@ -103,12 +103,12 @@ def _check_columns(batch: Batch, inputs: Mapping[str, Any]) -> None:
 
 def _check_images(vlm: VisionLanguageModel, batch: Batch) -> None:
     """Raise unless ``pixel_values`` have the family's layout, one image a sample."""
-    pixels, layout = batch["pixel_values"], vlm.family.layout
+    pixels, family = batch["pixel_values"], vlm.family
     packed = "image_grid_thw" in batch
-    if pixels.dim() != DIMENSIONS[layout] or packed != (layout == "patches"):
+    if pixels.dim() != family.dimensions or packed != (family.layout == "patches"):
         raise PcvrError(
             f"pixel_values are {tuple(pixels.shape)} {'with' if packed else 'without'} image_grid_thw, which is not "
-            f"the layout of {vlm.family.model_type}: give what its own processor makes, one image a sample."
+            f"the layout of {family.model_type}: give what its own processor makes, one image a sample."
         )
 
 

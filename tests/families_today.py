@@ -1,0 +1,156 @@
+"""Families of today at a tiny size with random weights, with byte-level tokenizers and templates as released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcvr.pretraining.parts import LEVELS
+from tests.byte_level import SENTENCES
+from tests.families import Pair, ends_answers, loud
+
+SIDE_PX, WIDTH = 28, 16
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
+    "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tokenizer(begin: str | None, end: str, **marks: str) -> Any:
+    """A byte-level tokenizer; `marks` are special tokens, each under its name ending in ``_token``."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = dict.fromkeys(("<pad>", end, *([begin] if begin else []), *marks.values()))
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(SENTENCES, trainer)
+    if begin:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", pair=f"{begin} $A $B:1", special_tokens=[(begin, backend.token_to_id(begin))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        eos_token=end,
+        bos_token=begin,
+        extra_special_tokens={f"{name}_token": mark for name, mark in marks.items()},
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def text(words: Any, **more: Any) -> dict[str, Any]:
+    """Sizes of a small language model over the tokenizer `words`."""
+    return {
+        "vocab_size": len(words),
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 512,
+        "pad_token_id": words.pad_token_id,
+        "eos_token_id": words.eos_token_id,
+        "bos_token_id": words.bos_token_id,
+        **more,
+    }
+
+
+def vision(**more: Any) -> dict[str, Any]:
+    """Sizes of a small tower."""
+    return {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": SIDE_PX,
+        "patch_size": 14,
+        **more,
+    }
+
+
+def square(side: int = SIDE_PX) -> dict[str, int]:
+    return {"height": side, "width": side}
+
+
+def llava_onevision(videos: Any) -> Pair:
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor
+    from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+
+    grid = [[SIDE_PX, SIDE_PX], [SIDE_PX, 2 * SIDE_PX], [2 * SIDE_PX, SIDE_PX], [2 * SIDE_PX, 2 * SIDE_PX]]
+    words = tokenizer(None, "<|im_end|>", image="<image>", video="<video>", start="<|im_start|>")
+    images = LlavaOnevisionImageProcessorPil(size=square(), image_grid_pinpoints=grid, **LEVELS)
+    processor = LlavaOnevisionProcessor(
+        images,
+        words,
+        videos,
+        num_image_tokens=4,
+        vision_feature_select_strategy="full",
+        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+    )
+    config = LlavaOnevisionConfig(
+        vision_config={"model_type": "siglip_vision_model", **vision(vision_use_head=False)},
+        text_config={"model_type": "qwen2", **text(words)},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grid,
+    )
+    return ends_answers(LlavaOnevisionForConditionalGeneration(config), words), processor
+
+
+def qwen3_vl(videos: Any) -> Pair:
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    marks = {"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>", "start": "<|im_start|>"}
+    words = tokenizer(None, "<|im_end|>", image="<|image_pad|>", video="<|video_pad|>", **marks)
+    images = Qwen2VLImageProcessorPil(
+        size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}, patch_size=8, merge_size=2, **LEVELS
+    )
+    template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    processor = Qwen3VLProcessor(images, words, videos, chat_template=template)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True, "rope_theta": 1e4}
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 2,
+            "hidden_size": WIDTH,
+            "out_hidden_size": WIDTH,
+            "intermediate_size": 2 * WIDTH,
+            "num_heads": 2,
+            "patch_size": 8,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        text_config=text(words, rope_parameters=rope),
+        **{
+            f"{name}_token_id": words.convert_tokens_to_ids(token)
+            for name, token in (("image", "<|image_pad|>"), ("video", "<|video_pad|>"), *list(marks.items())[:2])
+        },
+    )
+    return ends_answers(Qwen3VLForConditionalGeneration(config), words), processor
+
+
+BUILDERS: dict[str, Callable[[Any], Pair]] = {"llava_onevision": llava_onevision, "qwen3_vl": qwen3_vl}
+"""Each takes the part for videos, which may be None."""
+
+def write(name: str, folder: Path, videos: Any, seed: int = 0) -> Path:
+    """Save the architecture `name` with weights drawn from `seed` to `folder`, as a hub checkpoint lies there."""
+    torch.manual_seed(seed)
+    model, processor = BUILDERS[name](videos)
+    loud(model).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
