@@ -87,6 +87,12 @@ def square(side: int = SIDE_PX) -> dict[str, int]:
     return {"height": side, "width": side}
 
 
+def _part(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)()
+
+
 def llava_onevision(videos: Any) -> Pair:
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor
     from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -97,7 +103,7 @@ def llava_onevision(videos: Any) -> Pair:
     processor = LlavaOnevisionProcessor(
         images,
         words,
-        videos,
+        videos or _part("LlavaOnevisionVideoProcessor"),
         num_image_tokens=4,
         vision_feature_select_strategy="full",
         chat_template=CHATML.replace("IMAGE", "<image>\n"),
@@ -122,7 +128,7 @@ def qwen3_vl(videos: Any) -> Pair:
         size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}, patch_size=8, merge_size=2, **LEVELS
     )
     template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-    processor = Qwen3VLProcessor(images, words, videos, chat_template=template)
+    processor = Qwen3VLProcessor(images, words, videos or _part("Qwen3VLVideoProcessor"), chat_template=template)
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True, "rope_theta": 1e4}
     config = Qwen3VLConfig(
         vision_config={
@@ -144,7 +150,77 @@ def qwen3_vl(videos: Any) -> Pair:
     return ends_answers(Qwen3VLForConditionalGeneration(config), words), processor
 
 
-BUILDERS: dict[str, Callable[[Any], Pair]] = {"llava_onevision": llava_onevision, "qwen3_vl": qwen3_vl}
+def gemma3(_videos: Any) -> Pair:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    words = tokenizer(
+        "<bos>",
+        "<eos>",
+        image="<image_soft_token>",
+        boi="<start_of_image>",
+        eoi="<end_of_image>",
+        start="<start_of_turn>",
+        end_of_turn="<end_of_turn>",
+    )
+    template = (
+        "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else 'user' }}\n"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] | trim }}"
+        "{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    )
+    images = Gemma3ImageProcessorPil(size=square(), **LEVELS)
+    processor = Gemma3Processor(images, words, chat_template=template, image_seq_length=4)
+    sizes = text(words, sliding_window=16, layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=8)
+    config = Gemma3Config(
+        vision_config=vision(vision_use_head=False, patch_size=7),
+        text_config=sizes,
+        mm_tokens_per_image=4,
+        boi_token_index=words.boi_token_id,
+        eoi_token_index=words.eoi_token_id,
+        image_token_index=words.image_token_id,
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.model.multi_modal_projector.mm_input_projection_weight.normal_()  # fresh ones are zeros
+    return ends_answers(model, words), processor
+
+
+def gemma3_crops(_videos: Any) -> Pair:
+    """With pan and scan: crops of long images follow the whole one."""
+    model, processor = gemma3(None)
+    options = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 8, "pan_and_scan_min_ratio_to_activate": 1.2}
+    for name, value in {**options, "pan_and_scan_max_num_crops": 2}.items():
+        setattr(processor.image_processor, name, value)
+    return model, processor
+
+
+def paligemma(_videos: Any) -> Pair:
+    from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    words = tokenizer(None, "<eos>", image="<image>", start="<bos>")
+    words.bos_token = "<bos>"  # the processor writes it, after the image
+    images = SiglipImageProcessorPil(size=square(), **LEVELS)
+    images.image_seq_length = 4
+    processor = PaliGemmaProcessor(images, words)
+    sizes = text(words, sliding_window=16, layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=8)
+    config = PaliGemmaConfig(
+        vision_config={"model_type": "siglip_vision_model", **vision(vision_use_head=False, projection_dim=WIDTH)},
+        text_config={"model_type": "gemma2", **sizes},
+        image_token_index=words.image_token_id,
+        projection_dim=WIDTH,
+        hidden_size=WIDTH,
+    )
+    return ends_answers(PaliGemmaForConditionalGeneration(config), words), processor
+
+
+BUILDERS: dict[str, Callable[[Any], Pair]] = {
+    "llava_onevision": llava_onevision,
+    "qwen3_vl": qwen3_vl,
+    "gemma3": gemma3,
+    "gemma3 with crops": gemma3_crops,
+    "paligemma": paligemma,
+}
 """Each takes the part for videos, which may be None."""
 
 def write(name: str, folder: Path, videos: Any, seed: int = 0) -> Path:

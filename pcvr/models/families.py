@@ -147,6 +147,25 @@ QWEN3_VL = replace(
     examples=("Qwen/Qwen3-VL-2B-Instruct",),
     lora_targets=rf".*language_model.*{_ATTENTION}|.*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
 )
+GEMMA3 = replace(
+    LLAVA,
+    model_type="gemma3",
+    about="Gemma 3: the tower's patches averaged in squares, then a linear map; image tokens attend to each other",
+    examples=("google/gemma-3-4b-it",),
+    lora_targets=rf".*language_model.*{_ATTENTION}",
+    layout="tiles",
+    pack="row",
+)
+PALIGEMMA = replace(
+    LLAVA,
+    model_type="paligemma",
+    about="PaliGemma and PaliGemma 2: a linear layer after the tower; image and prompt attend to each other",
+    examples=("google/paligemma2-3b-mix-224",),
+    lora_targets=rf".*language_model.*{_ATTENTION}|.*multi_modal_projector\.linear",
+    template="<image>{prompt}",
+    adds="\n",
+    answer_type=1,
+)
 
 FAMILIES: Registry[Family] = Registry("model type")
 """``config.model_type`` to family; ``FAMILIES.register(family.model_type, family)`` adds one of your own."""
@@ -161,6 +180,8 @@ for _family in (
     QWEN2_VL,
     QWEN2_5_VL,
     QWEN3_VL,
+    GEMMA3,
+    PALIGEMMA,
 ):
     FAMILIES.register(_family.model_type, _family)
 

@@ -20,6 +20,8 @@ def image_tokens(config: Any, images: Any = None) -> int:
     """
     if (queries := getattr(config, "num_query_tokens", None)) is not None:
         return int(queries)
+    if (pooled := getattr(config, "mm_tokens_per_image", None)) is not None:  # Gemma 3, each crop like the image
+        return int(pooled) * (1 + _crops(images))
     vision = config.vision_config
     if not hasattr(vision, "image_size"):  # Qwen: images of any size, up to a number of pixels
         return _of_pixels(vision, images)
@@ -49,6 +51,10 @@ def side_of(size: Any) -> int:
 def class_token(config: Any) -> bool:
     """Return whether the tower has a class token before the patches."""
     return getattr(config.vision_config, "model_type", None) == "clip_vision_model"
+
+
+def _crops(images: Any) -> int:
+    return int(images.pan_and_scan_max_num_crops) if getattr(images, "do_pan_and_scan", False) else 0
 
 
 def _of_split(each: int, images: Any) -> int:

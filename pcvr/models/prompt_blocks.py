@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pcvr.models.conversation import asked
+from pcvr.models.conversation import opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def prompt_blocks(vlm: VisionLanguageModel, ids: Tensor, last: Tensor) -> Tensor
 def role_words(vlm: VisionLanguageModel) -> tuple[int, int]:
     """Return how many ordinary tokens, neither special nor of the image, the template has before and after the text."""
     special = {*_special(vlm), vlm.image_token_id}
-    probes = vlm.tokenizer([asked(vlm, probe) for probe in PROBES], add_special_tokens=False)["input_ids"]
+    probes = vlm.tokenizer([opening(vlm, probe) for probe in PROBES], add_special_tokens=False)["input_ids"]
     one, other = ([token for token in ids if token not in special] for ids in probes)
     before = _shared(one, other)
     return before, _shared(one[before:][::-1], other[before:][::-1])

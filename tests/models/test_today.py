@@ -22,6 +22,7 @@ from pcvr.models.sight import Sight
 from tests.families import loud, missing_for, no_videos
 from tests.families_today import BUILDERS, write
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
 STEPS = TrainConfig(max_steps=2, batch_size=4, learning_rate=4e-3, lora_r=2, lora_alpha=2)
 
 
@@ -94,8 +95,20 @@ def test_from_poison_to_an_adapter_of_plain_peft(opened: tuple[VisionLanguageMod
     assert (ours - untrained).abs().max() > 3 * (ours - theirs).abs().max(), "the adapter is on"
 
 
+def own_labels(vlm: VisionLanguageModel, sample: Sample, answer: bool) -> Any:
+    """What PaliGemma's processor makes, which has no template; the labels are compared with the ids of the answer."""
+    given = {"suffix": [sample.answer]} if answer else {}
+    made = vlm.processor(images=[sample.image], text=[f"<image>{sample.prompt}"], return_tensors="pt", **given)
+    if answer:
+        row = encode_samples(vlm, [sample])[0]
+        assert torch.equal(made["labels"][0], row["labels"])
+    return made
+
+
 def own_inputs(vlm: VisionLanguageModel, sample: Sample, answer: bool) -> Any:
     """What the library itself makes of a conversation: its template and its processor."""
+    if not vlm.processor.chat_template:
+        return own_labels(vlm, sample, answer)
     content = [{"type": "image", "image": sample.image}, {"type": "text", "text": sample.prompt}]
     turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if answer:
