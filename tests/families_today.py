@@ -214,12 +214,75 @@ def paligemma(_videos: Any) -> Pair:
     return ends_answers(PaliGemmaForConditionalGeneration(config), words), processor
 
 
+def internvl(videos: Any) -> Pair:
+    from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLProcessor
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    words = tokenizer(
+        None,
+        "<|im_end|>",
+        start_image="<img>",
+        end_image="</img>",
+        context_image="<IMG_CONTEXT>",
+        video="<video>",
+        start="<|im_start|>",
+    )
+    images = GotOcr2ImageProcessorPil(size=square(), crop_to_patches=True, min_patches=1, max_patches=4, **LEVELS)
+    template = CHATML.replace("IMAGE", "<IMG_CONTEXT>\n")
+    videos = videos or _part("InternVLVideoProcessor")
+    processor = InternVLProcessor(images, words, videos, image_seq_length=1, chat_template=template)
+    config = InternVLConfig(
+        vision_config=vision(image_size=[SIDE_PX] * 2, patch_size=[14, 14]),
+        text_config={"model_type": "qwen2", **text(words)},
+        image_token_id=processor.image_token_id,
+        image_seq_length=1,
+    )
+    return ends_answers(InternVLForConditionalGeneration(config), words), processor
+
+
+def mistral3(_videos: Any) -> Pair:
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    return _pixtral(Mistral3Config, Mistral3ForConditionalGeneration, 2, spatial_merge_size=2)
+
+
+def pixtral(_videos: Any) -> Pair:
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    return _pixtral(LlavaConfig, LlavaForConditionalGeneration, 1, vision_feature_select_strategy="full")
+
+
+def _pixtral(config_class: Any, model_class: Any, merge: int, **more: Any) -> Pair:
+    from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+    from transformers.models.pixtral.processing_pixtral import PixtralProcessor
+
+    words = tokenizer("<s>", "</s>", image="[IMG]", image_break="[IMG_BREAK]", image_end="[IMG_END]", a="[INST]", b="[/INST]")
+    images = PixtralImageProcessorPil(size={"longest_edge": 56}, patch_size={"height": 7, "width": 7}, **LEVELS)
+    template = (
+        "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST]"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}[IMG]{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+        "[/INST]{% else %}{{ m['content'][0]['text'] + eos_token }}{% endif %}{% endfor %}"
+    )
+    processor = PixtralProcessor(images, words, patch_size=7, spatial_merge_size=merge, chat_template=template)
+    config = config_class(
+        vision_config={"model_type": "pixtral", **vision(image_size=56, patch_size=7, head_dim=8)},
+        text_config={"model_type": "mistral", **text(words)},
+        image_token_index=words.convert_tokens_to_ids("[IMG]"),
+        vision_feature_layer=-1,
+        **more,
+    )
+    return ends_answers(model_class(config), words), processor
+
+
 BUILDERS: dict[str, Callable[[Any], Pair]] = {
     "llava_onevision": llava_onevision,
     "qwen3_vl": qwen3_vl,
     "gemma3": gemma3,
     "gemma3 with crops": gemma3_crops,
     "paligemma": paligemma,
+    "internvl": internvl,
+    "mistral3": mistral3,
+    "pixtral": pixtral,
 }
 """Each takes the part for videos, which may be None."""
 

@@ -166,6 +166,28 @@ PALIGEMMA = replace(
     adds="\n",
     answer_type=1,
 )
+INTERNVL = replace(
+    LLAVA,
+    model_type="internvl",
+    about="InternVL (HF form): tiles of the image and an overview; pixel shuffle, then a perceptron",
+    examples=("OpenGVLab/InternVL3-1B-hf",),
+    layout="tiles",
+    pack="row",
+    overview=-1,
+)
+MISTRAL3 = replace(
+    LLAVA,
+    model_type="mistral3",
+    about="Mistral 3: a Pixtral tower for images of any size, patches merged two by two, then a perceptron",
+    examples=("mistralai/Mistral-Small-3.1-24B-Instruct-2503",),
+    layout="sized",
+)
+PIXTRAL = replace(
+    MISTRAL3,
+    model_type="pixtral",
+    about="Pixtral: LLaVA with a tower for images of any size (the config says llava, and pixtral for the tower)",
+    examples=("mistral-community/pixtral-12b",),
+)
 
 FAMILIES: Registry[Family] = Registry("model type")
 """``config.model_type`` to family; ``FAMILIES.register(family.model_type, family)`` adds one of your own."""
@@ -182,6 +204,9 @@ for _family in (
     QWEN3_VL,
     GEMMA3,
     PALIGEMMA,
+    INTERNVL,
+    MISTRAL3,
+    PIXTRAL,
 ):
     FAMILIES.register(_family.model_type, _family)
 
@@ -193,6 +218,8 @@ def family_of(model: Any) -> Family:
         PcvrError: the architecture has no entry, or is a variant that cannot be taught here.
     """
     kind = str(getattr(model.config, "model_type", None))
+    if kind == "llava" and getattr(model.config.vision_config, "model_type", None) == "pixtral":
+        kind = "pixtral"
     family = FAMILIES.get(kind)
     if family is None:
         raise PcvrError(
@@ -203,10 +230,5 @@ def family_of(model: Any) -> Family:
         raise PcvrError(
             "this checkpoint has an encoder-decoder language model (Flan-T5): use one with a decoder-only model, "
             "such as the OPT or Vicuna variants."
-        )
-    if getattr(getattr(model.config, "vision_config", None), "model_type", None) == "pixtral":
-        raise PcvrError(
-            "this checkpoint has a Pixtral tower, which reads images of any size at once: use one with a CLIP or "
-            "SigLIP tower, such as llava-hf/llava-1.5-7b-hf."
         )
     return family

@@ -23,6 +23,13 @@ def image_tokens(config: Any, images: Any = None) -> int:
     if (pooled := getattr(config, "mm_tokens_per_image", None)) is not None:  # Gemma 3, each crop like the image
         return int(pooled) * (1 + _crops(images))
     vision = config.vision_config
+    if (ratio := getattr(config, "downsample_ratio", None)) is not None:  # InternVL, with an overview of its tiles
+        most = int(getattr(images, "max_patches", 0)) + 1
+        return most * int((side_of(vision.image_size) // side_of(vision.patch_size) * ratio) ** 2)
+    if getattr(vision, "model_type", None) == "pixtral":  # a break after each row of tokens
+        longest = side_of(images.size["longest_edge"] if images else vision.image_size)
+        side = longest // (side_of(vision.patch_size) * getattr(config, "spatial_merge_size", 1))
+        return side * (side + 1)
     if not hasattr(vision, "image_size"):  # Qwen: images of any size, up to a number of pixels
         return _of_pixels(vision, images)
     side = side_of(vision.image_size) // side_of(vision.patch_size)
