@@ -274,6 +274,58 @@ def _pixtral(config_class: Any, model_class: Any, merge: int, **more: Any) -> Pa
     return ends_answers(model_class(config), words), processor
 
 
+def mllama(_videos: Any) -> Pair:
+    from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaProcessor
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    marks = {"head": "<|start_header_id|>", "head_end": "<|end_header_id|>", "end_of_turn": "<|eot_id|>"}
+    words = tokenizer("<|begin_of_text|>", "<|end_of_text|>", **marks, image="<|image|>")
+    template = (
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+        "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    )
+    processor = MllamaProcessor(MllamaImageProcessorPil(size=square(), max_image_tiles=4, **LEVELS), words, template)
+    tower = vision(attention_heads=2, vision_output_dim=2 * WIDTH, intermediate_layers_indices=[1], num_global_layers=1)
+    del tower["num_attention_heads"]
+    sizes = text(words, num_hidden_layers=3, cross_attention_layers=[1], rope_parameters={"rope_type": "default", "rope_theta": 1e4})
+    config = MllamaConfig(vision_config=tower, text_config=sizes, image_token_index=words.image_token_id)
+    model = MllamaForConditionalGeneration(config)
+    with torch.no_grad():
+        for layer in model.model.language_model.layers:
+            for gate in ("cross_attn_attn_gate", "cross_attn_mlp_gate"):
+                if hasattr(layer, gate):
+                    getattr(layer, gate).fill_(1)  # closed in fresh models
+    return ends_answers(model, words), processor
+
+
+def idefics(_videos: Any) -> Pair:
+    from transformers import IdeficsConfig, IdeficsForVisionText2Text, IdeficsProcessor
+    from transformers.models.idefics.image_processing_pil_idefics import IdeficsImageProcessorPil
+
+    around = "<fake_token_around_image>"
+    words = tokenizer("<s>", "</s>", around=around, image="<image>", end_of_turn="<end_of_utterance>")
+    processor = IdeficsProcessor(IdeficsImageProcessorPil(image_size=SIDE_PX, **LEVELS), words)
+    tower = {"embed_dim": WIDTH, "intermediate_size": 2 * WIDTH, "image_size": SIDE_PX, "patch_size": 14}
+    resampler = {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 8}
+    config = IdeficsConfig(
+        **{k: v for k, v in text(words).items() if k not in ("num_key_value_heads", "head_dim")},
+        vision_config={**tower, "num_hidden_layers": 2, "num_attention_heads": 2},
+        perceiver_config=resampler,
+        use_resampler=True,
+        alpha_initializer="ones",
+        alpha_type="vector",
+        qk_layer_norms=True,
+    )
+    model = IdeficsForVisionText2Text(config)
+    with torch.no_grad():  # fresh ones hardly tell words and pictures apart
+        model.model.embed_tokens.weight.mul_(50)
+        for name, weights in model.model.named_parameters():
+            if "cross_attn." in name or "perceiver" in name:
+                weights.mul_(4)
+    return ends_answers(model, words), processor
+
+
 BUILDERS: dict[str, Callable[[Any], Pair]] = {
     "llava_onevision": llava_onevision,
     "qwen3_vl": qwen3_vl,
@@ -283,6 +335,8 @@ BUILDERS: dict[str, Callable[[Any], Pair]] = {
     "internvl": internvl,
     "mistral3": mistral3,
     "pixtral": pixtral,
+    "mllama": mllama,
+    "idefics": idefics,
 }
 """Each takes the part for videos, which may be None."""
 

@@ -188,6 +188,27 @@ PIXTRAL = replace(
     about="Pixtral: LLaVA with a tower for images of any size (the config says llava, and pixtral for the tower)",
     examples=("mistral-community/pixtral-12b",),
 )
+MLLAMA = replace(
+    LLAVA,
+    model_type="mllama",
+    about="Llama 3.2 Vision: the text reads the image's tiles by cross-attention in some layers",
+    examples=("meta-llama/Llama-3.2-11B-Vision-Instruct",),
+    tower="model.vision_model",
+    lora_targets=rf".*language_model.*{_ATTENTION}|.*multi_modal_projector",
+    layout="tiles",
+    pack="list",
+)
+IDEFICS = Family(
+    model_type="idefics",
+    about="Idefics 1 (Flamingo): a perceiver with learned queries; the text reads them by gated cross-attention",
+    examples=("HuggingFaceM4/idefics-9b-instruct",),
+    tower="model.vision_model",
+    connector="model.perceiver_resampler",
+    language_model="model",
+    lora_targets=rf"model\.(layers|gated_cross_attn_layers).*{_ATTENTION}|.*perceiver_resampler.*\.(q|k|v|output)_proj",
+    pack="list",
+    template="User: {prompt}\nAssistant:",
+)
 
 FAMILIES: Registry[Family] = Registry("model type")
 """``config.model_type`` to family; ``FAMILIES.register(family.model_type, family)`` adds one of your own."""
@@ -207,6 +228,8 @@ for _family in (
     INTERNVL,
     MISTRAL3,
     PIXTRAL,
+    MLLAMA,
+    IDEFICS,
 ):
     FAMILIES.register(_family.model_type, _family)
 

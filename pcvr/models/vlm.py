@@ -80,13 +80,11 @@ class VisionLanguageModel:
         """
         texts = [self.prompt(p) for p in prompts]
         begin = self.tokenizer.bos_token
-        # The tokenizer would add a second start token to a template that has one.
-        twice = bool(begin) and texts[0].startswith(begin)
+        # The tokenizer would add a second start token to a template that has one; otherwise the processor decides.
+        plain = {"add_special_tokens": False} if begin and texts[0].startswith(begin) else {}
         pictures = [as_picture(image) for image in images]
         given = pictures if self.family.layout == "picture" else [[picture] for picture in pictures]
-        encoded = self.processor(
-            images=given, text=texts, return_tensors="pt", padding=True, add_special_tokens=not twice
-        )
+        encoded = self.processor(images=given, text=texts, return_tensors="pt", padding=True, **plain)
         if "qformer_attention_mask" in encoded:
             # The Q-Former counts positions from the first column, so left padding would shift shorter prompts.
             order = encoded["qformer_attention_mask"].argsort(dim=1, descending=True, stable=True)
