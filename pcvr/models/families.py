@@ -234,6 +234,26 @@ for _family in (
     FAMILIES.register(_family.model_type, _family)
 
 
+class Described:
+    """A config in place of a model."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+
+def has_entry(config: Any) -> bool:
+    """Return whether a model's type has an entry."""
+    return getattr(config, "model_type", None) in FAMILIES
+
+
+def not_supported(kind: str, why: str) -> PcvrError:
+    """Return the error for a model type that has no entry and for which none is found."""
+    return PcvrError(
+        f"the model's type {kind!r} is not supported ({why}): use one of {', '.join(FAMILIES)}, "
+        "or add yours with FAMILIES.register (pcvr/models/families.py)."
+    )
+
+
 def family_of(model: Any) -> Family:
     """Return the family entry of a loaded model.
 
@@ -245,10 +265,7 @@ def family_of(model: Any) -> Family:
         kind = "pixtral"
     family = FAMILIES.get(kind)
     if family is None:
-        raise PcvrError(
-            f"the model's type {kind!r} is not supported: use one of {', '.join(FAMILIES)}, "
-            "or add yours with FAMILIES.register (pcvr/models/families.py)."
-        )
+        raise not_supported(kind, "it has no entry")
     if getattr(model.config, "use_decoder_only_language_model", True) is False:
         raise PcvrError(
             "this checkpoint has an encoder-decoder language model (Flan-T5): use one with a decoder-only model, "
