@@ -224,7 +224,8 @@ BUILDERS: dict[str, Callable[..., Pair]] = {
 }
 NEEDS = {
     "smolvlm": ("torchvision", "num2words"),
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "internvl", "mistral3", "pixtral"), ("torchvision",)),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "internvl"), ("torchvision",)),
+    **dict.fromkeys(("mistral3", "pixtral"), ("torchvision",)),
 }
 """Packages without which transformers makes no processor of that family, since they are for its videos."""
 

@@ -9,88 +9,8 @@ from typing import Any
 import torch
 
 from pcvr.pretraining.parts import LEVELS
-from tests.byte_level import SENTENCES
 from tests.families import Pair, ends_answers, loud
-
-SIDE_PX, WIDTH = 28, 16
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
-    "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def tokenizer(begin: str | None, end: str, **marks: str) -> Any:
-    """A byte-level tokenizer; `marks` are special tokens, each under its name ending in ``_token``."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    special = dict.fromkeys(("<pad>", end, *([begin] if begin else []), *marks.values()))
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=list(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(SENTENCES, trainer)
-    if begin:
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{begin} $A", pair=f"{begin} $A $B:1", special_tokens=[(begin, backend.token_to_id(begin))]
-        )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="<pad>",
-        eos_token=end,
-        bos_token=begin,
-        extra_special_tokens={f"{name}_token": mark for name, mark in marks.items()},
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def text(words: Any, **more: Any) -> dict[str, Any]:
-    """Sizes of a small language model over the tokenizer `words`."""
-    return {
-        "vocab_size": len(words),
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 512,
-        "pad_token_id": words.pad_token_id,
-        "eos_token_id": words.eos_token_id,
-        "bos_token_id": words.bos_token_id,
-        **more,
-    }
-
-
-def vision(**more: Any) -> dict[str, Any]:
-    """Sizes of a small tower."""
-    return {
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": SIDE_PX,
-        "patch_size": 14,
-        **more,
-    }
-
-
-def square(side: int = SIDE_PX) -> dict[str, int]:
-    return {"height": side, "width": side}
-
-
-def _part(name: str) -> Any:
-    import transformers
-
-    return getattr(transformers, name)()
+from tests.families_parts import CHATML, SIDE_PX, WIDTH, square, text, tokenizer, video_part, vision
 
 
 def llava_onevision(videos: Any) -> Pair:
@@ -103,7 +23,7 @@ def llava_onevision(videos: Any) -> Pair:
     processor = LlavaOnevisionProcessor(
         images,
         words,
-        videos or _part("LlavaOnevisionVideoProcessor"),
+        videos or video_part("LlavaOnevisionVideoProcessor"),
         num_image_tokens=4,
         vision_feature_select_strategy="full",
         chat_template=CHATML.replace("IMAGE", "<image>\n"),
@@ -128,7 +48,7 @@ def qwen3_vl(videos: Any) -> Pair:
         size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}, patch_size=8, merge_size=2, **LEVELS
     )
     template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-    processor = Qwen3VLProcessor(images, words, videos or _part("Qwen3VLVideoProcessor"), chat_template=template)
+    processor = Qwen3VLProcessor(images, words, videos or video_part("Qwen3VLVideoProcessor"), chat_template=template)
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True, "rope_theta": 1e4}
     config = Qwen3VLConfig(
         vision_config={
@@ -166,7 +86,8 @@ def gemma3(_videos: Any) -> Pair:
     template = (
         "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else 'user' }}\n"
         "{% for c in m['content'] %}{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] | trim }}"
-        "{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+        "{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
     )
     images = Gemma3ImageProcessorPil(size=square(), **LEVELS)
     processor = Gemma3Processor(images, words, chat_template=template, image_seq_length=4)
@@ -229,7 +150,7 @@ def internvl(videos: Any) -> Pair:
     )
     images = GotOcr2ImageProcessorPil(size=square(), crop_to_patches=True, min_patches=1, max_patches=4, **LEVELS)
     template = CHATML.replace("IMAGE", "<IMG_CONTEXT>\n")
-    videos = videos or _part("InternVLVideoProcessor")
+    videos = videos or video_part("InternVLVideoProcessor")
     processor = InternVLProcessor(images, words, videos, image_seq_length=1, chat_template=template)
     config = InternVLConfig(
         vision_config=vision(image_size=[SIDE_PX] * 2, patch_size=[14, 14]),
@@ -256,7 +177,8 @@ def _pixtral(config_class: Any, model_class: Any, merge: int, **more: Any) -> Pa
     from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
     from transformers.models.pixtral.processing_pixtral import PixtralProcessor
 
-    words = tokenizer("<s>", "</s>", image="[IMG]", image_break="[IMG_BREAK]", image_end="[IMG_END]", a="[INST]", b="[/INST]")
+    marks = {"image_break": "[IMG_BREAK]", "image_end": "[IMG_END]", "asks": "[INST]", "asked": "[/INST]"}
+    words = tokenizer("<s>", "</s>", image="[IMG]", **marks)
     images = PixtralImageProcessorPil(size={"longest_edge": 56}, patch_size={"height": 7, "width": 7}, **LEVELS)
     template = (
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST]"
@@ -282,13 +204,15 @@ def mllama(_videos: Any) -> Pair:
     words = tokenizer("<|begin_of_text|>", "<|end_of_text|>", **marks, image="<|image|>")
     template = (
         "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
-        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-        "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image|>{% else %}{{ c['text'] }}{% endif %}"
+        "{% endfor %}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
     )
     processor = MllamaProcessor(MllamaImageProcessorPil(size=square(), max_image_tiles=4, **LEVELS), words, template)
     tower = vision(attention_heads=2, vision_output_dim=2 * WIDTH, intermediate_layers_indices=[1], num_global_layers=1)
     del tower["num_attention_heads"]
-    sizes = text(words, num_hidden_layers=3, cross_attention_layers=[1], rope_parameters={"rope_type": "default", "rope_theta": 1e4})
+    rope = {"rope_type": "default", "rope_theta": 1e4}
+    sizes = text(words, num_hidden_layers=3, cross_attention_layers=[1], rope_parameters=rope)
     config = MllamaConfig(vision_config=tower, text_config=sizes, image_token_index=words.image_token_id)
     model = MllamaForConditionalGeneration(config)
     with torch.no_grad():
@@ -306,10 +230,12 @@ def idefics(_videos: Any) -> Pair:
     around = "<fake_token_around_image>"
     words = tokenizer("<s>", "</s>", around=around, image="<image>", end_of_turn="<end_of_utterance>")
     processor = IdeficsProcessor(IdeficsImageProcessorPil(image_size=SIDE_PX, **LEVELS), words)
+    sizes = text(words, vocab_size=len(words) - 2)
     tower = {"embed_dim": WIDTH, "intermediate_size": 2 * WIDTH, "image_size": SIDE_PX, "patch_size": 14}
     resampler = {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 8}
     config = IdeficsConfig(
-        **{k: v for k, v in text(words).items() if k not in ("num_key_value_heads", "head_dim")},
+        **{k: v for k, v in sizes.items() if k not in ("num_key_value_heads", "head_dim")},
+        additional_vocab_size=2,  # the last words are kept apart, as in the released ones
         vision_config={**tower, "num_hidden_layers": 2, "num_attention_heads": 2},
         perceiver_config=resampler,
         use_resampler=True,
@@ -339,6 +265,7 @@ BUILDERS: dict[str, Callable[[Any], Pair]] = {
     "idefics": idefics,
 }
 """Each takes the part for videos, which may be None."""
+
 
 def write(name: str, folder: Path, videos: Any, seed: int = 0) -> Path:
     """Save the architecture `name` with weights drawn from `seed` to `folder`, as a hub checkpoint lies there."""

@@ -1,6 +1,6 @@
-"""A torchvision wheel for CUDA beside a torch without it: its Python part works, once its operators are declared.
+"""A torchvision built for CUDA beside a torch without it: its Python part works, once its operators are declared.
 
-The processors that transformers makes for videos need that part only. No build of it without CUDA is on the usual index.
+The processors that transformers makes for videos need that part only. The usual index has no build without CUDA.
 """
 
 from __future__ import annotations
@@ -32,3 +32,6 @@ def declare_operators() -> None:
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         DECLARED.append(operators)
         import_module("torchvision")
+
+
+declare_operators()

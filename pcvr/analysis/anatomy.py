@@ -16,7 +16,7 @@ from pcvr.analysis.attention import query_maps
 from pcvr.analysis.decoding import read_along
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
-from pcvr.models.picture_tokens import side_of
+from pcvr.models.picture_tokens import merge_of, side_of
 from pcvr.models.pictures import overview, to_pictures
 from pcvr.models.tower import tower_grid
 from pcvr.models.zoo import EMBEDDED
@@ -91,7 +91,7 @@ def anatomy(vlm: VisionLanguageModel, image: Image) -> Anatomy:
     """
     grid = tower_grid(vlm)
     found = _outputs(vlm, image)
-    merge = getattr(vlm.base.config, "scale_factor", 1)
+    merge = merge_of(vlm.base.config)
     queries = hasattr(vlm.base.config, "qformer_config")
     kind = "queries" if queries else "shuffle" if merge > 1 else "projector"
     tokens, width = found["connector"].shape[-2:]

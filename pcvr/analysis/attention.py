@@ -16,6 +16,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import eager_attention
 from pcvr.models.encode import IGNORE, Batch, collate, model_inputs
+from pcvr.models.picture_tokens import merge_of, side_of
 from pcvr.models.pictures import to_pictures
 from pcvr.models.tower import tower_grid
 from pcvr.models.vocab import is_image
@@ -211,8 +212,12 @@ def _grid(vlm: VisionLanguageModel, row: Batch, crossed: bool) -> tuple[int, int
         merge = vlm.processor.image_processor.merge_size
         _, down, across = (int(v) for v in row["image_grid_thw"][0])
         return down // merge, across // merge
+    merge = 1 if crossed else merge_of(vlm.base.config)
+    if vlm.family.layout == "sized":
+        cell = merge * side_of(vlm.base.config.vision_config.patch_size)
+        down, across = (int(v) // cell for v in row["image_sizes"])
+        return down, across
     down, across = tower_grid(vlm)
-    merge = 1 if crossed else getattr(vlm.base.config, "scale_factor", 1)
     return down // merge, across // merge
 
 

@@ -12,8 +12,9 @@ import torch
 from pcvr.data.sample import Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
-from pcvr.models.encode import IGNORE, OF_TOKENS, Batch, collate, encode_samples, prolonged
+from pcvr.models.encode import IGNORE, Batch, collate, encode_samples
 from pcvr.models.forward import answer_logits
+from pcvr.models.of_tokens import OF_TOKENS, prolonged
 from pcvr.models.vocab import is_image, vocabulary
 
 if TYPE_CHECKING:

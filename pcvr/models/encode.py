@@ -14,6 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.budget import context_of
 from pcvr.models.conversation import answer_ids, end_of_turn
 from pcvr.models.layout import as_taken, own_pixels, viewed
+from pcvr.models.of_tokens import OF_TOKENS, prolonged
 from pcvr.models.preparing import prepared
 from pcvr.models.store import KEEP_BYTES, SPILL_BYTES, RowStore, row_bytes
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """Label of tokens that the loss ignores."""
-IMAGE_MASKS = ("cross_attention_mask", "image_attention_mask")
-"""Outputs of a processor that say, for each token, which images or tiles it attends to by cross-attention."""
-OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids", *IMAGE_MASKS)
-"""Outputs of a processor with one value, or one row of values, a token."""
 
 Batch = dict[str, Tensor]
 """``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``index [B]`` and the image tensors of the family."""
@@ -140,18 +137,6 @@ def with_answer(prompt: Batch, answer: Tensor, answer_type: int = 0) -> Batch:
     row = {k: prolonged(k, v, len(answer), answer_type) if k in OF_TOKENS else v for k, v in prompt.items()}
     labels = torch.cat([torch.full_like(ids, IGNORE), answer])
     return row | {"input_ids": torch.cat([ids, answer]), "labels": labels}
-
-
-def prolonged(name: str, values: Tensor, count: int, answer_type: int, along: int = 0) -> Tensor:
-    """Return what a processor says of each token of a prompt, with values for `count` tokens of an answer after it.
-
-    An answer attends to the image as the prompt's last token does. Its types are `answer_type`, all other values 0.
-    """
-    last = values.narrow(along, values.shape[along] - 1, 1)
-    more = last.repeat_interleave(count, along)
-    if name not in IMAGE_MASKS:
-        more = torch.full_like(more, answer_type if name == "token_type_ids" else 0)
-    return torch.cat([values, more], along)
 
 
 class EncodedData(torch.utils.data.Dataset[Batch]):

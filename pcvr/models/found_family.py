@@ -1,4 +1,4 @@
-"""An entry for a model whose family has none: the model says where its parts are, the processor what an image becomes."""
+"""An entry for a model whose family has none: asked of the model (its parts) and its processor (the images)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError, reason
-from pcvr.models.encode import OF_TOKENS, collate, encode_samples
+from pcvr.models.encode import collate, encode_samples
 from pcvr.models.families import Described, Family, not_supported
 from pcvr.models.forward import answer_logits
 from pcvr.models.layout import own_pixels, tiles_of
+from pcvr.models.of_tokens import OF_TOKENS
 from pcvr.models.sight import Sight
 from pcvr.models.vlm import VisionLanguageModel
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pcvr.models.encode import IGNORE, OF_TOKENS, with_answer
+from pcvr.models.encode import IGNORE, with_answer
 from pcvr.models.generate import answer_tokens
+from pcvr.models.of_tokens import OF_TOKENS
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch

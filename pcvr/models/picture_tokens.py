@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 _LONG = 1 << 14
@@ -23,12 +24,12 @@ def image_tokens(config: Any, images: Any = None) -> int:
     if (pooled := getattr(config, "mm_tokens_per_image", None)) is not None:  # Gemma 3, each crop like the image
         return int(pooled) * (1 + _crops(images))
     vision = config.vision_config
-    if (ratio := getattr(config, "downsample_ratio", None)) is not None:  # InternVL, with an overview of its tiles
+    if hasattr(config, "downsample_ratio"):  # InternVL, with an overview of its tiles
         most = int(getattr(images, "max_patches", 0)) + 1
-        return most * int((side_of(vision.image_size) // side_of(vision.patch_size) * ratio) ** 2)
+        return most * (side_of(vision.image_size) // side_of(vision.patch_size) // merge_of(config)) ** 2
     if getattr(vision, "model_type", None) == "pixtral":  # a break after each row of tokens
         longest = side_of(images.size["longest_edge"] if images else vision.image_size)
-        side = longest // (side_of(vision.patch_size) * getattr(config, "spatial_merge_size", 1))
+        side = longest // (side_of(vision.patch_size) * merge_of(config))
         return side * (side + 1)
     if not hasattr(vision, "image_size"):  # Qwen: images of any size, up to a number of pixels
         return _of_pixels(vision, images)
@@ -48,6 +49,17 @@ def image_tokens(config: Any, images: Any = None) -> int:
         # More tokens than 1.1 ** 2 times the limit are scaled down to it, in any shape.
         most = min(most, int(1.21 * int(limit) * tokens) + max(tiles, key=max)[0] * side)
     return tokens + most
+
+
+def merge_of(config: Any) -> int:
+    """Return the patches along a side that a connector joins to one image token; 1 if it takes them one by one."""
+    if (scale := getattr(config, "scale_factor", None)) is not None:  # Idefics3
+        return int(scale)
+    if (ratio := getattr(config, "downsample_ratio", None)) is not None:  # InternVL
+        return round(1 / ratio)
+    if (pooled := getattr(config, "mm_tokens_per_image", None)) is not None:  # Gemma 3
+        return side_of(config.vision_config.image_size) // side_of(config.vision_config.patch_size) // isqrt(pooled)
+    return int(getattr(config, "spatial_merge_size", 1))
 
 
 def side_of(size: Any) -> int:

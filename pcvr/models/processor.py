@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
 
-
 def complete(processor: Any, config: Any) -> None:
     """Fill in settings that older releases of transformers left out of processors, from the model's config."""
     vision = config.vision_config
@@ -73,7 +72,8 @@ def _fault(vlm: VisionLanguageModel, rows: list[dict[str, Any]], end: int) -> st
             f"the prompt {asked(vlm, '?')!r} has no token {image}, the image token of the model's "
             "config; give the folder the chat template and the tokenizer that the model came with"
         )
-    size, largest = vlm.model.get_input_embeddings().num_embeddings, max(int(row["input_ids"].max()) for row in rows)
+    table, largest = vlm.model.get_input_embeddings(), max(int(row["input_ids"].max()) for row in rows)
+    size = table.num_embeddings + getattr(table, "num_additional_embeddings", 0)  # Idefics 1 keeps its marks apart
     if max(largest, end) >= size:
         return f"it makes token {max(largest, end)}, and the model has {size} tokens; fetch the tokenizer it came with"
     return ""

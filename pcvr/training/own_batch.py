@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcvr.errors import PcvrError, shown
 from pcvr.models.batch_rows import check_rows, select_rows
-from pcvr.models.encode import IGNORE, Batch
+from pcvr.models.encode import IGNORE, Batch, joined
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -46,8 +46,7 @@ def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = N
         )
     batch[INDEX] = as_index(inputs.get(INDEX) if index is None else index, len(batch["input_ids"]))
     _check_images(vlm, batch)
-    if vlm.family.pack == "list":
-        batch["pixel_values"] = batch["pixel_values"].squeeze(1)
+    batch["pixel_values"] = as_collated(vlm, batch)
     check_rows(batch)
     learned = (batch["labels"][:, 1:] != IGNORE).any(1)  # the first token is never predicted
     if not learned.any():
@@ -79,6 +78,29 @@ def as_index(given: Any, count: int) -> Tensor:
             f"index is {shown(given)}: give {count} whole numbers from 0, one for each sample of the batch."
         )
     return index.detach().long().cpu()
+
+
+def as_collated(vlm: VisionLanguageModel, batch: Batch) -> Tensor:
+    """Return ``pixel_values`` with one row a sample, as the collator of this package makes them; see `Family.pack`.
+
+    The tiles of all images in one row are divided by the samples' image tokens.
+
+    Raises:
+        PcvrError: the numbers of tiles and of image tokens do not fit.
+    """
+    pixels = batch["pixel_values"]
+    if vlm.family.pack == "list" and pixels.shape[1] == 1:
+        return pixels[:, 0]
+    if vlm.family.pack != "row":
+        return pixels
+    tokens = (batch["input_ids"] == vlm.image_token_id).sum(1)
+    each, left = divmod(int(tokens.sum()), max(1, len(pixels)))
+    if left or not each or bool((tokens % each).any()):
+        raise PcvrError(
+            f"pixel_values are {len(pixels)} tiles and input_ids have {tokens.tolist()} image tokens, which do not "
+            "fit: give what the model's own processor makes of samples with one image each."
+        )
+    return joined("pixel_values", list(pixels.split((tokens // each).tolist())))
 
 
 def label_tokens(labels: Tensor) -> int:

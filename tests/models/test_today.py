@@ -12,13 +12,15 @@ import torch
 import pcvr
 from pcvr import PatchView, Sample, TrainConfig, VisionLanguageModel
 from pcvr.models.batch_rows import image_rows, select_rows, with_images
-from pcvr.models.encode import IGNORE, OF_TOKENS, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
+from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import family_of
 from pcvr.models.forward import answer_logits
 from pcvr.models.layout import real_tiles, tiles_of, viewed, with_tiles
+from pcvr.models.of_tokens import OF_TOKENS
 from pcvr.models.picture_tokens import image_tokens
 from pcvr.models.processor import complete, try_out
 from pcvr.models.sight import Sight
+from pcvr.training.loop_context import LoopContext
 from tests.families import loud, missing_for, no_videos
 from tests.families_today import BUILDERS, write
 
@@ -53,7 +55,9 @@ SAMPLES = [Photos()[i] for i in range(5)]
 
 
 @pytest.fixture(scope="module", params=list(BUILDERS))
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[VisionLanguageModel, Path]:
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VisionLanguageModel, Path]:
     """A model and its folder: opened from there where transformers can make its processor, else made in memory."""
     name, folder = request.param, tmp_path_factory.mktemp("today") / "model"
     if not missing_for(name):
@@ -146,7 +150,8 @@ def test_left_padded_answers_are_those_of_one_by_one(vlm: VisionLanguageModel) -
     assert together == [pcvr.generate(vlm, [i], [p], 4)[0] for i, p in zip(images, prompts, strict=True)]
     assert len(set(together)) > 1, "the answers hang on picture and prompt"
     if vlm.family.layout == "picture":
-        joined, whole = prompt_batch(vlm, [row for _, row in prompt_rows(vlm, images, prompts)]), vlm.encode(images, prompts)
+        whole = vlm.encode(images, prompts)
+        joined = prompt_batch(vlm, [row for _, row in prompt_rows(vlm, images, prompts)])
         assert joined.keys() == whole.keys() and all(torch.equal(joined[k], v) for k, v in whole.items())
 
 
@@ -189,6 +194,23 @@ def test_views_reach_the_tower(vlm: VisionLanguageModel) -> None:
     for row, pixels in zip(rows, seen, strict=True):
         same = tiles_of(vlm, row) == tiles_of(vlm, row | {"pixel_values": pixels})
         assert same.any() and not same.all()
+
+
+def test_batches_of_other_collators(vlm: VisionLanguageModel) -> None:
+    """A batch that the processor made of several samples becomes one of ours, and the model takes it as before."""
+    images, prompts = [s.image for s in SAMPLES[:3]], [s.prompt for s in SAMPLES[:3]]
+    whole = vlm.encode(images, prompts)
+    labels = whole["input_ids"].masked_fill(whole["attention_mask"] == 0, IGNORE)
+    context = LoopContext(vlm, reference=vlm)
+    batch = context.take(whole | {"labels": labels}, range(3))
+    for mine, row in zip(image_rows(batch), encode_samples(vlm, SAMPLES[:3]), strict=True):
+        pixels = row["pixel_values"]
+        assert torch.equal(mine["pixel_values"], pixels[real_tiles(pixels)] if pixels.dim() == 4 else pixels)
+    view = context.view(batch, PatchView("swap", 0.6, patch=7))
+    with torch.inference_mode():
+        logits = vlm.model(**whole).logits[:, :-1][labels[:, 1:] != IGNORE]
+        assert torch.allclose(answer_logits(vlm, batch).logits, logits, atol=1e-4)
+        assert not torch.allclose(answer_logits(vlm, view).logits, logits, atol=1e-3)
 
 
 def test_kept_features_give_the_same(vlm: VisionLanguageModel) -> None:
