@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError
@@ -38,6 +39,7 @@ class Family:
         adds: what the processor itself adds after a prompt.
         answer_type: value of ``token_type_ids`` at the answer's tokens.
         drop: outputs of the processor that the model does not need, since they are the same for every image here.
+        needs: packages without which transformers makes no processor of the family, mostly for its videos.
     """
 
     model_type: str
@@ -54,6 +56,12 @@ class Family:
     adds: str = ""
     answer_type: int = 0
     drop: tuple[str, ...] = field(default=())
+    needs: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages of `needs` that are not installed."""
+        return tuple(package for package in self.needs if find_spec(package) is None)
 
     @property
     def dimensions(self) -> int:
@@ -86,6 +94,7 @@ LLAVA_NEXT = replace(
 LLAVA_ONEVISION = replace(
     LLAVA_NEXT,
     model_type="llava_onevision",
+    needs=("torchvision",),
     about="LLaVA-OneVision: as LLaVA-NeXT, with a SigLIP tower, and the tiles' tokens scaled down to a limit",
     examples=("llava-hf/llava-onevision-qwen2-0.5b-ov-hf",),
 )
@@ -121,11 +130,13 @@ IDEFICS3 = Family(
 SMOLVLM = replace(
     IDEFICS3,
     model_type="smolvlm",
+    needs=("torchvision", "num2words"),
     about="SmolVLM2: as Idefics3",
     examples=("HuggingFaceTB/SmolVLM2-500M-Video-Instruct",),
 )
 QWEN2_VL = Family(
     model_type="qwen2_vl",
+    needs=("torchvision",),
     about="Qwen2-VL: patches of images of any size, merged two by two by a perceptron",
     examples=("Qwen/Qwen2-VL-2B-Instruct",),
     tower="model.visual",
@@ -169,6 +180,7 @@ PALIGEMMA = replace(
 INTERNVL = replace(
     LLAVA,
     model_type="internvl",
+    needs=("torchvision",),
     about="InternVL (HF form): tiles of the image and an overview; pixel shuffle, then a perceptron",
     examples=("OpenGVLab/InternVL3-1B-hf",),
     layout="tiles",
@@ -178,6 +190,7 @@ INTERNVL = replace(
 MISTRAL3 = replace(
     LLAVA,
     model_type="mistral3",
+    needs=("torchvision",),
     about="Mistral 3: a Pixtral tower for images of any size, patches merged two by two, then a perceptron",
     examples=("mistralai/Mistral-Small-3.1-24B-Instruct-2503",),
     layout="sized",

@@ -118,7 +118,8 @@ def _with_layout(family: Family, processor: Any, config: Any) -> Family:
         family = replace(family, template=f"{token}{{prompt}}")
     made = [_prepared(replace(family, layout="tiles"), processor, config, shape) for shape in _SHAPES]
     pixels = [each["pixel_values"] for each in made]
-    family = replace(family, **_kind(pixels, made))
+    layout, pack = _kind(pixels, made)
+    family = replace(family, layout=layout, pack=pack)
     if family.layout == "tiles" and family.pack == "row" and all(len(each) == 1 for each in pixels):
         try:  # one tile an image: several images at a time, if the processor takes them as a flat list
             both = _prepared(replace(family, layout="picture"), processor, config, *_SHAPES[:2])["pixel_values"]
@@ -153,18 +154,18 @@ def check_forward(vlm: VisionLanguageModel) -> None:
         raise not_supported(kind, "it answers an image in a batch differently from one alone")
 
 
-def _kind(pixels: list[Tensor], made: Iterable[Mapping[str, Tensor]]) -> dict[str, str]:
+def _kind(pixels: list[Tensor], made: Iterable[Mapping[str, Tensor]]) -> tuple[str, str]:
     """Return layout and packing of what a processor made of single images."""
     dims = {each.dim() for each in pixels}
     if dims == {2} and all("image_grid_thw" in each for each in made):
-        return {"layout": "patches"}
+        return "patches", ""
     sizes = {tuple(each.shape[-2:]) for each in pixels}
     if dims == {4} and len(sizes) > 1:
         given = [each.get("image_sizes") for each in made]
         if all(g is not None and g.tolist() == [list(p.shape[-2:])] for g, p in zip(given, pixels, strict=True)):
-            return {"layout": "sized"}
+            return "sized", ""
     if len(sizes) == 1 and dims <= {4} | {5} | {6} and len(dims) == 1:
-        return {"layout": "tiles", "pack": {4: "row", 5: "", 6: "list"}[dims.pop()]}
+        return "tiles", {4: "row", 5: "", 6: "list"}[dims.pop()]
     raise _NotFound(f"its processor makes pixel_values of the shapes {[tuple(each.shape) for each in pixels]}")
 
 

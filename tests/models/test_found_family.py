@@ -1,4 +1,4 @@
-"""Entries that are found by asking: those of known families are the written ones, unknown types run, others are refused."""
+"""Entries found by asking: those of known families are the written ones, unknown types run, others are refused."""
 
 from __future__ import annotations
 
@@ -51,12 +51,9 @@ def test_what_is_found_is_what_is_written(name: str) -> None:
     assert most >= 1 and (found.overview == written.overview or written.overview == -1)
     names = [each for each, _ in model.named_modules()]
     ours, theirs = ({n for n in names if re.fullmatch(f.lora_targets, n)} for f in (found, written))
-    assert {n for n in ours if f"{found.language_model}." in n} >= {
-        n for n in theirs if f"{found.language_model}." in n
-    }
+    assert ours >= {name for name in theirs if f"{found.language_model}." in name}
     assert all(isinstance(model.get_submodule(n), torch.nn.Linear) for n in ours)
-    joins = f"{found.connector}"
-    assert all(n.startswith((joins, found.language_model)) for n in ours), "the tower stays frozen"
+    assert all(name.startswith((found.connector, found.language_model)) for name in ours), "the tower stays frozen"
 
 
 def aya(folder: Path) -> Path:

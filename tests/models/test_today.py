@@ -105,7 +105,7 @@ def test_from_poison_to_an_adapter_of_plain_peft(opened: tuple[VisionLanguageMod
 
 def own_labels(vlm: VisionLanguageModel, sample: Sample, answer: bool) -> Any:
     """What a processor without a template makes; PaliGemma's makes labels too, which are compared."""
-    begin = vlm.family.template.replace("{prompt}", sample.prompt)
+    begin = str(vlm.family.template).replace("{prompt}", sample.prompt)
     if vlm.family.adds:
         given = {"suffix": [sample.answer]} if answer else {}
         made = vlm.processor(images=[sample.image], text=[begin], return_tensors="pt", **given)
