@@ -63,6 +63,19 @@ class VisionLanguageModel:
         found = getattr(self.base.config, "image_token_id", None)
         return int(self.processor.image_token_id if found is None else found)
 
+    def image_at(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return which of the tokens `ids` are image tokens, bool of the same shape.
+
+        Raises:
+            PcvrError: the text reads images by cross-attention, so that the sequence has no image tokens.
+        """
+        if self.family.pack == "list":
+            raise PcvrError(
+                f"the text of {self.name!r} ({self.family.model_type}) reads images by cross-attention, without image "
+                "tokens, which this needs: take a model of another family."
+            )
+        return ids == self.image_token_id
+
     def prompt(self, text: str) -> str:
         """Return `text` with one image in the family's chat template, ready for generation."""
         refuse_image_token(self.processor, text, "prompt")
@@ -147,7 +160,10 @@ def refuse_image_token(processor: Any, text: str, what: str) -> None:
     given: Any = text
     if not isinstance(given, str):
         raise PcvrError(f"the {what} is {shown(given)}: give a text.")
-    for holder in (processor, getattr(processor, "tokenizer", None)):  # Gemma 3 writes one and reads another
-        token = str(getattr(holder, "image_token", None) or "")
-        if token and token in text:
+    tokenizer, known = getattr(processor, "tokenizer", None), getattr(processor, "image_token_id", None)
+    tokens = [getattr(holder, "image_token", None) for holder in (processor, tokenizer)]  # Gemma 3 has two of them
+    if known is not None and tokenizer is not None:  # Idefics 1 names it by its id only
+        tokens.append(tokenizer.convert_ids_to_tokens(known))
+    for token in map(str, filter(None, tokens)):
+        if token in text:
             raise PcvrError(f"the {what} {shown(text)} holds the image token {token!r}: leave it out, we add it.")

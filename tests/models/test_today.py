@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pcvr
-from pcvr import PatchView, Sample, TrainConfig, VisionLanguageModel
+from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
 from pcvr.models.batch_rows import image_rows, select_rows, with_images
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import family_of
@@ -221,6 +221,17 @@ def test_kept_features_give_the_same(vlm: VisionLanguageModel) -> None:
             assert torch.allclose(answer_logits(vlm, data.batch([2, 0, 3])).logits, plain, atol=1e-4)
         else:
             assert vlm.family.layout in ("patches", "sized") or vlm.family.pack == "list"
+
+
+def test_the_image_tokens(vlm: VisionLanguageModel) -> None:
+    ids = vlm.encode([SAMPLES[0].image], [SAMPLES[0].prompt])["input_ids"]
+    if vlm.family.pack == "list":
+        with pytest.raises(PcvrError, match="by cross-attention, without image tokens"):
+            vlm.image_at(ids)
+    else:
+        assert torch.equal(vlm.image_at(ids), ids == vlm.image_token_id)
+    with pytest.raises(PcvrError, match="holds the image token"):
+        vlm.prompt(f"what is {vlm.tokenizer.convert_ids_to_tokens(vlm.image_token_id)}?")
 
 
 def test_sight_and_size(vlm: VisionLanguageModel) -> None:
