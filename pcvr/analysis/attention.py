@@ -19,7 +19,6 @@ from pcvr.models.encode import IGNORE, Batch, collate, model_inputs
 from pcvr.models.picture_tokens import merge_of, side_of
 from pcvr.models.pictures import to_pictures
 from pcvr.models.tower import tower_grid
-from pcvr.models.vocab import is_image
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.utils.checks import check_choice
 
@@ -120,13 +119,12 @@ def attend(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | No
     """
     text = own_answer(vlm, image, prompt) if answer is None else answer
     row = read_along(vlm, image, prompt, text)
-    batch = collate([row], vlm.tokenizer.pad_token_id)
-    inputs = model_inputs(vlm, batch)
+    shown = vlm.image_at(row["input_ids"]).numpy()
+    inputs = model_inputs(vlm, collate([row], vlm.tokenizer.pad_token_id))
     with torch.inference_mode(), eager_attention(vlm.base), _cross_attention(vlm) as crossed:
         output = vlm.model(**inputs, output_attentions=True, use_cache=False)
     layers = torch.stack([each[0].float() for each in _attentions(output)])  # [L, H, T, T]
     at = (row["labels"] != IGNORE).nonzero()[:, 0]
-    shown = is_image(vlm, row["input_ids"])
     grid, look = _grid(vlm, row, bool(crossed)), _look(crossed, tower_grid(vlm) if crossed else None)
     return Attention(
         steps=steps_of(vlm, prompt, text, row["input_ids"][at].tolist(), output.logits[0, at.to(vlm.device) - 1]),

@@ -79,7 +79,9 @@ def viewed(
 
 
 def _fitting(donor: Tensor, mine: Tensor) -> Tensor:
-    """Return a donor's tiles in the number and size of `mine`."""
+    """Return a donor's tiles in the number and size of `mine`; those that are padding only if there are no others."""
+    real = real_tiles(donor)
+    donor = donor[real] if real.any() else donor
     taken = donor[torch.arange(len(mine)) % len(donor)]
     return taken if taken.shape == mine.shape else interpolate(taken, mine.shape[-2:], mode="bilinear")
 

@@ -45,7 +45,8 @@ def image_tokens(config: Any, images: Any = None) -> int:
     tiles = [[int(length) // side_of(vision.image_size) for length in grid] for grid in grids]
     # Each row of the tiles' tokens ends with a separator.
     most = max(high * side * (wide * side + 1) for high, wide in tiles)
-    if limit := str(getattr(config, "vision_aspect_ratio", "")).removeprefix("anyres_max_"):  # LLaVA-OneVision
+    limit = str(getattr(config, "vision_aspect_ratio", "")).removeprefix("anyres_max_")
+    if limit.isdigit():  # LLaVA-OneVision
         # More tokens than 1.1 ** 2 times the limit are scaled down to it, in any shape.
         most = min(most, int(1.21 * int(limit) * tokens) + max(tiles, key=max)[0] * side)
     return tokens + most

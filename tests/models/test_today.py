@@ -11,6 +11,7 @@ import torch
 
 import pcvr
 from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
+from pcvr.analysis.attention import attend
 from pcvr.models.batch_rows import image_rows, select_rows, with_images
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import family_of
@@ -232,6 +233,17 @@ def test_the_image_tokens(vlm: VisionLanguageModel) -> None:
         assert torch.equal(vlm.image_at(ids), ids == vlm.image_token_id)
     with pytest.raises(PcvrError, match="holds the image token"):
         vlm.prompt(f"what is {vlm.tokenizer.convert_ids_to_tokens(vlm.image_token_id)}?")
+
+
+def test_a_map_of_attention(vlm: VisionLanguageModel) -> None:
+    asked = (vlm, SAMPLES[1].image, "what is there?", "a red ball")
+    if vlm.family.pack == "list":
+        with pytest.raises(PcvrError, match="by cross-attention"):
+            attend(*asked)
+        return
+    found = attend(*asked)
+    assert found.map(0).shape == found.grid
+    assert np.isfinite(found.map(0)).all()
 
 
 def test_sight_and_size(vlm: VisionLanguageModel) -> None:
