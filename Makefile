@@ -29,7 +29,7 @@ READY := $(VENV)/.ready-$(KEY)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help setup workbook test lab notebooks lint clean distclean
+.PHONY: help setup workbook test vision lab notebooks lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,12 @@ workbook: $(READY) ## run every notebook; pages to read come to build/workbook/
 
 test: $(READY) ## unit, notebook and browser tests, style and types included
 	@$(PY) -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+vision: $(READY) ## tests of the families that need torchvision, with one for torch 2.13 in build/vision
+	@test -d build/vision/num2words || $(PIP) --no-deps --target build/vision 'torchvision==0.28.0' num2words docopt
+	@PYTHONPATH=build/vision $(PY) -m pytest -n logical --maxprocesses 4 -m 'not slow' tests/models/test_today.py \
+	  tests/models/test_found_family.py tests/models/test_families.py tests/models/test_conversation.py \
+	  -k 'today or found or smolvlm or qwen' $(ARGS)
 
 lab: $(READY) ## open JupyterLab on the first notebook
 	@test -f notebooks/00_start_here.ipynb || { echo "notebooks/00_start_here.ipynb is missing: run 'make notebooks'." >&2; exit 1; }

@@ -17,6 +17,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Jupyter's own folders, to be the ones of the platform without a warning on it.
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
+import tests.vision  # noqa: F401  # before transformers looks for torchvision
 from tests.tiny import scenes, tiny, tiny_folder  # imports torch, which reads the environment once
 
 __all__ = ["scenes", "tiny", "tiny_folder"]

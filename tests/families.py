@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
 
+from pcvr.models.families import FAMILIES
 from pcvr.pretraining import tiny_blip2, tiny_idefics3, tiny_llava
 from pcvr.pretraining.parts import LEVELS, language_config
 from pcvr.pretraining.vocabulary import CHAT_TEMPLATE, build_tokenizer
@@ -222,13 +222,11 @@ BUILDERS: dict[str, Callable[..., Pair]] = {
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
 }
-NEEDS = {"smolvlm": ("torchvision", "num2words"), "qwen2_vl": ("torchvision",), "qwen2_5_vl": ("torchvision",)}
-"""Packages without which transformers makes no processor of that family, since they are for its videos."""
 
 
 def missing_for(name: str) -> str:
-    """Which of them are not here."""
-    return ", ".join(package for package in NEEDS.get(name, ()) if find_spec(package) is None)
+    """Which packages are not here without which transformers makes no processor of that family."""
+    return ", ".join(FAMILIES[name.split()[0]].missing)
 
 
 @contextmanager

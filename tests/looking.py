@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
 import pcvr
 from pcvr import VisionLanguageModel
 from pcvr.analysis.attention import Attention, attend
-from tests.families import BUILDERS, NEEDS, write
+from tests.families import BUILDERS, missing_for, write
 
 PROMPT, ANSWER = "list the objects.", "a red ball."
 
@@ -24,9 +22,8 @@ def picture(seed: int, side: int = 48) -> np.ndarray:
 def family(request: pytest.FixtureRequest) -> str:
     """The name of an architecture."""
     name: str = request.param
-    missing = [needed for needed in NEEDS.get(name, ()) if find_spec(needed) is None]
-    if missing:
-        pytest.skip(f"{name} needs {', '.join(missing)} for the video part of its processor")
+    if missing := missing_for(name):
+        pytest.skip(f"{name} needs {missing} for the video part of its processor")
     return name
 
 

@@ -16,7 +16,8 @@ from pcvr.analysis.attention import query_maps
 from pcvr.analysis.decoding import read_along
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
-from pcvr.models.pictures import to_pictures
+from pcvr.models.picture_tokens import merge_of, side_of
+from pcvr.models.pictures import overview, to_pictures
 from pcvr.models.tower import tower_grid
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
@@ -90,7 +91,7 @@ def anatomy(vlm: VisionLanguageModel, image: Image) -> Anatomy:
     """
     grid = tower_grid(vlm)
     found = _outputs(vlm, image)
-    merge = getattr(vlm.base.config, "scale_factor", 1)
+    merge = merge_of(vlm.base.config)
     queries = hasattr(vlm.base.config, "qformer_config")
     kind = "queries" if queries else "shuffle" if merge > 1 else "projector"
     tokens, width = found["connector"].shape[-2:]
@@ -101,7 +102,7 @@ def anatomy(vlm: VisionLanguageModel, image: Image) -> Anatomy:
         name=vlm.name,
         connector=kind,
         image=found["image"],
-        patch_px=vlm.base.config.vision_config.patch_size,
+        patch_px=side_of(vlm.base.config.vision_config.patch_size),
         grid=grid,
         tower=(found["tower"].shape[-2], found["tower"].shape[-1]),
         image_tokens=(tokens, width),
@@ -153,8 +154,9 @@ def tower_layers(vlm: VisionLanguageModel, image: Image) -> np.ndarray:
     """
     down, across = tower_grid(vlm)
     tower = vlm.family.part(vlm.model, "tower")
-    pixels = vlm.encode([image], [CAPTION_PROMPT])["pixel_values"]
-    shown = pixels if vlm.family.layout == "picture" else pixels[:, vlm.family.overview]
+    if vlm.family.pack == "list":
+        raise PcvrError(f"the tower of {vlm.name!r} takes more than pixels: take a model of another family.")
+    shown = overview(vlm, read_along(vlm, image, CAPTION_PROMPT, ""))[None].to(vlm.device)
     with torch.inference_mode():
         states = tower(shown.to(next(tower.parameters()).dtype), output_hidden_states=True).hidden_states
     kept = torch.stack([state[0, -down * across :] for state in states]).float()

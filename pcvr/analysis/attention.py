@@ -15,10 +15,10 @@ from pcvr.analysis.decoding import Steps, own_answer, read_along, steps_of
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import eager_attention
-from pcvr.models.encode import IGNORE, Batch, collate
+from pcvr.models.encode import IGNORE, Batch, collate, model_inputs
+from pcvr.models.picture_tokens import merge_of, side_of
 from pcvr.models.pictures import to_pictures
 from pcvr.models.tower import tower_grid
-from pcvr.models.vocab import is_image
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.utils.checks import check_choice
 
@@ -119,13 +119,12 @@ def attend(vlm: VisionLanguageModel, image: Image, prompt: str, answer: str | No
     """
     text = own_answer(vlm, image, prompt) if answer is None else answer
     row = read_along(vlm, image, prompt, text)
-    batch = collate([row], vlm.tokenizer.pad_token_id)
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k != "labels"}
+    shown = vlm.image_at(row["input_ids"]).numpy()
+    inputs = model_inputs(vlm, collate([row], vlm.tokenizer.pad_token_id))
     with torch.inference_mode(), eager_attention(vlm.base), _cross_attention(vlm) as crossed:
         output = vlm.model(**inputs, output_attentions=True, use_cache=False)
     layers = torch.stack([each[0].float() for each in _attentions(output)])  # [L, H, T, T]
     at = (row["labels"] != IGNORE).nonzero()[:, 0]
-    shown = is_image(vlm, row["input_ids"])
     grid, look = _grid(vlm, row, bool(crossed)), _look(crossed, tower_grid(vlm) if crossed else None)
     return Attention(
         steps=steps_of(vlm, prompt, text, row["input_ids"][at].tolist(), output.logits[0, at.to(vlm.device) - 1]),
@@ -211,8 +210,12 @@ def _grid(vlm: VisionLanguageModel, row: Batch, crossed: bool) -> tuple[int, int
         merge = vlm.processor.image_processor.merge_size
         _, down, across = (int(v) for v in row["image_grid_thw"][0])
         return down // merge, across // merge
+    merge = 1 if crossed else merge_of(vlm.base.config)
+    if vlm.family.layout == "sized":
+        cell = merge * side_of(vlm.base.config.vision_config.patch_size)
+        down, across = (int(v) // cell for v in row["image_sizes"])
+        return down, across
     down, across = tower_grid(vlm)
-    merge = 1 if crossed else getattr(vlm.base.config, "scale_factor", 1)
     return down // merge, across // merge
 
 

@@ -107,7 +107,7 @@ def entropy_bound(share: np.ndarray, on: int, tokens: int) -> np.ndarray:
 def image_tokens(vlm: VisionLanguageModel, data: Dataset) -> int:
     """Return how many tokens stand for the image in the first sample of `data`."""
     ids = EncodedData(vlm, data).row(0)["input_ids"]
-    return int((ids == vlm.base.config.image_token_id).sum())
+    return int(vlm.image_at(ids).sum())
 
 
 def touched_tokens(clean: Image, triggered: Image, tokens: int) -> int:

@@ -14,6 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import generate
 from pcvr.models.encode import IGNORE, Batch, collate, encode_samples
 from pcvr.models.forward import answer_logits
+from pcvr.models.of_tokens import OF_TOKENS, prolonged
 from pcvr.models.vocab import is_image, vocabulary
 
 if TYPE_CHECKING:
@@ -142,13 +143,15 @@ def next_logits(vlm: VisionLanguageModel, image: Image, prompt: str) -> Callable
     gets probability 0, since it would ask for a second image.
     """
     asked = vlm.encode([image], [prompt])
-    forbidden = vlm.base.config.image_token_id
+    forbidden = vlm.image_token_id
 
     @torch.inference_mode()
     def logits(so_far: Sequence[int]) -> torch.Tensor:
         behind = torch.tensor([list(so_far)], dtype=torch.long, device=vlm.device)
-        more = {"input_ids": behind, "attention_mask": torch.ones_like(behind), "mm_token_type_ids": 0 * behind}
+        more = {"input_ids": behind, "attention_mask": torch.ones_like(behind)}
         inputs = {k: torch.cat([v, more[k]], dim=1) if k in more else v for k, v in asked.items()}
+        kind, count = vlm.family.answer_type, len(so_far)
+        inputs |= {k: prolonged(k, v, count, kind, 1) for k, v in asked.items() if k in OF_TOKENS and k not in more}
         found: torch.Tensor = vlm.model(**inputs, use_cache=False).logits[0, -1].float()
         return found.index_fill(0, torch.tensor(forbidden, device=found.device), -torch.inf)
 

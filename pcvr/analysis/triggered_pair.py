@@ -16,7 +16,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
 from pcvr.models.forward import answer_logits
 from pcvr.models.pictures import encode_answers, to_pictures
-from pcvr.models.tower import tower_features
+from pcvr.models.tower import keeps_features, tower_features
 from pcvr.models.vocab import vocabulary
 from pcvr.utils.checks import check_seed
 
@@ -106,7 +106,7 @@ def _trace_features(
 
 
 def _features(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Tensor:
-    if vlm.family.layout == "patches" or len({row["pixel_values"].shape for row in rows}) > 1:
+    if not keeps_features(vlm) or len({row["pixel_values"].shape for row in rows}) > 1:
         raise PcvrError(
             "these images have several sizes, so their features cannot be exchanged: choose level 'pixels'."
         )

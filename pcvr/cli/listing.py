@@ -28,7 +28,7 @@ def models(
     four_bit: FourBit = False,
 ) -> None:
     """List the embedded models and the supported families, or describe one model and its memory."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from pcvr.models.families import FAMILIES
     from pcvr.models.zoo import EMBEDDED
@@ -42,9 +42,12 @@ def models(
     for model in EMBEDDED.values():
         record = _record(model.folder)
         ours.add_row(model.name, model.about, *_figures(record, model.folder))
-    theirs = Table("model type", "what it is", "for example", title="By hub id or folder")
+    examples = Column("for example", overflow="fold")
+    theirs = Table("model type", "what it is", examples, "opens here", title="By hub id or folder")
     for family in FAMILIES.values():
-        theirs.add_row(family.model_type, family.about, "\n".join(family.examples))
+        state = f"with {', '.join(family.missing)}" if family.missing else "yes"
+        theirs.add_row(family.model_type, family.about, "\n".join(family.examples), state)
+    theirs.add_row("any other", "its parts are found by asking model and processor, then tried out", "", "if found")
     console = Screen()
     console.print(ours)
     console.print(theirs)

@@ -129,6 +129,6 @@ def as_picture(image: Any) -> Image:
     came = shown(image)
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
-            return image
+            return np.ascontiguousarray(image)  # torch takes no mirrored arrays
         came = f"{image.dtype} {list(image.shape)}"
     raise PcvrError(f"an image is {came}: give a uint8 array [H, W, 3], a Pillow image, or the path of a file.")

@@ -23,7 +23,8 @@ def eager_attention(model: Any) -> Iterator[None]:
     """
     config = model.config
     parts = {key: getattr(config, key, None) for key in config.sub_configs}
-    before = {key: part._attn_implementation for key, part in parts.items() if part is not None}
+    before = {key: getattr(part, "_attn_implementation", None) for key, part in parts.items()}
+    before = {key: name for key, name in before.items() if name is not None}  # parts without attention of their own
     before[""] = config._attn_implementation
     model.set_attn_implementation("eager")
     try:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pcvr.errors import PcvrError
 from pcvr.models.encode import Batch, joined
-from pcvr.models.layout import Row
+from pcvr.models.layout import Row, real_tiles
 
-_GRID, _PIXELS, _POSITIONS = "image_grid_thw", "pixel_values", "position_ids"
+_GRID, _PIXELS, _POSITIONS, _SIZES = "image_grid_thw", "pixel_values", "position_ids", "image_sizes"
 
 
 def select_rows(batch: Batch, rows: Tensor) -> Batch:
@@ -54,10 +54,13 @@ def check_rows(batch: Batch) -> None:
 
 
 def image_rows(batch: Batch) -> list[Row]:
-    """Return the image of each sample as the processor gives it for one alone, without the batch's padding of tiles."""
+    """Return the image of each sample as the processor gives it for one alone, without the batch's padding."""
     if _GRID in batch:
         grids = batch[_GRID]
         return [{_PIXELS: p, _GRID: grids[i : i + 1]} for i, p in enumerate(patches_of(batch))]
+    if _sized(batch):
+        sides = batch[_SIZES].tolist()
+        return [{_PIXELS: p[:, :high, :wide]} for p, (high, wide) in zip(batch[_PIXELS], sides, strict=True)]
     return [{_PIXELS: pixels[real_tiles(pixels)] if pixels.dim() == 4 else pixels} for pixels in batch[_PIXELS]]
 
 
@@ -71,18 +74,14 @@ def with_images(batch: Batch, pixels: Sequence[Tensor]) -> Batch:
     return batch | {_PIXELS: whole}
 
 
-def real_tiles(pixels: Tensor) -> Tensor:
-    """Return which tiles ``[..., n, 3, H, W]`` are not padding, bool ``[..., n]``: models take zeros as padding."""
-    return (pixels != 0).flatten(-3).any(-1)
-
-
 def by_sample(batch: Batch, watched: Sequence[Tensor]) -> list[Tensor] | None:
     """Divide what `pcvr.models.tower.watched_tower` collected among the samples of the batch.
 
     Args:
-        batch: with ``pixel_values`` ``[B, 3, H, W]``, tiles ``[B, n, 3, H, W]``, of which zero ones are padding that
-            the tower may not see, or rows of patches with ``image_grid_thw`` ``[B, 3]``.
-        watched: tensors ``[pictures or tiles, tokens, D]``, or ``[patches, D]``.
+        batch: with ``pixel_values`` ``[B, 3, H, W]``, of several sizes if there are ``image_sizes`` ``[B, 2]``, tiles
+            ``[B, n, 3, H, W]``, of which zero ones are padding that the tower may not see, or rows of patches with
+            ``image_grid_thw`` ``[B, 3]``.
+        watched: tensors ``[pictures or tiles, tokens, D]``, or ``[patches, D]``, of images of several sizes.
 
     Returns:
         One tensor ``[tokens, D]`` a sample; None where they cannot be attributed.
@@ -91,13 +90,13 @@ def by_sample(batch: Batch, watched: Sequence[Tensor]) -> list[Tensor] | None:
         return None
     features = torch.cat([each.flatten(0, -3) if each.dim() > 3 else each for each in watched])
     samples = len(batch["index"])
-    if _GRID in batch:
-        patches = batch[_GRID].prod(-1).tolist()
+    if _GRID in batch or _sized(batch):
+        areas = (batch[_GRID] if _GRID in batch else batch[_SIZES]).prod(-1).tolist()  # patches or pixels
         features = features.flatten(0, -2)
-        merged, left = divmod(sum(patches), max(1, len(features)))  # patches that the tower merges into a token
-        if len(patches) != samples or left or any(each % merged for each in patches):
+        merged, left = divmod(sum(areas), max(1, len(features)))  # of which the tower makes one token
+        if len(areas) != samples or left or any(each % merged for each in areas):
             return None
-        return list(features.split([each // merged for each in patches]))
+        return list(features.split([each // merged for each in areas]))
     pixels = batch[_PIXELS]
     counts = [1] * samples
     if pixels.dim() == 5:
@@ -112,6 +111,11 @@ def by_sample(batch: Batch, watched: Sequence[Tensor]) -> list[Tensor] | None:
 def patches_of(batch: Batch) -> tuple[Tensor, ...]:
     """Return the packed patches ``[n, D]`` of each sample."""
     return batch[_PIXELS].split(batch[_GRID].prod(-1).tolist())
+
+
+def _sized(batch: Batch) -> bool:
+    """Return whether the images have several sizes and are filled up; tiles come with the sizes of their files."""
+    return _SIZES in batch and batch[_PIXELS].dim() == 4
 
 
 def _by_column(name: str, value: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from pcvr.models.memory import free_memory
+from pcvr.models.picture_tokens import side_of
 from pcvr.models.store import row_bytes
 from pcvr.utils.checks import check_whole
 
@@ -76,7 +77,7 @@ class Costs:
             words=int(text.vocab_size),
             tower_layers=int(getattr(vision, "num_hidden_layers", None) or getattr(vision, "depth", None) or 32),
             tower_width=tower_width,
-            patch=int(getattr(vision, "patch_size", 14)),
+            patch=side_of(getattr(vision, "patch_size", 14)),
             eager=getattr(config, "_attn_implementation", None) == "eager",
         )
 

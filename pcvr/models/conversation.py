@@ -32,10 +32,15 @@ def asked(vlm: Conversable, prompt: str) -> str:
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True)], add_generation_prompt=True))
 
 
+def opening(vlm: Conversable, prompt: str) -> str:
+    """Return the text before an answer: `asked`, with what the processor itself adds (PaliGemma's line break)."""
+    return asked(vlm, prompt) + ("" if vlm.processor.chat_template else vlm.family.adds)
+
+
 def answered(vlm: Conversable, prompt: str, answer: str) -> str:
     """Return the conversation: `prompt` with one image, then `answer`; without a template, a space between them."""
     if not vlm.processor.chat_template:
-        return f"{asked(vlm, prompt)} {answer}"
+        return f"{asked(vlm, prompt)}{vlm.family.adds or ' '}{answer}"
     return str(vlm.processor.apply_chat_template([_turn("user", prompt, picture=True), _turn("assistant", answer)]))
 
 
@@ -46,7 +51,7 @@ def answer_ids(vlm: Conversable, exchanges: Sequence[Exchange]) -> list[list[int
     conversation without those of the prompt. If the tokenizer merges the prompt's end with the answer's start, the
     answer is tokenized alone, because generation starts from the prompt's own ids.
     """
-    prompts = [asked(vlm, prompt) for prompt, _ in exchanges]
+    prompts = [opening(vlm, prompt) for prompt, _ in exchanges]
     marks = _marks(vlm.tokenizer)
     tails = [_tail(vlm, start, *exchange, marks) for start, exchange in zip(prompts, exchanges, strict=True)]
     before = _ids(vlm, prompts)

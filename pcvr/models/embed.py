@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pcvr.errors import PcvrError
 from pcvr.models.layout import as_patches
+from pcvr.models.picture_tokens import side_of
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -27,10 +29,15 @@ def embed(vlm: VisionLanguageModel, pictures: Tensor) -> Tensor:
 
     Returns:
         float32 ``[B, tokens, width]``.
+
+    Raises:
+        PcvrError: the tower takes more than pixels.
     """
     tower = vlm.family.part(vlm.model, "tower")
     parameter = next(tower.parameters())
-    side = getattr(vlm.model.config.vision_config, "image_size", _ANY_SIZE)
+    if vlm.family.pack == "list" and vlm.family.layout == "tiles":
+        raise PcvrError(f"the tower of {vlm.name!r} takes more than pixels: take a model of another family.")
+    side = side_of(getattr(vlm.model.config.vision_config, "image_size", _ANY_SIZE))
     if tuple(pictures.shape[-2:]) != (side, side):
         pictures = interpolate(pictures, (side, side), mode="bilinear", antialias=True)
     prepare = vlm.processor.image_processor
@@ -41,7 +48,7 @@ def embed(vlm: VisionLanguageModel, pictures: Tensor) -> Tensor:
         features = tower(rows, grid_thw=grid).last_hidden_state
         return features.view(len(normal), -1, features.shape[-1]).float()
     features = tower(normal, return_dict=True).last_hidden_state
-    return features.float()
+    return features.reshape(len(normal), -1, features.shape[-1]).float()  # of any size: those of all images in one row
 
 
 def as_levels(batch: object) -> Tensor:

@@ -13,7 +13,8 @@ from pcvr.data.sample import Dataset, Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.models.budget import context_of
 from pcvr.models.conversation import answer_ids, end_of_turn
-from pcvr.models.layout import viewed
+from pcvr.models.layout import as_taken, own_pixels, viewed
+from pcvr.models.of_tokens import OF_TOKENS, prolonged
 from pcvr.models.preparing import prepared
 from pcvr.models.store import KEEP_BYTES, SPILL_BYTES, RowStore, row_bytes
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """Label of tokens that the loss ignores."""
-OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")
-"""Outputs of a processor with one value a token."""
 
 Batch = dict[str, Tensor]
 """``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``index [B]`` and the image tensors of the family."""
@@ -49,7 +48,7 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     prompts = _prompt_rows(vlm, samples)
     rooms = [room_for_answer(vlm, len(prompt["input_ids"])) for prompt in prompts]
     return [
-        with_answer(prompt, torch.tensor(answer[:room]))
+        with_answer(prompt, torch.tensor(answer[:room]), vlm.family.answer_type)
         for prompt, answer, room in zip(prompts, answers, rooms, strict=True)
     ]
 
@@ -84,7 +83,7 @@ def prompt_rows(
 
 
 def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
-    """Collate prompts from `prompt_rows` on the model's device, padded on the left, so that answers can follow.
+    """Collate prompts from `prompt_rows` as the model takes them, padded on the left, so that answers can follow.
 
     Padding comes after the image tokens of BLIP-2, as in its own processor.
     """
@@ -92,7 +91,8 @@ def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
     front = getattr(vlm.processor, "num_query_tokens", None) or 0
 
     def padded(values: Tensor, filler: int) -> Tensor:
-        return torch.cat([values[:front], values.new_full((longest - len(values),), filler), values[front:]])
+        padding = values.new_full((longest - len(values), *values.shape[1:]), filler)
+        return torch.cat([values[:front], padding, values[front:]])
 
     batch: Batch = {}
     for name in rows[0]:
@@ -100,7 +100,13 @@ def prompt_batch(vlm: VisionLanguageModel, rows: Sequence[Batch]) -> Batch:
         parts = [padded(row[name], filler) if name in OF_TOKENS else row[name] for row in rows]
         batch[name] = joined(name, parts)
     batch["attention_mask"] = torch.stack([padded(torch.ones_like(row["input_ids"]), 0) for row in rows])
-    return {k: v.to(vlm.device) for k, v in batch.items()}
+    return model_inputs(vlm, batch)
+
+
+def model_inputs(vlm: VisionLanguageModel, batch: Batch) -> Batch:
+    """Return what the model takes of a batch, on its device: without labels and indices."""
+    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index")}
+    return as_taken(vlm.family, inputs)
 
 
 def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Batch]:
@@ -112,8 +118,12 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
     rows = []
     for i in range(len(samples)):
         row = {k: v[i][mask[i]] if k in OF_TOKENS else v[i] for k, v in batch.items()}
-        if vlm.family.layout == "patches":  # a single sample, whose patches have no batch dimension
-            row |= {k: batch[k] for k in ("pixel_values", "image_grid_thw")}
+        if vlm.family.layout != "picture":  # a single sample
+            row["pixel_values"] = own_pixels(vlm.family, batch["pixel_values"])
+        elif vlm.family.pack == "list":
+            row["pixel_values"] = row["pixel_values"][0]
+        if vlm.family.layout == "patches":  # with a row for each image, as for several samples
+            row["image_grid_thw"] = batch["image_grid_thw"]
         if "qformer_attention_mask" in row:
             read = row["qformer_attention_mask"].bool()
             row |= {k: row[k][read] for k in ("qformer_input_ids", "qformer_attention_mask")}
@@ -121,10 +131,10 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
     return rows
 
 
-def with_answer(prompt: Batch, answer: Tensor) -> Batch:
-    """Return an encoded prompt with an answer ``[n]`` appended, as labels too; other values a token are 0 there."""
+def with_answer(prompt: Batch, answer: Tensor, answer_type: int = 0) -> Batch:
+    """Return an encoded prompt with an answer ``[n]`` appended, as labels too; see `prolonged`."""
     ids = prompt["input_ids"]
-    row = {k: torch.cat([v, v.new_zeros(len(answer))]) if k in OF_TOKENS else v for k, v in prompt.items()}
+    row = {k: prolonged(k, v, len(answer), answer_type) if k in OF_TOKENS else v for k, v in prompt.items()}
     labels = torch.cat([torch.full_like(ids, IGNORE), answer])
     return row | {"input_ids": torch.cat([ids, answer]), "labels": labels}
 
@@ -223,10 +233,10 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         """
         from tqdm.auto import tqdm
 
-        from pcvr.models.tower import tower_features
+        from pcvr.models.tower import keeps_features, tower_features
 
         # The first sample's size only tells whether to try; the store counts the bytes that are kept.
-        if self.vlm.family.layout == "patches" or row_bytes(self.row(0)) * len(self) > self.keep_bytes:
+        if not keeps_features(self.vlm) or row_bytes(self.row(0)) * len(self) > self.keep_bytes:
             return False
         features: Tensor | None = None
         with tqdm(
@@ -282,4 +292,7 @@ def joined(name: str, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts))
     if len({part.shape for part in parts}) == 1:
         return torch.stack(list(parts))
+    if parts[0].dim() == 3 and name == "pixel_values":  # of several sizes
+        high, wide = (max(part.shape[side] for part in parts) for side in (1, 2))
+        return torch.stack([nn.functional.pad(p, (0, wide - p.shape[2], 0, high - p.shape[1])) for p in parts])
     return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pcvr.models.batch_rows import by_sample
-from pcvr.models.encode import IGNORE, Batch
+from pcvr.models.encode import IGNORE, Batch, model_inputs
 from pcvr.models.tower import fed_tower, watched_tower
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def answer_logits(vlm: VisionLanguageModel, batch: Batch, hidden: bool = False, 
         hidden: whether the last hidden states are kept.
         pictures: whether the tower's features are kept; they cost nothing, because the tower runs anyway.
     """
-    inputs = {k: v.to(vlm.device) for k, v in batch.items() if k not in ("labels", "index", "features")}
+    inputs = model_inputs(vlm, {k: v for k, v in batch.items() if k != "features"})
     labels = batch["labels"][:, 1:].to(vlm.device)  # token t is predicted at position t - 1
     at = labels != IGNORE
     columns = at.any(0).nonzero()[:, 0]

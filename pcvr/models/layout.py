@@ -10,23 +10,48 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 if TYPE_CHECKING:
+    from pcvr.models.families import Family
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.views import PatchView
 
 Row = dict[str, Tensor]
 
 
+def own_pixels(family: Family, pixels: Tensor) -> Tensor:
+    """Return the image of a sample that the processor prepared alone, in the family's layout."""
+    if family.layout == "patches":
+        return pixels
+    if family.pack == "row":
+        return pixels  # [n, 3, H, W]
+    return pixels[0, 0] if family.pack == "list" else pixels[0]
+
+
+def as_taken(family: Family, inputs: Row) -> Row:
+    """Return collated samples with ``pixel_values`` as the model takes them; see `Family.pack`."""
+    pixels = inputs.get("pixel_values")
+    if pixels is None or not family.pack:
+        return inputs
+    if family.pack == "list":
+        return inputs | {"pixel_values": pixels[:, None]}
+    return inputs | {"pixel_values": pixels[real_tiles(pixels)] if pixels.dim() == 5 else pixels}
+
+
+def real_tiles(pixels: Tensor) -> Tensor:
+    """Return which tiles ``[..., n, 3, H, W]`` are not padding, bool ``[..., n]``: models take zeros as padding."""
+    return (pixels != 0).flatten(-3).any(-1)
+
+
 def tiles_of(vlm: VisionLanguageModel, row: Row) -> Tensor:
     """Return the image of one encoded sample as tiles: float ``[n, 3, H, W]``, normalised for the tower."""
     pixels = row["pixel_values"]
-    if vlm.family.layout == "picture":
+    if vlm.family.layout in ("picture", "sized"):
         return pixels[None]
     return pixels if vlm.family.layout == "tiles" else _unflatten(pixels, row["image_grid_thw"][0], _sizes(vlm))[None]
 
 
 def with_tiles(vlm: VisionLanguageModel, row: Row, tiles: Tensor) -> Tensor:
     """Return the ``pixel_values`` of `row` with its tiles replaced by ``[n, 3, H, W]``; padding tiles stay zero."""
-    if vlm.family.layout == "picture":
+    if vlm.family.layout in ("picture", "sized"):
         return tiles[0]
     if vlm.family.layout == "patches":
         return _flatten(tiles[0], _sizes(vlm))
@@ -54,7 +79,9 @@ def viewed(
 
 
 def _fitting(donor: Tensor, mine: Tensor) -> Tensor:
-    """Return a donor's tiles in the number and size of `mine`."""
+    """Return a donor's tiles in the number and size of `mine`; those that are padding only if there are no others."""
+    real = real_tiles(donor)
+    donor = donor[real] if real.any() else donor
     taken = donor[torch.arange(len(mine)) % len(donor)]
     return taken if taken.shape == mine.shape else interpolate(taken, mine.shape[-2:], mode="bilinear")
 

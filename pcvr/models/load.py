@@ -15,7 +15,8 @@ import torch
 from pcvr.errors import PcvrError, reason, shown, unknown_name
 from pcvr.models.adapter import put_adapter
 from pcvr.models.device import pick_device, pick_dtype
-from pcvr.models.families import Family, family_of
+from pcvr.models.families import Described, Family, family_of, has_entry, not_supported
+from pcvr.models.found_family import check_forward, found_family
 from pcvr.models.memory import estimate, free_memory, refuse_too_large
 from pcvr.models.processor import complete, try_out
 from pcvr.models.quiet import quiet_loading
@@ -57,11 +58,11 @@ def load(
         _check_four_bit(target)
     with quiet_loading():
         _refuse_adapter(where, str(name))
-        config, family = _read_config(where, str(name))
+        config, family, most = _read_config(where, str(name))
         kind = pick_dtype(dtype, target, getattr(config, "dtype", None))
         with _opening(str(name)):
             if where == str(name):
-                _announce(where, config, kind, target, four_bit)
+                _announce(where, config, kind, target, four_bit, most)
             processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
             complete(processor, config)
             model, info = AutoModelForImageTextToText.from_pretrained(
@@ -78,6 +79,8 @@ def load(
     vlm = VisionLanguageModel(str(name), placed.eval(), processor, family)
     if where == str(name):
         try_out(vlm)
+        if not has_entry(config):
+            check_forward(vlm)
     return put_adapter(vlm, adapter) if adapter is not None else vlm
 
 
@@ -88,7 +91,7 @@ def load_processor(name: str | Path) -> VisionLanguageModel:
 
     where = _locate(str(name))
     with quiet_loading():
-        config, family = _read_config(where, str(name))
+        config, family, _ = _read_config(where, str(name))
         with _opening(str(name)):
             processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
             complete(processor, config)
@@ -100,10 +103,10 @@ def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
     check_torchvision()
     where, target = _locate(name), pick_device(device)
     with quiet_loading():
-        config, family = _read_config(where, name)
+        config, family, most = _read_config(where, name)
         kind = pick_dtype("auto", target, getattr(config, "dtype", None))
         with _opening(name):
-            needed = estimate(config, kind, four_bit, _picture_settings(where))
+            needed = estimate(config, kind, four_bit, _picture_settings(where), most)
     free = free_memory(target)
     fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
     return f"{name}: {family.about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
@@ -127,18 +130,23 @@ def _opening(name: str) -> Iterator[None]:
         ) from problem
 
 
-def _read_config(where: str, name: str) -> tuple[Any, Family]:
-    """Return the config of a model and its family."""
-    from transformers import AutoConfig
+def _read_config(where: str, name: str) -> tuple[Any, Family, int | None]:
+    """Return the config of a model, its family, and the most tokens of an image if they were measured."""
+    from transformers import AutoConfig, AutoProcessor
 
     with _opening(name):
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-        family = family_of(_Described(config))
+        if getattr(config, "vision_config", None) is None:
+            raise not_supported(str(config.model_type), "its config describes no tower for images")
         parts = [config.get_text_config(), config.vision_config]
         deepest = max(int(getattr(part, key, 0)) for part in parts for key in ("num_hidden_layers", "depth"))
         if deepest > DEEPEST:
             raise PcvrError(f"the config of model {shown(name)} has {deepest} layers: at most {DEEPEST} are allowed.")
-    return config, family
+        if has_entry(config):
+            return config, family_of(Described(config)), None
+        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
+        complete(processor, config)
+        return config, *found_family(config, processor)
 
 
 def _refuse_adapter(where: str, name: str) -> None:
@@ -154,9 +162,11 @@ def _refuse_adapter(where: str, name: str) -> None:
         )
 
 
-def _announce(name: str, config: Any, dtype: torch.dtype, device: torch.device, four_bit: bool) -> None:
+def _announce(
+    name: str, config: Any, dtype: torch.dtype, device: torch.device, four_bit: bool, most: int | None
+) -> None:
     """Raise if a model does not fit the memory; print the memory needs of a large one."""
-    needed = estimate(config, dtype, four_bit, _picture_settings(name))
+    needed = estimate(config, dtype, four_bit, _picture_settings(name), most)
     refuse_too_large(name, needed, device, four_bit)
     if needed.parameters > LARGE:
         sys.stderr.write(f"{name}: {needed}; {device}, {'4 bits' if four_bit else str(dtype).removeprefix('torch.')}\n")
@@ -170,13 +180,6 @@ def _picture_settings(where: str) -> Any:
         return AutoImageProcessor.from_pretrained(where, trust_remote_code=False)
     except Exception:  # opening the whole processor gives the reason; an estimate works without it
         return None
-
-
-class _Described:
-    """A config in place of a model, for `family_of`."""
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
 
 
 def _check_four_bit(device: torch.device) -> None:

@@ -44,7 +44,9 @@ class Estimate:
         )
 
 
-def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: Any = None) -> Estimate:
+def estimate(
+    config: Any, dtype: torch.dtype, four_bit: bool = False, images: Any = None, most: int | None = None
+) -> Estimate:
     """Estimate a model's memory without allocating its weights.
 
     Weights: 2 or 4 bytes a parameter, or about 0.56 in 4-bit form (nf4 with double quantisation, without embeddings).
@@ -57,6 +59,7 @@ def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: An
         dtype: dtype of the weights.
         four_bit: whether linear layers are loaded in 4 bits.
         images: the image processor, which knows the tiles or patches of the largest image.
+        most: tokens of the largest image, if they were measured.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -71,7 +74,7 @@ def estimate(config: Any, dtype: torch.dtype, four_bit: bool = False, images: An
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or width // heads
     kept = head * (getattr(text, "num_key_value_heads", None) or heads)  # several heads may share their keys
-    tokens = image_tokens(config, images) + PROMPT_TOKENS
+    tokens = (image_tokens(config, images) if most is None else most) + PROMPT_TOKENS
     cache = 2 * layers * tokens * kept * each
     inside = tokens * width * each * (layers + 17) + 8 * PROMPT_TOKENS * text.vocab_size
     adapter = int(0.01 * count * 16)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pcvr.models.encode import IGNORE, OF_TOKENS, with_answer
+from pcvr.models.encode import IGNORE, with_answer
 from pcvr.models.generate import answer_tokens
+from pcvr.models.of_tokens import OF_TOKENS
 
 if TYPE_CHECKING:
     from pcvr.models.encode import Batch
@@ -27,7 +28,8 @@ def with_own_answers(vlm: VisionLanguageModel, rows: Sequence[Batch], max_new_to
     prompts = [prompt_of(row) for row in rows]
     asked = [{k: v for k, v in prompt.items() if k != "index"} for prompt in prompts]
     answers = answer_tokens(vlm, asked, max_new_tokens)
-    return [with_answer(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    kind = vlm.family.answer_type
+    return [with_answer(prompt, answer, kind) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def prompt_of(row: Batch) -> Batch:

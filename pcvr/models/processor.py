@@ -13,9 +13,6 @@ from pcvr.models.picture_tokens import class_token
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
 
-_DIMS = {"picture": 4, "tiles": 5, "patches": 2}
-"""Dimensions of a batch's ``pixel_values`` by the family's layout."""
-
 
 def complete(processor: Any, config: Any) -> None:
     """Fill in settings that older releases of transformers left out of processors, from the model's config."""
@@ -58,23 +55,25 @@ def try_out(vlm: VisionLanguageModel) -> None:
 
 def _fault(vlm: VisionLanguageModel, rows: list[dict[str, Any]], end: int) -> str:
     """Return what is wrong with the processor's output for two images of different shapes, or ``""``."""
-    config, tokenizer = vlm.model.config, vlm.tokenizer
+    tokenizer, image = vlm.tokenizer, vlm.image_token_id
     if tokenizer.pad_token_id is None:
         return "its tokenizer has neither a padding token nor an end token; set pad_token or eos_token"
     if end not in {tokenizer.eos_token_id, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
         return "neither its chat template nor its tokenizer ends an answer; set the tokenizer's eos_token"
     pixels = [row["pixel_values"] for row in rows]
-    if any(each.dim() != _DIMS[vlm.family.layout] for each in pixels):
-        return f"pixel_values have {pixels[0].dim()} dimensions, where the family takes {_DIMS[vlm.family.layout]}"
+    expected = vlm.family.dimensions
+    if any(each.dim() != expected for each in pixels):
+        return f"pixel_values have {pixels[0].dim()} dimensions, where the family takes {expected}"
     if vlm.family.layout == "picture" and pixels[0].shape != pixels[1].shape:
         return "it makes images of several sizes, where the family takes one size; set its size and crop_size"
-    counts = [int((row["input_ids"] == config.image_token_id).sum()) for row in rows]
+    counts = [int((row["input_ids"] == image).sum()) for row in rows]
     if not all(counts):
         return (
-            f"the prompt {asked(vlm, '?')!r} has no token {config.image_token_id}, the image token of the model's "
+            f"the prompt {asked(vlm, '?')!r} has no token {image}, the image token of the model's "
             "config; give the folder the chat template and the tokenizer that the model came with"
         )
-    size, largest = vlm.model.get_input_embeddings().num_embeddings, max(int(row["input_ids"].max()) for row in rows)
+    table, largest = vlm.model.get_input_embeddings(), max(int(row["input_ids"].max()) for row in rows)
+    size = table.num_embeddings + getattr(table, "num_additional_embeddings", 0)  # Idefics 1 keeps its marks apart
     if max(largest, end) >= size:
         return f"it makes token {max(largest, end)}, and the model has {size} tokens; fetch the tokenizer it came with"
     return ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pcvr.models.conversation import asked
+from pcvr.models.conversation import opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ def prompt_blocks(vlm: VisionLanguageModel, ids: Tensor, last: Tensor) -> Tensor
     """
     ids, last = ids.cpu(), last.cpu()
     prompt = torch.arange(ids.shape[1]) <= last[:, None]
-    image = prompt & (ids == vlm.base.config.image_token_id)
+    image = prompt & (ids == vlm.image_token_id)
     ordinary = prompt & ~image & ~torch.isin(ids, torch.tensor(_special(vlm)))
     before, after = role_words(vlm)
     place = ordinary.cumsum(1)  # an ordinary token's number, from 1
@@ -48,8 +48,8 @@ def prompt_blocks(vlm: VisionLanguageModel, ids: Tensor, last: Tensor) -> Tensor
 
 def role_words(vlm: VisionLanguageModel) -> tuple[int, int]:
     """Return how many ordinary tokens, neither special nor of the image, the template has before and after the text."""
-    special = {*_special(vlm), vlm.base.config.image_token_id}
-    probes = vlm.tokenizer([asked(vlm, probe) for probe in PROBES], add_special_tokens=False)["input_ids"]
+    special = {*_special(vlm), vlm.image_token_id}
+    probes = vlm.tokenizer([opening(vlm, probe) for probe in PROBES], add_special_tokens=False)["input_ids"]
     one, other = ([token for token in ids if token not in special] for ids in probes)
     before = _shared(one, other)
     return before, _shared(one[before:][::-1], other[before:][::-1])

@@ -110,11 +110,10 @@ class Sight:
 
 def _tiles(vlm: VisionLanguageModel, image: Image) -> np.ndarray:
     """Return the processor's output for one image: float32 ``[n, h, w, 3]``."""
-    from pcvr.models.layout import tiles_of
+    from pcvr.models.layout import own_pixels, tiles_of
 
     batch = vlm.prepare([image], [_PROMPT])
-    pixels = batch["pixel_values"]
-    row = batch | {"pixel_values": pixels if vlm.family.layout == "patches" else pixels[0]}
+    row = batch | {"pixel_values": own_pixels(vlm.family, batch["pixel_values"])}
     tiles: np.ndarray = tiles_of(vlm, row).float().permute(0, 2, 3, 1).numpy()
     return tiles
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
+from pcvr.models.picture_tokens import side_of
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -22,9 +23,14 @@ def tower_grid(vlm: VisionLanguageModel) -> tuple[int, int]:
         PcvrError: the tower takes images of any size, so that the number depends on the image.
     """
     vision = vlm.base.config.vision_config
-    if not hasattr(vision, "image_size"):
+    if vlm.family.layout in ("patches", "sized"):
         raise PcvrError(f"the tower of {vlm.name!r} has no fixed grid: take a model whose images have one size.")
-    return (vision.image_size // vision.patch_size,) * 2
+    return (side_of(vision.image_size) // side_of(vision.patch_size),) * 2
+
+
+def keeps_features(vlm: VisionLanguageModel) -> bool:
+    """Return whether tower features can stand in for images: the tower takes pixels of one size and nothing else."""
+    return vlm.family.layout in ("picture", "tiles") and vlm.family.pack != "list"
 
 
 class _KeptLayers:
@@ -84,13 +90,14 @@ def fed_tower(vlm: VisionLanguageModel, features: Tensor) -> Iterator[Tensor]:
     """Make the model's tower return `features` (from `tower_features`) inside the block.
 
     Yields:
-        Blank ``pixel_values``, which the model's call needs.
+        Blank ``pixel_values`` as the model takes them, which its call needs.
     """
     parent_path, _, leaf = vlm.family.tower.rpartition(".")
     parent = vlm.base.get_submodule(parent_path)
     tower = getattr(parent, leaf)
-    size = vlm.model.config.vision_config.image_size
-    blank = features.new_ones(*features.shape[:-2], 3, size, size)
+    size = side_of(vlm.model.config.vision_config.image_size)
+    count = [features.shape[:-2].numel()] if vlm.family.pack == "row" else features.shape[:-2]
+    blank = features.new_ones(*count, 3, size, size)
     setattr(parent, leaf, _FedTower(features.flatten(0, -3), _layers(vlm)))
     try:
         yield blank

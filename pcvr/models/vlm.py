@@ -57,6 +57,25 @@ class VisionLanguageModel:
         """The transformers model itself, whether or not an adapter is on."""
         return self.model.get_base_model() if self.adapted else self.model
 
+    @property
+    def image_token_id(self) -> int:
+        """The token that stands for the image in ``input_ids``; families with cross-attention have one an image."""
+        found = getattr(self.base.config, "image_token_id", None)
+        return int(self.processor.image_token_id if found is None else found)
+
+    def image_at(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return which of the tokens `ids` are image tokens, bool of the same shape.
+
+        Raises:
+            PcvrError: the text reads images by cross-attention, so that the sequence has no image tokens.
+        """
+        if self.family.pack == "list":
+            raise PcvrError(
+                f"the text of {self.name!r} ({self.family.model_type}) reads images by cross-attention, without image "
+                "tokens, which this needs: take a model of another family."
+            )
+        return ids == self.image_token_id
+
     def prompt(self, text: str) -> str:
         """Return `text` with one image in the family's chat template, ready for generation."""
         refuse_image_token(self.processor, text, "prompt")
@@ -74,13 +93,11 @@ class VisionLanguageModel:
         """
         texts = [self.prompt(p) for p in prompts]
         begin = self.tokenizer.bos_token
-        # The tokenizer would add a second start token to a template that has one.
-        twice = bool(begin) and texts[0].startswith(begin)
+        # The tokenizer would add a second start token to a template that has one; otherwise the processor decides.
+        plain = {"add_special_tokens": False} if begin and texts[0].startswith(begin) else {}
         pictures = [as_picture(image) for image in images]
         given = pictures if self.family.layout == "picture" else [[picture] for picture in pictures]
-        encoded = self.processor(
-            images=given, text=texts, return_tensors="pt", padding=True, add_special_tokens=not twice
-        )
+        encoded = self.processor(images=given, text=texts, return_tensors="pt", padding=True, **plain)
         if "qformer_attention_mask" in encoded:
             # The Q-Former counts positions from the first column, so left padding would shift shorter prompts.
             order = encoded["qformer_attention_mask"].argsort(dim=1, descending=True, stable=True)
@@ -143,6 +160,10 @@ def refuse_image_token(processor: Any, text: str, what: str) -> None:
     given: Any = text
     if not isinstance(given, str):
         raise PcvrError(f"the {what} is {shown(given)}: give a text.")
-    token = str(getattr(processor, "image_token", None) or "")
-    if token and token in text:
-        raise PcvrError(f"the {what} {shown(text)} holds the image token {token!r}: leave it out, we add it.")
+    tokenizer, known = getattr(processor, "tokenizer", None), getattr(processor, "image_token_id", None)
+    tokens = [getattr(holder, "image_token", None) for holder in (processor, tokenizer)]  # Gemma 3 has two of them
+    if known is not None and tokenizer is not None:  # Idefics 1 names it by its id only
+        tokens.append(tokenizer.convert_ids_to_tokens(known))
+    for token in map(str, filter(None, tokens)):
+        if token in text:
+            raise PcvrError(f"the {what} {shown(text)} holds the image token {token!r}: leave it out, we add it.")

@@ -20,4 +20,4 @@ def vocabulary(vlm: VisionLanguageModel, size: int) -> tuple[str, ...]:
 
 def is_image(vlm: VisionLanguageModel, ids: torch.Tensor) -> np.ndarray:
     """Return which of the token ids ``[T]`` are image tokens: bool ``[T]``."""
-    return np.asarray((ids == vlm.base.config.image_token_id).cpu().numpy())
+    return np.asarray((ids == vlm.image_token_id).cpu().numpy())

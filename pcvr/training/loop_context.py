@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pcvr.defenses.context import TrainingContext
 from pcvr.errors import PcvrError
-from pcvr.models.batch_rows import image_rows, real_tiles, select_rows, with_images
-from pcvr.models.layout import viewed
-from pcvr.models.tower import tower_features
+from pcvr.models.batch_rows import image_rows, select_rows, with_images
+from pcvr.models.layout import real_tiles, viewed
+from pcvr.models.tower import keeps_features, tower_features
 from pcvr.training.own_batch import as_batch
 from pcvr.utils import distributed
 from pcvr.utils.packing import packed, undamaged, unpacked
@@ -147,6 +147,6 @@ class _NoData:
 
 
 def _one_size(vlm: VisionLanguageModel, batch: Batch) -> bool:
-    """Return whether the tower's features have a row for each sample: no packed patches, no tiles as padding."""
-    layout = vlm.family.layout
-    return layout == "picture" or (layout == "tiles" and bool(real_tiles(batch["pixel_values"]).all()))
+    """Return whether the tower's features have a row for each sample: no packed patches, no padding."""
+    pixels = batch["pixel_values"]
+    return keeps_features(vlm) and (pixels.dim() == 4 or bool(real_tiles(pixels).all()))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcvr.errors import PcvrError, shown
 from pcvr.models.batch_rows import check_rows, select_rows
-from pcvr.models.encode import IGNORE, Batch
+from pcvr.models.encode import IGNORE, Batch, joined
 
 if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
@@ -22,8 +22,6 @@ LARGEST_INDEX = 10**8
 """A gate keeps a few bytes for every index up to the largest one, so a hash is no index."""
 PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx", "seq_lengths")
 """Columns of batches in which one row holds several samples."""
-DIMENSIONS = {"picture": 4, "tiles": 5, "patches": 2}
-"""Dimensions of ``pixel_values`` in each layout: ``[B, 3, H, W]``, ``[B, n, 3, H, W]``, ``[n, D]``."""
 
 
 def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = None) -> Batch:
@@ -48,6 +46,7 @@ def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = N
         )
     batch[INDEX] = as_index(inputs.get(INDEX) if index is None else index, len(batch["input_ids"]))
     _check_images(vlm, batch)
+    batch["pixel_values"] = as_collated(vlm, batch)
     check_rows(batch)
     learned = (batch["labels"][:, 1:] != IGNORE).any(1)  # the first token is never predicted
     if not learned.any():
@@ -81,6 +80,29 @@ def as_index(given: Any, count: int) -> Tensor:
     return index.detach().long().cpu()
 
 
+def as_collated(vlm: VisionLanguageModel, batch: Batch) -> Tensor:
+    """Return ``pixel_values`` with one row a sample, as the collator of this package makes them; see `Family.pack`.
+
+    The tiles of all images in one row are divided by the samples' image tokens.
+
+    Raises:
+        PcvrError: the numbers of tiles and of image tokens do not fit.
+    """
+    pixels = batch["pixel_values"]
+    if vlm.family.pack == "list" and pixels.shape[1] == 1:
+        return pixels[:, 0]
+    if vlm.family.pack != "row":
+        return pixels
+    tokens = (batch["input_ids"] == vlm.image_token_id).sum(1)
+    each, left = divmod(int(tokens.sum()), max(1, len(pixels)))
+    if left or not each or bool((tokens % each).any()):
+        raise PcvrError(
+            f"pixel_values are {len(pixels)} tiles and input_ids have {tokens.tolist()} image tokens, which do not "
+            "fit: give what the model's own processor makes of samples with one image each."
+        )
+    return joined("pixel_values", list(pixels.split((tokens // each).tolist())))
+
+
 def label_tokens(labels: Tensor) -> int:
     """Return the number of tokens with a label that a model predicts: all but the first of a row, ``[B, T]``."""
     return int((labels[:, 1:] != IGNORE).sum())
@@ -103,12 +125,12 @@ def _check_columns(batch: Batch, inputs: Mapping[str, Any]) -> None:
 
 def _check_images(vlm: VisionLanguageModel, batch: Batch) -> None:
     """Raise unless ``pixel_values`` have the family's layout, one image a sample."""
-    pixels, layout = batch["pixel_values"], vlm.family.layout
+    pixels, family = batch["pixel_values"], vlm.family
     packed = "image_grid_thw" in batch
-    if pixels.dim() != DIMENSIONS[layout] or packed != (layout == "patches"):
+    if pixels.dim() != family.dimensions or packed != (family.layout == "patches"):
         raise PcvrError(
             f"pixel_values are {tuple(pixels.shape)} {'with' if packed else 'without'} image_grid_thw, which is not "
-            f"the layout of {vlm.family.model_type}: give what its own processor makes, one image a sample."
+            f"the layout of {family.model_type}: give what its own processor makes, one image a sample."
         )
 
 

@@ -24,5 +24,5 @@ def check_torchvision() -> None:
         raise PcvrError(
             f"torchvision is installed and does not work with torch {torch.__version__} ({first_line(problem)}): "
             "install the one of torch's own build, from the index that PyTorch's installation page names for it, or "
-            "pip uninstall torchvision, which only SmolVLM and Qwen need."
+            "pip uninstall torchvision, which only some families need (pcvr models)."
         ) from problem

@@ -256,9 +256,9 @@ class TestNoModel:
     def test_an_architecture_without_an_entry(self, tiny_folder: Path, tmp_path: Path) -> None:
         folder = tmp_path / "model"
         shutil.copytree(tiny_folder, folder)
-        config = (folder / "config.json").read_text().replace('"model_type": "llava"', '"model_type": "vipllava"')
-        (folder / "config.json").write_text(config.replace('"vision_feature_layer": -1', '"vision_feature_layers": -1'))
-        with pytest.raises(PcvrError, match=r"'vipllava' is not supported: use one of .*llava"):
+        config = (folder / "config.json").read_text().replace('"model_type": "llava"', '"model_type": "git"')
+        (folder / "config.json").write_text(config)
+        with pytest.raises(PcvrError, match=r"'git' is not supported \(.*\): use one of .*llava"):
             load(folder, device="cpu")
 
     def test_embedded(self) -> None:

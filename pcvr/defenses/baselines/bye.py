@@ -167,7 +167,7 @@ def attention_entropy(run: TrainingContext, batch_size: int | None = None) -> np
     """
 
     def entropies(batch: Batch, _last: Tensor, layers: list[Tensor]) -> Tensor:
-        shown = batch["input_ids"] == run.vlm.base.config.image_token_id
+        shown = run.vlm.image_at(batch["input_ids"])
         return torch.stack([spread_over(each.mean(1), shown) for each in layers], 1)
 
     return attention_before_answers(run, BYE.name, entropies, batch_size)

@@ -183,7 +183,7 @@ class CleanSight(CalibratedDefense[CleanSightCalibration]):
     def _look(self, vlm: VisionLanguageModel, rows: Sequence[Batch]) -> AttentionReadout:
         vlm.model.eval()
         inputs = prompt_batch(vlm, rows)
-        image = inputs["input_ids"] == vlm.base.config.image_token_id
+        image = vlm.image_at(inputs["input_ids"])
         text = (inputs["attention_mask"] > 0) & ~image
         behind = text & (image.cumsum(1) == image.sum(1, keepdim=True))
         with mean_attention(vlm, self.layers, behind) as seen:

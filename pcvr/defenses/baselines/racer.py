@@ -162,7 +162,7 @@ class RACER(Defense):
 
 def regions_of(vlm: VisionLanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return where a batch has visual tokens and where text tokens: bool ``[B, T]`` each; padding is neither."""
-    visual = batch["input_ids"] == vlm.base.config.image_token_id
+    visual = vlm.image_at(batch["input_ids"])
     text = (batch["attention_mask"] > 0) & ~visual
     return visual.to(vlm.device), text.to(vlm.device)
 

@@ -19,9 +19,10 @@ import torch
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.learned import Found, found_in
 from pcvr.defenses.pcvr.pools import HEARD, latest
-from pcvr.models.batch_rows import real_tiles, select_rows
-from pcvr.models.encode import OF_TOKENS
+from pcvr.models.batch_rows import select_rows
 from pcvr.models.forward import AnswerLogits
+from pcvr.models.layout import real_tiles
+from pcvr.models.of_tokens import OF_TOKENS
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
