@@ -43,6 +43,8 @@ class Listed:
         digest = hashlib.sha256(self.task.encode())
         for sample in self.samples:
             texts = [sample.id, sample.prompt, sample.answer, *sample.references]
+            if sample.conversational:
+                texts += [sample.system, repr(sample.later)]
             digest.update(repr((texts, sample.image.shape)).encode("utf-8", "backslashreplace"))
             digest.update(sample.image.tobytes())
         return digest.hexdigest()[:16]
