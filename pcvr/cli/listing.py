@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, refuse_idle
+from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, Turns, refuse_idle
 from pcvr.cli.screen import Screen, say
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def data(
     out: Annotated[Path | None, typer.Option(help="with --check: a file for the full report")] = None,
     skip_bad: SkipBad = False,
     follow_links: FollowLinks = False,
+    turns: Turns = "together",
 ) -> None:
     """List the supported data formats, or describe and check a data set."""
     from rich.table import Table
@@ -97,7 +98,8 @@ def data(
         refuse_idle(context, "skip_bad", "does not go with --check, which reports all problems: leave it out")
         if out is not None:
             check_place(out, "file", is_report)
-        report = check_data(spec, split, task=task, images=images, annotations=annotations, follow_links=follow_links)
+        files: dict[str, Any] = {"images": images, "annotations": annotations, "follow_links": follow_links}
+        report = check_data(spec, split, task=task, turns=turns, **files)
         try:  # if one of the two fails, the other is still done
             if out is not None:
                 rescued(out, report.write)
@@ -106,7 +108,8 @@ def data(
         raise typer.Exit(1 if report else 0)
     # Only opening an image shows that it is broken, so skip_bad opens all of them.
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad, "follow_links": follow_links}
-    _show(console, open_data(spec, split, task=task, images=images, annotations=annotations, **options))
+    options |= {"images": images, "annotations": annotations, "turns": turns}
+    _show(console, open_data(spec, split, task=task, **options))
 
 
 def _show(console: Any, found: Dataset) -> None:
@@ -124,6 +127,10 @@ def _show(console: Any, found: Dataset) -> None:
     table.add_row("prompt", first.prompt)
     table.add_row("answer", first.answer)
     table.add_row("references", f"{len(first.references)}")
+    if first.system:
+        table.add_row("system turn", first.system)
+    if first.later:
+        table.add_row("later questions", f"{len(first.later)}, each answer a label")
     console.print(table)
     report = getattr(found, "report", None)
     if report is not None and (report.problems or report.notes):

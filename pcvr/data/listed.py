@@ -33,6 +33,11 @@ class Listed:
     def name(self) -> str:
         return "samples"
 
+    @property
+    def conversational(self) -> bool:
+        """Whether any sample has a system turn or later exchanges."""
+        return any(sample.conversational for sample in self.samples)
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -49,9 +49,7 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
             refuse_image_token(vlm.processor, answer, "answer")
         refuse_image_token(vlm.processor, sample.answer, "answer")
     alone = iter(answer_ids(vlm, [(s.question, s.answer) for s in samples if not s.later]))
-    said = [
-        pieces(vlm, ((s.question, s.answer), *s.later)) if s.later else [Piece(next(alone), True)] for s in samples
-    ]
+    said = [pieces(vlm, ((s.question, s.answer), *s.later)) if s.later else [Piece(next(alone), True)] for s in samples]
     prompts = _prompt_rows(vlm, samples)
     rooms = [room_for_answer(vlm, len(prompt["input_ids"])) for prompt in prompts]
     return [_with_pieces(*each) for each in zip(prompts, said, rooms, strict=True)]
