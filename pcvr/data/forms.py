@@ -25,7 +25,9 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: "images/*"
+    path:
+    - images/metadata.jsonl
+    - images/[0-9][0-9][0-9][0-9][0-9][0-9]*.png
 ---
 {about}
 

@@ -17,42 +17,21 @@ without an id, and files of JSON lines, one record a line (usually ``.jsonl``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, Unpack
+from typing import Any, ClassVar, Unpack
 
-from pcvr.data.folder import check_name
+from pcvr.data.llava_records import RECORD, LlavaRecords, Unread, conversation_in, pictures_in
 from pcvr.data.photographs import Options, Photographs
-from pcvr.data.records import Records, identity
-from pcvr.data.report import BROKEN, OTHER_MEDIA, SEVERAL, TEXT_ONLY, EntryError, Report
-from pcvr.data.split import label
+from pcvr.data.records import Records
+from pcvr.data.report import EntryError, Report
 from pcvr.data.stream import JsonFile, json_lines
-from pcvr.data.texts import encoded
-from pcvr.data.turns import APART, TOGETHER, Conversation, check_turns, conversation, turns_of
-from pcvr.data.wording import clean_answer, clean_exchange, clean_references
+from pcvr.data.turns import TOGETHER, check_turns
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
 LINES = (".jsonl", ".ndjson")
 """File name endings of JSON lines."""
-
-_OTHER_MEDIA = ("video", "videos", "audio", "audios")
-_RECORD = "an object with image and conversations"
-_T = TypeVar("_T")
-
-
-class Unread(NamedTuple):
-    """A record that is not a sample: without an image, or with several.
-
-    Attributes:
-        entry: the record, as it is in the file.
-        talk: its conversation.
-        files: the files of its images, by their names in the record.
-    """
-
-    entry: dict[str, Any]
-    talk: Conversation
-    files: dict[str, Path]
 
 
 class LlavaJson(Photographs):
@@ -101,7 +80,7 @@ class LlavaJson(Photographs):
         super().__init__(json_path, image_folder, task, **options)
 
     def _read(self, records: Records) -> str:
-        reading = _Reading(records, get_task(self._task).prompt is None, self.turns)
+        reading = LlavaRecords(records, get_task(self._task).prompt is None, self.turns)
         digest = (_read_lines if self._lines else _read_list)(self.path, reading)
         self._kept = reading.kept
         # Data with nothing but single exchanges keep the fingerprint that they had before conversations were read.
@@ -129,9 +108,9 @@ class LlavaJson(Photographs):
             yield from (self._unread(entry) for _, number, entry in file if number in wanted)
 
     def _unread(self, entry: dict[str, Any]) -> Unread:
-        talk = _conversation(entry)
+        talk = conversation_in(entry)
         try:
-            files = {name: self._pictures.path(self._pictures.find(name)) for name in _pictures(entry, talk)}
+            files = {name: self._pictures.path(self._pictures.find(name)) for name in pictures_in(entry, talk)}
         except EntryError as error:
             raise PcvrError(f"a record of {self.path} that is left out cannot be copied: {error}.") from error
         return Unread(entry, talk, files)
@@ -148,11 +127,11 @@ def entries_of(path: str | Path, turns: str = TOGETHER) -> dict[str, int]:
     path = Path(path).expanduser()
     lines = path.suffix.lower() in LINES
     records = Records(Report(str(path)), "line" if lines else "record")
-    (_read_lines if lines else _read_list)(path, _Reading(records, False, check_turns(turns)))
+    (_read_lines if lines else _read_list)(path, LlavaRecords(records, False, check_turns(turns)))
     return records.entries()
 
 
-def _read_list(path: Path, reading: _Reading) -> str:
+def _read_list(path: Path, reading: LlavaRecords) -> str:
     expected = "a LLaVA JSON is a list of at least one record"
     with JsonFile(path) as file:
         if file.top == "{":
@@ -167,137 +146,11 @@ def _read_list(path: Path, reading: _Reading) -> str:
     return file.digest.hexdigest()
 
 
-def _read_lines(path: Path, reading: _Reading) -> str:
+def _read_lines(path: Path, reading: LlavaRecords) -> str:
     digest = hashlib.sha256()
     for number, entry, wrong in json_lines(path, digest):
         reading.record(number, entry, wrong)
     if not reading.report.looked:
-        raise PcvrError(f"{path} is empty: a file of JSON lines has one record a line, {_RECORD}.")
+        raise PcvrError(f"{path} is empty: a file of JSON lines has one record a line, {RECORD}.")
     reading.records.sort()
     return digest.hexdigest()
-
-
-class _Reading:
-    """Makes samples of records; every problem of a record is reported, not only the first."""
-
-    def __init__(self, records: Records, asks: bool, turns: str) -> None:
-        """
-        Args:
-            records: where to add the samples.
-            asks: whether the data have to hold the questions.
-            turns: what becomes of a conversation, one of :data:`pcvr.data.turns.TURNS`.
-        """
-        self.records, self.report, self.asks, self.turns = records, records.report, asks, turns
-        self.kept: list[int] = []  # records without an image or with several
-
-    def record(self, number: int, entry: Any, wrong: str = "") -> None:
-        """Add the samples of the record at index `number`, or report what is `wrong` with its line."""
-        self.report.looked[f"{self.records.noun}s"] += 1
-        if not wrong and not isinstance(entry, dict):
-            wrong = f"a {type(entry).__name__} where a record ({_RECORD}) belongs"
-        if wrong:
-            self.report.add(BROKEN, self.records.label(number), wrong)
-            return
-        problems: list[EntryError] = []
-
-        def tried(check: Callable[[Any], _T], given: Any = entry) -> _T | None:
-            try:
-                return check(given)
-            except EntryError as error:
-                problems.append(error)
-                return None
-
-        if any(entry.get(key) for key in _OTHER_MEDIA):
-            self.report.note(OTHER_MEDIA)
-            return
-        given = entry.get("id")
-        own = f"{self.records.noun}-{number}" if given in (None, "") else tried(_identity, given)
-        talk = tried(_conversation)
-        pictures = _pictures(entry, talk)
-        if not problems and talk and (len(pictures) > 1 or not (pictures or talk.pictured)):
-            self.report.note(SEVERAL if pictures else TEXT_ONLY)
-            self.kept.append(number)
-            return
-        image = tried(_only_picture, (entry, pictures)) if pictures or not problems else None
-        references = tried(clean_references, entry["references"]) if "references" in entry else ()
-        facts = tried(_facts, entry["facts"]) if "facts" in entry else {}
-        if image is not None:
-            try:
-                self.samples(number, own, image, talk, references or (), facts, entry.get("split"), bool(problems))
-            except EntryError as error:
-                problems.append(error)
-        for problem in problems:
-            self.report.add(problem.kind, self.records.label(number, given), str(problem))
-
-    def samples(
-        self,
-        number: int,
-        own: str | None,
-        image: str,
-        talk: Conversation | None,
-        references: tuple[str, ...],
-        facts: Mapping[str, Any] | None,
-        split: Any,
-        bad: bool,
-    ) -> None:
-        """Add the rows of a conversation; for an unusable record a single bad row, so that its image is checked."""
-        base = self.records.unique(own or f"{self.records.noun}-{number}")
-        self.records.splits.append("" if split is None else label(split))
-        if bad or talk is None:
-            self.records.add(number, base, image, bad=True)
-            return
-        groups = [[pair] for pair in talk.pairs] if self.turns == APART else [talk.pairs]
-        for place, pairs in enumerate(groups):
-            name = self.records.unique(f"{base}#{place + 1}") if place else base
-            texts = self.texts(number, name, talk.system, pairs)
-            told = () if place else references
-            self.records.add(number, name, image, **texts, references=told, facts=facts, bad=not texts)
-        self.records.splits += self.records.splits[-1:] * (len(groups) - 1)
-        self.report.notes += talk.notes(self.turns)
-
-    def texts(self, number: int, name: str, system: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-        """Return the texts of a sample, by their names in `Records.add`; empty if one is not usable."""
-        try:
-            first, *later = (clean_exchange(i, *pair, asks=self.asks) for i, pair in enumerate(pairs, 1))
-            told = clean_answer(system, "system turn")
-        except EntryError as error:
-            self.report.add(error.kind, self.records.label(number, name), str(error))
-            return {}
-        return {"prompt": first[0], "answer": first[1], "system": told, "later": later}
-
-
-def _identity(given: Any) -> str:
-    name = identity(given)
-    encoded(name)
-    return name
-
-
-def _conversation(entry: Mapping[str, Any]) -> Conversation:
-    return conversation(*turns_of(entry))
-
-
-def _pictures(entry: Mapping[str, Any], talk: Conversation | None) -> list[Any]:
-    """Return what a record names as its images, each a path if it is well formed; by its turns if it names none."""
-    for key in ("image", "images", "file_name"):
-        given = entry.get(key)
-        if given not in (None, "", []):
-            many = given if isinstance(given, list) else [given]
-            return [each.get("path", each) if isinstance(each, dict) else each for each in many]
-    return list(talk.pictures) if talk else []
-
-
-def _only_picture(given: tuple[Mapping[str, Any], list[Any]]) -> str:
-    """Return the path of a record's image."""
-    entry, pictures = given
-    if not pictures:
-        known = f"image is {entry['image']!r}, not the path of one image" if "image" in entry else "no image"
-        raise EntryError(BROKEN, f"{known}, but a question shows one")
-    check_name(pictures[0])
-    encoded(pictures[0])
-    return str(pictures[0])
-
-
-def _facts(facts: Any) -> dict[str, Any]:
-    if not isinstance(facts, dict):
-        raise EntryError(BROKEN, "facts is not an object")
-    return facts
