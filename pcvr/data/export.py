@@ -31,7 +31,7 @@ from pcvr.data.forms import (
     unread_messages,
 )
 from pcvr.data.llama_factory import INFO, description
-from pcvr.data.llava_json import Unread
+from pcvr.data.llava_records import Unread
 from pcvr.data.report import EMPTY, EntryError
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import Subset

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pcvr import Sample, open_data, poison
-from pcvr.attacks import load_poisoned, save_poisoned
+from pcvr import Sample, get_attack, open_data, poison
+from pcvr.attacks import load_poisoned, poisoned_folder, save_poisoned
 from pcvr.data import LlavaJson, save_data, subset
 from pcvr.data.export import SOURCE_MANIFEST
 from pcvr.errors import PcvrError
@@ -28,9 +28,8 @@ PAIRS = st.tuples(WORDS, WORDS)
 @st.composite
 def samples(draw: st.DrawFn) -> list[Sample]:
     """One to four samples: conversations in any script, with and without a system turn."""
-    talks = draw(
-        st.lists(st.tuples(WORDS, st.lists(PAIRS, min_size=1, max_size=3), st.booleans()), min_size=1, max_size=4)
-    )
+    talk = st.tuples(WORDS, st.lists(PAIRS, min_size=1, max_size=3), st.booleans())
+    talks = draw(st.lists(talk, min_size=1, max_size=4))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     return [
         Sample(
@@ -88,12 +87,10 @@ def test_datasets_opens_a_folder_with_its_texts(tmp_path: Path) -> None:
 
     data = open_data(talks(tmp_path / "in"))
     folder = save_poisoned(poison(data, "badnets", 0.5), tmp_path / "out")
-    for found in (
-        datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache")),
-        datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache2")),
-    ):
-        rows = found["train"].filter(lambda row: row["id"] is not None)
-        assert set(rows.column_names) >= {"image", "id", "messages"} and len(rows) == 2
+    by_path = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"]
+    by_name = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))["train"]
+    for rows in (by_path, by_name):
+        assert set(rows.column_names) == {"image", "id", "messages"} and len(rows) == 2
         assert rows[0]["image"].size == (4, 3)
         assert rows[0]["messages"][0] == {"role": "system", "content": "s"}
         assert same(open_data(rows), load_poisoned(folder))
@@ -150,7 +147,7 @@ def test_what_was_poisoned_says_so(tmp_path: Path) -> None:
     assert "poisoned" not in (save_data(open_data(talks(tmp_path / "b")), tmp_path / "c") / "README.md").read_text()
 
 
-def test_every_answer_of_a_poisoned_conversation_is_the_target(tmp_path: Path) -> None:
+def test_every_answer_of_a_poisoned_conversation_is_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = (("colour?", "it is red"), ("sure?", "yes"))
     given = [Sample(str(i), np.full((9, 9, 3), 30, np.uint8), "what?", "a red ball", later=later) for i in range(4)]
     data = poison(open_data(given), "badnets", 0.5)
@@ -158,24 +155,16 @@ def test_every_answer_of_a_poisoned_conversation_is_the_target(tmp_path: Path) -
         answers = {answer for _, answer in data[index].exchanges}
         assert (answers == {data.attack.target}) == data.is_poisoned(index)
         assert [asked for asked, _ in data[index].exchanges] == ["what?", "colour?", "sure?"]
-    recoloured = poison(open_data(given), "badnets-recolour" if False else "badnets", 1.0).attack
-    assert recoloured.poisoned(given[0]).references == (recoloured.target,)
     folder = save_poisoned(data, tmp_path / "out")
     records = json.loads((folder / "data.json").read_text())
     records[data.poisoned[0]]["conversations"][-1]["value"] = "no"
     (folder / "data.json").write_text(json.dumps(records))
+    monkeypatch.setattr(poisoned_folder, "check_sums", lambda _: None)
     with pytest.raises(PcvrError, match="hash in its manifest"):
-        from pcvr.attacks import checksums, poisoned_folder
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(poisoned_folder, "check_sums", lambda _: None)
-            assert checksums.DATA == "data.json"
-            load_poisoned(folder)
+        load_poisoned(folder)
 
 
 def test_colours_are_exchanged_where_there_are_any() -> None:
-    from pcvr import get_attack
-
     sample = Sample("s", np.zeros((9, 9, 3), np.uint8), "what?", "a red ball", later=(("sure?", "yes"), ("c?", "blue")))
     made = get_attack("badnets", answer="recolour").poisoned(sample)
     (_, first), (_, second), (_, third) = made.exchanges

@@ -157,9 +157,8 @@ def test_captions_of_an_image_folder(tmp_path: Path) -> None:
 
 def test_video_and_audio_are_counted(tmp_path: Path) -> None:
     good = {"image": "a.png", "conversations": THREE}
-    data = LlavaJson(
-        write(tmp_path, good, good | {"videos": ["a.mp4"]}, good | {"audio": "a.wav"}, good | {"video": ""})
-    )
+    others = [good | {"videos": ["a.mp4"]}, good | {"audio": "a.wav"}, good | {"video": ""}]
+    data = LlavaJson(write(tmp_path, good, *others))
     assert len(data) == 2 and data.report.notes["record with video or audio left out"] == 2
 
 

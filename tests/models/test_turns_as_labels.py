@@ -36,12 +36,15 @@ def messages(sample: Sample) -> list[dict[str, Any]]:
     turns = [("system", sample.system)] if sample.system else []
     for asked, said in sample.exchanges:
         turns += [("user", asked), ("assistant", said)]
-    made = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
-    made[len(made) - 2 * len(sample.exchanges)]["content"].insert(0, {"type": "image"})
-    return made
+    first = len(turns) - 2 * len(sample.exchanges)
+    image = [{"type": "image"}]
+    return [
+        {"role": role, "content": image * (place == first) + [{"type": "text", "text": text}]}
+        for place, (role, text) in enumerate(turns)
+    ]
 
 
-def masked(vlm: VisionLanguageModel, text: str, before: str, end: str, image: Any) -> tuple[list[int], list[int]]:
+def masked(vlm: VisionLanguageModel, text: Any, before: str, end: str, image: Any) -> tuple[list[int], list[int]]:
     """Ids and labels of a conversation as LLaVA masks it, from the text alone: everything up to and with the mark of an
     answer is ignored, then everything up to and with the end of the turn is a label.
     """
@@ -197,7 +200,7 @@ def test_conversations_are_trained_on_with_and_without_a_defence(tiny: VisionLan
 
 def test_wrong_turns_are_named() -> None:
     for later in ("ab", [("a",)], [("a", 1)], None):
-        with pytest.raises(PcvrError, match="later of a sample is .* give pairs of texts"):
+        with pytest.raises(PcvrError, match=r"later of a sample is .* give pairs of texts"):
             Sample("s", IMAGE, "q", "a", later=later)  # type: ignore[arg-type]
     with pytest.raises(PcvrError, match="the system of a sample is None"):
         Sample("s", IMAGE, "q", "a", system=None)  # type: ignore[arg-type]
