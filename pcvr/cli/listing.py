@@ -10,6 +10,7 @@ import typer
 
 from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, Turns, refuse_idle
 from pcvr.cli.screen import Screen, say
+from pcvr.errors import PcvrError, shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -26,13 +27,27 @@ def models(
     name: Annotated[str | None, typer.Argument(help="a model to describe: embedded name, folder or hub id")] = None,
     device: Device = "auto",
     four_bit: FourBit = False,
+    data: Annotated[
+        int | None, typer.Option(help="also what an epoch on so many samples costs, plain and with PCVR")
+    ] = None,
+    picture: Annotated[str, typer.Option(help="with --data: size of the pictures, in pixels")] = "640x480",
+    tflops: Annotated[
+        float | None, typer.Option(help="with --data: TFLOP a second that your device reaches; measured by default")
+    ] = None,
 ) -> None:
-    """List the embedded models and the supported families, or describe one model and its memory."""
+    """List the embedded models and the supported families, or describe one model, its memory and the price of PCVR."""
     from rich.table import Table
 
     from pcvr.models.families import FAMILIES
     from pcvr.models.zoo import EMBEDDED
 
+    if name is None:
+        refuse_idle(context, "data", "goes with NAME, the model to price: give both, or neither")
+    if data is None:
+        refuse_idle(context, "picture tflops", "goes with --data, the number of samples: give both, or neither")
+    elif name is not None:
+        _price(name, device, four_bit, data, picture, tflops)
+        return
     if name is None or name in EMBEDDED:
         refuse_idle(context, "device four_bit", "goes with NAME, the folder or hub id of a model: leave it out")
     if name is not None:
@@ -149,6 +164,18 @@ def _describe(name: str, device: str, four_bit: bool) -> None:
     from pcvr.models.load import describe
 
     say(describe(name, device, four_bit))
+
+
+def _price(name: str, device: str, four_bit: bool, samples: int, picture: str, tflops: float | None) -> None:
+    from pcvr.experiments.price import describe_epoch
+    from pcvr.models.load import outline
+
+    width, _, height = picture.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and 1 <= int(width) <= 20_000 and 1 <= int(height) <= 20_000):
+        raise PcvrError(f"picture is {shown(picture)}: give width and height in pixels up to 20000, such as 640x480.")
+    model = outline(name, device, four_bit)
+    say(str(model))
+    say(describe_epoch(model, samples, (int(width), int(height)), tflops))
 
 
 def _record(folder: Path) -> dict[str, Any]:

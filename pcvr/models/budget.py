@@ -108,6 +108,10 @@ class Costs:
         logits = positions * self.words * (self.element + COPIES * FLOAT)
         return kept + logits + self._layer(tokens) + self._image(row)
 
+    def view(self, tokens: int, positions: int) -> int:
+        """Return the bytes that a forward pass without gradient adds to a training step; arguments as of `reading`."""
+        return positions * self.words * (self.element + COPIES * FLOAT) + self._layer(tokens)
+
     def _layer(self, tokens: int) -> int:
         """Return the bytes of one layer's activations."""
         attention = self.heads * tokens * tokens * (FLOAT + self.element) if self.eager else 0

@@ -143,11 +143,9 @@ def _written(vlm: Conversable, first: str, later: Sequence[str]) -> str:
 
 
 def _rendered(vlm: Conversable, turns: list[dict[str, Any]]) -> str:
-    from jinja2 import TemplateError
-
     try:
         return str(vlm.processor.apply_chat_template(turns, add_generation_prompt=turns[-1]["role"] == "user"))
-    except TemplateError as error:
+    except Exception as error:  # whatever a template of somebody else raises
         roles = ", ".join(dict.fromkeys(turn["role"] for turn in turns))
         raise PcvrError(
             f"the model's chat template cannot write {len(turns)} turns of {roles} ({first_line(error)}): remove what "
