@@ -6,8 +6,8 @@
 
 Pictures are JPEG files in memory, decoded on each access. Each epoch has its own process. At the smallest size, plain
 and defended epochs alternate, and the median of the ratios is compared with `pcvr.experiments.price`. The growth is
-that of PCVR's epochs: seconds a sample and peak memory at each size. Seconds are of the clock and of the processor; on a
-busy machine the processor's are more reliable, and the ratios are theirs. Print all of it and write build/price.json.
+that of PCVR's epochs: seconds a sample and peak memory at each size. Seconds are of the clock and of the processor; on
+a busy machine the processor's are more reliable, and the ratios are theirs. Print all and write build/price.json.
 """
 
 from __future__ import annotations
