@@ -34,7 +34,7 @@ from PIL import Image as PilImage
 from pcvr import Sample
 from pcvr.data.pictures import open_picture, rgb_array
 from pcvr.experiments.accelerator.device import PeakMemory
-from pcvr.experiments.price import PICTURE, Run, prices
+from pcvr.experiments.price import PICTURE, Run, gate_bytes, prices
 from pcvr.models.budget import Costs
 from pcvr.models.encode import encode_samples
 from pcvr.models.load import outline
@@ -113,7 +113,7 @@ def measured(defense: str, n: int) -> Taken:
 
 
 def predicted(n: int) -> dict[str, float]:
-    """Return the ratios of the formula for an epoch of `n` samples of `Pictures`: computing, memory and disk."""
+    """Return the formula's ratio of computing for an epoch of `n` samples of `Pictures`, and its additional MiB."""
     model = outline(MODEL, "cpu")
     vlm = pcvr.load(MODEL, device="cpu")
     row = encode_samples(vlm, [Pictures(1)[0]])[0]
@@ -127,8 +127,10 @@ def predicted(n: int) -> dict[str, float]:
         answer_tokens=answer,
     )
     run = Run(n, checkpointing=False, tower=False)
-    plain, defended = prices(work, run, model.needed, Costs.of_config(model.config, model.dtype))
-    return {"computing": defended.flops / plain.flops}
+    costs = Costs.of_config(model.config, model.dtype)
+    plain, defended = prices(work, run, model.needed, costs)
+    more = BATCH * costs.view(work.tokens, answer) + gate_bytes(n)
+    return {"computing": defended.flops / plain.flops, "memory_mib": more / 2**20}
 
     return encode_samples(vlm, [Pictures(1)[0]])[0]
 
@@ -145,18 +147,22 @@ def main() -> None:
     sizes = [int(size) for size in given.sizes.split(",")]
     pairs = [(measured("none", sizes[0]), measured("pcvr", sizes[0])) for _ in range(given.rounds)]
     ratios = [ours.processor_seconds / plain.processor_seconds for plain, ours in pairs]
-    formula = predicted(sizes[0])["computing"]
+    expected = predicted(sizes[0])
+    formula = expected["computing"]
     spread = f"({min(ratios):.3f} to {max(ratios):.3f})"
     print(f"{sizes[0]} samples: PCVR / plain {median(ratios):.3f} {spread}, formula {formula:.3f}")
     memory = median(ours.peak_mib / plain.peak_mib for plain, ours in pairs)
     disk = median(ours.checkpoint_mib - plain.checkpoint_mib for plain, ours in pairs)
-    print(f"peak memory of the process: {memory:.3f} x; checkpoints: {disk:.1f} MiB more")
+    foreseen = median((plain.peak_mib + expected["memory_mib"]) / plain.peak_mib for plain, _ in pairs)
+    print(f"peak memory of the process: {memory:.3f} x, formula {foreseen:.3f} x (full pools)")
+    print(f"checkpoints: {disk:.1f} MiB more, formula at most {2 * gate_bytes(sizes[0]) / 2**20:.1f} MiB")
     growth = {size: measured("pcvr", size) for size in sizes}
     for size, taken in growth.items():
         clock, processor = (1000 * each / size for each in (taken.seconds, taken.processor_seconds))
         times = f"{clock:7.1f} ms a sample, {processor:6.1f} of the processor"
         print(f"{size:8} samples: {times}, peak {taken.peak_mib:6.0f} MiB")
-    found = {"ratios": ratios, "formula": formula, "memory": memory, "checkpoint_mib": disk}
+    found: dict[str, Any] = {"ratios": ratios, "formula": formula, "checkpoint_mib": disk}
+    found |= {"memory": memory, "memory_formula": foreseen}
     grown = {str(size): asdict(taken) for size, taken in growth.items()}
     about = {"cores": os.cpu_count(), "picture": list(PICTURE), "versions": versions()}
     write_json(Path("build/price.json"), {**found, "growth": grown, **about})

@@ -132,7 +132,7 @@ def prices(work: Work, run: Run, needed: Estimate, costs: Costs) -> tuple[Price,
 
 
 def gate_bytes(samples: int) -> int:
-    """Return the bytes of the gate's state: full pools, and a flag for each sample."""
+    """Return the most bytes of the gate's state: full pools, and a flag for each sample."""
     each = 2 * PLACES * CHANNELS + WORDS + 8 * LABEL + 16
     return ((_POOLS - 1) * SUSPECTS + OTHERS) * each + samples
 

@@ -62,10 +62,10 @@ def test_a_step_is_what_torch_counts(name: str) -> None:
 def test_an_epoch_with_pcvr_is_what_torch_counts(
     tiny: pcvr.VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Views, donors and hearings of a real training, beside a plain one."""
+    """Views and donors of a real training, beside a plain one."""
     for module in (stream, price):
-        monkeypatch.setattr(module, "EARLY", 16)  # so that a short training reaches one view in eight batches
-    data = Numbers(96, answers=("a red ball",))
+        monkeypatch.setattr(module, "EARLY", 8)  # so that a short training reaches one view in eight batches
+    data = Numbers(72, answers=("a red ball",))
     config = pcvr.TrainConfig(num_train_epochs=1, batch_size=8)
     counted = {}
     for defense in ("none", "pcvr"):
