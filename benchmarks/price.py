@@ -132,8 +132,6 @@ def predicted(n: int) -> dict[str, float]:
     more = BATCH * costs.view(work.tokens, answer) + gate_bytes(n)
     return {"computing": defended.flops / plain.flops, "memory_mib": more / 2**20}
 
-    return encode_samples(vlm, [Pictures(1)[0]])[0]
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
