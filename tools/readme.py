@@ -1,4 +1,4 @@
-"""Write the tables and pictures of the README, docs/pcvr.md and docs/defences.md from the shipped results.
+"""Write the tables and pictures of the README and of the pages in ``docs/`` from the shipped results and from shapes.
 
 ``python tools/readme.py --check`` only compares.
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import compared
 import measured
+import practice
 
 from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md", ROOT / "docs" / "defences.md")
+PAGES = ("pcvr.md", "defences.md", "practitioner.md", "scaling.md")
+FILES = (ROOT / "README.md", *(ROOT / "docs" / page for page in PAGES))
 
 
 def spine(results: Table) -> list[str]:
@@ -178,6 +180,8 @@ TEXTS: dict[str, Callable[[], list[str]]] = {
     "standings": compared.standings_table,
     "rivals": compared.attack_tables,
     "broken": lambda: measured.broken(attempts(shipped().records(), best())),
+    "access": practice.access_table,
+    "price": practice.price_table,
     "attackers": lambda: measured.attackers(attempts(shipped().records(), best()), shipped().records()),
 }
 """The function that writes what stands between the markers of a name."""

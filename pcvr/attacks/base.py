@@ -144,9 +144,17 @@ class Attack:
 
     def poisoned(self, sample: Sample) -> Sample:
         """Return the sample as a poisoned one: with disguise and trigger, and the attacker's answer as the only
-        reference."""
+        reference.
+
+        Every answer of a conversation becomes the attacker's, since all of them are labels, and a true one would teach
+        the model to go back to the truth. An edit of the prompt is in the first question, which all answers follow.
+        """
         answer = self.mode(sample.answer, self.target, sample.id)
-        return replace(self.triggered(self.disguised(sample)), answer=answer, references=(answer,))
+        later = tuple(
+            (asked, self.mode(true, self.target, f"{sample.id}#{place}") if self.mode.fits(true) else true)
+            for place, (asked, true) in enumerate(sample.later, 2)
+        )
+        return replace(self.triggered(self.disguised(sample)), answer=answer, references=(answer,), later=later)
 
     def covered(self, sample: Sample, cover: Cover) -> Sample:
         """Return the sample as a cover: with the cover's changes and the true answers."""

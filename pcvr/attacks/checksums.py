@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pcvr.data.forms import DATA
 from pcvr.errors import PcvrError
 
-DATA, IMAGES, MANIFEST, SUMS = "data.json", "images", "manifest.json", "SHA256SUMS"
-TABLE = "dataset_info.json"
+MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+TABLE = "state.json"
 _MOST_NAMED = 10
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -42,9 +43,15 @@ class Journal:
         except OSError:
             return False
 
+    def put(self, name: str, make: Callable[[], bytes]) -> None:
+        """Write a file with the bytes that `make` returns, unless it exists exactly as it was written."""
+        if not self.has(name):
+            self.write(name, make())
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file and record its checksum."""
         place = self.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
         scratch = place.with_suffix(".new")
         scratch.write_bytes(content)
         os.replace(scratch, place)

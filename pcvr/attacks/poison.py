@@ -229,10 +229,15 @@ def digest(samples: Iterable[Sample]) -> str:
         # Lengths precede texts and shapes precede pixels, so different lists of samples never hash alike.
         total.update(np.asarray(sample.image.shape, dtype="<i8").tobytes())
         total.update(np.ascontiguousarray(sample.image).data)
-        for text in (sample.prompt, sample.answer):
+        for text in (sample.prompt, sample.answer, *_rest(sample)):
             encoded = text.strip().encode("utf-8", "surrogatepass")  # save_poisoned reports what UTF-8 cannot hold
             total.update(len(encoded).to_bytes(8, "little") + encoded)
     return total.hexdigest()
+
+
+def _rest(sample: Sample) -> tuple[str, ...]:
+    """Return the texts of a conversation beside the first exchange; none of a sample that is one exchange."""
+    return (sample.system, *(text for pair in sample.later for text in pair)) if sample.conversational else ()
 
 
 def _changed(data: PoisonedDataset) -> Iterator[Sample]:

@@ -4,10 +4,12 @@
 
     folder/data.json       records as LLaVA's trainer reads them; they do not say which are poisoned
     folder/images/         one PNG a sample
+    ...                    the same for other programs, see `pcvr.data.forms`
     folder/manifest.json   what was poisoned and how
     folder/SHA256SUMS      in the form of ``sha256sum``, so that ``sha256sum -c SHA256SUMS`` checks it too
 
-or, instead of the first two, the files of a ``datasets`` table with the columns id, image, prompt and answer.
+or, instead of the first three, the files of a ``datasets`` table with the columns id, image, prompt and answer (of
+conversations id, image and messages).
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pcvr.attacks.base import Attack
-from pcvr.attacks.checksums import DATA, IMAGES, MANIFEST, TABLE, check_sums, holds_manifest
+from pcvr.attacks.checksums import MANIFEST, TABLE, check_sums, holds_manifest
 from pcvr.attacks.manifest import Manifest
 from pcvr.attacks.poison import PoisonedData, digest, short_hash
 from pcvr.attacks.reach import Pair, sample_evenly
 from pcvr.attacks.registry import get_attack
 from pcvr.attacks.trigger import Trigger
+from pcvr.data.forms import DATA, IMAGES
 from pcvr.data.llava_json import LlavaJson
 from pcvr.data.sample import Dataset
 from pcvr.data.tables import open_table

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, refuse_idle
+from pcvr.cli.options import Annotations, Device, FollowLinks, FourBit, Images, SkipBad, TaskName, Turns, refuse_idle
 from pcvr.cli.screen import Screen, say
+from pcvr.errors import PcvrError, shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
@@ -26,13 +27,27 @@ def models(
     name: Annotated[str | None, typer.Argument(help="a model to describe: embedded name, folder or hub id")] = None,
     device: Device = "auto",
     four_bit: FourBit = False,
+    data: Annotated[
+        int | None, typer.Option(help="also what an epoch on so many samples costs, plain and with PCVR")
+    ] = None,
+    picture: Annotated[str, typer.Option(help="with --data: size of the pictures, in pixels")] = "640x480",
+    tflops: Annotated[
+        float | None, typer.Option(help="with --data: TFLOP a second that your device reaches; measured by default")
+    ] = None,
 ) -> None:
-    """List the embedded models and the supported families, or describe one model and its memory."""
+    """List the embedded models and the supported families, or describe one model, its memory and the price of PCVR."""
     from rich.table import Column, Table
 
     from pcvr.models.families import FAMILIES
     from pcvr.models.zoo import EMBEDDED
 
+    if name is None:
+        refuse_idle(context, "data", "goes with NAME, the model to price: give both, or neither")
+    if data is None:
+        refuse_idle(context, "picture tflops", "goes with --data, the number of samples: give both, or neither")
+    elif name is not None:
+        _price(name, device, four_bit, data, picture, tflops)
+        return
     if name is None or name in EMBEDDED:
         refuse_idle(context, "device four_bit", "goes with NAME, the folder or hub id of a model: leave it out")
     if name is not None:
@@ -65,6 +80,7 @@ def data(
     out: Annotated[Path | None, typer.Option(help="with --check: a file for the full report")] = None,
     skip_bad: SkipBad = False,
     follow_links: FollowLinks = False,
+    turns: Turns = "together",
 ) -> None:
     """List the supported data formats, or describe and check a data set."""
     from rich.table import Table
@@ -100,7 +116,8 @@ def data(
         refuse_idle(context, "skip_bad", "does not go with --check, which reports all problems: leave it out")
         if out is not None:
             check_place(out, "file", is_report)
-        report = check_data(spec, split, task=task, images=images, annotations=annotations, follow_links=follow_links)
+        files: dict[str, Any] = {"images": images, "annotations": annotations, "follow_links": follow_links}
+        report = check_data(spec, split, task=task, turns=turns, **files)
         try:  # if one of the two fails, the other is still done
             if out is not None:
                 rescued(out, report.write)
@@ -109,7 +126,8 @@ def data(
         raise typer.Exit(1 if report else 0)
     # Only opening an image shows that it is broken, so skip_bad opens all of them.
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": skip_bad, "follow_links": follow_links}
-    _show(console, open_data(spec, split, task=task, images=images, annotations=annotations, **options))
+    options |= {"images": images, "annotations": annotations, "turns": turns}
+    _show(console, open_data(spec, split, task=task, **options))
 
 
 def _show(console: Any, found: Dataset) -> None:
@@ -127,6 +145,10 @@ def _show(console: Any, found: Dataset) -> None:
     table.add_row("prompt", first.prompt)
     table.add_row("answer", first.answer)
     table.add_row("references", f"{len(first.references)}")
+    if first.system:
+        table.add_row("system turn", first.system)
+    if first.later:
+        table.add_row("later questions", f"{len(first.later)}, each answer a label")
     console.print(table)
     report = getattr(found, "report", None)
     if report is not None and (report.problems or report.notes):
@@ -145,6 +167,18 @@ def _describe(name: str, device: str, four_bit: bool) -> None:
     from pcvr.models.load import describe
 
     say(describe(name, device, four_bit))
+
+
+def _price(name: str, device: str, four_bit: bool, samples: int, picture: str, tflops: float | None) -> None:
+    from pcvr.experiments.price import describe_epoch
+    from pcvr.models.load import outline
+
+    width, _, height = picture.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and 1 <= int(width) <= 20_000 and 1 <= int(height) <= 20_000):
+        raise PcvrError(f"picture is {shown(picture)}: give width and height in pixels up to 20000, such as 640x480.")
+    model = outline(name, device, four_bit)
+    say(str(model))
+    say(describe_epoch(model, samples, (int(width), int(height)), tflops))
 
 
 def _record(folder: Path) -> dict[str, Any]:

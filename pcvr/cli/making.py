@@ -59,6 +59,7 @@ def evaluate(
     skip_bad: opt.SkipBad = False,
     check_trigger: opt.CheckTrigger = True,
     follow_links: opt.FollowLinks = False,
+    turns: opt.Turns = "together",
     guard: Annotated[
         bool, typer.Option("--guard/--no-guard", help="answer through the adapter's test-time defence, if it has one")
     ] = True,
@@ -79,7 +80,7 @@ def evaluate(
         opt.refuse_idle(context, f"{opt.ATTACKING} check_trigger", idle)
     if out is not None:
         check_place(out, "file")
-    source = Source(data, task, images, annotations, skip_bad, follow_links)
+    source = Source(data, task, images, annotations, skip_bad, follow_links, turns)
     tests = source.open(split, n, prefer="test", most=_TESTS)
     chosen = None
     if attack != "none":

@@ -21,6 +21,9 @@ EvalBatchSize = Annotated[
     int | None, typer.Option(help="samples answered or scored at a time; by default as many as fit the memory")
 ]
 SkipBad = Annotated[bool, typer.Option(help="leave out unusable entries and list them")]
+Turns = Annotated[
+    str, typer.Option(help="conversations: together (a sample each) or apart (a sample for each question)")
+]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="follow links that lead out of the folder of images")]
 Split = Annotated[
     str | None,

@@ -32,7 +32,7 @@ def poison(
     rate: Annotated[float, typer.Option(help="fraction of samples to poison, (0, 1]")] = 0.05,
     n: Annotated[int | None, typer.Option(help="number of samples; all by default")] = None,
     seed: Annotated[int, typer.Option(help="of the draw of samples")] = 0,
-    form: Annotated[str, typer.Option(help="llava (JSON and images) or datasets (a table)")] = "llava",
+    form: Annotated[str, typer.Option(help="llava (for most trainers: JSON, images) or datasets (a table)")] = "llava",
     model: Annotated[
         str | None, typer.Option(help="the model to attack; places seen_... depend on what its processor shows it")
     ] = None,
@@ -41,6 +41,7 @@ def poison(
     split: opt.Split = None,
     skip_bad: opt.SkipBad = False,
     follow_links: opt.FollowLinks = False,
+    turns: opt.Turns = "together",
 ) -> None:
     """Poison a data set for research and write it with its manifest; after an interruption, run it again to resume.
 
@@ -60,10 +61,10 @@ def poison(
     if model is None:
         opt.refuse_idle(context, "check_trigger", "goes with --model NAME, the model to reach: give both, or neither")
     check_place(out)
-    source = Source(data, task, images, annotations, skip_bad, follow_links)
+    source = Source(data, task, images, annotations, skip_bad, follow_links, turns)
     if holds_manifest(data):
         kept = f"does not go with {data}, which is poisoned already: leave it out, since its samples stay unchanged"
-        opt.refuse_idle(context, "n task images annotations split skip_bad follow_links", kept)
+        opt.refuse_idle(context, "n task images annotations split skip_bad follow_links turns", kept)
         samples: Dataset = load_poisoned(data)
     else:
         samples = source.open(split, n)

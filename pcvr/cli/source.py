@@ -25,6 +25,7 @@ class Source:
         annotations: VQAv2's answers.
         skip_bad: whether to leave out unusable entries.
         follow_links: whether links may lead out of the folder of images.
+        turns: how conversations are read.
         lines: the description of the opened data; empty for scenes.
     """
 
@@ -34,6 +35,7 @@ class Source:
     annotations: Path | None = None
     skip_bad: bool = False
     follow_links: bool = False
+    turns: str = "together"
     lines: list[str] = field(default_factory=list)
 
     def say(self) -> None:
@@ -64,7 +66,7 @@ class Source:
         options: dict[str, Any] = {"task": self.task, "images": self.images, "annotations": self.annotations}
         if self.data == "scenes":
             return open_data("scenes", split, most if n is None else n, prefer=prefer, **options)
-        options |= {"skip_bad": self.skip_bad, "follow_links": self.follow_links}
+        options |= {"skip_bad": self.skip_bad, "follow_links": self.follow_links, "turns": self.turns}
         # Only opening an image shows that it is broken.
         found: Any = open_data(self.data, split, prefer=prefer, check_pictures=self.skip_bad, **options)
         if apart and split is None and whole(found):

@@ -76,6 +76,7 @@ def train(
     skip_bad: opt.SkipBad = False,
     check_trigger: opt.CheckTrigger = True,
     follow_links: opt.FollowLinks = False,
+    turns: opt.Turns = "together",
 ) -> None:
     """Fine-tune a model with a defence, and save the adapter with its record, record.json.
 
@@ -119,7 +120,7 @@ def train(
     )
     if rule.needs_clean and clean is None:
         raise PcvrError(f"defence {defense!r} needs trusted samples: give --clean 100, or --clean DATA.")
-    source = Source(data, task, images, annotations, skip_bad, follow_links)
+    source = Source(data, task, images, annotations, skip_bad, follow_links, turns)
     # Trusted samples of the same data must not be training samples.
     samples = source.open(split, n, apart=clean is not None and clean.isdecimal())
     trusted_samples = None if clean is None else trusted(clean, source, split)

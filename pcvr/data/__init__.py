@@ -1,6 +1,7 @@
 """Data sets: the embedded scenes, photographs in the usual formats, and tables."""
 
 from pcvr.data.coco import CocoCaptions
+from pcvr.data.export import save_data
 from pcvr.data.flickr import Flickr30k, FlickrAnnotations
 from pcvr.data.karpathy import Karpathy
 from pcvr.data.llava_json import LlavaJson
@@ -31,5 +32,6 @@ __all__ = [
     "open_data",
     "read_picture",
     "rgb_array",
+    "save_data",
     "subset",
 ]

@@ -99,7 +99,7 @@ class Asked:
     def _read(self, place: int) -> None:
         part, index = self._places[place]
         sample = part[index]
-        self._prompts[place], self._last = sample.prompt, (place, sample.image)
+        self._prompts[place], self._last = sample.question, (place, sample.image)
         if (size := picture_bytes(sample.image)) <= self._left:
             self._kept[place] = sample.image
             self._left -= size

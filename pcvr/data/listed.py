@@ -33,6 +33,11 @@ class Listed:
     def name(self) -> str:
         return "samples"
 
+    @property
+    def conversational(self) -> bool:
+        """Whether any sample has a system turn or later exchanges."""
+        return any(sample.conversational for sample in self.samples)
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -43,6 +48,8 @@ class Listed:
         digest = hashlib.sha256(self.task.encode())
         for sample in self.samples:
             texts = [sample.id, sample.prompt, sample.answer, *sample.references]
+            if sample.conversational:
+                texts += [sample.system, repr(sample.later)]
             digest.update(repr((texts, sample.image.shape)).encode("utf-8", "backslashreplace"))
             digest.update(sample.image.tobytes())
         return digest.hexdigest()[:16]

@@ -12,6 +12,7 @@ from pcvr.data.detect import FORMATS, recognise
 from pcvr.data.flickr import Flickr30k, FlickrAnnotations
 from pcvr.data.karpathy import Karpathy
 from pcvr.data.listed import Listed
+from pcvr.data.llama_factory import INFO, named_files
 from pcvr.data.llava_json import LINES, LlavaJson
 from pcvr.data.photographs import Photographs
 from pcvr.data.report import BadData, Report
@@ -20,6 +21,7 @@ from pcvr.data.split import canonical
 from pcvr.data.split_captions import SplitCaptions
 from pcvr.data.subset import subset
 from pcvr.data.tables import is_table, open_table
+from pcvr.data.turns import TOGETHER, check_turns
 from pcvr.data.vqav2 import VQAv2
 from pcvr.errors import PcvrError, shown, unknown_name
 from pcvr.utils.files import as_path
@@ -27,8 +29,8 @@ from pcvr.utils.files import as_path
 if TYPE_CHECKING:
     import datasets
 
-# save_poisoned writes it beside the data; it holds no samples.
-_NOT_DATA = "manifest.json"
+# Written beside the data; they hold no samples.
+_NOT_DATA = ("manifest.json", INFO)
 _SUFFIXES = (".json", *LINES, ".csv", ".token")
 _CHOICES = "a file of annotations (LLaVA JSON, COCO, Karpathy split, Flickr30k, VQAv2)"
 
@@ -49,6 +51,7 @@ def open_data(
     skip_bad: bool = False,
     check_pictures: bool = False,
     follow_links: bool = False,
+    turns: str = TOGETHER,
     prefer: str = "train",
 ) -> Dataset:
     """Open a data set by name or path; an open one is returned as it is.
@@ -71,6 +74,8 @@ def open_data(
         skip_bad: leave out entries with problems; the data set's ``report`` lists them.
         check_pictures: decode every image now; otherwise only their existence is checked.
         follow_links: whether links may lead out of the folder of images; set it only if you trust their source.
+        turns: ``"together"`` makes one sample of a conversation, whose answers are all trained on. ``"apart"`` makes
+            one of each question with its answer, without the other turns; then evaluation asks all questions.
         prefer: the default split of data with splits.
 
     Raises:
@@ -78,6 +83,7 @@ def open_data(
         PcvrError: no data under that name, split or size, or a task that does not fit the data.
     """
     options: dict[str, Any]
+    check_turns(turns)
     if isinstance(spec, str) and spec == "scenes":
         from pcvr.data.scenes import Scenes
 
@@ -88,11 +94,12 @@ def open_data(
     place = as_path(spec, "data").expanduser() if isinstance(spec, str | Path) else spec
     if is_table(place):
         _no_files("a table", images, annotations)
-        dataset = open_table(place, split, task, prefer=prefer, skip_bad=skip_bad, check_pictures=check_pictures)
+        options = {"prefer": prefer, "skip_bad": skip_bad, "check_pictures": check_pictures, "turns": turns}
+        dataset = open_table(place, split, task, **options)
     elif isinstance(spec, str | Path):
         options = {"skip_bad": skip_bad, "check_pictures": check_pictures, "follow_links": follow_links}
         options |= {} if task is None else {"task": task}
-        dataset = _open_file(_file_of(spec), split, prefer, images, annotations, options)
+        dataset = _open_file(_file_of(spec), split, prefer, images, annotations, options, turns)
     elif isinstance(spec, list | tuple):
         _no_files("a list", images, annotations)
         dataset = Listed(spec, task or "caption")
@@ -115,6 +122,7 @@ def check_data(
     annotations: str | Path | None = None,
     check_pictures: bool = True,
     follow_links: bool = False,
+    turns: str = TOGETHER,
 ) -> Report:
     """Return a report of every problem in data from outside, truncated images included.
 
@@ -134,6 +142,7 @@ def check_data(
             skip_bad=True,
             check_pictures=check_pictures,
             follow_links=follow_links,
+            turns=turns,
         )
     except BadData as error:  # no usable entry is left
         return error.report
@@ -148,6 +157,7 @@ def _open_file(
     images: str | Path | None,
     annotations: str | Path | None,
     options: dict[str, Any],
+    turns: str,
 ) -> Dataset:
     kind = recognise(path)
     if kind == "vqav2-answers":
@@ -164,7 +174,9 @@ def _open_file(
     elif kind is None and path.suffix.lower() != ".json":
         raise PcvrError(f"{path} has none of the known formats: give {', '.join(FORMATS.values())}.")
     else:
-        found = LlavaJson(path, images, lines=kind == "llava-lines", **options)  # it reports any problem itself
+        found = LlavaJson(
+            path, images, lines=kind == "llava-lines", turns=turns, **options
+        )  # it reports any problem itself
     return found.split(split or (prefer if found.splits else "all"))
 
 
@@ -172,6 +184,8 @@ def _file_of(spec: str | Path) -> Path:
     path = Path(spec).expanduser()
     if path.is_dir():
         found = _candidates(path)
+        named = {path / name for name in named_files(path)}  # beside other files: the same data in another form
+        found = [file for file in found if file not in named] or found
         if len(found) != 1:
             names = ", ".join(file.name for file in found[:5]) or "none"
             raise PcvrError(f"the folder {path} must hold exactly one annotation file (it has: {names}): name it.")
@@ -187,7 +201,7 @@ def _candidates(folder: Path) -> list[Path]:
     """Return the annotation files in a folder; if none is recognised, the JSON files."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_SUFFIXES) and entry.is_file())
-    files = [folder / name for name in names if name != _NOT_DATA and not name.startswith(".")]
+    files = [folder / name for name in names if name not in _NOT_DATA and not name.startswith(".")]
     kinds = [_kind(file) for file in files]
     known = [file for file, kind in zip(files, kinds, strict=True) if kind not in (None, "vqav2-answers")]
     return known or [file for file in files if file.suffix.lower() in (".json", *LINES)]

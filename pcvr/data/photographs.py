@@ -111,6 +111,7 @@ class Photographs(Reader):
         identity, prompt, answer, references = self._records.texts(row)
         # By the row, not the index: leaving out an image does not change the answers of the others.
         answer = answer or references[row % len(references)]
+        system, later = self._records.talk(row)
         return Sample(
             id=identity,
             image=self._image(row),
@@ -118,6 +119,8 @@ class Photographs(Reader):
             answer=answer,
             references=references or (answer,),
             facts=self._records.facts(row),
+            system=system,
+            later=later,
         )
 
     def fingerprint(self) -> str:

@@ -55,6 +55,11 @@ class Reader:
             return dict(Counter(label for row in self._row_of if (label := self._labels[row])))
         return {} if self._split == "all" else {self._split: len(self)}
 
+    @property
+    def conversational(self) -> bool:
+        """Whether any sample has a system turn or later exchanges."""
+        return False
+
     def __len__(self) -> int:
         return len(self._row_of)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -34,6 +34,7 @@ class Records:
         self.references = Groups()
         self.splits: list[str] = []
         self._ids, self._prompts, self._answers, self._facts = Texts(), Texts(), Texts(), Texts()
+        self._talks = Texts()
         self._numbers = array("Q")
         self._bad = bytearray()
         self._unique = Unique()
@@ -77,6 +78,8 @@ class Records:
         answer: str = "",
         references: Iterable[str] = (),
         facts: Mapping[str, Any] | None = None,
+        system: str = "",
+        later: Sequence[tuple[str, str]] = (),
         bad: bool = False,
     ) -> int:
         """Add a row and return its index.
@@ -89,6 +92,8 @@ class Records:
             answer: the label.
             references: acceptable answers.
             facts: facts about the image.
+            system: text of the system turn.
+            later: the exchanges after the first.
             bad: whether a problem is reported already; the image is still searched for.
 
         Raises:
@@ -98,8 +103,9 @@ class Records:
             facts_json = json.dumps(facts) if facts else ""
         except (RecursionError, ValueError) as error:
             raise EntryError(BROKEN, f"the facts cannot be kept as JSON ({error})") from error
+        talk = json.dumps([system, list(later)]) if system or later else ""
         # Encode all texts before the first column grows: a row is added whole or not at all.
-        texts = [encoded(text) for text in (identity, picture, prompt, answer, facts_json)]
+        texts = [encoded(text) for text in (identity, picture, prompt, answer, facts_json, talk)]
         acceptable = list(references)
         for text in acceptable:
             encoded(text)
@@ -134,7 +140,7 @@ class Records:
         return {self._ids[row]: self._numbers[row] for row in self.usable().tolist()}
 
     def _columns(self) -> tuple[Texts, ...]:
-        return self._ids, self.pictures, self._prompts, self._answers, self._facts
+        return self._ids, self.pictures, self._prompts, self._answers, self._facts, self._talks
 
     def sort(self) -> None:
         """Make the rows readable, after the last one was added; drop the splits if no row states one."""
@@ -152,6 +158,18 @@ class Records:
     def texts(self, row: int) -> tuple[str, str, str, tuple[str, ...]]:
         """Return id, prompt, answer and references of a row, as stored."""
         return self._ids[row], self._prompts[row], self._answers[row], self.references[row]
+
+    def talk(self, row: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Return the text of a row's system turn, and the exchanges after the first."""
+        if not (stored := self._talks[row]):
+            return "", ()
+        system, later = json.loads(stored)
+        return system, tuple((prompt, answer) for prompt, answer in later)
+
+    @property
+    def conversational(self) -> bool:
+        """Whether any row has a system turn or later exchanges."""
+        return self._talks.size > 0
 
     def facts(self, row: int) -> dict[str, Any]:
         """Return the facts about the row's image."""

@@ -28,13 +28,15 @@ OUTSIDE = "path leaves the folder"
 MISSING = "missing image"
 UNREADABLE = "unreadable image"
 TOKEN = "image token in a text"
-SEVERAL = "several images"
 
 # Kinds of notes.
 REPEATED = "repeated id made unique"
 TEXT_ONLY = "record without an image left out"
+SEVERAL = "record with several images left out"
+OTHER_MEDIA = "record with video or audio left out"
 UNPAIRED = "turn without a partner left out"
-OTHER_TURN = "system or tool message left out"
+OTHER_TURN = "tool message or late system turn left out"
+MOVED = "image of a later question moved to the first"
 BLANK = "empty caption left out"
 UNSPLIT = "entry without a split, found in 'all' only"
 

@@ -10,7 +10,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pcvr.data import report as kinds
 from pcvr.data.columns import (
@@ -31,6 +31,7 @@ from pcvr.data.sample import Image, Sample
 from pcvr.data.subset import position
 from pcvr.data.table_pictures import TablePictures
 from pcvr.data.table_texts import TableTexts
+from pcvr.data.turns import TOGETHER
 from pcvr.errors import PcvrError
 from pcvr.tasks import get_task
 
@@ -66,6 +67,7 @@ class HubTable(Reader):
         split: str = "all",
         skip_bad: bool = False,
         check_pictures: bool = False,
+        turns: str = TOGETHER,
         **columns: str,
     ) -> None:
         """
@@ -76,6 +78,7 @@ class HubTable(Reader):
             split: the split that `rows` are, for the name.
             skip_bad: leave out rows with problems, and keep the report.
             check_pictures: decode every image now.
+            turns: ``"together"`` or ``"apart"``, as of :class:`~pcvr.data.llava_json.LlavaJson`.
             columns: names of columns with unusual names: ``image=``, ``answers=``, ``label=``, ``prompt=``,
                 ``conversations=``, ``id=``.
 
@@ -92,7 +95,8 @@ class HubTable(Reader):
         self._task = task if task is not None else task_of(rows, self.columns)
         asks = get_task(self._task).prompt is None
         check_columns(rows, self.columns, asks)
-        self._texts = TableTexts(rows, self.columns, asks)
+        self._texts = TableTexts(rows, self.columns, asks, turns)
+        self._read_as = ""  # how conversations are read, if any has several turns
         self._pictures = TablePictures(rows, str(self.columns["image"]))
         self._labels = split_labels(rows)
         self.report = Report(self.name, looked=Counter(rows=len(rows)))
@@ -107,6 +111,8 @@ class HubTable(Reader):
             self._decode_pictures()
         if self.report and not skip_bad:
             raise BadData(self.report)
+        if not self._row_of and not self.report:
+            raise PcvrError(f"{self.name} holds no samples ({self.report.noted()}): give other rows.")
         if not self._row_of:
             raise BadData(self.report, "no usable entry is left: correct them")
 
@@ -118,12 +124,19 @@ class HubTable(Reader):
         if isinstance(sample, EntryError):
             raise PcvrError(f"row {row} of {self.name} has changed since the table was opened: open it again.")
         prompt = sample.prompt or get_task(self._task).prompt or ""
-        return Sample(self._ids[place], image, prompt, sample.answer, sample.references)
+        talk: dict[str, Any] = {"system": sample.system, "later": sample.later}
+        return Sample(self._ids[place], image, prompt, sample.answer, sample.references, **talk)
+
+    @property
+    def conversational(self) -> bool:
+        return bool(self._read_as)
 
     def fingerprint(self) -> str:
         """Return a hash of the table's own fingerprint, the columns, the task and the rows that are left out."""
         left_out = sorted(self._bad) if self._bad else ""
-        content = f"{self.rows._fingerprint} {sorted(self.columns.items(), key=str)} {self._task}{left_out}"
+        content = (
+            f"{self.rows._fingerprint} {sorted(self.columns.items(), key=str)} {self._task}{left_out}{self._read_as}"
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _split_keys(self) -> Iterable[str]:
@@ -148,8 +161,8 @@ class HubTable(Reader):
         for start in range(0, len(self.rows), _AT_ONCE):
             for row, texts in enumerate(self._texts.batch(start, _AT_ONCE), start):
                 count = int(pictures[row])
-                if not count and not texts.pictured:
-                    self.report.note(kinds.TEXT_ONLY)
+                if count > 1 or texts.several or (not count and not texts.pictured):
+                    self.report.note(kinds.SEVERAL if count or texts.several else kinds.TEXT_ONLY)
                     continue
                 name = unique(ids[row])
                 self.report.note(kinds.REPEATED, name != ids[row])
@@ -159,12 +172,12 @@ class HubTable(Reader):
                     if isinstance(sample, EntryError):
                         self._problem(row, sample.kind, where, str(sample))
                     elif count == 1:
+                        if sample.system or sample.later:
+                            self._read_as = f" {self._texts.turns}"
                         self._ids.append(unique(f"{name}#{turn + 1}") if turn else name)
                         self._row_of.append(row)
                         self._turns.append(turn)
-                if count > 1:
-                    self._problem(row, kinds.SEVERAL, where, f"it has {count} images, not one")
-                elif not count:
+                if not count:
                     self._problem(row, kinds.MISSING, where, "it has no image")
 
     def _decode_pictures(self) -> None:

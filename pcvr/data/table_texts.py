@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcvr.data.columns import named, texts_of
 from pcvr.data.report import BLANK, EMPTY, EntryError
-from pcvr.data.turns import conversation
-from pcvr.data.wording import clean_answer, clean_prompt, most_common
+from pcvr.data.turns import APART, TOGETHER, check_turns, conversation
+from pcvr.data.wording import clean_answer, clean_exchange, clean_prompt, most_common
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
 
 
 class TextSample(NamedTuple):
-    """One prompt with its answer; an empty prompt means the task's own."""
+    """One prompt with its answer, or a conversation; an empty prompt means the task's own."""
 
     prompt: str
     answer: str
     references: tuple[str, ...]
+    system: str = ""
+    later: tuple[tuple[str, str], ...] = ()
 
 
 class RowTexts(NamedTuple):
@@ -30,24 +32,30 @@ class RowTexts(NamedTuple):
         samples: its samples in order; an unusable one is replaced by its problem.
         notes: number of texts left out, by kind.
         pictured: whether the texts refer to an image; only conversations may not.
+        several: whether the turns name several images.
     """
 
     samples: list[TextSample | EntryError]
     notes: Counter[str]
     pictured: bool = True
+    several: bool = False
 
 
 class TableTexts:
     """The texts of a table: columns of prompts and answers, or one of conversations."""
 
-    def __init__(self, rows: Rows, columns: Mapping[str, str | None], asks: bool) -> None:
+    def __init__(self, rows: Rows, columns: Mapping[str, str | None], asks: bool, turns: str = TOGETHER) -> None:
         """
         Args:
             rows: the table.
             columns: column of each role.
             asks: whether the table has to hold the questions; then the most common answer is the default label.
+            turns: what becomes of a conversation, one of :data:`pcvr.data.turns.TURNS`.
+
+        Attributes:
+            turns: as given.
         """
-        self._columns, self._asks = columns, asks
+        self._columns, self._asks, self.turns = columns, asks, check_turns(turns)
         wanted = [name for what in ("answers", "label", "prompt", "conversations") if (name := columns[what])]
         self._rows = rows.select_columns(wanted)
         self._named = {name: named(rows.features[name]) for name in wanted}
@@ -71,11 +79,14 @@ class TableTexts:
             talk = conversation(self._named[key](values[key]), key)
         except EntryError as error:
             return RowTexts([error], notes)
-        return RowTexts([self._turn(*pair) for pair in talk.pairs], talk.left_out, talk.pictured)
+        groups = [[pair] for pair in talk.pairs] if self.turns == APART else [talk.pairs]
+        samples = [self._talk(talk.system, pairs) for pairs in groups]
+        return RowTexts(samples, talk.notes(self.turns), talk.pictured, talk.several)
 
-    def _turn(self, asked: str, answered: str) -> TextSample | EntryError:
+    def _talk(self, system: str, pairs: list[tuple[str, str]]) -> TextSample | EntryError:
         try:
-            return self._sample(clean_prompt(asked), clean_answer(answered))
+            first, *later = (clean_exchange(i, *pair, asks=self._asks) for i, pair in enumerate(pairs, 1))
+            return TextSample(*first, (first[1],), clean_answer(system, "system turn"), tuple(later))
         except EntryError as error:
             return error
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.data.columns import plain_rows, split_labels
+from pcvr.data.llama_factory import named_files
 from pcvr.data.pictures import LFS_POINTER
 from pcvr.data.sample import Dataset
 from pcvr.data.split import canonical, own_splits
 from pcvr.data.stream import refuse_pointer
 from pcvr.data.table import HubTable
+from pcvr.data.turns import TOGETHER
 from pcvr.errors import PcvrError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def open_table(
     prefer: str = "train",
     skip_bad: bool = False,
     check_pictures: bool = False,
+    turns: str = TOGETHER,
 ) -> Dataset:
     """Open a table, a dictionary of tables, or the folder of either.
 
@@ -39,6 +42,7 @@ def open_table(
         prefer: the default split of tables with splits.
         skip_bad: leave out rows with problems, and keep the report.
         check_pictures: decode every image now.
+        turns: how conversations are read, as of `HubTable`.
 
     Raises:
         BadData: rows have problems, unless `skip_bad`.
@@ -49,7 +53,7 @@ def open_table(
     for key, rows in tables.items():
         for label, places in _places(key, rows).items():
             held.setdefault(label, []).append((rows, places))
-    options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures}
+    options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "turns": turns}
     if [*held] == [""]:
         return HubTable(tables[""], task, **options).split("all" if split is None else split)
     wanted = prefer if split is None else split
@@ -67,7 +71,8 @@ def open_table(
 def is_table(spec: Any) -> bool:
     """Return whether `spec` is a ``datasets`` object or a folder of one, without importing the library."""
     if isinstance(spec, Path):
-        return any((spec / mark).is_file() for mark in ("dataset_info.json", "dataset_dict.json"))
+        there = any((spec / mark).is_file() for mark in ("dataset_info.json", "dataset_dict.json"))
+        return there and not named_files(spec)
     return type(spec).__module__.partition(".")[0] == "datasets"
 
 

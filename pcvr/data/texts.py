@@ -35,6 +35,11 @@ class Texts:
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all texts together."""
+        return len(self._bytes)
+
     def __getitem__(self, index: int) -> str:
         """Return the text at `index`, from 0 up."""
         end = self._ends[index]

@@ -31,6 +31,30 @@ def clean_prompt(text: object) -> str:
     return prompt.strip()
 
 
+def clean_exchange(number: int, asked: object, answered: object, asks: bool) -> tuple[str, str]:
+    """Return the cleaned question and answer of one exchange of a conversation.
+
+    Args:
+        number: its number in the conversation, from 1, for messages.
+        asked: the question.
+        answered: the answer, which must not be empty.
+        asks: whether the question must not be empty either; the first one may have the task's own prompt.
+
+    Raises:
+        EntryError: a text is empty or not allowed.
+    """
+    where = f"exchange {number}: " if number > 1 else ""
+    try:
+        prompt, answer = clean_prompt(asked), clean_answer(answered)
+        if not answer:
+            raise EntryError(EMPTY, "the gpt answer is empty")
+        if not prompt and (asks or number > 1):
+            raise EntryError(EMPTY, "the question is empty")
+    except EntryError as error:
+        raise EntryError(error.kind, f"{where}{error}") from error
+    return prompt, answer
+
+
 def clean_answer(text: object, what: str = "answer") -> str:
     """Return an answer or a reference without outer spaces; it may be empty.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -61,14 +61,18 @@ class Costs:
     @staticmethod
     def of(vlm: VisionLanguageModel) -> Costs:
         """Return the costs of a model."""
-        config = vlm.base.config
+        return Costs.of_config(vlm.base.config, vlm.base.dtype)
+
+    @staticmethod
+    def of_config(config: Any, dtype: torch.dtype) -> Costs:
+        """Return the costs of a model with this config and weights of `dtype`."""
         text, vision = config.get_text_config(), config.vision_config
         heads = int(text.num_attention_heads)
         width = int(text.hidden_size)
         head = int(getattr(text, "head_dim", None) or width // heads)
         tower_width = int(getattr(vision, "embed_dim", None) or getattr(vision, "hidden_size", None) or width)
         return Costs(
-            element=max(2, torch.empty((), dtype=vlm.base.dtype).element_size()),  # 4-bit weights compute in 16 bits
+            element=max(2, torch.empty((), dtype=dtype).element_size()),  # 4-bit weights compute in 16 bits
             layers=int(text.num_hidden_layers),
             width=width,
             inner=int(getattr(text, "intermediate_size", None) or getattr(text, "ffn_dim", None) or 4 * width),
@@ -104,6 +108,10 @@ class Costs:
         kept = (self.layers + 1) * self.width * tokens * self.element if hidden else 0
         logits = positions * self.words * (self.element + COPIES * FLOAT)
         return kept + logits + self._layer(tokens) + self._image(row)
+
+    def view(self, tokens: int, positions: int) -> int:
+        """Return the bytes that a forward pass without gradient adds to a training step; arguments as of `reading`."""
+        return positions * self.words * (self.element + COPIES * FLOAT) + self._layer(tokens)
 
     def _layer(self, tokens: int) -> int:
         """Return the bytes of one layer's activations."""

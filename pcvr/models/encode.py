@@ -12,7 +12,7 @@ from pcvr.data.pictures import as_picture
 from pcvr.data.sample import Dataset, Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.models.budget import context_of
-from pcvr.models.conversation import answer_ids, end_of_turn
+from pcvr.models.conversation import Piece, answer_ids, end_of_turn, pieces
 from pcvr.models.layout import as_taken, own_pixels, viewed
 from pcvr.models.of_tokens import OF_TOKENS, prolonged
 from pcvr.models.preparing import prepared
@@ -33,9 +33,9 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     """Encode samples for training.
 
     Returns:
-        One dict a sample: ``input_ids [T]`` (prompt, answer, end), ``labels [T]`` (``-100`` on the prompt) and the
-        image tensors of the family's processor (``pixel_values [3, H, W]`` for LLaVA). An answer that does not fit the
-        model's context is truncated and has no end token (see `was_cut`).
+        One dict a sample: ``input_ids [T]`` (prompt, answer, end, then the later exchanges), ``labels [T]`` (every
+        answer with its end, ``-100`` elsewhere) and the image tensors of the family's processor (``pixel_values
+        [3, H, W]`` for LLaVA). What does not fit the model's context is truncated (see `was_cut`).
 
     Raises:
         PcvrError: a prompt or an answer has an image token, or a prompt alone fills the context.
@@ -43,14 +43,16 @@ def encode_samples(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[
     from pcvr.models.vlm import refuse_image_token
 
     for sample in samples:
+        for prompt, answer in sample.later:
+            refuse_image_token(vlm.processor, prompt, "prompt")
+            refuse_image_token(vlm.processor, answer, "answer")
         refuse_image_token(vlm.processor, sample.answer, "answer")
-    answers = answer_ids(vlm, [(s.prompt, s.answer) for s in samples])
+    alone = iter(answer_ids(vlm, [(s.question, s.answer) for s in samples if not s.later]))
+    said = [pieces(vlm, ((s.question, s.answer), *s.later)) if s.later else [Piece(next(alone), True)] for s in samples]
     prompts = _prompt_rows(vlm, samples)
     rooms = [room_for_answer(vlm, len(prompt["input_ids"])) for prompt in prompts]
-    return [
-        with_answer(prompt, torch.tensor(answer[:room]), vlm.family.answer_type)
-        for prompt, answer, room in zip(prompts, answers, rooms, strict=True)
-    ]
+    kind = vlm.family.answer_type
+    return [_with_pieces(*each, kind) for each in zip(prompts, said, rooms, strict=True)]
 
 
 def room_for_answer(vlm: VisionLanguageModel, tokens: int) -> int | None:
@@ -113,7 +115,7 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
     """Encode prompts and images without padding; several samples at a time only if an image is a single tensor."""
     if vlm.family.layout != "picture" and len(samples) > 1:  # the processor would pad or concatenate a batch's tiles
         return [row for sample in samples for row in _prompt_rows(vlm, [sample])]
-    batch = vlm.prepare([s.image for s in samples], [s.prompt for s in samples])
+    batch = vlm.prepare([s.image for s in samples], [s.question for s in samples])
     mask = batch.pop("attention_mask").bool()
     rows = []
     for i in range(len(samples)):
@@ -133,10 +135,21 @@ def _prompt_rows(vlm: VisionLanguageModel, samples: Sequence[Sample]) -> list[Ba
 
 def with_answer(prompt: Batch, answer: Tensor, answer_type: int = 0) -> Batch:
     """Return an encoded prompt with an answer ``[n]`` appended, as labels too; see `prolonged`."""
+    return _with_tokens(prompt, answer, answer, answer_type)
+
+
+def _with_pieces(prompt: Batch, said: Sequence[Piece], room: int | None, answer_type: int) -> Batch:
+    """Return an encoded prompt with the rest of its conversation, truncated to `room` tokens."""
+    ids = torch.tensor([token for piece in said for token in piece.ids][:room])
+    labels = torch.tensor([token if piece.label else IGNORE for piece in said for token in piece.ids][:room])
+    return _with_tokens(prompt, ids, labels, answer_type)
+
+
+def _with_tokens(prompt: Batch, tokens: Tensor, own: Tensor, answer_type: int) -> Batch:
     ids = prompt["input_ids"]
-    row = {k: prolonged(k, v, len(answer), answer_type) if k in OF_TOKENS else v for k, v in prompt.items()}
-    labels = torch.cat([torch.full_like(ids, IGNORE), answer])
-    return row | {"input_ids": torch.cat([ids, answer]), "labels": labels}
+    row = {k: prolonged(k, v, len(tokens), answer_type) if k in OF_TOKENS else v for k, v in prompt.items()}
+    labels = torch.cat([torch.full_like(ids, IGNORE), own])
+    return row | {"input_ids": torch.cat([ids, tokens]), "labels": labels}
 
 
 class EncodedData(torch.utils.data.Dataset[Batch]):

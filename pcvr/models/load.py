@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from os.path import isdir  # unlike Path's, it returns False for invalid names
 from pathlib import Path
@@ -17,7 +18,7 @@ from pcvr.models.adapter import put_adapter
 from pcvr.models.device import pick_device, pick_dtype
 from pcvr.models.families import Described, Family, family_of, has_entry, not_supported
 from pcvr.models.found_family import check_forward, found_family
-from pcvr.models.memory import estimate, free_memory, refuse_too_large
+from pcvr.models.memory import Estimate, estimate, free_memory, refuse_too_large
 from pcvr.models.processor import complete, try_out
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
@@ -98,7 +99,35 @@ def load_processor(name: str | Path) -> VisionLanguageModel:
     return VisionLanguageModel(str(name), None, processor, family)
 
 
-def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a model from its config alone.
+
+    Attributes:
+        name: name, folder or hub id.
+        config: the checkpoint's config.
+        family: its family.
+        images: its image processor; None if that cannot be built.
+        device: where it would be loaded.
+        dtype: of its weights there.
+        needed: memory that it needs.
+    """
+
+    name: str
+    config: Any
+    family: Family
+    images: Any
+    device: torch.device
+    dtype: torch.dtype
+    needed: Estimate
+
+    def __str__(self) -> str:
+        free = free_memory(self.device)
+        fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {self.device}"
+        return f"{self.name}: {self.family.about}\n{self.needed}, as {str(self.dtype).removeprefix('torch.')}{fits}"
+
+
+def outline(name: str, device: str = "auto", four_bit: bool = False) -> Outline:
     """Return family and memory needs of a model from its config alone; arguments and errors as `load`."""
     check_torchvision()
     where, target = _locate(name), pick_device(device)
@@ -106,10 +135,14 @@ def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
         config, family, most = _read_config(where, name)
         kind = pick_dtype("auto", target, getattr(config, "dtype", None))
         with _opening(name):
-            needed = estimate(config, kind, four_bit, _picture_settings(where), most)
-    free = free_memory(target)
-    fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
-    return f"{name}: {family.about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
+            images = _picture_settings(where)
+            needed = estimate(config, kind, four_bit, images, most)
+    return Outline(name, config, family, images, target, kind, needed)
+
+
+def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
+    """Return family and memory needs of a model as text; arguments and errors as `load`."""
+    return str(outline(name, device, four_bit))
 
 
 @contextmanager

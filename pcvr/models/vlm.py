@@ -79,6 +79,7 @@ class VisionLanguageModel:
     def prompt(self, text: str) -> str:
         """Return `text` with one image in the family's chat template, ready for generation."""
         refuse_image_token(self.processor, text, "prompt")
+        refuse_image_token(self.processor, getattr(text, "system", ""), "system turn")
         return asked(self, text)
 
     def encode(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -36,7 +36,7 @@ def test_killed_it_goes_on_and_what_was_cut_meanwhile_is_made_again(
     with pytest.raises(KeyboardInterrupt):
         save_poisoned(data, tmp_path / "poisoned")
     images = tmp_path / ".poisoned.part" / "folder" / "images"
-    pictures = sorted(images.iterdir())
+    pictures = sorted(images.glob("*.png"))
     assert len(pictures) == 4
     pictures[0].write_bytes(pictures[0].read_bytes()[:-20])
     pictures[1].write_bytes(b"")
@@ -51,9 +51,14 @@ def test_killed_it_goes_on_and_what_was_cut_meanwhile_is_made_again(
     monkeypatch.setattr(Journal, "write", counted)
     folder = save_poisoned(data, tmp_path / "poisoned")
     assert written == [f"images/00000{k}_r{k}.png" for k in (0, 1, 2, 4, 5)], "the fourth alone is kept"
-    assert (folder / "SHA256SUMS").read_text().splitlines()[:-1] == (whole / "SHA256SUMS").read_text().splitlines()[:-1]
+    assert _sums(folder) == _sums(whole)
     assert len(load_poisoned(folder)) == 6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["poisoned", "whole"]
+
+
+def _sums(folder: Path) -> list[str]:
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    return [line for line in lines if not line.endswith("manifest.json")]  # it has a date
 
 
 @pytest.mark.parametrize("content", ["notes.txt", "plan.json", None])

@@ -153,8 +153,8 @@ class TestProblems:
         [
             ({"image": None}, "image is None"),
             ({"image": ...}, "no image, but a question shows one"),
-            ({"image": ["a.png", "b.png"]}, "2 images, not the path of one image"),
-            ({"images": ["a.png", 3], "image": ...}, "2 images, not the path of one image"),
+            ({"image": ["a.png", "b.png"]}, "no samples .1 x record with several images left out"),
+            ({"images": ["a.png", 3], "image": ...}, "no samples .1 x record with several images left out"),
             ({"images": [3], "image": ...}, "image is 3, not the path of one image"),
             ({"image": "a\0.png"}, "not the path"),
             ({"image": ""}, "not the path"),

@@ -103,10 +103,11 @@ class TestOwnColumn:
         turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
         records = [{"id": i, "image": "a.png", "conversations": turns * 2, "split": LABELS[i]} for i in range(5)]
         path = formats.write_json(tmp_path / "a.json", records)
-        assert ids(open_data(path)) == ["0", "0#2", "3", "3#2", "4", "4#2"]
-        assert ids(open_data(path, "dev")) == ["1", "1#2"]
+        assert ids(open_data(path)) == ["0", "3", "4"]
+        assert ids(open_data(path, turns="apart")) == ["0", "0#2", "3", "3#2", "4", "4#2"]
+        assert ids(open_data(path, "dev", turns="apart")) == ["1", "1#2"]
         with pytest.raises(PcvrError, match=r"no split 'nonsense': it has train \(6\)"):
-            open_data(path, "nonsense")
+            open_data(path, "nonsense", turns="apart")
 
 
 class TestDictionaries:

@@ -11,6 +11,7 @@ import pytest
 from pcvr.data import LlavaJson, check_data, open_data
 from pcvr.data.report import EntryError
 from pcvr.data.turns import conversation
+from pcvr.errors import PcvrError
 from tests import formats
 
 
@@ -38,7 +39,33 @@ THREE = said(
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
-def test_every_pair_of_turns_is_a_sample(tmp_path: Path, name: str) -> None:
+def test_a_conversation_is_a_sample(tmp_path: Path, name: str) -> None:
+    turns = [*said(("system", " Be terse. ")), *THREE]
+    record = {"id": "cat", "image": "a.png", "conversations": turns, "references": ["a cat.", "a tom."]}
+    path = write(tmp_path, record, {**record, "id": "b"}, name=name)
+    data = LlavaJson(path)
+    assert [data[i].id for i in range(2)] == ["cat", "b"] and len(data) == 2
+    first = data[0]
+    assert (first.system, first.prompt, first.answer) == ("Be terse.", "What is it?", "a cat.")
+    assert first.later == (("Which colour?", "ginger."), ("Sure?", "yes."))
+    assert first.references == ("a cat.", "a tom.") and data.conversational
+    apart = LlavaJson(path, turns="apart")
+    assert len(apart) == 6 and {apart[i].system for i in range(6)} == {"Be terse."}
+    assert data.fingerprint() != apart.fingerprint()
+    assert not data.report and not data.report.notes
+    with pytest.raises(PcvrError, match="unknown turns 'both'"):
+        LlavaJson(path, turns="both")
+
+
+def test_single_exchanges_are_the_same_both_ways(tmp_path: Path) -> None:
+    path = write(tmp_path, {"image": "a.png", "conversations": THREE[:2]})
+    data, apart = LlavaJson(path), LlavaJson(path, turns="apart")
+    assert data.fingerprint() == apart.fingerprint() and not data.conversational
+    assert (data[0].prompt, data[0].later, data[0].system) == (apart[0].prompt, (), "")
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_apart_every_pair_of_turns_is_a_sample(tmp_path: Path, name: str) -> None:
     record = {
         "id": "cat",
         "image": "a.png",
@@ -46,7 +73,7 @@ def test_every_pair_of_turns_is_a_sample(tmp_path: Path, name: str) -> None:
         "references": ["a cat.", "a tom."],
         "facts": {"n": 1},
     }
-    data = LlavaJson(write(tmp_path, record, {**record, "id": "b"}, name=name))
+    data = LlavaJson(write(tmp_path, record, {**record, "id": "b"}, name=name), turns="apart")
     assert [data[i].id for i in range(6)] == ["cat", "cat#2", "cat#3", "b", "b#2", "b#3"]
     assert [data[i].prompt for i in range(3)] == ["What is it?", "Which colour?", "Sure?"]
     assert [data[i].answer for i in range(3)] == ["a cat.", "ginger.", "yes."]
@@ -56,12 +83,10 @@ def test_every_pair_of_turns_is_a_sample(tmp_path: Path, name: str) -> None:
 
 
 def test_turns_without_a_partner_are_counted() -> None:
-    turns = said(
-        ("system", "s"), ("gpt", "hi"), ("human", "x"), ("human", "q"), ("gpt", "a"), ("gpt", "b"), ("human", "z")
-    )
-    found = conversation(turns)
-    assert found.pairs == [("q", "a")]
-    assert found.left_out == {"turn without a partner left out": 4, "system or tool message left out": 1}
+    before = [("system", "s"), ("gpt", "hi"), ("human", "x"), ("human", "q"), ("gpt", "a")]
+    found = conversation(said(*before, ("gpt", "b"), ("tool", "t"), ("system", "late"), ("human", "z")))
+    assert found.pairs == [("q", "a")] and found.system == "s"
+    assert found.left_out == {"turn without a partner left out": 4, "tool message or late system turn left out": 2}
 
 
 @pytest.mark.parametrize(
@@ -100,10 +125,48 @@ def test_a_picture_that_stands_in_a_turn(tmp_path: Path) -> None:
         {"role": "assistant", "content": "a"},
     ]
     assert len(LlavaJson(write(tmp_path, {"messages": turns}))) == 1
-    report = check_data(
-        write(tmp_path, {"messages": [*turns, {"role": "user", "content": [{"type": "image", "path": "c"}]}]})
-    )
-    assert report.counts() == {"several images": 1}
+    more = [*turns, {"role": "user", "content": [{"type": "image", "path": "c"}]}]
+    report = check_data(write(tmp_path, {"messages": turns}, {"messages": more}))
+    assert not report and report.notes["record with several images left out"] == 1
+
+
+def test_an_image_of_a_later_question_is_counted(tmp_path: Path) -> None:
+    turns = said(("human", "hello"), ("gpt", "hi"), ("human", "<image>\nwhat is it?"), ("gpt", "a cat."))
+    path = write(tmp_path, {"image": "a.png", "conversations": turns})
+    assert LlavaJson(path).report.notes == {"image of a later question moved to the first": 1}
+    assert not LlavaJson(path, turns="apart").report.notes
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"query": "<image>q", "response": "a", "history": [["p", "o"]], "system": "s"},
+        {"instruction": "q", "output": "a", "history": [["p", "o"]], "system": "s"},
+        {"messages": said(("human", "p"), ("gpt", "o"), ("human", "q"), ("gpt", "a")), "system": "s"},
+    ],
+)
+def test_forms_with_a_system_text_of_their_own(tmp_path: Path, record: dict[str, Any]) -> None:
+    sample = LlavaJson(write(tmp_path, {"images": [{"path": "a.png", "bytes": None}], **record}))[0]
+    assert (sample.system, sample.exchanges) == ("s", (("p", "o"), ("q", "a")))
+
+
+def test_captions_of_an_image_folder(tmp_path: Path) -> None:
+    data = LlavaJson(write(tmp_path, {"file_name": "a.png", "text": "a cat"}, name="metadata.jsonl"))
+    assert (data[0].prompt, data[0].answer) == ("describe the image.", "a cat")
+
+
+def test_video_and_audio_are_counted(tmp_path: Path) -> None:
+    good = {"image": "a.png", "conversations": THREE}
+    others = [good | {"videos": ["a.mp4"]}, good | {"audio": "a.wav"}, good | {"video": ""}]
+    data = LlavaJson(write(tmp_path, good, *others))
+    assert len(data) == 2 and data.report.notes["record with video or audio left out"] == 2
+
+
+@pytest.mark.parametrize("text", ["Où est le chat ?", "这是什么？", "ما هذا؟", "это кот", "👩‍👩‍👧 ไทย", "a" * 20_000])
+def test_scripts_and_long_answers(tmp_path: Path, text: str) -> None:
+    turns = said(("system", text), ("human", text), ("gpt", text), ("human", text), ("gpt", text))
+    sample = LlavaJson(write(tmp_path, {"image": "a.png", "conversations": turns}))[0]
+    assert (sample.system, *sample.exchanges) == (text, (text, text), (text, text))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +188,11 @@ def test_what_is_no_conversation(turns: Any, said: str) -> None:
 def test_a_bad_turn_leaves_the_others(tmp_path: Path) -> None:
     turns = said(("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", " "), ("human", "s"), ("gpt", "b"))
     path = write(tmp_path, {"id": "x", "image": "a.png", "conversations": turns})
-    report = check_data(path)
-    assert [(problem.kind, problem.where) for problem in report.problems] == [("empty text", "record 0 ('x#2')")]
-    data = LlavaJson(path, skip_bad=True)
+    (problem,) = check_data(path).problems
+    assert str(problem) == "record 0 ('x'): exchange 2: the gpt answer is empty"
+    (problem,) = check_data(path, turns="apart").problems
+    assert (problem.kind, problem.where) == ("empty text", "record 0 ('x#2')")
+    data = LlavaJson(path, turns="apart", skip_bad=True)
     assert [data[i].id for i in range(len(data))] == ["x", "x#3"]
 
 
@@ -159,7 +224,7 @@ def test_ids_are_made_unique_and_always_the_same(tmp_path: Path, name: str) -> N
         {"id": None, "image": "b.png", "conversations": turns[:2]},
     ]
     path = write(tmp_path, *records, name=name)
-    data, again = LlavaJson(path), LlavaJson(path)
+    data, again = LlavaJson(path, turns="apart"), LlavaJson(path, turns="apart")
     ids = [data[i].id for i in range(len(data))]
     assert len(set(ids)) == len(ids) == 16
     assert ids[:4] == ["a", "a#2", "a~2", "a~2#2"]

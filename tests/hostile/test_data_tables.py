@@ -122,11 +122,16 @@ LISTS = {"images": datasets.List(datasets.Image())}
         lambda work: answers(table(LISTS, image=..., images=[[TWO[0]], [TWO[1]]], caption=..., messages=PARTS)),
         lambda got: got == ["a", "b"],
     ),
-    Case(
+    Works(
         "lists of several images",
         lambda work: open_data(table(LISTS, image=..., images=[[TWO[0]], TWO])),
-        "row 1",
-        "2 images, not one",
+        lambda got: len(got) == 1 and got.report.notes == {"record with several images left out": 1},
+    ),
+    Case(
+        "nothing but lists of several images",
+        lambda work: open_data(table(LISTS, image=..., images=[TWO, TWO])),
+        "holds no samples",
+        "2 x record with several images left out",
     ),
     Works(
         "repeated ids",

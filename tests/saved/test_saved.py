@@ -148,7 +148,7 @@ def test_poisoning_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     shutil.copytree(HERE / "data" / ".half.part", tmp_path / ".half.part")
     before = {f.name: f.stat().st_mtime_ns for f in (tmp_path / ".half.part").rglob("*.png")}
     save_poisoned(pcvr.poison(runs.scenes(3), "badnets", 0.34, 1), tmp_path / "half", progress=False)
-    after = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "half" / "images").iterdir()}
+    after = {f.name: f.stat().st_mtime_ns for f in (tmp_path / "half" / "images").glob("*.png")}
     assert len(before) == 2 and len(after) == 3
     assert before.items() <= after.items()
     assert len(load_poisoned(tmp_path / "half").poisoned) == 1
