@@ -1,7 +1,8 @@
 """What PCVR costs beside one plain epoch on any number of samples, from shapes: time, memory and disk.
 
 Counted are the steps (`pcvr.models.work`), the views that the streaming gate shows its samples (one batch in eight, and
-all of the first ones), and the samples that it flags: each takes a forward pass of the base model and one of a view.
+all of the first ones), the questions that samples exchange, and the samples that it flags: each takes a forward pass of
+the base model and one of a view.
 The hearings of the witnesses are left out: their number grows with the logarithm of the samples.
 """
 
@@ -20,8 +21,9 @@ from PIL import Image as PilImage
 
 from pcvr.data.pictures import open_picture, rgb_array
 from pcvr.defenses.pcvr.inputs import CHANNELS, LABEL, PLACES, WORDS
+from pcvr.defenses.pcvr.other_question import ASKED
 from pcvr.defenses.pcvr.pools import OTHERS, SUSPECTS
-from pcvr.defenses.pcvr.stream import EARLY, VIEWED
+from pcvr.defenses.pcvr.stream import EARLY, EXCHANGED, VIEWED
 from pcvr.models.budget import Costs
 from pcvr.models.load import LARGE
 from pcvr.models.memory import Estimate
@@ -40,7 +42,7 @@ PICTURE = (640, 480)
 """Width and height of the pictures, in pixels, unless the caller says otherwise: the usual size in COCO."""
 FLAGGED = 0.05
 """Fraction of the samples that PCVR flags, in the more expensive of the two figures."""
-_POOLS = 4
+_POOLS = 6
 """Pools of samples that the gate keeps the inputs of."""
 
 
@@ -103,6 +105,15 @@ def viewed(samples: int) -> float:
     return (first + (samples - first) / VIEWED) / samples
 
 
+def exchanged(samples: int) -> float:
+    """Return the fraction of the samples of an epoch that are asked another question, where no trigger is found.
+
+    Between one in `ASKED` samples of a batch and three are; half of the additional ones are counted.
+    """
+    first = min(samples, EARLY)
+    return (first + (samples - first) * 2 / (EXCHANGED * ASKED)) / samples
+
+
 def prices(work: Work, run: Run, needed: Estimate, costs: Costs) -> tuple[Price, Price]:
     """Return the price of a plain epoch, and of one with PCVR.
 
@@ -114,7 +125,8 @@ def prices(work: Work, run: Run, needed: Estimate, costs: Costs) -> tuple[Price,
     """
     once = 0.0 if run.tower else work.tower
     plain = run.samples * (work.step(run.checkpointing, run.tower) + once)
-    looks = viewed(run.samples) + 2 * run.flagged  # of a flagged sample the base model's answer and a view
+    # Of a flagged sample the base model's answer and a view; once samples are flagged, questions are not exchanged.
+    looks = viewed(run.samples) + (2 * run.flagged or exchanged(run.samples))
     defended = plain + run.samples * looks * work.looking(run.tower)
     # A view needs the images of the sample and of a donor. Those that the store cannot keep are prepared again.
     row = row_bytes(work)
