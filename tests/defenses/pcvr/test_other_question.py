@@ -209,9 +209,10 @@ def test_few_that_were_asked_say_nothing() -> None:
     kept, _ = stream.batch(np.arange(JUDGED - 1))
     kept.labels[:, 0] = 7
     labels.take_in(kept, np.full(JUDGED - 1, GIVEN / 2))
-    assert not labels.questions_matter and labels.hear(kept, 3, 0.5, 0.8) is None
+    few = labels.questions_matter
+    assert labels.hear(kept, 3, 0.5, 0.8) is None
     labels.take_in(kept.of([0]), np.array([GIVEN / 2]))
-    assert labels.questions_matter and not labels.due
+    assert (few, labels.questions_matter, labels.due) == (False, True, False)
     labels.take_in(kept.of([1, 2]), np.array([np.nan, 1.0]))
     assert labels.pool.index.tolist() == [2] and not len(labels.suspicious)
 
