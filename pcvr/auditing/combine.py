@@ -259,6 +259,3 @@ def _inputs_of(columns: dict[str, np.ndarray], by: str) -> np.ndarray:
 def _decades(fraction: np.ndarray) -> np.ndarray:
     """Return the negative decimal logarithm, at most `LARGEST`."""
     return np.minimum(-np.log10(np.maximum(fraction, 10.0**-LARGEST)), LARGEST)
-
-
-

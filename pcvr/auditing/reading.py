@@ -91,19 +91,19 @@ def score_shard(job: Job, shard: int) -> int:
     """Score the samples of a shard, write it, and return its number."""
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    vlm = _opened(job.model, job.device, job.four_bit, None)
+    vlm = opened_as(job.model, job.device, job.four_bit, None)
     rows = job.store.rows_of(shard)
     named = _Named(job.data, rows)
     scores = _scores(vlm, named, job)
     if job.adapter is not None:
-        warm = _opened(job.model, job.device, job.four_bit, str(job.adapter))
+        warm = opened_as(job.model, job.device, job.four_bit, str(job.adapter))
         scores["nll_after"] = _losses(warm, named, job)
     scores["answer"] = np.array([answer_key(text) for text in named.answers], dtype=np.int64)
     job.store.write(shard, scores, named.ids)
     return shard
 
 
-def _opened(model: Any, device: str, four_bit: bool, adapter: str | None) -> VisionLanguageModel:
+def opened_as(model: Any, device: str, four_bit: bool, adapter: str | None) -> VisionLanguageModel:
     if not isinstance(model, str | Path):
         if adapter is None:
             found: VisionLanguageModel = model
@@ -199,3 +199,8 @@ class _Named:
 
     def fingerprint(self) -> str:
         return self.data.fingerprint()
+
+
+def opened(model: Any) -> VisionLanguageModel:
+    """Return a model that is open, or that a name or folder names."""
+    return opened_as(model, "auto", False, None)

@@ -130,10 +130,14 @@ class Audit:
             rows.append((one.kind, float(self.verdict.scores[mine].mean()), int(mine.sum())))
         steady = self.store.column("invariance")
         unexpected = (self.surprise.rank >= 0.99) & ~self.flagged
-        rows.append(("label that the model does not expect", _mean(self.verdict.scores, unexpected), int(unexpected.sum())))
+        rows.append(
+            ("label that the model does not expect", _mean(self.verdict.scores, unexpected), int(unexpected.sum()))
+        )
         if steady is not None:
             calm = (ranks(-steady) >= 0.99) & ~self.flagged
-            rows.append(("label that hardly changes with the picture", _mean(self.verdict.scores, calm), int(calm.sum())))
+            rows.append(
+                ("label that hardly changes with the picture", _mean(self.verdict.scores, calm), int(calm.sum()))
+            )
         return rows
 
     def save(self, file: str | Path) -> Path:

@@ -82,7 +82,10 @@ def token_nll(said: AnswerLogits) -> Tensor:
 
 def answer_key(text: str) -> int:
     """Return a number that equal answers share, apart from case and spaces: 63 bits."""
-    return int.from_bytes(blake2b(" ".join(text.casefold().split()).encode("utf-8", "replace"), digest_size=8).digest()) >> 1
+    return (
+        int.from_bytes(blake2b(" ".join(text.casefold().split()).encode("utf-8", "replace"), digest_size=8).digest())
+        >> 1
+    )
 
 
 def _from_features(run: LoopContext, batch: Batch) -> Batch:

@@ -24,7 +24,8 @@ def audit(
         Path("audit")
     ),
     clean: Annotated[
-        Path | None, typer.Option(help="write the data without the flagged samples there, with a log; nothing is deleted")
+        Path | None,
+        typer.Option(help="write the data without the flagged samples there, with a log; nothing is deleted"),
     ] = None,
     images: opt.Images = None,
     annotations: opt.Annotations = None,
@@ -84,4 +85,6 @@ def audit(
     say(f"{file}: every score; {out / 'report.html'}: the report")
     if clean is not None:
         found.clean(clean)
-        say(f"{clean}: {len(found.keep())} of {len(found)} samples; {clean.name}.log.json says which were left out and why")
+        say(
+            f"{clean}: {len(found.keep())} of {len(found)} samples; {clean.name}.log.json says which were left out and why"
+        )
