@@ -19,6 +19,7 @@ from pcvr.auditing.surprise import surprise_of
 from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset
 from pcvr.errors import PcvrError, shown
+from pcvr.models.load import check_memory
 from pcvr.training.own_model import as_vlm
 from pcvr.utils.checks import check_whole
 from pcvr.utils.places import alone, check_place
@@ -76,6 +77,8 @@ def audit(
     check_enough(samples)
     check_answers(samples)
     opened = model if named else as_vlm(model, processor)
+    if named:
+        check_memory(str(model), device, four_bit, workers)
     if folder is not None:
         check_place(folder, own=lambda _: True)
     began = time.perf_counter()
@@ -124,8 +127,8 @@ def check_answers(data: Dataset, first: int = 8) -> None:
         sample = data[place]
         if not sample.answer.strip():
             raise PcvrError(
-                f"sample {sample.id!r} has an empty label, about which nothing can be said: give it an answer, or leave "
-                "the sample out."
+                f"sample {sample.id!r} has an empty label, about which nothing can be said: give it an answer, or "
+                "leave the sample out."
             )
 
 

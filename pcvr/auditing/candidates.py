@@ -76,7 +76,7 @@ def _some(rows: np.ndarray, rank: np.ndarray) -> np.ndarray:
 
 
 def _same_answers(store: ScoreStore, surprise: Surprise, there: np.ndarray) -> list[tuple[np.ndarray, str]]:
-    """Return samples whose unexpected labels share a stretch that is rarer among all labels, the most frequent first."""
+    """Return samples whose unexpected labels share a stretch that is rarer elsewhere, the most frequent first."""
     suspicious = there & (surprise.rank >= 1 - FRACTIONS[0])
     some: Counter[tuple[int, ...]] = Counter()
     every: Counter[tuple[int, ...]] = Counter()

@@ -2,14 +2,14 @@
 
 A score counts in powers of ten: how improbable a sample is among ordinary ones. It adds up three parts, each the
 negative decimal logarithm of a fraction of ordinary samples: of those whose labels are as unexpected; and, for a sample
-whose label has the answer of a finding, of those that have this answer, and of those that look as much like the trigger.
-The last one comes from a normal distribution that is fitted to the lower half of the ordinary samples' scores, which
-poison does not reach.
+whose label has the answer of a finding, of those that have this answer, and of those that look as much like it. The
+last one comes from a normal distribution that is fitted to the lower half of the ordinary samples' scores, which poison
+does not reach.
 
 Under the null hypothesis, in which looking like the trigger has nothing to do with the label, the last part of an
 honest sample exceeds x with probability ``10^-x``. So a threshold t flags an honest sample whose other parts add up to
-r with probability ``min(1, 10^(r - t))``, and the mean over all samples is the false-alarm rate to expect. No truth about
-the data is used. All of it is our choice.
+r with probability ``min(1, 10^(r - t))``, and the mean over all samples is the false-alarm rate to expect. No truth
+about the data is used. All of it is our choice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REFINED = 384
 LIKENESS = 0.05
 """Largest fraction of ordinary samples that look as much like the trigger as a flagged one."""
 EXPECTED = 0.5
-"""Rank below which a label is expected: samples with the answer of a trigger among these are honest for the most part."""
+"""Rank below which a label is expected: samples with a trigger's answer among these are honest for the most part."""
 ENOUGH_HONEST = 10
 """So many of them tell how much honest samples with the answer look like the trigger."""
 ONE_BELOW = 0.1587
@@ -144,6 +144,10 @@ def conclude(store: ScoreStore, surprise: Surprise, false_alarms: float = FALSE_
             break
         if not added:
             break
+    flagged = trigger >= 0
+    if flagged.any() and scores[~flagged].max(initial=0.0) < scores[flagged].min():
+        # A higher threshold, between the two, flags the same samples, and no more false alarms than expected.
+        threshold = max(threshold, float(scores[~flagged].max(initial=0.0) + scores[flagged].min()) / 2)
     return Verdict(
         scores, trigger >= 0, trigger, float(threshold), float(expected), tuple(triggers), tuple(explained),
         tuple(ways), tests,

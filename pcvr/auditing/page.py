@@ -42,7 +42,7 @@ def report_page(audit: Audit, made_by: str = "") -> str:
 
 def _parts(audit: Audit, made_by: str) -> Iterator[str]:
     about = audit.about
-    yield f"<p><b>{escape(str(audit))}</b></p>"
+    yield from (f"<p><b>{escape(line)}</b></p>" for line in str(audit).splitlines())
     command = f" Written by <code>{escape(made_by)}</code>." if made_by else ""
     taken = f"{about['seconds']:.0f} s" + (" (a part was scored before)" if about["resumed"] else "")
     yield (
@@ -63,7 +63,7 @@ def _parts(audit: Audit, made_by: str) -> Iterator[str]:
     yield image_of(score_histogram(audit.verdict.scores, audit.flagged, audit.verdict.threshold))
     yield "<h2>The worst samples</h2>"
     if not audit.evidence:
-        yield "<p>Nothing is flagged. These are the samples with the highest scores: hard or wrong labels, as a rule.</p>"
+        yield "<p>Nothing is flagged. These samples have the highest scores: hard or wrong labels, as a rule.</p>"
     yield from (_sample(audit, each) for each in explained(audit))
     yield "<h2>Equal answers</h2>"
     yield table_of(
@@ -84,10 +84,11 @@ def _findings(audit: Audit) -> Iterator[str]:
         if some:
             yield table_of(
                 caption,
-                ("what it is", "proposed by", "samples", "told apart", "probability of chance", "pictures speak", "answers"),
+                ("what it is", "proposed by", "samples", "told apart", "chance", "pictures speak", "answers"),
                 [
                     (
-                        one.kind, one.source, one.size, f"{100 * one.told_apart:.0f} % (chance: 3 %)", f"{one.chance:.0e}",
+                        one.kind, one.source, one.size, f"{100 * one.told_apart:.0f} % (chance: 3 %)",
+                        f"{one.chance:.0e}",
                         f"{100 * one.explained:+.0f} %", legible("; ".join(audit.answers_of(one))) or "none in common",
                     )
                     for one in some
@@ -104,12 +105,12 @@ def _advice(audit: Audit) -> str:
             "(<code>pcvr train --defense pcvr</code>) costs little.</p>"
         )
     return (
-        "<ol><li>Look at the flagged samples below. Is there something in the pictures, where the maps are red, that the "
-        "answers go with?</li>"
+        "<ol><li>Look at the flagged samples below. Is there something in the pictures, where the maps are red, that "
+        "the answers go with?</li>"
         "<li>If so, leave them out: <code>pcvr audit ... --clean FILE</code> writes the data without them and a log. "
         "Nothing is deleted.</li>"
         "<li>Find out who made these samples, and look at everything else from there.</li>"
-        "<li>Some poison may be left. Train with a defence (<code>pcvr train --defense pcvr</code>), and audit again.</li>"
+        "<li>Some poison may be left: train with a defence (<code>pcvr train --defense pcvr</code>).</li>"
         "<li>If they are honest, keep them, and say why in your notes: this report is evidence, no proof.</li></ol>"
     )
 

@@ -98,12 +98,15 @@ def score_shard(job: Job, shard: int) -> int:
     if job.adapter is not None:
         warm = opened_as(job.model, job.device, job.four_bit, str(job.adapter))
         scores["nll_after"] = _losses(warm, named, job)
+    used = np.flatnonzero(scores["images"].any(0))  # most towers fill fewer columns than there may be
+    scores["images"] = scores["images"][:, : int(used[-1]) + 1 if len(used) else 1]
     scores["answer"] = np.array([answer_key(text) for text in named.answers], dtype=np.int64)
     job.store.write(shard, scores, named.ids)
     return shard
 
 
 def opened_as(model: Any, device: str, four_bit: bool, adapter: str | None) -> VisionLanguageModel:
+    """Return a model that is open, or that a name or folder names, with an adapter if there is one."""
     if not isinstance(model, str | Path):
         if adapter is None:
             found: VisionLanguageModel = model

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pcvr.data.sample import Dataset
 
+LOST = 4.0
+"""Median surprise, nats a token, from which a model cannot answer the task."""
 TABLES = (".csv", ".parquet")
 """Endings of tables of scores."""
 
@@ -61,7 +63,10 @@ class Audit:
         return self.verdict.flagged
 
     def __str__(self) -> str:
-        """Return the verdict in a sentence or two."""
+        """Return the verdict in a sentence or two, and each note on its own line."""
+        return "\n".join([self._verdict_in_words(), *(f"note: {note}" for note in self.notes)])
+
+    def _verdict_in_words(self) -> str:
         verdict, count = self.verdict, len(self)
         if not verdict.evidence:
             said = (
@@ -73,9 +78,23 @@ class Audit:
             f"{one.kind} from {one.size} samples, probability of chance {one.chance:.0e}" for one in verdict.triggers
         )
         return (
-            f"Evidence for poison: {int(self.flagged.sum())} of {count} samples flagged ({each}). Expected false alarms: "
-            f"{verdict.expected * count:.1f} samples ({100 * verdict.expected:.2g} % of the clean ones)."
+            f"Evidence for poison: {int(self.flagged.sum())} of {count} samples flagged ({each}). "
+            f"Expected false alarms: {verdict.expected * count:.1f} ({100 * verdict.expected:.2g} % of the clean samples)."
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Doubts about the audit, one sentence each."""
+        nll, answers = self.store.column("nll"), self.store.column("answer")
+        found = []
+        if nll is not None and np.median(nll) > LOST:
+            found.append(
+                f"The model expects hardly any label (median {np.median(nll):.1f} nats a token): it cannot answer this "
+                "task, so that surprise says little; take a model that can."
+            )
+        if answers is not None and len(np.unique(answers)) == 1:
+            found.append("All samples have one answer, so that no answer can be too frequent.")
+        return tuple(found)
 
     def _found_in_words(self) -> str:
         kinds = list(dict.fromkeys(one.kind for one in self.verdict.explained))

@@ -1,7 +1,7 @@
 """The figures of all samples on disk, in shards: an audit that was killed goes on, and memory stays flat.
 
-A shard has some hundred samples and is written whole or not at all. Only plain numbers are kept, in safetensors. Columns
-with one number a sample are read as a whole; wide ones (images, tokens) only for the rows that are asked for.
+A shard has some hundred samples and is written whole or not at all. Only plain numbers are kept, in safetensors.
+Columns with one number a sample are read as a whole; wide ones (images, tokens) only for the rows that are asked for.
 """
 
 from __future__ import annotations

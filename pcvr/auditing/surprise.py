@@ -1,4 +1,4 @@
-"""How unexpected each label is, among all labels of the data: its least expected stretch, and what the image says to it.
+"""How unexpected each label is among all labels: its least expected stretch, and what the image says to it.
 
 The same two measures as in `pcvr.defenses.pcvr.surprise`, of all samples at once, since the model stands still here.
 """

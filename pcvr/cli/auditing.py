@@ -85,6 +85,4 @@ def audit(
     say(f"{file}: every score; {out / 'report.html'}: the report")
     if clean is not None:
         found.clean(clean)
-        say(
-            f"{clean}: {len(found.keep())} of {len(found)} samples; {clean.name}.log.json says which were left out and why"
-        )
+        say(f"{clean}: {len(found.keep())} of {len(found)} samples; {clean.name}.log.json says which were left out")

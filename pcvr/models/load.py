@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from os.path import isdir  # unlike Path's, it returns False for invalid names
 from pathlib import Path
@@ -16,7 +17,7 @@ from pcvr.errors import PcvrError, reason, shown, unknown_name
 from pcvr.models.adapter import put_adapter
 from pcvr.models.device import pick_device, pick_dtype
 from pcvr.models.families import Family, family_of
-from pcvr.models.memory import estimate, free_memory, refuse_too_large
+from pcvr.models.memory import Estimate, estimate, free_memory, refuse_too_large
 from pcvr.models.processor import complete, try_out
 from pcvr.models.quiet import quiet_loading
 from pcvr.models.vlm import VisionLanguageModel
@@ -97,16 +98,35 @@ def load_processor(name: str | Path) -> VisionLanguageModel:
 
 def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
     """Return family and memory needs of a model from its config alone; arguments and errors as `load`."""
+    about, needed, target, kind = _needs(name, device, four_bit)
+    free = free_memory(target)
+    fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
+    return f"{name}: {about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
+
+
+def check_memory(name: str, device: str = "auto", four_bit: bool = False, copies: int = 1) -> None:
+    """Raise unless a model fits the memory, from its config alone and before its weights are opened.
+
+    Args:
+        name, device, four_bit: as for `load`.
+        copies: processes that open it.
+
+    Raises:
+        PcvrError: it does not fit, with advice; or errors as `load`.
+    """
+    _, needed, target, _ = _needs(name, device, four_bit)
+    refuse_too_large(name, replace(needed, answering=copies * needed.answering), target, four_bit)
+
+
+def _needs(name: str, device: str, four_bit: bool) -> tuple[str, Estimate, torch.device, torch.dtype]:
+    """Return a line about a model's family, its memory needs, the device and the dtype."""
     check_torchvision()
     where, target = _locate(name), pick_device(device)
     with quiet_loading():
         config, family = _read_config(where, name)
         kind = pick_dtype("auto", target, getattr(config, "dtype", None))
         with _opening(name):
-            needed = estimate(config, kind, four_bit, _picture_settings(where))
-    free = free_memory(target)
-    fits = "" if free is None else f"; {free / 2**30:.1f} GiB are free on {target}"
-    return f"{name}: {family.about}\n{needed}, as {str(kind).removeprefix('torch.')}{fits}"
+            return family.about, estimate(config, kind, four_bit, _picture_settings(where)), target, kind
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def score_histogram(scores: np.ndarray, flagged: np.ndarray, threshold: float, b
             [scores[~flagged], scores[flagged]],
             [f"not flagged: {int((~flagged).sum())}", f"flagged: {int(flagged.sum())}"],
         )
-        axes.hist(parts, bins=edges, stacked=True, color=[CLEAN, TRIGGERED], label=names, ec="white", lw=0.4, alpha=0.85)  # fmt: skip
+        axes.hist(parts, edges, stacked=True, color=[CLEAN, TRIGGERED], label=names, ec="white", lw=0.4)
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7)
         if np.isfinite(threshold):
