@@ -1,4 +1,4 @@
-"""The audit, measured: what it flags of twelve attacks at three rates, and of honest data; then training on what is kept.
+"""The audit, measured: what it flags of twelve attacks at three rates, and of honest data; then training on the rest.
 
     python benchmarks/audit.py --jobs 2 --missing      # go on with the table, a row after the other
     python benchmarks/audit.py --part chosen           # one part of the plan; may be given several times

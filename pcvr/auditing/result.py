@@ -79,7 +79,7 @@ class Audit:
         )
         return (
             f"Evidence for poison: {int(self.flagged.sum())} of {count} samples flagged ({each}). "
-            f"Expected false alarms: {verdict.expected * count:.1f} ({100 * verdict.expected:.2g} % of the clean samples)."
+            f"Expected false alarms: {verdict.expected * count:.1f} ({100 * verdict.expected:.2g} % of clean samples)."
         )
 
     @property

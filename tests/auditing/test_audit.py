@@ -18,35 +18,48 @@ import pandas as pd
 import pytest
 import torch
 
-from pcvr import Audit, AuditConfig, PcvrError, Sample, VisionLanguageModel, audit
+from pcvr import (
+    Audit,
+    AuditConfig,
+    PcvrError,
+    Sample,
+    VisionLanguageModel,
+    audit,
+    get_attack,
+    load,
+    open_data,
+    poison,
+)
 from pcvr.auditing import reading
+from pcvr.auditing.explain import GRID, likeness_map
 from pcvr.auditing.scoring import answer_key, score_batch
 from pcvr.models.encode import EncodedData
 from pcvr.models.forward import eval_mode
 from pcvr.training.loop_context import LoopContext
-from tests.tiny import Marked, Numbers
+from tests.tiny import Numbers
 
-N = 300
+N, RATE = 240, 0.06
 
 
 @pytest.fixture(scope="module")
-def found(tiny: VisionLanguageModel) -> Iterator[Audit]:
-    yield audit(Marked(N), tiny)
+def found() -> Iterator[Audit]:
+    data = poison(open_data("scenes", n=N), get_attack("badnets"), RATE)
+    yield audit(data, load("tiny-llava", device="cpu"))
 
 
-def test_the_marked_pictures_are_flagged(found: Audit) -> None:
-    truth = np.arange(N) % 8 == 0
+def test_the_triggered_pictures_are_flagged(found: Audit) -> None:
+    truth = np.isin(np.arange(N), found.data.poisoned)  # type: ignore[attr-defined]
     assert found.evidence and found.flagged[truth].mean() >= 0.9 and not found.flagged[~truth].any()
     assert np.array_equal(found.keep(), np.flatnonzero(~found.flagged)) and len(found) == N
-    assert set(found.worst(20)) <= set(np.flatnonzero(truth))
+    assert set(found.worst(12)) <= set(np.flatnonzero(truth))
     said = str(found)
     assert said.startswith(f"Evidence for poison: {found.flagged.sum()} of {N} samples") and "false alarms" in said
 
 
 def test_issues_have_a_row_for_every_sample(found: Audit, tmp_path: Path) -> None:
     table = found.issues()
-    assert len(table) == N and table["id"].tolist() == [str(i) for i in range(N)]
-    assert table["flagged"].tolist() == found.flagged.tolist() and table["repeats"].max() > 200
+    assert len(table) == N and table["id"].tolist() == [found.data[i].id for i in range(N)]
+    assert table["flagged"].tolist() == found.flagged.tolist() and table["repeats"].max() == round(RATE * N)
     assert table.select_dtypes("number").notna().all().all()
     for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
         again = read(found.save(tmp_path / f"scores{ending}"))
@@ -58,7 +71,8 @@ def test_issues_have_a_row_for_every_sample(found: Audit, tmp_path: Path) -> Non
     assert summary["flagged"] == found.flagged.sum() and summary["triggers"][0]["kind"] == "image trigger"
 
 
-def test_the_report_is_one_page(found: Audit, tmp_path: Path) -> None:
+def test_the_report_is_one_page(found: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pcvr.auditing.explain.DRAWS", 40)
     page = found.report(tmp_path / "report.html", "pcvr audit <data>")
     assert page == (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
@@ -67,6 +81,12 @@ def test_the_report_is_one_page(found: Audit, tmp_path: Path) -> None:
     assert "pcvr audit &lt;data&gt;" in page and "looks like the trigger" in page
     assert all(re.findall(r'<img [^>]*alt="[^"]+"', page)) and page.count("<img") >= 25
     assert page.count("the model says") == 12
+
+
+def test_a_map_shows_where_the_trigger_is(found: Audit) -> None:
+    row = int(found.worst(1)[0])
+    values = likeness_map(found.model, found.verdict.directions[0], found.data[row])
+    assert values.shape == GRID and np.unravel_index(values.argmax(), GRID) == (7, 7), "the square is bottom right"
 
 
 def test_no_evidence_is_said_so(tiny: VisionLanguageModel, tmp_path: Path) -> None:
