@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+import audited
 import compared
 import measured
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md", ROOT / "docs" / "defences.md")
+FILES = (ROOT / "README.md", ROOT / "docs" / "pcvr.md", ROOT / "docs" / "defences.md", ROOT / "docs" / "audit.md")
 
 
 def spine(results: Table) -> list[str]:
@@ -164,6 +165,7 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
     "away": measured.away,
     "parts": measured.parts,
     "frontier": measured.frontier,
+    "audit": audited.audited,
 }
 """The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 
