@@ -71,7 +71,8 @@ def explained(audit: Audit, count: int = 12, seed: int = 0) -> list[Shown]:
     for place, (row, sample) in enumerate(zip(rows.tolist(), samples, strict=True)):
         number = int(audit.verdict.trigger[row])
         way = audit.verdict.directions[number] if number >= 0 else None
-        likeness, words = None, ()
+        likeness: np.ndarray | None = None
+        words: tuple[str, ...] = ()
         if way is not None and way.by == "images":
             likeness = likeness_map(vlm, way, sample, seed)
         elif way is not None:

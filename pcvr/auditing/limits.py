@@ -4,7 +4,6 @@ from __future__ import annotations
 
 LIMITS = (
     "Fewer than eight poisoned samples, or so few among many that chance explains them.",
-    "Poison in small data: among a few hundred samples the classifier has too few ordinary ones to learn from.",
     "A trigger that the frozen vision tower does not see: a classifier on what it sees finds nothing then.",
     "Labels that the base model expects anyway, such as a target that is true of many of these images.",
     "An answer that more than 15 % of all samples have: it is taken for a class of the data.",

@@ -6,7 +6,7 @@ altogether. All figures are plain numbers, so that the rest of an audit needs no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -120,7 +120,7 @@ def _attended(run: LoopContext, batch: Batch) -> tuple[AnswerLogits, np.ndarray 
 
 def _padded(said: AnswerLogits, values: Tensor, filler: float, kind: type) -> np.ndarray:
     """Return token values ``[A]`` by sample: ``[B, TOKENS]``; of a longer label the first and the last half."""
-    rows = np.full((said.samples, TOKENS), filler, dtype=kind)
+    rows: np.ndarray = np.full((said.samples, TOKENS), filler, dtype=kind)
     owner, flat = said.owner.cpu().numpy(), values.cpu().numpy()
     starts = np.searchsorted(owner, np.arange(said.samples + 1))
     for row in range(said.samples):
@@ -135,12 +135,12 @@ def _array(values: Tensor) -> np.ndarray:
     return values.float().cpu().numpy().astype(np.float64)
 
 
-def joined(parts: list[Mapping[str, np.ndarray]]) -> Scores:
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> Scores:
     """Return the rows of several batches, one after the other."""
     return {name: np.concatenate([_same(part[name], name, parts) for part in parts]) for name in parts[0]}
 
 
-def _same(values: np.ndarray, name: str, parts: list[Mapping[str, np.ndarray]]) -> np.ndarray:
+def _same(values: np.ndarray, name: str, parts: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
     """Fill the rows of a narrow part up with zeros, so that all parts have one width."""
     if values.ndim == 1:
         return values

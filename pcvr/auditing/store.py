@@ -73,7 +73,9 @@ class ScoreStore:
         blocks = [text.encode("utf-8", "backslashreplace") for text in ids]
         text = np.frombuffer(b"".join(blocks), dtype=np.uint8)
         ends = np.cumsum([len(block) for block in blocks]).astype(np.int64)
-        write_bytes(self.path(shard), save({**scores, "ids": text, "id_ends": ends}))
+        # A slice would be written with the bytes of the whole array that it is a view of.
+        whole = {name: np.ascontiguousarray(values) for name, values in scores.items()}
+        write_bytes(self.path(shard), save({**whole, "ids": text, "id_ends": ends}))
 
     def read(self, shard: int, *names: str) -> Scores:
         """Return columns of a shard; those that it does not have are left out.

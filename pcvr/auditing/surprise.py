@@ -74,7 +74,9 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 def _usual_of_tokens(store: ScoreStore, usual: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens that the labels have, ascending, and the usual surprise of each, nats."""
-    known, uses, total = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+    known: np.ndarray = np.zeros(0, np.int64)
+    uses: np.ndarray = np.zeros(0)
+    total: np.ndarray = np.zeros(0)
     for _, columns in store.each("label_tokens", "token_nll"):
         there = columns["label_tokens"] >= 0
         token = columns["label_tokens"][there].astype(np.int64)

@@ -38,7 +38,7 @@ from pcvr.models.forward import eval_mode
 from pcvr.training.loop_context import LoopContext
 from tests.tiny import Numbers
 
-N, RATE = 600, 0.03
+N, RATE = 240, 0.06
 
 
 @pytest.fixture(scope="module")

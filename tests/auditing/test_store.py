@@ -22,6 +22,14 @@ def test_columns_and_rows_come_back(tmp_path: Path) -> None:
     assert store.rows("images", np.zeros(0, int)).shape[0] == 0
 
 
+def test_slices_come_back_as_they_are(tmp_path: Path) -> None:
+    """A slice has the bytes of other columns between its own."""
+    store = ScoreStore(tmp_path / "scores", {}, 4)
+    wide = np.arange(40, dtype=np.float16).reshape(4, 10)
+    store.write(0, {"images": wide[:, :7]}, list("abcd"))
+    assert np.array_equal(store.read(0, "images")["images"], wide[:, :7])
+
+
 def test_ids_of_any_script(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path / "scores", {}, 3)
     ids = ["图-1", "צ", "a\udcff"]
