@@ -75,6 +75,11 @@ if TYPE_CHECKING:
     from pcvr.training.regularizer import PCVRRegularizer
     from pcvr.training.scan import ScanReport, scan
 
+    # Audits of data
+    from pcvr.auditing.audit import audit
+    from pcvr.auditing.config import AuditConfig
+    from pcvr.auditing.result import Audit
+
     # Evaluation
     from pcvr.evaluation.evaluate import evaluate
     from pcvr.evaluation.generate import generate

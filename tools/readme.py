@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+import audited
 import compared
 import measured
 import practice
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("pcvr.md", "defences.md", "practitioner.md", "scaling.md")
+PAGES = ("pcvr.md", "defences.md", "audit.md", "practitioner.md", "scaling.md")
 FILES = (ROOT / "README.md", *(ROOT / "docs" / page for page in PAGES))
 
 
@@ -166,6 +167,7 @@ TABLES: dict[str, Callable[[Table], list[str]]] = {
     "away": measured.away,
     "parts": measured.parts,
     "frontier": measured.frontier,
+    "audit": audited.audited,
 }
 """The function that writes each table, by the name of the shipped table and of its markers in one of `FILES`."""
 

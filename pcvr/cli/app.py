@@ -7,7 +7,7 @@ from typing import Any
 import typer
 import typer.core
 
-from pcvr.cli import defending, listing, making, poisoning, studying, training
+from pcvr.cli import auditing, defending, listing, making, poisoning, studying, training
 from pcvr.cli.old_flags import Command
 from pcvr.utils.terminal import INTERRUPTED
 
@@ -39,4 +39,5 @@ app.command()(listing.data)
 app.command()(poisoning.attacks)
 app.command()(defending.defenses)
 app.command(cls=Command)(poisoning.craft)
+app.command()(auditing.audit)
 app.command()(studying.study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os.path import isdir  # unlike Path's, it returns False for invalid names
 from pathlib import Path
@@ -143,6 +143,20 @@ def outline(name: str, device: str = "auto", four_bit: bool = False) -> Outline:
 def describe(name: str, device: str = "auto", four_bit: bool = False) -> str:
     """Return family and memory needs of a model as text; arguments and errors as `load`."""
     return str(outline(name, device, four_bit))
+
+
+def check_memory(name: str, device: str = "auto", four_bit: bool = False, copies: int = 1) -> None:
+    """Raise unless a model fits the memory, from its config alone and before its weights are opened.
+
+    Args:
+        name, device, four_bit: as for `load`.
+        copies: processes that open it.
+
+    Raises:
+        PcvrError: it does not fit, with advice; or errors as `load`.
+    """
+    found = outline(name, device, four_bit)
+    refuse_too_large(name, replace(found.needed, answering=copies * found.needed.answering), found.device, four_bit)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -14,23 +13,13 @@ from pcvr.experiments.study.plan import Plan
 from pcvr.experiments.study.sheets import NOT_RUN, NOT_TAKEN, Sheet, sheets_of
 from pcvr.experiments.study.statistics import TOOK
 from pcvr.experiments.study.store import Store
-from pcvr.plots.describe import description, png
+from pcvr.plots.page import image_of, page_of, table_of
 from pcvr.plots.study import price_picture, success_picture
 from pcvr.utils.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-_STYLE = """
-body { font: 16px/1.5 sans-serif; color: #222; max-width: 75em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; font-size: 14px; display: block; overflow-x: auto; }
-caption { text-align: left; font-weight: bold; padding: .3em 0; }
-th, td { border: 1px solid #bbb; padding: .25em .6em; text-align: left; vertical-align: top; }
-thead th { background: #eee; }
-img { max-width: 100%; height: auto; }
-.low { color: #666; }
-"""
 _HOW = f"""
 <p>A <b>cell</b> is one fine-tuning: a defence against an attack, with a seed. The <b>attack success rate</b> (ASR) is
 the fraction of triggered test images that the model answers with the attacker's target. A single run has its 95 %
@@ -75,7 +64,7 @@ def report_page(plan: Plan, store: Store, made_by: str = "") -> str:
         "<h2>What was not run</h2>",
         *_not_run(sheets, failures),
         "<h2>Set-ups</h2>",
-        _table(
+        table_of(
             "How the runs were made",
             (
                 "no.",
@@ -93,12 +82,7 @@ def report_page(plan: Plan, store: Store, made_by: str = "") -> str:
         "<h2>Every run</h2>",
         _every_run(plan, mine, numbers),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return page_of(title, parts)
 
 
 def _counts(plan: Plan, frame: pd.DataFrame, mine: pd.DataFrame, made_by: str) -> str:
@@ -124,10 +108,10 @@ def _sheet(whole: Sheet) -> Iterable[str]:
             yield f"<p>{NOT_RUN.capitalize()} at all, {name}: {escape('; '.join(lacking))}.</p>"
     if not sheet.runs or not sheet.rows:
         return
-    yield _image(success_picture(sheet))
-    yield _image(price_picture(sheet))
+    yield image_of(success_picture(sheet))
+    yield image_of(price_picture(sheet))
     titles = list(sheet.columns.values())
-    yield _table(
+    yield table_of(
         f"{sheet.title}: attack success",
         ("defence", *titles),
         [(row, *(sheet.text(row, column) for column in sheet.columns)) for row in sheet.rows],
@@ -136,12 +120,12 @@ def _sheet(whole: Sheet) -> Iterable[str]:
     if lost:
         lost_in_words = escape("; ".join(lost))
         yield f"<p>Below {100 * TOOK:.0f} % without a defence ({NOT_TAKEN}): {lost_in_words}.</p>"
-    yield _table(
+    yield table_of(
         f"{sheet.title}: clean answers, correct (and utility); triggered answers, correct",
         ("defence", *titles),
         [(row, *(_answers(sheet, row, column) for column in sheet.columns)) for row in sheet.rows],
     )
-    yield _table(
+    yield table_of(
         f"{sheet.title}: false triggers on clean inputs, and cost",
         (
             "defence",
@@ -156,7 +140,7 @@ def _sheet(whole: Sheet) -> Iterable[str]:
     first = ours(sheet)
     found = comparisons(sheet, first) if first else []
     if found:
-        yield _table(
+        yield table_of(
             f"{sheet.title}: {first} minus the other defence, attack success by image, each seed",
             (
                 "against",
@@ -214,7 +198,7 @@ def _not_run(sheets: Sequence[Sheet], failures: dict[str, Any]) -> Iterable[str]
     if not lacking:
         yield "<p>Every cell of the plan was run.</p>"
         return
-    yield _table("Cells without a result", ("model and task", "defence", "attack", "runs that lack", "why"), lacking)
+    yield table_of("Cells without a result", ("model and task", "defence", "attack", "runs that lack", "why"), lacking)
 
 
 def _why(keys: Sequence[str], failures: dict[str, Any]) -> str:
@@ -267,19 +251,4 @@ def _every_run(plan: Plan, mine: pd.DataFrame, numbers: dict[tuple[str, ...], tu
         number = str(numbers[_setup_of(run)][0])
         rows.append((*said, hits, right, f"{run['seconds']:.1f}", str(run["date"])[:10], number))
     names = "cell,defence,model,task,attack,poison,seed,hits,correct,seconds,date,set-up no."
-    return _table("The plan's cells, in its order", names.split(","), rows)
-
-
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    titles = "".join(f'<th scope="col">{escape(str(title))}</th>' for title in head)
-    lines = []
-    for first, *others in rows:
-        cells = "".join(f"<td>{escape(str(each))}</td>" for each in others)
-        lines.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
-    body = "\n".join(lines)
-    return f"<table><caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead>\n<tbody>{body}</tbody></table>"
-
-
-def _image(figure: Figure) -> str:
-    source = b64encode(png(figure)).decode()
-    return f'<p><img src="data:image/png;base64,{source}" alt="{escape(description(figure))}"></p>'
+    return table_of("The plan's cells, in its order", names.split(","), rows)

@@ -1,0 +1,1 @@
+"""The audit of a data set: scores, a calibrated threshold, a report, and the data without what is flagged."""
