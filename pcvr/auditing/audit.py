@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
+import weakref
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,7 +84,7 @@ def audit(
     if folder is not None:
         check_place(folder, own=lambda _: True)
     began = time.perf_counter()
-    keeper = tempfile.TemporaryDirectory(prefix="pcvr-audit-") if folder is None else None
+    keeper = _Scratch() if folder is None else None
     place = Path(keeper.name) / "scores" if keeper is not None else Path(str(folder))
     with ExitStack() as stack:
         if folder is not None:
@@ -130,6 +132,14 @@ def check_answers(data: Dataset, first: int = 8) -> None:
                 f"sample {sample.id!r} has an empty label, about which nothing can be said: give it an answer, or "
                 "leave the sample out."
             )
+
+
+class _Scratch:
+    """A temporary folder that goes with this object; unlike `TemporaryDirectory`, without a warning."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="pcvr-audit-")
+        weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)
 
 
 def _plan(data: Dataset, model: str, config: AuditConfig) -> dict[str, Any]:
