@@ -159,7 +159,7 @@ def _judged(
     speaks = speaking(surprise.support[group.rows][hit])
     known = Finding("image trigger", group.source, len(hit), witness.told_apart, chance, speaks, witness=witness)
     answers = one_answer(labels, others.labels, STRETCH, SURELY if asked else ONE_ANSWER)
-    if asked and group.same:  # these were chosen by their answer: do others with such prompts have it too?
+    if asked and (group.same or not sure):  # few, or chosen by their answer: do others with such prompts have it too?
         labels = _asked_alike(store, surprise, asking)
     if not sure:
         whole = one_answer(labels, others.labels, None, SURELY)

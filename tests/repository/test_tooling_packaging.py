@@ -106,14 +106,14 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
-        ("tools", ["jupyter"], {"pcvr", "bookkit", "compared", "measured", "practice"}),
+        ("tools", ["jupyter"], {"pcvr", "audited", "bookkit", "compared", "measured", "practice"}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
         (
             "tests",
             ["jupyter", "test"],
-            {"pcvr", "bookkit", "compared", "constraints", "measured", "practice", "readme", "tests", "benchmarks"},
+            {"pcvr", "audited", "bookkit", "compared", "constraints", "measured", "practice", "readme", "tests", "benchmarks"},
         ),
     ],
 )
