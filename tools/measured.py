@@ -66,7 +66,23 @@ def parts(results: Table) -> list[str]:
             line += [str(cell.rates), said, f"{100 * cell.triggered_right:.1f} %"]
             line.append(flagged(runs[label, task]))
         lines.append(f"| {' | '.join(line)} |")
-    return [*lines, "", f"*BadNets, {about(results)}*", *_notes(results)]
+    return [*lines, "", *_direction(cells), f"*BadNets, {about(results)}*", *_notes(results)]
+
+
+def _direction(cells: Mapping[tuple[str, ...], Cell]) -> list[str]:
+    """Return what pulling the views of a learned backdoor apart leaves behind, and what pulling them together does."""
+    ways = {"pulled apart": "all parts, late", "pulled together": "views pulled together, late"}
+    said = []
+    for task in dict.fromkeys(task for _, task in cells):
+        found = {way: cells.get((label, task)) for way, label in ways.items()}
+        both = [
+            f"{way} {cell.rates} and {100 * cell.triggered_right:.1f} % correct" for way, cell in found.items() if cell
+        ]
+        said += [f"{_asked(task)}: {', '.join(both)}"] if len(both) == len(ways) else []
+    if not said:
+        return []
+    about = "Attack success where the backdoor is learned already, and correct answers to triggered images"
+    return [f"{about}: {'; '.join(said)}.", ""]
 
 
 def worth(results: Table) -> list[str]:

@@ -113,7 +113,18 @@ def imported(folder):
         (
             "tests",
             ["jupyter", "test"],
-            {"pcvr", "audited", "bookkit", "compared", "constraints", "measured", "practice", "readme", "tests", "benchmarks"},
+            {
+                "pcvr",
+                "audited",
+                "bookkit",
+                "compared",
+                "constraints",
+                "measured",
+                "practice",
+                "readme",
+                "tests",
+                "benchmarks",
+            },
         ),
     ],
 )
