@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     # Audits of data
     from pcvr.auditing.audit import audit
     from pcvr.auditing.config import AuditConfig
-    from pcvr.auditing.result import Audit
+    from pcvr.auditing.outcome import Audit
 
     # Evaluation
     from pcvr.evaluation.evaluate import evaluate

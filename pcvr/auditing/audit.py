@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pcvr.auditing.combine import conclude
 from pcvr.auditing.config import AuditConfig
+from pcvr.auditing.outcome import Audit
 from pcvr.auditing.reading import Job, score_all
-from pcvr.auditing.result import Audit
 from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import surprise_of
 from pcvr.data.open import open_data

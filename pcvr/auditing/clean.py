@@ -27,14 +27,14 @@ from pcvr.utils.files import as_path, new_folder, read_json, refuse_existing, wr
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
-    from pcvr.auditing.result import Audit
+    from pcvr.auditing.result import AuditResult
 
 LOG = ".log.json"
 """Ending of the log, behind the name of the new data."""
 
 
-def write_clean(audit: Audit, target: str | Path) -> Path:
-    """Write the data without the flagged samples; arguments and errors as `Audit.clean`."""
+def write_clean(audit: AuditResult, target: str | Path) -> Path:
+    """Write the data without the flagged samples; arguments and errors as `pcvr.auditing.outcome.Audit.clean`."""
     target = as_path(target, "the clean data").expanduser()
     whole, rows = traced(audit.data)
     check_writable(whole)
@@ -75,7 +75,7 @@ def traced(data: Dataset) -> tuple[Dataset, np.ndarray]:
     return data, rows
 
 
-def _log(audit: Audit, whole: Any, bad: np.ndarray, target: Path) -> dict[str, Any]:
+def _log(audit: AuditResult, whole: Any, bad: np.ndarray, target: Path) -> dict[str, Any]:
     ids, verdict = audit.store.ids(), audit.verdict
     return {
         "about": "samples that an audit left out; the source stays as it is",

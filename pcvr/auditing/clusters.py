@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.auditing.evidence import speaking
 
 if TYPE_CHECKING:
-    from pcvr.auditing.result import Audit
+    from pcvr.auditing.result import AuditResult
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cluster:
     speaks: float
 
 
-def clusters_of(audit: Audit, most: int = 15) -> list[Cluster]:
+def clusters_of(audit: AuditResult, most: int = 15) -> list[Cluster]:
     """Return the largest clusters of at least two samples, those with flagged samples first."""
     answers = audit.store.column("answer")
     assert answers is not None

@@ -19,7 +19,7 @@ from pcvr.models.forward import answer_logits, eval_mode
 from pcvr.models.generate import generate
 
 if TYPE_CHECKING:
-    from pcvr.auditing.result import Audit
+    from pcvr.auditing.result import AuditResult
     from pcvr.models.vlm import VisionLanguageModel
 
 GRID = (8, 8)
@@ -55,7 +55,7 @@ class Shown:
     words: tuple[str, ...] = ()
 
 
-def explained(audit: Audit, count: int = 12, seed: int = 0) -> list[Shown]:
+def explained(audit: AuditResult, count: int = 12, seed: int = 0) -> list[Shown]:
     """Explain the worst samples of an audit; opens the model if it is given by name."""
     from pcvr.auditing.reading import opened
 
@@ -148,7 +148,7 @@ def view_of(image: Image, donor: Image, seed: int, fraction: float = VIEWED) -> 
     return view
 
 
-def _ordinary(audit: Audit, count: int, seed: int) -> Any:
+def _ordinary(audit: AuditResult, count: int, seed: int) -> Any:
     usual = np.flatnonzero(~audit.flagged & (audit.surprise.rank < 0.5))
     usual = usual if len(usual) else np.arange(len(audit))
     return np.random.default_rng(seed).choice(usual, size=min(count, len(usual)), replace=False)

@@ -19,7 +19,7 @@ from pcvr.plots.audit import score_histogram
 from pcvr.plots.page import image_of, page_of, table_of
 
 if TYPE_CHECKING:
-    from pcvr.auditing.result import Audit
+    from pcvr.auditing.result import AuditResult
     from pcvr.data.sample import Image
 
 SIDE = 180
@@ -34,13 +34,13 @@ truth about the data is used.</p>
 """
 
 
-def report_page(audit: Audit, made_by: str = "") -> str:
+def report_page(audit: AuditResult, made_by: str = "") -> str:
     """Return the report as HTML; it opens the model to explain the worst samples."""
     title = f"Audit: {legible(audit.data.name)}"
     return page_of(title, [f"<h1>{escape(title)}</h1>", *_parts(audit, made_by)])
 
 
-def _parts(audit: Audit, made_by: str) -> Iterator[str]:
+def _parts(audit: AuditResult, made_by: str) -> Iterator[str]:
     about = audit.about
     yield from (f"<p><b>{escape(line)}</b></p>" for line in str(audit).splitlines())
     command = f" Written by <code>{escape(made_by)}</code>." if made_by else ""
@@ -78,7 +78,7 @@ def _parts(audit: Audit, made_by: str) -> Iterator[str]:
     yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in (*LIMITS, *measured_failures())) + "</ul>"
 
 
-def _findings(audit: Audit) -> Iterator[str]:
+def _findings(audit: AuditResult) -> Iterator[str]:
     verdict = audit.verdict
     for caption, some in (("Triggers", verdict.triggers), ("Groups that differ, and are no poison", verdict.explained)):
         if some:
@@ -96,7 +96,7 @@ def _findings(audit: Audit) -> Iterator[str]:
             )  # fmt: skip
 
 
-def _advice(audit: Audit) -> str:
+def _advice(audit: AuditResult) -> str:
     verdict = audit.verdict
     if not verdict.evidence:
         return (
@@ -115,7 +115,7 @@ def _advice(audit: Audit) -> str:
     )
 
 
-def _sample(audit: Audit, shown: Shown) -> str:
+def _sample(audit: AuditResult, shown: Shown) -> str:
     sample, verdict = shown.sample, audit.verdict
     flagged = f", flagged, trigger {int(verdict.trigger[shown.row]) + 1}" if audit.flagged[shown.row] else ""
     lines = [

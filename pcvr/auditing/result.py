@@ -29,8 +29,8 @@ TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What an audit found.
+class AuditResult:
+    """What an audit found, in figures and words.
 
     Attributes:
         data: the samples.
@@ -208,33 +208,6 @@ class Audit:
         from pcvr.auditing.words import words_of
 
         return words_of(self.model, one.answers)
-
-    def clean(self, target: str | Path) -> Path:
-        """Write the data without the flagged samples, in their own format, and a log beside them.
-
-        Args:
-            target: a new file; for a table and for scenes a new folder. The data themselves stay as they are.
-
-        Raises:
-            PcvrError: `target` exists or cannot be written, or the data have a format that cannot be written.
-        """
-        from pcvr.auditing.clean import write_clean
-
-        return write_clean(self, target)
-
-    def report(self, file: str | Path | None = None, made_by: str = "") -> str:
-        """Return the report as one HTML page without widgets or links; write it to `file`, if given.
-
-        Args:
-            file: the HTML file; an existing one is replaced.
-            made_by: the command, for the page.
-        """
-        from pcvr.auditing.page import report_page
-
-        page = report_page(self, made_by)
-        if file is not None:
-            write_text(file, page)
-        return page
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray) -> float:
