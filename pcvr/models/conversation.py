@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pcvr.errors import PcvrError, first_line, shown
+from pcvr.errors import PcvrError, reason, shown
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Exchange
@@ -155,7 +155,7 @@ def _rendered(vlm: Conversable, turns: list[dict[str, Any]]) -> str:
     except Exception as error:  # whatever a template of somebody else raises
         roles = ", ".join(dict.fromkeys(turn["role"] for turn in turns))
         raise PcvrError(
-            f"the model's chat template cannot write {len(turns)} turns of {roles} ({first_line(error)}): remove what "
+            f"the model's chat template cannot write {len(turns)} turns of {roles} ({reason(error)}): remove what "
             "it does not take from the data, or use another model."
         ) from error
 

@@ -28,7 +28,7 @@ def image_tokens(config: Any, images: Any = None) -> int:
         most = int(getattr(images, "max_patches", 0)) + 1
         return most * (side_of(vision.image_size) // side_of(vision.patch_size) // merge_of(config)) ** 2
     if getattr(vision, "model_type", None) == "pixtral":  # a break after each row of tokens
-        longest = side_of(images.size["longest_edge"] if images else vision.image_size)
+        longest = side_of((images.size["longest_edge"] if images else None) or vision.image_size)
         side = longest // (side_of(vision.patch_size) * merge_of(config))
         return side * (side + 1)
     if not hasattr(vision, "image_size"):  # Qwen: images of any size, up to a number of pixels

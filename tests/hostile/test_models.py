@@ -155,7 +155,7 @@ CONFIGS: dict[str, Callable[[Callable[..., Any]], Act]] = {
 }
 
 
-@every(*(Case(name, make(load), "model") for name, make in CONFIGS.items() if "Pixtral" not in name))
+@every(*(Case(name, make(load), "model") for name, make in CONFIGS.items()))
 def test_configs_at_load(case: Case | Works, tmp_path: Path, llava: Path) -> None:
     case.hold(tmp_path)
 
@@ -166,8 +166,6 @@ NO_SHAPE = ("heads", "patch", "dtype", "Pixtral")
 
 @every(
     *(Case(name, make(describe), "model") for name, make in CONFIGS.items() if not any(w in name for w in NO_SHAPE)),
-    Case("Pixtral", CONFIGS["a Pixtral tower"](describe), "Pixtral tower", "CLIP or SigLIP"),
-    Case("Pixtral at load", CONFIGS["a Pixtral tower"](load), "Pixtral tower", "CLIP or SigLIP"),
 )
 def test_configs_at_describe(case: Case | Works, tmp_path: Path, llava: Path) -> None:
     case.hold(tmp_path)

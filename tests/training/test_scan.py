@@ -120,14 +120,13 @@ class TestKeepList:
         source = records(tmp_path, form, lines)
         before = source.read_bytes()
         found = scan(tiny, dataset=source)
-        assert len(found) == (N + N // 2 if form == "llava" else N)
+        assert len(found) == N, "a conversation is one sample"
         suspicion = np.zeros(len(found))
         suspicion[[0, 2]] = 1.0
         changed = ScanReport(found.ids, found.scores, suspicion)
         kept = changed.keep_list(source)
         assert kept == tmp_path / f"data.kept{source.suffix}" and source.read_bytes() == before
-        out = {0, 1} if form == "llava" else {0, 2}  # record 1 has two samples, and its second one is flagged
-        assert read(kept) == [record for i, record in enumerate(read(source)) if i not in out]
+        assert read(kept) == [record for i, record in enumerate(read(source)) if i not in (0, 2)]
 
     def test_by_position(self, tmp_path: Path) -> None:
         source = records(tmp_path, "messages")

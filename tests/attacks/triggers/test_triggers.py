@@ -83,7 +83,7 @@ def test_any_size_keeps_the_contract_and_follows_the_formula(name: str, data: st
     off = np.abs(out.astype(int) - expected)
     # The plain form rounds in floats: where its sum lies on a border, either side is right. Nothing may ever wrap.
     assert off.max() <= 1
-    assert (off != 0).mean() < 0.02 or (off != 0).sum() < 12
+    assert (off != 0).mean() < 0.02 or (off != 0).sum() <= 12
 
 
 @pytest.mark.parametrize("name", PICTURES)
