@@ -69,7 +69,7 @@ def test_every_shipped_table_can_be_imported(store: Store, name: str) -> None:
     found = import_table(store, name)
     assert found.taken + found.there + sum(found.left_out.values()) == len(shipped.runs)
     assert not found.there, "a table has no run twice"
-    if all("experiment" in run and "key" in run and "seconds" in run for run in shipped.runs):
+    if all({"experiment", "key", "seconds", "record"} <= run.keys() for run in shipped.runs):  # not an audit
         assert not found.left_out
         for run, record in zip(shipped.runs, store.records(), strict=True):
             assert experiment_of(record).key == record["key"] == run["key"]
