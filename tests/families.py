@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
+from pcvr import Sample
 from pcvr.models.families import FAMILIES
 from pcvr.pretraining import tiny_blip2, tiny_idefics3, tiny_llava
 from pcvr.pretraining.parts import LEVELS, language_config
@@ -18,6 +20,30 @@ from pcvr.pretraining.vocabulary import CHAT_TEMPLATE, build_tokenizer
 SIDE_PX, WIDTH = 48, 32
 Pair = tuple[Any, Any]
 """Model and processor."""
+
+
+class Photos:
+    """Noise pictures of three shapes, so that tiles and padding differ from sample to sample."""
+
+    name, task = "photos", "caption"
+    sides = ((48, 48), (40, 90), (100, 60))
+
+    def __init__(self, count: int = 12) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        image = np.random.default_rng(index).integers(0, 256, (*self.sides[index % 3], 3), dtype=np.uint8)
+        prompt = ("describe the image.", "what is there to see in the picture?")[index % 2]
+        answer = ("a red ball", "two cats and a dog .", "yes")[index % 3]
+        return Sample(str(index), image, prompt, answer, (answer,))
+
+    def fingerprint(self) -> str:
+        return "photos"
 
 
 def ends_answers(model: Any, tokenizer: Any) -> Any:

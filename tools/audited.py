@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pcvr.auditing.limits import LIMITS
 from pcvr.experiments.results import Table
 
 SCORES = ("audit", "mean NLL", "ABL's loss", "BYE", "random")
+
+
+def limits() -> list[str]:
+    """Return what an audit cannot see, as the report lists it."""
+    return [f"- {limit}" for limit in LIMITS]
 
 
 def audited(results: Table) -> list[str]:

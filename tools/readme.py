@@ -183,6 +183,7 @@ TEXTS: dict[str, Callable[[], list[str]]] = {
     "rivals": compared.attack_tables,
     "broken": lambda: measured.broken(attempts(shipped().records(), best())),
     "access": practice.access_table,
+    "limits": audited.limits,
     "price": practice.price_table,
     "attackers": lambda: measured.attackers(attempts(shipped().records(), best()), shipped().records()),
 }

@@ -103,7 +103,7 @@ def audit(
     seconds = time.perf_counter() - began
     said = {"model": name, "data": samples.name, "samples": len(samples), "fingerprint": samples.fingerprint()}
     about = said | {"config": asdict(config), "seconds": round(seconds, 2), "resumed": resumed, "versions": versions()}
-    return Audit(samples, opened, store, surprise, verdict, about, keeper)
+    return Audit(samples, opened, store, surprise, verdict, about, device, four_bit, keeper)
 
 
 def check_enough(data: Dataset) -> None:

@@ -17,6 +17,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
 from pcvr.models.forward import answer_logits, eval_mode
 from pcvr.models.generate import generate
+from pcvr.models.tower import with_features
 
 if TYPE_CHECKING:
     from pcvr.auditing.result import AuditResult
@@ -57,10 +58,8 @@ class Shown:
 
 def explained(audit: AuditResult, count: int = 12, seed: int = 0) -> list[Shown]:
     """Explain the worst samples of an audit; opens the model if it is given by name."""
-    from pcvr.auditing.reading import opened
-
     rows = audit.worst(count)
-    vlm = opened(audit.model)
+    vlm = audit.opened()
     samples = [audit.data[int(row)] for row in rows]
     prompts = [sample.prompt for sample in samples]
     donors = [audit.data[int(row)].image for row in _ordinary(audit, 2, seed)]
@@ -111,10 +110,9 @@ def likenesses(vlm: VisionLanguageModel, way: Likeness, images: list[Image], pro
 
 def _seen(vlm: VisionLanguageModel, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Return what the tower makes of each image of a batch; the rest of the model runs only where it has to."""
-    from pcvr.models.tower import tower_features
-
-    if vlm.family.layout == "picture" and batch["pixel_values"].dim() == 4:
-        return list(tower_features(vlm, batch["pixel_values"]))
+    fast = with_features(vlm, batch)
+    if "features" in fast:
+        return [each.flatten(0, -2) for each in fast["features"]]
     pictures = answer_logits(vlm, batch, pictures=True).pictures
     if pictures is None:
         raise PcvrError(f"the tower of {vlm.name!r} does not tell what it sees of each image: take another model.")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pcvr.auditing.evidence import COMMON
+from pcvr.defenses.pcvr.pools import FEWEST
+
 LIMITS = (
-    "Fewer than eight poisoned samples, or so few among many that chance explains them.",
+    f"Fewer than {FEWEST} poisoned samples, or so few among many that chance explains them.",
     "A trigger that the frozen vision tower does not see: a classifier on what it sees finds nothing then.",
-    "Labels that the base model expects anyway, such as a target that is true of many of these images.",
-    "An answer that more than 15 % of all samples have: it is taken for a class of the data.",
+    "Labels that the base model expects anyway, such as a target that is true of many of these images, or one that the "
+    "trigger itself makes likely: then the picture seems to speak for the label.",
+    f"An answer that more than {100 * COMMON:g} % of all samples have: it is taken for a class of the data.",
     "A mark that honest labels go with, such as blurred pictures that are all labelled as unanswerable: the audit "
     "cannot know who put it there, so look at the pictures.",
     "A base model that cannot answer the task at all: then no label is expected, and the scores mean little.",

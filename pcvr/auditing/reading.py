@@ -122,17 +122,15 @@ def _from_name(model: str, device: str, four_bit: bool, adapter: str | None) -> 
     return load(model, adapter, device=device, four_bit=four_bit)
 
 
-_ADAPTED: dict[tuple[int, str], VisionLanguageModel] = {}
+_ADAPTED: list[tuple[VisionLanguageModel, str, VisionLanguageModel]] = []
 
 
 def _adapted(model: VisionLanguageModel, adapter: str) -> VisionLanguageModel:
     from pcvr.models.adapter import put_adapter
 
-    key = (id(model), adapter)
-    if key not in _ADAPTED:
-        _ADAPTED.clear()
-        _ADAPTED[key] = put_adapter(model.copy(), adapter)
-    return _ADAPTED[key]
+    if not any(model is known and adapter == folder for known, folder, _ in _ADAPTED):
+        _ADAPTED[:] = [(model, adapter, put_adapter(model.copy(), adapter))]
+    return _ADAPTED[0][2]
 
 
 def _batches(run: LoopContext, data: _Named, job: Job) -> Iterator[Batch]:
@@ -202,8 +200,3 @@ class _Named:
 
     def fingerprint(self) -> str:
         return self.data.fingerprint()
-
-
-def opened(model: Any) -> VisionLanguageModel:
-    """Return a model that is open, or that a name or folder names."""
-    return opened_as(model, "auto", False, None)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pcvr.data.sample import Dataset
+    from pcvr.models.vlm import VisionLanguageModel
 
 LOST = 4.0
 """Median surprise, nats a token, from which a model cannot answer the task."""
@@ -39,6 +40,8 @@ class AuditResult:
         surprise: ranks of the labels.
         verdict: scores, threshold and triggers.
         about: model, data, options, seconds and versions.
+        device: of a model that is given by name.
+        four_bit: whether it is loaded in 4 bits.
     """
 
     data: Dataset
@@ -47,6 +50,8 @@ class AuditResult:
     surprise: Surprise = field(repr=False)
     verdict: Verdict
     about: Mapping[str, Any]
+    device: str = "auto"
+    four_bit: bool = False
     _keeper: Any = field(default=None, repr=False)  # a temporary folder of scores lives as long as this
 
     def __len__(self) -> int:
@@ -202,6 +207,12 @@ class AuditResult:
     def save_summary(self, file: str | Path) -> None:
         """Write `summary` as JSON, whole or not at all."""
         write_json(file, json.loads(json.dumps(self.summary(), default=str)))
+
+    def opened(self) -> VisionLanguageModel:
+        """Return the model, as it was loaded for the scores."""
+        from pcvr.auditing.reading import opened_as
+
+        return opened_as(self.model, self.device, self.four_bit, None)
 
     def answers_of(self, one: Any) -> list[str]:
         """Return the answers of a finding in words."""

@@ -20,7 +20,7 @@ from pcvr.defenses.pcvr.scoring import divergence_of
 from pcvr.models.attention_hooks import mean_attention
 from pcvr.models.encode import IGNORE, Batch
 from pcvr.models.forward import AnswerLogits, answer_logits
-from pcvr.models.tower import tower_features
+from pcvr.models.tower import with_features
 from pcvr.training.loop_context import LoopContext
 from pcvr.views import PatchView
 
@@ -42,7 +42,7 @@ def score_batch(run: LoopContext, batch: Batch, attention: bool = True) -> Score
     Args:
         run: the model in eval mode, and the generator of views.
         batch: at least two samples, since views take patches of other images.
-        attention: whether the attention profile is read too; it needs attention that is written out.
+        attention: whether the attention profile is read too; of models with cross-attention it is not.
 
     Returns:
         ``nll`` (mean over the label's tokens, nats), ``tokens`` (their number), ``invariance`` (divergence of the label
@@ -51,10 +51,10 @@ def score_batch(run: LoopContext, batch: Batch, attention: bool = True) -> Score
         combination ``label_tokens``, ``token_nll``, ``token_other [B, TOKENS]`` (the tokens, and their surprise on the
         image and on another one), ``images [B, D]`` and ``prompts [B, 128]`` (packed bits).
     """
-    fast = _from_features(run, batch)
+    fast = with_features(run.vlm, batch)  # the tower runs once; views are made of what it gives
     said, layers = _attended(run, fast) if attention else (answer_logits(run.vlm, fast, pictures=True), None)
-    seen = answer_logits(run.vlm, _view(run, fast, VIEW))
-    other = answer_logits(run.vlm, _view(run, fast, OTHER))
+    seen = answer_logits(run.vlm, run.view(fast, VIEW))
+    other = answer_logits(run.vlm, run.view(fast, OTHER))
     own, without = token_nll(said), token_nll(other)
     count = said.sample_sum(torch.ones_like(own)).clamp_min(1)
     pictures = said.pictures or []
@@ -87,25 +87,10 @@ def answer_key(text: str) -> int:
     )
 
 
-def _from_features(run: LoopContext, batch: Batch) -> Batch:
-    """Run the tower once, where images have one size; views are then made of what it gives."""
-    if run.vlm.family.layout != "picture" or batch["pixel_values"].dim() != 4:
-        return batch
-    rest = {name: value for name, value in batch.items() if name != "pixel_values"}
-    return rest | {"features": tower_features(run.vlm, batch["pixel_values"])}
-
-
-def _view(run: LoopContext, batch: Batch, view: PatchView) -> Batch:
-    if "features" not in batch:
-        return run.view(batch, view)
-    own = batch["features"]
-    aside = torch.randint(1, len(own), (len(own),), generator=run.generator)  # never the sample itself
-    donors = own[(torch.arange(len(own)) + aside) % len(own)]
-    return batch | {"features": view.of_tokens(own, run.generator, donors)}
-
-
 def _attended(run: LoopContext, batch: Batch) -> tuple[AnswerLogits, np.ndarray | None]:
     """Return the answers, and the entropy of the last prompt token's attention to the image in each layer."""
+    if run.vlm.family.pack == "list":  # the text reads images by cross-attention, not among its own tokens
+        return answer_logits(run.vlm, batch, pictures=True), None
     labelled = batch["labels"] != IGNORE
     last = labelled.int().argmax(1) - 1
     looking = torch.arange(batch["labels"].shape[1]) == last[:, None]
@@ -113,7 +98,7 @@ def _attended(run: LoopContext, batch: Batch) -> tuple[AnswerLogits, np.ndarray 
         said = answer_logits(run.vlm, batch, pictures=True)
     if not layers:
         return said, None
-    shown = batch["input_ids"] == run.vlm.base.config.image_token_id
+    shown = run.vlm.image_at(batch["input_ids"])
     found = torch.stack([spread_over(each.mean(1).cpu(), shown) for each in layers], 1)
     return said, found.numpy().astype(np.float32)
 

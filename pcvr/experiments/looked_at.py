@@ -16,7 +16,7 @@ LOOKED_AT: tuple[str, ...] = (
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "
-    "style and a new language.",
+    "style and a new language; names of classes, asked for in one way and in several.",
     "So no attack and no answer counts as held out for the gate. The other schedules were not looked at.",
 )
 """One sentence each."""

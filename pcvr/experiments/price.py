@@ -42,7 +42,7 @@ PICTURE = (640, 480)
 """Width and height of the pictures, in pixels, unless the caller says otherwise: the usual size in COCO."""
 FLAGGED = 0.05
 """Fraction of the samples that PCVR flags, in the more expensive of the two figures."""
-_POOLS = 6
+_POOLS = 5
 """Pools of samples that the gate keeps the inputs of."""
 
 
@@ -144,9 +144,9 @@ def prices(work: Work, run: Run, needed: Estimate, costs: Costs) -> tuple[Price,
 
 
 def gate_bytes(samples: int) -> int:
-    """Return the most bytes of the gate's state: full pools, and a flag for each sample."""
+    """Return the most bytes of the gate's state: full pools, and a flag and a float16 rank for each sample."""
     each = 2 * PLACES * CHANNELS + WORDS + 8 * LABEL + 16
-    return ((_POOLS - 1) * SUSPECTS + OTHERS) * each + samples
+    return ((_POOLS - 1) * SUSPECTS + OTHERS) * each + 3 * samples
 
 
 def picture_ms(prepare: Callable[[np.ndarray], Any], size: tuple[int, int] = PICTURE, repeats: int = 5) -> float:

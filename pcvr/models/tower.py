@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
+from pcvr.models.layout import real_tiles
 from pcvr.models.picture_tokens import side_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,18 @@ def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
     output = tower(flat, output_hidden_states=bool(layers), return_dict=True)
     features = torch.cat([output.hidden_states[each] for each in layers], -1) if layers else output.last_hidden_state
     return features.view(*pixels.shape[:-3], *features.shape[1:])
+
+
+def with_features(vlm: VisionLanguageModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch with the tower's features in place of ``pixel_values``; unchanged where they cannot stand in.
+
+    They cannot where images have packed patches, or tiles that are padding.
+    """
+    pixels = batch.get("pixel_values")
+    if pixels is None or not keeps_features(vlm) or (pixels.dim() == 5 and not real_tiles(pixels).all()):
+        return batch
+    rest = {name: value for name, value in batch.items() if name != "pixel_values"}
+    return rest | {"features": tower_features(vlm, pixels)}
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from torch import Tensor
 from pcvr.defenses.context import TrainingContext
 from pcvr.errors import PcvrError
 from pcvr.models.batch_rows import image_rows, select_rows, with_images
-from pcvr.models.layout import real_tiles, viewed
-from pcvr.models.tower import keeps_features, tower_features
+from pcvr.models.layout import viewed
+from pcvr.models.tower import with_features
 from pcvr.training.own_batch import as_batch
 from pcvr.utils import distributed
 from pcvr.utils.packing import packed, undamaged, unpacked
@@ -66,17 +66,18 @@ class LoopContext(TrainingContext):
         """Return a second view of `batch`, or of some of its rows: same text, perturbed images or tower features.
 
         Patches for the swap operator come from the other images of the batch. Tower features are changed where the
-        images have one size, and are computed here without gradient.
+        images have one size; where the batch lacks them, they are computed here without gradient.
 
         Raises:
             PcvrError: the swap operator has a single image, and no earlier batch had more.
         """
         rows = torch.arange(len(batch["index"])) if rows is None else rows.cpu()
         part, donors = self.part(batch, rows), self._donors(batch, view, rows)
-        if view.level == "features" and _one_size(self.vlm, part) and (donors is None or _one_size(self.vlm, donors)):
-            own = tower_features(self.vlm, part.pop("pixel_values"))
-            others = None if donors is None else tower_features(self.vlm, donors["pixel_values"])
-            return part | {"features": view.of_tokens(own, self.generator, others)}
+        if view.level == "features":
+            fast, lent = with_features(self.vlm, part), None if donors is None else with_features(self.vlm, donors)
+            if "features" in fast and (lent is None or "features" in lent):
+                others = None if lent is None else lent["features"]
+                return fast | {"features": view.of_tokens(fast["features"], self.generator, others)}
         given = None if donors is None else image_rows(donors)
         return with_images(part, viewed(self.vlm, image_rows(part), given, view, self.generator))
 
@@ -144,9 +145,3 @@ class _NoData:
             "this defence reads the whole data set, and in a trainer or loop of your own it sees one batch at a time: "
             "choose another gate or defence, or train with pcvr.finetune()."
         )
-
-
-def _one_size(vlm: VisionLanguageModel, batch: Batch) -> bool:
-    """Return whether the tower's features have a row for each sample: no packed patches, no padding."""
-    pixels = batch["pixel_values"]
-    return keeps_features(vlm) and (pixels.dim() == 4 or bool(real_tiles(pixels).all()))

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import pcvr
-from pcvr import PatchView, PcvrError, Sample, TrainConfig, VisionLanguageModel
+from pcvr import PatchView, PcvrError, TrainConfig, VisionLanguageModel
 from pcvr.defenses.context import TrainingContext
 from pcvr.models.encode import IGNORE, EncodedData, collate, encode_samples, prompt_batch, prompt_rows
 from pcvr.models.families import FAMILIES, family_of
 from pcvr.models.forward import answer_logits
 from pcvr.models.layout import tiles_of, viewed
 from tests import families_today
-from tests.families import BUILDERS, loud, missing_for, no_videos, write
+from tests.families import BUILDERS, Photos, loud, missing_for, no_videos, write
 
 
 @pytest.fixture(scope="module", params=sorted(BUILDERS))
@@ -62,27 +62,6 @@ def without_videos(name: str) -> VisionLanguageModel:
 
 def test_every_family_has_a_model_here() -> None:
     assert {name.split()[0] for name in (*BUILDERS, *families_today.BUILDERS)} == set(FAMILIES)
-
-
-class Photos:
-    """Noise pictures of three shapes, so that tiles and padding differ from sample to sample."""
-
-    name, task = "photos", "caption"
-    sides = ((48, 48), (40, 90), (100, 60))
-
-    def __len__(self) -> int:
-        return 12
-
-    def __getitem__(self, index: int, /) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        image = np.random.default_rng(index).integers(0, 256, (*self.sides[index % 3], 3), dtype=np.uint8)
-        prompt = ("describe the image.", "what is there to see in the picture?")[index % 2]
-        answer = ("a red ball", "two cats and a dog .", "yes")[index % 3]
-        return Sample(str(index), image, prompt, answer, (answer,))
-
-    def fingerprint(self) -> str:
-        return "photos"
 
 
 SAMPLES = [Photos()[i] for i in range(6)]

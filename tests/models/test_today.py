@@ -22,7 +22,7 @@ from pcvr.models.picture_tokens import image_tokens
 from pcvr.models.processor import complete, try_out
 from pcvr.models.sight import Sight
 from pcvr.training.loop_context import LoopContext
-from tests.families import loud, missing_for, no_videos
+from tests.families import Photos, loud, missing_for, no_videos
 from tests.families_today import BUILDERS, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
@@ -31,28 +31,7 @@ NO_PART = ("mistral3", "pixtral")
 STEPS = TrainConfig(max_steps=2, batch_size=4, learning_rate=4e-3, lora_r=2, lora_alpha=2)
 
 
-class Photos:
-    """Noise pictures of three shapes."""
-
-    name, task = "photos", "caption"
-    sides = ((48, 48), (40, 90), (100, 60))
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int, /) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        image = np.random.default_rng(index).integers(0, 256, (*self.sides[index % 3], 3), dtype=np.uint8)
-        prompt = ("describe the image.", "what is there to see in the picture?")[index % 2]
-        answer = ("a red ball", "two cats and a dog.", "yes")[index % 3]
-        return Sample(str(index), image, prompt, answer, (answer,))
-
-    def fingerprint(self) -> str:
-        return "photos"
-
-
-SAMPLES = [Photos()[i] for i in range(5)]
+SAMPLES = [Photos(8)[i] for i in range(5)]
 
 
 @pytest.fixture(scope="module", params=list(BUILDERS))
@@ -87,11 +66,11 @@ def test_from_poison_to_an_adapter_of_plain_peft(opened: tuple[VisionLanguageMod
 
     vlm, folder = opened
     attack = pcvr.get_attack("badnets", size=9, place="seen_bottom_right")
-    data = pcvr.poison(Photos(), attack, rate=0.25, model=vlm)
+    data = pcvr.poison(Photos(8), attack, rate=0.25, model=vlm)
     result = pcvr.finetune(vlm, data, pcvr.get_defense("pcvr"), STEPS, progress=False)
     assert np.isfinite([entry["loss"] for entry in result.history]).all()
-    record = pcvr.evaluate(result.model, Photos(), attack, max_new_tokens=3)
-    assert record.n == len(Photos())
+    record = pcvr.evaluate(result.model, Photos(8), attack, max_new_tokens=3)
+    assert record.n == len(Photos(8))
     trained = [name for name, p in result.model.model.named_parameters() if p.requires_grad]
     assert any(f".{vlm.family.language_model}." in name for name in trained)
     result.save(tmp_path / "adapter")

@@ -31,10 +31,9 @@ class Learned(Stream):
         return np.where(odd & self.likely, -self.rng.exponential(0.05, len(odd)), usual)
 
 
-def play(stream: Learned, gate: StreamGate, steps: range, size: int = 32) -> dict[bool, list[bool]]:
+def play(stream: Learned, gate: StreamGate, steps: range) -> dict[bool, list[bool]]:
     found: dict[bool, list[bool]] = {True: [], False: []}
-    for step in steps:
-        kept, odd = stream.batch(np.arange(step * size, (step + 1) * size))
+    for step, kept, odd in stream.batches(steps):
         kept = replace(kept, rank=np.where(odd, 0.3, kept.rank))  # as expected as any
         now, ask = gate.unexpected(kept)
         flagged = gate.recognised(kept) & now

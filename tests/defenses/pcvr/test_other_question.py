@@ -144,10 +144,9 @@ class Learned(Stream):
         return np.where(self.rng.random(len(odd)) < 0.5, given, np.nan)
 
 
-def play(stream: Learned, gate: StreamGate, steps: range, size: int = 32) -> dict[bool, list[bool]]:
+def play(stream: Learned, gate: StreamGate, steps: range) -> dict[bool, list[bool]]:
     found: dict[bool, list[bool]] = {True: [], False: []}
-    for step in steps:
-        kept, odd = stream.batch(np.arange(step * size, (step + 1) * size))
+    for step, kept, odd in stream.batches(steps):
         kept = replace(kept, rank=stream.rng.uniform(0, 0.8, len(odd)))
         kept.labels[:, 0] = np.where(odd & bool(stream.label), ANSWER[0], 10 + kept.labels[:, 0] % 10)
         flagged = gate.recognised(kept) & gate.unexpected(kept)[0]

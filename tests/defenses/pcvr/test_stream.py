@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,11 @@ class Stream:
         if self.turns:
             labels[odd, :4] = 500 + 10 * (index[odd] % self.turns)[:, None] + np.arange(4)
         return Kept(index, rank, images.astype(np.float16), prompts, labels), odd
+
+    def batches(self, steps: range, size: int = 32) -> Iterator[tuple[int, Kept, np.ndarray]]:
+        """Yield each step with new samples, and which of them are odd."""
+        for step in steps:
+            yield step, *self.batch(np.arange(step * size, (step + 1) * size))
 
     def steadiness(self, gate: StreamGate, odd: np.ndarray) -> np.ndarray | None:
         """Return the ranks of the invariance of samples, if they are steady ones."""
