@@ -41,7 +41,7 @@ def build(root: Path, out: Path, executed: Path) -> list[str]:
         executed: where executed notebooks are looked for, for the figures of the slides.
 
     Raises:
-        CourseError: a notebook lacks its quiz or notes, or one of them lacks its notebook.
+        CourseError: a notebook lacks its quiz or notes.
         SourceError, QuizError, PlanError, FactError: a source breaks its form.
     """
     found = lessons(root)
@@ -52,22 +52,28 @@ def build(root: Path, out: Path, executed: Path) -> list[str]:
     if out.exists():
         shutil.rmtree(out)
     _notebooks(root, out, found)
-    said = _slides(out, found, executed)
+    said = orphans(root, found) + _slides(out, found, executed)
     _quizzes(out, found, quizzes)
     _texts(root, out, found, quizzes)
     return said
 
 
 def missing(root: Path, found: Sequence[Lesson]) -> list[str]:
-    """Return a sentence for each notebook without quiz or notes, and for each of these without a notebook."""
+    """Return a sentence for each notebook without quiz or notes."""
     topics = {lesson.topic: lesson.name for lesson in found}
     problems = []
     for folder in ("course/quiz", "course/notes"):
         there = {file.stem for file in (root / folder).glob("*.md")}
         lacking = [topic for topic in topics if topic not in there]
         problems += [f"{topics[topic]} has no {folder}/{topic}.md: write it." for topic in lacking]
-        problems += [f"{folder}/{stem}.md has no notebook: rename or remove it." for stem in sorted(there - {*topics})]
     return problems
+
+
+def orphans(root: Path, found: Sequence[Lesson]) -> list[str]:
+    """Return a sentence for each quiz and each notes without a notebook."""
+    topics = {lesson.topic for lesson in found}
+    there = [file for folder in ("quiz", "notes") for file in sorted((root / "course" / folder).glob("*.md"))]
+    return [f"{file.relative_to(root)} has no notebook: rename or remove it." for file in there if file.stem not in topics]
 
 
 def _notebooks(root: Path, out: Path, found: Sequence[Lesson]) -> None:

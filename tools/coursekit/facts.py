@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
+from pcvr.data.scenes import COLORS, KINDS, SIZE_PX, WORDS, Scenes
 from pcvr.evaluation.intervals import at_most, format_rate
 from pcvr.experiments import results
 from pcvr.experiments.grid import knobs_of
@@ -34,7 +35,7 @@ def _attack(name: str, task: str, rate: str = "0.05") -> str:
 
 def _spine(part: str, *label: str) -> str:
     """A figure of the headline table: `asr`, `rates`, `clean` (captions correct) or `triggered`."""
-    cell = _table("spine").cells()[" ".join(label)]
+    cell = _table("spine").cells()[(" ".join(label),)]
     if part == "rates":
         return str(cell.rates)
     return f"{100 * {'asr': cell.asr, 'clean': cell.right, 'triggered': cell.triggered_right}[part]:.1f} %"
@@ -72,14 +73,22 @@ def _settings() -> str:
     return str(count)
 
 
+def _scenes(what: str) -> str:
+    """A size of the embedded data set: `side`, `kinds`, `colours`, `words` or `captions` of a sample."""
+    counts = {"side": SIZE_PX, "kinds": len(KINDS), "colours": len(COLORS), "words": len(WORDS)}
+    return str(counts[what] if what in counts else len(Scenes(n=1)[0].references))
+
+
 FACTS: dict[str, Callable[..., str]] = {
     "attack": _attack,
+    "spare": lambda *label: _attack(" ".join(label), "caption"),
     "spine": _spine,
     "premise": _premise,
     "reversed": _reversed,
     "part": _part,
     "cost": _cost,
     "settings": _settings,
+    "scenes": _scenes,
     "at most": lambda n: f"{100 * at_most(int(n)):.1f} %",
     "rate": lambda hits, n: format_rate(int(hits), int(n)),
 }

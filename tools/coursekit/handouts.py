@@ -7,11 +7,10 @@ cell whose points are the card's difficulty. Any collection that goes by these i
 from __future__ import annotations
 
 import re
-from copy import deepcopy
 from typing import Any
 
 import nbformat
-from bookkit.editions import Edition, edition
+from bookkit.editions import FOLDERS, Edition
 from bookkit.exercises import Exercise
 
 from coursekit.lessons import Lesson
@@ -46,7 +45,7 @@ def teacher(lesson: Lesson, notes: str) -> nbformat.NotebookNode:
         notes: Markdown.
     """
     notebook = _marked(lesson, "solution")
-    text = f"> **For the teacher.** Not in the students' edition.\n\n{_one_lower(notes)}"
+    text = f"> **For the teacher.** Not in the students' edition.\n\n{notes}"
     notebook.cells.insert(1, _cell("markdown", text, f"{lesson.name}-notes", ["teacher"]))
     return _checked(notebook)
 
@@ -104,8 +103,8 @@ def mark_problems(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def _marked(lesson: Lesson, which: Edition) -> nbformat.NotebookNode:
-    """An edition whose exercise and check cells carry nbgrader's metadata."""
-    notebook = deepcopy(edition(lesson.source, which))
+    """A generated notebook whose exercise and check cells carry nbgrader's metadata."""
+    notebook = nbformat.read(lesson.root / FOLDERS[which] / f"{lesson.name}.ipynb", as_version=4)
     found = [cell for cell in notebook.cells if "exercise" in cell.metadata.get("tags", ())]
     checks = [cell for cell in notebook.cells if "check" in cell.metadata.get("tags", ())]
     for exercise, answer, check in zip(lesson.exercises.values(), found, checks, strict=True):
@@ -146,11 +145,6 @@ def _delimited(text: str) -> str:
 def _cell(kind: str, text: str, identity: str, tags: list[str]) -> nbformat.NotebookNode:
     make: dict[str, Any] = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
     return make[kind](source=text, metadata={"tags": tags}, id=identity[:64])
-
-
-def _one_lower(markdown: str) -> str:
-    """Markdown with each heading one level lower: a notebook has one title."""
-    return re.sub(r"^(#+) ", r"#\1 ", markdown, flags=re.M)
 
 
 def _checked(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -57,8 +57,10 @@ class Lesson:
         exercises: by the position of their cell.
         cards: difficulty, importance and minutes of each exercise, by the name of its check.
         seconds: how long its cells ran when that was measured; None if it was not.
+        root: the checkout.
     """
 
+    root: Path
     source: Source
     exercises: dict[int, Exercise]
     cards: dict[str, dict[str, int]]
@@ -106,7 +108,7 @@ def lessons(root: Path) -> list[Lesson]:
         SourceError: a source breaks a rule.
     """
     seconds = {name: each["seconds"] for name, each in measured(root).get("notebooks", {}).items()}
-    return [_lesson(read_source(path), seconds) for path in sources(root / "workbook")]
+    return [_lesson(root, read_source(path), seconds) for path in sources(root / "workbook")]
 
 
 def measured(root: Path) -> dict[str, Any]:
@@ -115,11 +117,11 @@ def measured(root: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
-def _lesson(source: Source, seconds: Mapping[str, float]) -> Lesson:
+def _lesson(root: Path, source: Source, seconds: Mapping[str, float]) -> Lesson:
     found = find_exercises(source.cells)
     cards = {}
     for position, exercise in found.items():
         above = next(c.text for c in reversed(source.cells[:position]) if c.kind == "markdown" and _CARD.search(c.text))
         card = _CARD.findall(above)[-1]
         cards[exercise.check] = {key: int(value) for key, value in (pair.split("=") for pair in card.split())}
-    return Lesson(source, found, cards, seconds.get(source.name))
+    return Lesson(root, source, found, cards, seconds.get(source.name))
