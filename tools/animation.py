@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from pcvr.utils.terminal import run_command
 from tests.browser.driver import (
@@ -92,12 +92,19 @@ def _sliders(page: Page) -> Iterator[str]:
         if page.locator(".widget-slider").filter(has=page.get_by_text(label, exact=True)).count():
             before = source_of(image)
             set_slider(page, label, value)
-            wait_for_change(image, before)
+            _settled(page, image, before)
             yield "look"
     before = source_of(image)
     choose(page, "Place", "top left")
-    wait_for_change(image, before)
+    _settled(page, image, before)
     yield "read"
+
+
+def _settled(page: Page, image: Locator, before: str) -> None:
+    """Wait until a picture is another one, and drawn."""
+    wait_for_change(image, before)
+    wait_idle(page)
+    page.wait_for_timeout(1000)
 
 
 def _bare(page: Page) -> None:
