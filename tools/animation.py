@@ -30,6 +30,7 @@ from tests.browser.driver import (
 
 SIZE = (1000, 640)
 COLOURS = 96
+PATIENCE = 300_000  # milliseconds that a page may take on a busy machine
 PAUSE = {"read": 3500, "look": 1400}  # milliseconds
 LARGEST = 1_500_000  # bytes, so that the README opens fast
 TARGET = ROOT / "docs" / "tour.gif"
@@ -45,9 +46,14 @@ def main() -> None:
     if not _EXECUTED.is_file():
         raise SystemExit(f"{_EXECUTED} is missing: run make workbook ARGS='--only 00' first.")
     frames, pauses = [], []
-    with tempfile.TemporaryDirectory() as work, running_lab(Path(work), ROOT / "none") as lab, sync_playwright() as play:
+    with (
+        tempfile.TemporaryDirectory() as work,
+        running_lab(Path(work), ROOT / "none") as lab,
+        sync_playwright() as play,
+    ):
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+        page.set_default_timeout(PATIENCE)
         open_notebook(page, lab, lab.add(_EXECUTED))
         for pause in _figures(page):
             frames.append(_shot(page))

@@ -30,8 +30,8 @@ _HEAD = """\
 # torch is chosen by the Makefile (TORCH), for its build depends on the machine.
 """
 _UV_HEAD = """\
-# The pins of constraints.txt for uv, which reads them here alone: python tools/constraints.py --uv. A lock file would name
-# the address of a package index, which differs between networks; uv makes one of these pins when it is first used.
+# The pins of constraints.txt for uv, which reads them here alone: python tools/constraints.py --uv. A lock file would
+# name the address of a package index, which differs between networks; uv makes one of these pins at its first use.
 [tool.uv]
 constraint-dependencies = [
 """

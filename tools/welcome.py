@@ -19,7 +19,11 @@ def headline(results: Table, made: str) -> list[str]:
         made: how its runs were made, in words.
     """
     cells = {cell.label: cell for cell in results.cells().values()}
-    rows = {"clean data, plain": "fine-tuned on clean data", **_SHOWN, "augment only, one view": "with augmentation only"}
+    rows = {
+        "clean data, plain": "fine-tuned on clean data",
+        **_SHOWN,
+        "augment only, one view": "with augmentation only",
+    }
     lines = ["| the model | attack success | correct captions: clean / triggered |", "|---|---|---|"]
     for label, words in rows.items():
         c = cells[label]

@@ -73,7 +73,8 @@ def orphans(root: Path, found: Sequence[Lesson]) -> list[str]:
     """Return a sentence for each quiz and each notes without a notebook."""
     topics = {lesson.topic for lesson in found}
     there = [file for folder in ("quiz", "notes") for file in sorted((root / "course" / folder).glob("*.md"))]
-    return [f"{file.relative_to(root)} has no notebook: rename or remove it." for file in there if file.stem not in topics]
+    left = [file.relative_to(root) for file in there if file.stem not in topics]
+    return [f"{name} has no notebook: rename or remove it." for name in left]
 
 
 def _notebooks(root: Path, out: Path, found: Sequence[Lesson]) -> None:

@@ -16,7 +16,10 @@ from bookkit.exercises import Exercise
 from coursekit.lessons import Lesson
 
 SCHEMA = 3
-_SPOILER = re.compile(r"<!-- solutions -->.*?<!-- /solutions -->\n?", re.DOTALL)
+# What a notebook says of solutions, which students do not have.
+_SPOILER = re.compile(
+    r"Below each\s+check you find the solution, folded\.\s+Open it[^.]*\.\s*|The folder\s+`solutions/`[^.]*\.\s*"
+)
 _MARK = re.compile(r"^(\s*)# --- (solution|stub|end)\s*$")
 _STUB_NOTE = re.compile(r"^(\s*)# ?\| (#.*)$")
 
