@@ -151,8 +151,8 @@ def test_figures_and_printed_lines_become_slides() -> None:
             "What it shows. More.\n\n<details>\n<summary>Answer</summary>\n\nA.\n\n</details>"
         )
     )
-    title, part, lines, figure = slides_of(nbformat.v4.new_notebook(cells=cells))
-    assert title.opening and "First. Second." in part.html and "two\nlines" in lines.html
+    title, part, figure = slides_of(nbformat.v4.new_notebook(cells=cells))
+    assert title.opening and "First. Second." in part.html and "two\nlines" in part.html
     assert "A curve." in figure.html and "<figcaption>What it shows.</figcaption>" in figure.html
     assert "A." in figure.html.partition("notes")[2] and "<details>" not in figure.html
 

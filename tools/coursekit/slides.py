@@ -61,7 +61,7 @@ class Slide:
     notes: list[str] = field(default_factory=list)
     used: float = 0.0  # lines
     opening: bool = False  # the first slide
-    figure: bool = False  # a figure or printed output, which takes nothing more
+    figure: bool = False  # a figure, which takes nothing more
 
     @property
     def html(self) -> str:
@@ -84,9 +84,9 @@ def slides_of(notebook: nbformat.NotebookNode) -> list[Slide]:
             for kind, block in blocks(cell.source):
                 _take(made, kind, block)
         elif cell.cell_type == "code" and made:
-            title = made[-1].title
-            made += [Slide(title, [f"<pre>{escape(text)}</pre>"], figure=True) for text in _printed(cell)]
-            made += [Slide(title, [picture], figure=True) for picture in _pictures(cell)]
+            for text in _printed(cell):
+                _add(made, f"<pre>{escape(text)}</pre>", 1 + 0.7 * len(text.splitlines()))
+            made += [Slide(made[-1].title, [picture], figure=True) for picture in _pictures(cell)]
     return [slide for slide in made if slide.body or slide.opening]
 
 
@@ -117,6 +117,8 @@ def _take(made: list[Slide], kind: str, block: str) -> None:
         if last.figure and "</figcaption>" not in last.body[0] and kind == "paragraph":
             caption = f"<figcaption>{inline_html(_sentences(plain)[0])}</figcaption></figure>"
             last.body[0] = last.body[0].replace("</figure>", caption)
+        elif last.opening and plain.startswith("**After"):
+            last.body.append(f"<p>{inline_html(plain)}</p>")
         elif kind == "paragraph" and not last.opening and (key := _key(plain, lead=not last.body)):
             _add(made, f"<p>{inline_html(key)}</p>", 1.5 + len(key) // _WIDE)
         made[-1].notes += [plain, ""]
