@@ -120,8 +120,8 @@ class PCVRConfig(Defense):
     replay: int = field(
         default=4,
         metadata={
-            "help": "samples of a learned backdoor to unlearn in a step of the streaming gate, earlier ones again where "
-            "the batch has fewer; 0: only those of the batch (ours)"
+            "help": "samples of a learned backdoor to unlearn in a step of the streaming gate: earlier ones are shown "
+            "again where the batch has fewer; 0: only those of the batch (ours)"
         },
     )
     fade: bool = field(default=True, metadata={"help": "scale the push by the likelihood of the answer (ours)"})
