@@ -58,7 +58,7 @@ class PCVRConfig(Defense):
         "propose": "both",
         "witness": True,
         "late_start": 0,
-        # A training that went on without them goes on with them: they act only where a backdoor was found learned.
+        # A training that began without them goes on with them: they act where a flagged answer is given already.
         "pull_back": True,
         "replay": 4,
     }
@@ -113,8 +113,8 @@ class PCVRConfig(Defense):
     pull_back: bool = field(
         default=True,
         metadata={
-            "help": "in a backdoor that the streaming gate found learned: answers are pulled apart as far as the view "
-            "keeps the label, and back to the view's as far as it lost it (ours)"
+            "help": "whether the streaming gate pulls an answer apart only as far as the view keeps the label, and back "
+            "to the view's answer as far as it lost it (ours)"
         },
     )
     replay: int = field(
