@@ -113,8 +113,8 @@ class PCVRConfig(Defense):
     pull_back: bool = field(
         default=True,
         metadata={
-            "help": "whether the streaming gate pulls an answer apart only as far as the view keeps the label, and back "
-            "to the view's answer as far as it lost it (ours)"
+            "help": "whether the streaming gate pulls an answer apart only as far as the view keeps the label, and "
+            "back to the view's answer as far as it lost it (ours)"
         },
     )
     replay: int = field(
