@@ -6,6 +6,7 @@ A plan has a title, a frame and sessions; a session has steps. A step does one t
 - ``show = "03"``: the teacher shows it: running time, predictions, and a minute for each slide;
 - ``solve = "auroc"``: one exercise, with the minutes of its card;
 - ``quiz = "02"``: the quiz, at a minute and a half a question;
+- ``home = "06"``: to be worked through at home, no minutes of the session;
 - ``talk = 10``: minutes that the plan sets: an introduction, a break, a discussion.
 
 ``say`` tells the teacher what the step is for.
@@ -26,7 +27,7 @@ from coursekit.slides import slides_of
 
 SLIDE_MINUTES = 1.0
 QUESTION_MINUTES = 1.5
-_KINDS = ("work", "show", "solve", "quiz", "talk")
+_KINDS = ("work", "show", "solve", "quiz", "home", "talk")
 
 
 class PlanError(Exception):
@@ -112,6 +113,8 @@ def _step(file: str, step: Mapping[str, Any], lessons: Sequence[Lesson], questio
         return Step(f"quiz of {_link(lesson)}", ceil(QUESTION_MINUTES * questions[lesson.number]), say, True)
     found = lesson.minutes
     known = found.waiting is not None
+    if kind == "home":
+        return Step(f"at home: {_link(lesson)}, {ceil(found.total)} minutes", 0, say, known)
     if kind == "work":
         return Step(f"work through {_link(lesson)}", ceil(found.total), say, known)
     shown = SLIDE_MINUTES * len(slides_of(student(lesson))) + found.predicting + (found.waiting or 0)
