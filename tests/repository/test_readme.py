@@ -1,4 +1,4 @@
-"""The README's figures are those of the shipped table."""
+"""The figures of README and docs are those of the shipped tables; the README is short, and its links lead somewhere."""
 
 from __future__ import annotations
 
