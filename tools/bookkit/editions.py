@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import nbformat
 
+from bookkit import elsewhere
 from bookkit.exercises import find_exercises, folded, with_card
 from bookkit.origin import fingerprint, origin
 from bookkit.source import Cell, Source, SourceError, read_source, sources
@@ -38,6 +39,7 @@ def edition(source: Source, which: Edition) -> nbformat.NotebookNode:
         SourceError: an exercise is not well formed.
     """
     made = list(_cells(source, which))
+    made[1:1] = elsewhere.cells(f"{FOLDERS[which]}/{source.name}.ipynb")
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
     made_as = {"edition": which, "source": f"{SOURCES}/{source.name}.py", "version": fingerprint(cells)}
