@@ -4,6 +4,7 @@ python tools/run_workbook.py                 every notebook in its default mode
 python tools/run_workbook.py --only 05       one of them
 python tools/run_workbook.py --solutions     the solution edition
 python tools/run_workbook.py -p retrain=True another value for a parameter
+python tools/run_workbook.py --record        note time and peak memory of each in docs/workbook.json
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bookkit.editions import FOLDERS
+from bookkit.figures import record
 from bookkit.report import clock, size, write_html, write_index
 from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
 from bookkit.source import SourceError, named, notebooks_in
@@ -41,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         for path in paths:
             refuse_unknown(path, given)
         refuse_place(out, [path.name for path in paths])
+        if options.record and (given or options.solutions or options.notebooks):
+            raise SourceError("--record notes the default mode of notebooks/: leave out what changes it.")
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2
@@ -48,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number, path in enumerate(paths, 1):
         label = f"{number}/{len(paths)} {path.stem}"
         runs.append(_run(path, out, given, label, options.timeout))
+        if options.record:
+            record(ROOT, runs[-1:])
     mode = "default mode" if not given else ", ".join(f"{name}={value!r}" for name, value in given.items())
     index = write_index(runs, out, mode)
     return _conclude(runs, index)
@@ -61,6 +67,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the results (build/workbook)")
     parser.add_argument("-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
     parser.add_argument("--timeout", type=_seconds, default=CELL_TIMEOUT, metavar="S", help="seconds for a cell")
+    parser.add_argument("--record", action="store_true", help="note time and peak memory in docs/workbook.json")
     parser.add_argument("--notebooks", type=Path, help="folder to take the notebooks from")
     return parser.parse_args(arguments)
 
