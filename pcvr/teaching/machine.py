@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ TRIED = 4
 def device_note(vlm: VisionLanguageModel, data: Dataset, config: TrainConfig | None = None) -> str:
     """Say which device a model is on, how long a plain training takes there, and what a GPU would change.
 
-    A small model is trained for four steps on a copy, a second or two. The rest is computed from the arithmetic that the
-    training needs, and the text says so.
+    A small model is trained for four steps on a copy, a second or two. The rest is computed from the arithmetic of the
+    training, and the text says so.
 
     Args:
         vlm: freshly loaded, without an adapter.
@@ -59,7 +60,7 @@ def device_note(vlm: VisionLanguageModel, data: Dataset, config: TrainConfig | N
             "measured)."
         )
         small = "A small model does not reach that: its steps wait for the start of each operation. "
-        lines.append(f"{'' if large else small}With a GPU, set device = \"cuda\"; \"auto\" takes one if there is one.")
+        lines.append(f'{"" if large else small}With a GPU, set device = "cuda"; "auto" takes one if there is one.')
     else:
         lines.append(f"It needs {flops / 1e12:.3g} TFLOP (computed).")
     return "\n".join(lines)
@@ -80,7 +81,7 @@ def seconds_a_step(vlm: VisionLanguageModel, data: Dataset, config: TrainConfig)
     from pcvr.training import finetune
 
     if is_large(vlm):
-        raise PcvrError("vlm is a large model, which a training changes in place: give a small one, such as tiny-llava.")
+        raise PcvrError("vlm is a large model, which a training changes in place: give a small one such as tiny-llava.")
     ends: list[float] = []
 
     class Clock(TrainerCallback):
@@ -88,8 +89,10 @@ def seconds_a_step(vlm: VisionLanguageModel, data: Dataset, config: TrainConfig)
             ends.append(time.perf_counter())
 
     few = subset(data, min(len(data), config.batch_size))
-    finetune(vlm, few, config=replace(config, max_steps=TRIED), callbacks=[Clock()], progress=False, check_trigger=False)
-    return median(end - start for start, end in zip(ends, ends[1:], strict=False))
+    finetune(
+        vlm, few, config=replace(config, max_steps=TRIED), callbacks=[Clock()], progress=False, check_trigger=False
+    )
+    return median(end - start for start, end in pairwise(ends))
 
 
 def training_flops(vlm: VisionLanguageModel, data: Dataset, config: TrainConfig, large: bool = False) -> float:

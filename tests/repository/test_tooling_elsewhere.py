@@ -53,7 +53,11 @@ class Pip:
     """Stands in for pip: notes the call, and changes installed versions as it is told."""
 
     def __init__(self, returncode=0, stderr="", **versions):
-        self.calls, self.result, self.versions = [], types.SimpleNamespace(returncode=returncode, stderr=stderr), versions
+        self.calls, self.result, self.versions = (
+            [],
+            types.SimpleNamespace(returncode=returncode, stderr=stderr),
+            versions,
+        )
 
     def __call__(self, command, **_):
         self.calls.append(command)

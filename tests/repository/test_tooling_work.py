@@ -86,7 +86,7 @@ def test_whatever_a_reader_leaves_stays_and_the_new_version_lies_beside_it(copy,
     theirs = beside.read_bytes()
     assert refresh(tmp_path) == []
     make_notebooks(tmp_path, DEMO.replace("Recap", "The end"))
-    assert "02_demo.ipynb and in work/02_demo (new).ipynb, and there is a newer version" in refresh(tmp_path)[0]
+    assert "02_demo.ipynb and work/02_demo (new).ipynb, and there is a newer version" in refresh(tmp_path)[0]
     assert (copy.read_bytes(), beside.read_bytes()) == (mine, theirs)
 
 

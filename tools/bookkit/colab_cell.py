@@ -7,6 +7,7 @@ if "google.colab" in sys.modules:
     from pathlib import Path
 
     def versions() -> dict[str, str]:
+        """Version of each installed package by its name."""
         return {each.name.lower(): each.version for each in metadata.distributions()}
 
     # Colab's own builds fit its GPU and its page: pip leaves them as they are, or stops.

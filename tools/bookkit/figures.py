@@ -19,7 +19,7 @@ MOST = 900
 
 
 def recorded(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the rows by the notebook's name: ``seconds``, ``longest_cell`` (seconds), ``peak_mb`` and how it was made."""
+    """Return the rows by notebook: ``seconds``, ``longest_cell`` (seconds), ``peak_mb``, and how each was made."""
     found: dict[str, dict[str, Any]] = read_json(root / TABLE, "the table of the notebooks")["notebooks"]
     return found
 

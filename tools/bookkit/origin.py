@@ -1,4 +1,4 @@
-"""Which version a notebook was made as, and whether somebody has worked in it since: each carries its own fingerprint."""
+"""Which version a notebook was made as, and whether somebody has worked in it since: it carries a fingerprint."""
 
 from __future__ import annotations
 

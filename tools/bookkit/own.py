@@ -54,9 +54,14 @@ def _refreshed(source: Path, copy: Path) -> Iterator[str]:
         beside = _beside(copy)
         if not beside.exists() or untouched(beside):
             write_bytes(beside, source.read_bytes())
-            yield f"{_name(copy)} is of an earlier version and was left as it is; {_name(beside)} is the new one: {_advice(copy)}."
+            yield (
+                f"{_name(copy)} is of an earlier version and was left as it is; {_name(beside)} is the new one: "
+                f"{_advice(copy)}."
+            )
         elif origin(beside) != newest:
-            yield f"You have worked in {_name(copy)} and in {_name(beside)}, and there is a newer version: {_advice(copy)}."
+            yield (
+                f"You have worked in {_name(copy)} and {_name(beside)}, and there is a newer version: {_advice(copy)}."
+            )
 
 
 def _left_over(here: Path, present: set[str]) -> Iterator[str]:

@@ -73,9 +73,7 @@ def named(paths: Sequence[Path], wanted: Sequence[str]) -> list[Path]:
         name = word.zfill(2) if word.isdecimal() else word
         matching = {path for path in paths if name in (path.stem, path.name, path.stem.split("_")[0])}
         if not matching:
-            raise SourceError(
-                f"there is no notebook {word!r}: choose one of {', '.join(path.stem for path in paths)}."
-            )
+            raise SourceError(f"there is no notebook {word!r}: choose one of {', '.join(path.stem for path in paths)}.")
         found |= matching
     return sorted(found)
 
