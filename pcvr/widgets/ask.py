@@ -13,7 +13,6 @@ from pcvr.errors import PcvrError
 from pcvr.models.generate import generate
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from pcvr.models.vlm import VisionLanguageModel
 
+_CHANGED = '<div role="status">The drawing has changed: press <b>Ask</b>.</div>'
 _START = (Thing("car", "red", "large", 26, 68), Thing("house", "yellow", "large", 72, 32))
 
 
@@ -145,7 +145,8 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     Returns:
         The box to display, and its controls.
     """
-    from pcvr.widgets.picture import figure_image, on_change, show_in
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     start = compose(_START, seed=TONES)
     first = ask(vlm, start, question)
@@ -153,22 +154,16 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     controls = make_controls(_START, question, preview, image, reply_line(first))
     controls.question.options = suggestions(start)
 
-    def redraw(_: object = None) -> None:
-        with explained(controls.message, controls.preview, controls.image):
-            drawing = controls.drawing()
-            show_in(controls.preview, preview_figure(drawing))
-            controls.question.options = suggestions(drawing)
-            controls.message.value = '<div role="status">The drawing has changed: press <b>Ask</b>.</div>'
+    def draw() -> View:
+        drawing = controls.drawing()
+        controls.question.options = suggestions(drawing)
+        return View(_CHANGED, (preview_figure(drawing),))  # the reply stays faded until the next question
 
-    def answer(_: object = None) -> None:
-        controls.button.disabled = True
-        try:
-            with explained(controls.message, controls.image):
-                reply = ask(vlm, controls.drawing(), controls.question.value)
-                show_in(controls.image, reply_figure(reply))
-                controls.message.value = reply_line(reply)
-        finally:
-            controls.button.disabled = False
+    def answer() -> View:
+        reply = ask(vlm, controls.drawing(), controls.question.value)
+        return View(reply_line(reply), (reply_figure(reply),))
+
+    redraw = redrawing(draw, controls.message, controls.preview, controls.image)
 
     def stamp(number: int) -> None:
         if controls.stamps.get(number) == controls.ink.value:
@@ -195,7 +190,7 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
         square.on_click(lambda _, number=number: stamp(number))
     controls.clear.on_click(wipe)
     controls.upload.observe(take_file, "value")
-    controls.button.on_click(answer)
+    controls.button.on_click(redrawing(answer, controls.message, controls.image))
     return make_box(controls), controls
 
 

@@ -15,7 +15,6 @@ from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError, first_line
 from pcvr.plots.side_by_side import Worn, side_by_side
 from pcvr.utils.checks import check_choice, check_number, check_whole
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -116,7 +115,9 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     look = {"style": {"description_width": "80px"}, "layout": widgets.Layout(width="330px")}
     late = {"continuous_update": False, **look}
@@ -130,15 +131,13 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
         status=widgets.HTML(attack_status(figures)),
     )
 
-    def redraw(change: object = None) -> None:
-        with explained(controls.status, controls.picture):
-            figure, figures = lab_view(dataset, **controls.values())
-            show_in(controls.picture, figure)
-            controls.status.value = attack_status(figures)
+    def draw() -> View:
+        figure, figures = lab_view(dataset, **controls.values())
+        return View(attack_status(figures), (figure,))
 
     moved = (controls.sample, controls.side, controls.strength, controls.preset)
-    on_change(moved, redraw)
-    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
+    on_change(moved, redrawing(draw, controls.status, controls.picture))
+    return on_page(wrapped_row(*moved), controls.status, controls.picture), controls
 
 
 def attack_status(figures: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from pcvr.attacks.placing import PLACES
 from pcvr.attacks.triggers.badnets import PATTERNS
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError
-from pcvr.widgets.explained import alert, explained
+from pcvr.widgets.explained import alert
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -122,7 +122,9 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     look = {
         "continuous_update": False,
@@ -146,16 +148,14 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
         status=widgets.HTML(trigger_status(figures)),
     )
 
-    def redraw(change: object = None) -> None:
-        with explained(controls.status, controls.picture):
-            figure, figures = trigger_view(dataset, **controls.values())
-            show_in(controls.picture, figure)
-            controls.status.value = trigger_status(figures)
+    def draw() -> View:
+        figure, figures = trigger_view(dataset, **controls.values())
+        return View(trigger_status(figures), (figure,))
 
     c = controls
     moved = (c.sample, c.strength, c.size, c.place, c.pattern, c.rate, c.seed)
-    on_change(moved, redraw)
-    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
+    on_change(moved, redrawing(draw, c.status, c.picture))
+    return on_page(wrapped_row(*moved), c.status, c.picture), controls
 
 
 def trigger_status(figures: dict[str, Any]) -> str:
