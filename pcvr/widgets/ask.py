@@ -73,12 +73,12 @@ def reply_figure(reply: Reply, top: int = 6) -> Figure:
     from pcvr.plots.decoding import word_bars
     from pcvr.plots.describe import described
     from pcvr.plots.gallery import show_picture
-    from pcvr.plots.style import figure_style
+    from pcvr.plots.style import PAGE, figure_style
 
     steps = reply.seen.steps
     found = steps.top(0, top)
     with figure_style():
-        figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
         first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
         figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(reply.answer)}”", fontsize=10)
         show_picture(first, reply.seen.image, "as the tower gets it")
@@ -119,8 +119,8 @@ def preview_figure(drawing: Drawing) -> Figure:
         axes = figure.subplots()
         show_picture(axes, drawing.picture)
         marks = (0, 25, 50, 75, 100)
-        axes.set_xticks([wide * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
-        axes.set_yticks([high * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
+        axes.set_xticks([wide * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=8)
+        axes.set_yticks([high * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=8)
         axes.set_xlabel("across (%)", fontsize=8)
         axes.set_ylabel("down (%)", fontsize=8)
     objects = [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PilImage
 
-from pcvr.attacks import ATTACKS, get_attack, measure_stealth
+from pcvr.attacks import ATTACKS, get_attack
+from pcvr.attacks.stealth import psnr
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError, first_line
@@ -79,7 +80,7 @@ def lab_view(
     sample = dataset[index]
     original = at_side(sample.image, side)
     worn = {name: _worn(name, original, sample.prompt, dataset.task, strength, preset) for name in ATTACKS}
-    return side_by_side(original, worn), {k: measure_stealth(original, w.image).psnr for k, w in worn.items()}
+    return side_by_side(original, worn), {name: psnr(original, each.image) for name, each in worn.items()}
 
 
 def _worn(name: str, original: Image, prompt: str, task: str, strength: float, preset: str) -> Worn:

@@ -106,7 +106,7 @@ class TraceSource:
 def distribution_figure(source: TraceSource, choice: DistributionChoice) -> Figure:
     """Draw a choice: both images, both distributions at the token, and the divergence along the answer."""
     trace = source.trace(choice)
-    title = f"{choice.stage}, {choice.shown} image {choice.sample + 1}"
+    title = f"{choice.stage} model, {choice.shown} image {choice.sample + 1}"
     return trace_figure(trace, min(choice.token, len(trace.tokens) - 1), title)
 
 
