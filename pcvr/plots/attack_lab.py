@@ -35,7 +35,7 @@ def lab_picture(table: Table, rate: float = 0.05) -> Figure:
     cells = {key: cell for key, cell in table.cells(("task", "model", "label", "rate")).items() if float(key[3]) > 0}
     tasks, models, attacks = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
     with figure_style():
-        figure = Figure(figsize=(PAGE, 3.0 * len(tasks) + 0.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, max(3.0, 0.23 * len(attacks) + 0.8) * len(tasks) + 0.5), layout="constrained")
         panels = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.25, 1))
         for (left, right), task in zip(panels, tasks, strict=True):
             _curves(left, {key: c for key, c in cells.items() if key[:2] == (task, models[0])}, attacks)
@@ -43,7 +43,7 @@ def lab_picture(table: Table, rate: float = 0.05) -> Figure:
             _squares(right, cells, task, models, attacks, rate)
             right.set_title(f"{task}: ASR (%) at {100 * rate:g} %")
             right.tick_params(axis="x", rotation=20)
-        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
     said = "; ".join(
         f"{task}, {attack}: {words}"
         for (task, model, attack), words in takes_in_words(table).items()
@@ -121,7 +121,7 @@ def forming_curves(table: Table, model: str) -> Figure:
             axes.axhline(100 * TAKES, color=INK, lw=1, ls=":")
             axes.set(xlabel="optimiser step", ylim=(-3, 103), title=f"{task}, {model}")
         figure.axes[0].set_ylabel("attack success rate (%)")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
     said_so = "; ".join(
         f"{task}, {attack}: " + (f"90 % by step {at}" if (at := _first(points, 100 * TAKES)) else "never 90 %")
         for (task, attack), points in watched.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -210,9 +210,9 @@ def log_axis(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    grid = axes.get_gridspec()
-    room = axes.figure.get_figwidth() / (grid.ncols if grid else 1) / max(np.log10(high / low), 1e-9)
+    (low, high), grid = axes.get_xlim(), axes.get_gridspec()
+    figure: Any = axes.figure
+    room = figure.get_figwidth() / (grid.ncols if grid else 1) / max(np.log10(high / low), 1e-9)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if room > _ROOM else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -240,7 +240,7 @@ def _fill(figure: Figure, grid: Any, panels: Mapping[str, Mapping[str, Sequence[
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
             axes.minorticks_off()
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), fontsize=9)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=9)
 
 
 def _lines(axes: Axes, groups: Mapping[str, Sequence[Coordinates]], labels: Sequence[str] = ()) -> dict[str, Any]:

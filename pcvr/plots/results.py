@@ -95,7 +95,7 @@ def families(table: Table) -> Figure:
             for axes in panels:
                 axes.grid(axis="y", visible=False)
                 axes.set_xlabel("answers (%)")
-        figure.supxlabel("correct answers: full marks on clean images, hollow ones on triggered images", fontsize=9)
+            panels[1].set_xlabel("answers (%); full: clean, hollow: triggered")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
     said = "; ".join(
         f"{model}, {task}, {label}: ASR {c.rates}, correct {100 * c.right:.1f} % clean and "

@@ -53,7 +53,7 @@ def attack_panels(found: Sequence[Standing], title: str = "") -> Figure:
             axes.set_title(f"{attack}{word}", fontsize=9)
             axes.set(xlim=(-12, 104), xticks=(0, 50, 100))
             axes.tick_params(axis="x", labelsize=9)
-        figure.supxlabel("attack success (%)", fontsize=9)
+        panels[len(panels) // 2].set_xlabel("attack success (%)", fontsize=9)
         panels[0].set_yticks(range(len(found)), [_name(row) for row in found], fontsize=9)
         panels[0].set_ylim(len(found) - 0.4, -0.6)
         figure.suptitle(title, fontsize=11)

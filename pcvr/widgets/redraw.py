@@ -55,7 +55,7 @@ def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callab
                 image.add_class(OLD)
             with explained(message, *images):
                 view = draw()
-                _show(view.message, [each and rendered(each) for each in view.figures], message, images)
+                _show(view.message, [None if each is None else rendered(each) for each in view.figures], message, images)
         finally:
             running = False
 

@@ -15,7 +15,7 @@ import pcvr
 from pcvr.analysis.attention import attend
 from pcvr.experiments.grid import read_grid
 from pcvr.experiments.standings import standings
-from pcvr.experiments.whole_study import main_sheet
+from pcvr.experiments.standings import main_sheet
 from pcvr.widgets.ask import ask_widget
 from pcvr.widgets.attack_lab import lab_explorer
 from pcvr.widgets.attackers import attacker_explorer
