@@ -28,7 +28,7 @@ def too_small(figure: Figure, page: float = PAGE) -> list[str]:
 def legible_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Look at every figure that a plot function returns while a test runs: all of them pass through `described`.
 
-    ``PCVR_FIGURES=build/figures pytest tests/plots`` also keeps them as files, as large as on the page, to be looked at.
+    ``PCVR_FIGURES=build/figures pytest tests/plots`` also keeps them as files, as large as on the page, to look at.
     """
     drawn: list[Figure] = []
     make_plain = plain.make_plain

@@ -55,7 +55,8 @@ def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callab
                 image.add_class(OLD)
             with explained(message, *images):
                 view = draw()
-                _show(view.message, [None if each is None else rendered(each) for each in view.figures], message, images)
+                renderings = [None if figure is None else rendered(figure) for figure in view.figures]
+                _show(view.message, renderings, message, images)
         finally:
             running = False
 
