@@ -195,8 +195,10 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
         if first.utility_label.endswith("(%)"):
             good.set_ylim(-3, 103)
         for axes in (loss, defence, fires, good):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="best", fontsize=8)
+            if handles := axes.get_legend_handles_labels()[0]:
+                if len(handles) > 3:
+                    axes.set_ylim(top=1.8 * axes.get_ylim()[1])  # room for a long legend above the lines
+                axes.legend(loc="upper left" if len(handles) > 3 else "best", fontsize=8)
             else:
                 axes.text(0.5, 0.5, "nothing to report", ha="center", transform=axes.transAxes)
     said = "; ".join(

@@ -183,12 +183,13 @@ def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -
     count, n = len(figures["poisoned"]), figures["n"]
     text = f"{count} of {n} poisoned" if count else "no sample could be poisoned"
     with figure_style():
-        figure = Figure(figsize=(PAGE, 2.0 * aspect(original) + 0.62), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.0 * aspect(original) + 0.8), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, "clean", CLEAN)
         show_picture(panels[1], after, "triggered", TRIGGERED)
         show_picture(panels[2], changed(original, after), "difference × 8")
-        show_picture(panels[3], waffle(n, figures["poisoned"]), f"{100 * rate:g} %: {text}")
+        show_picture(panels[3], waffle(n, figures["poisoned"]), f"rate {100 * rate:g} %")
+        panels[3].set_xlabel(text)
         for spine in panels[3].spines.values():
             spine.set_visible(False)
         figures_said = stealth_line(figures["psnr"], figures["ssim"], figures["linf"])
