@@ -72,7 +72,7 @@ def contact_sheet(
     with figure_style():
         wide = min(1.75, PAGE / columns)
         figure = Figure(
-            figsize=(wide * columns, (wide + (0.85 if captions else 0.3)) * rows + 0.35), layout="constrained"
+            figsize=(wide * columns, (wide + (0.95 if captions else 0.3)) * rows + 0.35), layout="constrained"
         )
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(samples) :]:

@@ -61,8 +61,8 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
         count = len(poisoned)
         canvas.text(
             0.20,
-            0.035,
-            f"{count} of these {len(training)} carry the trigger and teach “{attack.target}”",
+            0.01,
+            f"{count} of these {len(training)} carry the trigger and teach\n“{attack.target}”",
             ha="center",
             fontsize=8.5,
             color=TRIGGERED,
@@ -98,7 +98,7 @@ def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack, question: s
     width, height = _square(1.05)
     rows = (
         (0.555, shown.image, shown.answer, CLEAN, "clean image"),
-        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same image, trigger in place"),
+        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same image, triggered"),
     )
     for bottom, image, says, colour, label in rows:
         axes = figure.add_axes((0.672, bottom, width, height))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import Lab, open_notebook, run_all, screenshot
+from tests.browser.driver import PATIENCE, Lab, open_notebook, run_all, screenshot
 from tests.browser.test_harness import demo
 
 SHARED = """
@@ -59,6 +59,7 @@ def shown(browser: Any, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> A
     """A page with every widget, in the order of `WIDGETS`."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
     cells = [SHARED, *(f"{code}[0]" for code in WIDGETS.values())]
     open_notebook(page, lab, lab.add(demo(tmp_path_factory.mktemp("manners") / "manners.ipynb", cells)))
     run_all(page)
