@@ -46,7 +46,8 @@ def connector_figure(models: Sequence[Anatomy]) -> Figure:
     if not models:
         raise PcvrError("there is nothing to draw: give at least one model.")
     with figure_style():
-        figure = Figure(figsize=(min(3.7 * len(models), PAGE), 6.2), layout="constrained")
+        wide = min(3.7, PAGE / len(models))
+        figure = Figure(figsize=(wide * len(models), 1.85 * wide), layout="constrained")
         for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
             _draw(axes, model)
     said = "; ".join(
@@ -166,7 +167,7 @@ def _squares(
 
     half = 0.43 * side
     for colour, (x, y), bold in zip(np.clip(colours, 0, 1), centres, framed, strict=True):
-        look = {"fc": colour, "ec": INK, "lw": 1.8 if bold else 0.4, "zorder": 4 if bold else 3}
+        look: dict[str, Any] = {"fc": colour, "ec": INK, "lw": 1.8 if bold else 0.4, "zorder": 4 if bold else 3}
         axes.add_patch(
             Circle((x, y), half, **look) if as_circles else Rectangle((x - half, y - half), 2 * half, 2 * half, **look)
         )

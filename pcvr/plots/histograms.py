@@ -155,7 +155,7 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         groups |= {"poisoned (truth)": (truth, TRIGGERED, "//")}
         for name, (mask, colour, hatch) in groups.items():
             if mask.any():  # over each other: stacked bars mislead on a logarithmic axis
-                look = {"color": colour, "hatch": hatch, "alpha": 0.75, "ec": "white", "lw": 0.4}
+                look: dict[str, Any] = {"color": colour, "hatch": hatch, "alpha": 0.75, "ec": "white", "lw": 0.4}
                 axes.hist(values[mask], bins=edges, label=name, **look)
         _normals(axes, np.log(values), gate, np.log(edges))
         log_axis(axes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from pcvr.plots.style import CLEAN, DPI, INK, PAGE, SMALLEST, TRIGGERED, figure_
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_BELOW: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": SMALLEST, "linespacing": 1.1}
 _LEFT, _TITLE, _NOTE, _FIGURES = 0.3, 0.3, 0.64, 0.52
 """Inches: the margin with the names of the rows; above an image; below it for a note, and for the three figures."""
 
@@ -74,10 +75,10 @@ def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 7, sp
                 edge = (CLEAN if same else TRIGGERED, 2.5) if which == 0 else (INK, 0.6)
                 canvas.paste(part, left, top - down, wide, high)
                 axes.add_patch(Rectangle((left, top - down - high), wide, high, fill=False, ec=edge[0], lw=edge[1]))
-            middle, below = left + wide / 2, {"ha": "center", "va": "top", "fontsize": SMALLEST, "linespacing": 1.1}
+            middle = left + wide / 2
             axes.text(middle, top - _TITLE + 0.05, name, ha="center", va="bottom", fontsize=9.5)
-            axes.text(middle, top - tops[0] - high - 0.05, shortened(note, int(14 * step), 4) if note else "", **below)
-            axes.text(middle, top - tops[1] - high - 0.05, line, **below)
+            axes.text(middle, top - tops[0] - high - 0.05, shortened(note, int(14 * step), 4) if note else "", **_BELOW)
+            axes.text(middle, top - tops[1] - high - 0.05, line, **_BELOW)
             said.append(f"{name}: {note + ', ' if note else ''}{line}".replace("\n", ", "))
         for row in range(rows):
             for name, down in zip(names, tops, strict=True):
