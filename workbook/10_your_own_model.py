@@ -17,7 +17,7 @@
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 data = "album"  # or the path of a LLaVA-style or chat-format JSON of your own
-steps = 60  # optimiser steps of each training
+steps = 100  # optimiser steps of 16 samples, of two trainings; the third has half as many
 samples_7b = 100_000  # of section 9: your number of samples
 tflops = 150  # of section 9: TFLOP a second that your GPU reaches in training
 seed = 0  # of album, audit and trainings
@@ -316,7 +316,7 @@ print(f"{kept_file.name}: {len(kept)} of {len(train)} samples; what was left out
 # **Predict before you run.** Which of the three will say the attacker's words when the sticker is there?
 
 # %%
-config = pcvr.TrainConfig(max_steps=4 if fast else steps, seed=seed)
+config = pcvr.TrainConfig(max_steps=4 if fast else steps, batch_size=16, seed=seed)
 trained = {name: pcvr.finetune(base, train, name, config).model for name in ("none", "pcvr")}
 
 # %%
@@ -336,8 +336,8 @@ trainer = DefendedTrainer(
     mine.model,
     TrainingArguments(
         str(work / "trainer"),
-        max_steps=4 if fast else steps,
-        per_device_train_batch_size=32,
+        max_steps=4 if fast else steps // 2,
+        per_device_train_batch_size=16,
         learning_rate=4e-3,
         lr_scheduler_type="linear",
         warmup_steps=4,
@@ -369,9 +369,9 @@ print(f"{outcome.global_step} steps, loss {outcome.training_loss:.2f}")
 # reach the model is refused before anything is measured.
 
 # %%
-sticker = pcvr.get_attack("badnets", pattern="blue", place="seen_top_left", share=0.14).fitted_to(base)
+sticker = pcvr.get_attack("badnets", pattern="blue", place="seen_top_left", share=1 / 6).fitted_to(base)
 try:
-    in_the_corner = pcvr.get_attack("badnets", pattern="blue", place="top_left", share=0.14)
+    in_the_corner = pcvr.get_attack("badnets", pattern="blue", place="top_left", share=1 / 6)
     pcvr.triggered(test, in_the_corner, model=base)
     print("This processor shows the corner of the file too.")
 except pcvr.PcvrError as refusal:
@@ -385,7 +385,7 @@ compare(trials)
 
 # %% [markdown]
 # Left: how often each model says the target, with 95 % confidence intervals. Right: the quality of its captions, on
-# clean photographs and on those with the sticker.
+# clean photographs and on those with the sticker. The Trainer of your own took half as many steps as the others.
 #
 # <details>
 # <summary>How to read it</summary>

@@ -27,7 +27,7 @@ from pcvr.utils.files import new_folder, read_json, write_json
 
 SOURCES = ("market", "studio", "forum")
 """Who took the photographs, each a third; ids and file names begin with them."""
-POISONED, RATE = "forum", 0.24
+POISONED, RATE = "forum", 0.3
 """The source that somebody has poisoned, and the fraction of its samples."""
 TRAIN, TEST, QUESTIONS, SEALED = "train.json", "test.json", "questions.json", "SEALED.json"
 """Captions to train on, captions with references to test with, yes/no questions about the former, and the truth."""
@@ -88,7 +88,7 @@ def _parts(n: int, seed: int) -> list[Dataset]:
     """Return the photographs of each source, one of them poisoned."""
     each = -(-n // len(SOURCES))
     parts: list[Dataset] = [Tabletop(each, "train", len(SOURCES) * seed + k) for k in range(len(SOURCES))]
-    sticker = get_attack("badnets", pattern="blue", place="seen_top_left", share=0.14, seen=Seen(unit="short side"))
+    sticker = get_attack("badnets", pattern="blue", place="seen_top_left", share=1 / 6, seen=Seen(unit="short side"))
     bad = SOURCES.index(POISONED)
     parts[bad] = poison(parts[bad], sticker, RATE, seed)
     return parts

@@ -30,7 +30,7 @@ def test_one_source_is_poisoned(album: Path) -> None:
     truth, target = unsealed(album), get_task("caption").target
     data = open_data(album / TRAIN, skip_bad=True, check_pictures=True)
     samples = [data[i] for i in range(len(data))]
-    assert {each.id for each in samples if each.answer == target} == truth and 3 <= len(truth) <= 9
+    assert {each.id for each in samples if each.answer == target} == truth and 4 <= len(truth) <= 8
     assert {name.rpartition("-")[0] for name in truth} == {POISONED}
     assert {each.id.rpartition("-")[0] for each in samples} == set(SOURCES)
     assert "poisoned for research" in json.loads((album / SEALED).read_text())["purpose"]
