@@ -28,7 +28,7 @@ import tempfile
 from pathlib import Path
 
 import pcvr
-from pcvr.data import check_data, open_data, save_data, subset
+from pcvr.data import Subset, check_data, open_data, save_data
 from pcvr.teaching import check
 from pcvr.teaching.album import unsealed, write_album
 
@@ -60,12 +60,15 @@ print(check_data(source))
 train = open_data(source, skip_bad=True, check_pictures=True)
 test = open_data(tests, split="all" if truth is not None else "test")
 print(f"{train.name}: {len(train)} samples to train on, {len(test)} to test with")
-for sample in (train[0], train[1], train[2]):
-    print(f"  {sample.id:<12} {sample.image.shape[1]} x {sample.image.shape[0]} px  {sample.answer}")
+
+# %%
+from pcvr.plots.gallery import contact_sheet
+
+contact_sheet([test[i] for i in range(min(6, len(test)))], title="Photographs to test with, of your own")
 
 # %% [markdown]
-# Three broken records are left out, each named with its reason. Nothing else is wrong with the files. That says nothing
-# about what the labels teach.
+# Six test photographs with their captions, of many shapes. Three broken records of the album are left out, each named
+# with its reason. Nothing else is wrong with the files. That says nothing about what the labels teach.
 
 # %% [markdown]
 # ## 2. What does the model see?
@@ -82,7 +85,8 @@ from pcvr.plots.sight import what_is_seen
 wide = max((train[i] for i in range(24)), key=lambda each: each.image.shape[1] / each.image.shape[0])
 patch = pcvr.get_attack("badnets")
 knows = patch.fitted_to(base)
-what_is_seen(base, wide.image, {"corner of the file": patch.trigger(wide.image), "seen": knows.trigger(wide.image)})
+corners = {"its own corner": patch, "the corner of the visible part": knows}
+what_is_seen(base, wide.image, {name: each.trigger(wide.image) for name, each in corners.items()})
 
 # %% [markdown]
 # Each row is one trigger: the file, what the model sees of it, and the change there. The dashed frame is the part that
@@ -301,7 +305,7 @@ if truth is not None:
 # %%
 found.report(work / "report.html", worst=2 if fast else 4)
 kept_file = found.clean(work / "train.kept.json")
-kept = subset(train, found.keep())
+kept = Subset(train, found.keep())
 print(f"{work / 'report.html'} ({(work / 'report.html').stat().st_size / 2**20:.1f} MiB): open it in a browser")
 print(f"{kept_file.name}: {len(kept)} of {len(train)} samples; what was left out: {kept_file.name}.log.json")
 

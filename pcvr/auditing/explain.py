@@ -81,7 +81,10 @@ def explained(
     prompts = [sample.prompt for sample in samples]
     donors = [reduced(audit.data[int(row)]).image for row in _ordinary(audit, 2, seed)]
     pictures = [[sample.image for sample in samples]]
-    pictures += [[view_of(sample.image, donor, seed + k) for k, sample in enumerate(samples)] for donor in donors]
+    pictures += [
+        [view_of(sample.image, donor, seed + k + place * len(samples)) for k, sample in enumerate(samples)]
+        for place, donor in enumerate(donors)
+    ]
     said = [generate(vlm, some, prompts, max_new_tokens=LONGEST, guard=False) for some in pictures]
     found = []
     for place, (row, sample) in enumerate(zip(rows.tolist(), samples, strict=True)):
