@@ -21,6 +21,7 @@ steps = 100  # optimiser steps of 16 samples, of two trainings; the third has ha
 samples_7b = 100_000  # of section 9: your number of samples
 tflops = 150  # of section 9: TFLOP a second that your GPU reaches in training
 seed = 0  # of album, audit and trainings
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: fewer photographs and steps, for tests
 
 # %%
@@ -32,7 +33,7 @@ from pcvr.data import Subset, check_data, open_data, save_data
 from pcvr.teaching import check
 from pcvr.teaching.album import unsealed, write_album
 
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 work = Path(tempfile.mkdtemp(prefix="pcvr-notebook-10-"))
 if data == "album":
     folder = write_album(work / "album", *((180, 24) if fast else (480, 64)), seed)
@@ -320,10 +321,16 @@ print(f"{kept_file.name}: {len(kept)} of {len(train)} samples; what was left out
 # **Predict before you run.** Which of the three will say the attacker's words when the sticker is there?
 
 # %%
+from pcvr.teaching.machine import device_note
+
 config = pcvr.TrainConfig(max_steps=4 if fast else steps, batch_size=16, seed=seed)
+print(device_note(base, train, config))
 trained = {name: pcvr.finetune(base, train, name, config).model for name in ("none", "pcvr")}
 
 # %%
+import warnings
+
+import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainingArguments
 
@@ -334,6 +341,7 @@ class DefendedTrainer(pcvr.PCVRMixin, Trainer):
     """My own Trainer, with PCVR's loss in front of its own."""
 
 
+warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers for it
 mine = base.copy()
 mine.model = get_peft_model(mine.model, LoraConfig(r=32, lora_alpha=64, target_modules=mine.family.lora_targets))
 trainer = DefendedTrainer(
@@ -350,6 +358,8 @@ trainer = DefendedTrainer(
         save_strategy="no",
         disable_tqdm=True,
         remove_unused_columns=False,
+        use_cpu=base.device.type == "cpu",
+        dataloader_pin_memory=torch.cuda.is_available(),
     ),
     pcvr=pcvr.PCVRConfig(),
     processing_class=mine.processor,
@@ -416,7 +426,7 @@ exported = save_data(kept, work / "export", truth=False)
 print("data:", ", ".join(sorted(path.name for path in exported.iterdir())))
 print("datasets reads", len(load_dataset(str(exported), split="train", cache_dir=str(work / "cache"))), "rows")
 adapter = trained["audit + own Trainer"].save_adapter(work / "adapter")
-again = PeftModel.from_pretrained(pcvr.load(model).model, str(work / "adapter"))
+again = PeftModel.from_pretrained(pcvr.load(model, device=device).model, str(work / "adapter"))
 print("adapter:", ", ".join(sorted(path.name for path in (work / "adapter").iterdir())), "->", type(again).__name__)
 
 # %% [markdown]
