@@ -97,7 +97,7 @@ def explained(
             likeness = likeness_map(vlm, way, sample, seed)
         elif way is not None:
             words = telling_words(vlm, way, sample)
-        answers, views = (tuple(each[place] for each in some[1:]) for some in (said, pictures))
+        answers, views = tuple(each[place] for each in said[1:]), tuple(each[place] for each in pictures[1:])
         found.append(Shown(row, sample, said[0][place], answers, views, likeness, words))
     return found
 

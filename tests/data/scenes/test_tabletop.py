@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,6 @@ def test_captions_are_true_of_the_photograph() -> None:
 
 
 @pytest.mark.parametrize("options", [{"n": 0}, {"split": "all"}, {"seed": -1}, {"task": "poem"}])
-def test_wrong_options(options: dict) -> None:  # type: ignore[type-arg]
+def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(PcvrError):
         Tabletop(**options)
