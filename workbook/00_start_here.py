@@ -231,7 +231,7 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which hyperparameter matters? | 35 minutes |
 # | 08 | [Defences compared](08_defences_compared.ipynb) | what do other defences need, and cost? | 45 minutes |
 # | 09 | [Breaking the defence](09_breaking_the_defence.ipynb) | what if the attacker knows the defence? | 45 minutes |
-# | 10 | Your own model and data | do the results carry over? | *coming* |
+# | 10 | [Your own model and data](10_your_own_model.ipynb) | is my data poisoned, and can I train on it? | 45 minutes |
 #
 # Read them in order. If you have little time, read 02, 03 and 05: they are the core.
 

@@ -275,4 +275,6 @@ check.attacker(my_attacker, *((12, 100) if fast else (100, 1000)))  # steps and 
 # - Covers keep true answers: a defence that flags them loses little.
 # - A trigger has neighbours, and a repair has to be tested on them.
 #
-# **Next:** [05 PCVR](05_pcvr.ipynb) has the switches of the gate. Turn one off, and run your attacker again.
+# **Next:** [10 Your own model and data](10_your_own_model.ipynb) goes from a folder of photographs to a defended
+# adapter. Or go back to [05 PCVR](05_pcvr.ipynb), which has the switches of the gate: turn one off, and run your
+# attacker again.
