@@ -23,7 +23,7 @@ def test_a_notebook_fits_on_binder(name):
 
 def test_no_cell_comes_near_its_limit():
     """A machine that is busy with other work takes thirty times as long: that must not fail a notebook."""
-    assert max(row["longest_cell"] for row in ROWS.values()) * 30 < CELL_TIMEOUT
+    assert 0 < max(row["longest_cell"] for row in ROWS.values()) * 30 < CELL_TIMEOUT
 
 
 @pytest.mark.notebook
