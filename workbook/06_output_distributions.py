@@ -155,7 +155,7 @@ trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, tri
 # %%
 from pcvr.plots.distributions import trace_bars
 
-trace_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
+trace_bars({f"{stage} model, {kind} image": tellings[pick] for (stage, kind), tellings in tales.items()})
 
 # %% [markdown]
 # One image in all four models, from the base model (top) to the defended model (bottom), clean (left) and triggered
