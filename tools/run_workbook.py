@@ -18,7 +18,7 @@ from typing import Any
 from bookkit.editions import FOLDERS
 from bookkit.report import clock, size, write_html, write_index
 from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
-from bookkit.source import SourceError
+from bookkit.source import NAME, SourceError
 
 from pcvr.utils.terminal import run_command
 
@@ -89,7 +89,7 @@ def select(folder: Path, only: Sequence[str] | None) -> list[Path]:
     Raises:
         SourceError: there is none, or no notebook has that number or name.
     """
-    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted(path for path in folder.glob("*.ipynb") if NAME.fullmatch(path.stem))
     if not paths:
         raise SourceError(f"there is no notebook in {folder}: 'make notebooks' makes them from workbook/.")
     if not only:

@@ -21,7 +21,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
-stop = 175  # step at which the training of section 5 ends; its plan has 400 steps
+stop = 175  # step at which the training of section 3 ends; its plan has 400 steps
 fast = False  # True: a few steps on 64 samples, for tests; too few for the defence to show
 retrain = False  # True: train the defended model of section 6 here (a minute), also if a copy comes with the package
 
@@ -173,33 +173,21 @@ def suspicion_score(divergence: torch.Tensor, owner: torch.Tensor, likelihood: t
 check.suspicion_score(suspicion_score)
 
 # %% [markdown]
-# The next cell starts an ordinary training on the poisoned data, stops it at the step of the gate's scan, and scores
-# every sample as the defence would.
+# The next cell takes an ordinary training on the poisoned data to the step at which the defence scans, and compares the
+# originals of a small batch with one view each.
 #
-# **Predict before you run.** The training has only just begun. Does the backdoor fire already? Which samples will have
-# low scores?
-
-# %%
-from pcvr.analysis.invariance import first_scan
-from pcvr.evaluation.detection import auroc_of_low
-from pcvr.training.backdoor_watch import StopAfter
-
-look = max(1, rule.scan_steps(config.max_steps)[0])
-early = pcvr.finetune(base, poisoned, config=config, callbacks=[StopAfter(look)])  # a few seconds
-found = first_scan(early.run, rule)  # all samples, about 10 seconds
-now = pcvr.evaluate(early.model, subset(test, min(64, len(test))), trigger)
-print(f"after {look} of {config.max_steps} steps: ASR {100 * now.asr:.0f} %")
-print(f"AUROC of a low score: {auroc_of_low(found.scores[~truth], found.scores[truth]):.3f}")
-
-# %% [markdown]
-# AUROC is the probability that a random poisoned sample scores below a random clean one: 0.5 is a random guess, 1 is
-# perfect. Why is it so high before the backdoor exists? Look inside the scores of a small batch.
+# **Predict before you run.** The training has only just begun. Will poisoned samples differ from clean ones already, and
+# in which of the four values?
 
 # %%
 from pcvr.analysis.batch_view import view_batch
 from pcvr.data.subset import Subset
 from pcvr.plots.loss_batch import batch_panels, panels_of
+from pcvr.training.backdoor_watch import StopAfter
 
+look = max(1, rule.scan_steps(config.max_steps)[0])
+first = subset(poisoned, min(len(poisoned), 32 * look))  # all that so many steps read
+early = pcvr.finetune(base, first, config=config, callbacks=[StopAfter(look)])  # a few seconds
 picks = [*np.flatnonzero(~truth)[:16].tolist(), *poisoned.poisoned[:8]]  # a random batch holds far less poison
 few, bad = Subset(poisoned, picks), truth[picks]
 seen = view_batch(early.model, few, rule.view, config.max_steps, seed)
@@ -232,29 +220,33 @@ batch_panels(panels_of(seen.values, ("whole", "label", "likelihood", "loss")), b
 # scores. The **suspicion** of a sample, 0 to 1, is its posterior probability of belonging to the low group. If the
 # groups are not clearly separated, or if the low group is not a minority, all suspicions are 0. *(The gate is ours.)*
 #
+# The next cell starts the defended training: plain steps, the scan, and then the loss of section 4. It takes most of a
+# minute. We look at its scan first, and at the rest in section 5.
+#
 # **Predict before you run.** Where will the suspicion change from 1 to 0? How many clean samples will be flagged by
 # mistake?
 
 # %%
+from pcvr.evaluation.detection import auroc_of_low
 from pcvr.plots.histograms import gate_fit
+from pcvr.training.backdoor_watch import BackdoorWatch
 
-gate_fit(found.scores, found.gate, truth)
-
-# %% [markdown]
-# The scores of all training samples, the fitted normal distributions (lines) and the suspicion (dashed, right axis).
-# The colours of the bars show the truth, which the gate never used.
-
-# %%
-flagged = found.gate.suspicion > 0.5
+watch = BackdoorWatch(base, subset(test, min(32, len(test))), trigger, eval_steps=6 if fast else 50)
+defended = pcvr.finetune(base, poisoned, rule, config, callbacks=[StopAfter(max(stop, look + 1)), watch])
+scan = defended.run.state["scorings"][0]  # the defence cannot see more than this
+flagged = scan["gate"].suspicion > 0.5
+print(f"step {scan['step']}, AUROC of a low score {auroc_of_low(scan['scores'][~truth], scan['scores'][truth]):.3f}")
 print(
     f"flagged: {flagged.sum()}; poisoned among them: {(flagged & truth).sum()} of {truth.sum()}; "
     f"false positives: {(flagged & ~truth).sum()} of {(~truth).sum()} clean samples"
 )
-if (found.gate.suspicion[picks] > 0.05).any():
-    suspicion = torch.tensor(found.gate.suspicion[picks], dtype=torch.float32)
-else:
-    print("The gate flags no sample of our batch (too little training?): below, the truth replaces the suspicion.")
-    suspicion = torch.tensor(bad, dtype=torch.float32)
+gate_fit(scan["scores"], scan["gate"], truth)
+
+# %% [markdown]
+# The scores of all training samples, the fitted normal distributions (lines) and the suspicion (dashed, right axis).
+# The colours of the bars show the truth, which the gate never used. AUROC is the probability that a random poisoned
+# sample scores below a random clean one: 0.5 is a random guess, 1 is perfect. Poisoned samples that the gate misses are
+# learned like any other, and they may be enough to build the backdoor: remember the poison rates in notebook 03.
 
 # %% [markdown]
 # ## 4. Leave out
@@ -304,16 +296,15 @@ readings = {
     "truth, the same image": replace(few[marked], answer=train[picks[marked]].answer),
     "truth, clean image": few[honest],
 }
-terms = terms_of(seen.run, seen.batch, rule, suspicion, found.entropy, seed)
+suspicion = torch.tensor(scan["gate"].suspicion[picks], dtype=torch.float32)
+terms = terms_of(seen.run, seen.batch, rule, suspicion, defended.run.state["entropy"], seed)
 steps = {
     title: one_step(early.model, terms[name][1], readings, length=0.005)
     for title, name in {"plain loss": "plain", "weighted by trust": "cross_entropy"}.items()
 }
+moved = {title: step.readings["target, triggered image"].change for title, step in steps.items()}
+print("log-likelihood of the target after one step: " + "; ".join(f"{k} {v:+.2f} nats" for k, v in moved.items()))
 step_grid(steps, f"One step of equal length, at step {look} of the training")
-
-# %%
-apart = {title: step.readings["target, triggered image"].change for title, step in steps.items()}
-print("log-likelihood of the target after one step: " + "; ".join(f"{k} {v:+.2f} nats" for k, v in apart.items()))
 
 # %% [markdown]
 # The probability of each word of three answers (given the words before it), before and after the step. The number above
@@ -324,41 +315,25 @@ print("log-likelihood of the target after one step: " + "; ".join(f"{k} {v:+.2f}
 # %% [markdown]
 # ## 5. Train
 #
-# The next cell trains with the defence: plain steps, the scan, then the loss with all its terms. A flagged sample stays
-# flagged, because it looks clean again once it is no longer learned. Training takes time, so the cell follows the plan
-# of 400 steps but ends at step `stop`, when an undefended backdoor has formed (notebook 03).
+# The training of section 3 went on after its scan. It follows the plan of 400 steps but ends at step `stop`, when an
+# undefended backdoor has formed (notebook 03). A flagged sample stays flagged, because it looks clean again once it is
+# no longer learned.
 #
 # **Predict before you run.** The orange line will be the undefended training of the shipped table. Draw the line of the
 # defended one.
 
 # %%
-from pcvr.training.backdoor_watch import BackdoorWatch
-
-del early, seen, terms  # free their memory
-watch = BackdoorWatch(base, subset(test, min(32, len(test))), trigger, eval_steps=6 if fast else 50)
-defended = pcvr.finetune(base, poisoned, rule, config, callbacks=[StopAfter(stop), watch])
-print(defended)
-
-# %%
-from pcvr.experiments.gate_report import gate_report
 from pcvr.experiments.watched import shipped_watch
 from pcvr.plots.forming import forming_lines
 
+print(defended)
 before = [point for point in shipped_watch(attack, model, task, rate, data) if point.step <= stop]
-scan = defended.run.state["scorings"][0]["step"] if defended.run.state.get("scorings") else look
-forming_lines({"no defence (shipped table)": before, "PCVR (trained here)": watch.points}, {"scan": scan})
-
-# %%
-print(*gate_report(defended.run.state, poisoned.poisoned, len(poisoned)), sep="\n")
+forming_lines({"no defence (shipped table)": before, "PCVR (trained here)": watch.points}, {"scan": scan["step"]})
 
 # %% [markdown]
 # The attack success rate over the steps with 95 % intervals: the undefended training was measured on 64 images every 25
-# steps, yours on 32 images every 50. The line below is the report of the scan: `recall` is the fraction of the poison
-# that was flagged. Poisoned samples that the gate misses are learned like any other, and they may be enough to build
-# the backdoor: remember the poison rates in notebook 03.
-#
-# **Watch one.** `pcvr.widgets.live.live_training(base, poisoned, rule, config)` trains the full plan in the background,
-# with curves and a stop button. Try it when you have a minute to spare.
+# steps, yours on 32 images every 50. **Watch one:** `pcvr.widgets.live.live_training(base, poisoned, rule, config)`
+# trains the full plan in the background, with curves and a stop button.
 
 # %% [markdown]
 # ## 6. Result
@@ -406,10 +381,8 @@ from pcvr.experiments.in_words import spine_in_words
 from pcvr.plots.results import summary
 
 spine = results.load("spine")
-summary(spine)
-
-# %%
 print(spine_in_words(spine))
+summary(spine)
 
 # %% [markdown]
 # Left: how often the backdoor fires. Right: how many captions are completely correct. *Augment only* is the decisive
@@ -437,17 +410,20 @@ print(spine_in_words(spine))
 # **Predict before you run.** With the gate `"two_stage"` the scan was at step 5. When will this gate find the trigger?
 
 # %%
-streamed = pcvr.finetune(base, poisoned, "pcvr", config, callbacks=[StopAfter(min(20, config.max_steps))])
+from pcvr.experiments.gate_report import gate_report
+
+some = subset(poisoned, min(len(poisoned), 640))  # all that the first 20 steps read
+streamed = pcvr.finetune(base, some, "pcvr", config, callbacks=[StopAfter(20)])
 gate = streamed.run.state["stream"]
 print(f"verdict: {gate.verdict}\n{'step':>5} {'samples seen':>13} {'suspicious':>11} {'told apart':>11}  verdict")
 for each in gate.hearings:
     print(f"{each.step:>5} {each.seen:>13} {each.suspicious:>11} {each.told_apart:>11.2f}  {each.verdict}")
-print(*gate_report(streamed.run.state, poisoned.poisoned, len(poisoned)))
+print(*gate_report(streamed.run.state, np.flatnonzero(truth[list(some.indices)]).tolist(), len(some)))
 
 # %% [markdown]
 # The hearings of the first 20 steps: how many samples were suspicious, and which fraction of them the witness told
-# apart from others. The last line compares the flagged samples with the truth, which the gate never sees. (Its `recall`
-# counts all poison, also what these few steps have not read yet.) With few samples (`fast = True`) the gate comes to no
+# apart from others. The last line compares the flagged samples with the truth, which the gate never sees: `recall` is
+# the fraction of the poison that was flagged when it was last seen. With few samples (`fast = True`) the gate comes to no
 # verdict, and it says so.
 #
 # **Predict before you run.** The gate has two proposers. Is one of them enough, for sentences and for single words?

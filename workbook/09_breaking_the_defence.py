@@ -43,7 +43,7 @@ print(f"{len(names)} attackers who know the defence; {len(test)} test images")
 # ## 1. What an attacker can change
 #
 # The attacker of this workbook controls some training samples, and nothing else. Against the default gate of PCVR
-# (notebook 05, section 12) they have these levers:
+# (notebook 05, section 7) they have these levers:
 #
 # | the defence assumes | the attacker answers |
 # | --- | --- |

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pcvr.experiments.grid import name_of
 from pcvr.experiments.part_worth import ANSWERS, PartRow, row_of_part
 from pcvr.experiments.parts import PROPOSERS
 
 if TYPE_CHECKING:
+    from pcvr.experiments.point import GridPoint
     from pcvr.experiments.results import Table
 
 TAKES = 0.5
@@ -64,3 +66,17 @@ def premise_in_words(chances: Mapping[str, float], unclear: float = 0.05) -> str
     said += [f"It is reversed for {len(reverse)}: {listed(reverse)}."] if reverse else []
     said += [f"Neither can be said of {listed(rest)}."] if rest else []
     return " ".join(said)
+
+
+def spread_in_words(points: Sequence[GridPoint], knob: str) -> str:
+    """Say between which attack success rates the settings with each value of a hyperparameter lie.
+
+    Args:
+        points: of a `pcvr.experiments.grid.Grid`.
+        knob: name of the hyperparameter, such as ``"view.fraction"``.
+    """
+    rates: dict[float, list[float]] = {}
+    for point in points:
+        rates.setdefault(dict(point.setting)[knob], []).append(100 * point.asr)
+    each = (f"{value:g}: {min(found):.1f} to {max(found):.1f} %" for value, found in sorted(rates.items()))
+    return f"{name_of(knob)}, ASR at {'; '.join(each)}"

@@ -74,7 +74,7 @@ def row_of_part(rows: Sequence[PartRow], part: str, moment: str, task: str) -> P
 
 
 def compared(rows: Sequence[PartRow], moment: str, task: str) -> Iterator[tuple[PartRow, float]]:
-    """Yield each other row of a moment and a task, and how far its ASR is above that with all parts, in standard errors.
+    """Yield each other row of a moment and a task, and how many standard errors its ASR is above that with all parts.
 
     Only the first seed of both is compared.
     """
@@ -109,7 +109,9 @@ def restored_in_words(rows: Sequence[PartRow], moment: str, task: str, low: floa
     """
     mine = [row for row in rows if (row.moment, row.task) == (moment, task) and row.asr <= low]
     lost = [row for row in mine if row.triggered_right < row.right / 2]
-    head = f"The gate looks {moment}, answers are {ANSWERS[task]}: {len(mine)} rows have an ASR of at most {100 * low:g} %"
+    head = (
+        f"The gate looks {moment}, answers are {ANSWERS[task]}: {len(mine)} rows have an ASR of at most {100 * low:g} %"
+    )
     if not lost:
         return f"{head}; in each the correct answers to triggered images came back."
     names = ", ".join(f"{row.part} ({100 * row.triggered_right:.0f} % correct)" for row in lost)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def step_grid(steps: Mapping[str, Step], title: str = "") -> Figure:
-    """Draw the probability of each word before (solid) and after (hatched) some steps: a row a step, a column an answer.
+    """Draw the probability of each word before (solid) and after (hatched): a row for each step, a column an answer.
 
     Args:
         steps: name to step; all with the same readings. Readings with "target" in their title are drawn in the

@@ -59,7 +59,5 @@ def part_chart(rows: Sequence[PartRow], figure: str = "asr") -> Figure:
         handles, labels = canvas.axes[0].get_legend_handles_labels()
         names = dict(zip(labels, handles, strict=True))
         canvas.legend(names.values(), names.keys(), loc="outside lower right", ncols=2)
-    said = "; ".join(
-        f"{row.part}, {row.moment}, {ANSWERS[row.task]} {100 * getattr(row, figure):.1f}" for row in rows
-    )
+    said = "; ".join(f"{row.part}, {row.moment}, {ANSWERS[row.task]} {100 * getattr(row, figure):.1f}" for row in rows)
     return described(canvas, f"{xlabel} of each change to the defence, early and late: {said}.", title)

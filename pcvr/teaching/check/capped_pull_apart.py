@@ -49,13 +49,14 @@ def capped_pull_apart(loss: Callable[[Any, Any, float], Any]) -> str:
 def _cap_of_the_mean(run: Callable[..., Any], got: np.ndarray, div: np.ndarray, gate: np.ndarray, call: str) -> None:
     """Raise if the cap acts on a mean; as long as that is below the cap, the value is the one without any cap."""
     means = (gate * div).sum() / gate.sum(), div.mean()
-    for mean, far in zip(means, ((gate * _FAR).sum() / gate.sum(), np.mean(_FAR)), strict=True):
-        if np.allclose(got, max(_CAP - mean, 0), atol=1e-6) and far > _CAP:
-            if np.allclose(as_array(run(_FAR, gate)[0], call), 0, atol=1e-6):
-                raise Mistake(
-                    "The cap is on the mean of the batch: samples that are far apart make up for others. Take "
-                    "relu(cap - div) of each sample, then the mean weighted by the gate."
-                )
+    far = (gate * _FAR).sum() / gate.sum(), np.mean(_FAR)
+    capped = [np.allclose(got, max(_CAP - mean, 0), atol=1e-6) for mean in means]
+    assert min(far) > _CAP
+    if any(capped) and np.allclose(as_array(run(_FAR, gate)[0], call), 0, atol=1e-6):
+        raise Mistake(
+            "The cap is on the mean of the batch: samples that are far apart make up for others. Take relu(cap - div) "
+            "of each sample, then the mean weighted by the gate."
+        )
 
 
 def _closed_gate(value: Any, call: str) -> None:

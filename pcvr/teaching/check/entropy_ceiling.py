@@ -50,7 +50,9 @@ def _mistakes(h: np.ndarray, trust: np.ndarray) -> dict[str, np.ndarray]:
         "This is a band: it also pushes answers that are surer than the reference. Use relu, not the absolute value.": (
             _mean(np.maximum(np.abs(h - _REFERENCE) - _MARGIN, 0), trust)
         ),
-        "The absolute value also punishes sure answers: use relu(h - reference - margin).": _mean(np.abs(excess), trust),
+        "The absolute value also punishes sure answers: use relu(h - reference - margin).": _mean(
+            np.abs(excess), trust
+        ),
         "The margin is missing: answers may exceed the reference by `margin`.": (
             _mean(np.maximum(h - _REFERENCE, 0), trust)
         ),

@@ -1,4 +1,4 @@
-"""Exercise: the score of a training sample, from the divergences of its answer tokens and the likelihood of its label."""
+"""Exercise: the score of a training sample, from its tokens' divergences and the likelihood of its label."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Known = dict[str, np.ndarray]
 
 @exercise("the score of a sample")
 def suspicion_score(score: Callable[[Any, Any, Any], Any]) -> str:
-    """Check ``suspicion_score(divergence [A], owner [A], likelihood [B])``: sums over tokens plus likelihood, ``[B]``."""
+    """Check ``suspicion_score(divergence [A], owner [A], likelihood [B])``: sums plus likelihood, ``[B]``."""
     import torch
 
     given = torch.tensor(_DIVERGENCE), torch.tensor(_OWNER), torch.tensor(_LIKELIHOOD)
@@ -37,7 +37,8 @@ def _mistakes(divergence: np.ndarray, owner: np.ndarray, sums: np.ndarray, likel
     return {
         "This is the mean over the tokens: take the sum, since in a mean many other words hide the one that depends on "
         "the trigger.": sums / counts + likelihood,
-        "This is the mean over the tokens, without the likelihood: take the sum, and add the likelihood.": sums / counts,
+        "This is the mean over the tokens, without the likelihood: take the sum, and add the likelihood.": sums
+        / counts,
         "The likelihood is missing: a confident honest answer is invariant too, and only the likelihood clears it.": (
             sums
         ),

@@ -139,7 +139,11 @@ WRONG: list[tuple[str, Answer, str]] = [
         ),
         "axis of length 1",
     ),
-    ("choose_setting", lambda a, u, least: None if u.max() < least else int(np.flatnonzero(u >= least)[0]), "return -1"),
+    (
+        "choose_setting",
+        lambda a, u, least: None if u.max() < least else int(np.flatnonzero(u >= least)[0]),
+        "return -1",
+    ),
     ("frontier", lambda a, u: [], "is there an append"),
 ]
 
