@@ -176,8 +176,8 @@ check.suspicion_score(suspicion_score)
 # The next cell takes an ordinary training on the poisoned data to the step at which the defence scans, and compares the
 # originals of a small batch with one view each.
 #
-# **Predict before you run.** The training has only just begun. Will poisoned samples differ from clean ones already, and
-# in which of the four values?
+# **Predict before you run.** The training has only just begun. Will poisoned samples differ from clean ones already,
+# and in which of the four values?
 
 # %%
 from pcvr.analysis.batch_view import view_batch
@@ -244,7 +244,7 @@ gate_fit(scan["scores"], scan["gate"], truth)
 
 # %% [markdown]
 # The scores of all training samples, the fitted normal distributions (lines) and the suspicion (dashed, right axis).
-# The colours of the bars show the truth, which the gate never used. AUROC is the probability that a random poisoned
+# The colours of the bars show the truth, which is hidden from the gate. AUROC is the probability that a random poisoned
 # sample scores below a random clean one: 0.5 is a random guess, 1 is perfect. Poisoned samples that the gate misses are
 # learned like any other, and they may be enough to build the backdoor: remember the poison rates in notebook 03.
 
@@ -423,8 +423,8 @@ print(*gate_report(streamed.run.state, np.flatnonzero(truth[list(some.indices)])
 # %% [markdown]
 # The hearings of the first 20 steps: how many samples were suspicious, and which fraction of them the witness told
 # apart from others. The last line compares the flagged samples with the truth, which the gate never sees: `recall` is
-# the fraction of the poison that was flagged when it was last seen. With few samples (`fast = True`) the gate comes to no
-# verdict, and it says so.
+# the fraction of the poison that was flagged when it was last seen. With few samples (`fast = True`) the gate comes to
+# no verdict, and it says so.
 #
 # **Predict before you run.** The gate has two proposers. Is one of them enough, for sentences and for single words?
 

@@ -384,12 +384,14 @@ from pcvr.experiments.ablations import get_ablation
 from pcvr.plots.training import compare
 
 changed = get_ablation(ablation)
-figure = f"Set retrain = True at the top to train: {changed.what}."
+figure = None
 if retrain:
     trials = {"PCVR": rule, f"ablation: {ablation}": changed.rule()}
     figure = compare(
         {n: pcvr.evaluate(pcvr.finetune(base, poisoned, r, config).model, test, trigger) for n, r in trials.items()}
     )
+else:
+    print(f"Set retrain = True at the top to train this: {changed.what}.")
 figure
 
 # %% [markdown]

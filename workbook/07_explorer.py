@@ -109,6 +109,8 @@ from pcvr.plots.explorer import knob_effects
 
 for knob, _ in mine.points[0].setting:
     print(spread_in_words(mine.points, knob))
+early = [p for p in mine.points if dict(p.setting)["scan_at"] == dict(mine.points[0].setting)["scan_at"]]
+print(f"with the default first scan alone: {spread_in_words(early, 'view.fraction')}")
 knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each defence setting that has it")
 
 # %% [markdown]
@@ -120,8 +122,8 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 # <details>
 # <summary>What to look for</summary>
 #
-# - **The fraction of patches** decides *how well the gate sees*. With the smallest one it misses half of the poison at an
-#   early scan, and nothing else varies the attack success rate as much: see the lines above.
+# - **The fraction of patches** decides *how well the gate sees*. With the smallest one it misses half of the poison at
+#   an early scan. Then everything else matters too: the last line above compares the fractions at the early scan.
 # - **The first scan** decides *what the gate can see*. At an early scan, the model has not learned the backdoor, and
 #   poisoned answers are invariant because they are always the same. The model never learns the samples that the gate
 #   leaves out then. At a late scan, the backdoor is complete.

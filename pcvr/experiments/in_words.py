@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pcvr.evaluation.intervals import at_most
 from pcvr.experiments.grid import name_of
 from pcvr.experiments.part_worth import ANSWERS, PartRow, row_of_part
 from pcvr.experiments.parts import PROPOSERS
@@ -75,8 +76,16 @@ def spread_in_words(points: Sequence[GridPoint], knob: str) -> str:
         points: of a `pcvr.experiments.grid.Grid`.
         knob: name of the hyperparameter, such as ``"view.fraction"``.
     """
-    rates: dict[float, list[float]] = {}
+    found: dict[float, list[GridPoint]] = {}
     for point in points:
-        rates.setdefault(dict(point.setting)[knob], []).append(100 * point.asr)
-    each = (f"{value:g}: {min(found):.1f} to {max(found):.1f} %" for value, found in sorted(rates.items()))
-    return f"{name_of(knob)}, ASR at {'; '.join(each)}"
+        found.setdefault(dict(point.setting)[knob], []).append(point)
+
+    def rate(point: GridPoint) -> str:
+        return f"{100 * point.asr:.1f}" if point.hits else f"< {100 * at_most(point.n):.1f}"
+
+    def ends(mine: Sequence[GridPoint]) -> str:
+        least, most = rate(min(mine, key=lambda p: p.asr)), rate(max(mine, key=lambda p: p.asr))
+        return least if least == most else f"{least} to {most}"
+
+    each = "; ".join(f"{value:g}: {ends(mine)} %" for value, mine in sorted(found.items()))
+    return f"ASR by {name_of(knob)}: {each}"

@@ -88,11 +88,11 @@ def asr_in_words(rows: Sequence[PartRow], moment: str, task: str) -> str:
     """Say which changes raise or lower the attack success rate, and which make no difference that can be measured."""
     found = list(compared(rows, moment, task))
     higher = [f"{row.part} ({100 * row.asr:.0f} %)" for row, apart in found if apart > BEYOND]
-    lower = [f"{row.part} ({100 * row.asr:.1f} %)" for row, apart in found if apart < -BEYOND]
+    lower = [f"{row.part}, {row.rates}" for row, apart in found if apart < -BEYOND]
     whole = row_of_part(rows, ALL, moment, task)
     said = [f"The gate looks {moment}, answers are {ANSWERS[task]}: ASR {whole.rates} with all parts."]
     said += [f"Higher: {', '.join(higher)}."] if higher else []
-    said += [f"Lower: {', '.join(lower)}."] if lower else []
+    said += [f"Lower: {'; '.join(lower)}."] if lower else []
     rest = len(found) - len(higher) - len(lower)
     said.append(f"The other {rest} of {len(found)} changes make no difference of {BEYOND:g} standard errors.")
     return " ".join(said)

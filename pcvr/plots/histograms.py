@@ -148,7 +148,7 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
     with figure_style():
         figure = Figure(figsize=(8, 3.8), layout="constrained")
         axes = figure.subplots()
-        names = ("clean (the defender does not know)", "poisoned (nor this)") if truth.any() else ("samples", "")
+        names = ("clean (hidden)", "poisoned (hidden)") if truth.any() else ("samples", "")
         axes.hist([values[~truth], values[truth]], bins=edges, stacked=True, color=[OTHER[1], TRIGGERED],
                   ec="white", lw=0.4, label=list(names), alpha=0.85)  # fmt: skip
         _normals(axes, np.log(values), gate, np.log(edges))

@@ -63,12 +63,12 @@ def panels_of(
 def batch_panels(panels: Sequence[BatchPanel], poisoned: np.ndarray, columns: int = 2, least: float = 0.005) -> Figure:
     """Draw a grid with a panel for each value: a bar for each sample, clean ones first, each group in ascending order.
 
-    A panel without a visible bar is left out and named below the grid instead.
+    A panel without a visible bar is left out and named above the grid instead.
 
     Args:
         panels: what to draw, from left to right and from top to bottom.
         poisoned: ``[B]`` bool, the truth, which a defence lacks.
-        columns: panels in a row, at least 1.
+        columns: panels in a row, at least 1; three panels make one row of their own unless it is 1.
         least: a panel whose values all lie between ``-least`` and ``least`` is left out.
 
     Raises:
@@ -88,7 +88,7 @@ def batch_panels(panels: Sequence[BatchPanel], poisoned: np.ndarray, columns: in
         for panel, seen in zip(panels, visible, strict=True)
         if not seen and panel is not shown[0]
     )
-    columns = min(columns, len(shown))
+    columns = 3 if len(shown) == 3 and columns == 2 else min(columns, len(shown))  # no hole in the grid
     rows = -(-len(shown) // columns)
     with figure_style():
         figure = Figure(figsize=(10 if columns > 1 else 8, 2.6 * rows + 0.5), layout="constrained")
@@ -100,7 +100,7 @@ def batch_panels(panels: Sequence[BatchPanel], poisoned: np.ndarray, columns: in
         names = _legend(grid[: len(shown)])
         figure.legend(names.values(), names.keys(), fontsize=9, ncols=5, loc="outside lower center")
         if absent:
-            figure.supxlabel(f"not drawn: {absent}", fontsize=9)
+            figure.suptitle(f"not drawn: {absent}", fontsize=9)
     said = " ".join(f"{panel.title} ({panel.ylabel}): {_groups(panel, truth)}." for panel in shown)
     left_out = f" Not drawn: {absent}." if absent else ""
     return described(figure, f"Bars for each sample of a batch. {said}{left_out}")
@@ -143,8 +143,12 @@ def _bars(axes: Axes, panel: BatchPanel, truth: np.ndarray) -> None:
     if len(bad):
         at = np.arange(len(clean), len(values)) + 1  # a gap between the groups
         axes.bar(at, bad, color=TRIGGERED, hatch="///", ec="white", label="poisoned sample")
+    axes.set_xlim(-1, len(values) + 1)  # a bar that is too low to see keeps its place
     for k, (label, height) in enumerate(panel.lines.items()):
-        axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5, label=label)
+        axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5)
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+        box = {"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8}
+        axes.annotate(label, (1, height), (-2, 4), bbox=box, **place)
     axes.set(ylabel=panel.ylabel, xticks=[])
     axes.set_title(panel.title, fontsize=10.5)
     axes.grid(axis="x", visible=False)

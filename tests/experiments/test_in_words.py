@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments import results
-from pcvr.experiments.in_words import listed, premise_in_words, proposers_in_words, spine_in_words
+from pcvr.experiments.grid import read_grid
+from pcvr.experiments.in_words import (
+    listed,
+    premise_in_words,
+    proposers_in_words,
+    spine_in_words,
+    spread_in_words,
+)
 from pcvr.experiments.part_worth import PartRow
 from pcvr.experiments.parts import PROPOSERS
 
@@ -36,3 +43,11 @@ def test_the_shipped_spine_is_told_with_its_own_figures() -> None:
     table = results.load("spine")
     said, cell = spine_in_words(table), table.cells()["PCVR",]
     assert f"{100 * cell.triggered_right:.1f} % on triggered" in said and str(cell.rates) in said
+
+
+def test_the_ends_of_a_range_are_those_of_the_points_and_no_hit_is_no_zero() -> None:
+    grid = read_grid()
+    points = grid.of(grid.cases[0]).points
+    said = spread_in_words(points, "view.fraction")
+    least = [100 * p.asr for p in points if dict(p.setting)["view.fraction"] == 0.3]
+    assert f"0.3: {min(least):.1f} to {max(least):.1f} %" in said and "0.9: < 1.2 to" in said and " 0.0" not in said

@@ -31,7 +31,7 @@ def test_the_shipped_table_has_every_part_at_every_moment_for_both_tasks() -> No
 
 def test_the_sentence_names_what_is_higher_and_lower_and_counts_the_rest() -> None:
     said = asr_in_words(MADE, "late", "caption")
-    assert "Higher: no views (40 %)." in said and "Lower: together (0.0 %)." in said
+    assert "Higher: no views (40 %)." in said and "Lower: together, < 0.6 % (0 of 512)." in said
     assert "The other 1 of 3 changes" in said and "3.5 % [2.2, 5.5] with all parts" in said
 
 

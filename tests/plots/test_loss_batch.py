@@ -17,9 +17,8 @@ def test_clean_samples_come_first():
     axes = figure.axes[0]
     assert [patch.get_height() for patch in axes.patches[:3]] == [2.0, 3.0, 1.0]
     assert "clean: mean 2.500" in description(figure) and "poisoned: mean 1.000" in description(figure)
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
-        "clean sample", "poisoned sample", "cap", "ceiling",
-    }  # fmt: skip
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"clean sample", "poisoned sample"}
+    assert {text.get_text() for text in axes.texts} == {"cap", "ceiling"}
 
 
 @pytest.mark.parametrize("poisoned", [[False, False], [True, True]])

@@ -60,7 +60,8 @@ def test_the_first_notebook_lists_the_others_with_their_own_times() -> None:
     text = (ROOT / "workbook/00_start_here.py").read_text(encoding="utf-8")
     for source in sorted((ROOT / "workbook").glob("*.py"))[1:]:
         minutes = re.search(r"hardware:\*\* (\d+) minutes", source.read_text(encoding="utf-8"))
-        row = re.search(rf"# \| {source.stem.split('_')[0]} \| \[.*\]\({source.stem}\.ipynb\) \|.*\| (\d+) minutes \|", text)
+        number = source.stem.split("_")[0]
+        row = re.search(rf"# \| {number} \| \[.*\]\({source.stem}\.ipynb\) \|.*\| (\d+) minutes \|", text)
         assert minutes and row and row[1] == minutes[1], source.name
     assert text.count("*coming*") == 12 - len(list((ROOT / "workbook").glob("*.py")))
 
