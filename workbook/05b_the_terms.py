@@ -195,8 +195,10 @@ for name, step in {"as training computes it next": steps["pull apart"], "view an
 # to the original. Pulling the original *away from the view* pushes it towards the target, and pulling it *towards the
 # view* pushes it towards an honest answer. For a global trigger see notebook 06, section 6.
 #
-# A first step does not decide the outcome: many steps, each with a new view, can still remove a learned backdoor. Does
-# the sign matter then? Section 7 has both directions.
+# So the default gate decides for each sample: an answer is pulled *apart* from its view as far as the view keeps the
+# label, and *back* to the view's answer as far as the view lost it (`pull_back`, ours). The gate `"two_stage"` of this
+# notebook only pulls apart. A first step does not decide the outcome: many steps, each with a new view, can still remove
+# a learned backdoor. Section 7 compares the directions.
 #
 # </details>
 
@@ -296,15 +298,15 @@ print(f"= {sum(pieces.values()):.4f} nats")
 # %% [markdown]
 # ## 7. What each part is worth
 #
-# The package has a table of 52 trainings (`benchmarks/parts.py`, BadNets at 5 %, one seed): PCVR with its default gate,
+# The package has a table of such trainings (`benchmarks/parts.py`, BadNets at 5 %, one seed): PCVR with its default gate,
 # with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way, when the
 # backdoor is learned); answers are sentences or single words.
 #
-# **Predict before you run.** 1. Early, which parts matter? 2. Late, which matter? 3. Late, sentences: *views pulled
-# together* is the opposite of the paper's term. Is it worse?
+# **Predict before you run.** 1. Early, which parts matter? 2. Late, which matter? 3. Late, sentences: what if views are
+# always pulled *together*, the opposite of the paper's term?
 
 # %%
-from pcvr.experiments.part_worth import asr_in_words, part_rows, restored_in_words
+from pcvr.experiments.part_worth import asr_in_words, direction_in_words, part_rows, restored_in_words
 from pcvr.plots.part_worth import part_chart
 
 rows = part_rows(results.load("parts"))
@@ -360,20 +362,22 @@ for moment in ("early", "late"):
 
 # %%
 for of_task in ("caption", "vqa"):
-    print(restored_in_words(rows, "late", of_task), end="\n\n")
+    print(restored_in_words(rows, "late", of_task))
+    print(f"Directions: {direction_in_words(rows, 'late', of_task)}", end="\n\n")
 
 # %% [markdown]
 # <details>
 # <summary>What the table says</summary>
 #
 # - **Early**, only the proposers matter (notebook 05): what the model never learns needs no term.
-# - **Late**, the terms decide, and they are fragile: with sentences several changes lose the defence altogether.
-# - **Late, sentences, the answer does not come back** with all parts: pulling apart removes the target and puts nothing
-#   in its place, and the anchor is off there (section 4). With single words the base model is reliable, and without
-#   the anchor the correct answers are lost.
-# - **The direction is not settled.** In this table pulling the views *together* does at least as well as pulling them
-#   apart, late and early. Section 3 says why it can: a view without the trigger shows an honest answer. We keep the
-#   paper's direction as the default. One seed and one local trigger do not decide it.
+# - **Late**, the terms decide, and which of them matters differs between sentences and single words. A part that helps
+#   in one of the two may change nothing in the other.
+# - **A low attack success rate is not enough.** Pulling apart removes the target and puts nothing in its place. Where
+#   the base model is not reliable (section 4), the anchor cannot help either: then the correct answer has to come from
+#   the view.
+# - **The direction** is told in the last lines, with the correct answers to triggered images. Section 3 says why pulling
+#   together can work: a view without the trigger shows an honest answer. One seed and one local trigger do not decide
+#   it.
 #
 # </details>
 #

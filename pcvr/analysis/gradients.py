@@ -242,8 +242,8 @@ def held_apart(run: TrainingContext, batch: Batch, rule: PCVR, gate: Tensor, see
     def term(view: AnswerLogits) -> Tensor:
         own = run.forward(batch).of(rows)
         divergence = own.sample_mean(DIVERGENCES[rule.divergence](own.logits, view.logits))
-        if rule.direction == "together":
-            return pull_together(divergence, push[rows], gate.sum())
-        return pull_apart(divergence, push[rows], rule.cap, gate.sum(), rule.bound)
+        away, back = rule.shares(push[rows], view)
+        suspects = gate.sum()
+        return pull_apart(divergence, away, rule.cap, suspects, rule.bound) + pull_together(divergence, back, suspects)
 
     return lambda: torch.stack([term(view) for view in seen]).mean() if seen else torch.zeros(())

