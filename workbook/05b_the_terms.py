@@ -197,8 +197,8 @@ for name, step in {"as training computes it next": steps["pull apart"], "view an
 #
 # So the default gate decides for each sample: an answer is pulled *apart* from its view as far as the view keeps the
 # label, and *back* to the view's answer as far as the view lost it (`pull_back`, ours). The gate `"two_stage"` of this
-# notebook only pulls apart. A first step does not decide the outcome: many steps, each with a new view, can still remove
-# a learned backdoor. Section 7 compares the directions.
+# notebook only pulls apart. A first step does not decide the outcome: many steps, each with a new view, can still
+# remove a learned backdoor. Section 7 compares the directions.
 #
 # </details>
 
@@ -298,9 +298,9 @@ print(f"= {sum(pieces.values()):.4f} nats")
 # %% [markdown]
 # ## 7. What each part is worth
 #
-# The package has a table of such trainings (`benchmarks/parts.py`, BadNets at 5 %, one seed): PCVR with its default gate,
-# with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way, when the
-# backdoor is learned); answers are sentences or single words.
+# The package has a table of such trainings (`benchmarks/parts.py`, BadNets at 5 %, one seed): PCVR with its default
+# gate, with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way, when
+# the backdoor is learned); answers are sentences or single words.
 #
 # **Predict before you run.** 1. Early, which parts matter? 2. Late, which matter? 3. Late, sentences: what if views are
 # always pulled *together*, the opposite of the paper's term?
@@ -375,9 +375,9 @@ for of_task in ("caption", "vqa"):
 # - **A low attack success rate is not enough.** Pulling apart removes the target and puts nothing in its place. Where
 #   the base model is not reliable (section 4), the anchor cannot help either: then the correct answer has to come from
 #   the view.
-# - **The direction** is told in the last lines, with the correct answers to triggered images. Section 3 says why pulling
-#   together can work: a view without the trigger shows an honest answer. One seed and one local trigger do not decide
-#   it.
+# - **The direction** is told in the last lines, with the correct answers to triggered images. Section 3 says why
+#   pulling together can work: a view without the trigger shows an honest answer. One seed and one local trigger do not
+#   decide it.
 #
 # </details>
 #
