@@ -173,7 +173,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         if len(data) == 0:
             raise PcvrError("the data set is empty: give at least one sample.")
         self.vlm, self.data, self.keep_bytes = vlm, data, keep_bytes
-        self.store = RowStore(keep_bytes, spill_bytes)
+        self.store, self._spill_bytes = RowStore(keep_bytes, spill_bytes), spill_bytes
         self.cut: set[int] = set()
         self.features: Tensor | None = None
         self.texts: list[Batch] = []
@@ -286,6 +286,11 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
     def close(self) -> None:
         """Release the scratch file; its samples are prepared again on access."""
         self.store.close()
+
+    def release(self) -> None:
+        """Release all that is kept, in memory and on disk; samples are prepared again on access."""
+        self.close()
+        self.store, self.features, self.texts = RowStore(self.keep_bytes, self._spill_bytes), None, []
 
 
 class Collator:

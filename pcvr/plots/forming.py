@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import DEFENDED, LINES, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import DEFENDED, LINES, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def forming_lines(trainings: Mapping[str, Sequence[Point]], marks: Mapping[str, 
     if not drawn:
         raise PcvrError("no training has a point: pass a BackdoorWatch to finetune(callbacks=[watch]) first.")
     with figure_style():
-        figure = Figure(figsize=(8.5, 3.8), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
         axes = figure.subplots()
         for k, (name, points) in enumerate(drawn.items()):
             colour = (TRIGGERED, DEFENDED, *PALETTE[3:])[k % 7]

@@ -10,7 +10,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,10 @@ class BatchPanel:
 
 
 _NAMED = {
-    "whole": ("Divergence of whole distributions, sum", "nats"),
-    "label": ("Divergence of the label token, sum", "nats"),
-    "apart": ("Divergence of whole distributions, mean", "nats per token"),
-    "likelihood": ("Likelihood of the whole label", "probability"),
+    "whole": ("Divergence, whole distributions", "nats"),
+    "label": ("Divergence, label token", "nats"),
+    "apart": ("Divergence, whole distributions", "nats per token"),
+    "likelihood": ("Likelihood of the label", "probability"),
     "loss": ("Loss of the label", "nats per token"),
     "entropy": ("Entropy of the answer", "nats per token"),
     "cosine": ("Similarity of the hidden states", "cosine"),
@@ -91,7 +91,7 @@ def batch_panels(panels: Sequence[BatchPanel], poisoned: np.ndarray, columns: in
     columns = 3 if len(shown) == 3 and columns == 2 else min(columns, len(shown))  # no hole in the grid
     rows = -(-len(shown) // columns)
     with figure_style():
-        figure = Figure(figsize=(10 if columns > 1 else 8, 2.6 * rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.5 * rows + 0.5), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(shown) :]:
             axes.set_axis_off()
@@ -150,7 +150,7 @@ def _bars(axes: Axes, panel: BatchPanel, truth: np.ndarray) -> None:
         box = {"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8}
         axes.annotate(label, (1, height), (-2, 4), bbox=box, **place)
     axes.set(ylabel=panel.ylabel, xticks=[])
-    axes.set_title(panel.title, fontsize=10.5)
+    axes.set_title(panel.title, fontsize=10)
     axes.grid(axis="x", visible=False)
     if panel.top is not None:
         axes.set_ylim(0, panel.top)
@@ -200,7 +200,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
     )
     own = ("hinge", "ceiling", "capped")
     with figure_style():
-        figure = Figure(figsize=(10, 3.0), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.0), layout="constrained")
         for axes, (title, xlabel, x, y, colour, options), name in zip(figure.subplots(1, 3), curves, own, strict=True):
             axes.plot(x, y, color=colour, lw=2.5, label=name)
             for k, (label, other) in enumerate(options.items(), 1):

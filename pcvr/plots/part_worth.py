@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pcvr.errors import PcvrError
 from pcvr.experiments.part_worth import ANSWERS, PartRow
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def part_chart(rows: Sequence[PartRow], figure: str = "asr") -> Figure:
     xlabel, title = _FIGURES[figure]
     parts, moments = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("part", "moment"))
     with figure_style():
-        canvas = Figure(figsize=(10.5, 0.36 * len(parts) + 1.6), layout="constrained")
+        canvas = Figure(figsize=(PAGE, 0.36 * len(parts) + 1.6), layout="constrained")
         canvas.suptitle(title, fontsize=11)
         for axes, moment in zip(canvas.subplots(1, len(moments), sharey=True, squeeze=False)[0], moments, strict=True):
             for row in rows:
