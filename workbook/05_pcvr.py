@@ -422,9 +422,9 @@ print(*gate_report(streamed.run.state, np.flatnonzero(truth[list(some.indices)])
 
 # %% [markdown]
 # The hearings of the first 20 steps: how many samples were suspicious, and which fraction of them the witness told
-# apart from others. The last line compares the flagged samples with the truth, which the gate never sees. Each sample came
-# once here, so `recall` is below 1: poison that came before the verdict could only be held back as suspicious. In a
-# whole training it comes again. With few samples (`fast = True`) the gate comes to no verdict, and it says so.
+# apart from others. The last line compares the flagged samples with the truth, which the gate never sees. Each sample
+# came once here, so `recall` is below 1: poison that came before the verdict could only be held back as suspicious. In
+# a whole training it comes again. With few samples (`fast = True`) the gate comes to no verdict, and it says so.
 #
 # **Predict before you run.** The gate has two proposers. Is one of them enough, for sentences and for single words?
 
