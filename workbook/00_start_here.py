@@ -226,7 +226,8 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could notice it? | 40 minutes |
 # | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
 # | 04 | [The premise](04_the_premise.ipynb) | do patches separate triggered images from clean ones? | 40 minutes |
-# | 05 | [PCVR](05_pcvr.ipynb) | how does the defence work, term by term? | 50 minutes |
+# | 05 | [PCVR](05_pcvr.ipynb) | how does the whole defence work, and what does it achieve? | 45 minutes |
+# | 05b | [The terms of the loss](05b_the_terms.ipynb) | what does each part push, and when does it fail? | 40 minutes |
 # | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 30 minutes |
 # | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which hyperparameter matters? | 35 minutes |
 # | 08 | [Defences compared](08_defences_compared.ipynb) | what do other defences need, and cost? | 45 minutes |

@@ -331,7 +331,7 @@ rate_bars(by_rate, xlabel="triggered images answered with the target (%)", title
 # </details>
 
 # %% [markdown]
-# The package contains a table of such trainings: six attacks, five rates.
+# The package contains a table of such trainings: six attacks, at up to four poison rates each.
 
 # %%
 from pcvr.plots.attack_lab import lab_picture, takes_in_words

@@ -107,8 +107,13 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="scan_at", tit
 # </details>
 
 # %%
+from pcvr.experiments.in_words import spread_in_words
 from pcvr.plots.explorer import knob_effects
 
+for knob, _ in mine.points[0].setting:
+    print(spread_in_words(mine.points, knob))
+early = [p for p in mine.points if dict(p.setting)["scan_at"] == dict(mine.points[0].setting)["scan_at"]]
+print(f"with the default first scan alone: {spread_in_words(early, 'view.fraction')}")
 knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each defence setting that has it")
 
 # %% [markdown]
@@ -120,6 +125,8 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 # <details>
 # <summary>What to look for</summary>
 #
+# - **The fraction of patches** decides *how well the gate sees*. With the smallest one it misses half of the poison at
+#   an early scan. Then everything else matters too: the last line above compares the fractions at the early scan.
 # - **The first scan** decides *what the gate can see*. At an early scan, the model has not learned the backdoor, and
 #   poisoned answers are invariant because they are always the same. The model never learns the samples that the gate
 #   leaves out then. At a late scan, the backdoor is complete.
@@ -359,8 +366,9 @@ figure
 #
 # - A defence with its options is a family of trainings. One number from one setting says little about it.
 # - Look at both axes, choose a setting on the frontier, and stay within a budget that you set beforehand.
-# - Which hyperparameter matters depends on the moment of the scan. Before the model has learned the backdoor, it is
-#   enough to leave the poison out. Afterwards the model has to unlearn the backdoor, and for that it needs a push.
+# - Which hyperparameter matters depends on what the gate finds. If it finds the poison before the model has learned the
+#   backdoor, it is enough to leave the poison out. If it misses much of it (a small fraction of patches), or finds it
+#   late, the model learns the backdoor and has to unlearn it, and for that it needs a push.
 # - The best rate of many is too optimistic, so measure it again. A real defender has to choose without an attack
 #   success rate.
 #

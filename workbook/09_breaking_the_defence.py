@@ -46,7 +46,7 @@ print(device_note(base, train, config))
 # ## 1. What an attacker can change
 #
 # The attacker of this workbook controls some training samples, and nothing else. Against the default gate of PCVR
-# (notebook 05, section 12) they have these levers:
+# (notebook 05, section 7) they have these levers:
 #
 # | the defence assumes | the attacker answers |
 # | --- | --- |

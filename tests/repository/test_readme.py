@@ -35,7 +35,7 @@ COUNTED = [
     ("workbook/05_pcvr.py", r"first (\d+)\ssamples", EARLY),
     ("workbook/05_pcvr.py", r"one batch in (\w+)", VIEWED),
     ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
-    ("workbook/03_the_backdoor.py", r"(\w+) attacks, five rates", len(HEADLINE)),
+    ("workbook/03_the_backdoor.py", r"(\w+) attacks, at up to four", len(HEADLINE)),
     ("workbook/04_the_premise.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
     ("workbook/06_output_distributions.py", r"(\w+) attacks side by side", len(HEADLINE)),
 ]
@@ -61,9 +61,10 @@ def test_the_first_notebook_lists_the_others_with_their_own_times() -> None:
     text = (ROOT / "workbook/00_start_here.py").read_text(encoding="utf-8")
     for source in sorted((ROOT / "workbook").glob("*.py"))[1:]:
         minutes = re.search(r"hardware:\*\* (\d+) minutes", source.read_text(encoding="utf-8"))
-        row = re.search(rf"# \| {source.name[:2]} \| \[.*\]\({source.stem}\.ipynb\) \|.*\| (\d+) minutes \|", text)
+        number = source.stem.split("_")[0]
+        row = re.search(rf"# \| {number} \| \[.*\]\({source.stem}\.ipynb\) \|.*\| (\d+) minutes \|", text)
         assert minutes and row and row[1] == minutes[1], source.name
-    assert text.count("*coming*") == 11 - len(list((ROOT / "workbook").glob("*.py")))
+    assert text.count("*coming*") == 12 - len(list((ROOT / "workbook").glob("*.py")))
 
 
 def test_the_tables_are_the_shipped_ones() -> None:

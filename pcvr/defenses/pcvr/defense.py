@@ -194,7 +194,7 @@ class PCVR(PCVRConfig):
                     seen = run.forward(run.view(batch, self.view, rows), hidden=said.hidden is not None)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
             run.log["views apart"] = float(apart.detach().mean())
-            away, back = self._shares(push, seen)
+            away, back = self.shares(push, seen)
             moved = pull_apart(apart, away, self.cap, suspects, self.bound) + pull_together(apart, back, suspects)
             terms = {"apart": self.apart_weight * moved}
             if said.hidden is not None and seen.hidden is not None:
@@ -205,11 +205,15 @@ class PCVR(PCVRConfig):
             found.append(terms)
         return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
 
-    def _shares(self, push: Tensor, seen: AnswerLogits) -> tuple[Tensor, Tensor]:
+    def shares(self, push: Tensor, seen: AnswerLogits) -> tuple[Tensor, Tensor]:
         """Return how strongly answers are moved away from those to the views, and towards them: ``[R]`` each.
 
         Where a view keeps the target, the answer is invariant and is pulled apart from it. Where a view has lost it,
         the view shows what the model says without the trigger.
+
+        Args:
+            push: ``[R]`` in ``[0, 1]``, how strongly each answer is moved at all.
+            seen: the model's answers to the views.
         """
         if self.direction == "together":
             return torch.zeros_like(push), push

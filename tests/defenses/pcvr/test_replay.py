@@ -95,7 +95,7 @@ def test_a_view_that_lost_the_target_calls_the_answer_back(
     seen = run.forward(run.data.batch([0, 1]))
     monkeypatch.setattr(type(seen), "likelihood", lambda self: self.logits.new_full((self.samples,), 0.25))
     push = torch.tensor([0.8, 0.4])
-    apart, back = PCVR(**options)._shares(push, seen)
+    apart, back = PCVR(**options).shares(push, seen)
     assert torch.allclose(apart, away * push) and torch.allclose(apart + back, push)
 
 
