@@ -165,9 +165,9 @@ from pcvr.plots.connectors import connector_figure
 connector_figure(list(drawn.values()))
 
 # %% [markdown]
-# From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch),
-# the connector, and the image tokens. A line connects an image token with the patches from which it is computed. A
-# darker line means a larger weight.
+# From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch, first
+# as a field and then as a row), the connector, and the image tokens. A line connects an image token with the patches
+# from which it is computed. A darker line means a larger weight. One token is framed as an example, with its patches.
 #
 # <details>
 # <summary>What to look for</summary>
@@ -479,8 +479,8 @@ word = naming_token(one.steps.tokens)
 head_maps(one, word)
 
 # %% [markdown]
-# Layers from top to bottom, heads from left to right, all on one scale. The number above each panel is the fraction
-# of attention on the image.
+# Layers from top to bottom, heads from left to right, each map on its own scale. Above each panel: the fraction of
+# attention on the image, and the fraction on its brightest cell.
 #
 # <details>
 # <summary>What to look for</summary>

@@ -22,9 +22,9 @@ _PAPER = next(each for each in reported.REPORTED if each.source == PCVR_PAPER)
 REPORTED = (_PAPER.low / 100, _PAPER.high / 100)
 """Attack success after the defence, over six attacks, as a machine-written summary of the paper reports it."""
 _REPORTED_BY = (
-    f"reported by a\nmachine-written summary\nof the paper: {_PAPER.low:g}-{_PAPER.high:g} %\n"
-    "over six attacks, at about\n10 % less CIDEr, on other\nmodels, data and attacks"
-)
+    f"reported by a machine-written\nsummary of the paper: {_PAPER.low:g}-{_PAPER.high:g} %,\n"
+    "six attacks, at about\n10 % less CIDEr; other models,\ndata and attacks"
+)  # `make_plain` allows five lines
 
 
 def frontier_picture(table: Table) -> Figure:
@@ -46,7 +46,7 @@ def frontier_picture(table: Table) -> Figure:
     with figure_style():
         figure = Figure(figsize=(min(4.2 * len(attacks) + 2.3, PAGE), 4.8), layout="constrained")
         *panels, apart = figure.subplots(
-            1, len(attacks) + 1, sharey=True, width_ratios=[*[4.2] * len(attacks), 2.3], squeeze=False
+            1, len(attacks) + 1, sharey=True, width_ratios=[*[4.0] * len(attacks), 3.0], squeeze=False
         )[0]
         for axes, attack in zip(panels, attacks, strict=True):
             _panel(axes, [point for point in points if point.attack == attack], labels)
