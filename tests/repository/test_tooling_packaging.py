@@ -43,7 +43,10 @@ def as_ranges(lines):
 
 @pytest.mark.parametrize(
     ("file", "torch", "extras"),
-    [("environment.yml", "pytorch", ["jupyter", "test"]), ("binder/environment.yml", "pytorch-cpu", ["jupyter"])],
+    [
+        ("environment.yml", "pytorch", ["jupyter", "site", "test"]),
+        ("binder/environment.yml", "pytorch-cpu", ["jupyter"]),
+    ],
 )
 def test_conda_files_say_what_pyproject_says(root, project, file, torch, extras):
     expected = [*project["dependencies"]]
@@ -106,7 +109,11 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
-        ("tools", ["jupyter"], {"pcvr", "audited", "bookkit", "compared", "measured", "practice"}),
+        (
+            "tools",
+            ["jupyter", "site"],
+            {"pcvr", "audited", "bookkit", "compared", "measured", "practice", "run_workbook", "sitekit"},
+        ),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
@@ -122,6 +129,7 @@ def imported(folder):
                 "measured",
                 "practice",
                 "readme",
+                "sitekit",
                 "tests",
                 "benchmarks",
             },

@@ -1,1 +1,1 @@
-"""Parts of tools/site.py: the pages of the site, and its first page, on which the embedded model answers by itself."""
+"""Parts of tools/build_site.py: the pages of the site, and the models that answer on its first page."""

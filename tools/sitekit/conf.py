@@ -1,4 +1,4 @@
-"""Settings of Sphinx; tools/site.py copies this file beside the sources."""
+"""Settings of Sphinx; tools/build_site.py copies this file beside the sources."""
 
 import pcvr
 
@@ -18,6 +18,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -26,6 +27,8 @@ html_theme = "sphinx_book_theme"
 html_title = "pcvr"
 html_static_path = ["_static"]
 html_css_files = ["live/live.css", "live/site.css"]
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/live/favicon.svg"
 html_copy_source = html_show_sourcelink = False
 html_last_updated_fmt = None
 html_theme_options = {

@@ -36,7 +36,7 @@ class _Page(HTMLParser):
 
 def faults(site: Path) -> list[str]:
     """Return what is wrong with the pages of `site`, a sentence each; empty if nothing is."""
-    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in _pages(site)}
     found: list[str] = []
     for path, page in pages.items():
         name = path.relative_to(site)
@@ -45,6 +45,11 @@ def faults(site: Path) -> list[str]:
             if not _outside(link) and (fault := _fault(link, path, pages)):
                 found.append(f"{name}: {fault}")
     return found + list(_style_faults(site))
+
+
+def _pages(site: Path) -> list[Path]:
+    """The pages that readers see; a theme keeps templates among its files."""
+    return [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
 
 
 def _outside(link: str) -> bool:

@@ -15,6 +15,10 @@ VENDOR = Path(__file__).parent / "vendor"
 _FIRST, _LAST = ("practitioner", "pcvr"), ("architecture",)  # the other documents stand between them, by name
 
 _INDEX = """\
+---
+html_theme.sidebar_secondary.remove: true
+---
+
 # A backdoor you can try
 
 ```{{raw}} html

@@ -28,9 +28,9 @@ export class Card {
     this.caption = el("p", { className: "hint bars-title" });
     this.node = el(
       "article",
-      { className: `card ${copy}` },
-      el("header", {}, el("h4", {}, title), el("span", { className: "about" }, about), this.verdict),
-      el("div", { className: "card-body" }, this.words, el("div", { className: "chances" }, this.caption, this.bars)),
+      { className: `model ${copy}` },
+      el("header", {}, el("h3", {}, title), el("span", { className: "about" }, about), this.verdict),
+      el("div", { className: "model-body" }, this.words, el("div", { className: "chances" }, this.caption, this.bars)),
     );
     this.node.dataset.copy = copy;
     this.clear();

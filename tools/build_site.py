@@ -1,7 +1,7 @@
 """Build the book to read in a browser, with the models alive on its first page, in build/site/.
 
-python tools/site.py                    from the executed notebooks in build/workbook; those not up to date are run
-python tools/site.py --only 00 --fast   one notebook run, in its fast mode; the others come without outputs
+python tools/build_site.py                    of the executed notebooks in build/workbook; runs those not up to date
+python tools/build_site.py --only 00 --fast   one notebook run, in its fast mode; the others come without outputs
 python -m http.server --directory build/site/html
 """
 
@@ -42,13 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     for fault in found:
         print(fault, file=sys.stderr)
     if status == 0 and not found:
-        print(f"The site is in {out / 'html'}. Read it: {Path(sys.executable).name} -m http.server --directory {out / 'html'}")
+        print(f"The site is in {out / 'html'}. Read it with: python -m http.server --directory {out / 'html'}")
     return status or bool(found)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="NN", action="append", help="run this notebook only (number or name); may be repeated")
+    parser.add_argument(
+        "--only", metavar="NN", action="append", help="run this notebook only (number or name); may be repeated"
+    )
     parser.add_argument("--fast", action="store_true", help="run notebooks that have to run in their fast mode")
     parser.add_argument("--no-api", action="store_true", help="leave out the reference")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
@@ -69,7 +71,12 @@ def poison_rate() -> float:
 def live_files(folder: Path) -> Path:
     """Write what the models of the first page need to `folder`, unless it is there already, and return the folder."""
     parts = [ROOT / "tools" / "sitekit" / name for name in ("export.py", "drawings.py")]
-    parts += [path for part in MODEL_PARTS for path in sorted((ROOT / part).rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    parts += [
+        path
+        for part in MODEL_PARTS
+        for path in sorted((ROOT / part).rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+    ]
     key = sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()
     mark = folder / "key"
     if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
@@ -87,7 +94,8 @@ def build(source: Path, html: Path, doctrees: Path) -> int:
     """Run Sphinx; a warning fails the build."""
     from sphinx.cmd.build import build_main
 
-    shutil.rmtree(html, ignore_errors=True)
+    for folder in (html, doctrees):  # a kept doctree does not know of a page that is new
+        shutil.rmtree(folder, ignore_errors=True)
     return build_main(["-q", "-W", "--keep-going", "-d", str(doctrees), str(source), str(html)])
 
 
