@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -93,4 +94,7 @@ def _linked(found: re.Match[str], figures: Path) -> str:
     name = f"{sha256(content).hexdigest()[:16]}.png"
     figures.mkdir(parents=True, exist_ok=True)
     (figures / name).write_bytes(content)
-    return f'{found[1]}loading="lazy" src="../_static/figures/{name}"'
+    # With its size a browser keeps the place free until it loads the picture.
+    width, height = struct.unpack(">II", content[16:24])
+    size = "" if "width=" in found[1] else f'width="{width}" height="{height}" '
+    return f'{found[1]}{size}loading="lazy" src="../_static/figures/{name}"'
