@@ -9,7 +9,7 @@ import pytest
 import pcvr
 from pcvr.analysis.decoding import decode_steps
 from pcvr.data.scenes.compose import Thing, compose
-from pcvr.teaching import shipped_adapters
+from pcvr.teaching.shipped import shipped_adapters
 from tests.browser.driver import PATIENCE, screenshot
 from tests.browser.site_driver import NOTEBOOK, build_site, served
 

@@ -60,17 +60,17 @@ def test_a_widget_becomes_a_picture_with_its_controls():
 
 def test_an_executed_notebook_is_out_of_date_when_its_source_changed_or_it_failed(tmp_path):
     source, done = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
-    assert not up_to_date(source, done)
+    assert not up_to_date(source, done, fast=True)
     cells = [new_code_cell("x = 1", id="one")]
     nbformat.write(new_notebook(cells=cells), source)
     injected = new_code_cell("fast = True", id="two", metadata={"tags": ["injected-parameters"]})
     nbformat.write(new_notebook(cells=[*cells, injected]), done)
-    assert up_to_date(source, done)
+    assert up_to_date(source, done, fast=True) and not up_to_date(source, done, fast=False)
     failed = new_code_cell("x = 1", id="one", outputs=[new_output("error", ename="E", evalue="", traceback=[])])
     nbformat.write(new_notebook(cells=[failed]), done)
-    assert not up_to_date(source, done)
+    assert not up_to_date(source, done, fast=True)
     nbformat.write(new_notebook(cells=[new_code_cell("x = 2", id="one")]), done)
-    assert not up_to_date(source, done)
+    assert not up_to_date(source, done, fast=True)
 
 
 def test_the_reference_has_every_public_name():

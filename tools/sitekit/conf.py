@@ -26,7 +26,7 @@ napoleon_use_ivar = True
 html_theme = "sphinx_book_theme"
 html_title = "pcvr"
 html_static_path = ["_static"]
-html_css_files = ["live/live.css", "live/site.css"]
+html_css_files = ["live/live.css", "live/answers.css", "live/site.css"]
 html_context = {"default_mode": "auto"}
 html_favicon = "_static/live/favicon.svg"
 html_copy_source = html_show_sourcelink = False

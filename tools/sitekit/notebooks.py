@@ -19,6 +19,7 @@ from sitekit.widgets import VIEW, as_picture, state_of
 ROOT = Path(__file__).resolve().parents[2]
 _DATA = re.compile(r'(<img\b[^>]*?)\bsrc="data:image/png;base64,([^"]+)"')
 _INJECTED = "injected-parameters"
+_FAST = "fast = True"
 
 
 def executed(names: Sequence[str], folder: Path, out: Path, fast: bool) -> dict[str, Path]:
@@ -33,7 +34,7 @@ def executed(names: Sequence[str], folder: Path, out: Path, fast: bool) -> dict[
     Raises:
         SystemExit: a notebook failed.
     """
-    stale = [name for name in names if not up_to_date(folder / f"{name}.ipynb", out / f"{name}.ipynb")]
+    stale = [name for name in names if not up_to_date(folder / f"{name}.ipynb", out / f"{name}.ipynb", fast)]
     if stale:
         command = [sys.executable, str(ROOT / "tools" / "run_workbook.py"), "--out", str(out)]
         command += ["--notebooks", str(folder), *(["--fast"] if fast else [])]
@@ -44,13 +45,15 @@ def executed(names: Sequence[str], folder: Path, out: Path, fast: bool) -> dict[
     return {name: out / f"{name}.ipynb" for name in names}
 
 
-def up_to_date(source: Path, done: Path) -> bool:
-    """Return whether `done` ran through and has the cells of `source`."""
+def up_to_date(source: Path, done: Path, fast: bool) -> bool:
+    """Return whether `done` ran through and has the cells of `source`; a fast run counts only if `fast` allows it."""
     if not done.is_file():
         return False
     made = nbformat.read(done, as_version=4)
-    fine = all(output.output_type != "error" for cell in made.cells for output in cell.get("outputs", ()))
-    return fine and _cells(made) == _cells(nbformat.read(source, as_version=4))
+    failed = any(output.output_type == "error" for cell in made.cells for output in cell.get("outputs", ()))
+    given = [cell.source for cell in made.cells if _INJECTED in cell.metadata.get("tags", ())]
+    quick = any(_FAST in text.splitlines() for text in given)
+    return not failed and (fast or not quick) and _cells(made) == _cells(nbformat.read(source, as_version=4))
 
 
 def _cells(notebook: Any) -> list[tuple[str, str]]:

@@ -13,7 +13,10 @@ const shown = (token) => (token === "<eos>" ? "(end)" : token.replace(/^##/, "")
 export function sentence(tokens) {
   return tokens
     .filter((token) => token !== "<eos>")
-    .reduce((text, token) => text + (token.startsWith("##") ? token.slice(2) : /^[.,?!]$/.test(token) ? token : ` ${token}`), "")
+    .reduce(
+      (text, token) => text + (token.startsWith("##") ? token.slice(2) : /^[.,?!]$/.test(token) ? token : ` ${token}`),
+      "",
+    )
     .trim();
 }
 
@@ -22,7 +25,11 @@ export class Card {
     const [title, about] = COPIES[copy] ?? [copy, ""];
     this.copy = copy;
     this.title = title;
-    this.words = el("fieldset", { className: "words" }, el("legend", { className: "visually-hidden" }, `Words of the ${title.toLowerCase()}'s answer`));
+    this.words = el(
+      "fieldset",
+      { className: "words" },
+      el("legend", { className: "visually-hidden" }, `Words of the ${title.toLowerCase()}'s answer`),
+    );
     this.verdict = el("p", { className: "verdict" });
     this.bars = el("ol", { className: "bars" });
     this.caption = el("p", { className: "hint bars-title" });
@@ -70,7 +77,13 @@ export class Card {
       ...step.top.map(([word, chance], rank) => {
         const bar = el("span", { className: "bar", ariaHidden: "true" }, el("span", { className: "fill" }));
         bar.firstChild.style.width = `${100 * chance}%`;
-        return el("li", { className: rank ? "" : "said" }, el("span", { className: "name" }, shown(word)), bar, el("span", { className: "number" }, percent(chance)));
+        return el(
+          "li",
+          { className: rank ? "" : "said" },
+          el("span", { className: "name" }, shown(word)),
+          bar,
+          el("span", { className: "number" }, percent(chance)),
+        );
       }),
     );
   }

@@ -52,11 +52,21 @@ export class Composer {
     );
     add.disabled = objects.length >= MOST;
     const wipe = this.#button("Wipe the paint", () => this.drawing.paint.clear());
-    const brush = select("pointer", ["moves objects", ...Object.keys(colors).map((color) => `paints ${color}`)],
+    const brush = select(
+      "pointer",
+      ["moves objects", ...Object.keys(colors).map((color) => `paints ${color}`)],
       this.brush ? `paints ${this.brush}` : "moves objects",
-      (value) => (this.brush = value.startsWith("paints ") ? value.slice(7) : null));
-    const general = el("fieldset", { className: "object" }, el("legend", {}, "Drawing"),
-      select("background", Object.keys(backgrounds), background, set(this.drawing, "background")), brush, add, wipe);
+      (value) => (this.brush = value.startsWith("paints ") ? value.slice(7) : null),
+    );
+    const general = el(
+      "fieldset",
+      { className: "object" },
+      el("legend", {}, "Drawing"),
+      select("background", Object.keys(backgrounds), background, set(this.drawing, "background")),
+      brush,
+      add,
+      wipe,
+    );
     this.node.replaceChildren(...rows, general);
   }
 

@@ -19,7 +19,15 @@ const scenes = await Promise.all(
   drawings.scenes.map(async (scene) => ({ ...scene, ...(await readLevels(new URL(scene.file, FOLDER))) })),
 );
 const composer = new Composer(by("composer"), painter, refresh);
-const triggers = await TriggerPanel.load(FOLDER, side, drawings.triggers, by("triggers"), by("knobs"), by("about"), refresh);
+const triggers = await TriggerPanel.load(
+  FOLDER,
+  side,
+  drawings.triggers,
+  by("triggers"),
+  by("knobs"),
+  by("about"),
+  refresh,
+);
 let chosen = 0; // number of a scene, or "draw"
 let engine = null;
 let run = 0;
@@ -35,12 +43,22 @@ function makeTiles() {
       chosen = value;
       refresh();
     });
-    return el("label", { className: "tile", title: label }, input, picture, el("span", { className: "visually-hidden" }, label));
+    return el(
+      "label",
+      { className: "tile", title: label },
+      input,
+      picture,
+      el("span", { className: "visually-hidden" }, label),
+    );
   };
   const draw = el("span", { className: "draw", ariaHidden: "true" }, "✎ draw");
   by("tiles").append(
     ...scenes.map((scene, index) =>
-      tile(index, described(scene.objects), el("img", { src: new URL(scene.file, FOLDER).href, alt: "", width: side, height: side })),
+      tile(
+        index,
+        described(scene.objects),
+        el("img", { src: new URL(scene.file, FOLDER).href, alt: "", width: side, height: side }),
+      ),
     ),
     tile("draw", "Draw your own picture", draw),
   );
@@ -69,6 +87,7 @@ async function ask(levels, objects, mine) {
   if (mine !== run) return;
   const start = performance.now();
   const features = await engine.look(levels);
+  if (mine !== run) return;
   const look = performance.now() - start;
   for (const card of cards) card.clear();
   const going = cards.map((card) => ({ card, answer: engine.answer(card.copy, features), time: look }));
@@ -106,6 +125,7 @@ try {
   refresh();
 } catch (problem) {
   document.getElementById("live").dataset.state = "failed";
-  by("status").textContent = `The models could not be loaded: ${problem.message}. The page needs a web server and a browser with WebAssembly.`;
+  by("status").textContent =
+    `The models could not be loaded: ${problem.message}. The page needs a web server and a browser with WebAssembly.`;
   throw problem;
 }

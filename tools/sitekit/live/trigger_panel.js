@@ -57,19 +57,27 @@ export class TriggerPanel {
 
   #render() {
     const options = this.options[this.kind];
-    const set = (key, factor = 1) => (value) => {
-      options[key] = typeof value === "number" ? value * factor : value;
-      this.change();
-    };
+    const set =
+      (key, factor = 1) =>
+      (value) => {
+        options[key] = typeof value === "number" ? value * factor : value;
+        this.change();
+      };
     const knobs = {
       none: () => [],
       badnets: () => [
         select("place", PLACES, options.place, set("place")),
         slider("side", { min: 1, max: 24, step: 1, value: options.size, unit: " px" }, set("size")),
-        slider("opacity", { min: 0, max: 100, step: 5, value: Math.round(100 * options.strength), unit: " %" }, set("strength", 1 / 100)),
+        slider(
+          "opacity",
+          { min: 0, max: 100, step: 5, value: Math.round(100 * options.strength), unit: " %" },
+          set("strength", 1 / 100),
+        ),
       ],
       blended: () => [slider("opacity", { min: 0, max: 50, step: 5, value: options.part, unit: " %" }, set("part"))],
-      sig: () => [slider("height", { min: 0, max: 60, step: 5, value: options.amplitude, unit: " levels" }, set("amplitude"))],
+      sig: () => [
+        slider("height", { min: 0, max: 60, step: 5, value: options.amplitude, unit: " levels" }, set("amplitude")),
+      ],
     };
     this.nodes.knobs.replaceChildren(...knobs[this.kind]());
     this.nodes.about.textContent = KINDS[this.kind][1];
