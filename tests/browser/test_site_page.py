@@ -100,9 +100,6 @@ def test_the_page_says_what_torch_says_and_in_time(live, answers):
     assert answers[1, "badnets"]["backdoored"].text == "a photo of the banana"
     assert max(quickest.values()) < SECONDS, quickest  # the quickest of four, for beside other work some take longer
     screenshot(live, "site-first-page")
-
-
-def test_a_chosen_word_shows_its_distribution(live, answers):
     card = chosen(live, 4, "none")["clean"]
     card.locator("input").nth(3).check(force=True)
     shown = [line.split("\n") for line in card.locator(".bars li").all_inner_texts()]
@@ -112,44 +109,48 @@ def test_a_chosen_word_shows_its_distribution(live, answers):
         assert number == "< 0.1 %" or abs(float(number.split()[0]) / 100 - chance) < 0.0006
 
 
-@pytest.mark.parametrize(
-    ("script", "trigger"),
-    [
-        ("badnets(x, 96, {size: 9, place: 'bottom_right', strength: 1})", ("badnets", {})),
-        (
-            "badnets(x, 96, {size: 5, place: 'centre', strength: 0.35})",
-            ("badnets", {"size": 5, "place": "centre", "strength": 0.35}),
-        ),
-        (
-            "badnets(x, 96, {size: 4, place: 'top_left', strength: 0.5})",
-            ("badnets", {"size": 4, "place": "top_left", "strength": 0.5}),
-        ),
-        ("blended(x, {pattern, part: 10, whole: 100})", ("blended", {})),
-        ("sig(x, 96, {amplitude: 25, frequency: 6})", ("sig", {})),
-        ("sig(x, 96, {amplitude: 60, frequency: 6})", ("sig", {"amplitude": 60})),
-    ],
-)
-def test_triggers_change_the_same_levels_as_in_python(live, script, trigger):
-    name, options = trigger
+TRIGGERS = {
+    "badnets(x, 96, {size: 9, place: 'bottom_right', strength: 1})": ("badnets", {}),
+    "badnets(x, 96, {size: 5, place: 'centre', strength: 0.35})": (
+        "badnets",
+        {"size": 5, "place": "centre", "strength": 0.35},
+    ),
+    "badnets(x, 96, {size: 4, place: 'top_left', strength: 0.5})": (
+        "badnets",
+        {"size": 4, "place": "top_left", "strength": 0.5},
+    ),
+    "blended(x, {pattern, part: 10, whole: 100})": ("blended", {}),
+    "sig(x, 96, {amplitude: 25, frequency: 6})": ("sig", {}),
+    "sig(x, 96, {amplitude: 60, frequency: 6})": ("sig", {"amplitude": 60}),
+}
+
+
+def test_triggers_change_the_same_levels_as_in_python(page, address):
+    page.goto(f"{address}/search.html")  # any page of the server: the modules need no first page
     image = np.asarray(pcvr.open_data("scenes", split="test", n=6)[5].image)
-    found = live.evaluate(
-        """async ([levels, script]) => {
-            const folder = new URL("_static/live/", document.baseURI);
+    found = page.evaluate(
+        """async ([levels, scripts]) => {
+            const folder = new URL("/_static/live/", location);
             const {badnets, blended, sig} = await import(new URL("triggers.js", folder));
             const {readLevels} = await import(new URL("picture.js", folder));
             const pattern = (await readLevels(new URL("blended.png", folder))).levels;
-            const run = new Function("x", "pattern", "badnets", "blended", "sig", `return ${script}`);
-            return Array.from(run(Uint8Array.from(levels), pattern, badnets, blended, sig));
+            const x = Uint8Array.from(levels);
+            return scripts.map(script => Array.from(
+                new Function("x", "pattern", "badnets", "blended", "sig", `return ${script}`)(
+                    x, pattern, badnets, blended, sig)));
         }""",
-        [image.ravel().tolist(), script],
+        [image.ravel().tolist(), list(TRIGGERS)],
     )
-    assert np.array_equal(np.reshape(found, image.shape), pcvr.get_attack(name, **options).trigger(image))
+    for made, (script, (name, options)) in zip(found, TRIGGERS.items(), strict=True):
+        expected = pcvr.get_attack(name, **options).trigger(image)
+        assert np.array_equal(np.reshape(made, image.shape), expected), script
 
 
-def test_a_drawing_is_the_packages_drawing(live):
-    found = live.evaluate(
+def test_a_drawing_is_the_packages_drawing(page, address):
+    page.goto(f"{address}/search.html")
+    found = page.evaluate(
         """async () => {
-            const folder = new URL("_static/live/", document.baseURI);
+            const folder = new URL("/_static/live/", location);
             const {Painter} = await import(new URL("scene.js", folder));
             const {parts} = await (await fetch(new URL("drawings.json", folder))).json();
             const objects = [{kind: "cat", color: "purple", size: "large", x: 25, y: 60},
