@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def step_bars(step: Step, title: str = "") -> Figure:
     readings = step.readings
     widths = [max(len(reading.tokens), 5) for reading in readings.values()]
     with figure_style():
-        figure = Figure(figsize=(min(11.0, 2.6 + 0.26 * sum(widths)), 3.3), layout="constrained")
+        figure = Figure(figsize=(min(PAGE, 2.6 + 0.26 * sum(widths)), 3.3), layout="constrained")
         grid = figure.subplots(1, len(readings), width_ratios=widths, sharey=True, squeeze=False)[0]
         figure.suptitle(f"{title}: {_moved(step)}" if title else _moved(step), fontsize=10.5)
         for axes, (name, reading) in zip(grid, readings.items(), strict=True):
@@ -63,9 +63,12 @@ def step_table(steps: Mapping[str, Step], title: str = "One step down each term"
         raise PcvrError(f"step_table got the readings {names}: give at least one step, all with the same readings.")
     at = np.arange(len(steps))[::-1]
     with figure_style():
-        figure = Figure(figsize=(10.5, 0.36 * len(steps) + 1.5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.36 * len(steps) + 1.5), layout="constrained")
         figure.suptitle(title, fontsize=10.5)
-        for axes, name in zip(figure.subplots(1, len(names[0]), sharey=True, squeeze=False)[0], names[0], strict=True):
+        panels = figure.subplots(1, len(names[0]), sharex=True, sharey=True, squeeze=False)[0]
+        changes = [reading.change for step in steps.values() for reading in step.readings.values()]
+        reach = max(1.5 * float(np.abs(changes).max()), 0.05)  # one scale, so that lengths compare across panels
+        for axes, name in zip(panels, names[0], strict=True):
             values = np.array([step.readings[name].change for step in steps.values()])
             axes.barh(at, values, height=0.6, color=TRIGGERED if "target" in name else CLEAN)
             axes.axvline(0, color=INK, lw=1)
@@ -74,7 +77,6 @@ def step_table(steps: Mapping[str, Step], title: str = "One step down each term"
                 side = -1 if value < 0 else 1
                 axes.annotate(text, (value, y), (4 * side, 0), textcoords="offset points", va="center", fontsize=8,
                               ha="right" if side < 0 else "left")  # fmt: skip
-            reach = max(1.45 * float(np.abs(values).max()), 0.05)
             axes.set(title=name, xlim=(-reach, reach), xlabel="change (nats)", yticks=at, yticklabels=list(steps))
             axes.grid(axis="y", visible=False)
     said = "; ".join(

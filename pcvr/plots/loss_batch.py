@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +95,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
     )
     own = ("hinge", "ceiling", "capped")
     with figure_style():
-        figure = Figure(figsize=(10, 3.0), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.0), layout="constrained")
         for axes, (title, xlabel, x, y, colour, options), name in zip(figure.subplots(1, 3), curves, own, strict=True):
             axes.plot(x, y, color=colour, lw=2.5, label=name)
             for k, (label, other) in enumerate(options.items(), 1):
