@@ -49,7 +49,7 @@ def as_ranges(lines):
 @pytest.mark.parametrize(
     ("file", "torch", "extras"),
     [
-        ("environment.yml", "pytorch", ["jupyter", "course", "test"]),
+        ("environment.yml", "pytorch", ["jupyter", "course", "site", "test"]),
         ("binder/environment.yml", "pytorch-cpu", ["jupyter"]),
     ],
 )
@@ -114,7 +114,7 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
-        ("tools", ["jupyter", "course", "test"], {"pcvr", "tests", *TOOLS}),
+        ("tools", ["jupyter", "course", "site", "test"], {"pcvr", "tests", *TOOLS}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
