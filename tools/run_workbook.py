@@ -89,7 +89,7 @@ def select(folder: Path, only: Sequence[str] | None) -> list[Path]:
     Raises:
         SourceError: there is none, or no notebook has that number or name.
     """
-    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
     if not paths:
         raise SourceError(f"there is no notebook in {folder}: 'make notebooks' makes them from workbook/.")
     if not only:

@@ -22,7 +22,7 @@ from pcvr.models.zoo import EMBEDDED
 from tests.shipped import SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 BOTH = {"00_start_here", "02_poisoning", "03_the_backdoor", "04_the_premise", "05_pcvr", "06_output_distributions"}
 HOME = ("tiny-llava", "caption")  # what the notebooks say by themselves: test_run.py runs that
 CASES = [case for model in EMBEDDED for task in SHIPPED_TASKS if (case := (model, task)) != HOME]

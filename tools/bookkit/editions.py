@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import nbformat
 
 from bookkit.exercises import find_exercises, folded, with_card
+from bookkit.front import filled
 from bookkit.source import Cell, Source, SourceError, read_source, sources
 
 Edition = Literal["student", "solution"]
@@ -31,13 +32,18 @@ _LANGUAGE = {
 }
 
 
-def edition(source: Source, which: Edition) -> nbformat.NotebookNode:
+def edition(source: Source, which: Edition, shelf: Sequence[Source] = ()) -> nbformat.NotebookNode:
     """One edition of a notebook: no outputs, and cell ids that depend on the content alone.
+
+    Args:
+        source: of the notebook.
+        which: edition.
+        shelf: all sources in reading order, for links to other notebooks; by default this one alone.
 
     Raises:
         SourceError: an exercise is not well formed.
     """
-    made = list(_cells(source, which))
+    made = list(_cells(source, which, shelf or (source,)))
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
     metadata = {
@@ -78,10 +84,10 @@ def worked_in(path: Path) -> bool:
         return True
 
 
-def _cells(source: Source, which: Edition) -> Iterator[Cell]:
+def _cells(source: Source, which: Edition, shelf: Sequence[Source]) -> Iterator[Cell]:
     found = find_exercises(source.cells)
     for position, cell in enumerate(source.cells):
-        text = with_card(cell.text) if cell.kind == "markdown" else cell.text
+        text = with_card(filled(cell, source, shelf)) if cell.kind == "markdown" else cell.text
         if position in found:
             text = found[position].stub if which == "student" else found[position].solution
         checked = found.get(position - 1)
@@ -122,15 +128,20 @@ def build(root: Path) -> Built:
     paths = sources(root / SOURCES)
     if not paths:
         errors.append(f"there is no notebook source in {root / SOURCES}: notebooks are made from {SOURCES}/NN_name.py.")
+    shelf = []
     for path in paths:
         try:
-            source = read_source(path)
-            for which, folder in FOLDERS.items():
-                notebook = edition(source, which)
-                nbformat.validate(notebook)
-                files[root / folder / f"{path.stem}.ipynb"] = nbformat.writes(notebook) + "\n"
+            shelf.append(read_source(path))
         except SourceError as error:
             errors += [f"{path.name}: {line}" for line in str(error).splitlines()]
+    for source in shelf:
+        try:
+            for which, folder in FOLDERS.items():
+                notebook = edition(source, which, shelf)
+                nbformat.validate(notebook)
+                files[root / folder / f"{source.name}.ipynb"] = nbformat.writes(notebook) + "\n"
+        except SourceError as error:
+            errors += [f"{source.name}.py: {line}" for line in str(error).splitlines()]
     return Built(files, errors)
 
 

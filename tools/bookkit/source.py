@@ -11,7 +11,7 @@ from typing import Any
 
 import jupytext
 
-NAME = re.compile(r"\d\d_[a-z0-9_]+")
+NAME = re.compile(r"\d\d[a-z]?_[a-z0-9_]+")
 _HEADING = re.compile(r"^(#{1,6})\s+(\S.*)$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
@@ -57,7 +57,9 @@ def read_source(path: Path) -> Source:
         SourceError: it breaks a rule of :func:`problems`.
     """
     if not NAME.fullmatch(path.stem):
-        raise SourceError("a notebook is named NN_name.py, two digits and lower case, like 02_poisoning.py.")
+        raise SourceError(
+            "a notebook is named NN_name.py, two digits and lower case, like 02_poisoning.py; 05b_terms.py follows 05."
+        )
     source = Source(path.stem, cells_of(jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")))
     found = problems(source.cells)
     if found:
