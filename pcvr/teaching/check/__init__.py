@@ -14,6 +14,7 @@ from pcvr.teaching.check.images_needed import images_needed
 from pcvr.teaching.check.js_divergence import js_divergence
 from pcvr.teaching.check.knob_effects import knob_effects
 from pcvr.teaching.check.label_divergence import label_divergence
+from pcvr.teaching.check.late_order import late_order
 from pcvr.teaching.check.patch_map import patch_map
 from pcvr.teaching.check.plausible_target import plausible_target
 from pcvr.teaching.check.poison_indices import poison_indices
@@ -42,6 +43,7 @@ __all__ = [
     "js_divergence",
     "knob_effects",
     "label_divergence",
+    "late_order",
     "patch_map",
     "plausible_target",
     "poison_indices",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.teaching.core import Mistake, ask, exercise
+from pcvr.teaching.core import Mistake, NotDone, ask, exercise
 
 _Case = tuple[Sequence[float], Sequence[float], float]
 # ASR and utility in per cent, and the least utility: plain; exactly the least; a tie in ASR; two equal ones; none fits.
@@ -30,8 +30,13 @@ def choose_setting(choose: Callable[[Any, Any, float], Any]) -> str:
     found = []
     for asr, utility, least in _CASES:
         call = f"choose_setting({list(asr)}, {list(utility)}, {least})"
-        value = ask(choose, np.array(asr), np.array(utility), least, call=call, begun=bool(found))
-        found.append(_index(value, call))
+        try:
+            found.append(_index(ask(choose, np.array(asr), np.array(utility), least, call=call), call))
+        except NotDone:
+            if not found:
+                raise
+            nothing = " If no setting has enough utility, return -1." if max(utility) < least else ""
+            raise Mistake(f"{call} returns None: each case needs a return.{nothing}") from None
     due = _all(_right)
     if found == due:
         return "First comes the budget, then the lowest ASR, then the highest utility."

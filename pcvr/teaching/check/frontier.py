@@ -56,12 +56,11 @@ def _of(case: _Case, beaten: _Beaten) -> list[int]:
 
 def _name(found: list[list[int]]) -> None:
     """Raise the message of the typical mistake that gives these indices, if there is one."""
-    if not any(found):
-        raise Mistake(
-            "No point is left, not even one that is alone. Either no index is appended to the list, or a point is "
-            "compared with itself: a point that beats another one is strictly better in at least one figure."
-        )
     rules: dict[str, _Beaten] = {
+        "No point is left. Either none was kept (is there an append?), or a point is compared with itself and a tie is "
+        "enough to remove it. A point that beats another one is strictly better in at least one of the two figures.": (
+            lambda a, u, b, v: b <= a and v >= u
+        ),
         "A point is kept although another one is as good in one figure and better in the other: one better figure is "
         "enough if the other one is no worse.": lambda a, u, b, v: b < a and v > u,
         "The direction of the ASR is wrong: a lower ASR is better.": lambda a, u, b, v: _beaten(-a, u, -b, v),

@@ -79,7 +79,7 @@ _MISTAKES: dict[str, _Rule] = {
     "Attacks that did not take count here: leave out columns with less than 0.9 without a defence.": (
         lambda undefended, defended: _lowest(defended.max(1))
     ),
-    "What was not run is skipped or counts as 0: a row with a gap at an attack that took cannot be chosen.": _gaps_as_zero,
+    "What was not run is skipped or counts as 0: a row with a gap at an attack that took is not safe.": _gaps_as_zero,
     "If no row was run against every attack that took, return -1.": (
         lambda undefended, defended: max(_right(undefended, defended), 0)
     ),

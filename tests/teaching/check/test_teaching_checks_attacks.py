@@ -109,6 +109,14 @@ def search(score, pick=lambda top, left, size: (top, left)):
     return find
 
 
+_counter = iter(range(10**9))
+
+
+def late(n, poisoned, seed):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(np.setdiff1d(np.arange(n), poisoned)), rng.permutation(poisoned)])
+
+
 def alike(window):
     return window.std(0).sum()
 
@@ -132,6 +140,11 @@ RIGHT = {
     "find_trigger": [
         search(alike),
         search(lambda window: np.ptp(window, axis=0).mean(), pick=lambda top, left, size: np.array([top, left])),
+    ],
+    "late_order": [
+        late,
+        lambda n, bad, seed: list(late(n, bad, seed)),
+        lambda n, bad, seed: sorted(np.random.default_rng(seed).permutation(n).tolist(), key=lambda i: i in bad),
     ],
     "plausible_target": [
         lambda log_p: int(np.argmax([each.mean() for each in log_p])),
@@ -215,6 +228,20 @@ WRONG = [
     ("find_trigger", search(alike, lambda t, u, k: 20 * t + u), "unravel_index"),
     ("find_trigger", search(alike, lambda t, u, k: (t, u, k)), "two whole numbers"),
     ("find_trigger", search(alike, lambda t, u, k: (t + 1, u)), "but the patch begins at"),
+    ("late_order", lambda n, bad, seed: late(n, bad, next(_counter)), "called again"),
+    ("late_order", lambda n, bad, seed: late(n, bad, seed)[::-1], "feeds the poisoned samples first"),
+    ("late_order", lambda n, bad, seed: np.random.default_rng(seed).permutation(n), "at position"),
+    ("late_order", lambda n, bad, seed: late(n, bad, seed)[: n - len(bad)], "leaves out the poisoned"),
+    ("late_order", lambda n, bad, seed: late(n, bad, seed)[1:], "leaves out 1 samples"),
+    ("late_order", lambda n, bad, seed: np.append(late(n, bad, seed), bad), "twice"),
+    (
+        "late_order",
+        lambda n, bad, seed: [*np.setdiff1d(range(n), bad), *bad[::-1]],
+        "are in ascending order: shuffle them, or",
+    ),
+    ("late_order", lambda n, bad, seed: late(n, bad, 0), "same order for every seed"),
+    ("late_order", lambda n, bad, seed: [*late(n, bad, seed)[: n - len(bad)], *bad], "shuffle them too"),
+    ("late_order", lambda n, bad, seed: late(n, bad, seed) / 2, "a row of"),
     ("plausible_target", lambda log_p: int(np.argmax([each.sum() for each in log_p])), "a short target wins"),
     ("plausible_target", lambda log_p: int(np.argmin([each.mean() for each in log_p])), "*least* plausible"),
     ("plausible_target", lambda log_p: int(np.argmin([each.sum() for each in log_p])), "sign is lost"),

@@ -115,7 +115,7 @@ WRONG = [
     (
         "choose_setting",
         lambda a, u, least: None if u.max() < least else int(np.where(u >= least, a, 99).argmin()),
-        "no ret",
+        "needs a return",
     ),
     ("frontier", lambda a, u: [], "No point is left"),
     ("greedy_decode", lambda f, end, limit: [int(f([]).max()) for _ in range(limit)], "not its logit"),
