@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Attacks: other triggers, and poison that does nothing
 #
-# The white square is the oldest trigger. Here you see twelve attacks on one image, and five ways in which an attack
+# The white square is the oldest trigger. Here you see the others on one image, and five ways in which an attack
 # fails without any error: the most dangerous bug in this field.
 #
 # **After this notebook you can**

@@ -1,5 +1,6 @@
 """The first notebook and the order of all: the table of contents, the minutes, and every link to the next notebook."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -51,9 +52,9 @@ MINE = ("00", "01", "01b", "02", "02b", "03", "04", "04b", "07", "08", "09")
     "source", [each for each in SHELF if front.number(each.name) in MINE], ids=lambda each: each.name
 )
 def test_a_notebook_is_one_lesson(source):
-    cells = nbformat.read(ROOT / "notebooks" / f"{source.name}.ipynb", as_version=4).cells
-    assert 20 <= len(cells) <= 45
     exercises = front.exercise_minutes(source)
+    solutions = len(exercises)  # a folded cell below each check
+    assert 20 <= len(source.cells) + solutions <= 45
     assert exercises and front.reading_minutes(source) + sum(exercises) <= 45
     assert front.time_line(source) in markdown(source.name)
 
@@ -111,4 +112,17 @@ def test_code_of_exercises_and_addresses_are_not_read():
 def test_a_notebook_that_is_not_on_the_shelf_is_an_error():
     source = Source("03_t", (Cell("markdown", "# T\n<!-- next -->", (), {}),))
     with pytest.raises(SourceError, match="03_t is not among the notebooks: 00_"):
-        front.filled(source.cells[0], source, SHELF)
+        front.filled(source.cells[0], source, SHELF, {})
+
+
+def test_measured_times_stand_in_the_table(tmp_path):
+    folder = tmp_path / "workbook"
+    for name, title in (("00_a", "First"), ("01_b", "Second"), ("02_c", "Third")):
+        write(folder, name, title, "# <!-- contents -->\n")
+    (tmp_path / "docs").mkdir()
+    rows = {"00_a": {"seconds": 8.2, "peak_mb": 600}, "01_b": {"seconds": 130}}
+    (tmp_path / front.TABLE).write_text(json.dumps({"command": "make", "notebooks": rows}))
+    made = build(tmp_path)
+    text = next(text for path, text in made.files.items() if path.stem == "02_c")
+    assert "| to run |" in text and "| 5 min | none | 10 s |" in text and "| 5 min | none | 3 min |" in text
+    assert "**Third** (you are here) | Says something | 5 min | none | not measured |" in text

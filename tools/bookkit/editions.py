@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import nbformat
 
 from bookkit.exercises import find_exercises, folded, with_card
-from bookkit.front import filled
+from bookkit.front import filled, measured
 from bookkit.source import Cell, Source, SourceError, read_source, sources
 
 Edition = Literal["student", "solution"]
@@ -32,18 +33,21 @@ _LANGUAGE = {
 }
 
 
-def edition(source: Source, which: Edition, shelf: Sequence[Source] = ()) -> nbformat.NotebookNode:
+def edition(
+    source: Source, which: Edition, shelf: Sequence[Source] = (), seconds: Mapping[str, float] = MappingProxyType({})
+) -> nbformat.NotebookNode:
     """One edition of a notebook: no outputs, and cell ids that depend on the content alone.
 
     Args:
         source: of the notebook.
         which: edition.
         shelf: all sources in reading order, for links to other notebooks; by default this one alone.
+        seconds: measured running times by name, for the table of contents.
 
     Raises:
         SourceError: an exercise is not well formed.
     """
-    made = list(_cells(source, which, shelf or (source,)))
+    made = list(_cells(source, which, lambda cell: filled(cell, source, shelf or (source,), seconds)))
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
     metadata = {
@@ -84,10 +88,10 @@ def worked_in(path: Path) -> bool:
         return True
 
 
-def _cells(source: Source, which: Edition, shelf: Sequence[Source]) -> Iterator[Cell]:
+def _cells(source: Source, which: Edition, fill: Callable[[Cell], str]) -> Iterator[Cell]:
     found = find_exercises(source.cells)
     for position, cell in enumerate(source.cells):
-        text = with_card(filled(cell, source, shelf)) if cell.kind == "markdown" else cell.text
+        text = with_card(fill(cell)) if cell.kind == "markdown" else cell.text
         if position in found:
             text = found[position].stub if which == "student" else found[position].solution
         checked = found.get(position - 1)
@@ -134,10 +138,11 @@ def build(root: Path) -> Built:
             shelf.append(read_source(path))
         except SourceError as error:
             errors += [f"{path.name}: {line}" for line in str(error).splitlines()]
+    seconds = measured(root)
     for source in shelf:
         try:
             for which, folder in FOLDERS.items():
-                notebook = edition(source, which, shelf)
+                notebook = edition(source, which, shelf, seconds)
                 nbformat.validate(notebook)
                 files[root / folder / f"{source.name}.ipynb"] = nbformat.writes(notebook) + "\n"
         except SourceError as error:

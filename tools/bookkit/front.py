@@ -6,14 +6,19 @@ So a table of contents cannot miss a notebook, and a link to the next one cannot
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from math import ceil
+from pathlib import Path
+from types import MappingProxyType
 
 from bookkit.source import Cell, Source, SourceError, summary, title
 
 WORDS_A_MINUTE = 200
 """Of technical prose in a foreign language. Code counts by its words too."""
+TABLE = Path("docs") / "workbook.json"
+"""Where the running times of the notebooks are recorded."""
 LOOK = 0.3
 """Minutes to run a code cell and to look at what it shows, in the mean over cells with a figure and without."""
 _CARD = re.compile(r"<!--\s*card\b[^>]*\bminutes=(\d+)")
@@ -58,20 +63,31 @@ def time_line(source: Source) -> str:
     return f"{line}, {sum(minutes)} more for {exercises}."
 
 
-def contents(shelf: Sequence[Source], here: str) -> str:
+def measured(root: Path) -> dict[str, float]:
+    """Seconds that each notebook took when it was last recorded, by name; empty if nothing was recorded."""
+    table = root / TABLE
+    if not table.exists():
+        return {}
+    return {name: row["seconds"] for name, row in json.loads(table.read_text(encoding="utf-8"))["notebooks"].items()}
+
+
+def contents(shelf: Sequence[Source], here: str, seconds: Mapping[str, float] = MappingProxyType({})) -> str:
     """The table of all notebooks in reading order, as Markdown.
 
     Args:
         shelf: every source, in reading order.
         here: the name of the notebook in which the table stands; it has no link to itself.
+        seconds: measured running times by name; without any, the table has no column for them.
     """
-    rows = ["| | notebook | what it is about | to read | exercises |", "| --- | --- | --- | --- | --- |"]
+    heads = ["", "notebook", "what it is about", "to read", "exercises", *(["to run"] if seconds else [])]
+    rows = [f"| {' | '.join(heads)} |".replace("|  |", "| |", 1), "|" + " --- |" * len(heads)]
     for source in shelf:
         short, about = heading(source)
         link = f"**{short}** (you are here)" if source.name == here else f"[{short}]({source.name}.ipynb)"
         minutes = exercise_minutes(source)
         tasks = f"{len(minutes)}, {sum(minutes)} min" if minutes else "none"
-        rows.append(f"| {number(source.name)} | {link} | {about} | {reading_minutes(source)} min | {tasks} |")
+        columns = [number(source.name), link, about, f"{reading_minutes(source)} min", tasks]
+        rows.append(f"| {' | '.join([*columns, *([_clock(seconds.get(source.name))] if seconds else [])])} |")
     return "\n".join(rows)
 
 
@@ -88,13 +104,14 @@ def next_line(shelf: Sequence[Source], here: str) -> str:
     return f"**Next:** [{number(source.name)} {heading(source)[0]}]({source.name}.ipynb)"
 
 
-def filled(cell: Cell, source: Source, shelf: Sequence[Source]) -> str:
+def filled(cell: Cell, source: Source, shelf: Sequence[Source], seconds: Mapping[str, float]) -> str:
     """The text of a Markdown cell with its markers replaced.
 
     Args:
         cell: of `source`.
         source: the notebook.
         shelf: every source, in reading order.
+        seconds: from `measured`.
 
     Raises:
         SourceError: `source` is not on the shelf.
@@ -103,7 +120,7 @@ def filled(cell: Cell, source: Source, shelf: Sequence[Source]) -> str:
         raise SourceError(f"{source.name} is not among the notebooks: {', '.join(each.name for each in shelf)}.")
     made: Mapping[str, str] = {
         "time": time_line(source),
-        "contents": contents(shelf, source.name),
+        "contents": contents(shelf, source.name, seconds),
         "next": next_line(shelf, source.name),
     }
     return _MARKER.sub(lambda match: made[match[1]], cell.text)
@@ -115,6 +132,13 @@ def _read(cell: Cell) -> str:
         return "" if "exercise" in cell.tags else cell.text
     plain = re.sub(r"<!--.*?-->|<[^>]+>|\$\$.*?\$\$", " ", cell.text, flags=re.DOTALL)
     return re.sub(r"\]\([^)]*\)", "]", plain)
+
+
+def _clock(seconds: float | None) -> str:
+    """A measured time, rounded up: machines differ by more than that."""
+    if seconds is None:
+        return "not measured"
+    return f"{10 * ceil(seconds / 10)} s" if seconds <= 90 else f"{ceil(seconds / 60)} min"
 
 
 def _count(n: int) -> str:
