@@ -32,7 +32,7 @@ def test_the_first_notebook_lists_every_notebook_once_in_order_and_none_that_is_
     assert "coming" not in text.lower().split("## recap")[0]
 
 
-@pytest.mark.parametrize(("source", "following"), pairwise(SHELF), ids=lambda each: each.name)
+@pytest.mark.parametrize(("source", "following"), list(pairwise(SHELF)), ids=lambda each: each.name)
 def test_next_is_the_next_notebook(source, following):
     _, mark, after = markdown(source.name).rpartition("**Next:**")
     assert mark and re.search(r"\]\((\w+)\.ipynb\)", after)[1] == following.name
