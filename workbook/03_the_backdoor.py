@@ -31,7 +31,7 @@ from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
-config = pcvr.TrainConfig(max_steps=12 if fast else 250, seed=seed)
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
@@ -74,7 +74,7 @@ from pcvr.data.subset import subset
 from pcvr.plots.training import formation, history_curves
 from pcvr.training.backdoor_watch import BackdoorWatch, first_at
 
-watched = subset(test, min(48, len(test)))
+watched = subset(test, min(32, len(test)))
 watch = BackdoorWatch(base, watched, badnets, eval_steps=6 if fast else 25)
 result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])
 print(f"{result.seconds:.0f} s")
@@ -114,9 +114,8 @@ formation(watch.points)
 # %% [markdown]
 # ## 3. Three models, the same images
 #
-# A measurement needs a comparison. So three models answer: the **base** model before any fine-tuning, a model that
-# was fine-tuned in the same way on **clean** data, and your **poisoned** model. (The clean one comes with the
-# package. It was trained for 400 steps.)
+# A measurement needs a comparison. So three models answer: the **base** model before any fine-tuning, a model with
+# the same recipe on **clean** data (it comes with the package), and your **poisoned** model.
 #
 # **Predict before you run.** What does the *poisoned* model answer for a clean image? What does the *clean* model
 # answer for a triggered image? Will the *base* model give a sensible answer?

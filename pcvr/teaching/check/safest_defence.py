@@ -21,7 +21,7 @@ def safest_defence(choose: Callable[[Any, Any], Any]) -> str:
     Attacks with less than 0.9 without a defence did not take and do not count. NaN was not run: a row with a gap at an
     attack that counts cannot be chosen. -1 if no row can.
     """
-    found = []
+    found: list[int] = []
     for undefended, defended in _CASES:
         call = "safest_defence(undefended, defended)"
         value = ask(choose, undefended.copy(), defended.copy(), call=call, begun=bool(found))
