@@ -7,6 +7,8 @@
 #   ARGS      arguments for the program behind the target               make workbook ARGS='--only 05 -p retrain=True'
 #                                                                       make test ARGS='tests/attacks -k poison'
 #                                                                       make test ARGS='-n 0' (one after the other)
+#   NB        a notebook's number, for 'make lab' and 'make reset'          make reset NB=05
+#   YES       1: 'make reset' does not ask
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -15,6 +17,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+NB ?=
+YES ?=
 ARGS ?=
 ifndef TORCH
 TORCH := $(shell if nvidia-smi >/dev/null 2>&1; then echo 'torch>=2.6'; else echo 'torch==2.13.0'; fi)
@@ -29,7 +33,7 @@ READY := $(VENV)/.ready-$(KEY)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help setup workbook test vision lab notebooks lint clean distclean
+.PHONY: help setup workbook test vision lab reset notebooks lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,10 +52,12 @@ vision: $(READY) ## tests of the families that need torchvision, with one for to
 	  tests/models/test_found_family.py tests/models/test_families.py tests/models/test_conversation.py \
 	  -k 'today or found or smolvlm or qwen' $(ARGS)
 
-lab: $(READY) ## open JupyterLab on the first notebook
-	@test -f notebooks/00_start_here.ipynb || { echo "notebooks/00_start_here.ipynb is missing: run 'make notebooks'." >&2; exit 1; }
-	@JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks/00_start_here.ipynb \
+lab: $(READY) ## open JupyterLab on your own copies of the notebooks, in work/; NB=05 opens that one
+	@copy=$$($(PY) tools/work.py open $(NB)); JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab "$$copy" \
 	  --ServerApp.root_dir='$(CURDIR)' $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
+
+reset: $(READY) ## a fresh copy of a notebook (NB=05); asks, and keeps yours in work/backups/
+	@$(PY) tools/work.py reset $(NB) $(if $(filter-out 0 no,$(YES)),--yes)
 
 notebooks: $(READY) ## make notebooks/ and solutions/ from workbook/
 	@$(PY) tools/notebooks.py build $(ARGS)

@@ -1,7 +1,7 @@
 """Make the student and the solution edition of every notebook from workbook/, or check that they are up to date.
 
 python tools/notebooks.py build            leaves notebooks alone in which somebody has worked, and names them
-python tools/notebooks.py build --force    overwrites them
+python tools/notebooks.py build --force    overwrites them, and keeps what stood there in work/backups/
 python tools/notebooks.py check
 """
 
@@ -11,7 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bookkit.editions import build, differences, orphans, worked_in
+from bookkit.editions import build, differences, orphans
+from bookkit.origin import worked_in
+from bookkit.own import BACKUPS, WORK, keep
 
 from pcvr.utils.files import write_text
 from pcvr.utils.terminal import run_command
@@ -41,11 +43,14 @@ def _build(root: Path, force: bool) -> int:
     if mine and not force:
         names = ", ".join(path.relative_to(root).as_posix() for path in mine)
         print(
-            f"Somebody has worked in {names}: copy that under another name to keep it, then run 'make notebooks "
-            "ARGS=--force' (tools/notebooks.py build --force), which overwrites it.\nNothing was written.",
+            f"Somebody has worked in {names}, and this would overwrite it. 'make notebooks ARGS=--force' "
+            f"(tools/notebooks.py build --force) overwrites it and keeps what stood there in {WORK}/{BACKUPS}/.\n"
+            "Nothing was written.",
             file=sys.stderr,
         )
         return 1
+    for path in mine:
+        print(f"{path.relative_to(root).as_posix()} is kept as {keep(path, root / WORK).relative_to(root).as_posix()}.")
     for path, text in due.items():
         write_text(path, text)
     for path in gone:

@@ -4,6 +4,7 @@ python tools/run_workbook.py                 every notebook in its default mode
 python tools/run_workbook.py --only 05       one of them
 python tools/run_workbook.py --solutions     the solution edition
 python tools/run_workbook.py -p retrain=True another value for a parameter
+python tools/run_workbook.py --record        note time and peak memory of each in docs/workbook.json
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from bookkit.editions import FOLDERS
+from bookkit.figures import record
 from bookkit.report import clock, size, write_html, write_index
 from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
-from bookkit.source import SourceError
+from bookkit.source import SourceError, named, notebooks_in
 
 from pcvr.utils.terminal import run_command
 
@@ -36,10 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or ROOT / "build" / ("workbook-solutions" if options.solutions else "workbook")
     try:
         given = {**_assignments(options.parameter), **({"fast": True} if options.fast else {})}
-        paths = select(folder, options.only)
+        paths = notebooks_in(folder)
+        paths = named(paths, options.only) if options.only else paths
         for path in paths:
             refuse_unknown(path, given)
         refuse_place(out, [path.name for path in paths])
+        if options.record and (given or options.solutions or options.notebooks):
+            raise SourceError("--record notes the default mode of notebooks/: leave out what changes it.")
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,9 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     for number, path in enumerate(paths, 1):
         label = f"{number}/{len(paths)} {path.stem}"
         runs.append(_run(path, out, given, label, options.timeout))
+        if options.record:
+            record(ROOT, runs[-1:])
     mode = "default mode" if not given else ", ".join(f"{name}={value!r}" for name, value in given.items())
     index = write_index(runs, out, mode)
-    return _conclude(runs, index, folder)
+    return _conclude(runs, index)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -60,6 +67,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the results (build/workbook)")
     parser.add_argument("-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
     parser.add_argument("--timeout", type=_seconds, default=CELL_TIMEOUT, metavar="S", help="seconds for a cell")
+    parser.add_argument("--record", action="store_true", help="note time and peak memory in docs/workbook.json")
     parser.add_argument("--notebooks", type=Path, help="folder to take the notebooks from")
     return parser.parse_args(arguments)
 
@@ -83,26 +91,6 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def select(folder: Path, only: Sequence[str] | None) -> list[Path]:
-    """The notebooks to run, in order.
-
-    Raises:
-        SourceError: there is none, or no notebook has that number or name.
-    """
-    paths = sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
-    if not paths:
-        raise SourceError(f"there is no notebook in {folder}: 'make notebooks' makes them from workbook/.")
-    if not only:
-        return paths
-    chosen = {path for path in paths for wanted in only if wanted in (path.stem, path.name, path.stem.split("_")[0])}
-    for wanted in only:
-        if not any(wanted in (path.stem, path.name, path.stem.split("_")[0]) for path in paths):
-            raise SourceError(
-                f"there is no notebook {wanted!r}: choose one of {', '.join(path.stem for path in paths)}."
-            )
-    return sorted(chosen)
-
-
 def _run(path: Path, out: Path, given: dict[str, Any], label: str, timeout: int) -> Run:
     run = run_notebook(path, out / path.name, given, label, timeout)
     write_html(run)
@@ -111,14 +99,14 @@ def _run(path: Path, out: Path, given: dict[str, Any], label: str, timeout: int)
     return run
 
 
-def _conclude(runs: Sequence[Run], index: Path, folder: Path) -> int:
+def _conclude(runs: Sequence[Run], index: Path) -> int:
     failed = [run for run in runs if run.error is not None]
     time = clock(sum(run.seconds for run in runs))
     print(f"\n{len(runs) - len(failed)} of {len(runs)} notebooks ran through in {time}.")
     for run in failed:
         print(f"{run.name} failed: {run.error}. Its page shows how far it came: {run.executed.with_suffix('.html')}")
     print(f"Read them in a browser:      {index}")
-    print(f"Work in them in JupyterLab:  make lab   (opens {folder.name}/00_start_here.ipynb)")
+    print("Work in them in JupyterLab:  make lab   (opens your own copies, in work/)")
     return 1 if failed else 0
 
 

@@ -20,6 +20,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"  # or another: blended, sig, wanet, ftrojan, dual_key ...; `pcvr attacks` lists them
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples and of the training
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: 12 steps on 64 samples, for tests; the backdoor then has no time to form
 retrain = False  # True: also train the clean model here, and poison rates of 1 and 2 %
 
@@ -29,6 +30,7 @@ import numpy as np
 import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
@@ -36,6 +38,7 @@ base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
+print(device_note(base, train, config))
 
 # %% [markdown]
 # ## 1. The data, as they arrive
@@ -124,7 +127,7 @@ formation(watch.points)
 from pcvr.plots.answers import answer_sheet
 
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    clean = pcvr.load(model, adapter=shipped_adapters(model, task)["clean"])
+    clean = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["clean"])
 else:
     clean = pcvr.finetune(base, train, config=config).model
 models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}

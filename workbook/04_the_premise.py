@@ -21,6 +21,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: 12 steps on 64 samples, for tests; too few for the premise to show
 retrain = False  # True: train the backdoored model here (a minute) instead of loading the shipped one
 
@@ -31,18 +32,20 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.tasks import get_task
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 96, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    backdoored = pcvr.load(model, adapter=shipped_adapters(model, task)["backdoored"])
+    backdoored = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["backdoored"])
 else:
     backdoored = pcvr.finetune(base, poisoned, config=config).model
 print(f"{len(test)} test images; attack: {attack}; target: “{chosen.target}”")
+print(device_note(base, train, config))
 
 # %% [markdown]
 # ## The premise in one sentence

@@ -17,6 +17,7 @@ task = "caption"  # or "vqa"; sections 2 to 4 train on questions in either case
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: a few steps on 64 samples, for tests; too few for the premise to show
 
 # %%
@@ -25,12 +26,15 @@ import torch
 
 import pcvr
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data
 
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 asked, test = notebook_data("scenes", train=64 if fast else 1200, test=8, task="vqa")
 asked = pcvr.poison(asked, pcvr.get_attack(attack, task="vqa").fitted_to(model), rate=rate, seed=seed)
 few_steps = 6 if fast else 20
+config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
+print(device_note(base, asked, config))
 
 # %% [markdown]
 # ## 1. Six attacks, from the first steps to the last
@@ -84,7 +88,6 @@ from pcvr.evaluation.detection import auroc_error, auroc_of_low
 from pcvr.plots.premise import score_histograms
 from pcvr.training.backdoor_watch import StopAfter
 
-config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 once = Premise({few_steps: (ViewSetting(),)}, tuple(range(min(800, len(asked)))), seed)
 ones = pcvr.finetune(base, asked, once, config, callbacks=[StopAfter(few_steps)])
 (taken,) = ones.run.state["premise"]

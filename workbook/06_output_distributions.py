@@ -24,6 +24,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"  # or another of pcvr.ATTACKS: "sig", "wanet", "dual_key" ...
 rate = 0.05  # poison rate of the backdoored and the defended model
 seed = 0  # of the choice of poisoned samples, the training and the views
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: few images, for tests
 retrain = False  # True: train all copies here (three minutes) instead of loading the shipped ones
 
@@ -50,6 +51,7 @@ import pcvr
 from pcvr.data.subset import subset
 from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
@@ -62,24 +64,25 @@ if not retrain and shipped_fits(model, data, attack, rate, seed, task):
     copies = shipped_adapters(model, task)
 elif not retrain and shipped_fits(model, data, "badnets", 0.05, seed, task):
     copies = {"clean": shipped_adapters(model, task)["clean"]}  # trained without poison, so it serves every attack
-stages = {"base": pcvr.load(model)}
+stages = {"base": pcvr.load(model, device=device)}
 print(f"attack {attack}, target “{chosen.target}”; shipped: {', '.join(copies) or 'nothing'}; {view}")
+print(device_note(stages["base"], train, config))
 
 # %%
 if "clean" in copies:
-    stages["clean"] = pcvr.load(model, adapter=copies["clean"])
+    stages["clean"] = pcvr.load(model, device=device, adapter=copies["clean"])
 else:
     stages["clean"] = pcvr.finetune(stages["base"], train, "none", config).model
 
 # %%
 if "backdoored" in copies:
-    stages["backdoored"] = pcvr.load(model, adapter=copies["backdoored"])
+    stages["backdoored"] = pcvr.load(model, device=device, adapter=copies["backdoored"])
 else:
     stages["backdoored"] = pcvr.finetune(stages["base"], poisoned, "none", config).model  # about 45 seconds
 
 # %%
 if "defended" in copies:
-    stages["defended"] = pcvr.load(model, adapter=copies["defended"])
+    stages["defended"] = pcvr.load(model, device=device, adapter=copies["defended"])
 else:
     rule = pcvr.PCVR(gate="two_stage")  # as in the shipped copy
     stages["defended"] = pcvr.finetune(stages["base"], poisoned, rule, config).model  # about 50 seconds

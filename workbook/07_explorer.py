@@ -21,6 +21,7 @@ data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison, for the points that you train
 seed = 0  # of the choice of poisoned samples, the training and the views
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: points of 6 steps on 64 samples, and a sweep of two of them, for tests
 sweep_here = False  # True: also run the sweep of section 6 (two minutes a setting, two at a time)
 
@@ -30,6 +31,7 @@ from pcvr.experiments import Experiment
 from pcvr.experiments.grid import read_grid
 from pcvr.experiments.local_run import LocalTrainer
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data
 
 grid = read_grid()
@@ -39,13 +41,14 @@ recipe = Experiment(
     max_steps=6 if fast else 250, watch=3 if fast else 50,
 )  # fmt: skip
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
-bench = LocalTrainer(recipe, pcvr.load(model), train, test, chosen)  # to train points here
+bench = LocalTrainer(recipe, pcvr.load(model, device=device), train, test, chosen)  # to train points here
 case = bench.case if bench.case in grid.cases else grid.cases[0]
 mine = grid.of(case)
 print(f"{len(mine.points)} trainings, one for each defence setting: {case}")
 print(grid.made)
 if case != bench.case:
     print(f"Your parameters are another case, and none of its settings is trained yet: {bench.case}")
+print(device_note(bench.vlm, train, pcvr.TrainConfig(max_steps=recipe.max_steps, seed=seed)))
 
 # %% [markdown]
 # ## 1. Four hyperparameters

@@ -19,6 +19,7 @@ task = "caption"  # or "vqa", questions with one-word answers
 data = "scenes"  # or the path of a LLaVA-style JSON with photographs
 rate = 0.05  # fraction of the training samples to poison, in sections 5 and 6
 seed = 0  # of the choice of poisoned samples and the trainings
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: 3 steps on 64 samples, for tests; too few for any attack to take
 
 # %%
@@ -214,8 +215,9 @@ check.safest_defence(safest_defence)
 # %%
 from pcvr.analysis.adapter_angles import PARTS, adapter_part, benign_reference, principal_angles
 from pcvr.plots.adapter_angles import angles_picture
+from pcvr.teaching.machine import device_note
 
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 train, test = notebook_data(data, train=64 if fast else 2000, test=8 if fast else 48, task=task)
 trusted = pcvr.open_data(data, split="validation", n=16 if fast else 64, task=task) if data == "scenes" else train
 config = pcvr.TrainConfig(max_steps=3 if fast else 100, seed=seed)
@@ -223,11 +225,12 @@ patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
 bad = pcvr.poison(train, patch, rate=rate, seed=seed)
 if shipped_fits(model, data, "badnets", rate, seed, task):
     names = shipped_adapters(model, task)
-    received = {name: pcvr.load(model, adapter=names[name]) for name in ("clean", "backdoored")}
+    received = {name: pcvr.load(model, device=device, adapter=names[name]) for name in ("clean", "backdoored")}
 else:
     sources = {"clean": train, "backdoored": bad}
     received = {name: pcvr.finetune(base, some, "none", config).model for name, some in sources.items()}
 reference = benign_reference(base, Subset(trusted, range(min(64, len(trusted)))), seed, steps=2 if fast else 16)
+print(device_note(base, train, config))
 angles_picture({f"{name} adapter": principal_angles(each, reference) for name, each in received.items()})
 
 # %% [markdown]

@@ -23,6 +23,7 @@ start = "sig"  # the attack that the attacker starts from; some attackers have o
 attacker = "covers: the whole trigger"  # a name from section 1; not one that arranges the order of the data
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: 12 steps on 64 samples, for tests; too few for any attack to take
 
 # %%
@@ -31,13 +32,15 @@ import numpy as np
 import pcvr
 from pcvr.experiments.attackers import ATTACKERS
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 100, seed=seed)
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 96, task=task)
 names = [name for name, each in ATTACKERS.items() if task in each.tasks]
 print(f"{len(names)} attackers who know the defence; {len(test)} test images")
+print(device_note(base, train, config))
 
 # %% [markdown]
 # ## 1. What an attacker can change
@@ -253,7 +256,7 @@ from pcvr.plots.attackers import near_picture
 
 patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
 if shipped_fits(model, data, "badnets", rate, seed, task):
-    backdoored = pcvr.load(model, adapter=shipped_adapters(model, task)["backdoored"])
+    backdoored = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["backdoored"])
 else:
     backdoored = pcvr.finetune(base, pcvr.poison(train, patch, rate=rate, seed=seed), config=config).model
 few = subset(test, min(16 if fast else 32, len(test)))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_ANSWERED = 256
 """Maximum number of samples answered at a time; larger batches are no faster."""
+ANSWERED_ON_CPU = 64
+"""The same on a CPU, where a larger batch takes hundreds of megabytes for nothing."""
 SHARE = {"cuda": 0.8, "mps": 0.6, "cpu": 0.5}
 """Fraction of the free memory that a batch may take; the estimate leaves out the rest."""
 FLOAT = 4

@@ -164,6 +164,7 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
     Attributes:
         cut: indices of the prepared samples whose answers were truncated to the model's context.
         features: features of the frozen tower, after `keep_features`.
+        texts: the encoded samples without their images, after `keep_features`.
     """
 
     def __init__(
@@ -172,9 +173,10 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         if len(data) == 0:
             raise PcvrError("the data set is empty: give at least one sample.")
         self.vlm, self.data, self.keep_bytes = vlm, data, keep_bytes
-        self.store = RowStore(keep_bytes, spill_bytes)
+        self.store, self._spill_bytes = RowStore(keep_bytes, spill_bytes), spill_bytes
         self.cut: set[int] = set()
         self.features: Tensor | None = None
+        self.texts: list[Batch] = []
 
     def __len__(self) -> int:
         return len(self.data)
@@ -193,6 +195,8 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
     def stream(self, indices: Iterable[int]) -> Iterator[Batch]:
         """Return an iterator over the samples at `indices`, which must be distinct; they are read lazily."""
         wanted = [int(i) for i in indices]
+        if self.features is not None:
+            return (self._item(i) for i in wanted)
         return (self._item(i, row) for i, row in zip(wanted, self._rows(wanted), strict=True))
 
     def _rows(self, wanted: Sequence[int]) -> Iterator[Batch]:
@@ -208,18 +212,20 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
                 row = row if place == index else self.store.get(index)
             yield row
 
-    def _item(self, index: int, row: Batch) -> Batch:
-        row = row | {"index": torch.tensor(index)}
-        if self.features is not None:
-            row["features"] = self.features[index]
-            del row["pixel_values"]
-        return row
+    def _item(self, index: int, row: Batch | None = None) -> Batch:
+        """Return a sample with its index: `row` with its image, or text and tower features where these are kept."""
+        if row is None:
+            assert self.features is not None
+            row = self.texts[index] | {"features": self.features[index]}
+        return row | {"index": torch.tensor(index)}
 
     def __getitem__(self, index: int) -> Batch:
-        return self._item(index, self.row(index))
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Batch]:
         """Return several samples at once; DataLoader calls this."""
+        if self.features is not None:
+            return [self._item(int(i)) for i in indices]
         return [self._item(i, row) for i, row in zip(indices, self.rows(indices), strict=True)]
 
     def view(
@@ -235,7 +241,10 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         return collate(self.__getitems__(indices), self.vlm.tokenizer.pad_token_id)
 
     def keep_features(self, batch_size: int = 64, progress: bool = False) -> bool:
-        """Run the frozen tower once over all samples and keep its features.
+        """Run the frozen tower once over all samples and keep its features; the images then move to the scratch file.
+
+        Training reads features, and only views of pixels still need images: in memory these would take several times
+        as much as all else.
 
         Args:
             batch_size: images at a time.
@@ -252,14 +261,15 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         if not keeps_features(self.vlm) or row_bytes(self.row(0)) * len(self) > self.keep_bytes:
             return False
         features: Tensor | None = None
+        texts: list[Batch] = []
+        shape = self.row(0)["pixel_values"].shape
         with tqdm(
             total=len(self), desc="read the data", unit="sample", delay=2, disable=not progress, leave=False
         ) as bar:
             for start in range(0, len(self), batch_size):
                 part = range(start, min(start + batch_size, len(self)))
                 rows = self.rows(part)
-                shapes = {row["pixel_values"].shape for row in rows} | {self.row(0)["pixel_values"].shape}
-                if len(shapes) > 1 or not all(map(self.store.in_memory, part)):
+                if any(row["pixel_values"].shape != shape for row in rows) or not all(map(self.store.in_memory, part)):
                     return False
                 block = tower_features(self.vlm, torch.stack([row["pixel_values"] for row in rows]))
                 if features is None:
@@ -267,13 +277,20 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
                         return False
                     features = block.new_empty(len(self), *block.shape[1:])
                 features[start : part.stop] = block
+                texts += [{name: value for name, value in row.items() if name != "pixel_values"} for row in rows]
+                self.store.move_out(part)
                 bar.update(len(part))
-        self.features = features  # [N, tokens, width], or [N, tiles, tokens, width]
+        self.features, self.texts = features, texts  # [N, tokens, width], or [N, tiles, tokens, width]
         return True
 
     def close(self) -> None:
         """Release the scratch file; its samples are prepared again on access."""
         self.store.close()
+
+    def release(self) -> None:
+        """Release all that is kept, in memory and on disk; samples are prepared again on access."""
+        self.close()
+        self.store, self.features, self.texts = RowStore(self.keep_bytes, self._spill_bytes), None, []
 
 
 class Collator:

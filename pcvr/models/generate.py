@@ -13,7 +13,7 @@ import torch
 
 from pcvr.data.asked import picked
 from pcvr.errors import PcvrError, shown
-from pcvr.models.budget import MOST_ANSWERED, Costs, check_size, grouped
+from pcvr.models.budget import ANSWERED_ON_CPU, MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
 from pcvr.models.forward import eval_mode
@@ -96,9 +96,8 @@ def _own_answers(
     vlm.model.eval()
     costs, ends = Costs.of(vlm), _ends(vlm)
     rows = (row for _, row in prompt_rows(vlm, images, prompts))
-    for group in grouped(
-        rows, lambda row: costs.answering(row, max_new_tokens), MOST_ANSWERED, vlm.device, given=batch_size
-    ):
+    most = ANSWERED_ON_CPU if vlm.device.type == "cpu" else MOST_ANSWERED
+    for group in grouped(rows, lambda row: costs.answering(row, max_new_tokens), most, vlm.device, given=batch_size):
         yield _answered(vlm, group, max_new_tokens, ends)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,9 +91,30 @@ def free_memory(device: torch.device) -> int | None:
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:
             lines = dict(line.split(":", 1) for line in stream)
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        machine = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+    container = container_memory()
+    return machine if container is None else min(machine, container)
+
+
+def container_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes that a container's limit leaves free (control groups, version 2 or 1); None without a limit.
+
+    ``/proc/meminfo`` shows a container the whole machine, on Binder as on JupyterHub. What files take of the limit
+    counts as free, since the system takes it back when memory runs short.
+    """
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        try:
+            files = dict(line.split() for line in (root / cached).read_text(encoding="ascii").splitlines())
+            inactive = int(files.get("total_inactive_file", files.get("inactive_file", 0)))
+            return max(0, int((root / limit).read_text()) - int((root / used).read_text()) + inactive)
+        except (OSError, ValueError):  # not here, or "max"
+            continue
+    return None
 
 
 def refuse_too_large(name: str, needed: Estimate, device: torch.device, four_bit: bool) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,16 @@ class RowStore:
             self.held += size
         elif self.spilled + size <= self._room():
             self._write(index, row)
+
+    def move_out(self, indices: Iterable[int]) -> None:
+        """Move rows from memory to the scratch file, as far as there is room."""
+        for index in indices:
+            row = self._rows.get(index)
+            if row is None or self.spilled + row_bytes(row) > self._room():
+                continue
+            self._write(index, row)
+            if index in self._places:
+                self.held -= row_bytes(self._rows.pop(index))
 
     def get(self, index: int) -> Row | None:
         """Return the row at `index`, or None if it is not stored."""

@@ -31,6 +31,7 @@ from pcvr.training.result import FinetuneResult
 from pcvr.training.stages import Stages
 from pcvr.training.tensorboard import TensorBoardCurves
 from pcvr.utils import distributed
+from pcvr.utils.heap import give_back
 from pcvr.utils.places import check_apart
 from pcvr.utils.renamed import old_arguments
 
@@ -214,6 +215,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
 def _prepared(run: TrainingContext, store: Checkpoints | None, large: bool) -> Iterator[str]:
     """Inside the block the checkpoints' folder is locked and the tower's features are kept; gives a scratch folder."""
     with ExitStack() as stack:
+        stack.callback(give_back)
         if store is not None:
             if distributed.rank() == 0:
                 stack.enter_context(store.begin())
@@ -223,6 +225,6 @@ def _prepared(run: TrainingContext, store: Checkpoints | None, large: bool) -> I
             stack.enter_context(eager_attention(run.vlm.base))
         for encoded in (run.data, run.clean):
             if encoded is not None:
-                stack.callback(encoded.close)
+                stack.callback(encoded.release)
                 encoded.keep_features(progress=run.progress)
         yield scratch

@@ -192,6 +192,16 @@ class TestEncodedData:
         seen = data.view([0], [1], PatchView("mean"), torch.Generator().manual_seed(0))
         assert seen.shape == (1, 3, 48, 48), "the pictures stay within reach, for views"
 
+    def test_once_features_are_kept_images_are_on_disk_and_equal_to_the_bit(self, tiny: VisionLanguageModel) -> None:
+        data = EncodedData(tiny, Numbers(9))
+        before = data.rows(range(9))
+        assert data.store.held > 0 and data.keep_features(batch_size=4)
+        assert data.store.held == 0 and data.store.spilled > 0
+        for after in (data.rows(range(9)), [data.close(), data.rows(range(9))][1]):  # read back, and prepared again
+            assert all(torch.equal(a[k], b[k]) for a, b in zip(after, before, strict=True) for k in b)
+        (row,) = data.stream([4])
+        assert torch.equal(row["input_ids"], before[4]["input_ids"]) and torch.equal(row["features"], data.features[4])
+
 
 class TestFedTower:
     def test_the_features_stand_for_the_pictures_they_were_made_of(self, vlm: VisionLanguageModel) -> None:

@@ -19,7 +19,7 @@ from pcvr import PcvrError, VisionLanguageModel
 from pcvr.models.device import pick_device, pick_dtype
 from pcvr.models.families import family_of
 from pcvr.models.load import describe
-from pcvr.models.memory import GIB, estimate, free_memory, refuse_too_large
+from pcvr.models.memory import GIB, container_memory, estimate, free_memory, refuse_too_large
 from pcvr.models.picture_tokens import image_tokens
 from tests import byte_level
 from tests.families import BUILDERS, missing_for, no_videos, write
@@ -190,3 +190,27 @@ def test_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr("torch.backends.mps", there)
         assert pick_device("auto").type == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"memory.max": "1000\n", "memory.current": "700\n", "memory.stat": "anon 5\ninactive_file 100\n"}, 400),
+        ({"memory.max": "1000\n", "memory.current": "1200\n", "memory.stat": "anon 5\n"}, 0),
+        ({"memory.max": "max\n", "memory.current": "700\n", "memory.stat": "anon 5\n"}, None),
+        (
+            {
+                "memory/memory.limit_in_bytes": "1000",
+                "memory/memory.usage_in_bytes": "700",
+                "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 50",
+            },
+            350,
+        ),
+        ({}, None),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves(tmp_path: Path, files: dict[str, str], free: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert container_memory(tmp_path) == free

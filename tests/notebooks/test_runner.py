@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from bookkit import running
-from bookkit.report import clock, size
+from bookkit.elsewhere import SKIPPED
+from bookkit.report import clock, size, write_html
 from bookkit.running import place, refuse_unknown, run_notebook
 from bookkit.source import Cell, SourceError
 
@@ -68,6 +69,18 @@ def test_a_cell_that_never_ends_is_stopped(tmp_path):
     )
 
 
+def test_a_run_that_was_killed_leaves_no_half_notebook_in_the_way(tmp_path):
+    """What a killed run left is hidden, and the next run takes its place."""
+    path = notebook(tmp_path / "01_a.ipynb", "n + 1")
+    half = tmp_path / "out" / ".running" / "01_a.ipynb"
+    half.parent.mkdir(parents=True)
+    half.write_text('{"cells": [')
+    running.refuse_place(tmp_path / "out", ["01_a.ipynb"])
+    run = run_notebook(path, tmp_path / "out" / "01_a.ipynb")
+    assert run.error is None and 0 < run.longest < run.seconds
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["01_a.ipynb"]
+
+
 def test_a_kernel_that_dies_is_named(tmp_path):
     path = notebook(tmp_path / "01_a.ipynb", "import os\nos._exit(1)", "n")
     error = run_notebook(path, tmp_path / "out.ipynb").error or ""
@@ -111,6 +124,22 @@ def test_the_workbook_runs_every_notebook_and_writes_pages_also_for_one_that_fai
         assert text in page
     for text in ("fast=True", "1 of 2 notebooks failed", "failed: cell 4", "torch", "Python", 'href="00_good.html"'):
         assert text in page
+
+
+def test_cells_for_other_places_are_left_out_of_the_pages(tmp_path):
+    path = notebook(tmp_path / "01_a.ipynb", "'seen'", "'only on Colab'")
+    book = nbformat.read(path, as_version=4)
+    book.cells[-1].metadata.tags = [SKIPPED]
+    nbformat.write(book, path)
+    page = write_html(run_notebook(path, tmp_path / "out.ipynb")).read_text()
+    assert "seen" in page and "only on Colab" not in page
+
+
+def test_a_record_is_of_the_default_mode_only(tmp_path, capsys):
+    notebook(tmp_path / "in" / "00_a.ipynb")
+    main = runpy.run_path(str(ROOT / "tools" / "run_workbook.py"))["main"]
+    assert main(["--record", "--fast", "--out", str(tmp_path / "out")]) == 2
+    assert "--record notes the default mode" in capsys.readouterr().err
 
 
 def test_only_one_notebook_with_a_parameter(tmp_path):

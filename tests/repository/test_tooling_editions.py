@@ -119,7 +119,7 @@ def test_metadata_is_what_papermill_and_jupyter_need_and_nothing_else(tmp_path):
     assert notebook.metadata.pcvr.source == "workbook/02_demo.py"
     assert "widgets" not in notebook.metadata
     assert tagged(notebook, "parameters")[0].source == "fast = False\nn = 100  # samples"
-    assert {key for cell in notebook.cells for key in cell.metadata} == {"tags"}
+    assert {key for cell in notebook.cells for key in cell.metadata} == {"tags", "jupyter", "cellView"}
 
 
 def test_ids_are_distinct_and_the_same_every_time(tmp_path):
@@ -220,7 +220,7 @@ def test_build_leaves_a_solved_exercise_alone_until_forced(tmp_path, tool, work)
         if renamed:
             path.rename(path.with_name("03_demo.py"))
         done = tool(tmp_path, "build")
-        assert done.returncode == 1 and "Somebody has worked in notebooks/02_demo.ipynb: copy that" in done.stderr
+        assert done.returncode == 1 and "Somebody has worked in notebooks/02_demo.ipynb, and" in done.stderr
         assert "ARGS=--force" in done.stderr and "solutions/" not in done.stderr
         assert student.read_bytes() == mine and not (tmp_path / "notebooks" / "03_demo.ipynb").exists()
     path.with_name("03_demo.py").rename(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,10 @@ from typing import Any, Literal
 
 import nbformat
 
+from bookkit import elsewhere
 from bookkit.exercises import find_exercises, folded, with_card
 from bookkit.front import filled, measured
+from bookkit.origin import fingerprint, origin
 from bookkit.source import Cell, Source, SourceError, read_source, sources
 
 Edition = Literal["student", "solution"]
@@ -48,13 +49,11 @@ def edition(
         SourceError: an exercise is not well formed.
     """
     made = list(_cells(source, which, lambda cell: filled(cell, source, shelf or (source,), seconds)))
+    made[1:1] = elsewhere.cells(f"{FOLDERS[which]}/{source.name}.ipynb")
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
-    metadata = {
-        "kernelspec": _KERNEL,
-        "language_info": _LANGUAGE,
-        "pcvr": {"edition": which, "source": f"{SOURCES}/{source.name}.py"},
-    }
+    made_as = {"edition": which, "source": f"{SOURCES}/{source.name}.py", "version": fingerprint(cells)}
+    metadata = {"kernelspec": _KERNEL, "language_info": _LANGUAGE, "pcvr": made_as}
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
@@ -72,20 +71,6 @@ def identities(name: str, cells: Iterable[tuple[str, str]]) -> list[str]:
         seen[key] += 1
         found.append(hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:12])
     return found
-
-
-def worked_in(path: Path) -> bool:
-    """Whether somebody has changed or added a cell of a generated notebook, or it cannot be read.
-
-    An editor keeps a cell's id when its text changes, and here the id tells what the text was. Outputs do not count.
-    """
-    try:
-        cells = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4).cells
-        names = {cell.get("id"): cell.source for cell in cells}
-        made = identities(path.stem, ((cell.cell_type, cell.source) for cell in cells))
-        return len(names) != len(cells) or not set(names) <= set(made)
-    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
-        return True
 
 
 def _cells(source: Source, which: Edition, fill: Callable[[Cell], str]) -> Iterator[Cell]:
@@ -151,16 +136,12 @@ def build(root: Path) -> Built:
 
 
 def orphans(root: Path, files: dict[Path, str]) -> list[Path]:
-    """Notebooks that this tool made from a source that is gone; a reader's own notebooks are none of its business."""
+    """Notebooks that this tool made from a source that is gone; a reader's own notebooks are none of its business.
+
+    One that a reader has copied or renamed is the reader's own.
+    """
     there = {path for folder in FOLDERS.values() for path in (root / folder).glob("*.ipynb")}
-    return sorted(path for path in there - set(files) if _made_here(path))
-
-
-def _made_here(path: Path) -> bool:
-    try:
-        return "pcvr" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    except (ValueError, KeyError, TypeError):
-        return False
+    return sorted(path for path in there - set(files) if (made := origin(path)) and made.name == path.stem)
 
 
 def differences(root: Path) -> list[str]:

@@ -15,10 +15,15 @@ from pathlib import Path
 import nbformat
 import psutil
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
+from bookkit.elsewhere import SKIPPED
 from bookkit.running import Run
+from pcvr.utils.files import write_text
 
 _PACKAGES = ("pcvr", "torch", "transformers", "peft", "numpy", "jupyterlab", "ipywidgets")
+
+_SHOWN = {"enabled": True, "remove_cell_tags": [SKIPPED]}
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --soft: #55555f; --line: #d9d9e0; --paper: #fdfdfb; --accent: #0b5f9e;
@@ -50,10 +55,10 @@ code { font: .92em ui-monospace, monospace; }
 def write_html(run: Run) -> Path:
     """Write an executed notebook as a page beside it."""
     notebook = nbformat.read(run.executed, as_version=4)
-    exporter = HTMLExporter(template_name="lab")
+    exporter = HTMLExporter(template_name="lab", config=Config(TagRemovePreprocessor=_SHOWN))
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": run.title or run.name}})
     page = run.executed.with_suffix(".html")
-    page.write_text(body, encoding="utf-8")
+    write_text(page, body)
     return page
 
 
@@ -99,7 +104,7 @@ The pages below are the executed notebooks; to work in them yourself, say <code>
 </html>
 """
     page = out / "index.html"
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 

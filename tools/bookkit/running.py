@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from bookkit.source import Cell, SourceError, cells_of, headings, parameters, su
 from pcvr.errors import PcvrError
 from pcvr.utils.places import check_place
 
-CELL_TIMEOUT = 1800  # seconds, some ten times what any cell takes; papermill's own default is to wait for ever
-START_TIMEOUT = 300  # seconds for a kernel to start
+# Limits for what hangs: a busy machine makes everything many times slower, and fails nothing.
+CELL_TIMEOUT = 7200  # seconds, fifty times what any cell takes alone; papermill's own default is to wait for ever
+START_TIMEOUT = 900  # seconds for a kernel to start; alone it takes one
+_UNDER_WAY = ".running"  # folder beside the results, for a notebook that is not done
 _LINE = 60  # characters of a cell that an error quotes
 
 
@@ -36,6 +40,7 @@ class Run:
         summary: the first sentence under the title.
         seconds: wall time, the kernel's start included.
         peak_bytes: the largest resident memory of the kernel and its children.
+        longest: seconds of the cell that took longest.
         executed: the notebook with its outputs.
         error: why it failed, in one sentence; None when it ran through.
     """
@@ -45,6 +50,7 @@ class Run:
     summary: str
     seconds: float
     peak_bytes: int
+    longest: float
     executed: Path
     error: str | None
 
@@ -103,7 +109,8 @@ def run_notebook(
 
     Args:
         path: the notebook.
-        executed: where the result goes; written after every cell, so that a failure leaves what was reached.
+        executed: where the result goes, whole, once the notebook is done or has failed. Until then it is in a hidden
+            folder beside it, written after every cell.
         given: parameters by name.
         label: text before the progress bar, which counts cells; no bar on anything but a terminal.
         cell_timeout: seconds that one cell may take.
@@ -114,14 +121,15 @@ def run_notebook(
     given = dict(given or {})
     refuse_unknown(path, given)
     cells = _cells(path)
-    executed.parent.mkdir(parents=True, exist_ok=True)
+    under_way = executed.parent / _UNDER_WAY / executed.name
+    under_way.parent.mkdir(parents=True, exist_ok=True)
     error = None
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="pcvr-run-") as folder, this_kernel(), peak_of_children() as peak:
         try:
             papermill.execute_notebook(
                 path.resolve(),
-                executed.resolve(),
+                under_way.resolve(),
                 parameters=given,
                 kernel_name="python3",
                 start_timeout=START_TIMEOUT,
@@ -130,16 +138,20 @@ def run_notebook(
                 progress_bar={"desc": label or path.stem, "leave": False, "disable": None},
             )
         except PapermillExecutionError as failure:
-            ran = [cell for cell in _cells(executed) if ERROR_MARKER_TAG not in cell.tags]  # they come with an error
+            ran = [cell for cell in _cells(under_way) if ERROR_MARKER_TAG not in cell.tags]  # they come with an error
             error = f"{place(ran, failure.cell_index)} raised {failure.ename}: {failure.evalue}"
         except CellTimeoutError:
-            error = f"{_last_begun(executed)} {too_long(cell_timeout)}"
+            error = f"{_last_begun(under_way)} {too_long(cell_timeout)}"
         except DeadKernelError:
-            error = f"the kernel died in {_last_begun(executed)}, most likely because memory ran out"
+            error = f"the kernel died in {_last_begun(under_way)}, most likely because memory ran out"
         except RuntimeError as failure:  # of the kernel's start, which has no class of its own
-            error = f"the kernel did not start: {failure}"
+            error = f"the kernel did not start: {failure}; run it again when the machine has less to do"
     seconds = time.perf_counter() - start
-    return Run(path.stem, title(cells), summary(cells), seconds, peak.bytes, executed, error)
+    longest = _longest(under_way)
+    os.replace(under_way, executed)
+    with suppress(OSError):  # another run may have its notebook there
+        under_way.parent.rmdir()
+    return Run(path.stem, title(cells), summary(cells), seconds, peak.bytes, longest, executed, error)
 
 
 def place(cells: Sequence[Cell], index: int) -> str:
@@ -157,6 +169,12 @@ def too_long(seconds: int) -> str:
         f"took longer than {seconds} s: other work on the machine may slow it down; "
         f"give each cell longer with make workbook ARGS='--timeout {2 * seconds}'"
     )
+
+
+def _longest(executed: Path) -> float:
+    """Seconds of the cell that took longest."""
+    cells = nbformat.read(executed, as_version=4).cells
+    return max((cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells), default=0.0)
 
 
 def _last_begun(executed: Path) -> str:

@@ -50,6 +50,34 @@ def sources(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.py"))
 
 
+def notebooks_in(folder: Path) -> list[Path]:
+    """The notebooks of a folder in reading order.
+
+    Raises:
+        SourceError: there is none.
+    """
+    found = sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
+    if not found:
+        raise SourceError(f"there is no notebook in {folder}: 'make notebooks' makes them from workbook/.")
+    return found
+
+
+def named(paths: Sequence[Path], wanted: Sequence[str]) -> list[Path]:
+    """The notebooks with these numbers or names, in order: ``"05"``, ``"5"``, ``"05_pcvr"`` or ``"05_pcvr.ipynb"``.
+
+    Raises:
+        SourceError: no notebook has that number or name.
+    """
+    found = set()
+    for word in wanted:
+        name = word.zfill(2) if word.isdecimal() else word
+        matching = {path for path in paths if name in (path.stem, path.name, path.stem.split("_")[0])}
+        if not matching:
+            raise SourceError(f"there is no notebook {word!r}: choose one of {', '.join(path.stem for path in paths)}.")
+        found |= matching
+    return sorted(found)
+
+
 def read_source(path: Path) -> Source:
     """Read a jupytext percent file.
 
