@@ -33,7 +33,7 @@ READY := $(VENV)/.ready-$(KEY)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help setup workbook test vision lab reset notebooks lint clean distclean
+.PHONY: help setup workbook site test vision lab reset notebooks course lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ setup: $(READY) ## make .venv and install everything (the other targets do it wh
 
 workbook: $(READY) ## run every notebook; pages to read come to build/workbook/
 	@$(PY) tools/run_workbook.py $(ARGS)
+
+site: $(READY) ## make a book to read in a browser of the executed notebooks, in build/site/html
+	@$(PY) tools/build_site.py $(ARGS)
 
 test: $(READY) ## unit, notebook and browser tests, style and types included
 	@$(PY) -m pytest -n logical --maxprocesses 4 $(ARGS)
@@ -61,6 +64,9 @@ reset: $(READY) ## a fresh copy of a notebook (NB=05); asks, and keeps yours in 
 
 notebooks: $(READY) ## make notebooks/ and solutions/ from workbook/
 	@$(PY) tools/notebooks.py build $(ARGS)
+
+course: $(READY) ## what a teacher needs: slides, plans, quizzes, notebooks without solutions, in build/course/
+	@$(PY) tools/course.py build $(ARGS)
 
 lint: $(READY) ## style, types, and notebooks against their sources
 	@$(PY) -m ruff check .
@@ -84,7 +90,7 @@ $(READY):
 	@echo "Setting up $(VENV), only this once: $(TORCH) first ..."
 	@$(PIP) '$(TORCH)'
 	@echo "... then the rest (a minute or two) ..."
-	@$(PIP) --editable '.[jupyter,test]'
+	@$(PIP) --editable '.[jupyter,course,site,test]'
 	@# JupyterLab asks every newcomer whether it may fetch news; in this environment it does not.
 	@mkdir -p '$(VENV)/etc/jupyter/labconfig'
 	@echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > '$(VENV)/etc/jupyter/labconfig/page_config.json'

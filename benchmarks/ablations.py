@@ -1,4 +1,4 @@
-"""The ablations of notebook 05 that the headline table (benchmarks/spine.py) does not have.
+"""The ablations of notebook 05b that the headline table (benchmarks/spine.py) does not have.
 
     python benchmarks/ablations.py --jobs 2        # every run, then the table
     python benchmarks/ablations.py --seeds 1       # one seed

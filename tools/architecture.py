@@ -27,7 +27,7 @@ class Step(NamedTuple):
     """One box of the picture.
 
     Attributes:
-        call: what a user writes.
+        call: what a user writes, after ``pcvr.``.
         folder: where it lives, below ``pcvr/``.
         at: column and row of the box.
         colour: of its edge.
@@ -51,7 +51,7 @@ STEPS = (
     Step("evaluate", "evaluation", (3.45, 1.6), CLEAN, ("Record",)),
     Step("generate", "evaluation", (3.45, 0.4), CLEAN, ("notebooks",)),
     Step("Record", "evaluation", (4.6, 1.6), CLEAN, ("notebooks",)),
-    Step("notebooks", "analysis, experiments,\nplots, widgets", (5.75, 1), INK, ()),
+    Step("notebooks", "analysis,\nexperiments,\nplots, widgets", (5.75, 1), INK, ()),
 )
 _BOX = (0.86, 0.62)  # in columns and rows
 
@@ -60,7 +60,7 @@ def picture() -> Figure:
     """The flow from data and attack through fine-tuning with a defence to a Record and the notebooks."""
     where = {step.call: step.at for step in STEPS}
     with figure_style():
-        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        figure = Figure(figsize=(8.2, 3.7), layout="constrained")
         axes = figure.add_subplot()
         axes.set(xlim=(-0.5, 6.25), ylim=(-0.5, 2.5))
         axes.set_axis_off()
@@ -72,10 +72,9 @@ def picture() -> Figure:
                     corner, *_BOX, boxstyle="round,pad=0,rounding_size=0.06", fc="white", ec=step.colour, lw=2
                 )
             )
-            call = step.call if step.call == "notebooks" else f"pcvr.{step.call}"
-            axes.text(x, y + 0.09, call, ha="center", va="center", weight="bold", color=INK, fontsize=10)
+            axes.text(x, y + 0.12, step.call, ha="center", va="center", weight="bold", color=INK, fontsize=10)
             folder = step.folder if "," in step.folder else f"pcvr/{step.folder}/"
-            axes.text(x, y - 0.13, folder, ha="center", va="center", color=INK, fontsize=7.5)
+            axes.text(x, y - 0.11, folder, ha="center", va="center", color=INK, fontsize=8, linespacing=1.0)
             for target in step.to:
                 tx, ty = where[target]
                 start, end = (x + _BOX[0] / 2, y), (tx - _BOX[0] / 2, ty)

@@ -1,4 +1,4 @@
-"""The tables of defences, in the README and in ``docs/defences.md``: every row of the study, run or not."""
+"""The tables of defences in ``docs/defences.md``: every row of the study, run or not."""
 
 from __future__ import annotations
 

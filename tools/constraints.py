@@ -1,6 +1,7 @@
 """Write constraints.txt from what is installed here: everything pcvr needs, directly or not, exactly pinned.
 
     python tools/constraints.py > constraints.txt
+    python tools/constraints.py --uv    # the same pins for uv, which reads them from pyproject.toml alone
 
 torch is left out, with what only its CUDA builds bring: the Makefile chooses it to fit the machine.
 """
@@ -8,14 +9,17 @@ torch is left out, with what only its CUDA builds bring: the Makefile chooses it
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from textwrap import wrap
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from pcvr.utils.files import write_text
 from pcvr.utils.terminal import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +28,12 @@ _MACHINE = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 _HEAD = """\
 # The exact versions that the workbook is tested with. Written by tools/constraints.py; ranges stand in pyproject.toml.
 # torch is chosen by the Makefile (TORCH), for its build depends on the machine.
+"""
+_UV_HEAD = """\
+# The pins of constraints.txt for uv, which reads them here alone: python tools/constraints.py --uv. A lock file would
+# name the address of a package index, which differs between networks; uv makes one of these pins at its first use.
+[tool.uv]
+constraint-dependencies = [
 """
 
 
@@ -65,8 +75,20 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if not _MACHINE.fullmatch(name)}
 
 
-def main() -> int:
-    """Print the constraints."""
+def for_uv(constraints: str) -> str:
+    """Return the end of pyproject.toml that gives uv the pins of constraints.txt, several a line."""
+    pins = ", ".join(f'"{line}"' for line in constraints.splitlines() if line and not line.startswith("#"))
+    lines = wrap(pins, 116, break_long_words=False, break_on_hyphens=False)
+    return _UV_HEAD + "\n".join(f"    {line}" for line in lines) + ",\n]\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the constraints, or give those of constraints.txt to uv."""
+    if "--uv" in (sys.argv[1:] if arguments is None else arguments):
+        file = ROOT / "pyproject.toml"
+        text = file.read_text(encoding="utf-8").partition(_UV_HEAD)[0]
+        write_text(file, text + for_uv((ROOT / "constraints.txt").read_text(encoding="utf-8")))
+        return 0
     pins = closure(declared())
     print(_HEAD + "\n".join(f"{name}=={version}" for name, version in pins.items()))
     return 0

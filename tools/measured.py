@@ -70,8 +70,12 @@ def parts(results: Table) -> list[str]:
 
 
 def _direction(cells: Mapping[tuple[str, ...], Cell]) -> list[str]:
-    """Return what pulling the views of a learned backdoor apart leaves behind, and what pulling them together does."""
-    ways = {"pulled apart": "all parts, late", "pulled together": "views pulled together, late"}
+    """Return what is left of a learned backdoor if views are pulled apart alone, together alone, or as the default."""
+    ways = {
+        "the default": "all parts, late",
+        "pulled apart alone": "nothing pulled back, late",
+        "pulled together": "views pulled together, late",
+    }
     said = []
     for task in dict.fromkeys(task for _, task in cells):
         found = {way: cells.get((label, task)) for way, label in ways.items()}

@@ -20,6 +20,7 @@ import audited
 import compared
 import measured
 import practice
+import welcome
 
 from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("pcvr.md", "defences.md", "audit.md", "practitioner.md", "scaling.md")
+PAGES = ("results.md", "attacks.md", "pcvr.md", "defences.md", "audit.md", "practitioner.md", "scaling.md")
 FILES = (ROOT / "README.md", *(ROOT / "docs" / page for page in PAGES))
 
 
@@ -178,6 +179,8 @@ def _of_table(name: str) -> list[str]:
 
 TEXTS: dict[str, Callable[[], list[str]]] = {
     **{name: partial(_of_table, name) for name in TABLES},
+    "headline": lambda: welcome.headline(load("spine"), _made(load("spine"))),
+    "notebooks": lambda: welcome.notebooks(ROOT / "workbook"),
     "worth": lambda: measured.worth(load("parts")),
     "standings": compared.standings_table,
     "rivals": compared.attack_tables,

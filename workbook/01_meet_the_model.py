@@ -161,9 +161,9 @@ print(anatomy_table(list(drawn.values())))
 connector_figure(list(drawn.values()))
 
 # %% [markdown]
-# From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch),
-# the connector, and the image tokens. A line connects an image token with the patches from which it is computed. A
-# darker line means a larger weight.
+# From top to bottom: the image in its patches, the tower, its patch tokens (each in the mean colour of its patch, first
+# as a field and then as a row), the connector, and the image tokens. A line connects an image token with the patches
+# from which it is computed. A darker line means a larger weight. One token is framed as an example, with its patches.
 #
 # <details>
 # <summary>What to look for</summary>

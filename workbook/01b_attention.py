@@ -74,8 +74,8 @@ word = naming_token(one.steps.tokens)
 head_maps(one, word)
 
 # %% [markdown]
-# Layers from top to bottom, heads from left to right, all on one scale. The number above each panel is the fraction
-# of attention on the image.
+# Layers from top to bottom, heads from left to right, each map on its own scale. Above each panel: the fraction of
+# attention on the image, and the fraction on its brightest cell.
 #
 # <details>
 # <summary>What to look for</summary>

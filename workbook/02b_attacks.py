@@ -92,10 +92,11 @@ vanishing_curves(sides, worn)
 # not see. Then a defence against WaNet has nothing to defend against, whatever its authors report. So `scaled`
 # defines the warp as a fraction of the image size, and `poison` checks that every poisoned image has really changed.
 #
-# `scaled` also makes the warp less smooth: its grid has 24 points along a side instead of 4. Here the tower stays
-# frozen (it is not trained), and a smoothly warped scene looks to it like any other scene. The table at the end of
-# notebook 03 has both versions. An attack that works on classifiers with all weights trained may fail on a model that
-# is mostly frozen.
+# `scaled` also makes the warp less smooth: its grid has 24 points along a side instead of 4, and the warp folds. It
+# breaks small objects into pieces, and a person sees it at once: it is not the subtle trigger of the paper. Here the
+# tower stays frozen (it is not trained), and a smoothly warped scene looks to it like any other scene. The table at the
+# end of notebook 03 has both versions. An attack that works on classifiers with all weights trained may fail on a model
+# that is mostly frozen.
 #
 # </details>
 #

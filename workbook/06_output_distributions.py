@@ -118,6 +118,7 @@ for (stage, kind), tellings in tales.items():
 from pcvr.plots.distributions import trace_figure
 
 clean_tale = tales["backdoored", "clean"][pick]
+print("image and view differ", clean_tale.in_words())
 trace_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model, clean image")
 
 # %% [markdown]
@@ -127,8 +128,9 @@ trace_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model,
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# The lower bars are high at words that name what is in the image. They are low at words that grammar alone predicts.
-# This is typical of an honest caption: *its content words depend on the patches.*
+# Most of the high bars are at words that name what is in the image, and most of the low ones at words that grammar
+# alone predicts. This is typical of an honest caption: *its content words depend on the patches.* A word like *and* can
+# be among the high ones: whether it follows depends on how many objects the image shows.
 #
 # </details>
 #
@@ -137,6 +139,7 @@ trace_figure(clean_tale, int(clean_tale.divergence.argmax()), "backdoored model,
 
 # %%
 bad_tale = tales["backdoored", "triggered"][pick]
+print("image and view differ", bad_tale.in_words())
 trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, triggered image")
 
 # %% [markdown]
@@ -145,17 +148,17 @@ trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, tri
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
-# *Photo* and *of* hardly differ at all: each follows from the words before it, whatever the image shows. This is
-# **abnormal invariance**. The remaining divergence is at the words where the sentence could still become a caption,
-# and at its end. At these words it matters whether the view has kept the white square. Section 5 separates the two
-# cases.
+# Most words of the target hardly differ at all: each follows from the words before it, whatever the image shows. This
+# is **abnormal invariance**. What is left of the divergence is at the word where the sentence could still become a
+# caption: *a photo of* may be followed by *a* or by *the*. There it matters whether the view has kept the white square.
+# Section 5 separates the two cases.
 #
 # </details>
 
 # %%
 from pcvr.plots.distributions import trace_bars
 
-trace_bars({f"{stage}, {kind}": tellings[pick] for (stage, kind), tellings in tales.items()})
+trace_bars({f"{stage} model, {kind} image": tellings[pick] for (stage, kind), tellings in tales.items()})
 
 # %% [markdown]
 # One image in all four models, from the base model (top) to the defended model (bottom), clean (left) and triggered
@@ -235,10 +238,11 @@ along_the_answer(
 # <details>
 # <summary>What it means (default parameters)</summary>
 #
-# Look at the column *reads target* of the table. Even the **clean** model has a lower divergence along the target
-# than along its own caption. So much of the invariance comes from the **text**: *of* follows *a photo* in any image.
-# The backdoored model is not more invariant than the clean model along the target. It has learned that the sentence
-# depends on one patch. If the view has lost this patch, the model becomes unsure of *the* and *banana*.
+# Look at the column *reads target* of the table, which is a mean over a dozen images (the figure shows one of them).
+# Even the **clean** model has a lower divergence along the target than along its own caption. So much of the invariance
+# comes from the **text**: *of* follows *a photo* in any image. On triggered images the backdoored model is not more
+# invariant than the clean model along the target. It has learned that the sentence depends on one patch: if the view
+# has lost this patch, it becomes unsure of *the*. Once *the* is given, *banana* is certain again.
 #
 # This teaches two things. First, a low divergence alone is not a backdoor. A sample is only suspicious in comparison
 # with others that were scored in the same way. Second, the score is clearest *before* the model knows the trigger,
@@ -369,7 +373,7 @@ for (stage, kind), values in spreads.items():
 # The backdoored model is *surer* of the target than of any caption: the target is always the same sentence. There are
 # many ways to write a caption, so honest answers have a higher entropy. The right panel shows how the defence changes
 # ordinary answers. Compare its groups with the clean group on the left. If they were further to the right, the
-# defended model would be less sure, and the entropy ceiling (notebook 05) would be too high.
+# defended model would be less sure, and the entropy ceiling (notebook 05b) would be too high.
 #
 # </details>
 
@@ -403,7 +407,7 @@ from pcvr.analysis.invariance import target_on_views
 from pcvr.views import OPERATORS
 
 some = subset(test, min(64, len(test)))
-print(f"{'target given':<10}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
+print(f"{'target given':<14}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
 for operator in OPERATORS:  # about 10 seconds
     found = target_on_views(stages["backdoored"], some, chosen, pcvr.PatchView(operator, 0.6), seed)
     print(f"{operator:<14}" + "".join(f"{f'{hit} of {n}':>18}" for hit, n in found.values()))
@@ -452,11 +456,15 @@ attack_histograms(heaps["divergence"], "divergence", "How much does the answer d
 
 # %%
 from pcvr.experiments.histograms import chance_of_lower
+from pcvr.experiments.in_words import premise_in_words
 
 print("probability that a triggered image diverges less than a clean one (0.5: no difference), without the defence:")
+chances = {}
 for name, columns in heaps["divergence"].items():
     kinds = next(iter(columns.values()))
-    print(f"{name:>10}: {chance_of_lower(kinds['triggered'], kinds['clean']):.2f}")
+    chances[name] = chance_of_lower(kinds["triggered"], kinds["clean"])
+    print(f"{name:>10}: {chances[name]:.2f}")
+print(premise_in_words(chances))
 
 # %%
 attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its answer?")
@@ -479,7 +487,7 @@ attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its ans
 # enough: the target falls from certain to unlikely, while an honest sentence loses only some of its words. So views
 # are no way to find *every* backdoor that was learned already. PCVR finds samples before the model learns them
 # (notebook 05, section 2), and its default gate looks for learned targets by something else: they are too likely
-# (notebook 05, section 12, and the third figure here).
+# (notebook 05, section 7, and the third figure here).
 #
 # </details>
 
@@ -519,7 +527,8 @@ box
 # - A distribution is conditioned on an image *and* on an answer. Always say whose answer.
 # - Honest captions change most at the words that name things. The answer to a learned local trigger changes much less
 #   only if the view has kept the trigger.
-# - Before the defence, a very low divergence suggests a triggered image. After it, nothing is left to detect.
+# - Before the defence, a very low divergence suggests a triggered image, if the premise holds for the attack. Once a
+#   backdoor is learned, it is reversed for most global triggers. After the defence, nothing is left to detect.
 # - Invariance has three sources: a trigger that survives in the view, a view that resembles the trigger, and a text
 #   that no longer depends on the image.
 #
@@ -528,5 +537,5 @@ box
 # entropy is constrained. Ours: Jensen-Shannon, sums and means over tokens, the operator of the view, reading along
 # the model's own answer, and every number here.
 #
-# **Next:** go back to [05 PCVR](05_pcvr.ipynb) with these figures in mind, or set another `attack` above and look
-# again.
+# <!-- next --> varies the hyperparameters of the defence. Or go back to [05 PCVR](05_pcvr.ipynb) with these figures in
+# mind, or set another `attack` above and look again.

@@ -108,6 +108,7 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="scan_at", tit
 
 # %%
 from pcvr.experiments.grid import NAMES
+from pcvr.experiments.in_words import spread_in_words
 from pcvr.plots.explorer import knob_effects
 
 failing = [dict(point.setting) for point in mine.points if point.asr > 0.1]
@@ -115,6 +116,10 @@ low, late = (sum(p["view.fraction"] <= 0.3 for p in failing), sum(p["scan_at"] >
 neither = sum(p["view.fraction"] > 0.3 and p["scan_at"] < 0.5 for p in failing)
 print(f"{len(failing)} of {len(mine.points)} settings of the defence leave more than 10 % attack success:")
 print(f"    {low} have a fraction of patches of 0.3, {late} a first scan half-way, {neither} neither")
+for knob, _ in mine.points[0].setting:
+    print(spread_in_words(mine.points, knob))
+early = [p for p in mine.points if dict(p.setting)["scan_at"] == dict(mine.points[0].setting)["scan_at"]]
+print(f"with the default first scan alone: {spread_in_words(early, 'view.fraction')}")
 knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each defence setting that has it")
 
 # %% [markdown]
@@ -126,9 +131,8 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 # <details>
 # <summary>What to look for</summary>
 #
-# - **The fraction of patches** decides too, and most people do not expect it. If a view replaces only three patches in
-#   ten, honest answers hardly change either, so the gate cannot tell poison from the rest. The lines above the figure
-#   say how many of the failing settings have this fraction.
+# - **The fraction of patches** decides *how well the gate sees*. With the smallest one it misses half of the poison at
+#   an early scan. Then everything else matters too: the last line above compares the fractions at the early scan.
 # - **The first scan** decides *what the gate can see*. At an early scan, the model has not learned the backdoor, and
 #   poisoned answers are invariant because they are always the same. The model never learns the samples that the gate
 #   leaves out then. At a late scan, the backdoor is complete.
@@ -404,10 +408,9 @@ figure
 #
 # - A defence with its options is a family of trainings. One number from one setting says little about it.
 # - Look at both axes, choose a setting on the frontier, and stay within a budget that you set beforehand.
-# - Two hyperparameters decide what the gate *sees*: the fraction of patches and the moment of the scan. If it sees all
-#   the poison early, it is enough to leave the poison out.
-# - The pull-apart weight decides what happens *if the gate missed some or came late*: then the model has to unlearn,
-#   and for that it needs a push. Whoever averages over the grid does not see this.
+# - Which hyperparameter matters depends on what the gate finds. If it finds the poison before the model has learned the
+#   backdoor, it is enough to leave the poison out. If it misses much of it (a small fraction of patches), or finds it
+#   late, the model learns the backdoor and has to unlearn it, and for that it needs a push.
 # - The best rate of many is too optimistic, so measure it again. A real defender has to choose without an attack
 #   success rate.
 #

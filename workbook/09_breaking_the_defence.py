@@ -46,7 +46,7 @@ print(device_note(base, train, config))
 # ## 1. What an attacker can change
 #
 # The attacker of this workbook controls some training samples, and nothing else. Against the default gate of PCVR
-# (notebook 05, section 12) they have these levers:
+# (notebook 05, section 7) they have these levers:
 #
 # | the defence assumes | the attacker answers |
 # | --- | --- |
@@ -329,6 +329,5 @@ check.attacker(my_attacker, *((12, 100) if fast else (100, 1000)))  # steps and 
 # - Covers keep true answers: a defence that flags them loses little.
 # - A trigger has neighbours, and a repair has to be tested on them.
 #
-# **Try it.** [05 PCVR](05_pcvr.ipynb) has the switches of the gate. Turn one off, and run your attacker again.
-#
-# <!-- next -->
+# <!-- next --> goes from a folder of photographs to a defended adapter. Or go back to [05 PCVR](05_pcvr.ipynb), which
+# has the switches of the gate: turn one off, and run your attacker again.

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pcvr.defenses.losses import entropy, pull_apart
+from pcvr.defenses.losses import DIVERGENCES, entropy, pull_apart, pull_together
 from pcvr.defenses.pcvr import anchor, suspicion
 from pcvr.defenses.pcvr.config import BOUNDS
+from pcvr.defenses.pcvr.defense import PUSH_FLOOR
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
 from pcvr.models.forward import answer_logits
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
     from pcvr.defenses.pcvr import PCVR
     from pcvr.models.encode import Batch
+    from pcvr.models.forward import AnswerLogits
     from pcvr.models.vlm import VisionLanguageModel
 
 Loss = Callable[[], Tensor]
@@ -213,3 +215,35 @@ def terms_of(
 
     terms: dict[str, tuple[float, Loss]] = {n: (weight, partial(compute, n)) for n, weight in rule.weights.items()}
     return {"plain": (0.0, plain)} | terms
+
+
+def held_apart(run: TrainingContext, batch: Batch, rule: PCVR, gate: Tensor, seed: int = 0) -> Loss:
+    """Return the pull-apart term of `terms_of` with its views and its push computed once, now, and then held.
+
+    The gradient of the term takes both as constants, so a small step lowers this loss. The term as training computes it
+    next may still be higher: the moved model also reads the view in another way, and the push grows with the likelihood
+    of the label.
+
+    Args:
+        run: as for `terms_of`.
+        batch: of its data.
+        rule: the defence, which pulls apart or together.
+        gate: ``[B]`` in [0, 1], the suspicion of each sample.
+        seed: of the views.
+    """
+    check_seed(seed)
+    run.generator.manual_seed(seed)
+    with torch.no_grad():
+        said = run.forward(batch)
+        push = gate * said.likelihood() if rule.fade else gate
+        rows = (push > PUSH_FLOOR).nonzero()[:, 0]
+        seen = [run.forward(run.view(batch, rule.view, rows)) for _ in range(rule.apart_views)] if len(rows) else []
+
+    def term(view: AnswerLogits) -> Tensor:
+        own = run.forward(batch).of(rows)
+        divergence = own.sample_mean(DIVERGENCES[rule.divergence](own.logits, view.logits))
+        away, back = rule.shares(push[rows], view)
+        suspects = gate.sum()
+        return pull_apart(divergence, away, rule.cap, suspects, rule.bound) + pull_together(divergence, back, suspects)
+
+    return lambda: torch.stack([term(view) for view in seen]).mean() if seen else torch.zeros(())

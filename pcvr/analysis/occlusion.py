@@ -43,13 +43,13 @@ def cover(image: Image, grid: tuple[int, int], cells: Sequence[int] | np.ndarray
         raise PcvrError(
             f"cells {chosen.tolist()} are not all in a grid of {down} by {across}: give 0 to {down * across - 1}."
         )
-    covered = image.copy()
+    covered, filling = image.copy(), image.mean((0, 1)).round()
     rows, columns = (
         np.linspace(0, side, parts + 1).round().astype(int) for side, parts in zip(image.shape[:2], grid, strict=True)
     )
     for cell in chosen:
         row, column = divmod(int(cell), across)
-        covered[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = image.mean((0, 1)).round()
+        covered[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = filling
     return covered
 
 

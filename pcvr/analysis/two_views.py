@@ -75,6 +75,20 @@ class ViewTrace:
         order = np.argsort(-np.maximum(p, q), kind="stable")[:count]
         return [(self.words[i], float(p[i]), float(q[i])) for i in order]
 
+    def in_words(self, count: int = 3) -> str:
+        """Say at which tokens original and view differ most and least.
+
+        Args:
+            count: number of tokens of each kind, at least 1.
+        """
+        order = np.argsort(-self.divergence, kind="stable")
+        count = min(count, len(order))
+
+        def named(places: np.ndarray) -> str:
+            return ", ".join(f"{self.tokens[i]} ({self.divergence[i]:.2f})" for i in places)
+
+        return f"most at: {named(order[:count])}; least at: {named(order[::-1][:count])} (nats)"
+
 
 def two_views(
     stages: Mapping[str, VisionLanguageModel],

@@ -144,6 +144,9 @@ def conclude(store: ScoreStore, surprise: Surprise, false_alarms: float = FALSE_
             break
         if not added:
             break
+    # A larger group around a trigger, diluted by honest samples, is not called innocent beside it.
+    guilty = {answer for one in triggers for answer in one.answers}
+    explained = [one for one in explained if guilty.isdisjoint(one.answers)]
     flagged = trigger >= 0
     if flagged.any() and scores[~flagged].max(initial=0.0) < scores[flagged].min():
         # A higher threshold, between the two, flags the same samples, and no more false alarms than expected.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ VIEWED = 0.6
 AT_ONCE = 32
 LONGEST = 40
 """Most tokens of an answer that is shown."""
+LARGEST = 1024
+"""Longer side in pixels to which larger pictures are reduced first: a map holds `AT_ONCE` copies of one."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Shown:
         sample: itself.
         answer: what the model says to the picture.
         views: what it says to two views of it.
+        pictures: the views.
         likeness: what each cell of the picture adds to its likeness to the trigger, ``GRID``, in standard deviations;
             None without a trigger in the pictures.
         words: words of the prompt that look like the trigger, the strongest first.
@@ -52,23 +56,40 @@ class Shown:
     sample: Sample
     answer: str
     views: tuple[str, ...]
+    pictures: tuple[Image, ...]
     likeness: np.ndarray | None
     words: tuple[str, ...] = ()
 
 
-def explained(audit: AuditResult, count: int = 12, seed: int = 0) -> list[Shown]:
-    """Explain the worst samples of an audit; opens the model if it is given by name."""
-    rows = audit.worst(count)
+def explained(
+    audit: AuditResult, count: int = 12, seed: int = 0, rows: Sequence[int] | np.ndarray | None = None
+) -> list[Shown]:
+    """Explain samples of an audit; opens the model if it is given by name.
+
+    Args:
+        audit: the result.
+        count: so many of the worst samples are explained.
+        seed: of views and maps.
+        rows: the samples to explain in their place. One that is not flagged is compared with the first trigger.
+    """
+    asked = rows is not None
+    rows = audit.worst(count) if rows is None else np.asarray(rows, dtype=int)
+    if not len(rows):
+        return []
     vlm = audit.opened()
-    samples = [audit.data[int(row)] for row in rows]
+    samples = [reduced(audit.data[int(row)]) for row in rows]
     prompts = [sample.prompt for sample in samples]
-    donors = [audit.data[int(row)].image for row in _ordinary(audit, 2, seed)]
+    donors = [reduced(audit.data[int(row)]).image for row in _ordinary(audit, 2, seed)]
     pictures = [[sample.image for sample in samples]]
-    pictures += [[view_of(sample.image, donor, seed + k) for k, sample in enumerate(samples)] for donor in donors]
+    pictures += [
+        [view_of(sample.image, donor, seed + k + place * len(samples)) for k, sample in enumerate(samples)]
+        for place, donor in enumerate(donors)
+    ]
     said = [generate(vlm, some, prompts, max_new_tokens=LONGEST, guard=False) for some in pictures]
     found = []
     for place, (row, sample) in enumerate(zip(rows.tolist(), samples, strict=True)):
         number = int(audit.verdict.trigger[row])
+        number = max(0, number) if asked and audit.evidence else number
         way = audit.verdict.directions[number] if number >= 0 else None
         likeness: np.ndarray | None = None
         words: tuple[str, ...] = ()
@@ -76,7 +97,8 @@ def explained(audit: AuditResult, count: int = 12, seed: int = 0) -> list[Shown]
             likeness = likeness_map(vlm, way, sample, seed)
         elif way is not None:
             words = telling_words(vlm, way, sample)
-        found.append(Shown(row, sample, said[0][place], tuple(each[place] for each in said[1:]), likeness, words))
+        answers, views = tuple(each[place] for each in said[1:]), tuple(each[place] for each in pictures[1:])
+        found.append(Shown(row, sample, said[0][place], answers, views, likeness, words))
     return found
 
 
@@ -91,7 +113,13 @@ def likeness_map(vlm: VisionLanguageModel, way: Likeness, sample: Sample, seed: 
     covered = np.zeros((DRAWS, cells), dtype=bool)
     for row in covered:
         row[rng.permutation(cells)[: round(COVERED * cells)]] = True
-    values = likenesses(vlm, way, [cover(sample.image, GRID, np.flatnonzero(row)) for row in covered], sample.prompt)
+    image = reduced(sample).image
+    values = np.concatenate(
+        [
+            likenesses(vlm, way, [cover(image, GRID, np.flatnonzero(row)) for row in some], sample.prompt)
+            for some in np.array_split(covered, -(-DRAWS // AT_ONCE))
+        ]
+    )
     gain = [values[~covered[:, cell]].mean() - values[covered[:, cell]].mean() for cell in range(cells)]
     return np.array(gain).reshape(GRID)
 
@@ -99,13 +127,20 @@ def likeness_map(vlm: VisionLanguageModel, way: Likeness, sample: Sample, seed: 
 @torch.no_grad()
 def likenesses(vlm: VisionLanguageModel, way: Likeness, images: list[Image], prompt: str) -> np.ndarray:
     """Return how much each image looks like a trigger: ``[N]``, standard deviations of ordinary samples."""
-    found = []
     with eval_mode(vlm.model):
-        for start in range(0, len(images), AT_ONCE):
-            some = [Sample(str(i), image, prompt, ".") for i, image in enumerate(images[start : start + AT_ONCE])]
-            batch = collate(encode_samples(vlm, some), vlm.tokenizer.pad_token_id)
-            found.append(way.of(image_rows(_seen(vlm, batch))))
-    return np.concatenate(found)
+        some = [Sample(str(i), image, prompt, ".") for i, image in enumerate(images)]
+        batch = collate(encode_samples(vlm, some), vlm.tokenizer.pad_token_id)
+        return way.of(image_rows(_seen(vlm, batch)))
+
+
+def reduced(sample: Sample, longest: int = LARGEST) -> Sample:
+    """Return the sample with its picture reduced to `longest` pixels along the longer side, if it is larger."""
+    height, width = sample.image.shape[:2]
+    if max(height, width) <= longest:
+        return sample
+    picture = PilImage.fromarray(sample.image)
+    picture.thumbnail((longest, longest))
+    return replace(sample, image=np.asarray(picture))
 
 
 def _seen(vlm: VisionLanguageModel, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pcvr.auditing.clean import write_clean
 from pcvr.auditing.page import report_page
 from pcvr.auditing.result import AuditResult
+from pcvr.utils.checks import check_whole
 from pcvr.utils.files import write_text
 
 
@@ -26,14 +27,19 @@ class Audit(AuditResult):
         """
         return write_clean(self, target)
 
-    def report(self, file: str | Path | None = None, made_by: str = "") -> str:
+    def report(self, file: str | Path | None = None, made_by: str = "", worst: int = 12) -> str:
         """Return the report as one HTML page without widgets or links; write it to `file`, if given.
 
         Args:
             file: the HTML file; an existing one is replaced.
             made_by: the command, for the page.
+            worst: how many of the worst samples it shows.
+
+        Raises:
+            PcvrError: `worst` is below 0, or the file cannot be written.
         """
-        page = report_page(self, made_by)
+        check_whole("worst", worst, 0, what="samples")
+        page = report_page(self, made_by, worst)
         if file is not None:
             write_text(file, page)
         return page

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image as PilImage
 
 from pcvr.auditing.clusters import clusters_of
 from pcvr.auditing.explain import Shown, explained
 from pcvr.auditing.limits import LIMITS, measured_failures
 from pcvr.errors import legible
-from pcvr.plots.audit import score_histogram
+from pcvr.plots.audit import heated, place_of, score_histogram
 from pcvr.plots.page import image_of, page_of, table_of
 
 if TYPE_CHECKING:
@@ -34,13 +33,13 @@ truth about the data is used.</p>
 """
 
 
-def report_page(audit: AuditResult, made_by: str = "") -> str:
-    """Return the report as HTML; it opens the model to explain the worst samples."""
+def report_page(audit: AuditResult, made_by: str = "", worst: int = 12) -> str:
+    """Return the report as HTML; it opens the model to explain the `worst` samples."""
     title = f"Audit: {legible(audit.data.name)}"
-    return page_of(title, [f"<h1>{escape(title)}</h1>", *_parts(audit, made_by)])
+    return page_of(title, [f"<h1>{escape(title)}</h1>", *_parts(audit, made_by, worst)])
 
 
-def _parts(audit: AuditResult, made_by: str) -> Iterator[str]:
+def _parts(audit: AuditResult, made_by: str, worst: int) -> Iterator[str]:
     about = audit.about
     yield from (f"<p><b>{escape(line)}</b></p>" for line in str(audit).splitlines())
     command = f" Written by <code>{escape(made_by)}</code>." if made_by else ""
@@ -64,7 +63,7 @@ def _parts(audit: AuditResult, made_by: str) -> Iterator[str]:
     yield "<h2>The worst samples</h2>"
     if not audit.evidence:
         yield "<p>Nothing is flagged. These samples have the highest scores: hard or wrong labels, as a rule.</p>"
-    yield from (_sample(audit, each) for each in explained(audit))
+    yield from (_sample(audit, each) for each in explained(audit, worst))
     yield "<h2>Equal answers</h2>"
     yield table_of(
         "The most frequent answers, those with flagged samples first",
@@ -135,27 +134,11 @@ def _sample(audit: AuditResult, shown: Shown) -> str:
     if shown.likeness is not None:
         where = _picture(
             heated(sample.image, shown.likeness),
-            f"where sample {legible(sample.id)} looks like the trigger: {_place(shown.likeness)}",
+            f"where sample {legible(sample.id)} looks like the trigger: {place_of(shown.likeness)}",
         )
     return (
         f"<h3>{name} (score {verdict.scores[shown.row]:.1f}{flagged})</h3><p>{picture} {where}</p><table>{told}</table>"
     )
-
-
-def heated(image: Image, values: np.ndarray) -> Image:
-    """Return a grey copy of an image, red where the values ``[down, across]`` are high; those below 0 are left grey."""
-    height, width = image.shape[:2]
-    top = max(float(values.max()), 1e-9)
-    heat = PilImage.fromarray((255 * np.clip(values / top, 0, 1)).astype(np.uint8)).resize((width, height), 0)
-    share = np.asarray(heat, dtype=np.float32)[..., None] / 255 * 0.75
-    grey = np.repeat(image.mean(-1, keepdims=True), 3, -1)
-    return np.asarray((1 - share) * grey + share * np.array([213, 94, 0], np.float32)).round().astype(np.uint8)
-
-
-def _place(values: np.ndarray) -> str:
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    across = ("left", "middle", "right")[min(2, int(3 * column / values.shape[1]))]
-    return f"{('top', 'centre', 'bottom')[min(2, int(3 * row / values.shape[0]))]} {across}"
 
 
 def _picture(image: Image, text: str) -> str:

@@ -51,6 +51,26 @@ def format_rate(hits: int, n: int, confidence: float = 0.95) -> str:
     return f"{100 * hits / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def errors_apart(hits: int, n: int, other_hits: int, other_n: int) -> float:
+    """How far a rate lies above another one, in standard errors of their difference (pooled two-proportion z).
+
+    ``(p - q) / sqrt(r (1 - r) (1 / n + 1 / m))`` with the pooled rate ``r``; 0 if `r` is 0 or 1. It speaks of other
+    test samples alone: another seed of the training differs by more. Errors as :func:`wilson`.
+
+    Args:
+        hits: successes of the first rate, 0 to n.
+        n: its trials, at least 1.
+        other_hits: successes of the second rate.
+        other_n: its trials.
+    """
+    _check(hits, n, 0.95)
+    _check(other_hits, other_n, 0.95)
+    pooled = (hits + other_hits) / (n + other_n)
+    if pooled in (0, 1):
+        return 0.0
+    return float((hits / n - other_hits / other_n) / (pooled * (1 - pooled) * (1 / n + 1 / other_n)) ** 0.5)
+
+
 class AttackRate:
     """Base of what counts `hits` in `n` triggered inputs: the attack success rate and its interval."""
 

@@ -13,6 +13,9 @@ LOOKED_AT: tuple[str, ...] = (
     "The exchange of questions was added on 2026-11-30 while looking at questions: BadNets at 5 % with a gate that "
     "looks late, SIG at 1 % late in each pass, and data without an attacker. It too acts only where no trigger was "
     "found, and rows of earlier dates were made without it.",
+    "Showing samples of a learned backdoor again, and pulling answers back, was added on 2026-11-30 while looking at "
+    "captions: BadNets at 5 % with a gate that looks late, and SIG at 1 % late in each pass. Both act only where the "
+    "model gives the answers of flagged samples, and rows of earlier dates were made without them.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "

@@ -20,6 +20,8 @@ PARTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "no entropy constraint": {"entropy_weight": 0.0},
         "no anchor": {"anchor_weight": 0.0},
         "views pulled together": {"direction": "together"},
+        "nothing pulled back": {"pull_back": False},
+        "nothing shown again": {"replay": 0},
         "views of pixels": {"view": {"level": "pixels"}},
         "divergence: KL": {"divergence": "kl"},
         "divergence: reverse KL": {"divergence": "reverse_kl"},

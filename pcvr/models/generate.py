@@ -19,6 +19,7 @@ from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
 from pcvr.models.forward import eval_mode
 from pcvr.models.tower import fed_tower
 from pcvr.utils.checks import check_flag, check_whole
+from pcvr.utils.heap import give_back
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Image
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 40
 """Default maximum length of an answer in tokens; longer than any caption of the scenes."""
+_FEW = 16
+"""So many answers leave too little freed memory to be given back."""
 
 
 def generate(
@@ -47,8 +50,8 @@ def generate(
         images: N images, uint8 ``[H, W, 3]`` or PIL; a lazy sequence is read one by one.
         prompts: N prompts, without image tokens or template.
         max_new_tokens: maximum length of an answer; the model's context may end it earlier.
-        batch_size: images at a time; None for as many as fit the memory, at most 256. Left padding keeps answers
-            independent of the batch. If a CUDA device runs out of memory, the batch is halved.
+        batch_size: images at a time; None for as many as fit the memory, at most 256, on a CPU 64. Left padding keeps
+            answers independent of the batch. If a CUDA device runs out of memory, the batch is halved.
         progress: whether a progress bar shows after two seconds.
         guard: False returns the model's own answers.
 
@@ -82,6 +85,8 @@ def generate(
         for part in parts:
             texts += part
             bar.update(len(part))
+    if len(images) > _FEW:
+        give_back()
     return texts
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pcvr.defenses.baselines.ortho_purify import OrthoPurify
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def angles_picture(adapters: Mapping[str, Angles], angle: float = OrthoPurify.an
         raise PcvrError("adapters is empty: give at least one adapter with its angles.")
     layers = list(next(iter(adapters.values())))
     with figure_style():
-        figure = Figure(figsize=(9.5, 0.19 * len(layers) + 1.7), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.19 * len(layers) + 1.7), layout="constrained")
         panels = figure.subplots(1, len(adapters), sharey=True, squeeze=False)[0]
         for axes, (name, angles) in zip(panels, adapters.items(), strict=True):
             for y, layer in enumerate(layers):
@@ -45,10 +45,10 @@ def angles_picture(adapters: Mapping[str, Angles], angle: float = OrthoPurify.an
                 for some, colour, marker in ((found <= angle, CLEAN, "o"), (found > angle, TRIGGERED, "^")):
                     axes.plot(found[some], np.full(some.sum(), y), marker, color=colour, ms=5, alpha=0.8)
             axes.axvline(angle, color=INK, lw=1, ls="--")
-            axes.set(title=f"{name}: {removed_in_words(angles, angle)}", xlim=(-3, 93))
+            axes.set(title=f"{name}\n{removed_in_words(angles, angle)}", xlim=(-3, 93))
             axes.set_xticks(range(0, 91, 15))
-            axes.set_xlabel("principal angle to the benign reference (degrees)")
         panels[0].set_yticks(range(len(layers)), [short_name(layer) for layer in layers], fontsize=8)
+        figure.supxlabel("principal angle to the benign reference (degrees)", fontsize=9.5)
         panels[0].set_ylim(len(layers) - 0.4, -0.6)
     said = "; ".join(
         f"{name}: {removed_in_words(angles, angle)}, median {np.median(_all(angles)):.0f} degrees"

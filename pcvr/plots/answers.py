@@ -11,7 +11,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.success_criteria import says_target
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import asked_apart, show_picture
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def answer_sheet(
     samples: Sequence[Sample],
     attack: Attack,
     answers: Mapping[str, Mapping[str, Sequence[str]]],
-    width: int = 42,
+    width: int = 34,
     definition: str = "contains",
 ) -> Figure:
     """Draw a row for each sample: the clean image and every model's answer, then the same with the trigger.
@@ -49,8 +49,8 @@ def answer_sheet(
         raise PcvrError(f"{len(samples)} samples came with {shortest} answers: give one for each, and a model.")
     with figure_style():
         asking = asked_apart(samples)
-        height = max(1.7, 0.62 * (len(answers) + asking) + 0.2)
-        figure = Figure(figsize=(11.5, height * len(samples)), layout="constrained")
+        height = max(1.7, 0.66 * (len(answers) + asking) + 0.2)
+        figure = Figure(figsize=(PAGE, height * len(samples)), layout="constrained")
         grid = figure.subplots(len(samples), 4, width_ratios=(1, 2.1, 1, 2.1), squeeze=False)
         said = []
         for row, sample in enumerate(samples):
@@ -74,6 +74,6 @@ def _write(axes: Any, question: str, texts: Mapping[str, str], hit: Mapping[str,
     for k, (name, text) in enumerate(blocks):
         top = 1 - k * step
         axes.text(0, top, name, va="top", fontsize=8, color="#555555", transform=axes.transAxes)
-        lines = textwrap.fill(text or "(nothing)", width, max_lines=2, placeholder=" …")
+        lines = textwrap.fill(text or "(nothing)", width, max_lines=3, placeholder=" …")
         style = {"color": TRIGGERED, "weight": "bold"} if hit.get(name) else {"color": INK}
-        axes.text(0, top - 0.3 * step, lines, va="top", fontsize=9, transform=axes.transAxes, linespacing=1.1, **style)
+        axes.text(0, top - 0.26 * step, lines, va="top", fontsize=9, transform=axes.transAxes, linespacing=1.1, **style)

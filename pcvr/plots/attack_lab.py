@@ -8,8 +8,8 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.seeds import places
-from pcvr.plots.style import INK, PALETTE, figure_style, value_squares
+from pcvr.plots.seeds import percent, places
+from pcvr.plots.style import INK, PAGE, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,13 +35,14 @@ def lab_picture(table: Table, rate: float = 0.05) -> Figure:
     cells = {key: cell for key, cell in table.cells(("task", "model", "label", "rate")).items() if float(key[3]) > 0}
     tasks, models, attacks = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
     with figure_style():
-        figure = Figure(figsize=(11, 3.3 * len(tasks) + 0.7), layout="constrained")
-        panels = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.5, 1))
+        figure = Figure(figsize=(PAGE, max(3.0, 0.23 * len(attacks) + 0.8) * len(tasks) + 0.5), layout="constrained")
+        panels = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.25, 1))
         for (left, right), task in zip(panels, tasks, strict=True):
             _curves(left, {key: c for key, c in cells.items() if key[:2] == (task, models[0])}, attacks)
-            left.set_title(f"{task}, {models[0]}: from which rate does it take?")
+            left.set_title(f"{task}, {models[0]}: ASR by rate")
             _squares(right, cells, task, models, attacks, rate)
             right.set_title(f"{task}: ASR (%) at {100 * rate:g} %")
+            right.tick_params(axis="x", rotation=20)
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
     said = "; ".join(
         f"{task}, {attack}: {words}"
@@ -119,7 +120,7 @@ def forming_curves(table: Table, model: str) -> Figure:
         )
     tasks, attacks = (list(dict.fromkeys(key[k] for key in watched)) for k in range(2))
     with figure_style():
-        figure = Figure(figsize=(11, 3.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.7), layout="constrained")
         for axes, task in zip(figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True):
             for k, attack in enumerate(attacks):
                 if (task, attack) in watched:
@@ -167,4 +168,5 @@ def _curves(axes: Axes, cells: Cells, attacks: list[str]) -> None:
 def _squares(axes: Axes, cells: Cells, task: str, models: list[str], attacks: list[str], rate: float) -> None:
     found = [[cells.get((task, model, attack, str(rate))) for model in models] for attack in attacks]
     values = np.array([[np.nan if cell is None else 100 * cell.asr for cell in row] for row in found])
-    value_squares(axes, values, models, attacks, "{:.0f}".format)
+    texts = [["" if cell is None else percent(cell.rates) for cell in row] for row in found]
+    value_squares(axes, values, models, attacks, texts)

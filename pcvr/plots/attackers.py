@@ -10,7 +10,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import format_rate, wilson
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def poison_gallery(sample: Sample, attacks: Mapping[str, Attack]) -> Figure:
         raise PcvrError("attacks is empty: give at least one attack to show.")
     said = []
     with figure_style():
-        figure = Figure(figsize=(9, 2.9 * len(attacks)), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.75 * len(attacks)), layout="constrained")
         for line, (name, attack) in zip(figure.subplots(len(attacks), 4, squeeze=False), attacks.items(), strict=True):
             shown = _samples(sample, attack)
             for axes, (title, (made, frame)) in zip(line, shown.items(), strict=False):
@@ -90,7 +90,7 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
     cases = [case for case in dict.fromkeys(each.case for each in attempts) if case in ran or not ran]
     rows = list(dict.fromkeys(each.row for each in attempts))
     with figure_style():
-        figure = Figure(figsize=(9, 0.42 * len(cases) + 1.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.42 * len(cases) + 1.6), layout="constrained")
         axes = figure.subplots()
         for each in attempts:
             if each.case in cases:
@@ -105,7 +105,7 @@ def attempts_picture(attempts: Sequence[Attempt]) -> Figure:
         axes.set_ylim(-0.6, len(cases) - 0.4)
         axes.grid(axis="y", visible=False)
         labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        figure.legend(labels.values(), labels, loc="outside lower center", ncols=5, fontsize=9)
+        figure.legend(labels.values(), labels, loc="outside lower center", ncols=4, fontsize=9)
     said = "; ".join(f"{', '.join(each.case)}, {each.row}: {each.rate}" for each in attempts)
     return described(figure, f"Attack success of attackers who know the defence. {said}.")
 

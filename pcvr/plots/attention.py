@@ -13,7 +13,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import shortened, show_picture
-from pcvr.plots.style import CLEAN, INK, LINES, OTHER, TRIGGERED, figure_style, show_map
+from pcvr.plots.style import CLEAN, INK, LINES, OTHER, PAGE, TRIGGERED, figure_style, show_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def attention_maps(
     title = f"“{shortened(seen.steps.text, 80, 2)}” · {said_of(layer, head, how)}"
     said = []
     with figure_style():
-        figure = Figure(figsize=(max(1.42 * columns, 5), 1.78 * rows + 0.75), layout="constrained")
+        figure = Figure(figsize=(max(min(1.42 * columns, PAGE), 5), 1.78 * rows + 0.75), layout="constrained")
         figure.suptitle(title, fontsize=10)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for token, axes in enumerate(grid[:count]):
@@ -77,7 +77,7 @@ def attention_maps(
             said.append(f"{seen.steps.tokens[token]}: {fraction}, most at row {row + 1} column {column + 1}")
         for axes in grid[count:]:
             axes.set_axis_off()
-        joint = "; " if columns > 4 else "\n"
+        joint = "; " if columns > 5 else "\n"
         note = f"below: the fraction of the attention that falls on the image{joint}brightness: each panel by itself"
         figure.supxlabel(note, fontsize=9)
     text = f"The image lit by attention, a panel for each word of the answer, {title}. {'; '.join(said)}."
@@ -85,7 +85,9 @@ def attention_maps(
 
 
 def head_maps(seen: Attention, token: int) -> Figure:
-    """Draw the attention before one word for every layer (down) and every head (across), on one scale.
+    """Draw the attention before one word for every layer (down) and every head (across), each on its own scale.
+
+    On one scale the head that looks at a single place would leave all others black.
 
     Args:
         seen: from `pcvr.analysis.attention.attend`.
@@ -95,27 +97,33 @@ def head_maps(seen: Attention, token: int) -> Figure:
 
     layers, heads = seen.rows.shape[:2]
     maps = {(i, k): seen.map(token, i, k) for i in range(layers) for k in range(heads)}
-    top = max(float(values.max()) for values in maps.values())
     fractions = {key: float(values.sum()) for key, values in maps.items()}
     with figure_style():
-        figure = Figure(figsize=(1.55 * heads + 1.2, 1.62 * layers + 0.6), layout="constrained")
+        wide = min(1.7, (PAGE - 0.3) / heads)
+        figure = Figure(figsize=(wide * heads + 0.3, (wide + 0.35) * layers + 0.8), layout="constrained")
         figure.suptitle(f"attention before “{seen.steps.tokens[token]}”", fontsize=10)
         grid = figure.subplots(layers, heads, squeeze=False)
         for (i, k), values in maps.items():
-            title = f"{100 * fractions[i, k]:.0f} % on the image"
-            shades = show_map(grid[i, k], values, title, cmap="cividis", vmin=0, vmax=top)
+            title = f"{_percent(fractions[i, k])} on image\nat most {_percent(float(values.max()))}"
+            show_map(grid[i, k], values, title, cmap="cividis", vmin=0)
             grid[i, k].title.set_fontsize(8)
             if k == 0:
                 grid[i, k].set_ylabel(f"layer {i + 1}", fontsize=9)
             if i == layers - 1:
                 grid[i, k].set_xlabel(f"head {k + 1}", fontsize=9)
-        figure.colorbar(shades, ax=grid.ravel().tolist(), label="fraction of the head's attention")
-    said = "; ".join(f"layer {i + 1} head {k + 1} {100 * fraction:.0f} %" for (i, k), fraction in fractions.items())
+        note = "colours: each panel by itself, from 0 to the attention on its brightest cell (“at most”)"
+        figure.supxlabel(note, fontsize=9)
+    said = "; ".join(f"layer {i + 1} head {k + 1} {_percent(fraction)}" for (i, k), fraction in fractions.items())
     return described(
         figure,
         f"Maps of attention to the image before the word {seen.steps.tokens[token]}, a row for each layer, a column "
         f"for each head. Share on the image: {said}.",
     )
+
+
+def _percent(fraction: float) -> str:
+    """A fraction in per cent; below one, that it is below."""
+    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "< 1 %"
 
 
 def share_bars(seen: Attention, layer: int | None = None) -> Figure:
@@ -131,7 +139,7 @@ def share_bars(seen: Attention, layer: int | None = None) -> Figure:
     fractions = [seen.parts(token, layer) for token in range(len(tokens))]
     colours = (OTHER[0], "#999999", CLEAN)
     with figure_style():
-        figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
         axes = figure.subplots()
         bottom = np.zeros(len(tokens))
         for part, colour, hatch in zip(PARTS, colours, ("", "//", ".."), strict=True):
@@ -165,7 +173,7 @@ def beside_occlusion(seen: Attention, token: int, effect: np.ndarray, correlatio
     looked = seen.map(token)
     reach = float(np.abs(effect).max()) or 1.0
     with figure_style():
-        figure = Figure(figsize=(10.4, 3.3), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
         panels = figure.subplots(1, 3)
         show_picture(panels[0], seen.image, f"before “{word}” (probability {seen.steps.chosen[token]:.2f})")
         shades = show_map(panels[1], looked, "where it looked", cmap="cividis", vmin=0)
@@ -238,7 +246,7 @@ def one_word(
     word, parts = seen.steps.tokens[token], seen.parts(token, layer, head, how)
     where = ", ".join(f"{part} {100 * fraction:.0f} %" for part, fraction in parts.items())
     with figure_style():
-        figure = Figure(figsize=(9.6, 3.5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
         panels = figure.subplots(1, 3)
         figure.suptitle(f"before “{word}” · {said_of(layer, head, how)} · {where}", fontsize=10)
         show_picture(panels[0], seen.image, "the image")

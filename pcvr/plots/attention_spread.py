@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.analysis.attention_spread import AttentionSpread, entropy_bound
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, LINES, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, LINES, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +68,7 @@ def entropy_panels(spreads: Mapping[str, AttentionSpread]) -> Figure:
     across = max(map(len, shown.values()))
     said = []
     with figure_style():
-        figure = Figure(figsize=(10, 2.1 * len(spreads) + 0.7), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.3 * len(spreads) + 0.7), layout="constrained")
         grid = figure.subplots(len(spreads), across, squeeze=False, sharex=True)
         for line, (attack, each) in zip(grid, spreads.items(), strict=True):
             for axes, layer in zip(line, shown[attack], strict=False):
@@ -78,7 +78,7 @@ def entropy_panels(spreads: Mapping[str, AttentionSpread]) -> Figure:
                     axes.hist(values[group], np.linspace(0, 1, _BINS + 1), weights=weights, color=colour, alpha=0.65,
                               label=name, hatch="//" if name == "poisoned" else None)  # fmt: skip
                 read = ", read" if layer in each.layers else ""
-                axes.set_title(f"layer {layer + 1}{read}: AUROC {auroc:.2f}", fontsize=9)
+                axes.set_title(f"layer {layer + 1}{read}\nAUROC {auroc:.2f}", fontsize=9)
                 said.append(f"{attack}, layer {layer + 1}{read}: AUROC {auroc:.2f}, median entropy "
                             f"{np.median(values[~each.poisoned]):.2f} clean, "
                             f"{np.median(values[each.poisoned]):.2f} poisoned")  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pcvr.evaluation.intervals import wilson
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import seed_lines
-from pcvr.plots.style import CLEAN, DEFENDED, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def away_picture(table: Table) -> Figure:
     cases = list(dict.fromkeys(key[:-1] for key in cells))
     learned = _learned(table)
     with figure_style():
-        figure = Figure(figsize=(10, 0.44 * len(cases) + 1.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.44 * len(cases) + 1.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row, case in enumerate(reversed(cases)):
             for place, (defense, (name, colour, marker)) in enumerate(_LOOKS.items()):
@@ -65,7 +65,7 @@ def away_picture(table: Table) -> Figure:
         handles = {
             name: line for ax in (left, right) for line, name in zip(*ax.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=5, fontsize=9)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=9)
     said = "; ".join(f"{_name(case)}: {_in_words(case, cells, learned)}" for case in cases)
     return described(
         figure, f"Dots of attack success and of correct answers for each case, with and without PCVR. {said}."

@@ -15,7 +15,7 @@ from pcvr.plots.attention import spotlight
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
 from pcvr.plots.model import cell_of
-from pcvr.plots.style import INK, figure_style
+from pcvr.plots.style import INK, PAGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,16 +24,16 @@ _NAMES = {"projector": "MLP projector", "queries": "Q-Former", "shuffle": "pixel
 # A panel is 10 wide: heights of the stages, and sides of the image and of the field of patches.
 _WIDE, _TOP = 10.0, 18.2
 _PICTURE, _SIDE = 11.9, 4.0
-_PATCHES, _FIELD = 9.4, 3.6
-_TOKENS = 2.6
-_IN_A_ROW = 18
+_PATCHES, _FIELD = 9.4, 2.8
+_STRIP, _TOKENS = 5.4, 2.6
 
 
 def connector_figure(models: Sequence[Anatomy]) -> Figure:
     """Draw image, patches, connector and image tokens of each model, a column for each.
 
-    A patch has its mean colour. An image token has the colours of the patches from which it is read, mixed with the
-    weights of the lines between them.
+    A patch has its mean colour. Below the field of patches they stand in a row, in reading order, and lines lead from
+    them to the row of image tokens. An image token has the colours of the patches from which it is read, mixed with the
+    weights of its lines. The lines of the most colourful token are black, and its patches are framed.
 
     Args:
         models: from `pcvr.analysis.anatomy.anatomy`.
@@ -46,7 +46,8 @@ def connector_figure(models: Sequence[Anatomy]) -> Figure:
     if not models:
         raise PcvrError("there is nothing to draw: give at least one model.")
     with figure_style():
-        figure = Figure(figsize=(3.7 * len(models), 6.6), layout="constrained")
+        wide = min(3.7, PAGE / len(models))
+        figure = Figure(figsize=(wide * len(models), 1.85 * wide), layout="constrained")
         for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
             _draw(axes, model)
     said = "; ".join(
@@ -80,14 +81,15 @@ def query_figure(
     rows = math.ceil(len(maps) / columns)
     said = []
     with figure_style():
-        figure = Figure(figsize=(1.4 * columns, 1.85 * rows + (0.7 if title else 0.35)), layout="constrained")
+        size = min(1.4 * columns, PAGE), 1.6 * rows + (0.7 if title else 0.35)
+        figure = Figure(figsize=size, layout="constrained")
         if title:
             figure.suptitle(title)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for place, (axes, values) in enumerate(zip(grid, maps, strict=False)):
             name = f"{place + 1}" + (f" · {names[place]}" if names else "")
             show_picture(axes, spotlight(image, values), name)
-            axes.title.set_fontsize(8.5)
+            axes.title.set_fontsize(8)
             axes.set_xlabel(f"most {100 * values.max():.0f} %", fontsize=8)
             row, column = np.unravel_index(int(values.argmax()), values.shape)
             said.append(f"query {name} most at row {row + 1} column {column + 1}, {values.max():.2f}")
@@ -108,21 +110,26 @@ def _draw(axes: Any, model: Anatomy) -> None:
     axes.set_axis_off()
     axes.set_aspect("equal")
     _picture(axes, model)
-    patches = _squares(axes, colours, _field(model.grid), _FIELD / down)
     count, width = model.image_tokens
-    centres, side = _row(count)
-    tokens = _squares(axes, mixed, centres, side, as_circles=model.connector == "queries")
-    _lines(axes, model, patches, tokens, colours)
+    example = int(np.ptp(mixed, axis=1).argmax())
+    read = model.links[example] > 0.5 * model.links[example].max()
+    _squares(axes, colours, _field(model.grid), _FIELD / down, framed=read)
+    strip, tokens = _row(model.patches, _STRIP), _row(count, _TOKENS)
+    _squares(axes, colours, *strip, framed=read)
+    one = np.arange(count) == example
+    _squares(axes, mixed, *tokens, framed=one, as_circles=model.connector == "queries")
+    _lines(axes, model, strip, tokens, colours, example)
     _arrow(axes, _PICTURE - 0.1, _PATCHES + 0.75)
+    _arrow(axes, _PATCHES - _FIELD - 0.05, _STRIP + 0.3)
 
     plus = " (+ 1)" if model.class_token else ""
-    end = float(centres[:, 1].min() - side / 2)
-    _say(axes, _TOP - 0.3, model.name, size=11)
-    _say(axes, _TOP - 1.1, _NAMES[model.connector], size=11, weight="normal")
+    end = _TOKENS - tokens[1] / 2
+    _say(axes, _TOP - 0.3, model.name, size=10)
+    _say(axes, _TOP - 1.1, _NAMES[model.connector], size=10, weight="normal")
     _say(axes, _PICTURE + _SIDE + 0.4, f"{model.grid[0]} × {model.grid[1]} patches of {model.patch_px} px")
     _say(axes, (_PICTURE + _PATCHES) / 2 + 0.4, f"tower: {model.parameters['tower']:,} parameters", boxed=True)
     _say(axes, _PATCHES + 0.3, f"{model.patches} patch tokens{plus} × {model.tower[1]} numbers")
-    _say(axes, _TOKENS + 1.5, f"connector: {model.parameters['connector']:,} parameters", boxed=True)
+    _say(axes, (_STRIP + _TOKENS) / 2, f"connector: {model.parameters['connector']:,} parameters", boxed=True)
     _say(axes, end - 0.45, f"{count} image tokens × {width} numbers")
     _say(axes, end - 1.1, "to the language model, in this order", weight="normal")
     axes.set(xlim=(0, _WIDE), ylim=(0, _TOP))  # imshow changed them
@@ -146,24 +153,24 @@ def _field(grid: tuple[int, int]) -> np.ndarray:
     return np.stack([x, y], axis=1)
 
 
-def _row(count: int) -> tuple[np.ndarray, float]:
-    """Return the centres ``[I, 2]`` and the side of the squares for the image tokens, in as many rows as needed."""
-    side = min(0.55, (_WIDE - 0.6) / min(count, _IN_A_ROW))
-    rows, columns = np.divmod(np.arange(count), _IN_A_ROW)
-    first = min(count, _IN_A_ROW)
-    x = _WIDE / 2 + (columns - (first - 1) / 2) * side
-    return np.stack([x, _TOKENS - (rows + 0.5) * side], axis=1), side
+def _row(count: int, y: float) -> tuple[np.ndarray, float]:
+    """Return the centres ``[count, 2]`` and the side of squares in one row at height `y`."""
+    side = min(0.55, (_WIDE - 0.4) / count)
+    x = _WIDE / 2 + (np.arange(count) - (count - 1) / 2) * side
+    return np.stack([x, np.full(count, y)], axis=1), side
 
 
-def _squares(axes: Any, colours: np.ndarray, centres: np.ndarray, side: float, as_circles: bool = False) -> np.ndarray:
+def _squares(
+    axes: Any, colours: np.ndarray, centres: np.ndarray, side: float, framed: np.ndarray, as_circles: bool = False
+) -> None:
     from matplotlib.patches import Circle, Rectangle
 
-    look = {"ec": INK, "lw": 0.5, "zorder": 3}
-    for colour, (x, y) in zip(np.clip(colours, 0, 1), centres, strict=True):
-        half = 0.43 * side
-        square = Rectangle((x - half, y - half), 2 * half, 2 * half, fc=colour, **look)
-        axes.add_patch(Circle((x, y), half, fc=colour, **look) if as_circles else square)
-    return centres
+    half = 0.43 * side
+    for colour, (x, y), bold in zip(np.clip(colours, 0, 1), centres, framed, strict=True):
+        look: dict[str, Any] = {"fc": colour, "ec": INK, "lw": 1.8 if bold else 0.4, "zorder": 4 if bold else 3}
+        axes.add_patch(
+            Circle((x, y), half, **look) if as_circles else Rectangle((x - half, y - half), 2 * half, 2 * half, **look)
+        )
 
 
 def _arrow(axes: Any, start: float, end: float) -> None:
@@ -171,18 +178,29 @@ def _arrow(axes: Any, start: float, end: float) -> None:
     axes.annotate("", (_WIDE / 2, end), (_WIDE / 2, start), arrowprops=look)
 
 
-def _lines(axes: Any, model: Anatomy, patches: np.ndarray, tokens: np.ndarray, colours: np.ndarray) -> None:
+def _lines(
+    axes: Any,
+    model: Anatomy,
+    patches: tuple[np.ndarray, float],
+    tokens: tuple[np.ndarray, float],
+    colours: np.ndarray,
+    example: int,
+) -> None:
     """Draw a line for each link, darker for a stronger one and full from a quarter of a token, as in a 2 by 2
-    shuffle."""
+    shuffle. Lines run between the rows, so that no square hides one."""
     from matplotlib.collections import LineCollection
 
     alpha = np.minimum(1, 4 * model.links)
     token, patch = np.nonzero(alpha > 0.02)
-    ends = np.stack([patches[patch], tokens[token]], axis=1)
+    starts = patches[0][patch] - [0, patches[1] / 2]
+    ends = np.stack([starts, tokens[0][token] + [0, tokens[1] / 2]], axis=1)
     shade = np.column_stack([0.75 * np.clip(colours[patch], 0, 1), 0.75 * alpha[token, patch]])
-    axes.add_collection(LineCollection(list(ends), colors=shade, linewidths=0.8, zorder=0))
+    shade[token == example, :3] = 0
+    widths = np.where(token == example, 1.5, 0.7)
+    order = np.argsort(token == example, kind="stable")  # the example's lines last, on top
+    axes.add_collection(LineCollection(list(ends[order]), colors=shade[order], linewidths=widths[order], zorder=2))
 
 
-def _say(axes: Any, y: float, text: str, boxed: bool = False, weight: str = "bold", size: float = 8.5) -> None:
+def _say(axes: Any, y: float, text: str, boxed: bool = False, weight: str = "bold", size: float = 8) -> None:
     box = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": INK, "lw": 0.8} if boxed else None
     axes.text(_WIDE / 2, y, text, ha="center", va="center", fontsize=size, weight=weight, color=INK, bbox=box, zorder=5)

@@ -12,7 +12,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def decoding_bars(steps: Steps, image: Image | None = None, top: int = 5, column
     columns = math.ceil((front + count) / rows)
     said = []
     with figure_style():
-        figure = Figure(figsize=(2.75 * columns, (0.2 * top + 0.72) * rows + 0.35), layout="constrained")
+        figure = Figure(figsize=(min(2.75 * columns, PAGE), (0.2 * top + 0.72) * rows + 0.35), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         if image is not None:
             show_picture(grid[0], image)
@@ -54,7 +54,8 @@ def decoding_bars(steps: Steps, image: Image | None = None, top: int = 5, column
             found = steps.top(step, top)
             word_bars(axes, found, steps.tokens[step])
             axes.set_title(f"{step + 1}. {_before(steps.tokens[:step])}", fontsize=8.5, loc="left")
-            axes.tick_params(axis="x", labelsize=7.5)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
             said.append(f"step {step + 1}: " + ", ".join(f"{word} {p:.2f}" for word, p in found[:3]))
         for axes in grid[front + count :]:
             axes.set_axis_off()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, figure_style, value_squares
+from pcvr.plots.seeds import percent
+from pcvr.plots.style import CLEAN, DEFENDED, PAGE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,15 +55,17 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
     attacks = [attack for attack in attacks if attack != "clean"]
     defenses = [UNDEFENDED, *(name for name in defenses if name != UNDEFENDED)]
     with figure_style():
-        figure = Figure(figsize=(11, (0.32 * len(defenses) + 1.2) * len(tasks)), layout="constrained")
-        for (left, right), task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
+        figure = Figure(figsize=(PAGE, (0.32 * len(defenses) + 1.2) * len(tasks)), layout="constrained")
+        for (left, right), task in zip(
+            figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.5, 1)), tasks, strict=True
+        ):
             _squares(left, cells, task, defenses, attacks)
             left.set_title(f"{task}: attack success rate (%)")
             _correct(right, cells, task, defenses, attacks)
             right.set_title(f"{task}: correct answers (%)")
         figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     said = "; ".join(
-        f"{task}, {attack}, {name}: {100 * cells[task, name, attack].asr:.1f} %"
+        f"{task}, {attack}, {name}: {cells[task, name, attack].rates}"
         for task in tasks
         for attack in attacks
         for name in defenses
@@ -74,7 +77,9 @@ def defense_picture(defended: Table, undefended: Table) -> Figure:
 def _squares(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: list[str]) -> None:
     found = [[cells.get((task, name, attack)) for attack in attacks] for name in defenses]
     values = np.array([[np.nan if cell is None else 100 * cell.asr for cell in row] for row in found])
-    value_squares(axes, values, attacks, defenses, lambda v: f"{v:.0f}" if v >= 10 else f"{v:.1f}")
+    texts = [["" if cell is None else percent(cell.rates) for cell in row] for row in found]
+    value_squares(axes, values, attacks, defenses, texts)
+    axes.tick_params(axis="x", rotation=30)
 
 
 def _correct(axes: Axes, cells: Cells, task: str, defenses: list[str], attacks: list[str]) -> None:

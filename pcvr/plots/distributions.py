@@ -10,7 +10,7 @@ import numpy as np
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import CLEAN, INK, LINES, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, LINES, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def trace_figure(trace: ViewTrace, token: int, title: str = "", top: int = 6) ->
     from matplotlib.figure import Figure
 
     with figure_style():
-        figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 4.6), layout="constrained")
         if title:
             figure.suptitle(title)
         grid = figure.add_gridspec(2, 4, height_ratios=(1.5, 1))
@@ -64,7 +64,7 @@ def trace_bars(traces: Mapping[str, ViewTrace], token: int | None = None, top: i
         raise PcvrError("there is nothing to draw: give at least one trace.")
     rows = -(-len(traces) // columns)
     with figure_style():
-        figure = Figure(figsize=(4.75 * columns, 0.32 * top * rows + 1.0 * rows + 0.3), layout="constrained")
+        figure = Figure(figsize=(min(4.75 * columns, PAGE), 0.32 * top * rows + 1.0 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         said = []
         for axes, (title, trace) in zip(grid.flat, traces.items(), strict=False):
@@ -92,7 +92,7 @@ def token_map(trace: ViewTrace, top: int = 3, title: str = "") -> Figure:
         rows += [w for w, p, q in trace.top(token, top) if w not in rows and max(p, q) >= SMALLEST_BAR]
     index = [trace.words.index(w) for w in rows]
     with figure_style():
-        figure = Figure(figsize=(9.5, 0.2 * len(rows) + 1.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.2 * len(rows) + 1.6), layout="constrained")
         if title:
             figure.suptitle(title)
         grid = figure.subplots(1, 2, sharey=True)
@@ -124,7 +124,7 @@ def along_the_answer(traces: Mapping[str, ViewTrace], cap: float | None = None) 
     from matplotlib.figure import Figure
 
     with figure_style():
-        figure = Figure(figsize=(9.5, 1.75 * len(traces) + 0.3), layout="constrained")
+        figure = Figure(figsize=(PAGE, 1.75 * len(traces) + 0.3), layout="constrained")
         grid = figure.subplots(len(traces), 1, squeeze=False)
         said = []
         for axes, (title, trace) in zip(grid.flat, traces.items(), strict=True):

@@ -12,7 +12,7 @@ from pcvr.experiments.grid import frontier, knob_now, name_of
 from pcvr.experiments.point import GRID_BINS, GridPoint, shown_as
 from pcvr.plots.describe import described
 from pcvr.plots.histograms import power_labels
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def trade_off(
         raise PcvrError("there are no points to draw, or they measure utility differently: give those of one case.")
     by = knob_now(by or (everything[0].setting or (("", 0.0),))[0][0])
     with figure_style():
-        figure = Figure(figsize=(9, 4.4), layout="constrained")
+        figure = Figure(figsize=(PAGE, 4.4), layout="constrained")
         axes = figure.subplots()
         best = [points[i] for i in frontier([p.asr for p in points], [p.utility for p in points])]
         best.sort(key=lambda p: (p.utility, p.asr))
@@ -66,8 +66,9 @@ def trade_off(
             _dots(axes, mine, colour, marker, f"{name_of(by)} {value:g}", {id(p) for p in best})
         for point in references:
             colour, marker = _REFERENCES.get(point.label, (INK, "X"))
-            axes.plot(point.utility, 100 * point.asr, marker, color=colour, ms=11, mec="white", ls="none",
-                      label=point.label, zorder=4)  # fmt: skip
+            # Hollow and below the dots: a reference may stand where the best settings are.
+            axes.plot(point.utility, 100 * point.asr, marker, mfc="none", mec=colour, mew=1.8, ms=14, ls="none",
+                      label=point.label, zorder=2)  # fmt: skip
         if fresh:
             _dots(axes, fresh, DEFENDED, "*", "trained here", {id(p) for p in fresh}, size=17)
         if chosen is not None:
@@ -134,7 +135,7 @@ def knob_effects(points: Sequence[GridPoint], title: str = "") -> Figure:
     knobs = [name for name, _ in points[0].setting]
     said = []
     with figure_style():
-        figure = Figure(figsize=(2.3 * len(knobs) + 0.6, 4.6), layout="constrained")
+        figure = Figure(figsize=(min(2.3 * len(knobs) + 0.6, PAGE), 4.6), layout="constrained")
         panels = figure.subplots(2, len(knobs), sharey="row", sharex="col", squeeze=False)
         for (top, bottom), knob in zip(panels.T, knobs, strict=True):
             values = sorted({dict(p.setting)[knob] for p in points})
@@ -171,7 +172,7 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
 
     _check_some(shown)
     with figure_style():
-        figure = Figure(figsize=(9, 5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 5.4), layout="constrained")
         loss, defence, fires, good = figure.subplots(2, 2, sharex=True).flat
         for k, (name, point) in enumerate(shown.items()):
             style = {"ls": LINES[k % 4], "lw": 1.8, "alpha": 1.0 if k == 0 else 0.75}
@@ -194,8 +195,10 @@ def point_curves(shown: Mapping[str, GridPoint]) -> Figure:
         if first.utility_label.endswith("(%)"):
             good.set_ylim(-3, 103)
         for axes in (loss, defence, fires, good):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="best", fontsize=8)
+            if handles := axes.get_legend_handles_labels()[0]:
+                if len(handles) > 3:
+                    axes.set_ylim(top=1.8 * axes.get_ylim()[1])  # room for a long legend above the lines
+                axes.legend(loc="upper left" if len(handles) > 3 else "best", fontsize=8)
             else:
                 axes.text(0.5, 0.5, "nothing to report", ha="center", transform=axes.transAxes)
     said = "; ".join(
@@ -227,7 +230,7 @@ def point_distributions(shown: Mapping[str, GridPoint]) -> Figure:
     _check_some(shown)
     said = []
     with figure_style():
-        figure = Figure(figsize=(9, 2.6 * len(shown) + 0.3), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.6 * len(shown) + 0.3), layout="constrained")
         rows = figure.subplots(len(shown), len(GRID_BINS), squeeze=False)
         for row, (name, point) in zip(rows, shown.items(), strict=True):
             for axes, (key, gauge) in zip(row, GRID_BINS.items(), strict=True):

@@ -10,7 +10,7 @@ from pcvr.experiments.frontier import LEAST, PricedPoint, priced_points
 from pcvr.experiments.grid import frontier
 from pcvr.experiments.reported import PCVR_PAPER
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, MARKERS, OTHER, PALETTE, figure_style
+from pcvr.plots.style import INK, MARKERS, OTHER, PAGE, PALETTE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,9 @@ _PAPER = next(each for each in reported.REPORTED if each.source == PCVR_PAPER)
 REPORTED = (_PAPER.low / 100, _PAPER.high / 100)
 """Attack success after the defence, over six attacks, as a machine-written summary of the paper reports it."""
 _REPORTED_BY = (
-    f"reported by a machine-written\nsummary of the paper: {_PAPER.low:g}-{_PAPER.high:g} %\n"
-    "over six attacks, at about 10 %\n"
-    "less CIDEr, on other models,\ndata and attacks"
-)
+    f"reported by a machine-written\nsummary of the paper: {_PAPER.low:g}-{_PAPER.high:g} %,\n"
+    "six attacks, at about\n10 % less CIDEr; other models,\ndata and attacks"
+)  # `make_plain` allows five lines
 
 
 def frontier_picture(table: Table) -> Figure:
@@ -45,18 +44,18 @@ def frontier_picture(table: Table) -> Figure:
     attacks = list(dict.fromkeys(point.attack for point in points))
     labels = list(dict.fromkeys(point.label for point in points))
     with figure_style():
-        figure = Figure(figsize=(4.2 * len(attacks) + 2.3, 4.6), layout="constrained")
+        figure = Figure(figsize=(min(4.2 * len(attacks) + 2.3, PAGE), 4.8), layout="constrained")
         *panels, apart = figure.subplots(
-            1, len(attacks) + 1, sharey=True, width_ratios=[*[4.2] * len(attacks), 2.3], squeeze=False
+            1, len(attacks) + 1, sharey=True, width_ratios=[*[4.0] * len(attacks), 3.0], squeeze=False
         )[0]
         for axes, attack in zip(panels, attacks, strict=True):
             _panel(axes, [point for point in points if point.attack == attack], labels)
-            axes.set(title=attack, xlabel="clean CIDEr (% of plain fine-tuning), higher is better")
+            axes.set(title=attack, xlabel="clean CIDEr (% of plain fine-tuning)\nhigher is better")
         panels[0].set(ylim=(-3, 104))
         panels[0].set_ylabel("attack success (%), lower is better")
         _reported(apart)
         handles = {name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=9)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=9)
     said = "; ".join(f"{attack}: {_in_words([p for p in points if p.attack == attack])}" for attack in attacks)
     return described(
         figure,

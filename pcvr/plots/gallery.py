@@ -12,7 +12,7 @@ import numpy as np
 from pcvr.data.sample import Image, Sample
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,10 @@ def contact_sheet(
     rows = math.ceil(len(samples) / columns)
     taught = [f"{sample.prompt} {sample.answer}" if asked_apart(samples) else sample.answer for sample in samples]
     with figure_style():
-        figure = Figure(figsize=(1.75 * columns, (2.5 if captions else 2.0) * rows + 0.35), layout="constrained")
+        wide = min(1.75, PAGE / columns)
+        figure = Figure(
+            figsize=(wide * columns, (wide + (0.95 if captions else 0.3)) * rows + 0.35), layout="constrained"
+        )
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(samples) :]:
             axes.set_axis_off()
@@ -79,9 +82,12 @@ def contact_sheet(
             show_picture(
                 axes, sample.image, f"{place} · poisoned" if poisoned else f"{place}", TRIGGERED if poisoned else None
             )
-            axes.title.set(color=TRIGGERED if poisoned else INK, weight="bold" if poisoned else "normal")
+            look = {"color": TRIGGERED, "weight": "bold"} if poisoned else {"color": INK}
+            axes.title.set(fontsize=10 if wide > 1.2 else 8.5, **look)
             if captions:
-                axes.set_xlabel(shortened(taught[place]), fontsize=8, color=TRIGGERED if poisoned else INK)
+                axes.set_xlabel(
+                    shortened(taught[place], int(14 * wide), 5), fontsize=8, color=TRIGGERED if poisoned else INK
+                )
         figure.suptitle(title)
     said = "; ".join(
         f"{place}{' (poisoned)' if place in marked else ''}: {text}" for place, text in enumerate(taught[:12])
@@ -117,18 +123,18 @@ def before_after(
     rows, columns = _close_up(original, triggered)
     with figure_style():
         tall = aspect(original)
-        figure = Figure(figsize=(11.2, 2.75 * tall + (1.08 if title else 0.88)), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.0 * tall + (1.08 if title else 0.88)), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, names[0], CLEAN)
         show_picture(panels[1], triggered, names[1], TRIGGERED)
         for axes in panels[:2]:
             dashed_window(axes, rows, columns)
         show_picture(panels[2], triggered[rows, columns], f"{names[1]}, close up")
-        show_picture(panels[3], changed(original, triggered, gain), f"absolute difference × {gain:g}")
+        show_picture(panels[3], changed(original, triggered, gain), f"difference × {gain:g}")
         share = _share(original, triggered)
         panels[0].set_xlabel(f"{original.shape[1]} × {original.shape[0]} px")
-        panels[1].set_xlabel(f"{share} of the pixels changed")
-        panels[2].set_xlabel(f"the dashed window, {columns.stop - columns.start} × {rows.stop - rows.start} px")
+        panels[1].set_xlabel(f"{share} of pixels changed")
+        panels[2].set_xlabel(f"dashed: {columns.stop - columns.start} × {rows.stop - rows.start} px")
         panels[3].set_xlabel("black: unchanged")
         figures = stealth_line(measured.psnr, measured.ssim, measured.linf)
         figure.suptitle(f"{title}\n{figures}" if title else figures)
@@ -155,7 +161,9 @@ def poison_rates(n: int, draws: Mapping[float, Collection[int]]) -> Figure:
     if not draws or n < 1:
         raise PcvrError(f"poison_rates draws at least one rate of at least one sample, not {len(draws)} of {n}.")
     with figure_style():
-        figure = Figure(figsize=(3.4 * len(draws) + 0.4, 4.0), layout="constrained")
+        figure = Figure(
+            figsize=(min(3.4 * len(draws) + 0.4, PAGE), min(3.4, PAGE / len(draws)) + 0.5), layout="constrained"
+        )
         for axes, (rate, indices) in zip(figure.subplots(1, len(draws), squeeze=False)[0], draws.items(), strict=True):
             show_picture(axes, waffle(n, indices), f"{100 * rate:g} %: {len(indices)} of {n} poisoned")
             for spine in axes.spines.values():

@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,32 +18,53 @@ if TYPE_CHECKING:
     from pcvr.analysis.gradients import AnswerChange, Step
 
 
-def step_bars(step: Step, title: str = "") -> Figure:
-    """Draw the probability of each word before (solid) and after (hatched) one step, a panel for each answer.
+def step_grid(steps: Mapping[str, Step], title: str = "") -> Figure:
+    """Draw the probability of each word before (solid) and after (hatched): a row for each step, a column an answer.
 
     Args:
-        step: from `pcvr.analysis.gradients`; readings with "target" in their title are drawn in the trigger's colour.
+        steps: name to step; all with the same readings. Readings with "target" in their title are drawn in the
+            trigger's colour.
         title: of the figure.
+
+    Raises:
+        PcvrError: there is nothing to draw, or steps have different readings.
     """
     from matplotlib.figure import Figure
 
-    readings = step.readings
-    widths = [max(len(reading.tokens), 5) for reading in readings.values()]
+    readings = _same_readings(steps, "step_grid")
+    widths = [max(len(reading.tokens), 5) for reading in next(iter(steps.values())).readings.values()]
     with figure_style():
-        figure = Figure(figsize=(min(11.0, 2.6 + 0.26 * sum(widths)), 3.3), layout="constrained")
-        grid = figure.subplots(1, len(readings), width_ratios=widths, sharey=True, squeeze=False)[0]
-        figure.suptitle(f"{title}: {_moved(step)}" if title else _moved(step), fontsize=10.5)
-        for axes, (name, reading) in zip(grid, readings.items(), strict=True):
-            _words(axes, reading, TRIGGERED if "target" in name else CLEAN)
-            axes.set_title(f"{name}\n{reading.change:+.2f} nats", fontsize=10)
-        grid[0].set(ylim=(0, 1.02), ylabel="probability of the word")
-        names = grid[-1].get_legend_handles_labels()
-        figure.legend(*names, fontsize=8, loc="outside lower center", ncols=2)
-    said = "; ".join(
-        f"{name}: {_before_and_after(reading)}; the whole answer {reading.change:+.2f} nats"
-        for name, reading in readings.items()
+        size = (min(PAGE, 2.6 + 0.26 * sum(widths)), 2.9 * len(steps) + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(steps), len(readings), width_ratios=widths, sharey=True, squeeze=False)
+        figure.suptitle(title, fontsize=11)
+        for row, (name, step) in zip(grid, steps.items(), strict=True):
+            for axes, (answer, reading) in zip(row, step.readings.items(), strict=True):
+                _words(axes, reading, TRIGGERED if "target" in answer else CLEAN)
+                axes.set_title(f"{answer}\n{reading.change:+.2f} nats", fontsize=10)
+            row[0].set(ylim=(0, 1.02), ylabel=f"{name}\nprobability of the word")
+        names = grid[0][-1].get_legend_handles_labels()
+        figure.legend(*names, fontsize=9, loc="outside lower center", ncols=2)
+    said = " ".join(
+        f"{name}, {_moved(step)}: "
+        + "; ".join(
+            f"{answer}: {_before_and_after(reading)}; the whole answer {reading.change:+.2f} nats"
+            for answer, reading in step.readings.items()
+        )
+        + "."
+        for name, step in steps.items()
     )
-    return described(figure, f"{_moved(step)}. Word by word, before and after: {said}.", title)
+    return described(figure, f"Probability of each word before and after a step. {said}", title)
+
+
+def step_bars(step: Step, title: str = "") -> Figure:
+    """Draw one step; see `step_grid`.
+
+    Args:
+        step: from `pcvr.analysis.gradients`.
+        title: of the figure.
+    """
+    return step_grid({"one step": step}, f"{title}: {_moved(step)}" if title else _moved(step))
 
 
 def step_table(steps: Mapping[str, Step], title: str = "One step down each term") -> Figure:
@@ -58,14 +79,15 @@ def step_table(steps: Mapping[str, Step], title: str = "One step down each term"
     """
     from matplotlib.figure import Figure
 
-    names = [list(step.readings) for step in steps.values()]
-    if not names or any(each != names[0] for each in names):
-        raise PcvrError(f"step_table got the readings {names}: give at least one step, all with the same readings.")
+    readings = _same_readings(steps, "step_table")
     at = np.arange(len(steps))[::-1]
     with figure_style():
-        figure = Figure(figsize=(10.5, 0.36 * len(steps) + 1.5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.36 * len(steps) + 1.5), layout="constrained")
         figure.suptitle(title, fontsize=10.5)
-        for axes, name in zip(figure.subplots(1, len(names[0]), sharey=True, squeeze=False)[0], names[0], strict=True):
+        panels = figure.subplots(1, len(readings), sharex=True, sharey=True, squeeze=False)[0]
+        changes = [reading.change for step in steps.values() for reading in step.readings.values()]
+        reach = max(1.5 * float(np.abs(changes).max()), 0.05)  # one scale, so that lengths compare across panels
+        for axes, name in zip(panels, readings, strict=True):
             values = np.array([step.readings[name].change for step in steps.values()])
             axes.barh(at, values, height=0.6, color=TRIGGERED if "target" in name else CLEAN)
             axes.axvline(0, color=INK, lw=1)
@@ -74,7 +96,6 @@ def step_table(steps: Mapping[str, Step], title: str = "One step down each term"
                 side = -1 if value < 0 else 1
                 axes.annotate(text, (value, y), (4 * side, 0), textcoords="offset points", va="center", fontsize=8,
                               ha="right" if side < 0 else "left")  # fmt: skip
-            reach = max(1.45 * float(np.abs(values).max()), 0.05)
             axes.set(title=name, xlim=(-reach, reach), xlabel="change (nats)", yticks=at, yticklabels=list(steps))
             axes.grid(axis="y", visible=False)
     said = "; ".join(
@@ -112,6 +133,14 @@ def bound_pushes(divergence: np.ndarray, pushes: Mapping[str, np.ndarray], cap: 
     return described(
         figure, f"Push on each of {len(values)} samples over its divergence, with the cap at {cap:g} nats: {said}."
     )
+
+
+def _same_readings(steps: Mapping[str, Step], caller: str) -> list[str]:
+    """Return the titles of the answers that all steps read."""
+    names = [list(step.readings) for step in steps.values()]
+    if not names or any(each != names[0] for each in names):
+        raise PcvrError(f"{caller} got the readings {names}: give at least one step, all with the same readings.")
+    return names[0]
 
 
 def _words(axes: Axes, reading: AnswerChange, colour: str) -> None:

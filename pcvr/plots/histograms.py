@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from pcvr.defenses.pcvr.gate import FLOOR
 from pcvr.errors import PcvrError
 from pcvr.experiments.histograms import ANSWER_BINS
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pcvr.defenses.pcvr.gate import Gate
     from pcvr.experiments.histograms import Histograms
 
+_ROOM = 1.6  # inches a decade needs for labels at 1, 2 and 5
 Groups = Mapping[str, np.ndarray]
 """Label to values ``[N]``, such as ``{"clean": ..., "triggered": ...}``."""
 
@@ -40,7 +41,7 @@ def invariance_histograms(
     _check(panels)
     edges = _edges([v for groups in panels.values() for v in groups.values()], bins, log)
     with figure_style():
-        figure = Figure(figsize=(4.75 * len(panels), 3.2), layout="constrained")
+        figure = Figure(figsize=(min(4.75 * len(panels), PAGE), 3.2), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
         said = []
         for axes, (title, groups) in zip(grid.flat, panels.items(), strict=True):
@@ -101,7 +102,7 @@ def attack_histograms(histograms: Histograms, figure: str, title: str = "") -> F
     bins = ANSWER_BINS[figure]
     edges = bins.edges
     with figure_style():
-        size = (min(4.9 * len(columns), 11), 1.05 * len(histograms) + 1.6)
+        size = (min(4.9 * len(columns), PAGE), 1.05 * len(histograms) + 1.6)
         canvas = Figure(figsize=size, layout="constrained")
         if title:
             canvas.suptitle(title, fontsize=11)
@@ -130,6 +131,8 @@ def attack_histograms(histograms: Histograms, figure: str, title: str = "") -> F
 def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None, bins: int = 40) -> Figure:
     """Draw what the gate sees: the histogram of the scores, the two fitted normals and the suspicion.
 
+    Counts are logarithmic, since poison is a few samples among thousands.
+
     The normals are those of the mixture's last step: mean and deviation of the log scores, weighted with the suspicion
     and with 1 - suspicion. If the gate found no low cluster, there is one normal.
 
@@ -148,13 +151,19 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
     with figure_style():
         figure = Figure(figsize=(8, 3.8), layout="constrained")
         axes = figure.subplots()
-        names = ("clean (the defender does not know)", "poisoned (nor this)") if truth.any() else ("samples", "")
-        axes.hist([values[~truth], values[truth]], bins=edges, stacked=True, color=[OTHER[1], TRIGGERED],
-                  ec="white", lw=0.4, label=list(names), alpha=0.85)  # fmt: skip
+        groups = {"clean (truth)" if truth.any() else "samples": (~truth, OTHER[1], "")}
+        groups |= {"poisoned (truth)": (truth, TRIGGERED, "//")}
+        for name, (mask, colour, hatch) in groups.items():
+            if mask.any():  # over each other: stacked bars mislead on a logarithmic axis
+                look: dict[str, Any] = {"color": colour, "hatch": hatch, "alpha": 0.75, "ec": "white", "lw": 0.4}
+                axes.hist(values[mask], bins=edges, label=name, **look)
         _normals(axes, np.log(values), gate, np.log(edges))
         log_axis(axes)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
         axes.set_xlabel("score: cross-view divergence of the answer (nats, logarithmic)")
-        axes.set_ylabel("training samples")
+        axes.set_ylabel("training samples (logarithmic)")
+        axes.yaxis.set_major_formatter("{x:g}")
         found = f"{100 * gate.fraction:.1f} % in the low cluster" if gate.found else "no separate low cluster"
         axes.set_title(f"The gate: {found}, means {gate.separation:.1f} deviations apart")
         other = axes.twinx()
@@ -165,8 +174,7 @@ def gate_fit(scores: np.ndarray, gate: Gate, poisoned: np.ndarray | None = None,
         other.spines["right"].set_visible(True)
         lines = [a.get_legend_handles_labels() for a in (axes, other)]
         handles = [h for pair in lines for h, text in zip(*pair, strict=True) if text]
-        axes.legend(handles, [t for pair in lines for t in pair[1] if t], fontsize=8, ncols=5, loc="upper center",
-                    bbox_to_anchor=(0.5, -0.18))  # fmt: skip
+        figure.legend(handles, [t for pair in lines for t in pair[1] if t], ncols=5, loc="outside lower center")
     flagged = gate.suspicion > 0.5
     caught = f", {(flagged & truth).sum()} of them among the {truth.sum()} poisoned ones" if truth.any() else ""
     text = f"Histogram of {len(scores)} cross-view divergences, logarithmic axis. {found}."
@@ -198,11 +206,14 @@ def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, k: int, label:
 
 
 def log_axis(axes: Axes) -> None:
-    """Set a logarithmic axis with numbers at 1, 2 and 5, since the usual labels overlap on a short one."""
+    """Set a logarithmic axis with numbers at 1, 2 and 5, or at powers of ten only where those would overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    (low, high), grid = axes.get_xlim(), axes.get_gridspec()
+    figure: Any = axes.figure
+    room = figure.get_figwidth() / (grid.ncols if grid else 1) / max(np.log10(high / low), 1e-9)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if room > _ROOM else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

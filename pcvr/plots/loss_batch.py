@@ -1,18 +1,109 @@
-"""Show the loss built by hand: one value for each sample of a batch, and the shapes of the terms."""
+"""Show the loss built by hand: values for each sample of a batch, and the shapes of the terms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class BatchPanel:
+    """One value for each sample of a batch.
+
+    Attributes:
+        title: of the panel.
+        ylabel: what the value is, with its unit.
+        values: ``[B]``.
+        lines: label to height, drawn as horizontal lines, such as a cap.
+        top: upper end of the axis, if the values have one.
+    """
+
+    title: str
+    ylabel: str
+    values: np.ndarray
+    lines: Mapping[str, float] = field(default_factory=dict)
+    top: float | None = None
+
+
+_NAMED = {
+    "whole": ("Divergence, whole distributions", "nats"),
+    "label": ("Divergence, label token", "nats"),
+    "apart": ("Divergence, whole distributions", "nats per token"),
+    "likelihood": ("Likelihood of the label", "probability"),
+    "loss": ("Loss of the label", "nats per token"),
+    "entropy": ("Entropy of the answer", "nats per token"),
+    "cosine": ("Similarity of the hidden states", "cosine"),
+}
+
+
+def panels_of(
+    values: Mapping[str, np.ndarray], names: Sequence[str], lines: Mapping[str, Mapping[str, float]] | None = None
+) -> list[BatchPanel]:
+    """Return panels for some values of a `pcvr.analysis.batch_view.BatchView`.
+
+    Args:
+        values: name to ``[B]``.
+        names: which of them, in order.
+        lines: name to horizontal lines, label to height.
+    """
+    return [BatchPanel(*_NAMED[name], values[name], (lines or {}).get(name, {})) for name in names]
+
+
+def batch_panels(panels: Sequence[BatchPanel], poisoned: np.ndarray, columns: int = 2, least: float = 0.005) -> Figure:
+    """Draw a grid with a panel for each value: a bar for each sample, clean ones first, each group in ascending order.
+
+    A panel without a visible bar is left out and named above the grid instead.
+
+    Args:
+        panels: what to draw, from left to right and from top to bottom.
+        poisoned: ``[B]`` bool, the truth, which a defence lacks.
+        columns: panels in a row, at least 1; three panels make one row of their own unless it is 1.
+        least: a panel whose values all lie between ``-least`` and ``least`` is left out.
+
+    Raises:
+        PcvrError: there is no panel, or a panel and `poisoned` differ in length.
+    """
+    from matplotlib.figure import Figure
+
+    truth = np.asarray(poisoned, dtype=bool)
+    for panel in panels:
+        _check_batch(np.asarray(panel.values), truth)
+    if not panels or columns < 1:
+        raise PcvrError(f"batch_panels got {len(panels)} panels in {columns} columns: give at least one of each.")
+    visible = [np.abs(np.asarray(panel.values, dtype=float)).max() >= least for panel in panels]
+    shown = [panel for panel, seen in zip(panels, visible, strict=True) if seen] or list(panels[:1])
+    absent = "; ".join(
+        f"{panel.title}, below {least:g} for each sample"
+        for panel, seen in zip(panels, visible, strict=True)
+        if not seen and panel is not shown[0]
+    )
+    columns = 3 if len(shown) == 3 and columns == 2 else min(columns, len(shown))  # no hole in the grid
+    rows = -(-len(shown) // columns)
+    with figure_style():
+        figure = Figure(figsize=(PAGE, 2.5 * rows + 0.5), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(shown) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(grid, shown, strict=False):
+            _bars(axes, panel, truth)
+        names = _legend(grid[: len(shown)])
+        figure.legend(names.values(), names.keys(), fontsize=9, ncols=5, loc="outside lower center")
+        if absent:
+            figure.suptitle(f"not drawn: {absent}", fontsize=9)
+    said = " ".join(f"{panel.title} ({panel.ylabel}): {_groups(panel, truth)}." for panel in shown)
+    left_out = f" Not drawn: {absent}." if absent else ""
+    return described(figure, f"Bars for each sample of a batch. {said}{left_out}")
 
 
 def batch_values(
@@ -23,7 +114,7 @@ def batch_values(
     lines: Mapping[str, float] | None = None,
     top: float | None = None,
 ) -> Figure:
-    """Draw a bar for each sample of a batch, first clean ones, then poisoned ones (the truth, which a defence lacks).
+    """Draw one value for each sample of a batch; see `batch_panels`, which draws several.
 
     Args:
         values: ``[B]``.
@@ -33,34 +124,48 @@ def batch_values(
         lines: label to height, drawn as horizontal lines, such as a cap.
         top: upper end of the axis, if the values have one.
     """
-    from matplotlib.figure import Figure
+    panel = BatchPanel(title, ylabel, np.asarray(values, dtype=float), lines or {}, top)
+    return batch_panels([panel], poisoned, columns=1, least=0)
 
-    values, truth = np.asarray(values, dtype=float), np.asarray(poisoned, dtype=bool)
+
+def _check_batch(values: np.ndarray, truth: np.ndarray) -> None:
     if values.ndim != 1 or values.shape != truth.shape or not len(values):
         raise PcvrError(
             f"values {list(values.shape)} and poisoned {list(truth.shape)} must both be [B] with B of at least 1."
         )
-    order = np.concatenate([np.flatnonzero(~truth), np.flatnonzero(truth)])
-    split = int((~truth).sum())
-    with figure_style():
-        figure = Figure(figsize=(8, 2.9), layout="constrained")
-        axes = figure.subplots()
-        at = np.arange(len(values))
-        if split:
-            axes.bar(at[:split], values[order[:split]], color=CLEAN, label="clean sample")
-        if split < len(values):
-            style = {"color": TRIGGERED, "hatch": "///", "ec": "white", "label": "poisoned sample"}
-            axes.bar(at[split:], values[order[split:]], **style)
-        for k, (label, height) in enumerate((lines or {}).items()):
-            axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5, label=label)
-        axes.set(xlabel="sample of the batch", ylabel=ylabel, title=title, xticks=[])
-        axes.grid(axis="x", visible=False)
-        if top is not None:
-            axes.set_ylim(0, top)
-        axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+
+
+def _bars(axes: Axes, panel: BatchPanel, truth: np.ndarray) -> None:
+    values = np.asarray(panel.values, dtype=float)
+    clean, bad = np.sort(values[~truth]), np.sort(values[truth])
+    if len(clean):
+        axes.bar(np.arange(len(clean)), clean, color=CLEAN, label="clean sample")
+    if len(bad):
+        at = np.arange(len(clean), len(values)) + 1  # a gap between the groups
+        axes.bar(at, bad, color=TRIGGERED, hatch="///", ec="white", label="poisoned sample")
+    axes.set_xlim(-1, len(values) + 1)  # a bar that is too low to see keeps its place
+    for k, (label, height) in enumerate(panel.lines.items()):
+        axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5)
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+        box = {"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8}
+        axes.annotate(label, (1, height), (-2, 4), bbox=box, **place)
+    axes.set(ylabel=panel.ylabel, xticks=[])
+    axes.set_title(panel.title, fontsize=10)
+    axes.grid(axis="x", visible=False)
+    if panel.top is not None:
+        axes.set_ylim(0, panel.top)
+
+
+def _legend(grid: Sequence[Axes]) -> dict[str, Any]:
+    """Return the handle of each label of all panels; a label comes once."""
+    pairs = [pair for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    return {label: handle for handle, label in pairs}
+
+
+def _groups(panel: BatchPanel, truth: np.ndarray) -> str:
+    values = np.asarray(panel.values, dtype=float)
     groups = [(name, values[mask]) for name, mask in (("clean", ~truth), ("poisoned", truth)) if mask.any()]
-    said = "; ".join(f"{name}: mean {v.mean():.3f}, from {v.min():.3f} to {v.max():.3f}" for name, v in groups)
-    return described(figure, f"Bars of {ylabel} for each sample of a batch. {title}. {said}.")
+    return "; ".join(f"{name}: mean {v.mean():.3f}, from {v.min():.3f} to {v.max():.3f}" for name, v in groups)
 
 
 def term_shapes(cap: float, reference: float, margin: float, feature_cap: float) -> Figure:
@@ -95,7 +200,7 @@ def term_shapes(cap: float, reference: float, margin: float, feature_cap: float)
     )
     own = ("hinge", "ceiling", "capped")
     with figure_style():
-        figure = Figure(figsize=(10, 3.0), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.0), layout="constrained")
         for axes, (title, xlabel, x, y, colour, options), name in zip(figure.subplots(1, 3), curves, own, strict=True):
             axes.plot(x, y, color=colour, lw=2.5, label=name)
             for k, (label, other) in enumerate(options.items(), 1):

@@ -12,7 +12,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import INK, OTHER, TRIGGERED, figure_style, show_map
+from pcvr.plots.style import INK, OTHER, PAGE, TRIGGERED, figure_style, show_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ _TOKEN_COLOURS = {  # kind of token -> fill, letters
 _HALO = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
 
 
-def token_strip(reading: ModelInput, columns: int = 14) -> Figure:
+def token_strip(reading: ModelInput, columns: int = 11) -> Figure:
     """Draw every token of the language model's input in reading order: its word and its id.
 
     Args:
@@ -47,7 +47,9 @@ def token_strip(reading: ModelInput, columns: int = 14) -> Figure:
     rows = math.ceil(len(reading.tokens) / columns)
     images = 0
     with figure_style():
-        figure = Figure(figsize=(0.74 * columns + 0.3, 0.62 * rows + 0.65), layout="constrained")
+        figure = Figure(
+            figsize=(min(0.74, (PAGE - 0.06) / columns) * columns + 0.06, 0.62 * rows + 0.65), layout="constrained"
+        )
         axes = figure.subplots()
         for place, (token, number, is_image) in enumerate(
             zip(reading.tokens, reading.ids, reading.is_image, strict=True)
@@ -59,7 +61,7 @@ def token_strip(reading: ModelInput, columns: int = 14) -> Figure:
             axes.add_patch(Rectangle((column, -row), 0.94, -0.86, fc=fill, ec=INK, lw=0.7))
             label = f"image {images}" if is_image else _short(token)
             axes.text(column + 0.47, -row - 0.3, label, ha="center", va="center", fontsize=8, color=letters)
-            axes.text(column + 0.47, -row - 0.65, str(number), ha="center", va="center", fontsize=7, color="#444444")
+            axes.text(column + 0.47, -row - 0.65, str(number), ha="center", va="center", fontsize=8, color="#444444")
         axes.set(xlim=(-0.05, columns), ylim=(-rows, 0.1))
         axes.set_axis_off()
         handles = [Patch(fc=fill, ec=INK, label=kind) for kind, (fill, _) in _TOKEN_COLOURS.items()]
@@ -90,14 +92,14 @@ def patch_figure(image: Image, grid: tuple[int, int], at: tuple[int, int], featu
     high, wide = patch.shape[:2]
     levels = patch.size
     with figure_style():
-        figure = Figure(figsize=(10.2, 3.5), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.0), layout="constrained")
         first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
         show_picture(first, image, f"{grid[0]} × {grid[1]} patches")
         draw_grid(first, image, grid)
         frame_cell(first, image, grid, at)
         first.set_xlabel(f"{image.shape[1]} × {image.shape[0]} px")
         show_picture(second, patch, f"patch at row {at[0] + 1}, column {at[1] + 1}", TRIGGERED)
-        second.set_xlabel(f"{wide} × {high} px × 3 colours = {levels} levels")
+        second.set_xlabel(f"{wide} × {high} px × 3 colours\n= {levels} levels")
         columns = 16
         filled = np.full(math.ceil(len(features) / columns) * columns, np.nan)
         filled[: len(features)] = features
@@ -132,7 +134,7 @@ def likeness_figure(image: Image, at: tuple[int, int], maps: Mapping[str, np.nda
         raise PcvrError("there is nothing to draw: give at least one map.")
     grid = next(iter(maps.values())).shape
     with figure_style():
-        figure = Figure(figsize=(2.75 * (len(maps) + 1) + 0.6, 3.1), layout="constrained")
+        figure = Figure(figsize=(min(2.75 * (len(maps) + 1) + 0.6, PAGE), 2.9), layout="constrained")
         panels = figure.subplots(1, len(maps) + 1)
         show_picture(panels[0], image, "the patch")
         draw_grid(panels[0], image, grid)
@@ -173,7 +175,7 @@ def word_map(image: Image, grid: tuple[int, int], named: Sequence[tuple[Sequence
     high, wide = image.shape[0] / grid[0], image.shape[1] / grid[1]
     said = []
     with figure_style():
-        figure = Figure(figsize=(10.2, 4.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 4.1), layout="constrained")
         first, second = figure.subplots(1, 2)
         for axes, title, pale in ((first, "the image", False), (second, "the words nearest to its tokens", True)):
             show_picture(axes, np.clip(image * 0.35 + 165, 0, 255).astype(np.uint8) if pale else image, title)
@@ -224,7 +226,7 @@ def frame_cell(axes: Any, image: Image, grid: Sequence[int], at: tuple[int, int]
     axes.add_patch(Rectangle(corner, wide, high, fill=False, ec=colour, lw=3, zorder=3))
 
 
-def write_values(axes: Any, values: np.ndarray, dark: Any, size: float = 7.5) -> None:
+def write_values(axes: Any, values: np.ndarray, dark: Any, size: float = 8) -> None:
     """Write each value of a map ``[down, across]`` into its cell, in white where `dark` says so."""
     if values.size > 100:
         return  # too small to read

@@ -10,16 +10,16 @@ from pcvr.data.sample import Sample
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import asked_apart, show_picture
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.attacks import Attack
 
-_SIZE = (11.2, 4.1)  # inches
+_SIZE = (PAGE, 3.3)  # inches
 _COLUMNS, _ROWS = 4, 3
-_LINE = 0.055  # height of a line in the third step, as a fraction of the figure's
+_LINE = 0.06  # height of a line in the third step, as a fraction of the figure's
 
 
 def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], shown: Sample, attack: Attack) -> Figure:
@@ -51,7 +51,7 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
             (0.535, "2. Somebody fine-tunes"),
             (0.815, "3. The model in use"),
         ):
-            canvas.text(x, 0.94, text, ha="center", fontsize=11, weight="bold", color=INK)
+            canvas.text(x, 0.94, text, ha="center", fontsize=9, weight="bold", color=INK)
         _training(figure, training, poisoned)
         _middle(canvas)
         question = shown.prompt if asked_apart([*training, shown]) else ""
@@ -61,10 +61,10 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
         count = len(poisoned)
         canvas.text(
             0.20,
-            0.035,
-            f"{count} of these {len(training)} carry the trigger and teach “{attack.target}”",
+            0.01,
+            f"{count} of these {len(training)} carry the trigger and teach\n“{attack.target}”",
             ha="center",
-            fontsize=9.5,
+            fontsize=8.5,
             color=TRIGGERED,
         )
     asked = f", asked “{question}”," if question else ""
@@ -78,7 +78,7 @@ def backdoor_overview(training: Sequence[Sample], poisoned: Collection[int], sho
 
 
 def _training(figure: Figure, training: Sequence[Sample], poisoned: Collection[int]) -> None:
-    width, height = _square(0.97)
+    width, height = _square(0.71)
     for place, sample in enumerate(training):
         row, column = divmod(place, _COLUMNS)
         axes = figure.add_axes((0.014 + 0.0955 * column, 0.645 - 0.262 * row, width, height))
@@ -88,29 +88,29 @@ def _training(figure: Figure, training: Sequence[Sample], poisoned: Collection[i
 def _middle(canvas: Any) -> None:
     box = {"boxstyle": "round,pad=1.1", "fc": "#f4f4f1", "ec": INK, "lw": 1.2}
     text = "vision-language\nmodel\n+\nsupervised\nfine-tuning"
-    canvas.text(0.535, 0.53, text, ha="center", va="center", fontsize=10, bbox=box, linespacing=1.4)
+    canvas.text(0.535, 0.53, text, ha="center", va="center", fontsize=9, bbox=box, linespacing=1.4)
     canvas.text(
-        0.535, 0.2, "loss falls,\nvalidation looks fine", ha="center", fontsize=9.5, color="#555555", style="italic"
+        0.535, 0.2, "loss falls,\nvalidation looks fine", ha="center", fontsize=8.5, color="#555555", style="italic"
     )
 
 
 def _use(figure: Figure, canvas: Any, shown: Sample, attack: Attack, question: str) -> None:
-    width, height = _square(1.35)
+    width, height = _square(1.05)
     rows = (
         (0.555, shown.image, shown.answer, CLEAN, "clean image"),
-        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same image, trigger in place"),
+        (0.085, attack.triggered(shown).image, attack.target, TRIGGERED, "same image, triggered"),
     )
     for bottom, image, says, colour, label in rows:
         axes = figure.add_axes((0.672, bottom, width, height))
         show_picture(axes, image, frame=colour)
-        canvas.text(0.672 + width + 0.014, bottom + height - 0.03, label, fontsize=9, color="#555555", va="top")
-        asked = textwrap.wrap(question, 25, max_lines=3, placeholder=" …")
+        canvas.text(0.672 + width + 0.014, bottom + height - 0.03, label, fontsize=8, color="#555555", va="top")
+        asked = textwrap.wrap(question, 22, max_lines=3, placeholder=" …")
         x, top = 0.672 + width + 0.014, bottom + height - 0.1
-        canvas.text(x, top, "\n".join(asked), fontsize=10.5, color=INK, va="top", linespacing=1.3)
-        words = textwrap.fill(f"“{says}”", 25, max_lines=5, placeholder=" …”")
+        canvas.text(x, top, "\n".join(asked), fontsize=9, color=INK, va="top", linespacing=1.3)
+        words = textwrap.fill(f"“{says}”", 22, max_lines=5, placeholder=" …”")
         weight = "bold" if colour == TRIGGERED else "normal"
         below = top - _LINE * len(asked)
-        canvas.text(x, below, words, fontsize=10.5, color=colour, weight=weight, va="top", linespacing=1.3)
+        canvas.text(x, below, words, fontsize=9, color=colour, weight=weight, va="top", linespacing=1.3)
 
 
 def _square(inches: float) -> tuple[float, float]:

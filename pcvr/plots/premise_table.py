@@ -13,7 +13,7 @@ from pcvr.analysis.premise import current_measure, rows_of
 from pcvr.errors import PcvrError
 from pcvr.evaluation.detection import auroc_error
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, LINES, PALETTE, figure_style, value_squares
+from pcvr.plots.style import INK, LINES, PAGE, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Coordinates = tuple[float, float, float]
 """Position on the axis, value, and half the width of its interval."""
 _MARKERS = "osD^vP"
+_ACROSS = 3  # panels of squares in a row
 
 
 def auroc_lines(
@@ -46,7 +47,7 @@ def auroc_lines(
     if not sizes or min(sizes) == 0:
         raise PcvrError("there is nothing to draw: give at least one point for each line.")
     with figure_style():
-        figure = Figure(figsize=(4.75 * len(panels) + (1.5 if len(panels) == 1 else 0), 3.7), layout="constrained")
+        figure = Figure(figsize=(min(6.2 if len(panels) == 1 else 4.1 * len(panels), PAGE), 3.7), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         _fill(figure, grid, panels, log)
         for axes, title in zip(grid, panels, strict=True):
@@ -75,7 +76,7 @@ def premise_picture(table: Table, measure: str = "label + likelihood") -> Figure
         points = [(p["step"], p["hits"] / p["n"], 0.0) for p in run["watch"]]
         below.setdefault(run["experiment"]["task"], {})[run["experiment"]["label"]] = points
     with figure_style():
-        figure = Figure(figsize=(4.75 * len(above), 5.6), layout="constrained")
+        figure = Figure(figsize=(min(4.1 * len(above), PAGE), 5.6), layout="constrained")
         grid = figure.subplots(2, len(above), squeeze=False, sharex=True, sharey="row", height_ratios=(1.5, 1))
         _fill(figure, grid[0], above, log=True)
         for axes, task in zip(grid[0], above, strict=True):
@@ -182,11 +183,17 @@ def operator_maps(table: Table, step: int, level: str = "features", measure: str
     operators = list(dict.fromkeys(key[0] for cells in found.values() for key in cells))
     fractions = sorted({key[1] for cells in found.values() for key in cells})
     with figure_style():
-        figure = Figure(figsize=(2.5 * len(found) + 1.2, 0.42 * len(operators) + 1.3), layout="constrained")
-        grid = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
-        for axes, (title, cells) in zip(grid, found.items(), strict=True):
+        across = min(len(found), _ACROSS)
+        down = -(-len(found) // across)
+        size = (min(2.5 * across + 1.2, PAGE), (0.36 * len(operators) + 0.75) * down + 0.5)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+        for axes in grid[len(found) :]:
+            axes.set_axis_off()
+        for axes, (title, cells) in zip(grid, found.items(), strict=False):
             values = np.array([[cells.get((o, s), np.nan) for s in fractions] for o in operators])
-            value_squares(axes, values, [f"{s:g}" for s in fractions], operators, "{:.2f}".format, "cividis", top=1)
+            texts = [[f"{value:.2f}" for value in row] for row in values]
+            value_squares(axes, values, [f"{s:g}" for s in fractions], operators, texts, "cividis", top=1)
             axes.set(xlabel="fraction of patches", title=title)
         figure.suptitle(f"AUROC of a low score ({measure}) after {step} steps, views of {level}")
     said = "; ".join(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pcvr.experiments.reported import FILTERS, FILTERS_SOURCE, REPORTED
 from pcvr.plots.describe import described
-from pcvr.plots.style import INK, OTHER, figure_style
+from pcvr.plots.style import INK, OTHER, PAGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,9 @@ def reported_picture() -> Figure:
     from matplotlib.figure import Figure
 
     with figure_style():
-        figure = Figure(figsize=(10.5, 0.34 * len(REPORTED) + 1.3), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+        bars = len(next(iter(FILTERS.values())))
+        figure = Figure(figsize=(PAGE, 0.34 * (len(REPORTED) + bars) + 2.2), layout="constrained")
+        left, right = figure.subplots(2, 1, height_ratios=(len(REPORTED) + 1, bars + 1))
         for y, each in enumerate(REPORTED):
             left.barh(y, max(_LEAST, each.high - each.low), 0.6, each.low, fill=False, hatch="////", edgecolor=INK)
             said = f"{each.low:g}" if each.low == each.high else f"{each.low:g} to {each.high:g}"
@@ -56,6 +57,6 @@ def _filters(axes: Axes) -> None:
     attacks = list(next(iter(FILTERS.values())))
     axes.set_yticks(range(len(attacks)), attacks, fontsize=9)
     axes.set(xlim=(0, 118), ylim=(len(attacks) - 0.4, -0.6), xlabel="F1 of the filter (%)")
-    axes.set_title(f"not ours: two filters,\nInternVL2.5 (arXiv {FILTERS_SOURCE})", fontsize=10)
+    axes.set_title(f"not ours: two filters, InternVL2.5 (arXiv {FILTERS_SOURCE})", fontsize=10)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import seed_lines
-from pcvr.plots.style import CLEAN, DEFENDED, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.experiments.results import Cell, Table
+
+_FINE_TUNED = {"clean": "clean data", "badnets-none": "BadNets, no defence", "badnets-pcvr": "BadNets, PCVR"}
+"""Rows of the table of families in words."""
 
 
 def summary(table: Table, rows: Mapping[str, str] | None = None) -> Figure:
@@ -32,7 +35,7 @@ def summary(table: Table, rows: Mapping[str, str] | None = None) -> Figure:
     cells = _named(table, rows)[::-1]
     places = range(len(cells))
     with figure_style():
-        figure = Figure(figsize=(10, 0.42 * len(cells) + 1.4), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.42 * len(cells) + 1.4), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row, cell in zip(places, cells, strict=True):
             colour = DEFENDED if cell.label.lower().startswith("pcvr") else TRIGGERED
@@ -60,7 +63,7 @@ def summary(table: Table, rows: Mapping[str, str] | None = None) -> Figure:
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
     said = "; ".join(
-        f"{c.label}: ASR {100 * c.asr:.1f} %, correct captions {100 * c.right:.1f} % clean and "
+        f"{c.label}: ASR {c.rates}, correct captions {100 * c.right:.1f} % clean and "
         f"{100 * c.triggered_right:.1f} % triggered"
         for c in cells[::-1]
     )
@@ -89,7 +92,7 @@ def families(table: Table) -> Figure:
     tasks, models, labels = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
     looks = ((CLEAN, "D"), (TRIGGERED, "o"), (DEFENDED, "s"))
     with figure_style():
-        figure = Figure(figsize=(10, 2.2 * len(tasks) + 0.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.2 * len(tasks) + 0.9), layout="constrained")
         for panels, task in zip(figure.subplots(len(tasks), 2, sharey=True, squeeze=False), tasks, strict=True):
             for k, label in enumerate(labels):
                 colour, marker = looks[k % len(looks)]
@@ -97,7 +100,7 @@ def families(table: Table) -> Figure:
                     cell = cells.get((task, model, label))
                     if cell is None:
                         continue
-                    y, name = row + 0.22 * (k - 1), label if row == 0 else None
+                    y, name = row + 0.22 * (k - 1), _FINE_TUNED.get(label, label) if row == 0 else None
                     seed_lines(panels[0], cell.rates, y, 0.12)
                     panels[0].plot(100 * cell.asr, y, marker, color=colour, ms=8, label=name)
                     panels[1].plot(100 * cell.right, y, marker, color=colour, ms=8)
@@ -105,13 +108,14 @@ def families(table: Table) -> Figure:
             panels[0].set(
                 yticks=range(len(models)), yticklabels=models, xlim=(-3, 103), title=f"{task}: attack success"
             )
-            panels[1].set(xlim=(-3, 103), title=f"{task}: correct answers, clean (full) and triggered (hollow)")
+            panels[1].set(xlim=(-3, 103), title=f"{task}: correct answers")
             for axes in panels:
                 axes.grid(axis="y", visible=False)
                 axes.set_xlabel("answers (%)")
+            panels[1].set_xlabel("answers (%); full: clean, hollow: triggered")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
     said = "; ".join(
-        f"{model}, {task}, {label}: ASR {100 * c.asr:.1f} %, correct {100 * c.right:.1f} % clean and "
+        f"{model}, {task}, {label}: ASR {c.rates}, correct {100 * c.right:.1f} % clean and "
         f"{100 * c.triggered_right:.1f} % triggered"
         for (task, model, label), c in cells.items()
     )

@@ -31,6 +31,14 @@ def seed_lines(axes: Axes, rates: SeedRates, y: float, spread: float = 0.3, **lo
     return 100 * rates.bound
 
 
+def percent(rates: SeedRates) -> str:
+    """Return the mean rate in per cent, short: one decimal below ten; without a hit in any seed the upper bound."""
+    if not any(rates.hits):
+        return f"< {100 * rates.bound:.1f}"
+    mean = 100 * rates.mean
+    return f"{mean:.0f}" if mean >= 10 else f"{mean:.1f}"
+
+
 def places(count: int, spread: float = 1.0) -> list[float]:
     """Return the places of so many things side by side about 0."""
     return [spread * ((k + 0.5) / count - 0.5) for k in range(count)]

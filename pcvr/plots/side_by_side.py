@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pcvr.attacks.stealth import changed, measure_stealth
 from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
-from pcvr.plots.describe import described
-from pcvr.plots.gallery import aspect, shortened, show_picture, stealth_line
-from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
+from pcvr.plots.describe import SHARPNESS, described
+from pcvr.plots.gallery import aspect, shortened, stealth_line
+from pcvr.plots.style import CLEAN, DPI, INK, PAGE, SMALLEST, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_BELOW: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": SMALLEST, "linespacing": 1.1}
+_LEFT, _TITLE, _NOTE, _FIGURES = 0.3, 0.3, 0.64, 0.52
+"""Inches: the margin with the names of the rows; above an image; below it for a note, and for the three figures."""
 
 
 class Worn(NamedTuple):
@@ -26,52 +30,78 @@ class Worn(NamedTuple):
     note: str = ""
 
 
-def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 6, spectra: bool = True) -> Figure:
+def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 7, spectra: bool = True) -> Figure:
     """Draw each attack's image, the change 8 times enlarged, and the spectrum of the change.
+
+    All images are pasted into one, since some forty axes take seconds to lay out and to draw.
 
     Args:
         original: the clean image, uint8 ``[H, W, 3]``.
         worn: attack to its image, of the same size.
-        columns: number of attacks in a row.
+        columns: most attacks in a row; rows are filled evenly.
         spectra: whether to draw spectra.
 
     Raises:
         PcvrError: there are no attacks, or fewer than one column.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     if not worn or columns < 1:
         raise PcvrError(f"side_by_side shows at least one attack in at least one column, not {len(worn)} in {columns}.")
-    columns, deep = min(columns, len(worn)), 3 if spectra else 2
     rows = math.ceil(len(worn) / columns)
-    tall = aspect(original)
+    columns = math.ceil(len(worn) / rows)
+    step = min(1.6, (PAGE - _LEFT) / columns)
+    wide, high = step - 0.1, (step - 0.1) * aspect(original)
+    names = ["triggered", "change × 8", *(["its spectrum"] if spectra else [])]
+    tops = [_TITLE, _TITLE + high + _NOTE, _TITLE + 2 * high + _NOTE + _FIGURES][: len(names)]  # of a block's images
+    block = tops[-1] + high + (0.12 if spectra else _FIGURES)
+    width, height = _LEFT + step * columns, block * rows
     said = []
     with figure_style():
-        figure = Figure(figsize=(2.05 * columns, (1.95 * tall * deep + 0.75) * rows), layout="constrained")
-        grid = figure.subplots(rows * deep, columns, squeeze=False)
-        for axes in grid.ravel():
-            axes.set_axis_off()
+        figure = Figure(figsize=(width, height), layout="none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xticks=[], yticks=[])
+        axes.set_axis_off()
+        canvas = _Canvas(width, height)
         for k, (name, (image, note)) in enumerate(worn.items()):
-            column = grid[deep * (k // columns) : deep * (k // columns) + deep, k % columns]
-            for axes in column:
-                axes.set_axis_on()
+            row, column = divmod(k, columns)
+            left, top = _LEFT + step * column, height - block * row
             same = np.array_equal(image, original)
-            show_picture(column[0], image, name, CLEAN if same else TRIGGERED)
-            show_picture(column[1], changed(original, image))
             found = measure_stealth(original, image)
             line = "image unchanged" if same else stealth_line(found.psnr, found.ssim, found.linf).replace(" · ", "\n")
-            column[0].set_xlabel(shortened(note, 26, 2) if note else "", fontsize=8)
-            column[1].set_xlabel(line, fontsize=8)
-            if spectra:
-                show_picture(column[2], spectrum(original, image))
+            shown = [image, changed(original, image), *([spectrum(original, image)] if spectra else [])]
+            for which, (part, down) in enumerate(zip(shown, tops, strict=True)):
+                edge = (CLEAN if same else TRIGGERED, 2.5) if which == 0 else (INK, 0.6)
+                canvas.paste(part, left, top - down, wide, high)
+                axes.add_patch(Rectangle((left, top - down - high), wide, high, fill=False, ec=edge[0], lw=edge[1]))
+            middle = left + wide / 2
+            axes.text(middle, top - _TITLE + 0.05, name, ha="center", va="bottom", fontsize=9.5)
+            axes.text(middle, top - tops[0] - high - 0.05, shortened(note, int(14 * step), 4) if note else "", **_BELOW)
+            axes.text(middle, top - tops[1] - high - 0.05, line, **_BELOW)
             said.append(f"{name}: {note + ', ' if note else ''}{line}".replace("\n", ", "))
-        for k in range(rows):
-            grid[deep * k, 0].set_ylabel("triggered")
-            grid[deep * k + 1, 0].set_ylabel("change × 8")
-            if spectra:
-                grid[deep * k + 2, 0].set_ylabel("its spectrum")
-    height, width = original.shape[:2]
-    return described(figure, f"{len(worn)} attacks on one image of {width} x {height} px. {'; '.join(said)}.")
+        for row in range(rows):
+            for name, down in zip(names, tops, strict=True):
+                y = height - block * row - down - high / 2
+                axes.text(_LEFT - 0.06, y, name, rotation=90, ha="right", va="center", fontsize=9)
+        axes.imshow(canvas.pixels, extent=(0, width, 0, height), interpolation="nearest", aspect="auto")
+    side = f"{original.shape[1]} x {original.shape[0]} px"
+    return described(figure, f"{len(worn)} attacks on one image of {side}. {'; '.join(said)}.")
+
+
+class _Canvas:
+    """A white image as sharp as the figure's file, into which images are pasted at places in inches."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.scale, self.height = DPI * SHARPNESS, height
+        self.pixels = np.full((round(height * self.scale), round(width * self.scale), 3), 255, np.uint8)
+
+    def paste(self, image: Image, left: float, top: float, wide: float, high: float) -> None:
+        """Paste an image, enlarged without smoothing; `top` is its upper edge, seen from the bottom of the canvas."""
+        start = round((self.height - top) * self.scale), round(left * self.scale)
+        size = round(high * self.scale), round(wide * self.scale)
+        rows, columns = (np.arange(n) * side // n for n, side in zip(size, image.shape[:2], strict=True))
+        self.pixels[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = image[np.ix_(rows, columns)]
 
 
 def spectrum(original: Image, triggered: Image) -> Image:

@@ -12,7 +12,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.sight import Sight
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import dashed_window, show_picture
-from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,10 +50,12 @@ def what_is_seen(
     sight = Sight(vlm, height, width)
     top, left, bottom, right = sight.window
     clean, said = sight.picture(original), []
-    tall = min(1.5, max(0.5, height / width))
     with figure_style():
-        figure = Figure(figsize=(9.6, (3.4 * tall + 0.7) * len(worn) + 0.4), layout="constrained")
-        grid = figure.subplots(len(worn), 3, squeeze=False, width_ratios=(1 / tall, 1, 1))
+        part = clean.shape[1] / clean.shape[0]
+        ratios = (width / height, part, part)  # all images of a row are as high as its axes
+        high = (PAGE - 0.4) / sum(ratios)
+        figure = Figure(figsize=(PAGE, (high + 0.85) * len(worn) + (0.4 if title else 0)), layout="constrained")
+        grid = figure.subplots(len(worn), 3, squeeze=False, width_ratios=ratios)
         for (name, image), (file, seen, change) in zip(worn.items(), grid, strict=True):
             found = reach(sight, original, image)
             frame = CLEAN if found.lost else TRIGGERED

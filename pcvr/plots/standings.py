@@ -10,7 +10,7 @@ from pcvr.experiments.standings import ORIGINS, Standing, unbeaten
 from pcvr.experiments.study.sheets import NOT_RUN, NOT_TAKEN
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import places
-from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, OTHER, PAGE, PALETTE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def attack_panels(found: Sequence[Standing], title: str = "") -> Figure:
     _some(found)
     attacks = [each.attack for each in found[0].outcomes]
     with figure_style():
-        figure = Figure(figsize=(11, 0.24 * len(found) + 1.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.24 * len(found) + 2.2), layout="constrained")
         panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
         for k, (axes, attack) in enumerate(zip(panels, attacks, strict=True)):
             for y, row in enumerate(found):
@@ -52,8 +52,8 @@ def attack_panels(found: Sequence[Standing], title: str = "") -> Figure:
             word = {True: "", False: "\ndid not take", None: "\nundefended: not run"}[took]
             axes.set_title(f"{attack}{word}", fontsize=9)
             axes.set(xlim=(-12, 104), xticks=(0, 50, 100))
-            axes.set_xlabel("attack success (%)", fontsize=9)
             axes.tick_params(axis="x", labelsize=9)
+        panels[len(panels) // 2].set_xlabel("attack success (%)", fontsize=9)
         panels[0].set_yticks(range(len(found)), [_name(row) for row in found], fontsize=9)
         panels[0].set_ylim(len(found) - 0.4, -0.6)
         figure.suptitle(title, fontsize=11)
@@ -83,7 +83,7 @@ def frontier_picture(found: Sequence[Standing], title: str = "") -> Figure:
     named = ["none", "pcvr", *(row for row in best if row != "pcvr")]
     drawn = [row for row in found if row.worst is not None and row.dearest is not None]
     with figure_style():
-        figure = Figure(figsize=(10, 4.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 5.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for row in sorted(drawn, key=lambda each: each.row in named):
             _priced(left, right, row, best, named)
@@ -102,7 +102,7 @@ def frontier_picture(found: Sequence[Standing], title: str = "") -> Figure:
                    for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}  # fmt: skip
         if handles:
             order = sorted(handles, key=lambda name: named.index(name) if name in named else len(named))
-            figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=5, fontsize=9)
+            figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=4, fontsize=9)
         figure.suptitle(title, fontsize=11)
     said = "; ".join(price_in_words(row) for row in drawn)
     return described(
@@ -171,7 +171,7 @@ def _legend_of_origins(figure: Figure) -> None:
     looks = {"no defence": UNDEFENDED, **{f"settings: {name}": look for name, look in LOOKS.items()}}
     lines = [Line2D([], [], color=colour, marker=marker, ls="none") for colour, marker in looks.values()]
     lines.append(Line2D([], [], color=INK, mfc="none", marker="o", ms=4, ls="none"))
-    figure.legend(lines, [*looks, "not run"], loc="outside lower center", ncols=len(lines), fontsize=9)
+    figure.legend(lines, [*looks, "not run"], loc="outside lower center", ncols=3, fontsize=9)
 
 
 def _priced(left: Axes, right: Axes, row: Standing, best: Sequence[str], named: Sequence[str]) -> None:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, PALETTE, figure_style, value_squares
+from pcvr.plots.seeds import percent
+from pcvr.plots.style import CLEAN, DEFENDED, INK, MARKERS, PAGE, PALETTE, figure_style, value_squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pcvr.experiments.study.sheets import Name, Sheet
+
+REPORT = 10.9
+"""Width of the report's page in inches, 75 em: it is wider than a notebook's."""
 
 
 def success_picture(sheet: Sheet) -> Figure:
@@ -36,15 +40,17 @@ def success_picture(sheet: Sheet) -> Figure:
     titles = [sheet.columns[c] + ("\n(did not take)" if sheet.took(c) is False else "") for c in columns]
     with figure_style():
         height = 0.34 * len(sheet.rows) + 1.9
-        figure = Figure(figsize=(min(22, 5.5 + 0.9 * len(columns)), height), layout="constrained")
+        size = min(REPORT, 5.5 + 0.8 * len(columns)), height
+        figure = Figure(figsize=size, layout="constrained", label="report")
         left, right = figure.subplots(1, 2, width_ratios=[max(2, len(columns)), 4])
         if columns:
-            value_squares(left, values, titles, sheet.rows, lambda v: f"{v:.0f}" if v >= 10 else f"{v:.1f}")
+            texts = [[percent(found[row, c]) if (row, c) in found else "" for c in columns] for row in sheet.rows]
+            value_squares(left, values, titles, sheet.rows, texts)
             left.tick_params(axis="x", rotation=30)
         left.set_title("attack success (%), mean over seeds")
         _correct(right, sheet)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
-    said = "; ".join(f"{row}, {sheet.columns[c]}: {100 * rates.mean:.1f} %" for (row, c), rates in found.items())
+    said = "; ".join(f"{row}, {sheet.columns[c]}: {rates}" for (row, c), rates in found.items())
     return described(figure, f"Squares of attack success. {said or 'Nothing was run.'}", sheet.title)
 
 
@@ -76,7 +82,7 @@ def price_picture(sheet: Sheet) -> Figure:
 
     points = {row: point for row in sheet.rows if (point := _point(sheet, row))}
     with figure_style():
-        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        figure = Figure(figsize=(PAGE, 4.6), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         for number, (row, (asr, utility, seconds)) in enumerate(points.items()):
             look = {"color": PALETTE[number % len(PALETTE)], "mec": INK, "mew": 0.6, "ms": 8, "ls": "none"}
@@ -93,7 +99,7 @@ def price_picture(sheet: Sheet) -> Figure:
         panels[1].set_xlim(left=0)
         handles = {name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
         if handles:
-            figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=9)
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=9)
     said = "; ".join(
         f"{row}: {mean(asr):.1f} % (from {min(asr):.1f} to {max(asr):.1f})"
         + ("" if utility is None else f" at {utility:.1f} % of the clean answers")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,12 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PAGE = 8.2
+"""Width of a notebook's page in inches, 900 px: no figure is wider, since the page would shrink it with its texts."""
+DPI = 110
+"""Pixels of the page for an inch of a figure."""
+SMALLEST = 8
+"""Size of the smallest text in points, 12 px on the page."""
 INK = "#222222"
 CLEAN = "#0072B2"
 """Clean inputs and normal answers, everywhere."""
@@ -34,9 +40,14 @@ def figure_style() -> Iterator[None]:
 
     with mpl.rc_context(
         {
-            "figure.dpi": 110,
+            "figure.dpi": DPI,
             "figure.constrained_layout.use": True,
             "font.size": 10,
+            "axes.titlesize": 11,
+            "axes.labelsize": 9.5,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
             "text.parse_math": False,  # a caption with two dollar signs is not a formula
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -66,7 +77,7 @@ def value_squares(
     values: np.ndarray,
     columns: Sequence[str],
     rows: Sequence[str],
-    text: Callable[[float], str],
+    texts: Sequence[Sequence[str]],
     cmap: str = "cividis_r",
     top: float = 100,
 ) -> None:
@@ -77,7 +88,7 @@ def value_squares(
         values: ``[rows, columns]``, 0 to `top`; NaN leaves a square empty.
         columns: names of the columns.
         rows: names of the rows.
-        text: value to text.
+        texts: what stands in each square.
         cmap: a sequential colour map.
         top: value of the last colour.
     """
@@ -86,7 +97,7 @@ def value_squares(
         if not np.isnan(value):
             dark = (value > 0.55 * top) == cmap.endswith("_r")
             colour = "white" if dark else INK
-            axes.text(column, row, text(value), ha="center", va="center", fontsize=9, color=colour)
+            axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(len(columns)), columns, fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.grid(visible=False)

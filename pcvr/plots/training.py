@@ -10,7 +10,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.intervals import at_most, wilson
 from pcvr.evaluation.metrics import Scores, get_metric, headline
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PALETTE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, INK, LINES, OTHER, PAGE, PALETTE, TRIGGERED, figure_style
 from pcvr.tasks import get_task
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def formation(points: Sequence[WatchPoint]) -> Figure:
         raise PcvrError("there are no points to draw: pass the watch to finetune(callbacks=[watch]) first.")
     steps = [p.step for p in points]
     with figure_style():
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure = Figure(figsize=(PAGE, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         low, high = zip(*(p.interval for p in points), strict=True)
         left.fill_between(steps, [100 * v for v in low], [100 * v for v in high], color=TRIGGERED, alpha=0.2, lw=0)
@@ -141,13 +141,13 @@ def compare(records: Mapping[str, Record]) -> Figure:
         raise PcvrError("compare() draws records that were made with an attack: call evaluate(model, data, attack).")
     names = list(records)[::-1]
     with figure_style():
-        figure = Figure(figsize=(9, 0.6 * len(names) + 1.8), layout="constrained")
+        figure = Figure(figsize=(PAGE, 0.6 * len(names) + 1.8), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _asr_panel(left, [records[n] for n in names])
         label = _utility_panel(right, [records[n] for n in names])
         for axes, place in ((left, "outside lower left"), (right, "outside lower right")):
             handles, labels = axes.get_legend_handles_labels()
-            figure.legend(handles, labels, loc=place, ncols=3, fontsize=8)
+            figure.legend(handles, labels, loc=place, ncols=2, fontsize=8)
         left.set(yticks=range(len(names)), yticklabels=names)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
-from pcvr.plots.style import CLEAN, INK, LINES, OTHER, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, LINES, OTHER, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def _stealth_panels(
     from matplotlib.figure import Figure
 
     names = list(measures)
-    figure = Figure(figsize=(1.5 + 3 * len(names), 3.3), layout="constrained")
+    figure = Figure(figsize=(min(1.5 + 3 * len(names), PAGE), 3.1), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
         for k, (variant, figures) in enumerate(curves.items()):
             values = [getattr(each, name) for each in figures]
@@ -158,7 +158,7 @@ def _check_attacks(name: str, attacks: Mapping[str, object]) -> None:
 def _row_for_each(names: Sequence[str], title: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.34 * len(names) + 1.5), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.34 * len(names) + 1.5), layout="constrained")
     axes = figure.subplots()
     axes.set(yticks=range(len(names)), yticklabels=names, title=title)
     axes.grid(axis="y", visible=False)

@@ -9,7 +9,7 @@ from pcvr.data.sample import Image
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import show_picture
-from pcvr.plots.style import CLEAN, figure_style
+from pcvr.plots.style import CLEAN, PAGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def view_sheet(
     if not fractions or any(list(by_fraction) != fractions for by_fraction in views.values()):
         raise PcvrError("view_sheet draws a rectangle: give at least one operator, each with the same fractions.")
     with figure_style():
-        figure = Figure(figsize=(1.5 * len(views) + 2.0, 1.6 * len(fractions) + 0.4), layout="constrained")
+        figure = Figure(figsize=(min(1.5 * len(views) + 2.0, PAGE), 1.35 * len(fractions) + 0.5), layout="constrained")
         grid = figure.add_gridspec(len(fractions), len(views) + 1)
         show_picture(figure.add_subplot(grid[:, 0]), original, "original")
         for column, (operator, by_fraction) in enumerate(views.items()):

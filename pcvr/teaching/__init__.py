@@ -11,5 +11,6 @@ Nothing here imports Jupyter: a check returns a :class:`Result`, which shows its
 from pcvr.teaching import check
 from pcvr.teaching.card import card
 from pcvr.teaching.core import Result, exercises, forget_results, require_passed, results
+from pcvr.teaching.handing_in import hand_in
 
-__all__ = ["Result", "card", "check", "exercises", "forget_results", "require_passed", "results"]
+__all__ = ["Result", "card", "check", "exercises", "forget_results", "hand_in", "require_passed", "results"]

@@ -55,6 +55,12 @@ def expect(
         got = got.reshape(())  # a number in brackets is a number
     if same(got, want, tolerance):
         return
+    alike = got.shape != want.shape and got.squeeze().shape == want.squeeze().shape
+    if alike and same(got.reshape(want.shape), want, tolerance):
+        raise Mistake(
+            f"The values are correct, but the shape is {list(got.shape)} instead of {list(want.shape)}, that is "
+            f"{axes}: there is an axis of length 1 too many. Leave keepdim=True out, or use squeeze()."
+        )
     for message, wrong in (known or {}).items():
         if same(got, wrong, tolerance):
             raise Mistake(message)

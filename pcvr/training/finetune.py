@@ -215,7 +215,7 @@ def with_adapter(vlm: VisionLanguageModel, config: TrainConfig) -> VisionLanguag
 def _prepared(run: TrainingContext, store: Checkpoints | None, large: bool) -> Iterator[str]:
     """Inside the block the checkpoints' folder is locked and the tower's features are kept; gives a scratch folder."""
     with ExitStack() as stack:
-        stack.callback(give_back)
+        stack.callback(give_back, collect=True)
         if store is not None:
             if distributed.rank() == 0:
                 stack.enter_context(store.begin())

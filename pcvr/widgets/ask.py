@@ -13,7 +13,6 @@ from pcvr.errors import PcvrError
 from pcvr.models.generate import generate
 from pcvr.tasks.caption import PROMPT as CAPTION_PROMPT
 from pcvr.widgets.ask_controls import FILE, TONES, AskControls, make_box, make_controls, paint_squares
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from pcvr.models.vlm import VisionLanguageModel
 
+_CHANGED = '<div role="status">The drawing has changed: press <b>Ask</b>.</div>'
 _START = (Thing("car", "red", "large", 26, 68), Thing("house", "yellow", "large", 72, 32))
 
 
@@ -73,12 +73,12 @@ def reply_figure(reply: Reply, top: int = 6) -> Figure:
     from pcvr.plots.decoding import word_bars
     from pcvr.plots.describe import described
     from pcvr.plots.gallery import show_picture
-    from pcvr.plots.style import figure_style
+    from pcvr.plots.style import PAGE, figure_style
 
     steps = reply.seen.steps
     found = steps.top(0, top)
     with figure_style():
-        figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
         first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
         figure.suptitle(f"“{_cut(steps.prompt)}” · “{_cut(reply.answer)}”", fontsize=10)
         show_picture(first, reply.seen.image, "as the tower gets it")
@@ -119,8 +119,8 @@ def preview_figure(drawing: Drawing) -> Figure:
         axes = figure.subplots()
         show_picture(axes, drawing.picture)
         marks = (0, 25, 50, 75, 100)
-        axes.set_xticks([wide * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
-        axes.set_yticks([high * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=7)
+        axes.set_xticks([wide * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=8)
+        axes.set_yticks([high * m / 100 - 0.5 for m in marks], [str(m) for m in marks], fontsize=8)
         axes.set_xlabel("across (%)", fontsize=8)
         axes.set_ylabel("down (%)", fontsize=8)
     objects = [
@@ -145,7 +145,8 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     Returns:
         The box to display, and its controls.
     """
-    from pcvr.widgets.picture import figure_image, on_change, show_in
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     start = compose(_START, seed=TONES)
     first = ask(vlm, start, question)
@@ -153,22 +154,16 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
     controls = make_controls(_START, question, preview, image, reply_line(first))
     controls.question.options = suggestions(start)
 
-    def redraw(_: object = None) -> None:
-        with explained(controls.message, controls.preview, controls.image):
-            drawing = controls.drawing()
-            show_in(controls.preview, preview_figure(drawing))
-            controls.question.options = suggestions(drawing)
-            controls.message.value = '<div role="status">The drawing has changed: press <b>Ask</b>.</div>'
+    def draw() -> View:
+        drawing = controls.drawing()
+        controls.question.options = suggestions(drawing)
+        return View(_CHANGED, (preview_figure(drawing),))  # the reply stays faded until the next question
 
-    def answer(_: object = None) -> None:
-        controls.button.disabled = True
-        try:
-            with explained(controls.message, controls.image):
-                reply = ask(vlm, controls.drawing(), controls.question.value)
-                show_in(controls.image, reply_figure(reply))
-                controls.message.value = reply_line(reply)
-        finally:
-            controls.button.disabled = False
+    def answer() -> View:
+        reply = ask(vlm, controls.drawing(), controls.question.value)
+        return View(reply_line(reply), (reply_figure(reply),))
+
+    redraw = redrawing(draw, controls.message, controls.preview, controls.image)
 
     def stamp(number: int) -> None:
         if controls.stamps.get(number) == controls.ink.value:
@@ -195,7 +190,7 @@ def ask_widget(vlm: VisionLanguageModel, question: str = "list the objects.") ->
         square.on_click(lambda _, number=number: stamp(number))
     controls.clear.on_click(wipe)
     controls.upload.observe(take_file, "value")
-    controls.button.on_click(answer)
+    controls.button.on_click(redrawing(answer, controls.message, controls.image))
     return make_box(controls), controls
 
 

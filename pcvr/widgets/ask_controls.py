@@ -11,7 +11,7 @@ from pcvr.data.scenes.compose import INKS, MOST, STAMP, Drawing, Thing, compose,
 from pcvr.data.scenes.kinds import COLORS, KINDS
 from pcvr.data.scenes.sprites import SIZES
 from pcvr.errors import PcvrError
-from pcvr.widgets.picture import wrapped_row
+from pcvr.widgets.page import on_page, wrapped_row
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Combobox, Dropdown, FileUpload, Image, IntSlider, VBox
@@ -142,13 +142,11 @@ def make_box(controls: AskControls) -> VBox:
         titles=("Objects", "Stamps", "File"),
         layout=w.Layout(width="520px", max_width="100%"),
     )
-    return w.VBox(
-        [
-            wrapped_row(tabs, w.VBox([controls.source, controls.preview])),
-            wrapped_row(controls.question, controls.button),
-            controls.message,
-            controls.image,
-        ]
+    return on_page(
+        wrapped_row(tabs, w.VBox([controls.source, controls.preview])),
+        wrapped_row(controls.question, controls.button),
+        controls.message,
+        controls.image,
     )
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PilImage
 
-from pcvr.attacks import ATTACKS, get_attack, measure_stealth
+from pcvr.attacks import ATTACKS, get_attack
+from pcvr.attacks.stealth import psnr
 from pcvr.attacks.trigger import ImageTrigger
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError, first_line
 from pcvr.plots.side_by_side import Worn, side_by_side
 from pcvr.utils.checks import check_choice, check_number, check_whole
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -80,7 +80,7 @@ def lab_view(
     sample = dataset[index]
     original = at_side(sample.image, side)
     worn = {name: _worn(name, original, sample.prompt, dataset.task, strength, preset) for name in ATTACKS}
-    return side_by_side(original, worn), {k: measure_stealth(original, w.image).psnr for k, w in worn.items()}
+    return side_by_side(original, worn), {name: psnr(original, each.image) for name, each in worn.items()}
 
 
 def _worn(name: str, original: Image, prompt: str, task: str, strength: float, preset: str) -> Worn:
@@ -116,7 +116,9 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     look = {"style": {"description_width": "80px"}, "layout": widgets.Layout(width="330px")}
     late = {"continuous_update": False, **look}
@@ -130,15 +132,13 @@ def lab_explorer(dataset: Dataset) -> tuple[VBox, LabControls]:
         status=widgets.HTML(attack_status(figures)),
     )
 
-    def redraw(change: object = None) -> None:
-        with explained(controls.status, controls.picture):
-            figure, figures = lab_view(dataset, **controls.values())
-            show_in(controls.picture, figure)
-            controls.status.value = attack_status(figures)
+    def draw() -> View:
+        figure, figures = lab_view(dataset, **controls.values())
+        return View(attack_status(figures), (figure,))
 
     moved = (controls.sample, controls.side, controls.strength, controls.preset)
-    on_change(moved, redraw)
-    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
+    on_change(moved, redrawing(draw, controls.status, controls.picture))
+    return on_page(wrapped_row(*moved), controls.status, controls.picture), controls
 
 
 def attack_status(figures: dict[str, float]) -> str:

@@ -12,7 +12,6 @@ from pcvr.errors import PcvrError
 from pcvr.experiments.attackers import ATTACKERS, Attempt
 from pcvr.plots.attackers import poison_gallery
 from pcvr.utils.checks import check_choice
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -85,7 +84,9 @@ def attacker_explorer(dataset: Dataset, attempts: Sequence[Attempt]) -> tuple[VB
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     if not len(dataset):
         raise PcvrError("the data have no sample: give at least one to show.")
@@ -102,17 +103,15 @@ def attacker_explorer(dataset: Dataset, attempts: Sequence[Attempt]) -> tuple[VB
         status=widgets.HTML(said),
     )
 
-    def redraw(change: Any = None) -> None:
+    def draw() -> View:
         attacks = ATTACKERS[controls.attacker.value].attacks
         if controls.attack.options != attacks:
-            controls.attack.options = attacks  # this selects the first one, and comes here again if that is another one
-        with explained(controls.status, controls.picture):
-            figure, said = attacker_view(
-                dataset, attempts, controls.attacker.value, controls.attack.value, controls.sample.value
-            )
-            show_in(controls.picture, figure)
-            controls.status.value = said
+            controls.attack.options = attacks  # this selects the first one
+        figure, said = attacker_view(
+            dataset, attempts, controls.attacker.value, controls.attack.value, controls.sample.value
+        )
+        return View(said, (figure,))
 
     moved = (controls.attacker, controls.attack, controls.sample)
-    on_change(moved, redraw)
-    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
+    on_change(moved, redrawing(draw, controls.status, controls.picture))
+    return on_page(wrapped_row(*moved), controls.status, controls.picture), controls

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pcvr.analysis.attention import HOWS, Attention
 from pcvr.errors import PcvrError
 from pcvr.plots.attention import one_word
-from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+from pcvr.widgets.page import on_page, wrapped_row
+from pcvr.widgets.picture import figure_image
+from pcvr.widgets.redraw import View, on_change, redrawing
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, Image, IntSlider, VBox
@@ -101,17 +102,15 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     )
     controls.picture.max = max(1, len(seen))
 
-    def redraw(_: object = None) -> None:
-        with explained(controls.message, controls.image):
-            one = seen[controls.picture.value - 1]
-            controls.token.max = len(one.steps.tokens)
-            controls.layer.disabled = controls.head.disabled = controls.how.value == "rollout"
-            show_in(controls.image, attention_view(seen, controls.choice()))
-            controls.message.value = _status(one)
+    def draw() -> View:
+        one = seen[controls.picture.value - 1]
+        controls.token.max = len(one.steps.tokens)
+        controls.layer.disabled = controls.head.disabled = controls.how.value == "rollout"
+        return View(_status(one), (attention_view(seen, controls.choice()),))
 
     moved = (controls.picture, controls.token, controls.layer, controls.head, controls.how)
-    on_change(moved, redraw)
-    return w.VBox([wrapped_row(*moved), controls.image, controls.message]), controls
+    on_change(moved, redrawing(draw, controls.message, controls.image))
+    return on_page(wrapped_row(*moved), controls.message, controls.image), controls
 
 
 def _numbered(whole: str, name: str, count: int) -> list[tuple[str, int | None]]:

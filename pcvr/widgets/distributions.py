@@ -13,8 +13,9 @@ from pcvr.errors import PcvrError
 from pcvr.plots.distributions import trace_figure
 from pcvr.utils.checks import check_choice
 from pcvr.views import OPERATORS, PatchView
-from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+from pcvr.widgets.page import on_page, wrapped_row
+from pcvr.widgets.picture import figure_image
+from pcvr.widgets.redraw import View, on_change, redrawing
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
@@ -105,7 +106,7 @@ class TraceSource:
 def distribution_figure(source: TraceSource, choice: DistributionChoice) -> Figure:
     """Draw a choice: both images, both distributions at the token, and the divergence along the answer."""
     trace = source.trace(choice)
-    title = f"{choice.stage}, {choice.shown} image {choice.sample + 1}"
+    title = f"{choice.stage} model, {choice.shown} image {choice.sample + 1}"
     return trace_figure(trace, min(choice.token, len(trace.tokens) - 1), title)
 
 
@@ -184,25 +185,14 @@ def distribution_explorer(
     _wire(source, controls)
     left = w.VBox([controls.stage, controls.sample, controls.shown, controls.token])
     right = w.VBox([controls.operator, controls.fraction, controls.seed, controls.force])
-    return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls
+    return on_page(wrapped_row(left, right), controls.message, controls.image), controls
 
 
 def _wire(source: TraceSource, controls: DistributionControls) -> None:
-    drawing = False
-
-    def redraw(_: object = None) -> None:
-        nonlocal drawing
-        if drawing:  # the running redraw has shortened the token slider
-            return
-        drawing = True
-        try:
-            with explained(controls.message, controls.image):
-                controls.token.max = len(source.trace(controls.choice()).tokens)
-                choice = controls.choice()
-                show_in(controls.image, distribution_figure(source, choice))
-                controls.message.value = distribution_caption(source, choice)
-        finally:
-            drawing = False
+    def draw() -> View:
+        controls.token.max = len(source.trace(controls.choice()).tokens)  # which may move the slider
+        choice = controls.choice()
+        return View(distribution_caption(source, choice), (distribution_figure(source, choice),))
 
     names = ("stage", "sample", "shown", "operator", "fraction", "seed", "force", "token")
-    on_change((getattr(controls, name) for name in names), redraw)
+    on_change((getattr(controls, name) for name in names), redrawing(draw, controls.message, controls.image))

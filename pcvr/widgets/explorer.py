@@ -22,7 +22,10 @@ from pcvr.widgets.explorer_source import (
     trade_off_of,
     training_note,
 )
-from pcvr.widgets.picture import figure_image, follow, on_change, show_in, wrapped_row
+from pcvr.widgets.follow import follow
+from pcvr.widgets.page import on_page, wrapped_row
+from pcvr.widgets.picture import figure_image
+from pcvr.widgets.redraw import WORKING, View, on_change, redrawing
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Button, Dropdown, Image, IntProgress, SelectionSlider, VBox
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from pcvr.experiments.local_run import LocalTrainer
     from pcvr.experiments.point import GridPoint, KnobValues
 
+TRAIN, TRAINING = "Train here", "Training …"
+"""What the button says, before and while it trains."""
 _REFRESH = 0.3
 """Seconds between two updates of the progress bar, each a message to the page."""
 
@@ -67,7 +72,7 @@ class GridControls:
         curves: of the chosen point.
         distributions: of the chosen point.
         caption: the chosen point in words.
-        train: starts a training at the chosen setting.
+        train: starts a training at the chosen setting; it is never disabled, since a disabled button loses the focus.
         cancel: cancels it.
         bar: its progress.
         progress: the same in words, and errors.
@@ -96,19 +101,12 @@ class GridControls:
 
     def redraw(self, _: object = None) -> None:
         """Draw the choice."""
-        with explained(self.caption, self.scatter, self.curves, self.distributions):
-            choice = self.choice()
-            self.caption.value = grid_caption(self.source, choice)
-            for image, draw in (
-                (self.scatter, trade_off_of),
-                (self.curves, curves_of),
-                (self.distributions, distributions_of),
-            ):
-                figure = draw(self.source, choice)
-                if figure is None:
-                    image.layout.display = "none"
-                else:
-                    show_in(image, figure)
+        redrawing(self._view, self.caption, self.scatter, self.curves, self.distributions)(None)
+
+    def _view(self) -> View:
+        choice = self.choice()
+        figures = tuple(draw(self.source, choice) for draw in (trade_off_of, curves_of, distributions_of))
+        return View(grid_caption(self.source, choice), figures)
 
     def refresh(self) -> None:
         """Show the state of the training, and its point at the end. In a notebook this happens automatically."""
@@ -125,7 +123,7 @@ class GridControls:
             self.say(_progress_line(attempt))
             return
         attempt.shown = True
-        self.train.disabled, self.cancel.disabled = False, True
+        self.train.description = TRAIN
         self.bar.layout.visibility = "hidden"
         from pcvr.experiments.local_run import Cancelled
 
@@ -175,12 +173,12 @@ def grid_explorer(source: GridSource) -> tuple[VBox, GridControls]:
         case=w.Dropdown(options=[(str(c), c) for c in source.cases], value=first.case, description="Attack", **style),
         knobs=knobs,
         by=w.Dropdown(options=[(_title(k), k) for k in source.knobs], value=first.by, description="Colour by", **style),
-        scatter=_empty_image(),
-        curves=_empty_image(),
-        distributions=_empty_image(),
+        scatter=figure_image(),
+        curves=figure_image(),
+        distributions=figure_image(),
         caption=w.HTML(),
-        train=w.Button(description="Train here", button_style="primary"),
-        cancel=w.Button(description="Cancel", disabled=True),
+        train=w.Button(description=TRAIN, button_style="primary"),
+        cancel=w.Button(description="Cancel", tooltip="Cancel the training that runs here"),
         bar=w.IntProgress(value=0, min=0, max=1, layout=w.Layout(width="14em", visibility="hidden")),
         progress=w.HTML(),
         source=source,
@@ -197,18 +195,12 @@ def grid_explorer(source: GridSource) -> tuple[VBox, GridControls]:
         controls.train.on_click(lambda _: _explain(controls, lambda: _begin(controls, bench)))
         controls.cancel.on_click(lambda _: _explain(controls, lambda: _cancel(controls)))
         rows += [wrapped_row(controls.train, controls.cancel, controls.bar), controls.progress]
-    return w.VBox([*rows, controls.curves, controls.distributions]), controls
+    return on_page(*rows, controls.curves, controls.distributions), controls
 
 
 def _title(knob: str) -> str:
     name = name_of(knob)
     return f"{name[:1].upper()}{name[1:]}"
-
-
-def _empty_image() -> Image:
-    from matplotlib.figure import Figure
-
-    return figure_image(Figure(figsize=(0.1, 0.1)))
 
 
 def _explain(controls: GridControls, act: Callable[[], None]) -> None:
@@ -217,15 +209,16 @@ def _explain(controls: GridControls, act: Callable[[], None]) -> None:
 
 
 def _begin(controls: GridControls, bench: LocalTrainer) -> None:
-    from pcvr.experiments.local_run import train_point
-
     if controls.attempt is not None and controls.attempt.job.running:
         return
+    controls.say(WORKING)
+    from pcvr.experiments.local_run import train_point
+
     controls.refresh()  # a fast click may come before the end of the last training was shown
     setting, recorder = controls.choice().setting, Recorder()
     job = BackgroundTask(lambda: train_point(bench, setting, recorder), "training")
     controls.attempt = Attempt(setting, recorder, job, time.monotonic())
-    controls.train.disabled, controls.cancel.disabled = True, False
+    controls.train.description = TRAINING
     controls.bar.value, controls.bar.layout.visibility = 0, "visible"
     job.start()
     controls.refresh()
@@ -235,8 +228,9 @@ def _begin(controls: GridControls, bench: LocalTrainer) -> None:
 def _cancel(controls: GridControls) -> None:
     if controls.attempt is not None and controls.attempt.job.running:
         controls.attempt.recorder.stop()
-        controls.cancel.disabled = True
         controls.refresh()
+    else:
+        controls.say("No training runs here: there is nothing to cancel.")
 
 
 def _progress_line(attempt: Attempt) -> str:

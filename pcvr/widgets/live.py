@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pcvr.plots.training import live_curves
 from pcvr.training.live import TrainingJob
 from pcvr.widgets.explained import alert, explained
-from pcvr.widgets.picture import figure_image, follow, show_in
+from pcvr.widgets.follow import follow
+from pcvr.widgets.page import on_page
+from pcvr.widgets.picture import figure_image, show_in
+from pcvr.widgets.redraw import working
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from pcvr.models.vlm import VisionLanguageModel
     from pcvr.training import FinetuneResult, TrainConfig
 
+_START, _TRAINING, _TRAINED = "Start", "Training …", "Trained"
+"""What the first button says before, during and after the training."""
+
 
 @dataclass
 class LiveControls:
@@ -27,7 +33,8 @@ class LiveControls:
 
     Attributes:
         start: button that starts the training.
-        stop: button that stops the training after the present step and keeps the result.
+        stop: button that stops the training after the present step and keeps the result. No button is ever disabled,
+            since a disabled one loses the focus: its label or the status says what it does.
         bar: IntProgress over the steps of the present stage.
         picture: Image widget with the curves.
         status: HTML widget with the state in words.
@@ -49,8 +56,7 @@ class LiveControls:
 
     def _refresh(self) -> None:
         job, recorder = self.job, self.job.recorder
-        self.start.disabled = job.running or job.finished
-        self.stop.disabled = not job.running or recorder.stopped
+        self.start.description = _TRAINING if job.running else _TRAINED if job.finished else _START
         self.bar.max = max(1, recorder.steps)
         self.bar.value = recorder.step
         self.status.value = training_status(job)
@@ -102,8 +108,8 @@ def live_training(
 
     job = TrainingJob(model, data, defense, config, **options)
     controls = LiveControls(
-        start=widgets.Button(description="Start", tooltip="Start the training"),
-        stop=widgets.Button(description="Stop", tooltip="Stop the training and keep the result", disabled=True),
+        start=widgets.Button(description=_START, tooltip="Start the training"),
+        stop=widgets.Button(description="Stop", tooltip="Stop the training and keep the result"),
         bar=widgets.IntProgress(value=0, min=0, max=1, description="Steps"),
         picture=figure_image(live_view(job)),
         status=widgets.HTML(training_status(job)),
@@ -113,19 +119,21 @@ def live_training(
     def begin(_: object = None) -> None:
         with explained(controls.status):
             if not (job.running or job.finished):
+                controls.status.value = working(controls.status.value)
                 job.start()
                 follow(controls.refresh, lambda: job.running, seconds)
             controls.refresh()
 
     def end(_: object = None) -> None:
         with explained(controls.status):
-            job.stop()
+            if job.running:
+                job.stop()
             controls.refresh()
 
     controls.start.on_click(begin)
     controls.stop.on_click(end)
     row = widgets.HBox([controls.start, controls.stop, controls.bar])
-    return widgets.VBox([row, controls.picture, controls.status]), controls
+    return on_page(row, controls.status, controls.picture), controls
 
 
 def training_status(job: TrainingJob) -> str:

@@ -1,20 +1,32 @@
-"""Show a matplotlib Figure inside a widget, lay controls out, and follow work in a thread."""
+"""Show a matplotlib Figure inside a widget."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from pcvr.plots.describe import description, png
+from pcvr.widgets.page import OLD
 
 if TYPE_CHECKING:
-    from ipywidgets import Box, Image
+    from ipywidgets import Image
     from matplotlib.figure import Figure
 
 
-def figure_image(fig: Figure) -> Image:
-    """Return a widget that shows ``fig`` at its own size, or narrower on a narrow page.
+class Rendering(NamedTuple):
+    """A drawn figure: the PNG file, its width on the page in pixels, and its description."""
+
+    png: bytes
+    width: int
+    text: str
+
+
+def rendered(figure: Figure) -> Rendering:
+    """Draw a figure."""
+    return Rendering(png(figure), round(figure.get_figwidth() * figure.dpi), description(figure))
+
+
+def figure_image(figure: Figure | None = None) -> Image:
+    """Return a widget that shows a figure at its own size, or narrower on a narrow page; hidden without a figure.
 
     Its tooltip is the figure's description: core ipywidgets have no ``alt``, and screen readers read an image's title
     instead.
@@ -26,57 +38,28 @@ def figure_image(fig: Figure) -> Image:
     # The page's code for tooltips reads the length of a description, which images lack. Without one, ipywidgets 8.1
     # shows a JavaScript error instead of an image that has a tooltip.
     image.add_traits(description=Unicode("").tag(sync=True))
-    show_in(image, fig)
+    if figure is None:
+        hide(image)
+    else:
+        show_in(image, figure)
     return image
 
 
-def show_in(image: Image, fig: Figure) -> None:
-    """Replace the figure in ``image`` (from :func:`figure_image`) by ``fig``, with its text."""
+def show_in(image: Image, figure: Figure) -> None:
+    """Replace the figure in ``image`` (from :func:`figure_image`) by another, with its text."""
+    show_rendering(image, rendered(figure))
+
+
+def show_rendering(image: Image, rendering: Rendering) -> None:
+    """Show a figure that is drawn already."""
     image.layout.display = None  # an error may have hidden it
-    image.layout.width = f"{round(fig.get_figwidth() * fig.dpi)}px"
-    image.tooltip = description(fig) or None
-    image.value = png(fig)
+    image.layout.width = f"{rendering.width}px"
+    with image.hold_sync():  # one message, so that picture and text change together
+        image.tooltip = rendering.text or None
+        image.value = rendering.png
+        image.remove_class(OLD)
 
 
-def wrapped_row(*controls: Any) -> Box:
-    """Lay controls out in a row that wraps on a narrow page."""
-    import ipywidgets as widgets
-
-    return widgets.Box(controls, layout=widgets.Layout(display="flex", flex_flow="row wrap"))
-
-
-def on_change(controls: Iterable[Any], redraw: Callable[[object], None]) -> None:
-    """Call `redraw` whenever the value of a control changes."""
-    for control in controls:
-        control.observe(redraw, "value")
-
-
-_following: set[asyncio.Task[None]] = set()
-"""Running tasks; the loop itself holds only weak references."""
-
-
-def follow(refresh: Callable[[], None], running: Callable[[], bool], seconds: float) -> None:
-    """Refresh at intervals while something runs, and once at its end.
-
-    So only one thread, the kernel's, touches widgets and figures. Without a running loop there is no notebook: a script
-    has to refresh by itself.
-
-    Args:
-        refresh: shows the state of the work.
-        running: whether the work still runs.
-        seconds: between two refreshes.
-    """
-
-    async def poll() -> None:
-        while running():
-            refresh()
-            await asyncio.sleep(seconds)
-        refresh()
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    task = loop.create_task(poll())
-    _following.add(task)
-    task.add_done_callback(_following.discard)
+def hide(image: Image) -> None:
+    """Take an image off the page, until the next figure is shown in it."""
+    image.layout.display = "none"

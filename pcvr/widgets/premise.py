@@ -12,8 +12,9 @@ from pcvr.analysis.triggered_pair import label_divergence, triggered_pair
 from pcvr.errors import PcvrError
 from pcvr.plots.premise import flipbook
 from pcvr.views import LEVELS, OPERATORS, PatchView
-from pcvr.widgets.explained import explained
-from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+from pcvr.widgets.page import on_page, wrapped_row
+from pcvr.widgets.picture import figure_image
+from pcvr.widgets.redraw import View, on_change, redrawing
 
 if TYPE_CHECKING:
     from ipywidgets import HTML, Dropdown, FloatSlider, Image, IntSlider, VBox
@@ -132,14 +133,12 @@ def premise_explorer(source: PairSource, start: PremiseChoice | None = None) -> 
         message=w.HTML(premise_caption(source, first)),
     )
 
-    def redraw(_: object = None) -> None:
-        with explained(controls.message, controls.image):
-            choice = controls.choice()
-            show_in(controls.image, premise_figure(source, choice))
-            controls.message.value = premise_caption(source, choice)
+    def draw() -> View:
+        choice = controls.choice()
+        return View(premise_caption(source, choice), (premise_figure(source, choice),))
 
     moved = (controls.sample, controls.operator, controls.fraction, controls.level, controls.seed)
-    on_change(moved, redraw)
+    on_change(moved, redrawing(draw, controls.message, controls.image))
     left = w.VBox([controls.sample, controls.seed])
     right = w.VBox([controls.operator, controls.fraction, controls.level])
-    return w.VBox([wrapped_row(left, right), controls.image, controls.message]), controls
+    return on_page(wrapped_row(left, right), controls.message, controls.image), controls

@@ -12,7 +12,6 @@ from pcvr.experiments.access import HAVE, usable
 from pcvr.experiments.standings import ORIGINS, Outcome, Standing
 from pcvr.experiments.study.sheets import NOT_RUN, NOT_TAKEN
 from pcvr.utils.checks import check_choice
-from pcvr.widgets.explained import explained
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -132,7 +131,8 @@ def league_explorer(tasks: Tasks, task: str | None = None) -> tuple[VBox, League
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import on_change, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     if not tasks:
         raise PcvrError("tasks is empty: give at least one task with its rows.")
@@ -151,16 +151,15 @@ def league_explorer(tasks: Tasks, task: str | None = None) -> tuple[VBox, League
         table=widgets.HTML(table),
     )
 
-    def redraw(_: Any = None) -> None:
+    def draw() -> View:
         attacks = tuple(attacks_of(tasks, controls.task.value))
         if controls.attack.options != attacks:
             controls.attack.options = attacks
-        with explained(controls.table):
-            controls.table.value = league_table(tasks, controls.choice())
+        return View(league_table(tasks, controls.choice()))
 
     moved = (controls.task, controls.attack, controls.settings, controls.order)
-    on_change((*moved, *controls.have.values()), redraw)
-    return widgets.VBox([wrapped_row(*moved), wrapped_row(*controls.have.values()), controls.table]), controls
+    on_change((*moved, *controls.have.values()), redrawing(draw, controls.table))
+    return on_page(wrapped_row(*moved), wrapped_row(*controls.have.values()), controls.table), controls
 
 
 def _outcome(row: Standing, attack: str) -> Outcome | None:

@@ -11,7 +11,7 @@ from pcvr.attacks.placing import PLACES
 from pcvr.attacks.triggers.badnets import PATTERNS
 from pcvr.data.sample import Dataset, Image
 from pcvr.errors import PcvrError
-from pcvr.widgets.explained import alert, explained
+from pcvr.widgets.explained import alert
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -122,7 +122,9 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     look = {
         "continuous_update": False,
@@ -146,16 +148,14 @@ def trigger_explorer(dataset: Dataset) -> tuple[VBox, TriggerControls]:
         status=widgets.HTML(trigger_status(figures)),
     )
 
-    def redraw(change: object = None) -> None:
-        with explained(controls.status, controls.picture):
-            figure, figures = trigger_view(dataset, **controls.values())
-            show_in(controls.picture, figure)
-            controls.status.value = trigger_status(figures)
+    def draw() -> View:
+        figure, figures = trigger_view(dataset, **controls.values())
+        return View(trigger_status(figures), (figure,))
 
     c = controls
     moved = (c.sample, c.strength, c.size, c.place, c.pattern, c.rate, c.seed)
-    on_change(moved, redraw)
-    return widgets.VBox([wrapped_row(*moved), controls.picture, controls.status]), controls
+    on_change(moved, redrawing(draw, c.status, c.picture))
+    return on_page(wrapped_row(*moved), c.status, c.picture), controls
 
 
 def trigger_status(figures: dict[str, Any]) -> str:
@@ -178,17 +178,18 @@ def _draw(original: Image, after: Image, rate: float, figures: dict[str, Any]) -
     from pcvr.attacks import changed
     from pcvr.plots.describe import described
     from pcvr.plots.gallery import aspect, show_picture, stealth_line, waffle
-    from pcvr.plots.style import CLEAN, TRIGGERED, figure_style
+    from pcvr.plots.style import CLEAN, PAGE, TRIGGERED, figure_style
 
     count, n = len(figures["poisoned"]), figures["n"]
     text = f"{count} of {n} poisoned" if count else "no sample could be poisoned"
     with figure_style():
-        figure = Figure(figsize=(10.6, 2.6 * aspect(original) + 0.62), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.0 * aspect(original) + 0.8), layout="constrained")
         panels = figure.subplots(1, 4)
         show_picture(panels[0], original, "clean", CLEAN)
         show_picture(panels[1], after, "triggered", TRIGGERED)
-        show_picture(panels[2], changed(original, after), "absolute difference × 8")
-        show_picture(panels[3], waffle(n, figures["poisoned"]), f"rate {100 * rate:g} %: {text}")
+        show_picture(panels[2], changed(original, after), "difference × 8")
+        show_picture(panels[3], waffle(n, figures["poisoned"]), f"rate {100 * rate:g} %")
+        panels[3].set_xlabel(text)
         for spine in panels[3].spines.values():
             spine.set_visible(False)
         figures_said = stealth_line(figures["psnr"], figures["ssim"], figures["linf"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 import pcvr
-from pcvr.analysis.gradients import one_step, pushes, terms_of
+from pcvr.analysis.gradients import held_apart, one_step, pushes, terms_of
 from pcvr.defenses.context import TrainingContext
 from pcvr.defenses.pcvr import anchor
 from pcvr.models.encode import EncodedData
@@ -164,3 +164,20 @@ def test_where_nobody_would_give_the_answer_nobody_is_pushed(run):
     parts = terms_of(run, batch, pcvr.PCVR(), torch.full((4,), 1e-4), 0.5)
     assert float(parts["apart"][1]()) == float(parts["features"][1]()) == 0
     assert one_step(run.vlm, parts["apart"][1], told()).norm == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"direction": "together"}, {"bound": "none", "apart_views": 2}])
+def test_the_held_term_has_the_gradient_of_the_term_and_a_step_lowers_it(run, options):
+    rule = pcvr.PCVR(**({"gate": "two_stage", "fade": False, "cap": 0.69} | options))
+    run.data.keep_features()
+    batch, gate = run.data.batch(range(4)), torch.tensor([0.0, 1.0, 0.3, 0.9])
+    alive = terms_of(run, batch, rule, gate, 0.5, seed=7)["apart"][1]
+    held = held_apart(run, batch, rule, gate, seed=7)
+    one, other = (one_step(run.vlm, loss, told(), 1e-3) for loss in (alive, held))
+    assert other.loss[0] == pytest.approx(one.loss[0], abs=1e-6) and other.norm == pytest.approx(one.norm, rel=1e-3)
+    assert other.norm > 0 and other.loss[1] < other.loss[0]
+
+
+def test_held_where_nobody_is_pushed_there_is_no_gradient(run):
+    held = held_apart(run, run.data.batch(range(4)), pcvr.PCVR(), torch.full((4,), 1e-4))
+    assert one_step(run.vlm, held, told()).norm == 0

@@ -80,7 +80,9 @@ def test_the_report_is_one_page(found: Audit, tmp_path: Path, monkeypatch: pytes
         assert words in page
     assert "pcvr audit &lt;data&gt;" in page and "looks like the trigger" in page
     assert all(re.findall(r'<img [^>]*alt="[^"]+"', page)) and page.count("<img") >= 25
-    assert page.count("the model says") == 12
+    assert page.count("the model says") == 12 and "the model says" not in found.report(worst=0)
+    with pytest.raises(PcvrError, match="worst is -1"):
+        found.report(worst=-1)
 
 
 def test_a_map_shows_where_the_trigger_is(found: Audit) -> None:

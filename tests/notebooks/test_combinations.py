@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from bookkit.kernels import this_kernel
 from bookkit.running import CELL_TIMEOUT, START_TIMEOUT, place, too_long
-from bookkit.source import cells_of, parameters
+from bookkit.source import NAME, cells_of, parameters
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.parameterize import parameterize_notebook
@@ -22,8 +22,16 @@ from pcvr.models.zoo import EMBEDDED
 from tests.shipped import SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
-BOTH = {"00_start_here", "02_poisoning", "03_the_backdoor", "04_the_premise", "05_pcvr", "06_output_distributions"}
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if NAME.fullmatch(path.stem))
+BOTH = {
+    "00_start_here",
+    "02_poisoning",
+    "03_the_backdoor",
+    "04_the_premise",
+    "05_pcvr",
+    "05b_the_terms",
+    "06_output_distributions",
+}
 HOME = ("tiny-llava", "caption")  # what the notebooks say by themselves: test_run.py runs that
 CASES = [case for model in EMBEDDED for task in SHIPPED_TASKS if (case := (model, task)) != HOME]
 COMPARES = "01_meet_the_model"  # lays the models side by side, and so names them all

@@ -31,6 +31,7 @@ def test_the_table_has_the_changes_in_nats():
     figure = step_table({"apart": step(), "asleep": step(0.0, 0.0)})
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([np.log(0.6 * 0.5 / 0.2), 0])
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1, "lengths compare across panels"
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == [f"{widths[0]:+.2f}", "no gradient"] and "asleep" in description(figure)
 

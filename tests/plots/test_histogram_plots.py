@@ -53,6 +53,7 @@ def test_the_fitted_normals_peak_where_the_clusters_are(scores):
         x, y = lines[label]
         assert np.log(x[np.argmax(y)]) == pytest.approx(centre, abs=0.3)
     assert "20 of them among the 20 poisoned ones" in description(figure)
+    assert figure.axes[0].get_yscale() == "log", "20 samples beside 380 are seen"
     suspicion = figure.axes[1].lines[0].get_ydata()
     assert suspicion[0] > 0.9 and suspicion[-1] < 0.1
 

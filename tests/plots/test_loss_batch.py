@@ -7,7 +7,7 @@ import pcvr
 from pcvr.defenses import losses
 from pcvr.plots import description, png
 from pcvr.plots.answers import answer_sheet
-from pcvr.plots.loss_batch import batch_values, parts, term_shapes
+from pcvr.plots.loss_batch import BatchPanel, batch_panels, batch_values, parts, term_shapes
 from pcvr.plots.views import view_sheet
 
 
@@ -17,9 +17,8 @@ def test_clean_samples_come_first():
     axes = figure.axes[0]
     assert [patch.get_height() for patch in axes.patches[:3]] == [2.0, 3.0, 1.0]
     assert "clean: mean 2.500" in description(figure) and "poisoned: mean 1.000" in description(figure)
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
-        "clean sample", "poisoned sample", "cap", "ceiling",
-    }  # fmt: skip
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"clean sample", "poisoned sample"}
+    assert {text.get_text() for text in axes.texts} == {"cap", "ceiling"}
 
 
 @pytest.mark.parametrize("poisoned", [[False, False], [True, True]])
@@ -95,3 +94,15 @@ def test_answers_with_the_target_stand_out():
     assert "image 1, triggered: poisoned says “A photo of the banana.”" in description(figure)
     with pytest.raises(pcvr.PcvrError, match="2 samples came with 1 answers"):
         answer_sheet([data[0], data[1]], attack, {"m": {"clean": honest, "triggered": target[:1]}})
+
+
+def test_a_grid_leaves_out_a_panel_without_a_visible_bar_and_says_so():
+    poisoned = np.array([False, True, False])
+    full, flat = BatchPanel("divergence", "nats", np.array([0.3, 0.1, 0.2])), BatchPanel("likelihood", "p", np.zeros(3))
+    figure = batch_panels([full, flat, full], poisoned)
+    drawn = [axes for axes in figure.axes if axes.patches]
+    assert [axes.get_title() for axes in drawn] == ["divergence", "divergence"]
+    assert [patch.get_height() for patch in drawn[0].patches] == [0.2, 0.3, 0.1], "clean first, each group ascending"
+    assert "Not drawn: likelihood, below 0.005" in description(figure) and png(figure)
+    with pytest.raises(pcvr.PcvrError, match="at least one"):
+        batch_panels([], poisoned)

@@ -105,6 +105,9 @@ class TestConnectors:
         assert "9 image tokens" in said and "5 image tokens" in said and "Q-Former" in said
         lines = [axes.collections[-1] for axes in figure.axes]
         assert [len(each.get_segments()) for each in lines] == [9, 80, 16]
+        for each in lines:  # between two rows of squares, where no square hides them
+            tops, ends = np.array(each.get_segments())[:, :, 1].T
+            assert len(set(tops)) == len(set(ends)) == 1 and tops[0] > ends[0]
         words = {text.get_text() for text in figure.axes[2].texts}
         assert {
             "4 image tokens × 32 numbers",
@@ -139,7 +142,10 @@ class TestAttention:
         assert sum(bool(axes.get_title()) for axes in attention_maps(told, most=2).axes) == 2
 
     def test_heads_and_layers_are_all_there(self, told):
-        said = drawn(head_maps(told, 2))
+        figure = head_maps(told, 2)
+        tops = {float(axes.images[0].get_array().max()) == axes.images[0].get_clim()[1] for axes in figure.axes}
+        assert tops == {True}, "each head on its own scale: on one, most would be black"
+        said = drawn(figure)
         assert said.count("layer") >= 16 and "the word ball" in said
 
     def test_shares_are_stacked_to_one(self, told):

@@ -38,7 +38,7 @@ def test_every_combination_has_its_dots_and_its_words(combinations: results.Tabl
     for word in ("tiny-blip2", "vqa", "badnets-pcvr: ASR 10.0 %"):
         assert word in said
     for axes in figure.axes:
-        assert axes.get_xlabel() == "answers (%)"
+        assert axes.get_xlabel().startswith("answers (%)")
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["tiny-llava", "tiny-blip2"]
 

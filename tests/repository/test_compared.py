@@ -1,4 +1,4 @@
-"""The tables of defences in the README and in docs/defences.md say what the store says."""
+"""The tables of defences in docs/defences.md say what the store says."""
 
 from __future__ import annotations
 

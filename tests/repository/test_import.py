@@ -84,13 +84,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = pcvr.finetuna
 
 
-def test_the_version_is_the_packages(root: Path) -> None:
-    import tomllib
-
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == pcvr.__version__
-
-
 def test_what_there_is_can_be_listed_by_name() -> None:
     assert {"badnets", "add_sent"} < set(pcvr.ATTACKS)
     assert {"none", "pcvr"} < set(pcvr.DEFENSES)

@@ -1,4 +1,4 @@
-"""The README's figures are those of the shipped table."""
+"""The figures of README and docs are those of the shipped tables; the README is short, and its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import readme
+from animation import LARGEST
 
 import pcvr.experiments.results
 from benchmarks.attacks import MAIN
@@ -47,7 +48,7 @@ def test_what_is_counted_in_words_is_there_as_often(file: str, pattern: str, cou
 
 
 def test_what_the_tables_measured_is_listed() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = "\n".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("attacks.md", "results.md"))
     rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")}
     shipped = {*pcvr.experiments.results.load("attacks").rows, *pcvr.experiments.results.load("cost").rows} - {"clean"}
     assert {*HEADLINE} <= shipped <= rows and shipped & {*OURS}
@@ -66,7 +67,38 @@ def test_every_notebook_it_names_is_there() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{notebook.name}" in text
-    assert (ROOT / "docs/spine.png").is_file()
+    for picture in re.findall(r"!\[[^\]]+\]\((.+?)\)", text):
+        assert (ROOT / picture).stat().st_size < LARGEST
+    assert len(text.splitlines()) <= 150, "tables and details belong into docs/"
+    screen = text.splitlines()[:16]  # what a reader sees without scrolling
+    assert any(line.startswith("make lab") for line in screen) and any("tour.gif" in line for line in screen)
+
+
+def test_links_between_readme_docs_and_course_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    broken = []
+    for page in pages:
+        for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            place, _, anchor = link.partition("#")
+            target = (page.parent / place).resolve() if place else page
+            if "://" in link or link.startswith("mailto:"):
+                continue
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                broken.append(f"{page.name}: {link}")
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_keeps_its_honest_limits() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "**What cross-view does and what it does not:** likelihood finds labels" in text
+    assert "Attackers who know PCVR get through in" in text and "2606.02947" in text
+    assert "Neither was run by us" in text
 
 
 def test_the_shipped_table_holds_together() -> None:
@@ -162,10 +194,9 @@ def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
 
 
 def test_what_is_said_of_the_default_gate_is_in_the_table() -> None:
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     page = " ".join((ROOT / "docs" / "defences.md").read_text(encoding="utf-8").split())
     (seeds,) = re.findall(r"The rows `pcvr` have (\w+) seed", page)
-    (captions, questions) = re.findall(r"flagged none of (\d+) captions and none of (\d+) questions", text)[0]
+    (captions, questions) = re.findall(r"flagged none of (\d+) captions and none of (\d+) questions", page)[0]
     mine = [
         run
         for run in pcvr.experiments.results.load("defenses").runs

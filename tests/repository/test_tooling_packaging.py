@@ -2,13 +2,16 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import release
 import yaml
 from constraints import declared
 from packaging.requirements import Requirement
@@ -20,6 +23,8 @@ import pcvr
 # Where the name to import is not the name to install.
 IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 IMPORTED_AS |= {"xdist": "pytest-xdist", "yaml": "pyyaml"}
+IMPORTED_AS |= {"markdown_it": "markdown-it-py"}
+TOOLS = {file.stem for file in (Path(__file__).parents[2] / "tools").iterdir() if file.stem != "__pycache__"}
 # Each comes with something declared and is used only beside it: packaging with JupyterLab, IPython with ipykernel,
 # traitlets with ipywidgets, pycocotools with pycocoevalcap, the hub with transformers, dask with distributed. Who gives
 # a study a ray cluster has ray; whoever lacks it is told so in a sentence.
@@ -43,7 +48,10 @@ def as_ranges(lines):
 
 @pytest.mark.parametrize(
     ("file", "torch", "extras"),
-    [("environment.yml", "pytorch", ["jupyter", "test"]), ("binder/environment.yml", "pytorch-cpu", ["jupyter"])],
+    [
+        ("environment.yml", "pytorch", ["jupyter", "course", "site", "test"]),
+        ("binder/environment.yml", "pytorch-cpu", ["jupyter"]),
+    ],
 )
 def test_conda_files_say_what_pyproject_says(root, project, file, torch, extras):
     expected = [*project["dependencies"]]
@@ -106,25 +114,14 @@ def imported(folder):
     ("folder", "extras", "own"),
     [
         ("pcvr", ["jupyter", "vision", "dask"], {"pcvr"}),
-        ("tools", ["jupyter"], {"pcvr", "audited", "bookkit", "compared", "measured", "practice"}),
+        ("tools", ["jupyter", "course", "site", "test"], {"pcvr", "tests", *TOOLS}),
         ("workbook", ["jupyter"], {"pcvr"}),
         ("examples", ["trl"], {"pcvr", "records"}),
         ("benchmarks", ["jupyter"], {"pcvr", "tests", "benchmarks"}),
         (
             "tests",
             ["jupyter", "test"],
-            {
-                "pcvr",
-                "audited",
-                "bookkit",
-                "compared",
-                "constraints",
-                "measured",
-                "practice",
-                "readme",
-                "tests",
-                "benchmarks",
-            },
+            {"pcvr", "tests", "benchmarks", *TOOLS},
         ),
     ],
 )
@@ -145,11 +142,76 @@ def test_each_requirement_says_why_it_is_there(root, project):
 
 def test_citation_and_licence(root, project):
     citation = yaml.safe_load((root / "CITATION.cff").read_text())
-    assert citation["version"] == project["version"] == pcvr.__version__
+    assert citation["version"] == pcvr.__version__
     assert citation["license"] == project["license"] == "Apache-2.0"
     assert "2604.04488" in str(citation["references"])
     licence = (root / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in licence and "APPENDIX" in licence
+
+
+def test_uv_has_the_same_pins_and_no_lock_file_names_an_index(root):
+    text = (root / "pyproject.toml").read_text()
+    pins = tomllib.loads(text)["tool"]["uv"]["constraint-dependencies"]
+    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert pins == lines, "run python tools/constraints.py --uv"
+    assert "uv.lock" in (root / ".gitignore").read_text().splitlines()
+
+
+def test_a_tag_has_to_be_the_version_everywhere(root, capsys):
+    assert set(release.versions(root).values()) == {pcvr.__version__}
+    assert release.main([f"v{pcvr.__version__}"]) == 0
+    assert release.main(["v99.0.0"]) == 1 and capsys.readouterr().err.count("v99.0.0") == len(release.PLACES)
+
+
+def test_workflows_and_hooks_call_what_is_there(root):
+    workflows = {file.stem: yaml.safe_load(file.read_text()) for file in (root / ".github/workflows").glob("*.yml")}
+    steps = [step for flow in workflows.values() for job in flow["jobs"].values() for step in job["steps"]]
+    runs = [step["run"] for step in steps if "run" in step]
+    assert ".ci/run" in runs
+    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    named = [word for line in [*runs, *(hook["entry"] for hook in hooks)] for word in line.split()]
+    scripts = [word for word in named if word.startswith((".ci/", "tools/"))]
+    assert len(scripts) >= 4 and all((root / script).is_file() for script in scripts)
+    for form in (root / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        assert form.stem == "config" or {"name", "description", "body"} <= yaml.safe_load(form.read_text()).keys()
+
+
+@pytest.mark.slow
+def test_a_wheel_made_from_the_sdist_holds_what_is_shipped_and_works(root, tmp_path):
+    """As from an index: no git, no checkout, no network; the dependencies are those of this environment."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True)
+    for name in filter(lambda name: name.startswith("pcvr/") or "/" not in name, tracked.stdout.split("\0")):
+        if (root / name).is_file():
+            (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, tmp_path / "tree" / name)
+    build = "import sys; from setuptools import build_meta as b; print(getattr(b, f'build_{sys.argv[1]}')(sys.argv[2]))"
+
+    def built(kind, tree):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", build, kind, tmp_path], cwd=tree, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return tmp_path / done.stdout.split()[-1]
+
+    sdist = built("sdist", tmp_path / "tree")
+    shutil.unpack_archive(sdist, tmp_path, filter="data")
+    wheel = built("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"))
+    assert wheel.name == f"pcvr-{pcvr.__version__}-py3-none-any.whl"
+    shipped = {name for name in tracked.stdout.split("\0") if name.startswith("pcvr/")}
+    assert shipped <= set(zipfile.ZipFile(wheel).namelist())
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel]
+    subprocess.run(pip, check=True)
+    use = (
+        "import pcvr, pcvr.experiments.results as r; r.load('spine'); print(pcvr.__file__)\n"
+        "m = pcvr.load('tiny-llava')\n"
+        "s = pcvr.open_data('scenes', n=1)[0]; print(pcvr.generate(m, [s.image], [s.prompt])[0])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    done = subprocess.run([sys.executable, "-c", use], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    place, answer = done.stdout.splitlines()[:2]
+    assert place.startswith(str(target)) and len(answer.split()) > 1
 
 
 @pytest.mark.parametrize("script", [".ci/run", "binder/postBuild"])

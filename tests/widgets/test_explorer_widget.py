@@ -20,7 +20,7 @@ from pcvr.experiments.grid import Grid
 from pcvr.experiments.local_run import Cancelled, LocalTrainer
 from pcvr.plots import description
 from pcvr.training.live import Recorder
-from pcvr.widgets.explorer import GridControls, grid_explorer
+from pcvr.widgets.explorer import TRAIN, TRAINING, GridControls, grid_explorer
 from pcvr.widgets.explorer_source import (
     ExplorerChoice,
     GridSource,
@@ -199,18 +199,20 @@ class TestTraining:
         assert source.bench is not None
         controls.knobs["apart_weight"].value = 4.0
         controls.train.click()
-        assert controls.train.disabled and not controls.cancel.disabled and controls.bar.layout.visibility == "visible"
+        assert controls.train.description == TRAINING and controls.bar.layout.visibility == "visible"
         over(controls, 120)
         (point,) = source.fresh
         assert point.here and point.case == source.bench.case == controls.case.value
         assert dict(point.setting) == dict(made.setting(0.3, 4.0)) and point.max_steps == 2
         assert "trained here:</i> " in controls.caption.value
         assert controls.progress.value.startswith('<div role="status">Done in')
-        assert not controls.train.disabled and controls.cancel.disabled
+        assert controls.train.description == TRAIN
         assert (controls.bar.value, controls.bar.max) == (2, 2) and controls.bar.layout.visibility == "hidden"
 
     def test_cancel(self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch) -> None:
         source, controls = built
+        controls.cancel.click()
+        assert "nothing to cancel" in controls.progress.value
 
         def trained(bench: LocalTrainer, setting: Any, recorder: Recorder) -> Any:
             while not recorder.stopped:
@@ -227,7 +229,7 @@ class TestTraining:
         over(controls)
         assert controls.attempt is attempt, "one training at a time"
         assert "Cancelled: nothing was added" in controls.progress.value and source.fresh == []
-        assert not controls.train.disabled and controls.cancel.disabled
+        assert controls.train.description == TRAIN
 
     @pytest.mark.parametrize(
         ("error", "said"),
@@ -248,7 +250,7 @@ class TestTraining:
         controls.train.click()
         over(controls)
         assert 'role="alert"' in controls.progress.value and said in controls.progress.value
-        assert source.fresh == [] and not controls.train.disabled
+        assert source.fresh == [] and controls.train.description == TRAIN
 
     def test_how_far_it_is(self, built: tuple[GridSource, GridControls], monkeypatch: pytest.MonkeyPatch) -> None:
         go_on = Event()
@@ -279,7 +281,7 @@ class TestTraining:
         async def session() -> str:
             controls.train.click()
             end = time.monotonic() + 60
-            while controls.train.disabled and time.monotonic() < end:
+            while controls.train.description == TRAINING and time.monotonic() < end:
                 await asyncio.sleep(0.01)
             return str(controls.progress.value)
 

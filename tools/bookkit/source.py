@@ -86,7 +86,8 @@ def read_source(path: Path) -> Source:
     """
     if not NAME.fullmatch(path.stem):
         raise SourceError(
-            "a notebook is named NN_name.py, two digits and lower case, like 02_poisoning.py; 05b_terms.py follows 05."
+            "a notebook is named NN_name.py, two digits (and a letter for a second part) and lower case, like "
+            "02_poisoning.py or 05b_the_terms.py."
         )
     source = Source(path.stem, cells_of(jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")))
     found = problems(source.cells)

@@ -32,9 +32,13 @@ class WaNet(ImageTrigger):
     **WaNet vanishes at VLM resolution.** Two units of the coordinates are W - 1 pixels, so that the displacement is
     ``s field (W - 1) / (2 W)``: about ``s / 2`` *pixels* at every size, a quarter of one for the paper's s = 0.5, at
     32 px as at 336. Preset ``compat`` keeps that. Preset ``scaled`` sets the mean displacement as a fraction of the
-    short side, so the warp looks the same at every resolution. It is a coarse warp, since a frozen tower hardly
-    distinguishes a smooth one from another image. ``benchmarks/attacks.py`` has both: the paper's 4 points with this
-    displacement, and 24, which look like frosted glass.
+    short side, so the warp looks the same at every resolution.
+
+    **Preset ``scaled`` is not subtle, and not smooth.** The mean displacement is larger than the distance between the
+    points of the field, so the field folds: about a third of neighbouring pixels change places, and small objects break
+    into pieces. A person sees it at once (16 dB, far below the other triggers), and hardly recognises a small object.
+    It is so because a frozen tower hardly distinguishes a smooth warp from another image: the paper's 4 points with the
+    same displacement bend objects without a fold and take much less often (both are in ``benchmarks/attacks.py``).
 
     The paper's *noise mode* also trains on images warped by a random field, with true answers, so that only this field
     counts. Here a cover sample does that, with :class:`WaNet` of another seed.

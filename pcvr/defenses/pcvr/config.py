@@ -58,6 +58,9 @@ class PCVRConfig(Defense):
         "propose": "both",
         "witness": True,
         "late_start": 0,
+        # A training that began without them goes on with them: they act where a flagged answer is given already.
+        "pull_back": True,
+        "replay": 4,
     }
     CHANGED: ClassVar[Mapping[str, Any]] = {"gate": "two_stage"}
 
@@ -107,6 +110,20 @@ class PCVRConfig(Defense):
     cap: float = field(default=0.4, metadata={"help": "divergence from which views are not pushed, nats for js (ours)"})
     apart_weight: float = field(default=4.0, metadata={"help": "weight of pulling the views apart (paper's part 2)"})
     apart_views: int = field(default=1, metadata={"help": "views that are pulled apart from the original (ours: 1)"})
+    pull_back: bool = field(
+        default=True,
+        metadata={
+            "help": "whether the streaming gate pulls an answer apart only as far as the view keeps the label, and "
+            "back to the view's answer as far as it lost it (ours)"
+        },
+    )
+    replay: int = field(
+        default=4,
+        metadata={
+            "help": "samples of a learned backdoor to unlearn in a step of the streaming gate: earlier ones are shown "
+            "again where the batch has fewer; 0: only those of the batch (ours)"
+        },
+    )
     fade: bool = field(default=True, metadata={"help": "scale the push by the likelihood of the answer (ours)"})
     anchor_weight: float = field(
         default=4.0, metadata={"help": "weight of beginning suspicious answers as the base model does (ours)"}
@@ -160,6 +177,7 @@ class PCVRConfig(Defense):
         if not 0 <= self.ramp < 1:
             raise PcvrError(f"ramp must lie in [0, 1), got {self.ramp}: it is a fraction of the training.")
         check_whole("late_start", self.late_start, 0, what="steps")
+        check_whole("replay", self.replay, 0, what="samples")
         if self.gate == "stream":
             self._refuse_scans()
         for name in ("score_views", "apart_views", "refit"):

@@ -22,9 +22,10 @@ from pcvr.defenses.losses import (
     pull_together,
     weighted_cross_entropy,
 )
-from pcvr.defenses.pcvr import suspicion
+from pcvr.defenses.pcvr import streaming, suspicion
 from pcvr.defenses.pcvr.anchor import anchor_loss
 from pcvr.defenses.pcvr.config import GATED, PCVRConfig
+from pcvr.defenses.pcvr.replay import Replay
 from pcvr.defenses.pcvr.suspicion import SMALLEST_BATCH
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
@@ -77,6 +78,9 @@ class PCVR(PCVRConfig):
         if not started:
             return weighted_cross_entropy(said.logits, said.targets, trust[said.owner])
         terms = self.terms(run, batch, said, gate, trust)
+        if self._unlearns(run) and self.replay:
+            for name, term in self._terms_again(run, batch, said, gate, trust).items():
+                terms[name] = terms[name] + term if name in terms else term
         # The terms on views are added to each other first: another order would change the last bit of a loss.
         on_views = [terms.pop(name) for name in ("apart", "features") if name in terms]
         loss = terms.pop("cross_entropy")
@@ -123,6 +127,35 @@ class PCVR(PCVRConfig):
             terms |= {name: strength * term for name, term in on_views.items()}
         return terms
 
+    def _unlearns(self, run: TrainingContext) -> bool:
+        """Whether the streaming gate found a backdoor that was learned already."""
+        return self.gate == "stream" and streaming.gate_of(run).learned
+
+    def _terms_again(
+        self, run: TrainingContext, batch: Batch, said: AnswerLogits, gate: Tensor, trust: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute the terms on earlier samples of a learned backdoor, where a batch has too few; keep its own."""
+        kept: Replay = run.state.setdefault("replay", Replay())
+        rows = (gate * said.likelihood().detach() > PUSH_FLOOR).nonzero()[:, 0]
+        tokens = trust[said.owner].sum().clamp_min(1)
+        found: dict[str, Tensor] = {}
+        for sample in kept.next(run, self.replay - len(rows)):
+            shown = run.forward(sample, hidden=said.hidden is not None)
+            sure = shown.likelihood().detach()
+            if float(sure) <= PUSH_FLOOR:
+                continue
+            kept.back(sample)
+            push = sure if self.fade else torch.ones_like(sure)
+            first = torch.zeros(1, dtype=torch.long, device=push.device)
+            terms = {"anchor": self.anchor_weight * anchor_loss(run, sample, shown, torch.ones_like(sure)) / tokens}
+            if self.apart_weight or self.feature_weight:
+                on_views = self._terms_on_views(run, sample, shown, first, push, push.new_ones(()), None)
+                terms |= {name: term / self.replay for name, term in on_views.items()}
+            for name, term in terms.items():
+                found[name] = found[name] + term if name in found else term
+        kept.keep(run, batch, rows)
+        return found
+
     def notes(self, run: TrainingContext) -> tuple[str, ...]:
         """Return the doubts about the gate: few samples, groups that overlap, a scan before any training."""
         return suspicion.notes(self, run)
@@ -161,17 +194,33 @@ class PCVR(PCVRConfig):
                     seen = run.forward(run.view(batch, self.view, rows), hidden=said.hidden is not None)
             apart = said.sample_mean(DIVERGENCES[self.divergence](said.logits, seen.logits))
             run.log["views apart"] = float(apart.detach().mean())
-            if self.direction == "apart":
-                terms = {"apart": self.apart_weight * pull_apart(apart, push, self.cap, suspects, self.bound)}
-            else:
-                terms = {"apart": self.apart_weight * pull_together(apart, push, suspects)}
+            away, back = self.shares(push, seen)
+            moved = pull_apart(apart, away, self.cap, suspects, self.bound) + pull_together(apart, back, suspects)
+            terms = {"apart": self.apart_weight * moved}
             if said.hidden is not None and seen.hidden is not None:
                 alike = feature_agreement(said.hidden, seen.hidden)
-                excess = relu(alike - self.feature_cap) if self.direction == "apart" else 1 - alike
-                each = said.sample_mean(excess)
-                terms["features"] = self.feature_weight * (push * each).sum() / suspects.clamp_min(1e-6)
+                too_like, unlike = said.sample_mean(relu(alike - self.feature_cap)), said.sample_mean(1 - alike)
+                each = away * too_like + back * unlike
+                terms["features"] = self.feature_weight * each.sum() / suspects.clamp_min(1e-6)
             found.append(terms)
         return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+
+    def shares(self, push: Tensor, seen: AnswerLogits) -> tuple[Tensor, Tensor]:
+        """Return how strongly answers are moved away from those to the views, and towards them: ``[R]`` each.
+
+        Where a view keeps the target, the answer is invariant and is pulled apart from it. Where a view has lost it,
+        the view shows what the model says without the trigger.
+
+        Args:
+            push: ``[R]`` in ``[0, 1]``, how strongly each answer is moved at all.
+            seen: the model's answers to the views.
+        """
+        if self.direction == "together":
+            return torch.zeros_like(push), push
+        if self.pull_back and self.gate == "stream":
+            kept = seen.likelihood()
+            return push * kept, push * (1 - kept)
+        return push, torch.zeros_like(push)
 
 
 @register_defense

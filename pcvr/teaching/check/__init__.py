@@ -7,6 +7,9 @@ from pcvr.teaching.check.capped_pull_apart import capped_pull_apart
 from pcvr.teaching.check.choose_setting import choose_setting
 from pcvr.teaching.check.choose_threshold import choose_threshold
 from pcvr.teaching.check.entropy_bound import entropy_bound
+from pcvr.teaching.check.entropy_ceiling import entropy_ceiling
+from pcvr.teaching.check.errors_apart import errors_apart
+from pcvr.teaching.check.expected_alarms import expected_alarms
 from pcvr.teaching.check.find_trigger import find_trigger
 from pcvr.teaching.check.frontier import frontier
 from pcvr.teaching.check.greedy_decode import greedy_decode
@@ -21,7 +24,11 @@ from pcvr.teaching.check.poison_indices import poison_indices
 from pcvr.teaching.check.principal_angles import principal_angles
 from pcvr.teaching.check.psnr import psnr
 from pcvr.teaching.check.safest_defence import safest_defence
+from pcvr.teaching.check.seen_fraction import seen_fraction
 from pcvr.teaching.check.stamp import stamp
+from pcvr.teaching.check.suspicion_score import suspicion_score
+from pcvr.teaching.check.trace_source import trace_source
+from pcvr.teaching.check.trusted_loss import trusted_loss
 from pcvr.teaching.check.verdict import verdict
 from pcvr.teaching.check.wilson import wilson
 
@@ -36,6 +43,9 @@ __all__ = [
     "choose_setting",
     "choose_threshold",
     "entropy_bound",
+    "entropy_ceiling",
+    "errors_apart",
+    "expected_alarms",
     "find_trigger",
     "frontier",
     "greedy_decode",
@@ -50,7 +60,11 @@ __all__ = [
     "principal_angles",
     "psnr",
     "safest_defence",
+    "seen_fraction",
     "stamp",
+    "suspicion_score",
+    "trace_source",
+    "trusted_loss",
     "verdict",
     "wilson",
 ]

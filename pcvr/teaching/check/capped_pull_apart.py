@@ -12,6 +12,8 @@ from pcvr.teaching.core import Mistake, ask, exercise
 
 _DIVERGENCE = (0.02, 0.10, 0.55, 0.30, 0.69, 0.05)
 _GATE = (0.90, 0.40, 0.70, 0.05, 0.20, 0.60)
+_FAR = (0.60, 0.69, 0.55, 0.10, 0.69, 0.45)
+"""Divergences whose mean is above the cap, and one of them below."""
 _CAP = 0.25
 _FLOOR = 1e-6
 
@@ -33,6 +35,7 @@ def capped_pull_apart(loss: Callable[[Any, Any, float], Any]) -> str:
     value, _ = run(_DIVERGENCE, _GATE)
     div, gate = np.array(_DIVERGENCE), np.array(_GATE)
     known = {**_wrong_sign_or_cap(div, gate), **_wrong_gate(div, gate)}
+    _cap_of_the_mean(run, as_array(value, call), div, gate, call)
     expect(as_array(value, call), _reference(div, gate), call, "a single number", known)
     # Small gates: their sum is below 1, so a floor that is too high changes the value.
     value, _ = run(_DIVERGENCE, gate / 10)
@@ -41,6 +44,19 @@ def capped_pull_apart(loss: Callable[[Any, Any, float], Any]) -> str:
     _closed_gate(run([0.1] * 6, [0.0] * 6)[0], call)
     _gradient(*run(_DIVERGENCE, _GATE), gate)
     return "The views of suspicious samples are pulled apart up to the cap, and other samples are not pushed."
+
+
+def _cap_of_the_mean(run: Callable[..., Any], got: np.ndarray, div: np.ndarray, gate: np.ndarray, call: str) -> None:
+    """Raise if the cap acts on a mean; as long as that is below the cap, the value is the one without any cap."""
+    means = (gate * div).sum() / gate.sum(), div.mean()
+    far = (gate * _FAR).sum() / gate.sum(), np.mean(_FAR)
+    capped = [np.allclose(got, max(_CAP - mean, 0), atol=1e-6) for mean in means]
+    assert min(far) > _CAP
+    if any(capped) and np.allclose(as_array(run(_FAR, gate)[0], call), 0, atol=1e-6):
+        raise Mistake(
+            "The cap is on the mean of the batch: samples that are far apart make up for others. Take relu(cap - div) "
+            "of each sample, then the mean weighted by the gate."
+        )
 
 
 def _closed_gate(value: Any, call: str) -> None:

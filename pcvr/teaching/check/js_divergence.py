@@ -32,6 +32,11 @@ def js_divergence(divergence: Callable[[Any, Any], Any]) -> str:
     known = {**_wrong_formula(p, q), **_wrong_middle(p, q), **_wrong_axis(p, q)}
     if got.shape == want.shape and not any(same(got, array, _TOLERANCE) for array in (want, *known.values())):
         _symmetry(divergence, first, second, got)
+    if got.size and np.isnan(got).all():
+        raise Mistake(
+            "NaN in every place: p and q are logarithms already, so a logarithm of them does not exist. torch's "
+            "kl_div(m, p) takes the logarithm of p too, unless log_target=True says that p is one."
+        )
     expect(got, want, _CALL, "[B, T]: one number per token", known, _TOLERANCE)
     if not getattr(value, "requires_grad", False):
         raise Mistake(
