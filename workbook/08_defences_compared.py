@@ -170,7 +170,7 @@ box
 
 # %% [markdown]
 # ## Exercise 08a: the safest defence
-# <!-- card difficulty=3 importance=5 minutes=8 -->
+# <!-- card difficulty=3 importance=5 minutes=7 -->
 #
 # Write `safest_defence`. `undefended` are the attack success rates without a defence, `[A]`, and `defended` those
 # with D defences, `[D, A]`, all from 0 to 1. Return the row of the defence whose *worst* attack is the least bad. Two
@@ -274,7 +274,7 @@ compare(trials)
 
 # %% [markdown]
 # ## Exercise 08b: principal angles
-# <!-- card difficulty=3 importance=4 minutes=8 -->
+# <!-- card difficulty=3 importance=4 minutes=7 -->
 #
 # Write `principal_angles`. It takes two changes of a matrix, each `[out, in]`, and returns the `k` principal angles
 # between what they read, in degrees, ascending. `np.linalg.svd(m)` returns `U`, the singular values, and `V`
