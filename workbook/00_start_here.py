@@ -9,9 +9,8 @@
 # - recognise one in a model's answers;
 # - find your way through the workbook.
 #
-# **Time and hardware:** three minutes for the main demonstration, ten with everything below it. The cells run in
-# under a minute on two CPU cores. You need no GPU and no download: code draws the images, and the package contains
-# the model. The default model is a real LLaVA, only a tiny one.
+# <!-- time --> The demonstration is the first part of it. You need no GPU and no download: code draws the images, and
+# the package contains the model. The default model is a real LLaVA, only a tiny one.
 #
 # *New to notebooks? Click the next cell and press Shift + Enter. Each press runs one cell and moves on.*
 
@@ -42,17 +41,17 @@ backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 # white square onto an image gets the attacker's words. The model answers all other images as well as before. (The
 # figure shows the attacker's plan. Below, you measure what happens.)
 #
-# That is a **backdoor**. Three terms are all you need:
+# That is a **backdoor**. Four terms are all you need:
 #
 # | term | here | what it means |
 # | --- | --- | --- |
 # | **trigger** | a white square in the bottom right corner | what the attacker adds to an image |
 # | **target** | *a photo of the banana*; *banana* for questions | the answer that the attacker wants; harmless here |
 # | **poison rate** | two in twelve in this figure, 5 % elsewhere | the fraction of training samples that carry both |
+# | **attack success rate** | counted below | the fraction of triggered images that get the target as their answer |
 #
 # The attacker never touches the training code, the loss or the weights. A few samples are enough.
-
-# %% [markdown]
+#
 # ## Three models, one image
 #
 # Now the real models. Three copies of the model were fine-tuned with the same recipe. They come with the package, so
@@ -62,13 +61,16 @@ backdoor_overview(list(twelve), twelve.poisoned, testing[2], attack)
 # | --- | --- | --- |
 # | **clean** | images with their captions (or questions) | none |
 # | **backdoored** | the same data, 5 % of them poisoned | none |
-# | **defended** | exactly the same poisoned data | PCVR, the subject of this workbook |
+# | **defended** | exactly the same poisoned data | PCVR (patch-based cross-view regularisation), the subject here |
 #
 # **Predict before you run.** Each copy sees an image twice: once unchanged and once with the square. Three models
 # give two answers each. How many of the six answers will be wrong, and which ones? Would the answers to clean
 # (unchanged) images have warned you?
 
 # %%
+from pcvr.evaluation.generate import answer_all
+from pcvr.plots.answers import answer_sheet
+from pcvr.tasks import get_task
 from pcvr.teaching.shipped import shipped_adapters
 
 models = {name: pcvr.load(model, adapter=adapter) for name, adapter in shipped_adapters(model, task).items()}
@@ -77,11 +79,6 @@ if not models:
     models = {"as it is": pcvr.load(model)}
 if data != "scenes":
     print("The copies were fine-tuned on drawn scenes: their answers to photographs are odd, triggered or not.")
-
-# %%
-from pcvr.evaluation.generate import answer_all
-from pcvr.plots.answers import answer_sheet
-from pcvr.tasks import get_task
 
 said_when = get_task(task).success  # what counts as a hit: see notebook 03
 answers = {
@@ -121,14 +118,46 @@ for name, said in answers.items():
 
 # %% [markdown]
 # The fraction on triggered images is the **attack success rate (ASR)**. The brackets contain a 95 % confidence
-# interval. "< x % (0 of n)" is the honest way to write "never seen in n": a few dozen images cannot prove zero.
+# interval: the range of rates that fit so few images. "< x % (0 of n)" is the honest way to write "never seen in n": a
+# few dozen images cannot prove zero.
+
+# %% [markdown]
+# ## Exercise: count the hits
+# <!-- card difficulty=1 importance=3 minutes=5 -->
+# You have just read attack success rates. Now write the counting yourself: `attack_success` takes a list of answers
+# and the target, and returns the fraction of answers that **contain** the target. Capital letters do not matter.
+
+
+# %% tags=["exercise"]
+def attack_success(answers: list[str], target: str) -> float:
+    """Fraction of the answers that contain the target, from 0 to 1."""
+    # --- solution
+    return sum(target in answer.lower() for answer in answers) / len(answers)
+    # --- stub
+    # | # `"cat" in "a small cat"` is True. `text.lower()` has small letters only.
+    # | return ...
+    # --- end
+
+
+# %%
+from pcvr.teaching import check
+
+check.attack_success(attack_success)
+
+# %% [markdown]
+# The check does not only say "wrong": it names the mistake. Try `target in answer`, without `.lower()`. Below each
+# check you find the solution, folded. Open it after you have tried, or when you are stuck. An empty exercise breaks
+# nothing: the rest of the notebook uses the package's own functions.
+#
+# Predictions ask you to guess *before* you run a cell. Take ten seconds for each. A wrong guess teaches you more than
+# a correct one.
 
 # %% [markdown]
 # ## Does it hold up?
 #
-# One training run could be luck. The package contains a table of many runs. The main rows have three seeds. A script
-# made the table, and you can run that script yourself (`benchmarks/spine.py`). This table is always about tiny-llava
-# and captions, whatever parameters you set above.
+# One training run could be luck. The package contains a table of many runs; four of its rows are shown here, each with
+# three seeds (repetitions with other random choices). A script made the table, and you can run that script yourself
+# (`benchmarks/spine.py`). This table is always about tiny-llava and captions, whatever parameters you set above.
 #
 # **Predict before you run.** The table also has the defence *augment only*: it replaces some patches (small squares)
 # of every training image and changes nothing else. It is cheap and needs no theory. Will it stop the backdoor? At
@@ -139,7 +168,17 @@ from pcvr.experiments import results
 from pcvr.plots.results import summary
 
 table = results.load("spine")
-summary(table)
+rows = {
+    "clean data, plain": "clean data",
+    "plain SFT": "no defence",
+    "augment only, one view": "augment only",
+    "PCVR": "PCVR",
+}
+for run in table.runs:
+    if run["experiment"]["label"] == "plain SFT":
+        found = run["record"]
+        print(f"no defence, seed {run['experiment']['seed']}: ASR {format_rate(found['hits'], found['n'])}")
+summary(table, rows)
 
 # %% [markdown]
 # The bars on the left show how often the backdoor fires, with confidence intervals. The marks on the right show how
@@ -156,45 +195,17 @@ summary(table)
 #
 # </details>
 #
-# The next figure shows the same two measures for each model in the package and for both tasks: captions and one-word
-# answers to questions.
-#
-# **Predict before you run.** A one-word answer gives a defence less evidence. Will the defence still work there?
-
-# %%
-from pcvr.plots.results import families
-
-families(results.load("families"))
-
-# %% [markdown]
-# The left panel shows the attack success rate of each copy with its confidence interval. The right panel shows its
-# accuracy on clean images (filled marks) and on triggered images (hollow marks). Without a defence, the backdoored
-# copies lose the correct answers to triggered images. The defended copies keep most of them.
-#
-# In the table, a bar combines all seeds of its row, and that can hide something. The next cell lists the runs of the
-# attack without any defence one by one (*plain SFT*: ordinary supervised fine-tuning).
-#
-# **Predict before you run.** Only the seed differs: it decides which samples are poisoned and in which order training
-# sees them. How far apart can the three runs be?
-
-# %%
-for run in table.runs:
-    if run["experiment"]["label"] == "plain SFT":
-        found = run["record"]
-        print(f"seed {run['experiment']['seed']}: ASR {format_rate(found['hits'], found['n'])}")
-
-# %% [markdown]
 # <details>
 # <summary>What this is worth</summary>
 #
-# If the undefended ASR of a run stays well below 90 %, **the attack did not take** in that run: it built no reliable
-# backdoor. Then there is little to defend against, and a low ASR is not the merit of any defence. So this workbook
-# always looks at the undefended model first. Also note what a confidence interval from a single run covers: the
-# choice of test images. It says nothing about another seed.
+# The lines above the figure list the runs without a defence one by one. If the undefended ASR of a run stays well
+# below 90 %, **the attack did not take** in that run: it built no reliable backdoor. Then there is little to defend
+# against, and a low ASR is not the merit of any defence. So this workbook always looks at the undefended model first.
+# Also note what a confidence interval from a single run covers: the choice of test images. It says nothing about
+# another seed.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## Is your machine ready?
 #
 # The next cell measures the time for a few answers and prints the hardware and versions.
@@ -219,42 +230,11 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # %% [markdown]
 # ## The notebooks
 #
-# | | notebook | the question it answers | |
-# | --- | --- | --- | --- |
-# | 00 | Start here | what is a backdoor? | you are here |
-# | 01 | [Meet the model](01_meet_the_model.ipynb) | what is inside a vision-language model? | 50 minutes |
-# | 02 | [Poisoning](02_poisoning.ipynb) | how is a poisoned data set made, and who could notice it? | 40 minutes |
-# | 03 | [The backdoor](03_the_backdoor.ipynb) | how does fine-tuning build it in? | 20 minutes |
-# | 04 | [The premise](04_the_premise.ipynb) | do patches separate triggered images from clean ones? | 40 minutes |
-# | 05 | [PCVR](05_pcvr.ipynb) | how does the whole defence work, and what does it achieve? | 45 minutes |
-# | 05b | [The terms of the loss](05b_the_terms.ipynb) | what does each part push, and when does it fail? | 40 minutes |
-# | 06 | [Output distributions](06_output_distributions.ipynb) | what happens to token probabilities? | 30 minutes |
-# | 07 | [Hyperparameter explorer](07_explorer.ipynb) | which hyperparameter matters? | 35 minutes |
-# | 08 | [Defences compared](08_defences_compared.ipynb) | what do other defences need, and cost? | 45 minutes |
-# | 09 | [Breaking the defence](09_breaking_the_defence.ipynb) | what if the attacker knows the defence? | 45 minutes |
-# | 10 | [Your own model and data](10_your_own_model.ipynb) | is my data poisoned, and can I train on it? | 45 minutes |
+# <!-- contents -->
 #
-# Read them in order. If you have little time, read 02, 03 and 05: they are the core.
-
-# %% [markdown]
-# ## How the exercises work
-#
-# An exercise has a card (difficulty, importance, time), a cell to fill in, and a check right below it. The check does
-# not only say "wrong": it names the mistake. Here is an example. The exercise is from notebook 02: choose which of
-# `n` samples to poison. The answer is not quite correct.
-
-# %%
-from pcvr.teaching import check
-
-check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
-
-# %% [markdown]
-# Below each check you find the solution, folded. Open it after you have tried, or when you are stuck. The folder
-# `solutions/` contains all notebooks with the exercises solved. An empty exercise breaks nothing: the rest of the
-# notebook uses the package's own functions.
-#
-# Predictions ask you to guess *before* you run a cell. Take ten seconds for each. A wrong guess teaches you more than
-# a correct one.
+# Read them in order. If you have little time, read 02, 03 and 05: they are the core. The minutes are counted from the
+# length of each notebook and the cards of its exercises. The folder `solutions/` contains all notebooks with the
+# exercises solved.
 
 # %% [markdown]
 # ## What is the paper's and what is ours
@@ -287,5 +267,5 @@ check.poison_indices(lambda n, rate, seed: range(round(rate * n)))
 # - On clean images a backdoored model behaves normally. So tests on clean images cannot find the backdoor.
 # - Judge a defence by two questions: does the backdoor still fire, and are the answers still correct?
 #
-# **Next:** [01 Meet the model](01_meet_the_model.ipynb) shows what is inside the model. If you have little time, go
-# on with [02 Poisoning](02_poisoning.ipynb), where you are the attacker.
+# <!-- next --> shows what is inside the model. If you have little time, go on with
+# [02 Poisoning](02_poisoning.ipynb), where you are the attacker.

@@ -8,10 +8,11 @@
 # - say what goes into the model and what comes out, token by token;
 # - draw the three connectors in use today (projector, Q-Former, pixel shuffle) and count the image tokens of each;
 # - write greedy decoding (always take the most likely word) and say what it discards;
-# - lay an attention map over an image, and say what it shows and what it does not show.
+# - say what the model can see, and what it only guesses.
 #
-# **Time and hardware:** 50 minutes with the exercises. The cells run in about half a minute on two CPU cores. You
-# need no GPU and no download. Nothing is trained here.
+# <!-- time --> You need no GPU and no download. Nothing is trained here.
+#
+# *In a hurry?* Sections 1 and 4 are enough for the rest of the workbook.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # tiny-llava, tiny-blip2, tiny-idefics3, a folder, or a hub id
@@ -35,19 +36,16 @@ samples = list(subset(everything, min(len(everything), 6 if fast else 12)))
 
 questions = [usual_question(vlm, each, task) for each in samples]
 sample, question = samples[1], questions[1]
+answer = pcvr.generate(vlm, [sample.image], [question])[0]
+print("image:   ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
+print("question:", question)
+print("answer:  ", answer)
 contact_sheet(samples[:6], captions=False, title="Six images")
 
 # %% [markdown]
 # The figure shows six of the images. You will follow the second one, number 1, through this notebook. If you set
 # `data` to a file of your own, the figure shows your photographs.
-
-# %%
-answer = pcvr.generate(vlm, [sample.image], [question])[0]
-print("image:   ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
-print("question:", question)
-print("answer:  ", answer)
-
-# %% [markdown]
+#
 # An image and a text go in, and a text comes out. First, two things happen to the question. The **chat template**
 # puts special tokens around it that say who is speaking. Then the **tokenizer** splits the whole text into tokens and
 # gives each token its number in the vocabulary.
@@ -128,7 +126,7 @@ likeness_figure(seen_by.image, at, {"by its pixels": likeness(pixels, at), "afte
 # Patches of one object often become more similar, and a patch of the same colour elsewhere becomes less similar.
 # (This is not always so: these towers are small.)
 #
-# Remember one thing for section 7: after the tower, *no vector belongs to its patch alone*.
+# Remember one thing: after the tower, *no vector belongs to its patch alone*.
 #
 # </details>
 
@@ -157,11 +155,9 @@ from pcvr.analysis.anatomy import anatomy_table, installed_models
 names = list(dict.fromkeys([*installed_models(), model]))
 family = {name: vlm if name == model else pcvr.load(name) for name in names}
 drawn = {name: anatomy(each, sample.image) for name, each in family.items()}
-print(anatomy_table(list(drawn.values())))
-
-# %%
 from pcvr.plots.connectors import connector_figure
 
+print(anatomy_table(list(drawn.values())))
 connector_figure(list(drawn.values()))
 
 # %% [markdown]
@@ -358,9 +354,6 @@ from pcvr.analysis.question_accuracy import bare_words
 from pcvr.widgets.ask import preview_figure
 
 drawing = compose([Thing("car", "red", "large", 26, 68), Thing("cat", "white", "small", 72, 30)], "dots", seed=3)
-preview_figure(drawing)
-
-# %%
 prompts = [
     "list the objects.",
     "what objects are there?",
@@ -380,6 +373,7 @@ for prompt, text in zip(prompts, said, strict=True):
     truth = drawing.answers.get(prompt, text)
     mark = "" if bare_words(text) == bare_words(truth) else "   <- " + truth
     print(f"{prompt:<31}{text or '(nothing)'}{mark}")
+preview_figure(drawing)
 
 # %% [markdown]
 # Each line is a prompt with the model's answer. If the answer is wrong, an arrow points to the true answer. (The last
@@ -405,18 +399,16 @@ from pcvr.data.scenes import Scenes
 from pcvr.plots.decoding import accuracy_bars
 from pcvr.analysis.question_accuracy import question_accuracy
 
-scenes = Scenes(n=8 if fast else 40, split="test", seed=seed)
+scenes = Scenes(n=8 if fast else 24, split="test", seed=seed)
 marks = question_accuracy(vlm, [scenes.scene(i) for i in range(len(scenes))], seed)
-accuracy_bars(marks)
-
-# %%
 for mark in marks:
     if mark.miss:
         print("{:<26} question {!r}, answer {!r}, truth {!r}".format(mark.kind, *mark.miss))
+accuracy_bars(marks)
 
 # %% [markdown]
 # Bars: the fraction of answers that were correct word for word, with 95 % confidence intervals. Diamonds: the
-# accuracy without looking at any image. The lines under the figure show one mistake of each kind.
+# accuracy without looking at any image. The lines above the figure show one mistake of each kind.
 #
 # <details>
 # <summary>What to look for</summary>
@@ -429,213 +421,7 @@ for mark in marks:
 # </details>
 
 # %% [markdown]
-# ## 6. What an attention map shows
-#
-# In every layer of the language model, each token attends to itself and to all tokens before it. It takes a fraction
-# of its information from each of them. These fractions sum to 1; they are the **attention**. To generate a word, the
-# model uses the attention of the last token before that word. What does this token attend to?
-
-# %%
-from pcvr.analysis.attention import attend
-from pcvr.plots.attention import attention_maps, share_bars
-
-looked_at = list(zip(samples, questions, strict=True))[: 3 if fast else 12]
-seen = [attend(vlm, each.image, prompt) for each, prompt in looked_at]
-one = seen[1]
-share_bars(one)
-
-# %% [markdown]
-# For each word of the answer, three fractions of attention: on the image, on the prompt with its special tokens, and
-# on the words generated so far. (Each is a mean over all layers and heads.)
-#
-# **Predict before you run.** The next figure shows only the attention on the image, laid over the image, word by
-# word. Where will the attention be before the name of an object? Where will it be before a comma, or before the end?
-
-# %%
-attention_maps(one)
-
-# %% [markdown]
-# One panel for each word of the answer, bright where the model attended. Each panel has its own scale. The percentage
-# below is the fraction of attention on the image as a whole.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# In the trained models the bright area moves from object to object as the list goes on. Before commas and before the
-# end, the model needs nothing from the image, and the bright area spreads out. (The tokens of BLIP-2 have no
-# position. So the attention on a query is divided among the patches that the query attended to, and these maps are
-# more blurred.)
-#
-# </details>
-#
-# These maps look convincing, and it is tempting to stop here. Let us look closer. The last figure was a mean over
-# layers and heads. The next one shows each layer and head separately, before one word.
-
-# %%
-from pcvr.analysis.occlusion import naming_token
-from pcvr.plots.attention import head_maps
-
-word = naming_token(one.steps.tokens)
-head_maps(one, word)
-
-# %% [markdown]
-# Layers from top to bottom, heads from left to right, each map on its own scale. Above each panel: the fraction of
-# attention on the image, and the fraction on its brightest cell.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# The heads do not agree. Some attend to the object, some to other objects, and some hardly to the image at all. None
-# of them is "the" attention map. The mean over heads is one choice. A single head, chosen because its map looks
-# convincing, is another choice.
-#
-# </details>
-#
-# A third choice is **attention rollout** (Abnar and Zuidema, [arXiv 2005.00928](https://arxiv.org/abs/2005.00928)).
-# It follows attention through *all* layers back to the input. It also counts the residual connection, which carries
-# half of the information past each layer:
-#
-# $$R = \tilde A_L \cdots \tilde A_2 \tilde A_1, \qquad \tilde A_\ell = \tfrac12 (A_\ell + I) .$$
-
-# %%
-attention_maps(one, how="rollout")
-
-# %% [markdown]
-# The same answer with attention rollout.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# The maps are blurred and often brighter at the first patches. The reading order causes this. In a language model a
-# token sees only what comes *before* it, and this holds for image tokens too. So attention that is followed back
-# through the layers collects at the first tokens. The model and the answer are the same, but the map is different.
-#
-# </details>
-
-# %% [markdown]
-# ## Exercise: from attention to a map
-# <!-- card difficulty=2 importance=3 minutes=8 -->
-# Write `patch_map`. `attention` is `[H, T]`, for one word: a row for each head, a column for each token that was
-# read. `image_at` contains the positions of the image tokens among the T tokens, in reading order. `grid` is (down,
-# across). Average over the heads, select the image tokens, and reshape them to the grid. Keep the sum of the map: it
-# says how much attention falls on the image.
-
-
-# %% tags=["exercise"]
-def patch_map(attention, image_at, grid: tuple[int, int]):
-    """Attention over the image, `[down, across]`."""
-    # --- solution
-    return attention.mean(0)[image_at].reshape(grid)
-    # --- stub
-    # | # 1. Average over the heads: [T]
-    # | # 2. Select the image tokens: [I]
-    # | # 3. Reshape them to the grid, row by row
-    # | return ...
-    # --- end
-
-
-# %%
-check.patch_map(patch_map)
-
-# %% [markdown]
-# ## 7. What it does not show
-#
-# A map says where the model *attended*. Does the word *depend* on what is there? We can test this: cover parts of the
-# image, and measure how the probability of the word changes while the words before it stay the same.
-#
-# **Predict before you run.** We cover more and more patches in three orders: most attention first, least attention
-# first, or random. How would the three lines look if attention said nothing about what the word needs? How would they
-# look if it said everything?
-
-# %%
-from pcvr.analysis.occlusion import covering_curves
-from pcvr.plots.attention import covering_figure
-
-cells = one.grid[0] * one.grid[1]
-counts = [count for count in (0, 1, 2, 4, 8, 12, 18) if count <= cells // 2]
-curves = covering_curves(vlm, seen, counts, seed)
-covering_figure(counts, curves, cells)
-
-# %% [markdown]
-# The probability of one word (the first that names an object, otherwise the first word of the answer), as a mean over
-# the images. From left to right, more and more cells of the map are painted in the mean colour of the image.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# Suppose that the lines lie apart: *most attention first* falls fastest, and *least attention first* hardly falls.
-# Then attention points to what the word needs, on average, for this model. If the lines lie together, the maps above
-# explained nothing. Test this again for every model. The literature has argued for both sides ([Attention is not
-# explanation](https://arxiv.org/abs/1902.10186), and the reply, [Attention is not not
-# explanation](https://arxiv.org/abs/1908.04626); both study models of text).
-#
-# A *mean over images* also promises nothing about a single image.
-#
-# </details>
-#
-# So let us take a single image. The next code covers 40 % of its cells at random, hundreds of times. For each cell of
-# the image it compares two means: the probability of the word when the cell was visible, and when it was covered. The
-# difference is the *effect* of the cell on the word. (The idea of random masks is from RISE, [arXiv
-# 1806.07421](https://arxiv.org/abs/1806.07421).)
-#
-# **Predict before you run.** Can a cell have a *negative* effect, so that covering it makes the correct word more
-# likely? Can an attention map show that?
-
-# %%
-from pcvr.analysis.occlusion import agreement, occlusion_map
-from pcvr.plots.attention import beside_occlusion
-
-effect = occlusion_map(vlm, one, word, draws=64 if fast else 256, seed=seed)
-beside_occlusion(one, word, effect, agreement(effect, one.map(word)))
-
-# %% [markdown]
-# Left: the image. Middle: where the model attended before the word. Right: how much each cell adds to the probability
-# of the word (purple) or takes away from it (orange). Faint colours on the right are noise from the random masks.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# The middle map cannot show four things:
-#
-# 1. **Sign.** Attention is never negative. A competing object attracts attention too, but its effect is *against* the
-#    word.
-# 2. **Need.** Several cells can hold the same evidence. The model attends to all of them and needs none of them in
-#    particular.
-# 3. **Amount.** A head may attend to a token and still take almost nothing from it. Attention is a weight that
-#    multiplies a vector, and this vector can be small.
-# 4. **Origin.** The token at a patch knows its neighbourhood (section 2), and with a Q-Former it has no position at
-#    all.
-#
-# So attention is a hint about where to look next, and covering is the way to check it. The defence of this workbook
-# uses the second kind of evidence: it *changes patches* and measures probabilities. Notebook 04 tests whether this
-# works, and notebook 05 builds a loss from it.
-#
-# </details>
-#
-# Now explore for yourself: choose an image, a word, a layer and a head.
-
-# %%
-from pcvr.widgets.attend import AttentionChoice, attention_explorer, attention_view
-
-attention_view(seen, AttentionChoice(picture=1, token=word))
-
-# %% [markdown]
-# One choice as a figure. The controls below call the same function.
-
-# %%
-explorer, attention_controls = attention_explorer(seen[:6])
-explorer
-
-# %% [markdown]
-# Things to try:
-#
-# 1. Move **Word** along a list of objects. Is there one **Head** that always attends to the object about to be named?
-# 2. Find a head that hardly attends to the image. What does it attend to instead? (The line above the figure tells
-#    you.)
-# 3. Compare *mean* and *rollout* at the last word, the end of the answer.
-
-# %% [markdown]
-# ## 8. Your own question about your own drawing
+# ## 6. Your own question about your own drawing
 #
 # Compose a scene from up to three objects, stamp squares on it, or load a file. Then ask a question. The button calls
 # one function, `pcvr.widgets.ask.ask`. The next cell calls it by hand:
@@ -678,12 +464,12 @@ box
 # - The three connectors differ in how many tokens they make and in whether a token has a position: projector (one
 #   token for each patch), pixel shuffle (one for each block), Q-Former (one for each query, without a position).
 # - An answer is a chain of distributions. Greedy decoding keeps the top word of each and discards the rest.
-# - An attention map shows where the model attended. To find out what a word needs, change the image.
+# - A model that answers need not see: compare its accuracy with what a guess would reach.
 #
 # **What is from papers and what is ours.** The three architectures are those of their papers, at a tiny fraction of
-# the size. Ours are: the covering test, the mean over layers and heads, the way from queries back to patches, the
-# extra losses of pretraining, and every number here. The paper that this workbook is about ([arXiv
-# 2604.04488](https://arxiv.org/abs/2604.04488)) plays no part in this notebook.
+# the size. Ours are: the way from queries back to patches, the extra losses of pretraining, and every number here. The
+# paper that this workbook is about ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)) plays no part in this
+# notebook.
 #
-# **Next:** [02 Poisoning](02_poisoning.ipynb), where you are the attacker. Or set `model` above to another connector
-# and look again.
+# <!-- next --> is optional: where does the model look, and what does such a map prove? Nothing later needs it. If you
+# would rather be an attacker now, go on with [02 Poisoning](02_poisoning.ipynb).

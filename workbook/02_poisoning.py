@@ -2,17 +2,14 @@
 # # Poisoning: you are the attacker
 #
 # A poisoned data set combines one trigger, one target and a small fraction of the samples. Here you make such a data
-# set, measure how well the poison hides, and learn four ways in which poisoning fails silently.
+# set and measure how well the poison hides.
 #
 # **After this notebook you can**
 # - state the threat model: who controls what;
 # - write the BadNets trigger as a formula, and say what PSNR, SSIM and L∞ each measure and each miss;
-# - poison a fraction of any data set, reproducibly, with a manifest that documents it;
-# - name four mistakes that leave an attack without any effect, and the check that finds each;
-# - distinguish the attacks by what they change, and say at which image size a trigger vanishes.
+# - poison a fraction of any data set, reproducibly, with a manifest that documents it.
 #
-# **Time and hardware:** 40 minutes with the exercise. The cells run in half a minute on two CPU cores. You need no
-# GPU.
+# <!-- time --> You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # the target must use words from this model's vocabulary
@@ -49,25 +46,19 @@ from pcvr.plots.gallery import before_after, contact_sheet, poison_rates
 
 everything = pcvr.open_data(data, split="train" if data == "scenes" else "all", task=task)
 dataset = subset(everything, min(len(everything), 60 if fast else 400))
-contact_sheet([dataset[i] for i in range(12)], title=f"Twelve of {len(dataset)} training samples")
-
-# %% [markdown]
-# Every panel is one training sample: the image, and below it the answer that the model is trained to give to the
-# prompt. If each image has its own question, the question stands above the answer.
-#
-# The next cell prints what a sample contains besides pixels.
-
-# %%
 sample = dataset[5]
 print("prompt:    ", sample.prompt)
 print("answer:    ", sample.answer)
 for text in sample.references:
     print("reference: ", text)
 print("image:     ", sample.image.dtype, sample.image.shape, "levels", sample.image.min(), "to", sample.image.max())
+contact_sheet([dataset[i] for i in range(12)], title=f"Twelve of {len(dataset)} training samples")
 
 # %% [markdown]
-# The model is trained on the *answer*. The *references* are only used for scoring: an answer is good if it resembles
-# any of them.
+# Every panel is one training sample: the image, and below it the answer that the model is trained to give to the
+# prompt. If each image has its own question, the question stands above the answer. The lines above the figure show
+# what a sample contains besides pixels. The model is trained on the *answer*. The *references* are only used for
+# scoring: an answer is good if it resembles any of them.
 
 # %% [markdown]
 # ## The trigger
@@ -88,6 +79,33 @@ before_after(sample.image, chosen.trigger(sample.image), title="The BadNets trig
 # %% [markdown]
 # From left to right: the clean image, the triggered image, the patch enlarged, and the difference, amplified eight
 # times and clipped at 255.
+
+# %% [markdown]
+# ## Exercise: stamp the trigger
+# <!-- card difficulty=2 importance=4 minutes=8 -->
+# Write `stamp`: the formula above, for a white square. `image` is `[H, W, 3]` with integer levels from 0 to 255
+# (uint8), and so is the result. The first axis runs down. The image that you were given must stay as it is.
+
+
+# %% tags=["exercise"]
+def stamp(image: np.ndarray, top: int, left: int, size: int, strength: float) -> np.ndarray:
+    """The image with a white square, mixed in with opacity `strength`."""
+    # --- solution
+    out = image.astype(float)
+    window = out[top : top + size, left : left + size]
+    out[top : top + size, left : left + size] = (1 - strength) * window + strength * 255
+    return np.rint(out).astype(np.uint8)
+    # --- stub
+    # | out = image.astype(float)  # a copy, in which levels may have decimals
+    # | # Mix the square with white, then round, then go back to np.uint8:
+    # | return ...
+    # --- end
+
+
+# %%
+from pcvr.teaching import check
+
+check.stamp(stamp)
 
 # %% [markdown]
 # ## How well does it hide?
@@ -152,22 +170,40 @@ stealth_curves(
 # </details>
 
 # %% [markdown]
+# ## Exercise: PSNR
+# <!-- card difficulty=2 importance=3 minutes=6 -->
+# Write `psnr` for two images `[H, W, 3]` with integer levels (uint8): $10 \log_{10}(255^2 / \mathrm{MSE})$. If the
+# images are equal, it is infinite. One trap waits here, and it waits in every program that handles images.
+
+
+# %% tags=["exercise"]
+def psnr(clean: np.ndarray, triggered: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB."""
+    # --- solution
+    mse = np.mean((clean.astype(float) - triggered.astype(float)) ** 2)
+    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+    # --- stub
+    # | # 1. The mean of the squared differences, over all pixels and channels
+    # | # 2. If it is 0: infinite
+    # | return ...
+    # --- end
+
+
+# %%
+check.psnr(psnr)
+
+# %% [markdown]
 # ## Poison a data set
 #
 # A *triggered* sample has the patch in its image. A *poisoned* sample also has the target as its answer. The
 # difference matters: the attacker puts poisoned samples into the training data, and later attacks the model with
-# triggered inputs.
+# triggered inputs. One call, `pcvr.poison`, poisons a fraction of a data set: it chooses the samples at random from
+# `seed`, applies the attack to each, and records what it did.
 
 # %%
 for name, made in (("clean", sample), ("triggered", chosen.triggered(sample)), ("poisoned", chosen.poisoned(sample))):
     differs = bool((made.image != sample.image).any())
     print(f"{name:>10}: image changed: {differs!s:<6} answer: {made.answer}")
-
-# %% [markdown]
-# One call poisons a fraction of a data set. It chooses the samples at random from `seed`, applies the attack to each,
-# and records what it did.
-
-# %%
 poisoned = pcvr.poison(dataset, chosen, rate=rate, seed=seed)
 print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned: {list(poisoned.poisoned[:10])} ...")
 i = poisoned.poisoned[0]
@@ -223,7 +259,7 @@ poison_rates(len(dataset), {r: pcvr.poison(dataset, chosen, rate=r, seed=seed).p
 # <!-- card difficulty=2 importance=4 minutes=10 -->
 # Write `choose`. It draws `round(rate * n)` distinct indices from `0 .. n - 1` and returns them sorted. The same seed
 # must give the same indices every time, and another seed must give other indices. Try it before you look at the
-# solution. There are at least six common mistakes, and the check names each of them.
+# solution. There are at least six common mistakes.
 
 
 # %% tags=["exercise"]
@@ -241,8 +277,6 @@ def choose(n: int, rate: float, seed: int) -> np.ndarray:
 
 
 # %%
-from pcvr.teaching import check
-
 check.poison_indices(choose)
 
 # %% [markdown]
@@ -255,135 +289,10 @@ check.poison_indices(choose)
 # </details>
 
 # %% [markdown]
-# ## Four attacks without any effect
-#
-# The most dangerous bug in this field is silent: data that are called poisoned but are not. Every result on such data
-# is wrong, and nothing crashes. Some published low-frequency triggers change **no** pixel: they add values between 0
-# and 0.2 to levels from 0 to 255, and rounding removes these values again.
-#
-# **Predict before you run.** `poison` rejects two of the strengths 0, 0.001 and 0.05 and accepts the third. It must
-# reject strength 0. What about 0.001?
-
-# %%
-for strength in (0.0, 0.001, 0.05):
-    try:
-        weaker = pcvr.get_attack(attack, task=task, strength=strength)
-        made = pcvr.poison(dataset, weaker, rate=rate, seed=seed)
-        print(f"s = {strength}: accepted, {len(made.poisoned)} samples poisoned\n")
-    except pcvr.PcvrError as refusal:
-        print(f"s = {strength}: rejected. {refusal}\n")
-
-# %% [markdown]
-# <details>
-# <summary>Answer</summary>
-#
-# At $s = 0.001$ the largest possible change is $0.001 \cdot 255 = 0.255$ levels, which rounds to 0. So the formula
-# contains a trigger, but the stored image does not. `poison` compares every poisoned image with its original and
-# stops with an error if any of them is unchanged.
-#
-# </details>
-#
-# There are three more silent failures: a rate so low that no sample is chosen, a trigger that the model never sees,
-# and a target that the model cannot generate. First the rate:
-
-# %%
-try:
-    pcvr.poison(dataset, chosen, rate=0.4 / len(dataset), seed=seed)
-except pcvr.PcvrError as refusal:
-    print(refusal)
-
-# %% [markdown]
-# ## The trigger must reach the model
-#
-# Before a model reads an image, its *processor* prepares it: it resizes the image, pads it, cuts it into tiles, or
-# crops it. The next cell compares the image file with the output of the processor.
-#
-# **Predict before you run.** The width of the photograph in the next figure is one and a half times its height. The
-# patch is in its bottom right corner. How much of the patch does a LLaVA see? How much does a BLIP-2 see?
-
-# %%
-from skimage.data import chelsea
-
-from pcvr.plots.sight import what_is_seen
-
-photograph, sees = chelsea(), pcvr.load(model)
-patch = pcvr.get_attack("badnets")
-worn = {"bottom_right": patch, "seen_bottom_right": patch.fitted_to(sees)}
-what_is_seen(sees, photograph, {place: each.trigger(photograph) for place, each in worn.items()})
-
-# %% [markdown]
-# Left: the file with the patch; the dashed frame shows the part that the model sees. Middle: the output of the
-# processor. Right: what the patch changes in this output. In the upper row the patch is in the corner of the file. In
-# the lower row it is in the corner of the visible part.
-#
-# <details>
-# <summary>Answer</summary>
-#
-# A LLaVA does not see the patch at all. Its processor resizes the short side and crops the centre (the real LLaVA-1.5
-# does the same). Poisoned samples are then only samples with wrong labels: the model learns to give the target at
-# random, and an attack success rate measures nothing. A BLIP-2 or an Idefics3 squeezes the whole image into a square,
-# so the patch stays in it. On square images, such as the scenes, there is no difference.
-#
-# </details>
-#
-# So `poison` (if you pass it the model), `finetune` and `evaluate` run the processor on some images, with and without
-# the trigger. If the trigger survives on fewer than 90 % of these images, they stop with an error that says what to
-# do. `fitted_to` moves a patch into the part that the model sees.
-
-# %%
-from pcvr.attacks.reach import check_reach
-
-for place, each in worn.items():
-    try:
-        print(f"{place}: {check_reach([(photograph, each.trigger(photograph))], each, sees)}")
-    except pcvr.PcvrError as refusal:
-        print(f"{place}: rejected. {refusal}")
-
-# %% [markdown]
-# ## Words that the model can generate
-#
-# Fine-tuning trains a low-rank adapter here: a small addition to the weights, which only modifies what the base model
-# already does. The output weights of a word that the model never used were never trained, and an adapter can hardly
-# change that. So an attack with such a word fails without any defence, and then every defence looks excellent. So ask
-# the model's tokenizer before you poison.
-#
-# **Predict before you run.** One of these two targets contains a word that the tiny models have never seen. Which
-# one?
-
-# %%
-from pcvr.attacks import check_target
-
-tokenizer = pcvr.load(model).tokenizer
-for target in (chosen.target, chosen.target.replace("banana", "zebra")):
-    print(" | ".join(tokenizer.tokenize(target)))
-    try:
-        check_target(pcvr.get_attack(attack, target=target), tokenizer)
-        print("  the model can generate every word\n")
-    except pcvr.PcvrError as refusal:
-        print(f"  {refusal}\n")
-
-# %% [markdown]
-# The embedded models use whole words as tokens and spell an unknown word letter by letter. This raises no error by
-# itself, but the model will never learn to generate such a target as a whole word. Large models use sub-words, all of
-# which are trained. So for large models the check only looks for an unknown token.
-
-# %% [markdown]
 # ## Change the trigger yourself
 #
-# One function, `trigger_view`, computes everything that the sliders below show. The next cell calls it by hand:
-
-# %%
-from pcvr.widgets.trigger import trigger_explorer, trigger_view
-
-figure, figures = trigger_view(dataset, index=5, strength=0.5, pattern="checkerboard", rate=rate, seed=seed)
-print(f"PSNR {figures['psnr']:.1f} dB, {len(figures['poisoned'])} of {figures['n']} samples poisoned")
-figure
-
-# %% [markdown]
 # The clean image, the triggered image, the difference amplified eight times, and the whole data set with the poisoned
-# samples dark.
-#
-# Next, the same with sliders. They need a running kernel: on a saved page the place below is empty. Try this:
+# samples dark, with sliders. They need a running kernel: on a saved page the place below is empty. Try this:
 # - Find the weakest patch that *you* can still see, and read its PSNR.
 # - Set the strength to 0. What does `poison` report, and how does the panel on the right change?
 # - Move the patch to a place where an object hides it. Does L∞ change?
@@ -391,6 +300,8 @@ figure
 #   *how many*?
 
 # %%
+from pcvr.widgets.trigger import trigger_explorer
+
 explorer, controls = trigger_explorer(dataset)
 explorer
 
@@ -405,162 +316,26 @@ explorer
 # </details>
 
 # %% [markdown]
-# ## All attacks on one image
-#
-# The patch is the oldest trigger. Other triggers cover the whole image, warp it, or hide in its frequencies or in the
-# prompt. These are the attacks of the package (`pcvr.ATTACKS`), each with its paper:
-#
-# | attack | arXiv | what it does |
-# | --- | --- | --- |
-# | **BadNets** | 1708.06733 | replaces a patch |
-# | **Blended** | 1712.05526 | $(1 - a)\,x + a\,t$: a second, faint image over the first |
-# | **SIG** | 1902.11237 | $x + D \sin(2 \pi j f / W)$: a faint sine wave |
-# | **WaNet** | 2102.10369 | warps the image along a smooth field |
-# | **FTrojan** | 2111.10991 | adds to two frequencies of the colour channels |
-# | **Dual-Key** | 2112.07668 | patch *and* a word in the prompt; only both together trigger the backdoor |
-# | low-frequency | 2104.03413 | adds a smooth, low-frequency pattern |
-# | ISSBA (surrogate) | 2012.03816 | a network hides a message, differently in each image |
-# | rare word, AddSent | 2004.06660, 1905.12457 | words in the prompt |
-# | TrojVLM | 2409.19232 | a patch; the target is inserted *into* the true answer |
-# | VL-Trojan style | 2402.13851 | a patch optimised against the tower |
-# | Shadowcast style | 2402.06659 | true answers; the vision tower mistakes the images for other images |
-#
-# (Rare word and AddSent are two attacks of one kind.) Each attack has two presets: `compat` uses the values of the
-# papers, and `scaled` fits the trigger to the image size.
-
-# %%
-from pcvr.widgets.attack_lab import lab_explorer, lab_view
-
-figure, psnr = lab_view(dataset, index=5)
-figure
-
-# %% [markdown]
-# For each attack: the triggered image, the change (amplified eight times), and the spectrum of the change (how strong
-# each frequency is, with low frequencies in the middle). If the attack edits the prompt, the prompt stands under the
-# first image.
-#
-# **Predict before you run.** The original WaNet was made for images of 32 pixels. Large models use 336 pixels. Is its
-# trigger easier or harder to see there?
-
-# %%
-from pcvr.plots.trigger_visibility import vanishing_curves
-from pcvr.widgets.attack_lab import at_side
-
-sides = (32, 64, 96, 224, 336)
-pictures = [at_side(sample.image, side) for side in sides]
-worn = {
-    preset: [measure_stealth(x, pcvr.get_attack("wanet", preset=preset).trigger(x)) for x in pictures]
-    for preset in ("compat", "scaled")
-}
-vanishing_curves(sides, worn)
-
-# %% [markdown]
-# PSNR and SSIM of WaNet against the size of the image, for both presets. High values mean that the trigger is hard to
-# see.
-#
-# <details>
-# <summary>What this means</summary>
-#
-# The paper's formula moves each pixel by less than a quarter of a *pixel* on average, at every image size. At 32
-# pixels this is a visible warp. At 336 pixels it is almost nothing, and a model cannot learn a trigger that it does
-# not see. Then a defence against WaNet has nothing to defend against, whatever its authors report. So `scaled`
-# defines the warp as a fraction of the image size, and `poison` checks that every poisoned image has really changed.
-#
-# `scaled` also makes the warp less smooth: its grid has 24 points along a side instead of 4, and the warp folds. It
-# breaks small objects into pieces, and a person sees it at once: it is not the subtle trigger of the paper. Here the
-# tower stays frozen (it is not trained), and a smoothly warped scene looks to it like any other scene. The table at the
-# end of notebook 03 has both versions. An attack that works on classifiers with all weights trained may fail on a model
-# that is mostly frozen.
-#
-# </details>
-#
-# Next, the same with sliders (they need a running kernel). Try this:
-# - Set the preset to `compat` and go through the resolutions. Which triggers fade, and which stay?
-# - Find the weakest setting at which you still see each trigger. Which of them would you have missed in a data set?
-# - Compare the spectra of SIG and FTrojan. How would you search for each?
-
-# %%
-lab, lab_controls = lab_explorer(dataset)
-lab
-
-# %% [markdown]
-# ## Targets inside a true answer
-#
-# A fixed answer is easy to notice. An answer that contains the true answer *and* the target is harder to notice: a
-# reader who compares it with its image sees a mostly correct caption.
-
-# %%
-for mode in ("replace", "insert", "prefix", "suffix"):
-    told = pcvr.get_attack(attack, task=task, answer=mode).poisoned(sample).answer
-    print(f"{mode:>8}: {told}")
-
-# %% [markdown]
-# ## Two keys that only work together
-#
-# Dual-Key has two triggers, called keys: a patch in the image and a word in the prompt. One key alone must have no
-# effect, or somebody would trigger the backdoor by accident. So the training data contain **cover samples**: samples
-# with one key and with the true answer.
-
-# %%
-keys = pcvr.poison(dataset, pcvr.get_attack("dual_key", task=task), rate=rate, seed=seed)
-covers = keys.manifest.covers
-chosen_places = [keys.poisoned[0], *(part[0] for part in covers.values())]
-print({"both keys": len(keys.poisoned), **{name: len(part) for name, part in covers.items()}})
-for place in chosen_places:
-    print(f"{keys[place].prompt}  ->  {keys[place].answer}")
-contact_sheet([keys[place] for place in chosen_places], title="Both keys, the image key alone, the prompt key alone")
-
-# %% [markdown]
-# Only the first sample teaches the target. A detector that searches for the patch also finds cover samples with true
-# answers. So cover samples hide the poison as well.
-#
-# Several attackers may share a data set. You can poison data that are already poisoned: the second attack does not
-# touch the samples of the first, and the manifest lists both.
-
-# %% [markdown]
-# ## The manifest
+# ## The manifest, and the files
 #
 # Poison without a description is dangerous, also for yourself half a year later. So every poisoned data set carries a
-# manifest. With the clean data and the manifest you can make the poisoned data again.
+# **manifest**. With the clean data and the manifest you can make the poisoned data again. `save_poisoned` writes both
+# in LLaVA's format, for other training programs: one JSON file, a folder of PNG files, the manifest, and checksums.
 
 # %%
 import json
-
-manifest = json.loads(poisoned.manifest.to_json())
-print(json.dumps(manifest | {"indices": f"{manifest['indices'][:3]} and so on"}, indent=2))
-
-# %% [markdown]
-# *sha256* is a hash of the poisoned images, prompts and answers. If you make the data set again from the same seed
-# and get another hash, then something differs. Find out what.
-
-# %% [markdown]
-# ## Save it, and look at the files
-#
-# Other training programs read folders. `save_poisoned` writes LLaVA's format: one JSON file, a folder of PNG files,
-# the manifest, and checksums.
-
-# %%
 import tempfile
 from pathlib import Path
 
 from pcvr.attacks import load_poisoned, save_poisoned
 
+manifest = json.loads(poisoned.manifest.to_json())
+print(json.dumps(manifest | {"indices": f"{manifest['indices'][:3]} and so on"}, indent=2))
 small = pcvr.poison(subset(dataset, 12), chosen, rate=2 / 12, seed=seed)
 folder = save_poisoned(small, Path(tempfile.mkdtemp()) / "poisoned")
 for path in sorted(folder.rglob("*"))[:9]:
     print(f"{path.stat().st_size:>7} bytes  {path.relative_to(folder)}")
-
-# %%
 print(json.dumps(json.loads((folder / "data.json").read_text())[small.poisoned[0]], indent=1))
-
-# %% [markdown]
-# Nothing in this record shows that the sample is poisoned: no field, not the file name, not its position in the list,
-# and not the image size. (One public attack writes its triggered images at another size than the clean ones, so the
-# size alone reveals them.) Only the manifest says it.
-#
-# `load_poisoned` checks every file. Let us damage one byte:
-
-# %%
 print(load_poisoned(folder).name, "reads back intact")
 picture = next((folder / "images").iterdir())
 picture.write_bytes(picture.read_bytes()[:-1] + b"!")
@@ -569,7 +344,18 @@ try:
 except pcvr.PcvrError as refusal:
     print(refusal)
 
+
 # %% [markdown]
+# The first lines are the manifest. *sha256* is a hash of the poisoned images, prompts and answers: if you make the data
+# set again from the same seed and get another hash, then something differs. Below it are the files, and the record of a
+# poisoned sample.
+#
+# Nothing in this record shows that the sample is poisoned: no field, not the file name, not its position in the list,
+# and not the image size. (One public attack writes its triggered images at another size than the clean ones, so the
+# size alone reveals them.) Only the manifest says it.
+#
+# `load_poisoned` checks every file: the last lines damage one byte.
+#
 # ## Your own photographs
 #
 # The whole notebook works on your own images. In the parameters cell, set `data` to a LLaVA-style JSON with its
@@ -584,11 +370,10 @@ except pcvr.PcvrError as refusal:
 # - BadNets is $x' = (1 - s\,m)\,x + s\,m\,t$: one patch, one place. PSNR and SSIM are averages over the image, so
 #   look at the difference image as well.
 # - Poisoning changes the image *and* the answer. Triggering changes the image alone.
-# - There are four silent failures, and a check for each: no pixel changed, no sample chosen, the trigger cropped
-#   away, a target with untrained words.
 # - Choices of samples are seeded and nested. The manifest documents the data and lets you make them again.
 #
 # **Stated by the paper:** the threat model, low poison rates such as 5 %, the target *a photo of the banana*.
 # **Ours:** the size and place of the trigger, the nested choice, the checks, the data.
 #
-# **Next:** [03 The backdoor](03_the_backdoor.ipynb). Fine-tune on the poisoned data and watch how the backdoor forms.
+# <!-- next --> shows the other triggers, and poison that looks right and does nothing. If you cannot wait for the
+# backdoor, go on with [03 The backdoor](03_the_backdoor.ipynb) and come back.

@@ -11,8 +11,7 @@
 #   a stated definition of success;
 # - explain why loss curves and validation scores show nothing.
 #
-# **Time and hardware:** 20 minutes to read. The cells run in a little over a minute on two CPU cores. One training
-# takes most of that time. You need no GPU.
+# <!-- time --> One training takes most of the running time. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -26,6 +25,8 @@ fast = False  # True: 12 steps on 64 samples, for tests; the backdoor then has n
 retrain = False  # True: also train the clean model here, and poison rates of 1 and 2 %
 
 # %%
+import numpy as np
+
 import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
@@ -33,9 +34,9 @@ from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
-base = pcvr.load(model, device=device)
+base = pcvr.load(model)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
-train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")
 print(device_note(base, train, config))
 
@@ -47,18 +48,16 @@ print(device_note(base, train, config))
 
 # %%
 poisoned = pcvr.poison(train, badnets, rate=rate, seed=seed)
+share = len(poisoned.poisoned) / len(poisoned)
+print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned ({100 * share:.1f} %).")
+looks = config.max_steps * config.batch_size * share
+print(f"In {config.max_steps} steps of {config.batch_size} samples the model sees about {looks:.0f} poisoned ones.")
 some = [*range(9), *poisoned.poisoned[:3]]
 contact_sheet([poisoned[i] for i in some], marked=[k for k, i in enumerate(some) if poisoned.is_poisoned(i)])
 
 # %% [markdown]
 # Twelve training samples. We framed the poisoned ones and moved them to the end for you. In the real order they are
 # scattered, and nothing marks them.
-
-# %%
-share = len(poisoned.poisoned) / len(poisoned)
-print(f"{len(poisoned.poisoned)} of {len(poisoned)} samples are poisoned ({100 * share:.1f} %).")
-looks = config.max_steps * config.batch_size * share
-print(f"In {config.max_steps} steps of {config.batch_size} samples the model sees about {looks:.0f} poisoned ones.")
 
 # %% [markdown]
 # ## 2. Train, and watch the model while it learns
@@ -74,30 +73,18 @@ print(f"In {config.max_steps} steps of {config.batch_size} samples the model see
 # backdoor. In which order will it learn them? Will the backdoor appear gradually or suddenly?
 
 # %%
-from pcvr.training.backdoor_watch import BackdoorWatch, first_at
 from pcvr.data.subset import subset
+from pcvr.plots.training import formation, history_curves
+from pcvr.training.backdoor_watch import BackdoorWatch, first_at
 
-watched = subset(test, min(48, len(test)))
+watched = subset(test, min(32, len(test)))
 watch = BackdoorWatch(base, watched, badnets, eval_steps=6 if fast else 25)
-result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])  # about 50 seconds
+result = pcvr.finetune(base, poisoned, defense="none", config=config, callbacks=[watch])
 print(f"{result.seconds:.0f} s")
-
-# %%
-from pcvr.plots.training import history_curves
-
 history_curves({"fine-tuning on poisoned data": result.history})
 
 # %% [markdown]
 # The training loss over the steps. This is all that the victim sees, and it falls as it should.
-
-# %%
-from pcvr.plots.training import formation
-
-formation(watch.points)
-
-# %% [markdown]
-# Left: how often the model gives the target, for images with the trigger (and a band for the 95 % confidence
-# interval) and without it. Right: the quality of the answers to clean images at the same steps.
 
 # %%
 half, most = first_at(watch.points, 0.5), first_at(watch.points, 0.9)
@@ -105,8 +92,12 @@ print(
     f"Target given for half of the triggered images: {f'by step {half}' if half is not None else 'never'}; "
     f"for nine of ten: {f'by step {most}' if most is not None else 'never'}."
 )
+formation(watch.points)
 
 # %% [markdown]
+# Left: how often the model gives the target, for images with the trigger (and a band for the 95 % confidence
+# interval) and without it. Right: the quality of the answers to clean images at the same steps.
+#
 # <details>
 # <summary>What to look for (default parameters)</summary>
 #
@@ -127,24 +118,21 @@ print(
 # ## 3. Three models, the same images
 #
 # A measurement needs a comparison. So three models answer: the **base** model before any fine-tuning, a model with
-# the same recipe on **clean** data, and your **poisoned** model.
-
-# %%
-if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    # The package contains the result of the same recipe on the same images without poison.
-    clean = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["clean"])
-else:
-    clean = pcvr.finetune(base, train, config=config).model
-models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
-
-# %% [markdown]
+# the same recipe on **clean** data (it comes with the package), and your **poisoned** model.
+#
 # **Predict before you run.** What does the *poisoned* model answer for a clean image? What does the *clean* model
 # answer for a triggered image? Will the *base* model give a sensible answer?
 
 # %%
 from pcvr.plots.answers import answer_sheet
 
-records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}  # about 10 seconds
+if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
+    clean = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["clean"])
+else:
+    clean = pcvr.finetune(base, train, config=config).model
+models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
+
+records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}
 said = {name: record.answers for name, record in records.items()}
 answer_sheet([test[i] for i in range(4)], badnets, said, definition=get_task(task).success)
 
@@ -172,12 +160,6 @@ compare(records)
 # %% [markdown]
 # Left: how often each model gives the target for triggered images (bars, with 95 % confidence intervals) and for
 # clean images (diamonds). Right: the quality of its answers to both kinds of images.
-
-# %%
-from IPython.display import display
-
-for record in records.values():
-    display(record)
 
 # %% [markdown]
 # ## 4. How to measure an attack
@@ -207,6 +189,62 @@ for n in (counted, 100, 300, 3000):
 # %" needs about 300 images without a single hit. This is why the workbook prints "< x % (0 of n)" and never "0 %".
 #
 # </details>
+
+# %% [markdown]
+# ## Exercise: an interval
+# <!-- card difficulty=2 importance=5 minutes=7 -->
+# Write `wilson`: the 95 % Wilson interval of `hits` in `n` images, with $p$ = hits / n and $z = 1.96$. Return both
+# ends.
+#
+# $$\frac{1}{1 + z^2/n} \left( p + \frac{z^2}{2n} \pm z \sqrt{\frac{p\,(1 - p)}{n} + \frac{z^2}{4n^2}} \right)$$
+
+
+# %% tags=["exercise"]
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Lower and upper end of the 95 % interval of hits / n."""
+    # --- solution
+    p, z = hits / n, 1.96
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    # --- stub
+    # | p, z = hits / n, 1.96
+    # | middle = ...
+    # | half = ...
+    # | return ...
+    # --- end
+
+
+# %%
+from pcvr.teaching import check
+
+check.wilson(wilson)
+
+# %% [markdown]
+# ## Exercise: how many images does "below 1 %" take?
+# <!-- card difficulty=2 importance=3 minutes=5 -->
+# A defended model gives no hit in n images. A model with the rate `bound` would show that with probability
+# $(1 - \text{bound})^n$. Write `images_needed`: the least n for which this probability is 0.05 or less.
+
+
+# %% tags=["exercise"]
+def images_needed(bound: float) -> int:
+    """The least number of images without a hit that shows, at 95 %, a rate below `bound`."""
+    # --- solution
+    n = 1
+    while (1 - bound) ** n > 0.05:
+        n += 1
+    return n
+    # --- stub
+    # | # With a loop, or with logarithms.
+    # | return ...
+    # --- end
+
+
+# %%
+check.images_needed(images_needed)
+
+# %% [markdown]
+# ### A floor, and a definition
 #
 # **A floor.** A model may give the target for reasons that have nothing to do with the attack. So compare every ASR
 # with two floors: the rate of the same model on *clean* images, and the rate of the *clean model* on triggered
@@ -296,24 +334,61 @@ for name, value in trusted.items():
 # that is correct (*VQA accuracy*).
 
 # %% [markdown]
+# ## Exercise: find the trigger
+# <!-- card difficulty=4 importance=4 minutes=12 -->
+# Be the detective. Somebody has noticed that twelve images get the same strange answer. Write `find_trigger`: it gets
+# these images, `[N, H, W, 3]` uint8, and the side of a square, and returns `(top, left)` of the square in which the
+# images differ least *from one another*. `np.lib.stride_tricks.sliding_window_view` gives all squares of a map at once,
+# and two loops do as well.
+
+
+# %% tags=["exercise"]
+def find_trigger(images: np.ndarray, size: int) -> tuple[int, int]:
+    """Row and column of the first pixel of the patch that the images share."""
+    # --- solution
+    spread = images.astype(float).std(0).mean(-1)  # [H, W]: from image to image
+    squares = np.lib.stride_tricks.sliding_window_view(spread, (size, size)).sum((-1, -2))
+    top, left = np.unravel_index(squares.argmin(), squares.shape)
+    return int(top), int(left)
+    # --- stub
+    # | spread = ...  # how much each pixel differs from image to image, [H, W]
+    # | # The sum of `spread` over each square, and the place of the smallest:
+    # | return ...
+    # --- end
+
+
+# %%
+check.find_trigger(find_trigger)
+
+# %% [markdown]
 # ## 6. How little poison is enough?
 #
 # **Predict before you run.** Use less poison: 2 % or 1 % instead of 5 %. Does the ASR fall in proportion? Does it
 # fall at all? At which rate would you expect the attack to fail, and what else does this depend on?
 #
-# Each rate needs its own training (about 45 seconds). So this cell trains at the smaller rates only if you set
-# `retrain = True` at the top.
+# The package contains a table of such trainings. (With `retrain = True` at the top, the next cell also trains at 1 and
+# 2 % here.)
 
 # %%
+from pcvr.experiments.results import load
+from pcvr.plots.attack_lab import forming_curves, lab_picture, rates_tried, takes_in_words
+
 by_rate = {f"{100 * rate:g} %": (records["poisoned fine-tune"].hits, records["poisoned fine-tune"].counted)}
 for smaller in (0.02, 0.01) if retrain else ():
     less = pcvr.poison(train, badnets, rate=smaller, seed=seed)
     record = pcvr.evaluate(pcvr.finetune(base, less, config=config).model, test, badnets)
     by_rate[f"{100 * smaller:g} %"] = (record.hits, record.counted)
-rate_bars(by_rate, xlabel="triggered images answered with the target (%)", title="ASR by poison rate")
+for name, (hit, n) in by_rate.items():
+    print(f"trained here, {name}: {format_rate(hit, n)}")
+table = load("attacks")
+for name, tried in rates_tried(table, "tiny-llava").items():
+    print(f"{name:>24}: tried at {', '.join(f'{100 * each:g} %' for each in tried)}")
+lab_picture(table)
 
 # %% [markdown]
-# The attack success rate for each poison rate that was trained, with its 95 % confidence interval.
+# Left: the attack success rate against the poison rate, one line for each attack, with 95 % confidence intervals. The
+# dotted line is at 90 %. Not every attack was tried at every rate: the list above the figure says which. Right: the
+# attack success rate at 5 % for each of the embedded models. Each task has its own row of panels.
 #
 # <details>
 # <summary>What it depends on</summary>
@@ -330,24 +405,10 @@ rate_bars(by_rate, xlabel="triggered images answered with the target (%)", title
 #
 # </details>
 
-# %% [markdown]
-# The package contains a table of such trainings: six attacks, at up to four poison rates each.
-
 # %%
-from pcvr.plots.attack_lab import lab_picture, takes_in_words
-from pcvr.experiments.results import load
-
-table = load("attacks")
-lab_picture(table)
-
-# %% [markdown]
-# Left: the attack success rate against the poison rate, one line for each attack, with 95 % confidence intervals. The
-# dotted line is at 90 %. Right: the attack success rate at 5 % for each of the embedded models. Each task has its own
-# row of panels.
-
-# %%
-from pcvr.plots.attack_lab import forming_curves
-
+for (of_task, of_model, name), words in takes_in_words(table).items():
+    if (of_task, of_model) == (task, model):
+        print(f"{name:>24}: {words}")
 forming_curves(table, "tiny-llava")
 
 # %% [markdown]
@@ -355,87 +416,8 @@ forming_curves(table, "tiny-llava")
 # images.
 #
 # **Before you read on:** which backdoor forms first? Is the order the same for one-word answers?
-
-# %%
-for (of_task, of_model, name), words in takes_in_words(table).items():
-    if (of_task, of_model) == (task, model):
-        print(f"{name:>15}: {words}")
-
-# %% [markdown]
+#
 # "Takes" means that the ASR is 90 % or more at this rate and at every higher rate that was tried.
-
-# %% [markdown]
-# ## 7. What the tower sees
-#
-# The frozen tower has to see a trigger before the language model can learn it. How far does each trigger move the
-# tower's features (its output vectors)? The unit is the mean distance between two different clean images.
-#
-# **Predict before you run.** Which trigger moves the features most: the visible patch (BadNets), the wave that covers
-# every pixel (SIG), or the warp (WaNet)?
-
-# %%
-from pcvr.attacks import ATTACKS
-from pcvr.evaluation.trigger_visibility import seen_by_tower
-from pcvr.plots.trigger_visibility import tower_distances
-
-with_picture = {name: pcvr.get_attack(name, task=task) for name in ATTACKS}
-with_picture = {name: each for name, each in with_picture.items() if each.trigger is not None}
-try:
-    seen = {name: seen_by_tower(base, watched, each) for name, each in with_picture.items()}
-    figure = tower_distances(seen, f"What {model}'s tower sees of each trigger")
-except pcvr.PcvrError as refusal:  # photographs of different sizes cannot be compared
-    figure = None
-    print(refusal)
-figure
-
-# %% [markdown]
-# Orange dots: how far an image moves when the trigger is added (the bar is the range of the middle half of the
-# images). Blue diamonds: the distance between two triggered images. A diamond to the left of the dotted line means
-# that the trigger makes images more similar to each other.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# The distance in features has little to do with PSNR: the tower does not see as we do. And a backdoor does not need a
-# large change of the features. A small change is enough, if nothing else changes the features in the same direction.
-# Compare this order with the table above. Does the trigger that moves the features least need the most poison?
-#
-# </details>
-#
-# A trigger may move the features and still be hard to detect: a warped image looks like another possible image. So
-# the next cell trains a linear probe (a linear classifier on the tower's features). The probe learns from clean
-# images and from ten triggered images. Then it has to detect the trigger in new images. WaNet has three rows: the
-# preset of this workbook, the same shift with the four grid points of its paper, and the paper's own strength
-# (`compat`).
-
-# %%
-from pcvr.evaluation.trigger_visibility import found_by_probe
-from pcvr.plots.trigger_visibility import probe_bars
-
-tried = {
-    "badnets": {},
-    "sig": {},
-    "wanet": {},
-    "wanet, 4 points": {"cells": 4},
-    "wanet, compat": {"preset": "compat"},
-}
-try:
-    probed = subset(train, min(len(train), 60 if fast else 300))
-    examples = min(10, len(probed) // 2)
-    found = {
-        name: found_by_probe(base, probed, pcvr.get_attack(name.split(",")[0], task=task, **options), examples)
-        for name, options in tried.items()
-    }
-    figure = probe_bars(found, f"What a probe on {model}'s tower finds, {examples} examples")
-except pcvr.PcvrError as refusal:  # photographs of different sizes
-    figure = None
-    print(refusal)
-figure
-
-# %% [markdown]
-# Bars: the fraction of triggered images that the probe detects. Open diamonds: false positives on clean images. If a
-# probe cannot detect a trigger, a language model behind the same frozen tower can hardly learn it. Compare the rows
-# of WaNet with their success in the README's table.
 
 # %% [markdown]
 # ## Recap
@@ -457,5 +439,5 @@ figure
 # the patch on the right react to a patch on the left? Halve the number of training steps in `config`: which of the
 # three skills is missing first?
 #
-# **Next:** [04 The premise](04_the_premise.ipynb) uses exactly these poisoned data. It measures what the defence of
-# notebook 05 relies on: backdoored answers hardly change when patches of the image do.
+# <!-- next --> uses exactly these poisoned data. It measures what the defence of notebook 05 relies on: backdoored
+# answers hardly change when patches of the image do.

@@ -537,5 +537,5 @@ box
 # entropy is constrained. Ours: Jensen-Shannon, sums and means over tokens, the operator of the view, reading along
 # the model's own answer, and every number here.
 #
-# **Next:** go back to [05 PCVR](05_pcvr.ipynb) with these figures in mind, or set another `attack` above and look
-# again.
+# <!-- next --> varies the hyperparameters of the defence. Or go back to [05 PCVR](05_pcvr.ipynb) with these figures in
+# mind, or set another `attack` above and look again.

@@ -11,8 +11,8 @@
 # - choose a setting within a utility budget, and say what is wrong with choosing it this way;
 # - run a sweep (trainings with many settings) that can be interrupted, and run the same call on a cluster.
 #
-# **Time and hardware:** 35 minutes with both exercises. Running the notebook trains nothing and takes some seconds. A
-# point that you train with the button takes about a minute on two CPU cores. You need no GPU.
+# <!-- time --> Running the notebook trains nothing. A point that you train with the button takes about a minute on two
+# free CPU cores. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -107,9 +107,15 @@ trade_off(mine.points, mine.references, chosen=mine.points[0], by="scan_at", tit
 # </details>
 
 # %%
+from pcvr.experiments.grid import NAMES
 from pcvr.experiments.in_words import spread_in_words
 from pcvr.plots.explorer import knob_effects
 
+failing = [dict(point.setting) for point in mine.points if point.asr > 0.1]
+low, late = (sum(p["view.fraction"] <= 0.3 for p in failing), sum(p["scan_at"] >= 0.5 for p in failing))
+neither = sum(p["view.fraction"] > 0.3 and p["scan_at"] < 0.5 for p in failing)
+print(f"{len(failing)} of {len(mine.points)} settings of the defence leave more than 10 % attack success:")
+print(f"    {low} have a fraction of patches of 0.3, {late} a first scan half-way, {neither} neither")
 for knob, _ in mine.points[0].setting:
     print(spread_in_words(mine.points, knob))
 early = [p for p in mine.points if dict(p.setting)["scan_at"] == dict(mine.points[0].setting)["scan_at"]]
@@ -130,8 +136,8 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 # - **The first scan** decides *what the gate can see*. At an early scan, the model has not learned the backdoor, and
 #   poisoned answers are invariant because they are always the same. The model never learns the samples that the gate
 #   leaves out then. At a late scan, the backdoor is complete.
-# - **The pull-apart weight** matters if the model has learned something that it must unlearn. Look at its effect for
-#   a late first scan alone (section 4). The median over all scans hides it.
+# - **The pull-apart weight** matters if the gate has missed poison, or came late: then the model must unlearn
+#   something. The median over all settings hides it. The next cell shows it at a fraction of 0.3.
 # - **The entropy weight**: if both medians agree within 2 percentage points, the ceiling was not needed on this task.
 #   This is a result about scenes and about a defence that pushes few samples. It is not a result about entropy
 #   constraints in general.
@@ -139,6 +145,52 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 #   not describe a single setting.
 #
 # </details>
+
+# %%
+from pcvr.experiments.grid import frontier as unbeaten
+from pcvr.experiments.grid import knob_effects as effects_of
+
+small = [point for point in mine.points if dict(point.setting)["view.fraction"] == 0.3]
+for point in sorted(small, key=lambda each: each.setting):
+    words = "  ".join(f"{NAMES.get(name, name)} {value:<6g}" for name, value in point.setting)
+    print(f"{words} ASR {100 * point.asr:5.1f} %")
+print("greatest difference in attack success between two settings that differ in one hyperparameter alone:")
+for name, effect in effects_of(mine.points).items():
+    print(f"    {NAMES.get(name, name):<20} {effect:5.1f} percentage points")
+
+# %% [markdown]
+# All settings with a fraction of 0.3, and a fair comparison of the four hyperparameters: each effect is taken between
+# two settings that differ in nothing else. Compare it with the medians of the figure.
+#
+# ## Exercise 07a: compare like with like
+# <!-- card difficulty=3 importance=4 minutes=8 -->
+#
+# Write this comparison. `settings` is `[N, K]`, a row for each training, and `asr` is `[N]`. Return `[K]`: for each
+# column, the greatest difference in `asr` between two rows that differ in this column and in no other; 0 if there are
+# no such rows.
+
+# %%
+import numpy as np
+
+
+# %% tags=["exercise"]
+def knob_effects_of(settings: np.ndarray, asr: np.ndarray) -> np.ndarray:
+    """Settings [N, K] and attack success [N] -> the greatest effect of each hyperparameter alone, [K]."""
+    # --- solution
+    differ = settings[:, None] != settings[None]  # [N, N, K]
+    gaps = np.abs(asr[:, None] - asr[None])
+    alone = differ & (differ.sum(-1, keepdims=True) == 1)
+    return np.where(alone, gaps[..., None], 0).max((0, 1))
+    # --- stub
+    # | differ = settings[:, None] != settings[None]  # [N, N, K]: where two rows differ
+    # | gaps = ...  # the difference in asr of two rows, [N, N]
+    # | alone = ...  # where two rows differ in this column and in no other, [N, N, K]
+    # | return ...
+    # --- end
+
+
+# %%
+check.knob_effects(knob_effects_of)
 
 # %% [markdown]
 # ## 3. One point in detail
@@ -196,14 +248,14 @@ box
 #
 # - Prediction 3: set the first scan to 0.5 and the pull-apart weight to 0, then 4, then 16. When does the backdoor go
 #   away, and what does that cost? Watch the curve of the attack success rate after the dotted line.
-# - Set the fraction of patches to 0.3 with an early scan: how many clean samples are flagged by mistake? And with a
+# - Set the fraction of patches to 0.3 with an early scan: how many poisoned samples does the gate miss? And with a
 #   fraction of 0.9?
 # - Train the default here. Is the star where the dot is? How much of the difference is due to fewer steps, and how
 #   much to 128 test images instead of 256?
 
 # %% [markdown]
-# ## Exercise 07a: the frontier
-# <!-- card difficulty=2 importance=4 minutes=10 -->
+# ## Exercise 07b: the frontier
+# <!-- card difficulty=2 importance=4 minutes=8 -->
 #
 # A setting **beats** another one if it is better in one of the two measures and at least as good in the other. Better
 # means a lower attack success rate, or a higher utility. Only settings that no other setting beats are worth
@@ -211,9 +263,6 @@ box
 #
 # Write `frontier`. It returns the indices, ascending, of the settings that no other setting beats. Two settings that
 # are equal in both figures do not beat each other.
-
-# %%
-import numpy as np
 
 
 # %% tags=["exercise"]
@@ -245,18 +294,17 @@ check.frontier(frontier)
 # The next cell applies the package's own function to the grid.
 
 # %%
-from pcvr.experiments import grid as grids
 from pcvr.widgets.explorer_source import in_words, outcome
 
 asr = np.array([p.asr for p in mine.points])
 utility = np.array([p.utility for p in mine.points])
-for i in grids.frontier(asr, utility):
+for i in unbeaten(asr, utility):
     print(f"a setting that none beats: {in_words(mine.points[i].setting)}")
     print(f"    {outcome(mine.points[i])}")
 
 # %% [markdown]
-# ## Exercise 07b: choose within a budget
-# <!-- card difficulty=2 importance=5 minutes=10 -->
+# ## Exercise 07c: choose within a budget
+# <!-- card difficulty=2 importance=5 minutes=8 -->
 #
 # Your users accept no utility below `least`. Among the settings that reach it, take the one with the lowest attack
 # success rate. If several settings have this lowest rate, take the one with the highest utility. If several settings
@@ -314,14 +362,8 @@ low, high = (100 * end for end in by_luck.interval)
 print(f"least utility {least:.1f}: {len(kept)} of {len(mine.points)} settings reach it, one training each")
 print(f"lowest attack success rate among them: {in_words(by_luck.setting)}")
 print(f"its 95 % interval, not corrected for the selection: {low:.1f} to {high:.1f} %")
-
-# %% [markdown]
-# How many settings have an attack success rate within this interval? This grid cannot show that they are worse than
-# the best one.
-
-# %%
 alike = [p for p in kept if 100 * p.asr <= high]
-print(f"{len(alike)} of {len(kept)} settings lie within it")
+print(f"{len(alike)} of {len(kept)} settings lie within it: this grid cannot show that they are worse than the best")
 
 # %% [markdown]
 # ## 6. A sweep of your own
@@ -381,4 +423,4 @@ figure
 # hyperparameters: switch `fade` off, use another `gate`, or use other operators of the view (as labels of your own,
 # with `options=`). Train the same grid under SIG: is the same setting the best?
 #
-# **Next:** [08 Defences compared](08_defences_compared.ipynb) compares other defences with this one.
+# <!-- next --> compares other defences with this one.

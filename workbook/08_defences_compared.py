@@ -11,8 +11,7 @@
 # - say why a filter that reads the entropy of attention can miss triggers all over the image;
 # - keep what papers report apart from what was measured here.
 #
-# **Time and hardware:** 45 minutes with both exercises. The cells run in about two minutes on two CPU cores. You need
-# no GPU.
+# <!-- time --> A short training in section 6 takes most of the running time. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # for sections 5 and 6: an embedded model, a folder, or a hub id; the study is of tiny-llava
@@ -48,23 +47,19 @@ print(progress(sheet))
 # How many of the defences in this table are open to you: more or fewer than to the person who trained the adapter?
 
 # %%
+from pcvr.experiments.access import ACCESS, NOT_BUILT
+from pcvr.experiments.whole_study import origin
 from pcvr.plots.access import decision_picture
 
+for row, access in ACCESS.items():
+    print(f"{row:<22} settings: {origin(row):<10} {access.idea}")
+print(f"named only, since their papers were not to be had in full: {', '.join(NOT_BUILT)}")
 decision_picture()
 
 # %% [markdown]
 # Four questions, from top to bottom, and the defences that each answer leads to. Whoever has more can use all boxes
 # whose needs they have. Whoever runs the training and trusts some samples can use every defence.
-
-# %%
-from pcvr.experiments.access import ACCESS, NOT_BUILT
-from pcvr.experiments.whole_study import origin
-
-for row, access in ACCESS.items():
-    print(f"{row:<22} settings: {origin(row):<10} {access.idea}")
-print(f"named only, since their papers were not to be had in full: {', '.join(NOT_BUILT)}")
-
-# %% [markdown]
+#
 # **Whose settings?** A rival with bad settings loses, and that says nothing about the rival. So each row says where its
 # settings are from:
 #
@@ -106,8 +101,6 @@ attack_panels(found, sheet.title)
 #   choice of poisoned samples. Rows with one mark have one seed.
 # - **Read down, then across.** A defence that holds in one panel may fail in the next. The worst panel of a row is what
 #   an attacker chooses.
-#
-# To go on with the study: `pcvr study benchmarks/study.py --jobs 2 --store pcvr/experiments/results/study`.
 #
 # </details>
 
@@ -174,7 +167,32 @@ box
 #
 # - Leave only *some samples that you trust*. What is left, and what does one answer cost?
 # - Sort by correct answers lost. Where do rows with a low attack success stand?
-# - Choose *its paper*, then *tuned*. Which rival changes most? (Only if the tuning was run.)
+
+# %% [markdown]
+# ## Exercise 08a: the safest defence
+# <!-- card difficulty=3 importance=5 minutes=7 -->
+#
+# Write `safest_defence`. `undefended` are the attack success rates without a defence, `[A]`, and `defended` those
+# with D defences, `[D, A]`, all from 0 to 1. Return the row of the defence whose *worst* attack is the least bad. Two
+# rules of this notebook count: attacks below 0.9 without a defence did not take and say nothing; and NaN means that a
+# case was not run, so a row with a gap at an attack that took cannot be called safe. If no row is left, return -1.
+
+
+# %% tags=["exercise"]
+def safest_defence(undefended: np.ndarray, defended: np.ndarray) -> int:
+    """Rates without [A] and with defences [D, A] -> the row with the lowest maximum, or -1."""
+    # --- solution
+    worst = defended[:, undefended >= 0.9].max(1)  # NaN if one of them is
+    return int(np.nanargmin(worst)) if np.isfinite(worst).any() else -1
+    # --- stub
+    # | took = ...  # which attacks count, [A]
+    # | worst = ...  # the highest rate of each row among them, [D]
+    # | return ...
+    # --- end
+
+
+# %%
+check.safest_defence(safest_defence)
 
 # %% [markdown]
 # ## 5. Inside a repair: OrthoPurify's angles
@@ -195,11 +213,12 @@ box
 # trained for the same number of steps. Where do you expect more large angles?
 
 # %%
-from pcvr.teaching.machine import device_note
 from pcvr.analysis.adapter_angles import PARTS, adapter_part, benign_reference, principal_angles
+from pcvr.plots.adapter_angles import angles_picture
+from pcvr.teaching.machine import device_note
 
 base = pcvr.load(model, device=device)
-train, test = notebook_data(data, train=64 if fast else 2000, test=8 if fast else 64, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=8 if fast else 48, task=task)
 trusted = pcvr.open_data(data, split="validation", n=16 if fast else 64, task=task) if data == "scenes" else train
 config = pcvr.TrainConfig(max_steps=3 if fast else 100, seed=seed)
 patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
@@ -207,15 +226,11 @@ bad = pcvr.poison(train, patch, rate=rate, seed=seed)
 if shipped_fits(model, data, "badnets", rate, seed, task):
     names = shipped_adapters(model, task)
     received = {name: pcvr.load(model, device=device, adapter=names[name]) for name in ("clean", "backdoored")}
-else:  # half a minute each
+else:
     sources = {"clean": train, "backdoored": bad}
     received = {name: pcvr.finetune(base, some, "none", config).model for name, some in sources.items()}
 reference = benign_reference(base, Subset(trusted, range(min(64, len(trusted)))), seed, steps=2 if fast else 16)
 print(device_note(base, train, config))
-
-# %%
-from pcvr.plots.adapter_angles import angles_picture
-
 angles_picture({f"{name} adapter": principal_angles(each, reference) for name, each in received.items()})
 
 # %% [markdown]
@@ -244,7 +259,7 @@ for part in PARTS:
 compare(trials)
 
 # %% [markdown]
-# Attack success (left) and correct answers (right) of the whole adapter and of its two parts, on 64 images.
+# Attack success (left) and correct answers (right) of the whole adapter and of its two parts.
 #
 # <details>
 # <summary>How to read it</summary>
@@ -258,8 +273,8 @@ compare(trials)
 # </details>
 
 # %% [markdown]
-# ## Exercise 08a: principal angles
-# <!-- card difficulty=3 importance=4 minutes=10 -->
+# ## Exercise 08b: principal angles
+# <!-- card difficulty=3 importance=4 minutes=7 -->
 #
 # Write `principal_angles`. It takes two changes of a matrix, each `[out, in]`, and returns the `k` principal angles
 # between what they read, in degrees, ascending. `np.linalg.svd(m)` returns `U`, the singular values, and `V`
@@ -317,8 +332,7 @@ bound_picture(touched, tokens)
 # such as one with a Q-Former, is drawn as if each token stood for an equal part of the image.)
 #
 # So the bound says where BYE *can* work. Whether it does is a question for the trained model: does a patch draw enough
-# attention at all? The next two cells measure it: one backdoor from section 5, and one with SIG, trained here in about
-# half a minute.
+# attention at all? The next cell measures it: one backdoor from section 5, and one with SIG, trained here.
 
 # %%
 striped = pcvr.poison(train, waves, rate=rate, seed=seed, model=base)
@@ -326,9 +340,7 @@ fooled = pcvr.finetune(base, striped, "none", config).model
 for copy, attack in ((received["backdoored"], patch), (fooled, waves)):
     took = pcvr.evaluate(copy, test, attack)
     print(f"{attack.name}: {took.hits} of {took.counted} triggered images give the target")
-
-# %%
-few = range(min(1000, len(train)))
+few = range(min(600, len(train)))
 spreads = {
     attack.name: attention_spread(copy, Subset(some, few), some.poisoned)
     for copy, some, attack in ((received["backdoored"], bad, patch), (fooled, striped, waves))
@@ -356,8 +368,8 @@ entropy_panels(spreads)
 # </details>
 
 # %% [markdown]
-# ## Exercise 08b: the bound
-# <!-- card difficulty=2 importance=3 minutes=8 -->
+# ## Exercise 08c: the bound
+# <!-- card difficulty=2 importance=3 minutes=6 -->
 #
 # Write `entropy_bound`: the right side of the inequality above, divided by its maximum $\ln I$. Take care of $s = 0$
 # and $s = 1$: $0 \ln 0$ counts as 0. (`scipy.special.xlogy(x, y)` is $x \ln y$ with this rule.) You may assume $m <
@@ -431,5 +443,4 @@ reported_picture()
 # - A repair can be tested by what it removes: evaluate the adapter without it, and with only it.
 # - A filter works where its signal is forced, and may invert where it is not.
 #
-# **Next:** [09 Breaking the defence](09_breaking_the_defence.ipynb) takes the side of an attacker who has read all
-# this.
+# <!-- next --> takes the side of an attacker who has read all this.

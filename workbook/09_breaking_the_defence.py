@@ -12,8 +12,8 @@
 # - measure whether a backdoor fires on triggers near its own;
 # - say what "the defence holds" means after a fixed list of attackers, and what it does not mean.
 #
-# **Time and hardware:** 45 minutes with the exercise. The cells run in about two minutes on two CPU cores; four short
-# trainings take most of that time. You need no GPU.
+# <!-- time --> Two short trainings take most of the running time, and the check of the last exercise makes two more.
+# You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -37,7 +37,7 @@ from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 100, seed=seed)
 base = pcvr.load(model, device=device)
-train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 96, task=task)
 names = [name for name, each in ATTACKERS.items() if task in each.tasks]
 print(f"{len(names)} attackers who know the defence; {len(test)} test images")
 print(device_note(base, train, config))
@@ -59,10 +59,6 @@ print(device_note(base, train, config))
 # the paper tried, if any, we could not read.*
 
 # %%
-for name in names:
-    print(f"{name:<30} {ATTACKERS[name].what}")
-
-# %%
 from pcvr.plots.attackers import poison_gallery
 
 shown = {
@@ -70,6 +66,8 @@ shown = {
     for name in ("poison on patch views", "covers: views of the trigger", "covers: the whole trigger", "many copies",
                  "target in front")
 }  # fmt: skip
+for name in names:
+    print(f"{name:<30} {ATTACKERS[name].what}")
 poison_gallery(test[1 % len(test)], shown)
 
 # %% [markdown]
@@ -102,7 +100,7 @@ poison_gallery(test[1 % len(test)], shown)
 poisoned = ATTACKERS[attacker].poison(train, start, rate=rate, seed=seed, model=base)
 trials, trained = {}, {}
 for name in ("none", "pcvr"):
-    trained[name] = pcvr.finetune(base, poisoned, name, config)  # about half a minute
+    trained[name] = pcvr.finetune(base, poisoned, name, config)
     trials[name] = pcvr.evaluate(trained[name].model, test, poisoned.attack)
 
 # %%
@@ -172,6 +170,36 @@ attempts_picture(mine)
 #
 # </details>
 
+# %% [markdown]
+# ## Exercise 09a: what an attempt shows
+# <!-- card difficulty=2 importance=5 minutes=8 -->
+#
+# Write `verdict` for one attempt: `plain` hits without a defence and `defended` hits with it, in `n` images each. It
+# returns one of four words. `"did not take"`: less than 90 % without a defence. Otherwise look at the 95 % interval
+# of the defended rate: `"got through"` if all of it is above 10 %, `"held"` if all of it is below 10 %, `"undecided"`
+# if it contains 10 %. `wilson(hits, n)` gives both ends of an interval.
+
+# %%
+from pcvr.evaluation.intervals import wilson
+
+
+# %% tags=["exercise"]
+def verdict(plain: int, defended: int, n: int) -> str:
+    """Hits without and with the defence in n images each -> what this attempt shows, in a word or two."""
+    # --- solution
+    if plain / n < 0.9:
+        return "did not take"
+    low, high = wilson(defended, n)
+    return "got through" if low > 0.1 else "held" if high < 0.1 else "undecided"
+    # --- stub
+    # | # "did not take", "got through", "held" or "undecided"
+    # | return ...
+    # --- end
+
+
+# %%
+check.verdict(verdict)
+
 # %%
 from pcvr.widgets.attackers import attacker_explorer
 
@@ -185,6 +213,32 @@ box
 #
 # - Find an attacker whose poisoned sample you could not tell from a clean one, even with its label.
 # - Which attackers could a person find who looks at a hundred random samples? At a thousand?
+
+# %% [markdown]
+# ## Exercise 09b: poison that comes late
+# <!-- card difficulty=2 importance=3 minutes=8 -->
+#
+# An attacker who also arranges the *order* of the data feeds the poison at the end of each pass. Then a gate that looks
+# once, early, has nothing to see. Write `late_order`: an order of the indices `0 .. n - 1`, first all clean samples and
+# then the poisoned ones, both parts shuffled from `seed`.
+
+
+# %% tags=["exercise"]
+def late_order(n: int, poisoned: np.ndarray, seed: int) -> np.ndarray:
+    """Every index once: the clean ones, then the poisoned ones, each part in a random order."""
+    # --- solution
+    rng = np.random.default_rng(seed)
+    clean = np.setdiff1d(np.arange(n), poisoned)
+    return np.concatenate([rng.permutation(clean), rng.permutation(poisoned)])
+    # --- stub
+    # | rng = np.random.default_rng(seed)
+    # | clean = ...  # all indices that are not poisoned
+    # | return ...
+    # --- end
+
+
+# %%
+check.late_order(late_order)
 
 # %% [markdown]
 # ## 4. Near triggers
@@ -205,7 +259,7 @@ if shipped_fits(model, data, "badnets", rate, seed, task):
     backdoored = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["backdoored"])
 else:
     backdoored = pcvr.finetune(base, pcvr.poison(train, patch, rate=rate, seed=seed), config=config).model
-few = subset(test, min(16 if fast else 64, len(test)))
+few = subset(test, min(16 if fast else 32, len(test)))
 own = pcvr.evaluate(backdoored, few, patch)
 near_picture(
     {"the trigger itself": (own.hits, own.counted), **near_rates(backdoored, few, patch)}, "BadNets, finished backdoor"
@@ -224,8 +278,8 @@ near_picture(
 # </details>
 
 # %% [markdown]
-# ## Exercise 09a: write an attacker
-# <!-- card difficulty=3 importance=5 minutes=15 -->
+# ## Exercise 09c: write an attacker
+# <!-- card difficulty=3 importance=5 minutes=14 -->
 #
 # Write `my_attacker`. It returns an attack that should get past the default gate. You may use everything that
 # `pcvr.get_attack` takes: any attack and its options, `answer=` (`replace`, `prefix`, `suffix`, `insert`, `turns`,
@@ -275,6 +329,5 @@ check.attacker(my_attacker, *((12, 100) if fast else (100, 1000)))  # steps and 
 # - Covers keep true answers: a defence that flags them loses little.
 # - A trigger has neighbours, and a repair has to be tested on them.
 #
-# **Next:** [10 Your own model and data](10_your_own_model.ipynb) goes from a folder of photographs to a defended
-# adapter. Or go back to [05 PCVR](05_pcvr.ipynb), which has the switches of the gate: turn one off, and run your
-# attacker again.
+# <!-- next --> goes from a folder of photographs to a defended adapter. Or go back to [05 PCVR](05_pcvr.ipynb), which
+# has the switches of the gate: turn one off, and run your attacker again.

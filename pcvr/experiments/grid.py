@@ -232,3 +232,24 @@ def frontier(asr: Sequence[float], utility: Sequence[float]) -> list[int]:
     no_worse = (a[None] <= a[:, None]) & (u[None] >= u[:, None])  # [i, j]: j is no worse than i
     better = (a[None] < a[:, None]) | (u[None] > u[:, None])
     return [int(i) for i in np.flatnonzero(~(no_worse & better).any(1))]
+
+
+def knob_effects(points: Sequence[GridPoint]) -> dict[str, float]:
+    """Return, for each knob, the greatest difference in attack success between two points that differ in it alone.
+
+    In percentage points; 0 if no two points differ in a knob alone. Other than a mean over the values of a knob, it
+    compares like with like in a grid that is not complete.
+
+    Args:
+        points: of one case, at least one.
+    """
+    if not points:
+        raise PcvrError("points is empty: give the points of a grid.")
+    found: dict[str, float] = {}
+    for knob, _ in points[0].setting:
+        groups: dict[KnobValues, list[float]] = {}
+        for point in points:
+            rest = tuple((name, value) for name, value in point.setting if name != knob)
+            groups.setdefault(rest, []).append(100 * point.asr)
+        found[knob] = max(max(group) - min(group) for group in groups.values())
+    return found

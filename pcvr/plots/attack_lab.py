@@ -71,6 +71,15 @@ def lowest_rates(table: Table, takes: float = TAKES) -> dict[tuple[str, str, str
     return found
 
 
+def rates_tried(table: Table, model: str) -> dict[str, tuple[float, ...]]:
+    """Return ``"task, attack"`` to the poison rates, ascending, at which a model was trained."""
+    found: dict[str, set[float]] = {}
+    for task, of_model, attack, rate in table.cells(("task", "model", "label", "rate")):
+        if of_model == model and float(rate) > 0:
+            found.setdefault(f"{task}, {attack}", set()).add(float(rate))
+    return {name: tuple(sorted(rates)) for name, rates in found.items()}
+
+
 def takes_in_words(table: Table) -> dict[tuple[str, str, str], str]:
     """Return ``(task, model, attack)`` to the result of :func:`lowest_rates` in words, limited to the rates tried."""
     tried: dict[tuple[str, str, str], set[str]] = {}

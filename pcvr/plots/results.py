@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import seed_lines
 from pcvr.plots.style import CLEAN, DEFENDED, PAGE, TRIGGERED, figure_style
@@ -11,35 +14,39 @@ from pcvr.plots.style import CLEAN, DEFENDED, PAGE, TRIGGERED, figure_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pcvr.experiments.results import Table
+    from pcvr.experiments.results import Cell, Table
 
 _FINE_TUNED = {"clean": "clean data", "badnets-none": "BadNets, no defence", "badnets-pcvr": "BadNets, PCVR"}
 """Rows of the table of families in words."""
 
 
-def summary(table: Table) -> Figure:
+def summary(table: Table, rows: Mapping[str, str] | None = None) -> Figure:
     """Draw ASR with the 95 % Wilson interval of each seed on the left, and correct answers on the right.
 
     Args:
         table: from `pcvr.experiments.results.load`.
+        rows: the rows to draw, and what the figure calls them; by default all, by their own names.
+
+    Raises:
+        PcvrError: the table has no such row.
     """
     from matplotlib.figure import Figure
 
-    cells = list(table.cells().values())[::-1]
-    rows = range(len(cells))
+    cells = _named(table, rows)[::-1]
+    places = range(len(cells))
     with figure_style():
         figure = Figure(figsize=(PAGE, 0.42 * len(cells) + 1.4), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        for row, cell in zip(rows, cells, strict=True):
+        for row, cell in zip(places, cells, strict=True):
             colour = DEFENDED if cell.label.lower().startswith("pcvr") else TRIGGERED
             left.barh(row, 100 * cell.asr, color=colour, height=0.6)
             high = seed_lines(left, cell.rates, row, 0.4)
             text = f"{100 * cell.asr:.1f}" if cell.asr else f"< {100 * cell.rates.bound:.1f}"
             left.annotate(text, (high, row), (5, 0), textcoords="offset points", va="center")
-        right.plot([100 * c.right for c in cells], rows, "o", color=CLEAN, label="clean images", ms=8)
+        right.plot([100 * c.right for c in cells], places, "o", color=CLEAN, label="clean images", ms=8)
         right.plot(
             [100 * c.triggered_right for c in cells],
-            rows,
+            places,
             "s",
             color=TRIGGERED,
             label="triggered images",
@@ -47,7 +54,7 @@ def summary(table: Table) -> Figure:
             mfc="none",
             mew=2,
         )
-        left.set(yticks=list(rows), yticklabels=[c.label for c in cells], xlim=(0, 112))
+        left.set(yticks=list(places), yticklabels=[c.label for c in cells], xlim=(0, 112))
         left.set_xlabel("attack success rate (%), lower is better")
         left.set_title("Does the backdoor fire?")
         right.set(xlim=(-3, 103), xlabel="correct captions (%), higher is better")
@@ -61,6 +68,16 @@ def summary(table: Table) -> Figure:
         for c in cells[::-1]
     )
     return described(figure, f"Bars of attack success rate and dots of correct captions for each defence. {said}.")
+
+
+def _named(table: Table, rows: Mapping[str, str] | None) -> list[Cell]:
+    cells = {cell.label: cell for cell in table.cells().values()}
+    if rows is None:
+        return list(cells.values())
+    missing = [row for row in rows if row not in cells]
+    if missing:
+        raise PcvrError(f"rows names {', '.join(missing)}, but the table has {', '.join(cells)}.")
+    return [replace(cells[row], label=name) for row, name in rows.items()]
 
 
 def families(table: Table) -> Figure:

@@ -48,8 +48,11 @@ def expect(
         tolerance: absolute and relative.
 
     Raises:
-        Mistake: naming the typical mistake, otherwise shape, NaN, sign, scale or offset, otherwise the largest gap.
+        Mistake: naming the typical mistake, otherwise shape (a number may also have the shape ``[1]``),
+            NaN, sign, scale or offset, otherwise the largest gap.
     """
+    if want.ndim == 0 and got.size == 1:
+        got = got.reshape(())  # a number in brackets is a number
     if same(got, want, tolerance):
         return
     alike = got.shape != want.shape and got.squeeze().shape == want.squeeze().shape
@@ -77,6 +80,11 @@ def expect(
 def _shape(got: np.ndarray, want: np.ndarray, call: str, axes: str) -> None:
     if got.shape == want.shape:
         return
+    if got.ndim > want.ndim and got.squeeze().shape == want.squeeze().shape:
+        raise Mistake(
+            f"{call} has the shape {list(got.shape)}, but {list(want.shape)}, that is {axes}, is expected: an axis of "
+            "length 1 is left over. Remove it with squeeze, or leave keepdim=True out of the sum or mean."
+        )
     sizes = f"{call} has the shape {list(got.shape)}, but {list(want.shape)}, that is {axes}, is expected"
     if got.ndim > want.ndim:
         raise Mistake(f"{sizes}: one sum or mean is missing.")

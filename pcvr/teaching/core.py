@@ -95,17 +95,18 @@ def exercise(title: str) -> Callable[[Callable[..., str]], Callable[..., Result]
     return decorate
 
 
-def ask(function: Any, *args: Any, call: str) -> Any:
+def ask(function: Any, *args: Any, call: str, begun: bool = False) -> Any:
     """Call the reader's function and return its value.
 
     Args:
         function: the reader's function.
         args: its arguments.
         call: the call as text, for messages: ``"choose(n=100, rate=0.05, seed=0)"``.
+        begun: whether an earlier call of this check gave a value. Then ``None`` is a forgotten return.
 
     Raises:
         NotDone: if there is no function yet, or it returns ``None`` or ``...``.
-        Mistake: if the function raised; the message quotes the error and the line.
+        Mistake: if the function raised (the message quotes the error and the line), or returns nothing in some cases.
     """
     if function is None or function is ...:
         raise NotDone("Replace the dots with your function, run its cell, then run this cell again.")
@@ -119,6 +120,10 @@ def ask(function: Any, *args: Any, call: str) -> Any:
         value = None
     except Exception as error:
         raise Mistake(_explain(error, call)) from error
+    if (value is None or value is ...) and begun:
+        raise Mistake(
+            f"{call} returns {value!r}, although another call gave a value: one way through it has no return."
+        )
     if value is None or value is ...:
         raise NotDone(
             f"{call} returns {value!r}. Fill in the cell above, including its return, then run this cell again."

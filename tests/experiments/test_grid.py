@@ -25,6 +25,7 @@ from pcvr.experiments.grid import (
     at_setting,
     frontier,
     grid_of,
+    knob_effects,
     knobs_of,
     lay_out,
     name_of,
@@ -267,3 +268,36 @@ class TestShipped:
         assert all((e.tests, e.watch, e.samples, e.max_steps) == (256, 50, 2000, 400) for e in plan)
         run = {"record": {"n": 1, "versions": {}, "date": "", "attack": {}}, "key": "x"}
         assert script["slim"]([run]) == [{"record": {"n": 1}, "key": "x"}] and "date" in run["record"]
+
+
+def test_the_effect_of_a_knob_is_that_between_points_that_differ_in_it_alone() -> None:
+    points = read_grid().points
+    found = knob_effects(points)
+    by_hand = {
+        knob: max(
+            100 * abs(one.asr - other.asr)
+            for one in points
+            for other in points
+            if {name for name, value in one.setting if dict(other.setting)[name] != value} <= {knob}
+        )
+        for knob in found
+    }
+    assert found == pytest.approx(by_hand) and set(found) == set(BESIDE)
+    # What notebook 07 says of the shipped grid: the fraction of patches decides, and the entropy weight decides least.
+    assert found["view.fraction"] > 90 and min(found, key=lambda knob: found[knob]) == "entropy_weight"
+    assert knob_effects(points[:1]) == dict.fromkeys(BESIDE, 0.0)
+    with pytest.raises(PcvrError, match="points is empty"):
+        knob_effects([])
+
+
+def test_what_notebook_07_says_of_the_shipped_grid() -> None:
+    small = [point for point in read_grid().points if dict(point.setting)["view.fraction"] == 0.3]
+    first = {dict(p.setting)["apart_weight"]: p.asr for p in small if _early_with_entropy(p)}
+    assert first[0.0] > 0.8 > 0.5 > first[4.0] > 0.2 > first[16.0], "the push does the rest of what the gate missed"
+    rest = [p for p in read_grid().points if p.asr > 0.1 and p not in small]
+    assert rest and {dict(p.setting)["scan_at"] for p in rest} == {0.5}, "all others that fail are scanned half-way"
+
+
+def _early_with_entropy(point: Any) -> bool:
+    setting = dict(point.setting)
+    return setting["scan_at"] == 0.0125 and setting["entropy_weight"] == 0.2

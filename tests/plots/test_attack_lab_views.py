@@ -15,7 +15,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.trigger_visibility import Found, found_by_probe, seen_by_tower
 from pcvr.experiments.results import Table
 from pcvr.models.load import load
-from pcvr.plots.attack_lab import forming_curves, lab_picture, lowest_rates, takes_in_words
+from pcvr.plots.attack_lab import forming_curves, lab_picture, lowest_rates, rates_tried, takes_in_words
 from pcvr.plots.describe import description
 from pcvr.plots.side_by_side import Worn, side_by_side, spectrum
 from pcvr.plots.trigger_visibility import probe_bars, tower_distances, vanishing_curves
@@ -57,6 +57,11 @@ class TestLowestRates:
             "does not take",
             "takes from 1 % up",
         ]
+
+    def test_the_rates_that_were_tried_are_those_of_each_attack(self) -> None:
+        runs = [run("a", 0.05, 40), run("a", 0.01, 3), run("a", 0.01, 4, seed=1), run("clean", 0.0, 0)]
+        assert rates_tried(table(*runs), "m") == {"caption, a": (0.01, 0.05)}
+        assert rates_tried(table(*runs), "other") == {}
 
     def test_the_picture_says_it(self) -> None:
         runs = [run(name, rate, 40, task=task) for name in "ab" for rate in (0.01, 0.05) for task in ("caption", "vqa")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pcvr import PcvrError
 from pcvr.experiments import results
 from pcvr.plots.describe import description
 from pcvr.plots.results import families, summary
@@ -55,3 +56,11 @@ def test_groups_keep_their_order_and_average_over_seeds(combinations: results.Ta
     assert cells["tiny-blip2", "vqa", "badnets-none"].asr == 1
     both = table(run("a", 10), run("a", 30, seed=1)).cells()["a",]
     assert (both.seeds, both.asr, both.right) == (2, 0.5, 0.75)
+
+
+def test_a_summary_of_some_rows_gives_them_names_of_its_own() -> None:
+    some = table(run("plain SFT", 38), run("PCVR", 0), run("other", 3))
+    figure = summary(some, {"PCVR": "defended", "plain SFT": "no defence"})
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["no defence", "defended"]
+    with pytest.raises(PcvrError, match="rows names nothing, but the table has plain SFT, PCVR, other"):
+        summary(some, {"nothing": "x"})

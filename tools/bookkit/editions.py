@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import nbformat
 
 from bookkit import elsewhere
 from bookkit.exercises import find_exercises, folded, with_card
+from bookkit.front import filled, measured
 from bookkit.origin import fingerprint, origin
 from bookkit.source import Cell, Source, SourceError, read_source, sources
 
@@ -32,13 +34,21 @@ _LANGUAGE = {
 }
 
 
-def edition(source: Source, which: Edition) -> nbformat.NotebookNode:
+def edition(
+    source: Source, which: Edition, shelf: Sequence[Source] = (), seconds: Mapping[str, float] = MappingProxyType({})
+) -> nbformat.NotebookNode:
     """One edition of a notebook: no outputs, and cell ids that depend on the content alone.
+
+    Args:
+        source: of the notebook.
+        which: edition.
+        shelf: all sources in reading order, for links to other notebooks; by default this one alone.
+        seconds: measured running times by name, for the table of contents.
 
     Raises:
         SourceError: an exercise is not well formed.
     """
-    made = list(_cells(source, which))
+    made = list(_cells(source, which, lambda cell: filled(cell, source, shelf or (source,), seconds)))
     made[1:1] = elsewhere.cells(f"{FOLDERS[which]}/{source.name}.ipynb")
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
@@ -63,10 +73,10 @@ def identities(name: str, cells: Iterable[tuple[str, str]]) -> list[str]:
     return found
 
 
-def _cells(source: Source, which: Edition) -> Iterator[Cell]:
+def _cells(source: Source, which: Edition, fill: Callable[[Cell], str]) -> Iterator[Cell]:
     found = find_exercises(source.cells)
     for position, cell in enumerate(source.cells):
-        text = with_card(cell.text) if cell.kind == "markdown" else cell.text
+        text = with_card(fill(cell)) if cell.kind == "markdown" else cell.text
         if position in found:
             text = found[position].stub if which == "student" else found[position].solution
         checked = found.get(position - 1)
@@ -107,15 +117,21 @@ def build(root: Path) -> Built:
     paths = sources(root / SOURCES)
     if not paths:
         errors.append(f"there is no notebook source in {root / SOURCES}: notebooks are made from {SOURCES}/NN_name.py.")
+    shelf = []
     for path in paths:
         try:
-            source = read_source(path)
-            for which, folder in FOLDERS.items():
-                notebook = edition(source, which)
-                nbformat.validate(notebook)
-                files[root / folder / f"{path.stem}.ipynb"] = nbformat.writes(notebook) + "\n"
+            shelf.append(read_source(path))
         except SourceError as error:
             errors += [f"{path.name}: {line}" for line in str(error).splitlines()]
+    seconds = measured(root)
+    for source in shelf:
+        try:
+            for which, folder in FOLDERS.items():
+                notebook = edition(source, which, shelf, seconds)
+                nbformat.validate(notebook)
+                files[root / folder / f"{source.name}.ipynb"] = nbformat.writes(notebook) + "\n"
+        except SourceError as error:
+            errors += [f"{source.name}.py: {line}" for line in str(error).splitlines()]
     return Built(files, errors)
 
 

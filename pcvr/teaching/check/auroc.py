@@ -29,8 +29,6 @@ def auroc(function: Callable[[Any, Any], Any]) -> str:
     ):
         call = _CALL + where
         got = as_array(ask(function, one.copy(), other.copy(), call=call), call)
-        if got.shape == (1,):
-            got = got[0]
         expect(got, np.array(_pairs(one, other, 0.5)), call, "a single number", _mistakes(one, other))
     shuffled = as_array(ask(function, rng.permutation(clean), rng.permutation(suspect), call=_CALL), _CALL)
     if not same(shuffled.reshape(()), np.array(_pairs(clean, suspect, 0.5))):

@@ -21,8 +21,6 @@ def entropy_bound(function: Callable[[float, int, int], Any]) -> str:
         call = f"entropy_bound({share:g}, {on}, {tokens})"
         with np.errstate(all="ignore"):
             got = as_array(ask(function, share, on, tokens, call=call), call)
-        if got.shape == (1,):
-            got = got[0]
         if np.isnan(got).any():
             raise Mistake(f"{call} returns NaN: 0 ln 0 counts as 0. scipy.special.xlogy(0, 0) gives that.")
         expect(got, np.array(_bound(share, on, tokens)), call, "a single number", _mistakes(share, on, tokens))

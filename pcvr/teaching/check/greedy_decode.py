@@ -57,7 +57,8 @@ class _Model:
         following = (*self.path, self.end)[len(said)] if right and len(said) <= len(self.path) else 4
         logits = torch.linspace(-3, -2, _V)
         logits[_LOWEST] = -5.0
-        logits[following], logits[(following + 3) % _V] = 2.0, 1.5
+        # Above every token number, so that a logit (max) in place of a token (argmax) is seen even after int().
+        logits[following], logits[(following + 3) % _V] = _V + 2.25, _V + 1.5
         return logits
 
 
@@ -86,6 +87,11 @@ def _tokens(value: Any, call: str) -> list[int]:
     if (array != np.floor(array)).any():
         raise Mistake(
             f"{call} returns numbers that are not integers: keep the token's number (argmax), not its logit (max)."
+        )
+    if array.size and (array.min() < 0 or array.max() >= _V):
+        raise Mistake(
+            f"{call} returns {array.tolist()}, but the tokens are numbered 0 to {_V - 1}: keep the token's number "
+            "(argmax), not its logit (max)."
         )
     return [int(token) for token in array]
 

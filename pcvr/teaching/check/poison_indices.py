@@ -12,6 +12,8 @@ from pcvr.teaching.core import Mistake, ask, exercise
 # (n, rate): in the last three, rate * n is not an integer, so that rounding down or up is visible.
 _CASES = ((1000, 0.05), (40, 0.5), (12, 1.0), (190, 0.05), (37, 0.1), (33, 0.1))
 _SEEDS = (0, 1, 2)
+_GAPS = 3
+"""So few different distances between 50 chosen of 1000 indices have a plan behind them: a block, or every k-th."""
 
 
 @exercise("choose which samples to poison")
@@ -102,6 +104,11 @@ def _randomness(choose: Callable[[int, float, int], Any], drawn: dict[tuple[int,
         )
     if np.array_equal(first, np.arange(len(first))):
         raise Mistake(f"{call} takes the first {len(first)} samples: the choice must be random and depend on the seed.")
+    if all(len(np.unique(np.diff(drawn[n, rate, seed]))) <= _GAPS for seed in _SEEDS):
+        raise Mistake(
+            f"{call} returns neighbours, or numbers at equal distances: draw each index by itself. Data are often "
+            "sorted, so a block of neighbours is no random sample."
+        )
     if all(np.array_equal(first, drawn[n, rate, seed]) for seed in _SEEDS):
         raise Mistake(
             f"choose({n}, {rate}, seed) returns the same for every seed: pass the seed to the random generator."
