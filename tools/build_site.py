@@ -14,7 +14,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from run_workbook import select
+from bookkit.source import named, notebooks_in
 from sitekit.links import faults
 from sitekit.notebooks import ROOT, executed
 from sitekit.pages import write_sources
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Build the site and return the exit status: 0 when it was built and its links lead somewhere."""
     options = _options(arguments)
     out = options.out
-    everything = select(options.notebooks, None)
-    chosen = [path.stem for path in select(options.notebooks, options.only)]
+    everything = notebooks_in(options.notebooks)
+    chosen = [path.stem for path in (named(everything, options.only) if options.only else everything)]
     done = executed(chosen, options.notebooks, options.executed, options.fast)
     notebooks = [done.get(path.stem, path) for path in everything]
     write_sources(out / "source", notebooks, poison_rate(), api=not options.no_api)

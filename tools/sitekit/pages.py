@@ -14,6 +14,8 @@ LIVE = Path(__file__).parent / "live"
 VENDOR = Path(__file__).parent / "vendor"
 _FIRST, _LAST = ("practitioner", "pcvr"), ("architecture",)  # the other documents stand between them, by name
 
+_LOCAL_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)\s]+)\)")
+
 _INDEX = """\
 ---
 html_theme.sidebar_secondary.remove: true
@@ -51,21 +53,33 @@ def write_sources(source: Path, notebooks: Sequence[Path], rate: float, api: boo
         write_page(path, source / "notebooks" / path.name, static / "figures")
     shutil.copytree(ROOT / "docs", source / "docs")
     shutil.copy(Path(__file__).parent / "conf.py", source / "conf.py")
-    for name in ("README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff"):
-        shutil.copy(ROOT / name, source / name)
+    roots = sorted(path.stem for path in ROOT.glob("*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("LICENSE*"), ROOT / "CITATION.cff"):
+        shutil.copy(path, source / path.name)
+    for path in (*source.glob("*.md"), *source.glob("docs/*.md")):
+        path.write_text(_without_dead_links(path), encoding="utf-8")
     shutil.copytree(LIVE, static / "live", ignore=shutil.ignore_patterns("*.html"))
     shutil.copytree(VENDOR / "onnxruntime-web", static / "live" / "vendor" / "onnxruntime-web")
     shutil.copytree(VENDOR / "mathjax", static / "mathjax")
     trees = {
         "The workbook": [f"notebooks/{path.stem}" for path in notebooks],
         "Guides": [f"docs/{name}" for name in _documents()],
-        "Reference": [*(["api/index"] if api else []), "README", "CONTRIBUTING"],
+        "Reference": [*(["api/index"] if api else []), *roots],
     }
     live = (LIVE / "body.html").read_text(encoding="utf-8").replace("{rate}", f"{100 * rate:g} %")
     page = _INDEX.format(live=live, first=notebooks[0].stem, trees="\n\n".join(map(_tree, trees, trees.values())))
     (source / "index.md").write_text(page, encoding="utf-8")
     if api:
         write_api(source / "api")
+
+
+def _without_dead_links(page: Path) -> str:
+    """Return the text of a page; links to files of the repository that the site leaves out become plain text."""
+
+    def kept(found: re.Match[str]) -> str:
+        return found[0] if (page.parent / found[2].split("#")[0]).exists() else found[1]
+
+    return _LOCAL_LINK.sub(kept, page.read_text(encoding="utf-8"))
 
 
 def _documents() -> list[str]:
