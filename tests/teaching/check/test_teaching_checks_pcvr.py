@@ -95,7 +95,7 @@ WRONG: list[tuple[str, Answer, str]] = [
     ("entropy_ceiling", lambda h, g, r, m: ((1 - g) * relu(h - r - m)).mean(), "number of samples"),
     ("entropy_ceiling", lambda h, g, r, m: ((1 - g) * relu(h - r - m)).sum(), "This is the sum"),
     ("entropy_ceiling", lambda h, g, r, m: (1 - g) * relu(h - r - m), "for each sample"),
-    ("entropy_ceiling", lambda h, g, r, m: float(ceiling(h, g, r, m)), "no gradient"),
+    ("entropy_ceiling", lambda h, g, r, m: ceiling(h, g, r, m).item(), "no gradient"),
     ("entropy_ceiling", lambda h, g, r, m: weighted(relu(h - r - m), 1 - g), "every sample is suspicious"),
     ("errors_apart", lambda h, n, k, m: -z(h, n, k, m), "sign is wrong"),
     ("errors_apart", lambda h, n, k, m: h / n - k / m, "divide it by its standard error"),
