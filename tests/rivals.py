@@ -48,7 +48,7 @@ def begun(vlm: VisionLanguageModel, samples: int = 10, clean: int = 5, features:
 class Masked(EncodedData):
     """Data of which no answer counts."""
 
-    def _item(self, index: int, row: Batch) -> Batch:
+    def _item(self, index: int, row: Batch | None = None) -> Batch:
         row = super()._item(index, row)
         return row | {"labels": torch.full_like(row["labels"], IGNORE)}
 

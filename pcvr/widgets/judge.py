@@ -13,7 +13,6 @@ from pcvr.auditing.explain import Shown, explained
 from pcvr.errors import PcvrError, legible
 from pcvr.plots.audit import evidence_picture
 from pcvr.utils.checks import check_seed, check_whole
-from pcvr.widgets.explained import explained as errors_shown
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -172,7 +171,9 @@ def judge(cases: Sequence[Case]) -> tuple[VBox, JudgeControls]:
     """
     import ipywidgets as widgets
 
-    from pcvr.widgets.picture import figure_image, on_change, show_in, wrapped_row
+    from pcvr.widgets.page import on_page, wrapped_row
+    from pcvr.widgets.picture import figure_image
+    from pcvr.widgets.redraw import View, on_change, redrawing
 
     if not cases:
         raise PcvrError("there is no case to judge: draw at least one with draw_cases.")
@@ -193,13 +194,15 @@ def judge(cases: Sequence[Case]) -> tuple[VBox, JudgeControls]:
         first = "What do you say?" if said is None else verdict_line(cases[number], said)
         controls.status.value = _status(f"{first} {tally(cases, controls.said)}")
 
-    def redraw(_: object = None) -> None:
+    def draw() -> View:
         number = controls.case.value - 1
-        controls.status.value = _status("working ...")
-        with errors_shown(controls.status, controls.picture):
-            show_in(controls.picture, case_picture(cases, number, controls.with_map.value))
-            controls.words.value = case_line(cases[number])
-            report()
+        return View(case_line(cases[number]), (case_picture(cases, number, controls.with_map.value),))
+
+    show = redrawing(draw, controls.words, controls.picture)
+
+    def redraw(_: object = None) -> None:
+        show()
+        report()
 
     def say(verdict: str) -> None:
         controls.said[controls.case.value - 1] = verdict
@@ -211,7 +214,7 @@ def judge(cases: Sequence[Case]) -> tuple[VBox, JudgeControls]:
     controls.poison.on_click(lambda _: say(POISON))
     top = wrapped_row(controls.case, controls.with_map)
     buttons = wrapped_row(controls.honest, controls.poison)
-    return widgets.VBox([top, controls.picture, controls.words, buttons, controls.status]), controls
+    return on_page(top, controls.picture, controls.words, buttons, controls.status), controls
 
 
 def _status(text: str) -> str:

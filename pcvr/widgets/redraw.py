@@ -30,8 +30,8 @@ class View(NamedTuple):
     figures: tuple[Figure | None, ...] = ()
 
 
-def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callable[[object], None]:
-    """Return a callback that shows what `draw` returns.
+def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callable[..., None]:
+    """Return a callback, with the change of a control or nothing as its argument, that shows what `draw` returns.
 
     It says `WORKING` and fades what is old before `draw` is called. All figures are rendered before the first one is
     shown, so that text and figures change together. An error takes the place of the message, and hides the images.
@@ -82,7 +82,7 @@ def _show(text: str, renderings: list[Rendering | None], message: HTML, images: 
     message.value = text
 
 
-def on_change(controls: Iterable[Any], redraw: Callable[[object], None]) -> None:
+def on_change(controls: Iterable[Any], redraw: Callable[..., None]) -> None:
     """Call `redraw` whenever the value of a control changes."""
     for control in controls:
         control.observe(redraw, "value")

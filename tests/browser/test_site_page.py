@@ -1,6 +1,7 @@
 """The site: the exported models answer as torch does, in Python and on the first page, which anybody can operate."""
 
 import json
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -33,6 +34,7 @@ def address(site):
 def answers():
     """(scene, trigger) -> {copy: steps}, of torch: what the browser has to say, too."""
     trigger = pcvr.get_attack("badnets").trigger
+    assert trigger is not None
     samples = [pcvr.open_data("scenes", split="test", n=12)[index] for index in (1, 4)]
     models = {copy: pcvr.load("tiny-llava", name) for copy, name in shipped_adapters("tiny-llava", "caption").items()}
     return {
@@ -75,7 +77,9 @@ def test_the_graphs_give_the_distributions_of_torch(site, answers, tmp_path):
     for name in ("language.onnx", about["shared"]):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     image = np.asarray(pcvr.open_data("scenes", split="test", n=2)[1].image, np.float32)
-    for how, picture in (("none", image), ("badnets", pcvr.get_attack("badnets").trigger(image.astype(np.uint8)))):
+    trigger = pcvr.get_attack("badnets").trigger
+    assert trigger is not None
+    for how, picture in (("none", image), ("badnets", trigger(image.astype(np.uint8)))):
         pixels = (picture / np.float32(255) - np.float32(about["mean"])) / np.float32(about["std"])
         features = tower.run(None, {"pixels": pixels.astype(np.float32).transpose(2, 0, 1)[None]})[0]
         for copy in about["copies"]:
@@ -89,7 +93,7 @@ def test_the_graphs_give_the_distributions_of_torch(site, answers, tmp_path):
 
 
 def test_the_page_says_what_torch_says_and_in_time(live, answers):
-    quickest = {}
+    quickest: dict[str, float] = {}
     for scene, trigger in answers:
         for copy, card in chosen(live, scene, trigger).items():
             steps = answers[scene, trigger][copy]
@@ -109,7 +113,7 @@ def test_the_page_says_what_torch_says_and_in_time(live, answers):
         assert number == "< 0.1 %" or abs(float(number.split()[0]) / 100 - chance) < 0.0006
 
 
-TRIGGERS = {
+TRIGGERS: dict[str, tuple[str, dict[str, Any]]] = {
     "badnets(x, 96, {size: 9, place: 'bottom_right', strength: 1})": ("badnets", {}),
     "badnets(x, 96, {size: 5, place: 'centre', strength: 0.35})": (
         "badnets",
@@ -142,7 +146,9 @@ def test_triggers_change_the_same_levels_as_in_python(page, address):
         [image.ravel().tolist(), list(TRIGGERS)],
     )
     for made, (script, (name, options)) in zip(found, TRIGGERS.items(), strict=True):
-        expected = pcvr.get_attack(name, **options).trigger(image)
+        trigger = pcvr.get_attack(name, **options).trigger
+        assert trigger is not None
+        expected = trigger(image)
         assert np.array_equal(np.reshape(made, image.shape), expected), script
 
 

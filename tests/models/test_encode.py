@@ -197,9 +197,12 @@ class TestEncodedData:
         before = data.rows(range(9))
         assert data.store.held > 0 and data.keep_features(batch_size=4)
         assert data.store.held == 0 and data.store.spilled > 0
-        for after in (data.rows(range(9)), [data.close(), data.rows(range(9))][1]):  # read back, and prepared again
+        for _ in ("read back", "prepared again"):
+            after = data.rows(range(9))
             assert all(torch.equal(a[k], b[k]) for a, b in zip(after, before, strict=True) for k in b)
+            data.close()
         (row,) = data.stream([4])
+        assert data.features is not None
         assert torch.equal(row["input_ids"], before[4]["input_ids"]) and torch.equal(row["features"], data.features[4])
 
 

@@ -40,8 +40,11 @@ def test_the_table_says_what_a_run_takes(tmp_path):
 
 def test_a_record_replaces_only_its_own_row(tmp_path):
     (tmp_path / "docs").mkdir()
-    runs = [Run(name, "", "", 61.6, 640e6, 30.2, Path(), error) for name, error in (("01_b", None), ("02_c", "failed"))]
-    record(tmp_path, [Run("00_a", "", "", 10, 500e6, 5, Path(), None)])
+    runs = [
+        Run(name, "", "", 61.6, 640_000_000, 30.2, Path(), error)
+        for name, error in (("01_b", None), ("02_c", "failed"))
+    ]
+    record(tmp_path, [Run("00_a", "", "", 10, 500_000_000, 5, Path(), None)])
     record(tmp_path, runs)
     rows = recorded(tmp_path)
     assert list(rows) == ["00_a", "01_b"]

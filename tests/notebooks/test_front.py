@@ -35,7 +35,8 @@ def test_the_first_notebook_lists_every_notebook_once_in_order_and_none_that_is_
 @pytest.mark.parametrize(("source", "following"), list(pairwise(SHELF)), ids=lambda each: each.name)
 def test_next_is_the_next_notebook(source, following):
     _, mark, after = markdown(source.name).rpartition("**Next:**")
-    assert mark and re.search(r"\]\((\w+)\.ipynb\)", after)[1] == following.name
+    link = re.search(r"\]\((\w+)\.ipynb\)", after)
+    assert mark and link and link[1] == following.name
     assert front.number(following.name) in after.split("]")[0]
 
 

@@ -103,6 +103,6 @@ def test_on_colab_a_failed_installation_says_why(monkeypatch, capsys):
 def test_elsewhere_the_cell_does_nothing(monkeypatch, capsys):
     pip = Pip()
     monkeypatch.setattr(subprocess, "run", pip)
-    namespace = {}
+    namespace: dict[str, object] = {}
     exec(elsewhere.cells("notebooks/05_pcvr.ipynb")[1].text, namespace)
     assert not pip.calls and not capsys.readouterr().out and set(namespace) <= {"__builtins__", "sys"}

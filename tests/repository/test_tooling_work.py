@@ -15,6 +15,7 @@ from bookkit.own import refresh, reset
 from bookkit.source import SourceError
 
 from pcvr.errors import PcvrError
+from pcvr.utils.files import write_bytes
 from tests.repository.test_tooling_editions import DEMO, HEAD, add_a_note, in_jupyter, run_it, solve, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +155,7 @@ def test_a_reset_that_is_killed_loses_nothing(copy, tmp_path, monkeypatch, stage
             raise KeyboardInterrupt
         real(*arguments, **options)
 
-    real = own.write_bytes
+    real = write_bytes
     monkeypatch.setattr(own, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         reset(tmp_path, ["02"], yes)

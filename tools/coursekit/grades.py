@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from bookkit.source import Cell, cells_of
@@ -82,7 +83,8 @@ def read_submissions(folder: Path, lessons: Sequence[Lesson], judge: Judge | Non
             if lesson.name in handed:
                 name = _MOODLE.sub("", student.name)
                 empty = Grade(name, lesson.number, key[1], card["difficulty"], ABSENT)
-                rows.append(replace(empty, **grades.get(key, {})))
+                said: dict[str, Any] = dict(grades.get(key, {}))
+                rows.append(replace(empty, **said))
     return rows
 
 

@@ -102,9 +102,9 @@ def _step(file: str, step: Mapping[str, Any], lessons: Sequence[Lesson], questio
     if kind == "talk":
         return Step("talk", int(value), say, True)
     if kind == "solve":
-        for lesson in lessons:
-            if value in lesson.cards:
-                return Step(f"exercise `{value}` of {_link(lesson)}", lesson.cards[value]["minutes"], say, True)
+        for each in lessons:
+            if value in each.cards:
+                return Step(f"exercise `{value}` of {_link(each)}", each.cards[value]["minutes"], say, True)
         raise PlanError(f"{file}: no notebook has an exercise {value!r}.")
     lesson = next((each for each in lessons if each.number == value), None)
     if lesson is None:

@@ -37,7 +37,9 @@ def write_drawings(out: Path) -> None:
 
 def _write_scenes(out: Path) -> list[dict[str, Any]]:
     found = []
-    for number, sample in enumerate(pcvr.open_data("scenes", split="test", n=SCENES)):
+    scenes = pcvr.open_data("scenes", split="test", n=SCENES)
+    for number in range(SCENES):
+        sample = scenes[number]
         file = f"scene-{number:02d}.png"
         _save(np.asarray(sample.image), out / file)
         objects = [{key: each[key] for key in ("color", "kind")} for each in sample.facts["objects"]]

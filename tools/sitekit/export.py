@@ -82,7 +82,7 @@ def copies() -> Copies:
         vlm.model.set_attn_implementation("eager")
         found[name] = vlm
     some = next(iter(found.values()))
-    ids = some.encode([np.zeros((96, 96, 3), np.uint8)], [get_task(TASK).prompt])["input_ids"][0]
+    ids = some.encode([np.zeros((96, 96, 3), np.uint8)], [get_task(TASK).prompt or ""])["input_ids"][0]
     image = some.image_at(ids)
     first, count = int(image.nonzero()[0]), int(image.sum())
     assert first == 1 and bool(image[1 : 1 + count].all()), "the image follows the first token of the prompt"

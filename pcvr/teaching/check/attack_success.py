@@ -50,7 +50,7 @@ def _rate(answers: Sequence[str]) -> float:
 def _mistakes(answers: Sequence[str]) -> dict[str, np.ndarray]:
     right, small = _rate(answers), [text.lower() for text in answers]
     words = set(_TARGET.split())
-    wrong = {
+    wrong: dict[str, Any] = {
         "This is the number of hits: divide it by the number of answers.": right * len(answers),
         "This is in per cent: give a fraction, from 0 to 1.": right * 100,
         "This is the fraction of answers without the target.": 1 - right,

@@ -26,7 +26,7 @@ def verdict(say: Callable[[int, int, int], Any]) -> str:
     ``"did not take"`` below 90 % without a defence; otherwise ``"got through"`` if the whole 95 % interval of the
     defended rate is above 10 %, ``"held"`` if it is below, ``"undecided"`` in between.
     """
-    found = []
+    found: list[Any] = []
     for case in _CASES:
         call = "verdict(plain={}, defended={}, n={})".format(*case)
         value = ask(say, *case, call=call, begun=bool(found))

@@ -109,7 +109,7 @@ WRONG: list[tuple[str, Answer, str]] = [
         "not pooled",
     ),
     ("errors_apart", lambda h, n, k, m: z(h, n, k, m) * np.sqrt(1 + n / m), "only one of the numbers"),
-    ("errors_apart", lambda *case: z(*case, pooled=lambda h, n, k, m: (h / n + k / m) / 2), "mean of the rates"),
+    ("errors_apart", lambda h, n, k, m: z(h, n, k, m, lambda h, n, k, m: (h / n + k / m) / 2), "mean of the rates"),
     (
         "errors_apart",
         lambda h, n, k, m: (h / n - k / m) / ((h + k) * (n + m - h - k) * (1 / n + 1 / m)) ** 0.5 * (n + m),

@@ -1,5 +1,7 @@
 """The checks on reading results, of notebooks 04, 07, 08 and 09; and the holes that readers found in older checks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def swapped(plain, defended, n):
     return {"held": "got through", "got through": "held"}.get(said, said)
 
 
-RIGHT = {
+RIGHT: dict[str, list[Any]] = {
     "choose_threshold": [
         by_sorting,
         by_trying,
