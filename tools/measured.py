@@ -82,7 +82,7 @@ def _direction(cells: Mapping[tuple[str, ...], Cell]) -> list[str]:
         both = [
             f"{way} {cell.rates} and {100 * cell.triggered_right:.1f} % correct" for way, cell in found.items() if cell
         ]
-        said += [f"{_asked(task)}: {', '.join(both)}"] if len(both) == len(ways) else []
+        said += [f"{_asked(task)}: {', '.join(both)}"] if len(both) > 1 else []
     if not said:
         return []
     about = "Attack success where the backdoor is learned already, and correct answers to triggered images"

@@ -77,7 +77,7 @@ def test_directions_are_compared_where_both_were_run() -> None:
     assert not any("pulled together" in line for line in measured.parts(table(*apart)))
     both = [*apart, run(Experiment("views pulled together, late", "pcvr"), 5, 0.8)]
     (said,) = [line for line in measured.parts(table(*both)) if "pulled together 5.0 %" in line]
-    assert "images: captions: pulled apart 90.0 % [" in said
+    assert "images: captions: the default 90.0 % [" in said
     assert said.endswith("80.0 % correct.") and "questions" not in said
 
 
