@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 import nbformat
+from bookkit.elsewhere import SKIPPED
 
 from coursekit.pages import blocks, inline_html, to_html
 
@@ -80,6 +81,8 @@ def slides_of(notebook: nbformat.NotebookNode) -> list[Slide]:
     made: list[Slide] = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", ())
+        if SKIPPED in tags:  # badges, whose pictures lie in files
+            continue
         if cell.cell_type == "markdown" and "solution" not in tags:
             for kind, block in blocks(cell.source):
                 _take(made, kind, block)
