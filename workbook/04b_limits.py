@@ -21,10 +21,9 @@ device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: a few steps on 64 samples, for tests; too few for the premise to show
 
 # %%
+import pcvr
 import numpy as np
 import torch
-
-import pcvr
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data

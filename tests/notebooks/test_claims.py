@@ -94,22 +94,8 @@ CLAIMS: list[tuple[str, str, Callable[[], bool]]] = [
     ("05b_the_terms", "**Early**, only the proposers matter", only_the_proposers_matter_early),
     ("06_output_distributions", "it is reversed for most global triggers", reversed_for_global_triggers),
     ("07_explorer", "With the smallest one it misses half of the poison at an early scan", small_fraction_decides),
-    (
-        "03_the_backdoor",
-        "six attacks, at up to four poison rates each",
-        lambda: max(map(len, rates_by_attack().values())) == 4,
-    ),
 ]
 """Stem of the source, words of it, and whether the tables say so."""
-
-
-def rates_by_attack() -> dict[tuple[str, ...], set[float]]:
-    found: dict[tuple[str, ...], set[float]] = {}
-    for run in results.load("attacks").runs:
-        said = run["experiment"]
-        if said["rate"] > 0:
-            found.setdefault((said["attack"], said["task"], said["model"]), set()).add(said["rate"])
-    return found
 
 
 def plain(stem: str) -> str:
