@@ -299,8 +299,8 @@ print(f"= {sum(pieces.values()):.4f} nats")
 # ## 7. What each part is worth
 #
 # The package has a table of such trainings (`benchmarks/parts.py`, BadNets at 5 %, mostly one seed): PCVR with its
-# default gate, with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way, when
-# the backdoor is learned); answers are sentences or single words.
+# default gate, with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way,
+# when the backdoor is learned); answers are sentences or single words.
 #
 # **Predict before you run.** 1. Early, which parts matter? 2. Late, which matter? 3. Late, sentences: what if views are
 # always pulled *together*, the opposite of the paper's term?
