@@ -1,18 +1,22 @@
-"""Every notebook with every embedded model and every task, fast.
+"""Every notebook that takes a model and a task runs with other ones, fast.
 
-One kernel runs all notebooks of a combination one after the other, each in a fresh namespace with its parameters set as
-papermill sets them: so the libraries, which take longer than most notebooks, are imported once.
+Each runs with `PAIRS` of the other pairs of embedded model and task, in turn, so that each pair meets several
+notebooks; with ``PCVR_EVERY_PAIR=1`` in the environment, with all of them. One kernel runs all notebooks of a pair one
+after the other, each in a fresh namespace with its parameters set as papermill sets them: so the libraries, which take
+longer than most notebooks, are imported once.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from bookkit.kernels import this_kernel
-from bookkit.running import CELL_TIMEOUT, START_TIMEOUT, place, too_long
+from bookkit.running import START_TIMEOUT, place, too_long
 from bookkit.source import NAME, cells_of, parameters
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -34,14 +38,27 @@ BOTH = {
 }
 HOME = ("tiny-llava", "caption")  # what the notebooks say by themselves: test_run.py runs that
 CASES = [case for model in EMBEDDED for task in SHIPPED_TASKS if (case := (model, task)) != HOME]
+PAIRS = len(CASES) if os.environ.get("PCVR_EVERY_PAIR") else 2
+HANGS = 3600  # seconds for a pair that takes two minutes alone
 COMPARES = "01_meet_the_model"  # lays the models side by side, and so names them all
 RESET = "%reset -f"
 
 
-def joined(given: dict[str, Any]) -> Any:
-    """All notebooks as one, each code cell with a note where it comes from."""
+def taken(case: tuple[str, str]) -> list[Path]:
+    """The notebooks that run with a pair of model and task."""
+    open_ones = [path for path in NOTEBOOKS if takes_both(path)]
+    turn = CASES.index(case)
+    return [path for number, path in enumerate(open_ones) if (number + turn) % len(CASES) < PAIRS]
+
+
+def takes_both(path: Path) -> bool:
+    return {"model", "task"} <= parameters(cells_of(nbformat.read(path, as_version=4))).keys()
+
+
+def joined(paths: Sequence[Path], given: dict[str, Any]) -> Any:
+    """Notebooks as one, each code cell with a note where it comes from."""
     cells = []
-    for path in NOTEBOOKS:
+    for path in paths:
         notebook = nbformat.read(path, as_version=4)
         plain = cells_of(notebook)
         known = parameters(plain)
@@ -62,16 +79,16 @@ def joined(given: dict[str, Any]) -> Any:
     return nbformat.v4.new_notebook(cells=cells)
 
 
-def run_all(given: dict[str, Any], folder: Path) -> Any:
-    """Run all notebooks in an empty `folder` with these parameters; a failing cell is named.
+def run_all(paths: Sequence[Path], given: dict[str, Any], folder: Path) -> Any:
+    """Run notebooks in an empty `folder` with these parameters; a failing cell is named.
 
     Returns:
         The joined notebook with its outputs.
     """
-    notebook = joined(given)
+    notebook = joined(paths, given)
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT,
+        timeout=HANGS,
         startup_timeout=START_TIMEOUT,
         kernel_name="python3",
         store_widget_state=False,
@@ -82,7 +99,7 @@ def run_all(given: dict[str, Any], folder: Path) -> Any:
             client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         begun = [cell.metadata.where for cell in notebook.cells if cell.execution_count is not None]
-        why = too_long(CELL_TIMEOUT) if isinstance(failure, CellTimeoutError) else f"failed: {failure}"
+        why = too_long(HANGS) if isinstance(failure, CellTimeoutError) else f"failed: {failure}"
         pytest.fail(f"{begun[-1] if begun else 'the kernel'} {why}", pytrace=False)
     return notebook
 
@@ -102,18 +119,24 @@ def test_the_notebooks_take_a_model_and_a_task():
     stems = {path.stem for path in NOTEBOOKS}
     assert stems >= BOTH
     for path in NOTEBOOKS:
-        known = parameters(cells_of(nbformat.read(path, as_version=4)))
-        assert {"model", "task"} <= known.keys() or path.stem not in BOTH, path.stem
+        assert takes_both(path) or path.stem not in BOTH, path.stem
+
+
+def test_each_runs_with_other_pairs_and_each_pair_runs_some():
+    runs = {case: taken(case) for case in CASES}
+    assert all(runs.values())
+    for path in filter(takes_both, NOTEBOOKS):
+        assert sum(path in paths for paths in runs.values()) == PAIRS
 
 
 @pytest.mark.notebook
 @pytest.mark.slow
-@pytest.mark.timeout(2 * CELL_TIMEOUT)
+@pytest.mark.timeout(HANGS)
 @pytest.mark.parametrize(("model", "task"), CASES, ids=["-".join(case) for case in CASES])
 def test_every_notebook_runs(model, task, tmp_path):
     if not (EMBEDDED[model].folder / "config.json").is_file():
         pytest.skip(f"{model} is not in this checkout")
-    notebook = run_all({"model": model, "task": task, "fast": True}, tmp_path)
+    notebook = run_all(taken((model, task)), {"model": model, "task": task, "fast": True}, tmp_path)
     assert not any(tmp_path.iterdir()), "a notebook left files behind"
     for cell in notebook.cells:
         said = shown(cell)
