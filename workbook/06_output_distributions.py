@@ -11,9 +11,10 @@
 #   at which it starts;
 # - compare the distributions of target probability, divergence and entropy before and after a defence, for any
 #   attack;
+# - compute the rank of a word, the probability of a whole answer and the entropy of each word yourself;
 # - say when a low divergence does *not* mean a backdoor.
 #
-# **Time and hardware:** 30 minutes to read and explore. The cells run in about a minute on two CPU cores. You need no
+# **Time and hardware:** 45 minutes with three exercises. The cells run in about a minute on two CPU cores. You need no
 # GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
 # With another attack, two models are trained here. Each takes about a minute.
 
@@ -45,12 +46,13 @@ retrain = False  # True: train all copies here (three minutes) instead of loadin
 # end token. Then there are few tokens to look at, but the conclusions are the same.
 
 # %%
-import numpy as np
-
 import pcvr
+import numpy as np
+import torch
 from pcvr.data.subset import subset
 from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
+from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
@@ -194,6 +196,28 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 # The same map for the defended model on the triggered image.
 
 # %% [markdown]
+# ## Exercise 06a: the rank of a word
+# <!-- card difficulty=1 importance=4 minutes=5 -->
+#
+# Greedy decoding shows only the top word. The **rank** of a word tells how near it is: 1 for the most likely word, 2
+# for the next one. Write `rank_of` for the logits `[V]` of one token. (Larger logits are larger probabilities.)
+
+
+# %% tags=["exercise"]
+def rank_of(logits: torch.Tensor, token: int) -> int:
+    """Logits [V] and a token -> its place among all words, 1 for the most likely one."""
+    # --- solution
+    return 1 + int((logits > logits[token]).sum())
+    # --- stub
+    # | ahead = ...  # how many words have a larger logit
+    # | return ...
+    # --- end
+
+
+# %%
+check.rank_of(rank_of)
+
+# %% [markdown]
 # ## 2. Which answer does the model read along?
 #
 # The distribution at token *t* is conditioned on the image **and on the first *t* - 1 words of some answer**. Whose
@@ -251,6 +275,31 @@ along_the_answer(
 # score means something else. This is an open question of this workbook.
 #
 # </details>
+
+# %% [markdown]
+# ## Exercise 06b: the probability of a whole answer
+# <!-- card difficulty=2 importance=5 minutes=7 -->
+#
+# With teacher forcing, each row of logits belongs to one word of a given answer $y_1 \dots y_T$. The log-probabilities
+# of its words add up: $\ln p(y) = \sum_t \ln p(y_t \mid y_{<t}, \text{image})$. This says how near a model is to an answer
+# that it does *not* give, such as the target. Write `answer_log_prob`.
+
+
+# %% tags=["exercise"]
+def answer_log_prob(logits: torch.Tensor, tokens: torch.Tensor) -> float:
+    """Logits [T, V] and the answer's tokens [T] -> nats, 0 or below."""
+    # --- solution
+    log_probs = logits.log_softmax(-1)  # [T, V]
+    return float(log_probs[torch.arange(len(tokens)), tokens].sum())
+    # --- stub
+    # | log_probs = ...  # [T, V]; each row over all words
+    # | # Of each row the word of the answer, then all of them together:
+    # | return ...
+    # --- end
+
+
+# %%
+check.answer_log_prob(answer_log_prob)
 
 # %% [markdown]
 # ## 3. Where in the answer?
@@ -376,6 +425,30 @@ for (stage, kind), values in spreads.items():
 # defended model would be less sure, and the entropy ceiling (notebook 05b) would be too high.
 #
 # </details>
+
+# %% [markdown]
+# ## Exercise 06c: how sure is the model?
+# <!-- card difficulty=2 importance=4 minutes=6 -->
+#
+# The entropy of a distribution is $H = -\sum_w p_w \ln p_w$ nats: 0 if one word is certain. A word with $p_w = 0$
+# adds 0. Write `entropy_of` for every token of an answer. The check also tries a word that is impossible (its logit is
+# `-inf`).
+
+
+# %% tags=["exercise"]
+def entropy_of(logits: torch.Tensor) -> torch.Tensor:
+    """Logits [T, V] -> entropies in nats [T]."""
+    # --- solution
+    probs = logits.softmax(-1)  # [T, V]
+    return -torch.xlogy(probs, probs).sum(-1)
+    # --- stub
+    # | probs = ...  # [T, V]; each row over all words
+    # | return ...
+    # --- end
+
+
+# %%
+check.entropy_of(entropy_of)
 
 # %% [markdown]
 # ## 5. A puzzle: the trigger is often gone

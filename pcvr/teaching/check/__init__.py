@@ -1,5 +1,6 @@
 """The checks of the exercises, one file each. Notebooks call them by name: ``check.poison_indices(choose)``."""
 
+from pcvr.teaching.check.answer_log_prob import answer_log_prob
 from pcvr.teaching.check.attack_success import attack_success
 from pcvr.teaching.check.attacker import attacker
 from pcvr.teaching.check.auroc import auroc
@@ -8,6 +9,7 @@ from pcvr.teaching.check.choose_setting import choose_setting
 from pcvr.teaching.check.choose_threshold import choose_threshold
 from pcvr.teaching.check.entropy_bound import entropy_bound
 from pcvr.teaching.check.entropy_ceiling import entropy_ceiling
+from pcvr.teaching.check.entropy_of import entropy_of
 from pcvr.teaching.check.errors_apart import errors_apart
 from pcvr.teaching.check.expected_alarms import expected_alarms
 from pcvr.teaching.check.find_trigger import find_trigger
@@ -23,6 +25,7 @@ from pcvr.teaching.check.plausible_target import plausible_target
 from pcvr.teaching.check.poison_indices import poison_indices
 from pcvr.teaching.check.principal_angles import principal_angles
 from pcvr.teaching.check.psnr import psnr
+from pcvr.teaching.check.rank_of import rank_of
 from pcvr.teaching.check.safest_defence import safest_defence
 from pcvr.teaching.check.seen_fraction import seen_fraction
 from pcvr.teaching.check.stamp import stamp
@@ -36,6 +39,7 @@ told_divergence = label_divergence
 """The name of the check in notebooks of version 0.1.0."""
 
 __all__ = [
+    "answer_log_prob",
     "attack_success",
     "attacker",
     "auroc",
@@ -44,6 +48,7 @@ __all__ = [
     "choose_threshold",
     "entropy_bound",
     "entropy_ceiling",
+    "entropy_of",
     "errors_apart",
     "expected_alarms",
     "find_trigger",
@@ -59,6 +64,7 @@ __all__ = [
     "poison_indices",
     "principal_angles",
     "psnr",
+    "rank_of",
     "safest_defence",
     "seen_fraction",
     "stamp",
