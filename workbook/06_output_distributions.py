@@ -281,8 +281,8 @@ along_the_answer(
 # <!-- card difficulty=2 importance=5 minutes=7 -->
 #
 # With teacher forcing, each row of logits belongs to one word of a given answer $y_1 \dots y_T$. The log-probabilities
-# of its words add up: $\ln p(y) = \sum_t \ln p(y_t \mid y_{<t}, \text{image})$. This says how near a model is to an answer
-# that it does *not* give, such as the target. Write `answer_log_prob`.
+# of its words add up: $\ln p(y) = \sum_t \ln p(y_t \mid y_{<t}, \text{image})$. This says how near a model is to an
+# answer that it does *not* give, such as the target. Write `answer_log_prob`.
 
 
 # %% tags=["exercise"]
