@@ -15,7 +15,8 @@ from pcvr.teaching.core import Mistake, ask, exercise
 @exercise("the rank of a word in a distribution")
 def rank_of(function: Callable[[Any, Any], Any]) -> str:
     """Check ``rank_of(logits, token)``: float ``[V]`` and a token -> its place, 1 for the most likely one."""
-    cases, given = _cases(), []
+    cases = _cases()
+    given: list[float] = []
     for logits, token in cases:
         call = f"rank_of(logits, token={token})"
         got = as_array(ask(function, logits.clone(), token, call=call, begun=bool(given)), call)
