@@ -71,7 +71,7 @@ class TestTable:
 
     def test_the_squares_are_those_of_one_look(self, table):
         figure = operator_maps(table, 20)
-        assert [axes.get_title() for axes in figure.axes] == [
+        assert [axes.get_title() for axes in figure.axes if axes.axison] == [
             "caption, badnets",
             "caption, sig",
             "vqa, badnets",
