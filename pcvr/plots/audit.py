@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 from pcvr.data.sample import Image
 from pcvr.plots.describe import described
 from pcvr.plots.gallery import dashed_window, show_picture
-from pcvr.plots.style import CLEAN, INK, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, INK, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,10 +68,10 @@ def evidence_picture(
 
     panels = [("the picture", image), *((f"view {number}", view) for number, view in enumerate(views, 1))]
     if likeness is not None:
-        panels.append(("where it looks like the trigger", heated(image, likeness, top)))
-    tall = image.shape[0] / image.shape[1]
+        panels.append(("likeness to the trigger", heated(image, likeness, top)))
+    tall, wide = image.shape[0] / image.shape[1], min(2.5, PAGE / len(panels))
     with figure_style():
-        figure = Figure(figsize=(2.5 * len(panels), 2.5 * min(1.4, tall) + 0.4), layout="constrained")
+        figure = Figure(figsize=(wide * len(panels), wide * min(1.4, tall) + 0.4), layout="constrained")
         for axes, (name, picture) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             show_picture(axes, picture, name)
             if seen is not None:

@@ -44,7 +44,7 @@ class TestChoice:
     def test_the_figure_names_the_choice_and_stops_at_the_last_token(self, source):
         choice = DistributionChoice("other", sample=1, shown="clean", force="target", token=99)
         said = description(distribution_figure(source, choice))
-        assert "other, clean image 2" in said and "token 4 of 4" in said
+        assert "other model, clean image 2" in said and "token 4 of 4" in said
 
     @pytest.mark.parametrize(
         "wrong", [{"stage": "bas"}, {"sample": 4}, {"shown": "poisoned"}, {"operator": "swop"}, {"force": "mine"}]
@@ -87,7 +87,7 @@ class TestControls:
         _, controls = distribution_explorer(source)
         assert controls.stage.options == ("base", "other")
         controls.stage.value = "other"
-        assert "other, triggered image 1" in controls.image.tooltip
+        assert "other model, triggered image 1" in controls.image.tooltip
 
     def test_an_error_is_shown_and_not_swallowed(self, source, monkeypatch):
         _, controls = distribution_explorer(source)

@@ -68,10 +68,12 @@ def test_cases_are_flagged_suspicious_and_ordinary(found: Audit, monkeypatch: py
     truth = {found.data[i].id for i in found.data.poisoned}  # type: ignore[attr-defined]
     cases = draw_cases(found, 4, truth=truth)
     assert len({each.shown.row for each in cases}) == 4 and sum(each.flagged for each in cases) == 2
-    assert all(each.answer == ("poison" if each.flagged else "honest") for each in cases)
+    assert all(each.answer == ("poison" if each.poisoned else "honest") for each in cases)
+    assert any(each.flagged and each.poisoned for each in cases)
     assert all(each.shown.likeness is not None and len(each.shown.pictures) == 2 for each in cases)
-    hot = {each.flagged: float(each.shown.likeness.max()) for each in cases}  # type: ignore[union-attr]
-    assert hot[True] > 2 * hot[False], "an honest picture does not look like the trigger"
+    hot = [(each.poisoned, float(each.shown.likeness.max())) for each in cases]  # type: ignore[union-attr]
+    honest = [value for poisoned, value in hot if not poisoned]
+    assert max(value for poisoned, value in hot if poisoned) > 2 * max(honest, default=0.0), "nothing to be seen"
     with pytest.raises(PcvrError, match="count is 0"):
         draw_cases(found, 0)
 
