@@ -52,6 +52,9 @@ RIGHT: list[tuple[str, Answer]] = [
     ("suspicion_score", lambda d, o, p: np.bincount(o.numpy(), d.numpy()) + p.numpy()),
     ("trusted_loss", trusted),
     ("trusted_loss", lambda x, o, g: (x * (1 - g[o])).sum() / max((1 - g[o]).sum(), 1e-6)),
+    # A number in brackets is a number.
+    ("trusted_loss", lambda x, o, g: trusted(x, o, g)[None]),
+    ("capped_pull_apart", lambda d, g, c: ((g * relu(c - d)).sum() / g.sum().clamp_min(1e-6))[None]),
     ("entropy_ceiling", ceiling),
     ("entropy_ceiling", lambda h, g, r, m: ((1 - g) * (h - r - m).clamp(min=0)).sum() / max((1 - g).sum(), 1e-6)),
     ("errors_apart", z),
@@ -82,7 +85,6 @@ WRONG: list[tuple[str, Answer, str]] = [
     ("trusted_loss", lambda x, o, g: (1 - g)[o] * x, "for each token"),
     ("trusted_loss", lambda x, o, g: -trusted(x, o, g), "sign is wrong"),
     ("trusted_loss", lambda x, o, g: trusted(x, o, g).detach(), "no gradient"),
-    ("trusted_loss", lambda x, o, g: trusted(x, o, g)[None], "axis of length 1"),
     ("trusted_loss", lambda x, o, g: weighted(x, (1 - g)[o]), "every sample is suspicious"),
     ("entropy_ceiling", lambda h, g, r, m: weighted(relu((h - r).abs() - m), 1 - g), "This is a band"),
     ("entropy_ceiling", lambda h, g, r, m: weighted((h - r - m).abs(), 1 - g), "absolute value"),
@@ -118,11 +120,6 @@ WRONG: list[tuple[str, Answer, str]] = [
     # Holes that readers found in the exercises of before:
     ("capped_pull_apart", lambda d, g, c: relu(c - d.mean()), "cap is on the mean"),
     ("capped_pull_apart", lambda d, g, c: relu(c - (g * d).sum() / g.sum()), "cap is on the mean"),
-    (
-        "capped_pull_apart",
-        lambda d, g, c: ((g * relu(c - d)).sum() / g.sum().clamp_min(1e-6))[None],
-        "axis of length 1",
-    ),
     (
         "js_divergence",
         lambda p, q: sum(
