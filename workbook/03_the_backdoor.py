@@ -34,7 +34,7 @@ from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 badnets = pcvr.get_attack(attack, task=task).fitted_to(model)  # so that the model sees the patch on photographs too
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 print(f"{len(train)} samples to train on, {len(test)} to test on; target: “{badnets.target}”")

@@ -22,6 +22,7 @@ attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
 stop = 175  # step at which the training of section 3 ends; its plan has 400 steps
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: a few steps on 64 samples, for tests; too few for the defence to show
 retrain = False  # True: train the defended model of section 6 here (a minute), also if a copy comes with the package
 
@@ -31,17 +32,19 @@ import numpy as np
 import torch
 from pcvr.data.subset import subset
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 stop = min(stop, config.max_steps)
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 trigger = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 poisoned = pcvr.poison(train, trigger, rate=rate, seed=seed)
 truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])  # for our evaluation: hidden from defences
 rule = pcvr.PCVR(gate="two_stage")
 print(f"{truth.sum()} of {len(truth)} training samples are poisoned. The view of the defence: {rule.view}")
+print(device_note(base, train, config))
 
 # %% [markdown]
 # ## The idea in a few sentences
@@ -349,7 +352,8 @@ from pcvr.plots.training import compare
 if shipped_fits(model, data, attack, rate, seed, task) and not (retrain or fast):
     copies = shipped_adapters(model, task)
     stages = {"no defence": copies["backdoored"], "PCVR": copies["defended"]}
-    records = {name: pcvr.evaluate(pcvr.load(model, adapter=copy), test, trigger) for name, copy in stages.items()}
+    found = {name: pcvr.load(model, device=device, adapter=copy) for name, copy in stages.items()}
+    records = {name: pcvr.evaluate(vlm, test, trigger) for name, vlm in found.items()}
 else:
     stages = {"no defence": "none", "PCVR": rule}
     records = {

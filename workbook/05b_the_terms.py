@@ -23,6 +23,7 @@ attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
 ablation = "late, apart"  # what retrain switches off: a key of pcvr.experiments.ablations.ABLATIONS
+device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: small data, for tests
 retrain = False  # True: train the ablation here (a minute)
 
@@ -34,16 +35,18 @@ from pcvr.analysis.batch_view import view_batch
 from pcvr.data.subset import Subset, subset
 from pcvr.plots.loss_batch import batch_panels, panels_of
 from pcvr.teaching import check
+from pcvr.teaching.machine import device_note
 from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
 from pcvr.training.backdoor_watch import StopAfter
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
-base = pcvr.load(model)
+base = pcvr.load(model, device=device)
 trigger = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 poisoned = pcvr.poison(train, trigger, rate=rate, seed=seed)
 truth = np.array([poisoned.is_poisoned(i) for i in range(len(poisoned))])
 rule = pcvr.PCVR(gate="two_stage")
+print(device_note(base, train, config))
 
 # %% [markdown]
 # ## 1. Leaving out is not unlearning
@@ -81,7 +84,8 @@ look = max(1, rule.scan_steps(config.max_steps)[0])
 some = subset(poisoned, min(len(poisoned), 32 * look))  # all that the first steps read: enough for an early model
 early = pcvr.finetune(base, some, config=config, callbacks=[StopAfter(look)], check_trigger=False).model
 if shipped_fits(model, data, attack, rate, seed, task):
-    learned, when = pcvr.load(model, adapter=shipped_adapters(model, task)["backdoored"]), "backdoor learned"
+    shipped = shipped_adapters(model, task)["backdoored"]
+    learned, when = pcvr.load(model, device=device, adapter=shipped), "backdoor learned"
 else:
     learned, when = early, f"still at step {look}"
 first, late = (view_batch(vlm, few, rule.view, config.max_steps, seed) for vlm in (early, learned))

@@ -48,11 +48,11 @@ def test_the_arithmetic_grows_with_steps_and_counts_the_tower_once(tiny, monkeyp
 @pytest.mark.parametrize("path", sorted((ROOT / "workbook").glob("*.py")), ids=lambda path: path.stem)
 def test_a_notebook_that_trains_has_a_device_and_uses_it(path):
     text = path.read_text()
-    if not TRAINS.search(text) or path.stem.startswith("05"):  # 05 is being divided, and follows
+    if not TRAINS.search(text):
         return
     assert '\ndevice = "auto"' in text and text.count("device_note(") == 1
     for call in re.findall(r"pcvr\.load\([^)]*\)", text):
-        assert "device=device" in call, call
+        assert "device=device" in call or "llava-hf/" in call or "..." in call, call
 
 
 def test_a_device_that_is_not_there_gets_a_sentence():

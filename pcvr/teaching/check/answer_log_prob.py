@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pcvr.teaching.compare import as_array, expect
 from pcvr.teaching.core import ask, exercise
+
+if TYPE_CHECKING:
+    import torch
 
 _CALL = "answer_log_prob(logits, tokens)"
 
@@ -17,6 +19,8 @@ _CALL = "answer_log_prob(logits, tokens)"
 @exercise("the log-probability of a whole answer")
 def answer_log_prob(function: Callable[[Any, Any], Any]) -> str:
     """Check ``answer_log_prob(logits, tokens)``: float ``[T, V]`` and int ``[T]`` -> nats, 0 or below."""
+    import torch
+
     for seed, (length, words) in enumerate(((4, 7), (6, 6), (1, 5))):
         generator = torch.Generator().manual_seed(seed)
         logits = 2 * torch.randn(length, words, generator=generator) + 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pcvr.teaching.compare import as_array, expect
 from pcvr.teaching.core import Mistake, ask, exercise
+
+if TYPE_CHECKING:
+    import torch
 
 _CALL = "entropy_of(logits)"
 
@@ -17,6 +19,8 @@ _CALL = "entropy_of(logits)"
 @exercise("the entropy of each word's distribution")
 def entropy_of(function: Callable[[Any], Any]) -> str:
     """Check ``entropy_of(logits)``: float ``[T, V]`` -> nats ``[T]``, also where a word is impossible (``-inf``)."""
+    import torch
+
     for seed, (length, words) in enumerate(((4, 7), (6, 6))):
         logits = 2 * torch.randn(length, words, generator=torch.Generator().manual_seed(seed))
         got = as_array(ask(function, logits.clone(), call=_CALL), _CALL)
@@ -33,10 +37,14 @@ def entropy_of(function: Callable[[Any], Any]) -> str:
 
 
 def _right(logits: torch.Tensor) -> torch.Tensor:
+    import torch
+
     return torch.special.entr(logits.softmax(-1)).sum(-1)
 
 
 def _mistakes(logits: torch.Tensor) -> dict[str, np.ndarray]:
+    import torch
+
     right, p = _right(logits), logits.softmax(-1)
     wrong = {
         "The sign is wrong: an entropy is 0 or more, the sum of -p ln p.": -right,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pcvr.teaching.compare import as_array, expect
 from pcvr.teaching.core import Mistake, ask, exercise
+
+if TYPE_CHECKING:
+    import torch
 
 
 @exercise("the rank of a word in a distribution")
@@ -32,6 +34,8 @@ def rank_of(function: Callable[[Any, Any], Any]) -> str:
 
 
 def _cases() -> list[tuple[torch.Tensor, int]]:
+    import torch
+
     cases = []
     for seed in range(3):
         logits = torch.randn(9 + seed, generator=torch.Generator().manual_seed(seed))
