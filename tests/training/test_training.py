@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from pcvr import PCVR, AugmentOnly, PcvrError, PlainSFT, TrainConfig, VisionLanguageModel, finetune, generate
 from pcvr.defenses import DEFENSES, Defense
 from pcvr.defenses.context import TrainingContext
-from pcvr.models.encode import Batch
+from pcvr.models.encode import Batch, EncodedData
 from pcvr.training import FinetuneResult
 from tests.tiny import Numbers
 
@@ -106,11 +106,18 @@ def test_the_same_seed_gives_the_same_adapter(tiny: VisionLanguageModel) -> None
 
 
 def test_kept_features_and_pictures_train_alike(tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, keep = "pcvr.models.encode.EncodedData.keep_features", EncodedData.keep_features
+    kept: list[bool] = []
+
+    def noted(data: EncodedData, **given: Any) -> bool:
+        kept.append(keep(data, **given))
+        return kept[-1]
+
+    monkeypatch.setattr(place, noted)
     quick = finetune(tiny, Numbers(), AugmentOnly("both"), SHORT, progress=False)
-    assert quick.run.data.features is not None
-    monkeypatch.setattr("pcvr.models.encode.EncodedData.keep_features", lambda self, **_: False)
+    assert kept == [True] and quick.run.data.features is None, "kept while it trains, and released afterwards"
+    monkeypatch.setattr(place, lambda self, **_: False)
     slow = finetune(tiny, Numbers(), AugmentOnly("both"), SHORT, progress=False)
-    assert slow.run.data.features is None
     one, other = weights(quick.model), weights(slow.model)
     assert all(torch.allclose(one[k], other[k], atol=1e-4) for k in one)
 
