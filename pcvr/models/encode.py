@@ -288,9 +288,12 @@ class EncodedData(torch.utils.data.Dataset[Batch]):
         self.store.close()
 
     def release(self) -> None:
-        """Release all that is kept, in memory and on disk; samples are prepared again on access."""
+        """Release encoded samples, in memory and on disk; they are prepared again on access.
+
+        Tower features stay: whoever looks at a training afterwards needs views of the kind that it saw.
+        """
         self.close()
-        self.store, self.features, self.texts = RowStore(self.keep_bytes, self._spill_bytes), None, []
+        self.store = RowStore(self.keep_bytes, self._spill_bytes)
 
 
 class Collator:
