@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PilImage
 
+from pcvr.data.pictures import read_picture
 from pcvr.data.sample import Image, Sample
 from pcvr.data.scenes.dataset import Scenes
 from pcvr.data.scenes.scene import Scene
@@ -153,5 +154,5 @@ def _photograph(name: str) -> PilImage.Image:
     """Return a photograph of scikit-image, grey, 512 px square."""
     import skimage
 
-    with PilImage.open(Path(skimage.__file__).parent / "data" / f"{name}.png") as opened:
-        return opened.convert("L")
+    levels = read_picture(Path(skimage.__file__).parent / "data" / f"{name}.png")
+    return PilImage.fromarray(levels).convert("L")
