@@ -197,7 +197,9 @@ def picture(page: Page, within: str = ".jp-OutputArea-output") -> Locator:
 
 def figure_texts(page: Page, least: int) -> list[str]:
     """The text of every figure that a cell shows, `least` of them or more, each longer than a few words."""
-    found = page.locator(".jp-OutputArea-output img:not(.widget-image):not([hidden])").evaluate_all("all => all.map(img => img.alt)")
+    found = page.locator(".jp-OutputArea-output img:not(.widget-image):not([hidden])").evaluate_all(
+        "all => all.map(img => img.alt)"
+    )
     assert len(found) >= least and all(len(text) > 20 for text in found), found
     return list(found)
 
