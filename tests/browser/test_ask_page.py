@@ -20,21 +20,26 @@ from tests.browser.driver import (
 )
 
 
-def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
-    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "01_meet_the_model.ipynb", fast=True))
+def test_attention_follows_its_controls(page, lab):
+    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "01b_attention.ipynb", fast=True))
     run_all(page)
-
-    # The explorer of attention stands first, then the drawing and the reply.
-    images = page.locator("img.widget-image")
-    expect(images).to_have_count(3)
-    attention, preview, reply = (images.nth(k) for k in range(3))
-
+    attention = page.locator("img.widget-image")
+    expect(attention).to_have_count(1)
     attention.scroll_into_view_if_needed()
     before = source_of(attention)
     set_slider(page, "Word", 2)
     wait_for_change(attention, before)
     choose(page, "How", "rollout")
     says(attention, "rollout")
+
+
+def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
+    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "01_meet_the_model.ipynb", fast=True))
+    run_all(page)
+
+    images = page.locator("img.widget-image")
+    expect(images).to_have_count(2)
+    preview, reply = images.nth(0), images.nth(1)
 
     preview.scroll_into_view_if_needed()
     before = source_of(preview)
