@@ -1,7 +1,6 @@
-"""The course kit: make it, measure the running times that its plans use, and read what students hand in.
+"""The course kit: make it, and read what students hand in.
 
 python tools/course.py build                     the kit, into build/course
-python tools/course.py measure build/workbook    the times of a 'make workbook', into course/measured.json
 python tools/course.py grades FOLDER [--rerun]   who solved what, from FOLDER/STUDENT/NOTEBOOK.ipynb
 """
 
@@ -9,14 +8,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import platform
 import sys
-from datetime import date
 from pathlib import Path
 
-import nbformat
 from bookkit.source import SourceError
 from coursekit.building import CourseError, build
 from coursekit.facts import FactError
@@ -33,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the three commands and return the exit status."""
+    """Run one of the two commands and return the exit status."""
     options = _options(arguments)
     try:
         return int(options.run(options))
@@ -49,9 +43,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     made.add_argument("--out", type=Path, default=ROOT / "build/course", help="folder of the kit, made anew")
     made.add_argument("--executed", type=Path, default=ROOT / "build/workbook", help="executed notebooks, for figures")
     made.set_defaults(run=_build)
-    timed = commands.add_parser("measure", help="keep the running times of executed notebooks")
-    timed.add_argument("executed", type=Path, nargs="?", default=ROOT / "build/workbook")
-    timed.set_defaults(run=_measure)
     graded = commands.add_parser("grades", help="read what students handed in")
     graded.add_argument("folder", type=Path, help="with a folder for each student")
     graded.add_argument("--rerun", action="store_true", help="run each exercise again; no sandbox")
@@ -64,22 +55,6 @@ def _build(options: argparse.Namespace) -> int:
     for sentence in build(ROOT, options.out, options.executed):
         print(sentence)
     print(f"The course kit is in {options.out}: begin with {options.out / 'index.html'}")
-    return 0
-
-
-def _measure(options: argparse.Namespace) -> int:
-    found = {}
-    for file in sorted(options.executed.glob("[0-9][0-9]*_*.ipynb")):
-        seconds = nbformat.read(file, as_version=4).metadata.get("papermill", {}).get("duration")
-        if seconds is not None:
-            found[file.stem] = {"seconds": round(float(seconds), 1)}
-    if not found:
-        raise FileNotFoundError(f"{options.executed} has no executed notebook: run 'make workbook' first.")
-    place = ROOT / "course/measured.json"
-    machine = f"{os.cpu_count()} cores of a {platform.machine()} machine with {platform.system()}"
-    content = {"machine": machine, "date": date.today().isoformat(), "notebooks": found}
-    write_text(place, json.dumps(content, indent=1) + "\n")
-    print(f"{len(found)} running times written to {place}")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pcvr.evaluation.intervals import format_rate
 from pcvr.experiments.attackers import Attempt
 from pcvr.experiments.frontier import LEAST, best_setting, priced_points, priced_settings
+from pcvr.experiments.part_worth import DIRECTIONS, direction_in_words, part_rows
 from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.results import Cell, Table
 from pcvr.experiments.study import table_of
@@ -66,27 +67,22 @@ def parts(results: Table) -> list[str]:
             line += [str(cell.rates), said, f"{100 * cell.triggered_right:.1f} %"]
             line.append(flagged(runs[label, task]))
         lines.append(f"| {' | '.join(line)} |")
-    return [*lines, "", *_direction(cells), f"*BadNets, {about(results)}*", *_notes(results)]
+    return [*lines, "", *_direction(results), f"*BadNets, {about(results)}*", *_notes(results)]
 
 
-def _direction(cells: Mapping[tuple[str, ...], Cell]) -> list[str]:
-    """Return what is left of a learned backdoor if views are pulled apart alone, together alone, or as the default."""
-    ways = {
-        "the default": "all parts, late",
-        "pulled apart alone": "nothing pulled back, late",
-        "pulled together": "views pulled together, late",
-    }
-    said = []
-    for task in dict.fromkeys(task for _, task in cells):
-        found = {way: cells.get((label, task)) for way, label in ways.items()}
-        both = [
-            f"{way} {cell.rates} and {100 * cell.triggered_right:.1f} % correct" for way, cell in found.items() if cell
+def _direction(results: Table) -> list[str]:
+    """Return what is left of a learned backdoor by the direction in which its answers are moved; see notebook 05b."""
+    rows = part_rows(results)
+    tasks = [row.task for row in rows if (row.part, row.moment) == (DIRECTIONS[-1], "late")]
+    return (
+        [
+            "Attack success, and correct answers to triggered images. "
+            + " ".join(direction_in_words(rows, "late", task) for task in tasks),
+            "",
         ]
-        said += [f"{_asked(task)}: {', '.join(both)}"] if len(both) > 1 else []
-    if not said:
-        return []
-    about = "Attack success where the backdoor is learned already, and correct answers to triggered images"
-    return [f"{about}: {'; '.join(said)}.", ""]
+        if tasks
+        else []
+    )
 
 
 def worth(results: Table) -> list[str]:

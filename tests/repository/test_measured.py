@@ -74,11 +74,11 @@ def test_parts_has_a_row_for_each_part_and_moment() -> None:
 
 def test_directions_are_compared_where_both_were_run() -> None:
     apart = [run(Experiment("all parts, late", "pcvr", task=task), 90, 0.1) for task in ("caption", "vqa")]
-    assert not any("pulled together" in line for line in measured.parts(table(*apart)))
+    assert not any("views pulled together" in line for line in measured.parts(table(*apart)))
     both = [*apart, run(Experiment("views pulled together, late", "pcvr"), 5, 0.8)]
-    (said,) = [line for line in measured.parts(table(*both)) if "pulled together 5.0 %" in line]
-    assert "images: captions: the default 90.0 % [" in said
-    assert said.endswith("80.0 % correct.") and "questions" not in said
+    (said,) = [line for line in measured.parts(table(*both)) if "views pulled together 5.0 %" in line]
+    assert "answers are sentences: all parts 90.0 % [" in said
+    assert said.endswith("80 % correct.") and "single words" not in said
 
 
 def test_frontier_marks_the_best_setting_within_the_price() -> None:

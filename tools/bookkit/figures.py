@@ -8,25 +8,18 @@ from collections.abc import Iterable
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from bookkit.front import TABLE, recorded
 from bookkit.running import Run
-from pcvr.utils.files import read_json, write_json
+from pcvr.utils.files import write_json
 
-TABLE = Path("docs") / "workbook.json"
 MOST = 900
 """MB that a notebook may take: Binder gives 1 GB to it, the server and the browser's requests together."""
 
 
-def recorded(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the rows by notebook: ``seconds``, ``longest_cell`` (seconds), ``peak_mb``, and how each was made."""
-    found: dict[str, dict[str, Any]] = read_json(root / TABLE, "the table of the notebooks")["notebooks"]
-    return found
-
-
 def record(root: Path, runs: Iterable[Run]) -> Path:
     """Put runs into the table, over older rows of the same notebooks; runs that failed are left out."""
-    rows = recorded(root) if (root / TABLE).exists() else {}
+    rows = recorded(root)
     for run in runs:
         if run.error is None:
             rows[run.name] = {

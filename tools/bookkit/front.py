@@ -6,14 +6,15 @@ So a table of contents cannot miss a notebook, and a link to the next one cannot
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bookkit.source import Cell, Source, SourceError, summary, title
+from pcvr.utils.files import read_json
 
 WORDS_A_MINUTE = 200
 """Of technical prose in a foreign language. Code counts by its words too."""
@@ -63,12 +64,17 @@ def time_line(source: Source) -> str:
     return f"{line}, {sum(minutes)} more for {exercises}."
 
 
+def recorded(root: Path) -> dict[str, dict[str, Any]]:
+    """Return what was recorded of each notebook: ``seconds``, ``longest_cell`` (seconds), ``peak_mb``, and how."""
+    if not (root / TABLE).exists():
+        return {}
+    found: dict[str, dict[str, Any]] = read_json(root / TABLE, "the table of the notebooks")["notebooks"]
+    return found
+
+
 def measured(root: Path) -> dict[str, float]:
     """Seconds that each notebook took when it was last recorded, by name; empty if nothing was recorded."""
-    table = root / TABLE
-    if not table.exists():
-        return {}
-    return {name: row["seconds"] for name, row in json.loads(table.read_text(encoding="utf-8"))["notebooks"].items()}
+    return {name: float(row["seconds"]) for name, row in recorded(root).items()}
 
 
 def contents(shelf: Sequence[Source], here: str, seconds: Mapping[str, float] = MappingProxyType({})) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
+from bookkit.front import recorded
 
 from coursekit.facts import filled
 from coursekit.handouts import nbgrader_source, student, teacher
-from coursekit.lessons import WORDS_A_MINUTE, Lesson, lessons, measured
+from coursekit.lessons import WORDS_A_MINUTE, Lesson, lessons
 from coursekit.pages import page, to_html
 from coursekit.plans import plan_markdown, read_plan
 from coursekit.quiz import Question, gift, quiz_markdown, quiz_page, read_quiz
@@ -129,8 +130,8 @@ def _quizzes(out: Path, found: Sequence[Lesson], quizzes: Mapping[str, Sequence[
 
 
 def _texts(root: Path, out: Path, found: Sequence[Lesson], quizzes: Mapping[str, Sequence[Question]]) -> None:
-    run = measured(root)
-    made = f"Running times were measured on {run['machine']}, {run['date']}. " if run else ""
+    runs = {(row["made_with"], row["date"]) for row in recorded(root).values()}
+    made = "".join(f"Running times were measured with {how} on {date}. " for how, date in sorted(runs))
     made += (
         f"Prose is counted at {WORDS_A_MINUTE} words a minute, exercises with the minutes of their cards, "
         "a quiz at a minute and a half a question."

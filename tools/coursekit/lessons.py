@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bookkit.exercises import Exercise, find_exercises
+from bookkit.front import measured
 from bookkit.source import Source, read_source, sources, title
 
 WORDS_A_MINUTE = 150
@@ -107,14 +106,8 @@ def lessons(root: Path) -> list[Lesson]:
     Raises:
         SourceError: a source breaks a rule.
     """
-    seconds = {name: each["seconds"] for name, each in measured(root).get("notebooks", {}).items()}
+    seconds = measured(root)
     return [_lesson(root, read_source(path), seconds) for path in sources(root / "workbook")]
-
-
-def measured(root: Path) -> dict[str, Any]:
-    """Return what `tools/course.py measure` wrote: machine, date, and seconds by notebook; empty if it never ran."""
-    file = root / "course" / "measured.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _lesson(root: Path, source: Source, seconds: Mapping[str, float]) -> Lesson:
