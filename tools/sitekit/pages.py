@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import lzma
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,10 @@ def write_sources(source: Path, notebooks: Sequence[Path], rate: float, api: boo
     for path in (*source.glob("*.md"), *source.glob("docs/*.md")):
         path.write_text(_without_dead_links(path), encoding="utf-8")
     shutil.copytree(LIVE, static / "live", ignore=shutil.ignore_patterns("*.html"))
-    shutil.copytree(VENDOR / "onnxruntime-web", static / "live" / "vendor" / "onnxruntime-web")
+    runtime = static / "live" / "vendor" / "onnxruntime-web"
+    shutil.copytree(VENDOR / "onnxruntime-web", runtime, ignore=shutil.ignore_patterns("*.xz"))
+    for path in (VENDOR / "onnxruntime-web").glob("*.xz"):  # a sixth of the size in the repository
+        (runtime / path.stem).write_bytes(lzma.decompress(path.read_bytes()))
     shutil.copytree(VENDOR / "mathjax", static / "mathjax")
     trees = {
         "The workbook": [f"notebooks/{path.stem}" for path in notebooks],
