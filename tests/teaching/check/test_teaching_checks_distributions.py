@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcvr.teaching import check
+from tests.verdicts import is_named, is_not_done, passes
 
 Answer = Callable[..., Any]
 
@@ -62,16 +62,14 @@ WRONG: list[tuple[str, Answer, str]] = [
 
 @pytest.mark.parametrize(("name", "answer"), RIGHT)
 def test_right_answers_pass(name: str, answer: Answer) -> None:
-    found = getattr(check, name)(answer)
-    assert found.status == "passed", found.message
+    passes(name, answer)
 
 
 @pytest.mark.parametrize(("name", "answer", "word"), WRONG)
 def test_a_mistake_is_named(name: str, answer: Answer, word: str) -> None:
-    found = getattr(check, name)(answer)
-    assert found.status == "mistake" and word in found.message, found.message
+    is_named(name, answer, word)
 
 
 @pytest.mark.parametrize("name", ["rank_of", "answer_log_prob", "entropy_of"])
 def test_a_stub_is_not_done(name: str) -> None:
-    assert getattr(check, name)(lambda *_: ...).status == "not done"
+    is_not_done(name)
