@@ -200,7 +200,8 @@ def figure_texts(page: Page, least: int) -> list[str]:
     found = page.locator(".jp-OutputArea-output img:not(.widget-image):not([hidden])").evaluate_all(
         "all => all.map(img => img.alt)"
     )
-    assert len(found) >= least and all(len(text) > 20 for text in found), found
+    assert len(found) >= least, f"{len(found)} figures, and {least} are expected: {found}"
+    assert all(len(text) > 20 for text in found), [text for text in found if len(text) <= 20]
     return list(found)
 
 
