@@ -73,7 +73,8 @@ def _write(axes: Any, question: str, texts: Mapping[str, str], hit: Mapping[str,
     step = min(1 / len(blocks), 0.45)
     for k, (name, text) in enumerate(blocks):
         top = 1 - k * step
-        axes.text(0, top, name, va="top", fontsize=8, color="#555555", transform=axes.transAxes)
+        named = textwrap.fill(name, width, max_lines=1, placeholder=" …")
+        axes.text(0, top, named, va="top", fontsize=8, color="#555555", transform=axes.transAxes)
         lines = textwrap.fill(text or "(nothing)", width, max_lines=3, placeholder=" …")
         style = {"color": TRIGGERED, "weight": "bold"} if hit.get(name) else {"color": INK}
         axes.text(0, top - 0.26 * step, lines, va="top", fontsize=9, transform=axes.transAxes, linespacing=1.1, **style)

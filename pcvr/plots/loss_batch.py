@@ -148,7 +148,8 @@ def _bars(axes: Axes, panel: BatchPanel, truth: np.ndarray) -> None:
         axes.axhline(height, color=INK, ls=LINES[(k + 1) % 4], lw=1.5)
         place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 9}
         box = {"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8}
-        axes.annotate(label, (1, height), (-2, 4), bbox=box, **place)
+        written = axes.annotate(label, (1, height), (-2, 4), bbox=box, **place)
+        written.set_in_layout(False)  # it lies in the panel: a long one must not squeeze the panel to nothing
     axes.set(ylabel=panel.ylabel, xticks=[])
     axes.set_title(panel.title, fontsize=10)
     axes.grid(axis="x", visible=False)

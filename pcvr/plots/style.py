@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,33 +33,41 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = "Xos^DvP*<"
 """One more than there are colours, so that no two of 72 points look alike if both go round."""
 
+_ONE_AT_A_TIME = RLock()
+
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Use the workbook's matplotlib settings inside the block, and the user's own outside."""
+    """Use the workbook's matplotlib settings inside the block, and the user's own outside.
+
+    matplotlib has one set of settings for all threads, and a notebook draws in two: one waits for the other.
+    """
     import matplotlib as mpl
 
-    with mpl.rc_context(
-        {
-            "figure.dpi": DPI,
-            "figure.constrained_layout.use": True,
-            "font.size": 10,
-            "axes.titlesize": 11,
-            "axes.labelsize": 9.5,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "legend.fontsize": 9,
-            "text.parse_math": False,  # a caption with two dollar signs is not a formula
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": INK,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.6,
-            "legend.frameon": False,
-            "savefig.bbox": "tight",
-        }
+    with (
+        _ONE_AT_A_TIME,
+        mpl.rc_context(
+            {
+                "figure.dpi": DPI,
+                "figure.constrained_layout.use": True,
+                "font.size": 10,
+                "axes.titlesize": 11,
+                "axes.labelsize": 9.5,
+                "xtick.labelsize": 9,
+                "ytick.labelsize": 9,
+                "legend.fontsize": 9,
+                "text.parse_math": False,  # a caption with two dollar signs is not a formula
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.edgecolor": INK,
+                "axes.grid": True,
+                "axes.axisbelow": True,
+                "grid.color": "#dddddd",
+                "grid.linewidth": 0.6,
+                "legend.frameon": False,
+                "savefig.bbox": "tight",
+            }
+        ),
     ):
         yield
 

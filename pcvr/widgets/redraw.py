@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcvr.widgets.explained import explained
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 WORKING = "Working …"
 """What a widget says while it computes."""
+
+
+_ONE_AT_A_TIME = RLock()
 
 
 class View(NamedTuple):
@@ -35,7 +39,8 @@ def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callab
 
     It says `WORKING` and fades what is old before `draw` is called. All figures are rendered before the first one is
     shown, so that text and figures change together. An error takes the place of the message, and hides the images.
-    Changes of controls that `draw` itself makes do not call it again.
+    Changes of controls that `draw` itself makes do not call it again. JupyterLab hands changes to two threads of the
+    kernel: one that comes while another is drawn waits, and is drawn then.
 
     Args:
         draw: reads the controls, and returns what they lead to.
@@ -46,19 +51,20 @@ def redrawing(draw: Callable[[], View], message: HTML, *images: Image) -> Callab
 
     def redraw(_: object = None) -> None:
         nonlocal running
-        if running:
-            return
-        running = True
-        try:
-            message.value = working(message.value)
-            for image in images:
-                image.add_class(OLD)
-            with explained(message, *images):
-                view = draw()
-                renderings = [None if figure is None else rendered(figure) for figure in view.figures]
-                _show(view.message, renderings, message, images)
-        finally:
-            running = False
+        with _ONE_AT_A_TIME:
+            if running:  # in this thread: a control that draw moved
+                return
+            running = True
+            try:
+                message.value = working(message.value)
+                for image in images:
+                    image.add_class(OLD)
+                with explained(message, *images):
+                    view = draw()
+                    renderings = [None if figure is None else rendered(figure) for figure in view.figures]
+                    _show(view.message, renderings, message, images)
+            finally:
+                running = False
 
     return redraw
 

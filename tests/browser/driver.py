@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import socket
@@ -22,6 +23,8 @@ from bookkit.kernels import kernel_environment
 from bookkit.running import refuse_unknown
 from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import Locator, Page, expect
+
+from pcvr.widgets.page import OLD
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -213,8 +216,9 @@ def source_of(image: Locator) -> str:
 
 
 def wait_for_change(image: Locator, before: str, timeout: float = PATIENCE) -> None:
-    """Wait until a picture is another one than ``before`` (from :func:`source_of`)."""
+    """Wait until a picture is another one than ``before`` (from :func:`source_of`), and no longer a faded old one."""
     expect(image).not_to_have_attribute("src", before, timeout=timeout * 1000)
+    expect(image).not_to_have_class(re.compile(OLD), timeout=timeout * 1000)
 
 
 def screenshot(page: Page, name: str) -> Path:

@@ -45,7 +45,8 @@ def widget_state() -> dict[str, Any]:
 def executed_notebook(folder: Path) -> None:
     """Write a copy of a notebook with a figure, a widget and a progress bar as outputs, as if it had run."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", as_version=4)
-    first, second = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
+    shown = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", ())]
+    first, second = [cell for cell in shown if cell.cell_type == "code"][:2]
     first.outputs = [
         new_output("display_data", {"text/html": f'<img alt="A figure" src="data:image/png;base64,{png("gold")}">'}),
         new_output("display_data", {VIEW: {"model_id": "progress"}, "text/plain": "100 %"}),

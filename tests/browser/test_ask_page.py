@@ -76,7 +76,7 @@ def test_a_drawing_is_composed_stamped_and_asked_about(page, lab):
     button.click()
     expect(page.locator(".widget-html [role=alert]")).to_contain_text("empty")
 
-    figure_texts(page, 14)
+    figure_texts(page, 11)
 
 
 def says(image, words):

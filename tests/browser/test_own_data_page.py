@@ -12,7 +12,7 @@ def test_the_reader_judges(page, lab):
     image = page.locator("img.widget-image")
     expect(image).to_have_count(1)
     image.scroll_into_view_if_needed()
-    status = page.locator(".widget-html [role=status]")
+    status = page.locator(".widget-html [role=status]").last
     expect(status).to_contain_text("4 cases, none judged yet")
 
     page.get_by_role("button", name="Poison", exact=True).click()

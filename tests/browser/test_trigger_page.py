@@ -1,4 +1,4 @@
-"""Notebook 02 in a real JupyterLab: it runs through, and the trigger follows its sliders."""
+"""Notebook 02 in a real JupyterLab: it runs through, the trigger follows its sliders, and so does the lab of 02b."""
 
 import re
 
@@ -15,6 +15,7 @@ from tests.browser.driver import (
     source_of,
     wait_for_change,
 )
+from tests.browser.test_harness import demo
 
 
 def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab):
@@ -23,11 +24,10 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
 
     figure_texts(page, 6)
 
-    images = page.locator("img.widget-image")
-    expect(images).to_have_count(2)
-    image, everything = images.nth(0), images.nth(1)
+    image = page.locator("img.widget-image")
+    expect(image).to_have_count(1)
     image.scroll_into_view_if_needed()
-    status = page.locator(".widget-html [role=status]").first
+    status = page.locator(".widget-html [role=status]")
     expect(status).to_contain_text("60 samples are poisoned")
     said = status.inner_text()
 
@@ -48,7 +48,12 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
     expect(page.locator(".widget-html [role=alert]")).to_contain_text("unchanged")
     screenshot(page, "trigger")
 
-    everything.scroll_into_view_if_needed()
+
+def test_the_lab_takes_presets_and_factors(page, lab, tmp_path):
+    cells = ["import pcvr\nfrom pcvr.widgets.attack_lab import lab_explorer", "lab_explorer(pcvr.open_data('scenes', n=6))[0]"]
+    open_notebook(page, lab, lab.add(demo(tmp_path / "lab.ipynb", cells)))
+    run_all(page)
+    everything = page.locator("img.widget-image")
     most = page.locator(".widget-html [role=status]").last
     expect(most).to_contain_text("Changed most")
     before = source_of(everything)

@@ -68,8 +68,8 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
     for path in results.FOLDER.glob("*.json"):
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(results, "FOLDER", tmp_path)
-    text = "\n".join(file.read_text(encoding="utf-8") for file in readme.FILES)
-    assert readme.filled(text) == text
+    texts = [file.read_text(encoding="utf-8") for file in readme.FILES]
+    assert [readme.filled(text) for text in texts] == texts
     rows: dict[str, dict[str, Any]] = {
         "attacks": {"attack": NAME},
         "defenses": {"defense": NAME, "attack": "sig"},
@@ -80,7 +80,7 @@ def test_its_row_goes_into_table_readme_and_picture(tmp_path: Path, monkeypatch:
         plan = [Experiment(NAME, **given)]
         table = make_table(table_parser(name, "").parse_args(words), plan, run=pretended)
         assert table.rows == [*before.rows, NAME] and table.runs[:-1] == before.runs
-    lines = set(readme.filled(text).splitlines()) - set(text.splitlines())
+    lines = set("\n".join(map(readme.filled, texts)).splitlines()) - set("\n".join(texts).splitlines())
     assert len([line for line in lines if line.startswith(f"| {NAME} |")]) == 2
     captions = [line for line in lines if line.startswith("*")]
     assert len(captions) == 2 and all(f"; {NAME}: `python benchmarks/" in line for line in captions)

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from bookkit.figures import MOST, record, recorded
+from bookkit.figures import MOST, record
+from bookkit.front import recorded
 from bookkit.running import CELL_TIMEOUT, Run, run_notebook
 from bookkit.source import notebooks_in
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import ipywidgets as widgets
@@ -76,6 +78,25 @@ def test_a_control_that_the_drawing_moves_does_not_draw_again(parts: tuple[Any, 
     on_change([slider], redrawing(draw, message, image))
     slider.value = 5
     assert drawn == [2] and message.value == "2"
+
+
+def test_a_change_in_another_thread_waits_and_is_drawn(parts: tuple[Any, Any, Any]) -> None:
+    message, image, _ = parts
+    slider, drawn = widgets.IntSlider(0, 0, 9), []
+    user = Thread(target=lambda: setattr(slider, "value", 7))
+
+    def draw() -> View:
+        drawn.append(slider.value)
+        if len(drawn) == 1:
+            user.start()
+            while slider.value != 7:
+                sleep(0.01)
+        return View(str(drawn[-1]), (figure("c"),))
+
+    on_change([slider], redrawing(draw, message, image))
+    slider.value = 3
+    user.join()
+    assert drawn == [3, 7] and message.value == "7"
 
 
 def test_a_box_brings_its_manners() -> None:
