@@ -50,8 +50,10 @@ def test_the_trigger_follows_its_controls_and_every_figure_has_a_text(page, lab)
 
 
 def test_the_lab_takes_presets_and_factors(page, lab, tmp_path):
-    cells = ["import pcvr\nfrom pcvr.widgets.attack_lab import lab_explorer", "lab_explorer(pcvr.open_data('scenes', n=6))[0]"]
-    open_notebook(page, lab, lab.add(demo(tmp_path / "lab.ipynb", cells)))
+    cell = (
+        "import pcvr\nfrom pcvr.widgets.attack_lab import lab_explorer\nlab_explorer(pcvr.open_data('scenes', n=6))[0]"
+    )
+    open_notebook(page, lab, lab.add(demo(tmp_path / "lab.ipynb", [cell])))
     run_all(page)
     everything = page.locator("img.widget-image")
     most = page.locator(".widget-html [role=status]").last

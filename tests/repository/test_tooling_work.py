@@ -220,5 +220,6 @@ def test_work_is_ignored_by_git_and_left_alone_by_clean():
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
     assert said("git", "check-ignore", "work/05_pcvr.ipynb") == "work/05_pcvr.ipynb\n"
-    removing = [line for line in said("make", "-n", "clean", "distclean").splitlines() if line.startswith(("rm", "find"))]
+    planned = said("make", "-n", "clean", "distclean").splitlines()
+    removing = [line for line in planned if line.startswith(("rm", "find"))]
     assert removing and not any(re.search(r"(^|[\s'\"./])work/?($|[\s'\"*])", line) for line in removing)
