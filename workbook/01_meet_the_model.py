@@ -437,7 +437,7 @@ reply_figure(reply)
 # Left: the drawing as the tower gets it. Middle: the same drawing with the attention before the first word. Right:
 # the most likely first words.
 #
-# Next, the same with controls. They need a running kernel: on a saved page the place below is empty.
+# Next, the same with controls. They need a running kernel: on a saved page they stand still.
 
 # %%
 box, controls = ask_widget(vlm)

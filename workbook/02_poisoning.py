@@ -292,7 +292,7 @@ check.poison_indices(choose)
 # ## Change the trigger yourself
 #
 # The clean image, the triggered image, the difference amplified eight times, and the whole data set with the poisoned
-# samples dark, with sliders. They need a running kernel: on a saved page the place below is empty. Try this:
+# samples dark, with sliders. They need a running kernel: on a saved page they stand still. Try this:
 # - Find the weakest patch that *you* can still see, and read its PSNR.
 # - Set the strength to 0. What does `poison` report, and how does the panel on the right change?
 # - Move the patch to a place where an object hides it. Does L∞ change?

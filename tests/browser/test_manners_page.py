@@ -88,7 +88,8 @@ def test_a_widget_minds_its_manners(shown: Page, name: str) -> None:
     moved = sliders.first if sliders.count() else box.locator("input[type=checkbox]").first
     box.evaluate(_WATCH)
     moved.focus()
-    moved.press("ArrowRight" if sliders.count() else "Space")
+    at_end = moved.get_attribute("aria-valuenow") == moved.get_attribute("aria-valuemax")
+    moved.press("Space" if not sliders.count() else "ArrowLeft" if at_end else "ArrowRight")
     shown.wait_for_function("box => box.seen.length > 2 && !box.seen.at(-1)[1]", arg=box.element_handle())
     shown.wait_for_timeout(300)
     screenshot(shown, f"manners-{name}")
