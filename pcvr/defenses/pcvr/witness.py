@@ -94,9 +94,10 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
     from scipy.stats import binom
 
     inputs = inputs.astype(np.float32)
-    mean, scale = inputs.mean(0), inputs.std(0)
+    mean, scale = inputs.mean(0), np.concatenate([part.std(0) for part in _blocks(inputs)])
     scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
-    inputs = (inputs - mean) / scale
+    inputs -= mean  # in place: these are the levels of hundreds of images
+    inputs /= scale
     kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]  # once: the groups lie within each other
     found = []
     for group in groups:
@@ -118,6 +119,11 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
         )
         found.append((witness, hit))
     return found
+
+
+def _blocks(inputs: np.ndarray, columns: int = 4096) -> list[np.ndarray]:
+    """Return an array ``[N, D]`` in blocks of columns, without a copy: what NumPy computes of them needs less memory."""
+    return [inputs[:, start : start + columns] for start in range(0, inputs.shape[1], columns)]
 
 
 def ridge(kernel: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
