@@ -233,8 +233,9 @@ print(", ".join(f"{name} {version}" for name, version in versions().items()))
 # <!-- contents -->
 #
 # Read them in order. If you have little time, read 02, 03 and 05: they are the core. The minutes are counted from the
-# length of each notebook and the cards of its exercises. The folder `solutions/` contains all notebooks with the
-# exercises solved.
+# length of each notebook and the cards of its exercises; time to run and peak memory were measured in default mode.
+# Binder gives 1 GB, so a notebook that takes more than 900 MB may stop there. The folder `solutions/` contains all
+# notebooks with the exercises solved.
 #
 # `make lab` opens your own copies of the notebooks, in the folder `work/`. What you write there stays yours: an update
 # of the workbook does not change a copy that you have worked in. `make reset NB=05` begins one of them anew and keeps

@@ -14,7 +14,7 @@ import nbformat
 
 from bookkit import elsewhere
 from bookkit.exercises import find_exercises, folded, with_card
-from bookkit.front import filled, measured
+from bookkit.front import filled, recorded
 from bookkit.origin import fingerprint, origin
 from bookkit.source import Cell, Source, SourceError, read_source, sources
 
@@ -35,7 +35,10 @@ _LANGUAGE = {
 
 
 def edition(
-    source: Source, which: Edition, shelf: Sequence[Source] = (), seconds: Mapping[str, float] = MappingProxyType({})
+    source: Source,
+    which: Edition,
+    shelf: Sequence[Source] = (),
+    runs: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> nbformat.NotebookNode:
     """One edition of a notebook: no outputs, and cell ids that depend on the content alone.
 
@@ -43,12 +46,12 @@ def edition(
         source: of the notebook.
         which: edition.
         shelf: all sources in reading order, for links to other notebooks; by default this one alone.
-        seconds: measured running times by name, for the table of contents.
+        runs: what each notebook took, from `bookkit.front.recorded`, for the table of contents.
 
     Raises:
         SourceError: an exercise is not well formed.
     """
-    made = list(_cells(source, which, lambda cell: filled(cell, source, shelf or (source,), seconds)))
+    made = list(_cells(source, which, lambda cell: filled(cell, source, shelf or (source,), runs)))
     made[1:1] = elsewhere.cells(f"{FOLDERS[which]}/{source.name}.ipynb")
     names = identities(source.name, ((cell.kind, cell.text) for cell in made))
     cells = [_node(cell, identity) for cell, identity in zip(made, names, strict=True)]
@@ -123,11 +126,11 @@ def build(root: Path) -> Built:
             shelf.append(read_source(path))
         except SourceError as error:
             errors += [f"{path.name}: {line}" for line in str(error).splitlines()]
-    seconds = measured(root)
+    runs = recorded(root)
     for source in shelf:
         try:
             for which, folder in FOLDERS.items():
-                notebook = edition(source, which, shelf, seconds)
+                notebook = edition(source, which, shelf, runs)
                 nbformat.validate(notebook)
                 files[root / folder / f"{source.name}.ipynb"] = nbformat.writes(notebook) + "\n"
         except SourceError as error:

@@ -77,15 +77,15 @@ def measured(root: Path) -> dict[str, float]:
     return {name: float(row["seconds"]) for name, row in recorded(root).items()}
 
 
-def contents(shelf: Sequence[Source], here: str, seconds: Mapping[str, float] = MappingProxyType({})) -> str:
+def contents(shelf: Sequence[Source], here: str, runs: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> str:
     """The table of all notebooks in reading order, as Markdown.
 
     Args:
         shelf: every source, in reading order.
         here: the name of the notebook in which the table stands; it has no link to itself.
-        seconds: measured running times by name; without any, the table has no column for them.
+        runs: from `recorded`; without any, the table has no columns for time and memory.
     """
-    heads = ["", "notebook", "what it is about", "to read", "exercises", *(["to run"] if seconds else [])]
+    heads = ["", "notebook", "what it is about", "to read", "exercises", *(["to run", "memory"] if runs else [])]
     rows = [f"| {' | '.join(heads)} |".replace("|  |", "| |", 1), "|" + " --- |" * len(heads)]
     for source in shelf:
         short, about = heading(source)
@@ -93,7 +93,7 @@ def contents(shelf: Sequence[Source], here: str, seconds: Mapping[str, float] = 
         minutes = exercise_minutes(source)
         tasks = f"{len(minutes)}, {sum(minutes)} min" if minutes else "none"
         columns = [number(source.name), link, about, f"{reading_minutes(source)} min", tasks]
-        rows.append(f"| {' | '.join([*columns, *([_clock(seconds.get(source.name))] if seconds else [])])} |")
+        rows.append(f"| {' | '.join([*columns, *(_taken(runs.get(source.name, {})) if runs else [])])} |")
     return "\n".join(rows)
 
 
@@ -110,14 +110,14 @@ def next_line(shelf: Sequence[Source], here: str) -> str:
     return f"**Next:** [{number(source.name)} {heading(source)[0]}]({source.name}.ipynb)"
 
 
-def filled(cell: Cell, source: Source, shelf: Sequence[Source], seconds: Mapping[str, float]) -> str:
+def filled(cell: Cell, source: Source, shelf: Sequence[Source], runs: Mapping[str, Mapping[str, Any]]) -> str:
     """The text of a Markdown cell with its markers replaced.
 
     Args:
         cell: of `source`.
         source: the notebook.
         shelf: every source, in reading order.
-        seconds: from `measured`.
+        runs: from `recorded`.
 
     Raises:
         SourceError: `source` is not on the shelf.
@@ -126,7 +126,7 @@ def filled(cell: Cell, source: Source, shelf: Sequence[Source], seconds: Mapping
         raise SourceError(f"{source.name} is not among the notebooks: {', '.join(each.name for each in shelf)}.")
     made: Mapping[str, str] = {
         "time": time_line(source),
-        "contents": contents(shelf, source.name, seconds),
+        "contents": contents(shelf, source.name, runs),
         "next": next_line(shelf, source.name),
     }
     return _MARKER.sub(lambda match: made[match[1]], cell.text)
@@ -140,10 +140,14 @@ def _read(cell: Cell) -> str:
     return re.sub(r"\]\([^)]*\)", "]", plain)
 
 
-def _clock(seconds: float | None) -> str:
+def _taken(run: Mapping[str, Any]) -> list[str]:
+    """What a run took: time and peak memory."""
+    memory = f"{run['peak_mb']} MB" if "peak_mb" in run else "not measured"
+    return [_clock(run["seconds"]) if "seconds" in run else "not measured", memory]
+
+
+def _clock(seconds: float) -> str:
     """A measured time, rounded up: machines differ by more than that."""
-    if seconds is None:
-        return "not measured"
     return f"{10 * ceil(seconds / 10)} s" if seconds <= 90 else f"{ceil(seconds / 60)} min"
 
 
