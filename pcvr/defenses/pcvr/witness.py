@@ -122,7 +122,7 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
 
 
 def _blocks(inputs: np.ndarray, columns: int = 4096) -> list[np.ndarray]:
-    """Return an array ``[N, D]`` in blocks of columns, without a copy: what NumPy computes of them needs less memory."""
+    """Return an array ``[N, D]`` in blocks of columns, without a copy: NumPy needs less memory for each of them."""
     return [inputs[:, start : start + columns] for start in range(0, inputs.shape[1], columns)]
 
 
