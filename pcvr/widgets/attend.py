@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_ALL = -1
+"""Value of the option for all layers or heads. With None as its value, a list shows nothing once it is chosen again."""
+
+
 @dataclass(frozen=True)
 class AttentionChoice:
     """One setting of the explorer.
@@ -67,9 +71,8 @@ class AttentionControls:
 
     def choice(self) -> AttentionChoice:
         """Return the choice that is set."""
-        return AttentionChoice(
-            self.picture.value - 1, self.token.value - 1, self.layer.value, self.head.value, self.how.value
-        )
+        layer, head = (None if one.value == _ALL else int(one.value) for one in (self.layer, self.head))
+        return AttentionChoice(self.picture.value - 1, self.token.value - 1, layer, head, self.how.value)
 
 
 def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionControls]:
@@ -113,8 +116,8 @@ def attention_explorer(seen: Sequence[Attention]) -> tuple[VBox, AttentionContro
     return on_page(wrapped_row(*moved), controls.message, controls.image), controls
 
 
-def _numbered(whole: str, name: str, count: int) -> list[tuple[str, int | None]]:
-    return [(whole, None), *((f"{name} {i + 1}", i) for i in range(count))]
+def _numbered(whole: str, name: str, count: int) -> list[tuple[str, int]]:
+    return [(whole, _ALL), *((f"{name} {i + 1}", i) for i in range(count))]
 
 
 def _status(one: Attention) -> str:

@@ -199,6 +199,14 @@ class TestAttention:
         controls.how.value = "mean"
         assert not controls.layer.disabled
 
+    @pytest.mark.parametrize("name", ["layer", "head"])
+    def test_all_can_be_chosen_again(self, seen, name):
+        _, controls = attention_explorer(seen)
+        chosen = getattr(controls, name)
+        for index in (1, 0):
+            chosen.index = index
+        assert chosen.index == 0 and getattr(controls.choice(), name) is None
+
     def test_one_picture_is_enough_and_none_is_not(self, seen):
         _, controls = attention_explorer(seen[:1])
         assert controls.picture.disabled and controls.picture.max == 1
