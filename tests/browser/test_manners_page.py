@@ -52,7 +52,7 @@ _WATCH = """box => {
     };
     new MutationObserver(look).observe(box, {subtree: true, childList: true, attributes: true, characterData: true});
 }"""
-_TOGETHER = 1000  # milliseconds between a new text and its picture, on a machine with much other work
+_TOGETHER = 3000  # milliseconds between a new text and its picture, on a machine with much other work
 
 
 @pytest.fixture(scope="module")
