@@ -78,7 +78,7 @@ def test_a_widget_minds_its_manners(shown: Page, name: str) -> None:
 
     cells = shown.locator(".jp-Cell").count()
     if lists.count():
-        expect(lists.first).to_have_value(re.compile("."))  # a list comes to the page before its options
+        expect(lists.first).to_have_value(re.compile("."))  # it shows which option is chosen
         chosen = lists.first.input_value()
         lists.first.focus()
         for key in ("x", "b", "d", "d"):

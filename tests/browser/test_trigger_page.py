@@ -1,4 +1,4 @@
-"""Notebook 02 in a real JupyterLab: it runs through, the trigger follows its sliders, and so does the lab of 02b."""
+"""Notebook 02 in a real JupyterLab: it runs through, the trigger follows its sliders, and so does the attack lab."""
 
 import re
 

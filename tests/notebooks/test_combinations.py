@@ -8,7 +8,6 @@ longer than most notebooks, are imported once.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import reduce
@@ -26,6 +25,7 @@ from papermill.parameterize import parameterize_notebook
 
 from pcvr.experiments.results import FOLDER
 from pcvr.models.zoo import EMBEDDED
+from pcvr.utils.files import read_json
 from tests.shipped import SHIPPED_TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ PAIRS = len(CASES) if os.environ.get("PCVR_EVERY_PAIR") else 2
 HANGS = 3600  # seconds for a pair that takes two minutes alone
 COMPARES = "01_meet_the_model"  # lays the models side by side, and so names them all
 RESET = "%reset -f"
-NOTES = [note for path in FOLDER.glob("*.json") for note in json.loads(path.read_bytes()).get("notes", ())]
+NOTES = [note for path in FOLDER.glob("*.json") for note in read_json(path, "a shipped table").get("notes", ())]
 """What the shipped tables say of themselves, and so of all tasks."""
 
 

@@ -24,6 +24,10 @@ def test_a_notebook_fits_on_binder(name):
     assert re.search(r"torch \d+\.\d+.*cores", ROWS[name]["made_with"])
 
 
+def test_the_front_door_states_the_limit():
+    assert f"more than {MOST} MB" in (ROOT / "workbook/00_start_here.py").read_text(encoding="utf-8")
+
+
 def test_no_cell_comes_near_its_limit():
     """A machine that is busy with other work takes thirty times as long: that must not fail a notebook."""
     assert 0 < max(row["longest_cell"] for row in ROWS.values()) * 30 < CELL_TIMEOUT

@@ -27,6 +27,15 @@ def heard(suspicious: np.ndarray, others: np.ndarray) -> tuple[Witness, np.ndarr
     return witness, hit
 
 
+def test_inputs_are_scaled_by_all_rows_and_left_as_they_came() -> None:
+    given_ones = np.concatenate(inputs(6, 20, 1.0, width=9000))  # more columns than are taken at a time
+    before, rows = given_ones.copy(), np.arange(len(given_ones))
+    ((witness, _),) = hear(given_ones, [rows[:6]], rows[6:])
+    spread = given_ones.std(0)
+    assert np.array_equal(given_ones, before) and np.array_equal(witness.mean, given_ones.mean(0))
+    assert np.array_equal(witness.scale, np.maximum(spread, 1e-3 * spread.max() + 1e-9))
+
+
 @given(seed=st.integers(0, 999), first=st.integers(2, 8), second=st.integers(2, 12), width=st.integers(3, 40))
 @settings(max_examples=25, deadline=None)
 def test_each_score_is_that_of_a_regression_without_the_sample(seed: int, first: int, second: int, width: int) -> None:
