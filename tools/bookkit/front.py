@@ -39,14 +39,19 @@ def heading(source: Source) -> tuple[str, str]:
     return short, rest if colon else summary(source.cells).rstrip(".")
 
 
-def reading_minutes(source: Source) -> int:
-    """Minutes to read a notebook and to run its cells, rounded up to five; exercises not included.
+def minutes_of_reading(source: Source) -> float:
+    """Minutes to read a notebook and to look at what its cells show; exercises not included.
 
     Folded texts count; solutions and the marks of Markdown do not.
     """
     words = sum(len(re.findall(r"\w[\w'-]*", _read(cell))) for cell in source.cells)
     looks = sum(cell.kind == "code" and "exercise" not in cell.tags for cell in source.cells)
-    return _FIVE * ceil((words / WORDS_A_MINUTE + LOOK * looks) / _FIVE)
+    return words / WORDS_A_MINUTE + LOOK * looks
+
+
+def reading_minutes(source: Source) -> int:
+    """The same, rounded up to five."""
+    return _FIVE * ceil(minutes_of_reading(source) / _FIVE)
 
 
 def exercise_minutes(source: Source) -> list[int]:

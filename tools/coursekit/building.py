@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
-from bookkit.front import recorded
+from bookkit.front import LOOK, WORDS_A_MINUTE, recorded
 
 from coursekit.facts import filled
 from coursekit.handouts import nbgrader_source, student, teacher
-from coursekit.lessons import WORDS_A_MINUTE, Lesson, lessons
+from coursekit.lessons import Lesson, lessons
 from coursekit.pages import page, to_html
 from coursekit.plans import plan_markdown, read_plan
 from coursekit.quiz import Question, gift, quiz_markdown, quiz_page, read_quiz
@@ -133,7 +133,8 @@ def _texts(root: Path, out: Path, found: Sequence[Lesson], quizzes: Mapping[str,
     runs = {(row["made_with"], row["date"]) for row in recorded(root).values()}
     made = "".join(f"Running times were measured with {how} on {date}. " for how, date in sorted(runs))
     made += (
-        f"Prose is counted at {WORDS_A_MINUTE} words a minute, exercises with the minutes of their cards, "
+        f"Text and code count at {WORDS_A_MINUTE} words a minute and a look at what a cell shows at {LOOK} minutes, "
+        "as in the notebooks; exercises with the minutes of their cards, "
         "a quiz at a minute and a half a question."
     )
     counts = {number: len(questions) for number, questions in quizzes.items()}

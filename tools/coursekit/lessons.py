@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bookkit.exercises import Exercise, find_exercises
-from bookkit.front import measured
+from bookkit.front import measured, minutes_of_reading
 from bookkit.source import Source, read_source, sources, title
 
-WORDS_A_MINUTE = 150
-"""How fast technical prose is read, with a look at the figures, in a language that is not one's first. Our choice."""
 PREDICTION_MINUTES = 0.5
 """To think before a result is shown, for each "Predict before you run"."""
 TRIAL_MINUTES = 1.0
@@ -20,7 +18,6 @@ TRIAL_MINUTES = 1.0
 
 _CARD = re.compile(r"<!--\s*card\b(.*?)-->", re.DOTALL)
 _NUMBER = re.compile(r"^\d+[a-z]?_")
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Minutes:
     """The time that a learner needs for a notebook, by what it is spent on.
 
     Attributes:
-        reading: prose, at `WORDS_A_MINUTE`.
+        reading: prose, code and figures, as the notebook itself counts them.
         predicting: questions before a result.
         trying: things to try with a widget.
         exercises: the sum of the exercises' cards.
@@ -92,7 +89,7 @@ class Lesson:
         tried = re.findall(r"(?:Try this|Things to try|\bTry this:)[^\n]*\n(?:\n?(?:- |\d+\. |  )[^\n]*\n?)+", prose)
         items = sum(len(re.findall(r"^(?:- |\d+\. )", part, re.M)) for part in tried)
         return Minutes(
-            len(_WORD.findall(prose)) / WORDS_A_MINUTE,
+            minutes_of_reading(self.source),
             PREDICTION_MINUTES * len(re.findall(r"\*\*Predict", prose)),
             TRIAL_MINUTES * items,
             float(sum(card["minutes"] for card in self.cards.values())),
