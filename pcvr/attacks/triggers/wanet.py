@@ -76,7 +76,7 @@ class WaNet(ImageTrigger):
         """Return the enlarged field: float64 ``[2, H, W]``; ``[0]`` is horizontal, ``[1]`` is vertical."""
         drawn = np.random.default_rng(self.seed).uniform(-1, 1, (2, self.cells, self.cells))
         drawn /= np.abs(drawn).mean()
-        return np.einsum("hr,arc,wc->ahw", _bicubic(height, self.cells), drawn, _bicubic(width, self.cells))
+        return _bicubic(height, self.cells) @ drawn @ _bicubic(width, self.cells).T
 
     def places(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the place that each pixel samples, in pixels inside the image: rows and columns, float64 ``[H, W]``
