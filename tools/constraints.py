@@ -3,7 +3,8 @@
     python tools/constraints.py > constraints.txt
     python tools/constraints.py --uv    # the same pins for uv, which reads them from pyproject.toml alone
 
-torch is left out, with what only its CUDA builds bring: the Makefile chooses it to fit the machine.
+torch is left out, with what only its CUDA builds bring: the Makefile chooses it to fit the machine. uv runs no
+Makefile, so it gets the release of torch that is tested.
 """
 
 from __future__ import annotations
@@ -75,9 +76,18 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if not _MACHINE.fullmatch(name)}
 
 
-def for_uv(constraints: str) -> str:
-    """Return the end of pyproject.toml that gives uv the pins of constraints.txt, several a line."""
-    pins = ", ".join(f'"{line}"' for line in constraints.splitlines() if line and not line.startswith("#"))
+def tested_torch(makefile: str) -> str:
+    """Return the pin of torch that stands in the Makefile."""
+    found = re.search(r"torch==[\d.]+", makefile)
+    if found is None:
+        raise SystemExit("The Makefile names no release of torch: give TORCH one, as in torch==2.13.0.")
+    return found.group()
+
+
+def for_uv(constraints: str, torch: str) -> str:
+    """Return the end of pyproject.toml that gives uv the pins of constraints.txt and that of torch, several a line."""
+    lines = [line for line in constraints.splitlines() if line and not line.startswith("#")]
+    pins = ", ".join(f'"{line}"' for line in [*lines, torch])
     lines = wrap(pins, 116, break_long_words=False, break_on_hyphens=False)
     return _UV_HEAD + "\n".join(f"    {line}" for line in lines) + ",\n]\n"
 
@@ -87,7 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     if "--uv" in (sys.argv[1:] if arguments is None else arguments):
         file = ROOT / "pyproject.toml"
         text = file.read_text(encoding="utf-8").partition(_UV_HEAD)[0]
-        write_text(file, text + for_uv((ROOT / "constraints.txt").read_text(encoding="utf-8")))
+        constraints, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("constraints.txt", "Makefile"))
+        write_text(file, text + for_uv(constraints, tested_torch(makefile)))
         return 0
     pins = closure(declared())
     print(_HEAD + "\n".join(f"{name}=={version}" for name, version in pins.items()))
