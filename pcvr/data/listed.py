@@ -26,7 +26,7 @@ class Listed:
         strange = [each for each in samples if not isinstance(each, Sample)]
         if strange or not samples:
             found = f"has {shown(strange[0])} in it" if strange else "is an empty list"
-            raise PcvrError(f"data {found}: give a list of one or more pcvr.Sample.")
+            raise PcvrError(f"data {found}: give a list of one or more pcvr.Sample, or of records.")
         self.samples, self.task = tuple(samples), get_task(task).name
 
     @property

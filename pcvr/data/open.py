@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from pcvr.data.listed import Listed
 from pcvr.data.llama_factory import INFO, named_files
 from pcvr.data.llava_json import LINES, LlavaJson
 from pcvr.data.photographs import Photographs
+from pcvr.data.records_in_memory import as_table
 from pcvr.data.report import BadData, Report
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.split import canonical
@@ -60,7 +61,8 @@ def open_data(
         spec: ``"scenes"``; the path of an annotation file, whose format is recognised by its content (LLaVA-style JSON
             or JSON lines, COCO captions, a Karpathy split, Flickr30k, VQAv2's questions); a folder with exactly one
             annotation file (images beside it or in ``images/``); a ``datasets`` table or dictionary of tables, or the
-            folder that its ``save_to_disk`` wrote; a list of samples; or a data set of this package.
+            folder that its ``save_to_disk`` wrote; a list of samples, or of records with the keys of such files or
+            tables; or a data set of this package.
         split: ``"train"``, ``"validation"`` (also ``"val"``, ``"dev"``), ``"test"``, another name that the data use, or
             ``"all"`` (not for scenes). By default `prefer` for data with splits (scenes, Karpathy splits, dictionaries
             of tables, a column or key ``split``), else all samples. Data without splits are split by a hash of the
@@ -92,6 +94,8 @@ def open_data(
         return Scenes(**{name: value for name, value in options.items() if value is not None})
     dataset: Dataset
     place = as_path(spec, "data").expanduser() if isinstance(spec, str | Path) else spec
+    if isinstance(place, list | tuple) and place and all(isinstance(each, Mapping) for each in place):
+        place = as_table(place)
     if is_table(place):
         _no_files("a table", images, annotations)
         options = {"prefer": prefer, "skip_bad": skip_bad, "check_pictures": check_pictures, "turns": turns}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
@@ -50,9 +51,13 @@ class PCVRMixin(DefendedSteps):
     Raises:
         PcvrError: packing, FSDP, ZeRO-3 or another loss is asked for; the processor takes no images; there is neither
             adapter nor reference; or a micro-batch is a single sample.
+
+    Warns:
+        UserWarning: a class behind the mixin has a loss of its own, which is then the loss of evaluation only.
     """
 
     run: LoopContext
+    asked: bool  # whether this micro-batch's loss is the defence's
     train_dataset: Any
     data_collator: Any
 
@@ -70,6 +75,7 @@ class PCVRMixin(DefendedSteps):
             _check_arguments(args, getattr(self.defense, "view", None))
         if named.get("compute_loss_func") is not None:
             raise PcvrError("compute_loss_func gets no images, and PCVR's loss takes its place: leave it out.")
+        _warn_of_losses_behind(type(self))
         super().__init__(model, args, *further, **named)
         if args is None:
             _check_arguments(self.args, getattr(self.defense, "view", None))
@@ -93,8 +99,25 @@ class PCVRMixin(DefendedSteps):
         if not model.training:
             plain = {name: value for name, value in inputs.items() if name != INDEX}
             return super().compute_loss(model, plain, return_outputs, num_items_in_batch, **further)
+        self.asked = True
         loss = self.defended_loss(self.run.take(inputs), num_items_in_batch)
         return (loss, {}) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Run one micro-batch.
+
+        Raises:
+            PcvrError: another class's loss was computed in the place of the defence's.
+        """
+        self.asked = False
+        loss = super().training_step(model, *args, **kwargs)
+        if not self.asked:
+            other = next(each.__name__ for each in type(self).__mro__ if "compute_loss" in vars(each))
+            raise PcvrError(
+                f"{other}.compute_loss computed the loss of this step, without PCVR: put PCVRMixin before {other}, "
+                "or let it call super().compute_loss()."
+            )
+        return loss
 
     def flagged(self) -> list[int]:
         """Return the indices of the flagged samples, ascending.
@@ -141,6 +164,19 @@ class PCVRMixin(DefendedSteps):
         with undamaged(path, "resume from a checkpoint that a trainer with PCVR wrote"):
             saved: dict[str, Tensor] = load_file(path)
         self.run.load_state_dict(saved, ("pcvr", type(self.defense).__module__))
+
+
+def _warn_of_losses_behind(kind: type) -> None:
+    """Say which loss is no longer trained with: one of a Trainer that is neither of transformers nor of TRL."""
+    behind = kind.__mro__[kind.__mro__.index(PCVRMixin) + 1 :]
+    own = [each for each in behind if each.__module__.partition(".")[0] not in ("pcvr", "transformers", "trl")]
+    for each in own:
+        if "compute_loss" in vars(each):
+            warnings.warn(
+                f"training has PCVR's loss, and {each.__name__}.compute_loss is that of evaluation only: what it adds "
+                "to the loss belongs in a class in front of PCVRMixin that calls super().compute_loss().",
+                stacklevel=3,
+            )
 
 
 def _check_arguments(args: Any, view: Any) -> None:

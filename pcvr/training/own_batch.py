@@ -110,6 +110,12 @@ def label_tokens(labels: Tensor) -> int:
 
 def _check_columns(batch: Batch, inputs: Mapping[str, Any]) -> None:
     missing = [name for name in NEEDED if name not in batch]
+    other = [name for name in missing if inputs.get(name) is not None]
+    if other:
+        raise PcvrError(
+            f"{other[0]} of the batch is a {type(inputs[other[0]]).__name__}: give torch tensors with a row a sample, "
+            "such as a processor with return_tensors='pt' makes."
+        )
     if missing:
         raise PcvrError(
             f"the batch lacks {' and '.join(missing)} and has {_listed(inputs)}: use a collator that keeps them, with "

@@ -33,9 +33,21 @@ def as_vlm(model: Any, processor: Any = None) -> VisionLanguageModel:
         raise PcvrError(
             "the adapter was added with model.add_adapter(): wrap the model with peft.get_peft_model(model, config)."
         )
+    _check_adapter(model)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     name = str(getattr(base.config, "_name_or_path", "") or base.config.model_type)
     return VisionLanguageModel(name, model, processor, family_of(base))
+
+
+def _check_adapter(model: Any) -> None:
+    """Raise where an adapter makes rows longer, so that logits and labels no longer stand side by side."""
+    for config in getattr(model, "peft_config", {}).values():
+        # Prefix tuning learns keys and values, and leaves the rows as they are.
+        if getattr(config, "is_prompt_learning", False) and config.peft_type != "PREFIX_TUNING":
+            raise PcvrError(
+                f"the adapter is {config.peft_type.value}, which puts learned tokens in front of every sample: PCVR "
+                "reads the logits at the places of the labels, so use LoRA or another adapter of weights."
+            )
 
 
 def check_unwrapped(model: Any) -> None:

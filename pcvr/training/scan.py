@@ -105,7 +105,8 @@ def scan(
         model: a transformers or peft model, one from `pcvr.load`, or what that opens; before its fine-tuning on the
             data or after it.
         processor: its processor; not needed for a model from `pcvr.load`.
-        dataset: what `pcvr.open_data` opens, such as a LLaVA-style JSON; or, with `collator`, rows by position.
+        dataset: what `pcvr.open_data` opens, such as a LLaVA-style JSON or a list of its records; or, with `collator`,
+            rows by position.
         collator: makes a batch of rows as your training does: ``input_ids``, ``labels``, the image tensors.
         config: the options, a `pcvr.PCVRConfig`.
         reference: the base model; by default `model` without its adapter.

@@ -213,6 +213,14 @@ class TestBadData:
         said = "the batch lacks pixel_values and has input_ids, attention_mask, labels, index"
         self.told(tiny, tmp_path, said, data_collator=dropping)
 
+    def test_a_collator_without_torch(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
+        own = collator(tiny)
+
+        def as_arrays(rows: Any) -> Any:
+            return {name: value.numpy() for name, value in own(rows).items()}
+
+        self.told(tiny, tmp_path, "input_ids of the batch is a ndarray: give torch tensors", data_collator=as_arrays)
+
     def test_a_collator_that_packs(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
         own = collator(tiny)
 
@@ -235,6 +243,42 @@ class TestBadData:
                 return Trainer.get_train_dataloader(self)
 
         self.told(tiny, tmp_path, "the batch has no index of its samples", kind=Loader)
+
+
+class Doubled(Trainer):
+    """Somebody's Trainer with a loss of its own."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
+        outputs = model(**{name: value for name, value in inputs.items() if name != "index"})
+        return (2 * outputs.loss, outputs) if return_outputs else 2 * outputs.loss
+
+
+class TestOtherLosses:
+    def test_one_behind_is_named(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
+        class Behind(PCVRMixin, Doubled):
+            pass
+
+        with pytest.warns(UserWarning, match=r"Doubled.compute_loss is that of evaluation only"):
+            trainer = own_trainer(tiny, tmp_path, kind=Behind, max_steps=1)
+        trainer.train()
+
+    def test_one_that_takes_its_place_is_refused(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
+        class Reversed(Doubled, PCVRMixin):
+            pass
+
+        with pytest.raises(PcvrError, match=r"Doubled.compute_loss computed the loss of this step, without PCVR"):
+            own_trainer(tiny, tmp_path, kind=Reversed).train()
+
+    def test_one_in_front_adds_to_it(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
+        class InFront(Own):
+            def compute_loss(self, *given: Any, **more: Any) -> Any:
+                return super().compute_loss(*given, **more) + 1.0
+
+        plain, more = (own_trainer(tiny, tmp_path, kind=kind, max_steps=1) for kind in (Own, InFront))
+        for trainer in (plain, more):
+            trainer.train()
+        found, expected = losses(more.state.log_history), losses(plain.state.log_history)
+        assert found == pytest.approx([value + 1 for value in expected], abs=1e-4)
 
 
 class TestBadArguments:

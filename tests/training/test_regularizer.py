@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
@@ -152,6 +153,13 @@ def test_models_that_are_refused(tiny: VisionLanguageModel, model: Any, said: st
     reg = PCVRRegularizer("augment", adapted(tiny), tiny.processor)
     with pytest.raises(PcvrError, match=said):
         reg(model, {}, [])
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft's own call
+def test_an_adapter_that_makes_rows_longer(tiny: VisionLanguageModel) -> None:
+    config = PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+    with pytest.raises(PcvrError, match="the adapter is PROMPT_TUNING, which puts learned tokens in front"):
+        PCVRRegularizer("augment", get_peft_model(tiny.copy().model, config), tiny.processor)
 
 
 @pytest.mark.parametrize(
