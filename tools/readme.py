@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -179,7 +180,7 @@ def _of_table(name: str) -> list[str]:
 
 TEXTS: dict[str, Callable[[], list[str]]] = {
     **{name: partial(_of_table, name) for name in TABLES},
-    "headline": lambda: welcome.headline(load("spine"), _made(load("spine"))),
+    "headline": lambda: welcome.headline(load("spine"), _made(load("spine"), welcome.SHOWN)),
     "notebooks": lambda: welcome.notebooks(ROOT / "workbook"),
     "worth": lambda: measured.worth(load("parts")),
     "standings": compared.standings_table,
@@ -222,7 +223,11 @@ def drawn(name: str) -> bytes:
     return file.getvalue()
 
 
-def _made(results: Table) -> str:
+def _made(results: Table, shown: Iterable[str] | None = None) -> str:
+    """Return how a table was made; `shown` names its rows that are shown, by default all."""
+    if shown is not None:
+        labels = {*shown}
+        results = replace(results, runs=[run for run in results.runs if run["experiment"]["label"] in labels])
     said = [run["experiment"] for run in results.runs]
     return (
         f"{_each(run['samples'] for run in said)} training scenes, 5 % poisoned (0 % where clean), "
@@ -241,7 +246,13 @@ def _gates(results: Table) -> str:
     rows = [row for row, gate in gates.items() if gate == former]
     if not rows:
         return ""
-    where = "PCVR" if PCVR().gate not in gates.values() else f"PCVR in {', '.join(rows)}"
+    present = [row for row, gate in gates.items() if gate == PCVR().gate]
+    if not present:
+        where = "PCVR"
+    elif len(rows) <= len(present):
+        where = f"PCVR in {', '.join(rows)}"
+    else:
+        where = f"PCVR in all rows but {', '.join(present)}"
     return f"{where} with the gate `{former}`, its default before `{PCVR().gate}`; "
 
 

@@ -8,7 +8,13 @@ from bookkit.source import read_source, sources, summary, title
 
 from pcvr.experiments.results import Table
 
-_SHOWN = {"plain SFT": "fine-tuned on it as usual", "PCVR": "fine-tuned on it with PCVR"}
+SHOWN = {
+    "clean data, plain": "fine-tuned on clean data",
+    "plain SFT": "fine-tuned on it as usual",
+    "PCVR": "fine-tuned on it with PCVR",
+    "augment only, one view": "with augmentation only",
+}
+"""Rows of the headline table that the README shows, and what it calls them."""
 
 
 def headline(results: Table, made: str) -> list[str]:
@@ -19,13 +25,8 @@ def headline(results: Table, made: str) -> list[str]:
         made: how its runs were made, in words.
     """
     cells = {cell.label: cell for cell in results.cells().values()}
-    rows = {
-        "clean data, plain": "fine-tuned on clean data",
-        **_SHOWN,
-        "augment only, one view": "with augmentation only",
-    }
     lines = ["| the model | attack success | correct captions: clean / triggered |", "|---|---|---|"]
-    for label, words in rows.items():
+    for label, words in SHOWN.items():
         c = cells[label]
         lines.append(f"| {words} | {c.rates} | {100 * c.right:.1f} % / {100 * c.triggered_right:.1f} % |")
     return [*lines, "", f"*BadNets, captions; {made}*"]

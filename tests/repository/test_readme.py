@@ -174,6 +174,9 @@ def test_the_captions_name_the_gate_that_was_the_default_before() -> None:
     row = both[0]["experiment"]["label"]
     table = pcvr.experiments.results.Table("x", "2026-01-01", {}, "x", {}, both)
     assert readme._gates(table) == f"PCVR in {row} {caption}"
+    more = [each for each in load("spine").runs if each["experiment"]["options"].get("gate") == "two_stage"]
+    table = pcvr.experiments.results.Table("x", "2026-01-01", {}, "x", {}, [*more, new])
+    assert readme._gates(table) == f"PCVR in all rows but new {caption}"
 
 
 def test_one_default_stops_all_headline_attacks_at_little_cost() -> None:
