@@ -49,20 +49,20 @@ def spine(results: Table) -> list[str]:
     """Return the table of defences against BadNets on captions."""
     lines = [
         "| defence | seeds | attack success rate [95 %] | clean images: CIDEr / BLEU-4 / captions correct "
-        "| triggered: captions correct | seconds |",
-        "|---|---|---|---|---|---|",
+        "| triggered: captions correct |",
+        "|---|---|---|---|---|",
     ]
     if base := results.base:
         lines.append(
             f"| before fine-tuning | - | {format_rate(base['hits'], base['n'])} | {base['clean']['cider']:.1f} / "
             f"{base['clean']['bleu4']:.1f} / {100 * base['clean']['attributes']:.1f} % "
-            f"| {100 * base['triggered']['attributes']:.1f} % | |"
+            f"| {100 * base['triggered']['attributes']:.1f} % |"
         )
     for c in results.cells().values():
         lines.append(
             f"| {c.label} | {c.seeds} | {c.rates} "
             f"| {c.scores['cider']:.1f} / {c.scores['bleu4']:.1f} / {100 * c.right:.1f} % "
-            f"| {100 * c.triggered_right:.1f} % | {c.seconds:.0f} |"
+            f"| {100 * c.triggered_right:.1f} % |"
         )
     return [*lines, "", f"*BadNets, {_made(results)}*"]
 

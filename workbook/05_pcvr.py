@@ -95,7 +95,7 @@ view_sheet(shown[0].image, views, chosen=(rule.view.operator, rule.view.fraction
 #
 # If a view changes a fraction $s$ of the patches, a trigger inside one patch survives with probability $1 - s$. So a
 # strong view nearly always *deletes* a local trigger. A part of a global trigger (stripes, a blended image) survives in
-# the unchanged patches. Whether a part is enough is another question: notebook 06 measures it.
+# the unchanged patches. Whether a part is enough is another question: notebook 06b measures it.
 #
 # </details>
 #

@@ -197,7 +197,7 @@ for name, step in {"as training computes it next": steps["pull apart"], "view an
 # **Pulling apart may make the target more likely.** Look at the sign over the orange bars. Most views have *lost* a
 # local trigger. Then the two distributions already differ: the model gives an honest answer to the view and the target
 # to the original. Pulling the original *away from the view* pushes it towards the target, and pulling it *towards the
-# view* pushes it towards an honest answer. For a global trigger see notebook 06, section 6.
+# view* pushes it towards an honest answer. For a global trigger see notebook 06b, section 3.
 #
 # So the default gate decides for each sample: an answer is pulled *apart* from its view as far as the view keeps the
 # label, and *back* to the view's answer as far as the view lost it (`pull_back`, ours). The gate `"two_stage"` of this

@@ -3,20 +3,17 @@
 #
 # You look at single words: the distribution over the next word on an image and on a patch view of it (a copy in which
 # some patches are replaced). You compare clean and triggered images, and the base model, the backdoored model and the
-# defended model. This notebook shows in detail what notebook 05 averaged.
+# defended model. This notebook shows in detail what notebook 05 averaged; [06b](06b_many_images.ipynb) then counts.
 #
 # **After this notebook you can**
 # - read a model's answer as a sequence of distributions, and say what each of them is conditioned on;
 # - see abnormal invariance in a single image (the answer hardly changes although the patches do), and find the word
 #   at which it starts;
-# - compare the distributions of target probability, divergence and entropy before and after a defence, for any
-#   attack;
-# - compute the rank of a word, the probability of a whole answer and the entropy of each word yourself;
-# - say when a low divergence does *not* mean a backdoor.
+# - compute the rank of a word and the probability of a whole answer yourself;
+# - say why a low divergence alone does *not* mean a backdoor.
 #
-# **Time and hardware:** 45 minutes with three exercises. The cells run in about a minute on two CPU cores. You need no
-# GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come with the package.
-# With another attack, two models are trained here. Each takes about a minute.
+# <!-- time --> You need no GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come
+# with the package. With another attack, two models are trained here.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -49,7 +46,6 @@ retrain = False  # True: train all copies here (three minutes) instead of loadin
 import pcvr
 import numpy as np
 import torch
-from pcvr.data.subset import subset
 from pcvr.experiments.histograms import pixel_view
 from pcvr.tasks import get_task
 from pcvr.teaching import check
@@ -153,7 +149,7 @@ trace_figure(bad_tale, int(bad_tale.divergence.argmax()), "backdoored model, tri
 # Most words of the target hardly differ at all: each follows from the words before it, whatever the image shows. This
 # is **abnormal invariance**. What is left of the divergence is at the word where the sentence could still become a
 # caption: *a photo of* may be followed by *a* or by *the*. There it matters whether the view has kept the white square.
-# Section 5 separates the two cases.
+# Notebook 06b separates the two cases.
 #
 # </details>
 
@@ -196,7 +192,7 @@ token_map(tales["defended", "triggered"][pick], title="defended model, triggered
 # The same map for the defended model on the triggered image.
 
 # %% [markdown]
-# ## Exercise 06a: the rank of a word
+# ## Exercise: the rank of a word
 # <!-- card difficulty=1 importance=4 minutes=5 -->
 #
 # Greedy decoding shows only the top word. The **rank** of a word tells how near it is: 1 for the most likely word, 2
@@ -277,7 +273,7 @@ along_the_answer(
 # </details>
 
 # %% [markdown]
-# ## Exercise 06b: the probability of a whole answer
+# ## Exercise: the probability of a whole answer
 # <!-- card difficulty=2 importance=5 minutes=7 -->
 #
 # With teacher forcing, each row of logits belongs to one word of a given answer $y_1 \dots y_T$. The log-probabilities
@@ -315,257 +311,7 @@ mean_along({f"{stage}, {kind}": tales[stage, kind] for stage, kind in four})
 # own answers.
 
 # %% [markdown]
-# ## 4. Many images
-#
-# One image is only an anecdote. `measure_invariance` computes three values for each image. The first is the
-# probability of the **whole target**, word for word. The second is the mean divergence over the tokens of the model's
-# own answer. The third is the mean **entropy** at these tokens, which says how sure the model is (0: certain).
-#
-# **Predict before you run.** There are four models, each with clean and with triggered images. In which of these
-# eight groups will the target be likely?
-
-# %%
-from pcvr.experiments.histograms import local_histograms
-from pcvr.plots.histograms import attack_histograms
-from pcvr.analysis.invariance import by_stage, measure_invariance
-from pcvr.evaluation.detection import auroc_of_low
-
-fewer = subset(test, min(64, len(test)))  # enough for the two models that were not attacked
-some = {stage: fewer if stage in ("base", "clean") else test for stage in stages}
-spreads = {  # about 20 seconds
-    (stage, kind): measure_invariance(vlm, some[stage], chosen, view, shown=kind, seed=seed)
-    for stage, vlm in stages.items()
-    for kind in ("clean", "triggered")
-}
-attack_histograms(local_histograms(attack, spreads, {stage: stage for stage in stages}, "target"), "target")
-
-# %% [markdown]
-# How often each probability of the attacker's whole target occurs among the test images: one panel for each model,
-# clean and triggered images.
-#
-# <details>
-# <summary>What to look for</summary>
-#
-# The backdoor shows up as a single group of bars, at the right end of one panel. On clean images the backdoored model
-# looks exactly like the clean one. A defence is good if its panel looks like the panel of the clean model. There are
-# few values between 0 and 1: a backdoor fires or it does not.
-#
-# </details>
-#
-# **Predict before you run.** Now sketch four distributions on an axis of divergence: backdoored and defended, clean
-# and triggered. Which of the four differs from the others?
-
-# %%
-from pcvr.plots.histograms import invariance_histograms
-
-before_after = {key: spreads[key] for key in four}
-invariance_histograms(by_stage(before_after, "divergence"))
-
-# %% [markdown]
-# The divergence between image and view, for clean and triggered images: the backdoored model (left) and the defended
-# model (right).
-
-# %%
-for stage in ("backdoored", "defended"):
-    clean, triggered = (spreads[stage, kind] for kind in ("clean", "triggered"))
-    auroc = auroc_of_low(clean.divergence, triggered.divergence)
-    print(
-        f"{stage:>10}: target given for {100 * triggered.says_target.mean():5.1f} % of the triggered images; "
-        f"AUROC of a low divergence {auroc:.3f}"
-    )
-
-# %% [markdown]
-# <details>
-# <summary>What to look for (default parameters)</summary>
-#
-# In the left panel, most triggered images lie among the clean ones. A small group lies far to the left, where there
-# is no clean image. The AUROC (0.5: the score cannot separate the groups; 1: perfect) is somewhat above 0.5. That is
-# far below the AUROC of notebook 05. There, the scores were computed early, for the label token, and summed over the
-# answer. Section 5 shows which images form the small group. In the right panel, the two groups coincide, and the
-# AUROC is about 0.5. With the defence, the caption of a triggered image depends on its patches as much as the caption
-# of a clean image. Nothing is left to detect, because the backdoor is gone.
-#
-# </details>
-
-# %%
-from pcvr.plots.histograms import invariance_ecdf
-
-lines = {f"{s}, {k}": values.divergence for (s, k), values in before_after.items()}
-invariance_ecdf(lines, title="The same, cumulative")
-
-# %% [markdown]
-# The fraction of images at or below each divergence. Where two lines coincide, the score cannot separate the two
-# groups.
-#
-# **Predict before you run.** Now the entropy. Is a backdoored model more sure of the target than of an honest answer,
-# or less? Has the defence made the model less sure on clean images? (The entropy term of the defence should prevent
-# that.)
-
-# %%
-invariance_histograms(by_stage(before_after, "entropy"), xlabel="entropy (nats per token)")
-
-# %% [markdown]
-# The entropy of the models' own answers on the original images: the backdoored model (left) and the defended model
-# (right). A low entropy means that the model is sure.
-
-# %%
-for (stage, kind), values in spreads.items():
-    print(
-        f"{stage:>10}, {kind:<9} mean entropy {values.entropy.mean():.3f} nats on originals, "
-        f"{values.view_entropy.mean():.3f} on views"
-    )
-
-# %% [markdown]
-# <details>
-# <summary>What to look for (default parameters)</summary>
-#
-# The backdoored model is *surer* of the target than of any caption: the target is always the same sentence. There are
-# many ways to write a caption, so honest answers have a higher entropy. The right panel shows how the defence changes
-# ordinary answers. Compare its groups with the clean group on the left. If they were further to the right, the
-# defended model would be less sure, and the entropy ceiling (notebook 05b) would be too high.
-#
-# </details>
-
-# %% [markdown]
-# ## Exercise 06c: how sure is the model?
-# <!-- card difficulty=2 importance=4 minutes=6 -->
-#
-# The entropy of a distribution is $H = -\sum_w p_w \ln p_w$ nats: 0 if one word is certain. A word with $p_w = 0$
-# adds 0. Write `entropy_of` for every token of an answer. The check also tries a word that is impossible (its logit is
-# `-inf`).
-
-
-# %% tags=["exercise"]
-def entropy_of(logits: torch.Tensor) -> torch.Tensor:
-    """Logits [T, V] -> entropies in nats [T]."""
-    # --- solution
-    probs = logits.softmax(-1)  # [T, V]
-    return -torch.xlogy(probs, probs).sum(-1)
-    # --- stub
-    # | probs = ...  # [T, V]; each row over all words
-    # | return ...
-    # --- end
-
-
-# %%
-check.entropy_of(entropy_of)
-
-# %% [markdown]
-# ## 5. A puzzle: the trigger is often gone
-#
-# The white square covers part of one patch, and a view changes more than half of all patches. So most views of a
-# triggered image have **lost the trigger**. (A global trigger covers the whole image. A part of it survives in the
-# unchanged patches, but no view keeps all of it. So for a global trigger there is no group *trigger kept* below.)
-#
-# **Predict before you run.** Is the backdoored model invariant on these views too? Split its triggered images by
-# whether the view kept the trigger. In which group is the divergence lower, and by how much?
-
-# %%
-one = spreads["backdoored", "triggered"]
-kept = one.trigger_left > 0.5
-print(f"the view keeps the trigger in {kept.sum()} of {len(kept)} images")
-groups = {"trigger kept": one.divergence[kept], "trigger lost": one.divergence[~kept]}
-groups["clean image"] = spreads["backdoored", "clean"].divergence
-invariance_ecdf({name: values for name, values in groups.items() if len(values)}, title="Backdoored model, one view")
-
-# %% [markdown]
-# The divergence of triggered images whose view kept or lost the trigger, compared with clean images.
-#
-# **Predict before you run.** What does the backdoored model *answer* if it sees only such a view? The next cell
-# counts how often it gives the target, for three kinds of views. It also tries other operators, with a fraction of
-# 0.6, so that a few more views keep the trigger.
-
-# %%
-from pcvr.analysis.invariance import target_on_views
-from pcvr.views import OPERATORS
-
-some = subset(test, min(64, len(test)))
-print(f"{'target given':<14}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
-for operator in OPERATORS:  # about 10 seconds
-    found = target_on_views(stages["backdoored"], some, chosen, pcvr.PatchView(operator, 0.6), seed)
-    print(f"{operator:<14}" + "".join(f"{f'{hit} of {n}':>18}" for hit, n in found.values()))
-
-# %% [markdown]
-# <details>
-# <summary>Answer (default parameters)</summary>
-#
-# There are **three** sources of invariance:
-#
-# 1. *The trigger survives.* Then the model gives the target for the view too (middle column). This is the strongest
-#    source. Operators that only move patches (*shuffle*, *swap_within*) can move the trigger to another place. There
-#    it may still work (last column).
-# 2. *The view itself acts as a trigger.* Some views of a **clean** image make the backdoored model give the target.
-#    Look at the row of the noise operator: noise in a corner can be similar enough to a white square.
-# 3. *The answer no longer depends on the image.* If the view has lost the trigger (last column), the model would not
-#    start the target sentence. But when it reads along the target, some of the words still follow from the words
-#    before them. So the divergence stays somewhat below that of clean images.
-#
-# So for a *local* trigger that the model has learned, a strong view destroys the invariance that it should measure. A
-# part of a global trigger survives every view; section 6 tests whether a part is enough. This is one more reason to
-# test the premise for each attack before you use it, and to score the samples early.
-#
-# </details>
-
-# %% [markdown]
-# ## 6. Six attacks side by side
-#
-# The same histograms for the six headline attacks. Each attack was trained once without and once with PCVR (gate
-# `"two_stage"`), always on tiny-llava, by `benchmarks/distributions.py`.
-#
-# **Predict before you run.** A part of a global trigger (blended, sig, wanet, ftrojan) survives every view. Of a local
-# trigger (badnets, dual_key) mostly nothing does. Under which of the six does a triggered image diverge *less* than a
-# clean one, as the premise says? Under which does the target stay likely, at the right end, in spite of the defence?
-
-# %%
-from pcvr.experiments.histograms import histograms_of
-from pcvr.experiments.results import load
-
-table = load("distributions")
-heaps = {figure: histograms_of(table, task, figure) for figure in ("target", "divergence", "entropy")}
-attack_histograms(heaps["target"], "target", "How likely is the whole target?")
-
-# %%
-attack_histograms(heaps["divergence"], "divergence", "How much does the answer depend on the patches?")
-
-# %%
-from pcvr.experiments.histograms import chance_of_lower
-from pcvr.experiments.in_words import premise_in_words
-
-print("probability that a triggered image diverges less than a clean one (0.5: no difference), without the defence:")
-chances = {}
-for name, columns in heaps["divergence"].items():
-    kinds = next(iter(columns.values()))
-    chances[name] = chance_of_lower(kinds["triggered"], kinds["clean"])
-    print(f"{name:>10}: {chances[name]:.2f}")
-print(premise_in_words(chances))
-
-# %%
-attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its answer?")
-
-# %% [markdown]
-# One row for each attack, without the defence (left) and with it (right), for clean and triggered test images. The
-# first figure shows how likely the target is. The second shows how far the distributions on image and view are apart,
-# along the model's own answer. The third shows how sure the model is of this answer.
-#
-# <details>
-# <summary>How to read it</summary>
-#
-# First look at the first figure (target). If the orange group in the left column lies at the right end, the attack
-# took (it built a backdoor). If the orange group in the right column lies there, the defence failed. Then look at the
-# second figure (divergence) and at the printed list. The premise of the paper holds for an attack if its orange group
-# lies to the left of the blue group in the left column: above 0.5 in the list.
-#
-# **Here is a twist.** For an attack below 0.5 the premise is *reversed*: once the backdoor is learned, the target
-# depends on the patches **more** than honest answers do. A view leaves a part of the trigger, and a part need not be
-# enough: the target falls from certain to unlikely, while an honest sentence loses only some of its words. So views
-# are no way to find *every* backdoor that was learned already. PCVR finds samples before the model learns them
-# (notebook 05, section 2), and its default gate looks for learned targets by something else: they are too likely
-# (notebook 05, section 7, and the third figure here).
-#
-# </details>
-
-# %% [markdown]
-# ## 7. Explore
+# ## 4. Explore
 #
 # Choose a model, an image, the trigger, a view and a token. *Read along* is the choice of section 2. The controls
 # call an ordinary function of the package (`pcvr.widgets.distributions.distribution_figure`). First we call it by hand,
@@ -598,17 +344,14 @@ box
 # ## Recap
 #
 # - A distribution is conditioned on an image *and* on an answer. Always say whose answer.
-# - Honest captions change most at the words that name things. The answer to a learned local trigger changes much less
-#   only if the view has kept the trigger.
-# - Before the defence, a very low divergence suggests a triggered image, if the premise holds for the attack. Once a
-#   backdoor is learned, it is reversed for most global triggers. After the defence, nothing is left to detect.
-# - Invariance has three sources: a trigger that survives in the view, a view that resembles the trigger, and a text
-#   that no longer depends on the image.
+# - Honest captions change most at the words that name things. Most words of a learned target change little: each
+#   follows from the words before it.
+# - So a low divergence alone is no backdoor. A sample is suspicious only beside others that were scored in the same way.
 #
 # **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)):
 # backdoored answers are abnormally invariant to patches, the output distributions of two views are pulled apart, and
-# entropy is constrained. Ours: Jensen-Shannon, sums and means over tokens, the operator of the view, reading along
-# the model's own answer, and every number here.
+# entropy is constrained. Ours: Jensen-Shannon, the operator of the view, reading along the model's own answer, and every
+# number here.
 #
-# <!-- next --> varies the hyperparameters of the defence. Or go back to [05 PCVR](05_pcvr.ipynb) with these figures in
-# mind, or set another `attack` above and look again.
+# <!-- next --> looks at many images at once, and at six attacks. Or go back to [05 PCVR](05_pcvr.ipynb) with these figures
+# in mind, or set another `attack` above and look again.

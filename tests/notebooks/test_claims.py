@@ -92,7 +92,7 @@ CLAIMS: list[tuple[str, str, Callable[[], bool]]] = [
     ("05b_the_terms", "nothing contradicts what the model has learned", late_scan_needs_the_push),
     ("05b_the_terms", "Each row was tested on about 500 images", lambda: all(490 < r.rates.n[0] < 520 for r in ROWS)),
     ("05b_the_terms", "**Early**, only the proposers matter", only_the_proposers_matter_early),
-    ("06_output_distributions", "it is reversed for most global triggers", reversed_for_global_triggers),
+    ("06b_many_images", "it is reversed for most global triggers", reversed_for_global_triggers),
     ("07_explorer", "With the smallest one it misses half of the poison at an early scan", small_fraction_decides),
 ]
 """Stem of the source, words of it, and whether the tables say so."""

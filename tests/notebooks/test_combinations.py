@@ -38,6 +38,7 @@ BOTH = {
     "05_pcvr",
     "05b_the_terms",
     "06_output_distributions",
+    "06b_many_images",
 }
 HOME = ("tiny-llava", "caption")  # what the notebooks say by themselves: test_run.py runs that
 CASES = [case for model in EMBEDDED for task in SHIPPED_TASKS if (case := (model, task)) != HOME]

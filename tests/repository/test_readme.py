@@ -36,7 +36,7 @@ COUNTED = [
     ("workbook/05_pcvr.py", r"one batch in (\w+)", VIEWED),
     ("benchmarks/attacks.py", r"(\w+) attacks at 5 %", len(HEADLINE)),
     ("workbook/04b_limits.py", r"(\w+) attacks and both tasks", len(HEADLINE)),
-    ("workbook/06_output_distributions.py", r"(\w+) attacks side by side", len(HEADLINE)),
+    ("workbook/06b_many_images.py", r"(\w+) attacks side by side", len(HEADLINE)),
 ]
 """File, pattern whose group is a number, and what it must be."""
 
