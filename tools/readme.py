@@ -183,6 +183,7 @@ TEXTS: dict[str, Callable[[], list[str]]] = {
     "headline": lambda: welcome.headline(load("spine"), _made(load("spine"), welcome.SHOWN)),
     "notebooks": lambda: welcome.notebooks(ROOT / "workbook"),
     "worth": lambda: measured.worth(load("parts")),
+    "elsewhere": lambda: measured.elsewhere(load("away")),
     "standings": compared.standings_table,
     "rivals": compared.attack_tables,
     "broken": lambda: measured.broken(attempts(shipped().records(), best())),

@@ -48,6 +48,19 @@ def test_away_compares_each_case_with_its_undefended_twin() -> None:
     assert "here" in found[-1]
 
 
+def test_the_worst_case_elsewhere_is_one_whose_attack_takes() -> None:
+    pair = {"none": 99, "pcvr": 3}
+    weak = {"none": 60, "pcvr": 40}
+    runs = [run(Experiment("batch 8", name), hits, 0.8) for name, hits in pair.items()]
+    runs += [run(Experiment("prefix", name), hits, 0.6) for name, hits in weak.items()]
+    runs += [run(Experiment("suffix", name, task="vqa"), hits, 0.8) for name, hits in {"none": 95, "pcvr": 1}.items()]
+    runs += [run(Experiment("new: style", name, rate=0.0), 0, 0.5) for name in pair]
+    (said,) = measured.elsewhere(table(*runs))
+    assert "Of 3 measured cases" in said and "takes in 2 without" in said
+    assert "3.0 %" in said and "(batch 8, caption, badnets)" in said and "100.0 % of the utility" in said
+    assert measured.elsewhere(table(*runs[2:4])) == []
+
+
 def test_away_without_a_twin_has_dashes() -> None:
     (_, case) = cells(measured.away(table(run(Experiment("1 % poison", "pcvr"), 1, 0.8))))
     assert case[3] == case[5] == "-" and case[7:] == ["-", "-"]
