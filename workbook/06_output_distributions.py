@@ -12,8 +12,8 @@
 # - compute the rank of a word and the probability of a whole answer yourself;
 # - say why a low divergence alone does *not* mean a backdoor.
 #
-# <!-- time --> You need no GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come
-# with the package. With another attack, two models are trained here.
+# <!-- time --> You need no GPU. With the default parameters nothing is trained: three fine-tuned copies of the model
+# come with the package. With another attack, two models are trained here.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -346,12 +346,13 @@ box
 # - A distribution is conditioned on an image *and* on an answer. Always say whose answer.
 # - Honest captions change most at the words that name things. Most words of a learned target change little: each
 #   follows from the words before it.
-# - So a low divergence alone is no backdoor. A sample is suspicious only beside others that were scored in the same way.
+# - So a low divergence alone is no backdoor. A sample is suspicious only beside others that were scored in the same
+#   way.
 #
 # **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)):
 # backdoored answers are abnormally invariant to patches, the output distributions of two views are pulled apart, and
-# entropy is constrained. Ours: Jensen-Shannon, the operator of the view, reading along the model's own answer, and every
-# number here.
+# entropy is constrained. Ours: Jensen-Shannon, the operator of the view, reading along the model's own answer, and
+# every number here.
 #
-# <!-- next --> looks at many images at once, and at six attacks. Or go back to [05 PCVR](05_pcvr.ipynb) with these figures
-# in mind, or set another `attack` above and look again.
+# <!-- next --> looks at many images at once, and at six attacks. Or go back to [05 PCVR](05_pcvr.ipynb) with these
+# figures in mind, or set another `attack` above and look again.

@@ -11,8 +11,8 @@
 # - name three reasons why an answer may not change with the patches;
 # - say for which attacks the premise is reversed once the backdoor is learned, and why.
 #
-# <!-- time --> You need no GPU. With the default parameters nothing is trained: three fine-tuned copies of the model come
-# with the package. With another attack, two models are trained here.
+# <!-- time --> You need no GPU. With the default parameters nothing is trained: three fine-tuned copies of the model
+# come with the package. With another attack, two models are trained here.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
@@ -345,7 +345,7 @@ attack_histograms(heaps["entropy"], "entropy", "How sure is the model of its ans
 #   backdoor is learned, it is reversed for most global triggers. After the defence, nothing is left to detect.
 #
 # **What is the paper's and what is ours.** The paper ([arXiv 2604.04488](https://arxiv.org/abs/2604.04488)):
-# backdoored answers are abnormally invariant to patches. Ours: means over the tokens of the model's own answer, the split
-# by whether a view kept the trigger, and every number here.
+# backdoored answers are abnormally invariant to patches. Ours: means over the tokens of the model's own answer, the
+# split by whether a view kept the trigger, and every number here.
 #
 # <!-- next --> varies the hyperparameters of the defence. Or set another `attack` above and look again.
