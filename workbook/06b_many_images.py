@@ -250,7 +250,7 @@ invariance_ecdf({name: values for name, values in groups.items() if len(values)}
 from pcvr.analysis.invariance import target_on_views
 from pcvr.views import OPERATORS
 
-some = subset(test, min(64, len(test)))
+some = subset(test, min(48, len(test)))
 print(f"{'target given':<14}{'views of clean':>20}{'trigger kept':>18}{'trigger lost':>18}")
 for operator in OPERATORS:  # about 10 seconds
     found = target_on_views(stages["backdoored"], some, chosen, pcvr.PatchView(operator, 0.6), seed)
