@@ -263,7 +263,7 @@ class TestOtherLosses:
         trainer.train()
 
     def test_one_that_takes_its_place_is_refused(self, tiny: VisionLanguageModel, tmp_path: Path) -> None:
-        class Reversed(Doubled, PCVRMixin):
+        class Reversed(Doubled, PCVRMixin):  # type: ignore[misc]  # the mistake that is tried
             pass
 
         with pytest.raises(PcvrError, match=r"Doubled.compute_loss computed the loss of this step, without PCVR"):
