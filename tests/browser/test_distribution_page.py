@@ -44,4 +44,4 @@ def test_the_distributions_follow_their_controls(page, lab):
     wait_for_change(image, before)
     screenshot(page, "distributions")
 
-    figure_texts(page, 10)
+    figure_texts(page, 9)
