@@ -76,7 +76,7 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if not _MACHINE.fullmatch(name)}
 
 
-def tested_torch(makefile: str) -> str:
+def torch_pin(makefile: str) -> str:
     """Return the pin of torch that stands in the Makefile."""
     found = re.search(r"torch==[\d.]+", makefile)
     if found is None:
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         file = ROOT / "pyproject.toml"
         text = file.read_text(encoding="utf-8").partition(_UV_HEAD)[0]
         constraints, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("constraints.txt", "Makefile"))
-        write_text(file, text + for_uv(constraints, tested_torch(makefile)))
+        write_text(file, text + for_uv(constraints, torch_pin(makefile)))
         return 0
     pins = closure(declared())
     print(_HEAD + "\n".join(f"{name}=={version}" for name, version in pins.items()))

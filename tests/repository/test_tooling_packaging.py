@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import release
 import yaml
-from constraints import declared, tested_torch
+from constraints import declared, torch_pin
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -153,7 +153,7 @@ def test_uv_has_the_same_pins_and_no_lock_file_names_an_index(root):
     text = (root / "pyproject.toml").read_text()
     pins = tomllib.loads(text)["tool"]["uv"]["constraint-dependencies"]
     lines = [line for line in (root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert pins == [*lines, tested_torch((root / "Makefile").read_text())], "run python tools/constraints.py --uv"
+    assert pins == [*lines, torch_pin((root / "Makefile").read_text())], "run python tools/constraints.py --uv"
     assert "uv.lock" in (root / ".gitignore").read_text().splitlines()
 
 
