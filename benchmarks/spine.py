@@ -4,8 +4,8 @@
     python benchmarks/spine.py --only "PCVR"  # this row again, the others stay
     python benchmarks/spine.py --print        # the shipped table
 
-The rows below "PCVR, gate two_stage" have that gate, since they change a part of a scan. `python tools/readme.py`
-writes the README's table and picture.
+"PCVR" has the default gate. The controls that change a part of a scan have the gate "two_stage", as the row of that
+name. `python tools/readme.py` writes the README's table and picture.
 """
 
 from __future__ import annotations

@@ -13,10 +13,9 @@ from pcvr.experiments.part_worth import DIRECTIONS, direction_in_words, part_row
 from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.results import Cell, Table
 from pcvr.experiments.study import table_of
+from pcvr.experiments.study.statistics import TOOK
 
 Runs = Sequence[Mapping[str, Any]]
-TAKES = 0.9
-"""An attack takes from this attack success on; below it, a row says nothing about a defence."""
 
 
 def away(results: Table) -> list[str]:
@@ -52,14 +51,14 @@ def elsewhere(results: Table) -> list[str]:
     cells = results.cells(("label", "task", "attack", "defense"))
     cases = [key[:3] for key in cells if key[3] == "pcvr" and (*key[:3], "none") in cells]
     attacked = [case for case in cases if not case[0].startswith("new: ")]
-    taken = {case: cells[*case, "pcvr"] for case in attacked if cells[*case, "none"].asr >= TAKES}
+    taken = {case: cells[*case, "pcvr"] for case in attacked if cells[*case, "none"].asr >= TOOK}
     if not taken:
         return []
     worst = max(taken, key=lambda case: taken[case].asr)
     kept = min(_utility(cell) / _utility(cells[*case, "none"]) for case, cell in taken.items())
     return [
         f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, or another "
-        f"schedule, the attack takes in {len(taken)} without a defence (90 % or more). With PCVR the highest attack "
+        f"schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % or more). With PCVR the highest attack "
         f"success among these is {taken[worst].rates} ({', '.join(worst)}), and {100 * kept:.1f} % of the utility or "
         "more is kept."
     ]
