@@ -59,8 +59,8 @@ def elsewhere(results: Table) -> list[str]:
     return [
         f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, or another "
         f"schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % or more). With PCVR "
-        f"the highest attack success among these is {taken[worst].rates} ({', '.join(worst)}), and {100 * kept:.1f} % of the "
-        "utility or more is kept."
+        f"the highest attack success among these is {taken[worst].rates} ({', '.join(worst)}), "
+        f"and {100 * kept:.1f} % of the utility or more is kept."
     ]
 
 
