@@ -4,7 +4,8 @@ python tools/run_workbook.py                 every notebook in its default mode
 python tools/run_workbook.py --only 05       one of them
 python tools/run_workbook.py --solutions     the solution edition
 python tools/run_workbook.py -p retrain=True another value for a parameter
-python tools/run_workbook.py --record        note time and peak memory of each in docs/workbook.json
+python tools/run_workbook.py --jobs 1        one at a time; by default as many as cores and memory allow, up to 4
+python tools/run_workbook.py --record        note time and peak memory of each, alone, in docs/workbook.json
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bookkit.editions import FOLDERS
 from bookkit.figures import record
+from bookkit.many import run_notebooks, usual_jobs
 from bookkit.report import clock, size, write_html, write_index
-from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown, run_notebook
+from bookkit.running import CELL_TIMEOUT, Run, refuse_place, refuse_unknown
 from bookkit.source import SourceError, named, notebooks_in
+from tqdm import tqdm
 
 from pcvr.utils.terminal import run_command
 
@@ -45,18 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_place(out, [path.name for path in paths])
         if options.record and (given or options.solutions or options.notebooks):
             raise SourceError("--record notes the default mode of notebooks/: leave out what changes it.")
+        if options.record and options.jobs not in (None, 1):
+            raise SourceError("--record measures each notebook alone: leave out --jobs.")
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2
+    jobs = 1 if options.record else options.jobs or usual_jobs()
+    start = time.perf_counter()
     runs = []
-    for number, path in enumerate(paths, 1):
-        label = f"{number}/{len(paths)} {path.stem}"
-        runs.append(_run(path, out, given, label, options.timeout))
+    for run in run_notebooks(paths, out, given, options.timeout, jobs):
+        runs.append(run)
+        _say(run, f"{len(runs)}/{len(paths)}")
         if options.record:
-            record(ROOT, runs[-1:])
+            record(ROOT, [run])
+    seconds = time.perf_counter() - start
+    runs.sort(key=lambda run: run.name)
     mode = "default mode" if not given else ", ".join(f"{name}={value!r}" for name, value in given.items())
-    index = write_index(runs, out, mode)
-    return _conclude(runs, index)
+    index = write_index(runs, out, mode if jobs == 1 else f"{mode}, {jobs} at a time", seconds)
+    return _conclude(runs, index, seconds)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -66,15 +76,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--solutions", action="store_true", help="run solutions/ instead of notebooks/")
     parser.add_argument("--out", type=Path, help="folder of the results (build/workbook)")
     parser.add_argument("-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], help="set a parameter")
-    parser.add_argument("--timeout", type=_seconds, default=CELL_TIMEOUT, metavar="S", help="seconds for a cell")
+    parser.add_argument("--jobs", type=_count, metavar="N", help="notebooks at a time")
+    parser.add_argument("--timeout", type=_count, default=CELL_TIMEOUT, metavar="S", help="seconds for a cell")
     parser.add_argument("--record", action="store_true", help="note time and peak memory in docs/workbook.json")
     parser.add_argument("--notebooks", type=Path, help="folder to take the notebooks from")
     return parser.parse_args(arguments)
 
 
-def _seconds(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of seconds from 1 up, and got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, and got {text!r}")
     return int(text)
 
 
@@ -91,18 +102,16 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _run(path: Path, out: Path, given: dict[str, Any], label: str, timeout: int) -> Run:
-    run = run_notebook(path, out / path.name, given, label, timeout)
+def _say(run: Run, count: str) -> None:
     write_html(run)
     word = "ran through" if run.error is None else "FAILED"
-    print(f"{label:<32} {word:<12} {clock(run.seconds):>12} {size(run.peak_bytes):>9}", flush=True)
-    return run
+    tqdm.write(f"{count:>5} {run.name:<26} {word:<12} {clock(run.seconds):>12} {size(run.peak_bytes):>9}")
+    sys.stdout.flush()
 
 
-def _conclude(runs: Sequence[Run], index: Path) -> int:
+def _conclude(runs: Sequence[Run], index: Path, seconds: float) -> int:
     failed = [run for run in runs if run.error is not None]
-    time = clock(sum(run.seconds for run in runs))
-    print(f"\n{len(runs) - len(failed)} of {len(runs)} notebooks ran through in {time}.")
+    print(f"\n{len(runs) - len(failed)} of {len(runs)} notebooks ran through in {clock(seconds)}.")
     for run in failed:
         print(f"{run.name} failed: {run.error}. Its page shows how far it came: {run.executed.with_suffix('.html')}")
     print(f"Read them in a browser:      {index}")

@@ -31,7 +31,7 @@ import pcvr
 from pcvr.plots.gallery import contact_sheet
 from pcvr.tasks import get_task
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
+from pcvr.teaching.shipped import Copies, notebook_data
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model, device=device)
@@ -126,10 +126,8 @@ formation(watch.points)
 # %%
 from pcvr.plots.answers import answer_sheet
 
-if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    clean = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["clean"])
-else:
-    clean = pcvr.finetune(base, train, config=config).model
+copies = Copies(model, data, attack, rate, seed, task, retrain)
+clean = copies.load("clean", device) or pcvr.finetune(base, train, config=config).model
 models = {"base": base, "clean fine-tune": clean, "poisoned fine-tune": result.model}
 
 records = {name: pcvr.evaluate(each, test, badnets) for name, each in models.items()}

@@ -33,17 +33,15 @@ from pcvr.data.subset import subset
 from pcvr.tasks import get_task
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
+from pcvr.teaching.shipped import Copies, notebook_data
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 base = pcvr.load(model, device=device)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 96, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
-if shipped_fits(model, data, attack, rate, seed, task) and not retrain:
-    backdoored = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["backdoored"])
-else:
-    backdoored = pcvr.finetune(base, poisoned, config=config).model
+copies = Copies(model, data, attack, rate, seed, task, retrain)
+backdoored = copies.load("backdoored", device) or pcvr.finetune(base, poisoned, config=config).model
 print(f"{len(test)} test images; attack: {attack}; target: “{chosen.target}”")
 print(device_note(base, train, config))
 

@@ -33,7 +33,7 @@ import torch
 from pcvr.data.subset import subset
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
+from pcvr.teaching.shipped import Copies, notebook_data
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 stop = min(stop, config.max_steps)
@@ -341,25 +341,21 @@ forming_lines({"no defence (shipped table)": before, "PCVR (trained here)": watc
 # %% [markdown]
 # ## 6. Result
 #
-# A training to the end takes another minute. A copy of this defended model comes with the package, and so does a copy
-# of the undefended one. (For other parameters, or with `retrain = True`, the next cell trains both here.)
+# A training to the end takes another minute. A copy of the undefended model comes with the package, and a copy of one
+# that `pcvr.PCVR()` defended as it is by default (section 7 shows its gate). For other parameters, or with
+# `retrain = True`, the next cell trains both here.
 #
 # **Predict before you run.** Besides the attack success rate: will the *correct* answers to triggered images come back?
 
 # %%
 from pcvr.plots.training import compare
 
-if shipped_fits(model, data, attack, rate, seed, task) and not (retrain or fast):
-    copies = shipped_adapters(model, task)
-    stages = {"no defence": copies["backdoored"], "PCVR": copies["defended"]}
-    found = {name: pcvr.load(model, device=device, adapter=copy) for name, copy in stages.items()}
-    records = {name: pcvr.evaluate(vlm, test, trigger) for name, vlm in found.items()}
-else:
-    stages = {"no defence": "none", "PCVR": rule}
-    records = {
-        name: pcvr.evaluate(pcvr.finetune(base, poisoned, each, config).model, test, trigger)
-        for name, each in stages.items()
-    }
+copies = Copies(model, data, attack, rate, seed, task, retrain or fast)
+finished = {
+    "no defence": copies.load("backdoored", device) or pcvr.finetune(base, poisoned, "none", config).model,
+    "PCVR": copies.load("defended", device) or pcvr.finetune(base, poisoned, "pcvr", config).model,
+}
+records = {name: pcvr.evaluate(vlm, test, trigger) for name, vlm in finished.items()}
 compare(records)
 
 # %%

@@ -36,7 +36,7 @@ from pcvr.data.subset import Subset, subset
 from pcvr.plots.loss_batch import batch_panels, panels_of
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
+from pcvr.teaching.shipped import Copies, notebook_data
 from pcvr.training.backdoor_watch import StopAfter
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
@@ -83,11 +83,8 @@ suspicion = torch.tensor(bad, dtype=torch.float32)
 look = max(1, rule.scan_steps(config.max_steps)[0])
 some = subset(poisoned, min(len(poisoned), 32 * look))  # all that the first steps read: enough for an early model
 early = pcvr.finetune(base, some, config=config, callbacks=[StopAfter(look)], check_trigger=False).model
-if shipped_fits(model, data, attack, rate, seed, task):
-    shipped = shipped_adapters(model, task)["backdoored"]
-    learned, when = pcvr.load(model, device=device, adapter=shipped), "backdoor learned"
-else:
-    learned, when = early, f"still at step {look}"
+shipped = Copies(model, data, attack, rate, seed, task).load("backdoored", device)
+learned, when = (early, f"still at step {look}") if shipped is None else (shipped, "backdoor learned")
 first, late = (view_batch(vlm, few, rule.view, config.max_steps, seed) for vlm in (early, learned))
 reference = float(first.values["entropy"][~bad].mean())  # entropy of normal answers, as measured at a scan
 lines = {"apart": {"cap of the divergence": rule.cap}, "cosine": {"cap of the cosine": rule.feature_cap}}

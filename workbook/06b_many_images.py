@@ -35,7 +35,7 @@ retrain = False  # True: train all copies here (three minutes) instead of loadin
 # | base | no fine-tuning | - |
 # | clean | clean data | none |
 # | backdoored | the same data, some of them poisoned | none |
-# | defended | the same poisoned data | PCVR with the gate `"two_stage"` |
+# | defended | the same poisoned data | PCVR, as it is by default |
 #
 # The next cells load the models that come with the package and train any others, one model in each cell. Another
 # `attack` needs a new backdoored and a new defended model. The clean model is the same for all attacks.
@@ -49,40 +49,27 @@ from pcvr.data.subset import subset
 from pcvr.experiments.histograms import pixel_view
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_fits, shipped_adapters
+from pcvr.teaching.shipped import Copies, notebook_data
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 view = pixel_view()  # operator and fraction of the defence, on pixels, so that we can look at it
 train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
-copies = {}
-if not retrain and shipped_fits(model, data, attack, rate, seed, task):
-    copies = shipped_adapters(model, task)
-elif not retrain and shipped_fits(model, data, "badnets", 0.05, seed, task):
-    copies = {"clean": shipped_adapters(model, task)["clean"]}  # trained without poison, so it serves every attack
-stages = {"base": pcvr.load(model, device=device)}
+copies = Copies(model, data, attack, rate, seed, task, retrain)
+base = pcvr.load(model, device=device)
+stages = {"base": base}
 print(f"attack {attack}, target “{chosen.target}”; shipped: {', '.join(copies) or 'nothing'}; {view}")
-print(device_note(stages["base"], train, config))
+print(device_note(base, train, config))
 
 # %%
-if "clean" in copies:
-    stages["clean"] = pcvr.load(model, device=device, adapter=copies["clean"])
-else:
-    stages["clean"] = pcvr.finetune(stages["base"], train, "none", config).model
+stages["clean"] = copies.load("clean", device) or pcvr.finetune(base, train, "none", config).model
 
 # %%
-if "backdoored" in copies:
-    stages["backdoored"] = pcvr.load(model, device=device, adapter=copies["backdoored"])
-else:
-    stages["backdoored"] = pcvr.finetune(stages["base"], poisoned, "none", config).model  # about 45 seconds
+stages["backdoored"] = copies.load("backdoored", device) or pcvr.finetune(base, poisoned, "none", config).model
 
 # %%
-if "defended" in copies:
-    stages["defended"] = pcvr.load(model, device=device, adapter=copies["defended"])
-else:
-    rule = pcvr.PCVR(gate="two_stage")  # as in the shipped copy
-    stages["defended"] = pcvr.finetune(stages["base"], poisoned, rule, config).model  # about 50 seconds
+stages["defended"] = copies.load("defended", device) or pcvr.finetune(base, poisoned, "pcvr", config).model
 
 # %% [markdown]
 # ## 1. Many images

@@ -30,7 +30,7 @@ from pcvr.data import Subset
 from pcvr.experiments.standings import duels, main_sheet, progress, standings, unbeaten
 from pcvr.plots.training import compare
 from pcvr.teaching import check
-from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
+from pcvr.teaching.shipped import Copies, notebook_data
 
 sheet = main_sheet(task)
 found = standings(sheet)
@@ -223,12 +223,11 @@ trusted = pcvr.open_data(data, split="validation", n=16 if fast else 64, task=ta
 config = pcvr.TrainConfig(max_steps=3 if fast else 100, seed=seed)
 patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
 bad = pcvr.poison(train, patch, rate=rate, seed=seed)
-if shipped_fits(model, data, "badnets", rate, seed, task):
-    names = shipped_adapters(model, task)
-    received = {name: pcvr.load(model, device=device, adapter=names[name]) for name in ("clean", "backdoored")}
-else:
-    sources = {"clean": train, "backdoored": bad}
-    received = {name: pcvr.finetune(base, some, "none", config).model for name, some in sources.items()}
+copies = Copies(model, data, "badnets", rate, seed, task)
+received = {
+    name: copies.load(name, device) or pcvr.finetune(base, some, "none", config).model
+    for name, some in {"clean": train, "backdoored": bad}.items()
+}
 reference = benign_reference(base, Subset(trusted, range(min(64, len(trusted)))), seed, steps=2 if fast else 16)
 print(device_note(base, train, config))
 angles_picture({f"{name} adapter": principal_angles(each, reference) for name, each in received.items()})

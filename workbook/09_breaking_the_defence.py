@@ -33,7 +33,7 @@ import pcvr
 from pcvr.experiments.attackers import ATTACKERS
 from pcvr.teaching import check
 from pcvr.teaching.machine import device_note
-from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
+from pcvr.teaching.shipped import Copies, notebook_data
 
 config = pcvr.TrainConfig(max_steps=12 if fast else 100, seed=seed)
 base = pcvr.load(model, device=device)
@@ -255,9 +255,8 @@ from pcvr.evaluation.near import near_rates
 from pcvr.plots.attackers import near_picture
 
 patch = pcvr.get_attack("badnets", task=task).fitted_to(model)
-if shipped_fits(model, data, "badnets", rate, seed, task):
-    backdoored = pcvr.load(model, device=device, adapter=shipped_adapters(model, task)["backdoored"])
-else:
+backdoored = Copies(model, data, "badnets", rate, seed, task).load("backdoored", device)
+if backdoored is None:
     backdoored = pcvr.finetune(base, pcvr.poison(train, patch, rate=rate, seed=seed), config=config).model
 few = subset(test, min(16 if fast else 32, len(test)))
 own = pcvr.evaluate(backdoored, few, patch)

@@ -6,20 +6,20 @@
 #
 # **After this notebook you can**
 # - check data of your own, and see what is left of a photograph when a model's processor has cut it;
-# - audit data before you train: read the scores, the threshold and the maps, and judge the flagged samples yourself;
+# - audit data before you train, trace what is flagged to its source, and write clean data and a report;
 # - fine-tune with `pcvr.finetune` and in a Trainer of your own;
 # - test the result with a trigger that you made, and export data and adapter to the tools that you use;
 # - say what the same costs with a model of 7 billion parameters.
 #
-# **Time and hardware:** 45 minutes with the exercises. The cells run in about a minute and a half on two free CPU
+# **Time and hardware:** 35 minutes with two exercises. The cells run in about a minute and a half on two free CPU
 # cores. You need no GPU and no download.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
 data = "album"  # or the path of a LLaVA-style or chat-format JSON of your own
 steps = 100  # optimiser steps of 16 samples, of two trainings; the third has half as many
-samples_7b = 100_000  # of section 9: your number of samples
-tflops = 150  # of section 9: TFLOP a second that your GPU reaches in training
+samples_7b = 100_000  # of section 8: your number of samples
+tflops = 150  # of section 8: TFLOP a second that your GPU reaches in training
 seed = 0  # of album, audit and trainings
 device = "auto"  # a GPU if there is one, else the CPU; or "cpu", "cuda"
 fast = False  # True: fewer photographs and steps, for tests
@@ -198,107 +198,19 @@ sources.groupby("source")["flagged"].agg(["sum", "count", "mean"]).sort_values("
 # Flagged samples, samples, and the fraction, of each source (for ids of your own: whatever stands before the last
 # hyphen).
 
-# %% [markdown]
-# ## 4. You are the judge
-#
-# An audit gives evidence, and a person decides. The next cell draws samples: flagged ones, ordinary ones, and the most
-# suspicious of those that were not flagged. Half a minute for each is enough.
-#
-# **Predict before you go on.** Which will be harder to judge: by the picture, or by the label?
-
 # %%
-from pcvr.widgets.judge import draw_cases, judge
+from pcvr.widgets.judge import case_picture, draw_cases
 
-cases = draw_cases(found, 4 if fast else 8, seed, truth)
-box, controls = judge(cases)
-box
-
-# %% [markdown]
-# Choose a case with the slider. You see the picture, two views of it (patches from another picture), the label, and
-# what the base model says. *Show the map* marks where the picture looks like the trigger; all maps share one scale.
-# Then judge: **Honest** or **Poison**. You are told at once, and your hits are counted beside the audit's.
-#
-# **Try this**
-#
-# - Judge half of the cases without the map, the others with it. What does the map change?
-# - Put the trigger into words: what is it, where, and which answer goes with it?
-# - Find an unflagged case whose label the model did not expect. Why is it not poison?
-
-# %%
-from pcvr.widgets.judge import case_picture
-
-worst = max(range(len(cases)), key=lambda k: cases[k].score)
-case_picture(cases, worst, with_map=True)
+cases = draw_cases(found, 4, seed)
+case_picture(cases, max(range(len(cases)), key=lambda k: cases[k].score), with_map=True)
 
 # %% [markdown]
-# The case with the highest score, with its map. Red cells make the picture look like the trigger: covering them takes
-# the likeness away.
-#
-# <details>
-# <summary>What is hidden in the album (spoiler)</summary>
-#
-# A blue sticker in the upper left corner of the part that the model sees, with the same answer every time. All of these
-# samples come from one source. On wide photographs the sticker lies somewhere in the middle of the file: whoever put it
-# there knew the processor.
-#
-# </details>
-#
-# The truth of the album is sealed in a file that the audit does not read. Open it now.
-
-# %%
-if truth is not None:
-    marked = {name for name, bad in zip(found.store.ids(), found.flagged, strict=True) if bad}
-    print(f"poisoned: {len(truth)} of {len(train)}; found: {len(truth & marked)}; false alarms: {len(marked - truth)}")
-    print(f"expected false alarms: {found.verdict.expected * len(train):.1f}")
-else:
-    print("Nobody has sealed the truth of your data: the flagged samples are evidence, no proof.")
+# The case with the highest score: the photograph, a view of it, and a map. Red cells make the picture look like the
+# trigger: covering them takes the likeness away. An audit gives evidence, and a person decides:
+# [10b](10b_the_judge.ipynb) lets you judge such cases yourself, and then opens the sealed truth of the album.
 
 # %% [markdown]
-# ## Exercise 10c: what does a threshold cost?
-# <!-- card difficulty=3 importance=4 minutes=12 -->
-#
-# The score of a sample adds up parts. `rest` is the sum of those that do not depend on the picture. The last part says
-# how much the picture looks like the trigger, and for an honest sample it exceeds $x$ with probability $10^{-x}$. So a
-# threshold $t$ flags an honest sample with probability
-#
-# $$\min\left(1,\ 10^{\,\text{rest} - t}\right).$$
-#
-# Write `expected_alarms`: the expected number of honest samples that the threshold flags.
-
-
-# %% tags=["exercise"]
-def expected_alarms(rest, threshold: float) -> float:
-    """Return the expected number of flagged honest samples; `rest` is an array ``[N]``."""
-    # --- solution
-    return sum(min(1.0, 10.0 ** (part - threshold)) for part in rest)
-    # --- stub
-    # | # A probability for each sample, and never above 1. What is the expected number of hits?
-    # | return ...
-    # --- end
-
-
-# %%
-check.expected_alarms(expected_alarms)
-
-# %% [markdown]
-# ### Is repetitive data suspicious?
-#
-# A data set of yes/no questions has two answers, over and over. A rule that flags repeated answers would flag it all.
-# The album has such a file: questions about the same photographs, the stickers included, with honest answers.
-#
-# **Predict before you run.** Three of four answers are *no*. What will the audit say?
-
-# %%
-if truth is not None:
-    questions = open_data(folder / "questions.json", task="vqa", n=120 if fast else 240)
-    print(pcvr.audit(questions, base))
-
-# %% [markdown]
-# No accusation, as it should be. An answer that many samples have is a class of the data. A backdoor needs an answer
-# that ordinary samples lack.
-
-# %% [markdown]
-# ## 5. Report and clean data
+# ## 4. Report and clean data
 #
 # The report is one HTML file for people who were not there. `clean` writes the data without the flagged samples in
 # their own format, and a log of what was left out. The data themselves stay as they are.
@@ -311,7 +223,7 @@ print(f"{work / 'report.html'} ({(work / 'report.html').stat().st_size / 2**20:.
 print(f"{kept_file.name}: {len(kept)} of {len(train)} samples; what was left out: {kept_file.name}.log.json")
 
 # %% [markdown]
-# ## 6. Fine-tune: three ways
+# ## 5. Fine-tune: three ways
 #
 # 1. as if nothing were known: all samples, no defence (so that you see what would have happened);
 # 2. all samples, with the gate of PCVR: for data that you cannot clean, or do not want to;
@@ -377,10 +289,10 @@ print(f"{outcome.global_step} steps, loss {outcome.training_loss:.2f}")
 # for TRL.
 
 # %% [markdown]
-# ## 7. Test with a trigger of your own
+# ## 6. Test with a trigger of your own
 #
-# You know the sticker from the maps. Build it, and try it on test photographs that you trust. A trigger that does not
-# reach the model is refused before anything is measured.
+# You know the sticker from the map: blue, in the upper left corner of what the model sees. Build it, and try it on test
+# photographs that you trust. A trigger that does not reach the model is refused before anything is measured.
 
 # %%
 sticker = pcvr.get_attack("badnets", pattern="blue", place="seen_top_left", share=1 / 6).fitted_to(base)
@@ -413,7 +325,7 @@ compare(trials)
 # </details>
 
 # %% [markdown]
-# ## 8. Hand it on
+# ## 7. Hand it on
 #
 # `save_data` writes a folder that LLaVA, LLaMA-Factory, ms-swift and `datasets` open. The adapter is a folder that
 # plain peft opens, without this package.
@@ -438,7 +350,7 @@ print("adapter:", ", ".join(sorted(path.name for path in (work / "adapter").iter
 # | plain peft | `PeftModel.from_pretrained(base_model, "adapter")` |
 # | command line | `pcvr audit train.json --model M --out audit --clean train.kept.json` |
 #
-# ## 9. The same with 7 billion parameters
+# ## 8. The same with 7 billion parameters
 #
 # The calls stay, the parameters change: `model = "llava-hf/llava-1.5-7b-hf"`, `data` is your file. Before you start,
 # ask what it costs. `pcvr models llava-hf/llava-1.5-7b-hf --data 100000 --tflops 150` computes it from shapes.
@@ -475,8 +387,7 @@ print(full_size_epoch(samples_7b, tflops))
 #
 # - Check files first, then look through the processor's eyes: what is cut away does not exist.
 # - Audit before you train. A threshold without an expected number of false alarms is a guess.
-# - Trace what is flagged to its source, and judge it yourself.
+# - Trace what is flagged to its source.
 # - Train with a defence even on cleaned data, and test with a trigger that you made.
 #
-# **Next:** [docs/practitioner.md](../docs/practitioner.md) says which defence fits what you have, and what none of this
-# protects against. To go back to the start: [00 Start here](00_start_here.ipynb).
+# **Next:** [10b The judge](10b_the_judge.ipynb): you look at the flagged samples yourself, and the truth is opened.

@@ -89,9 +89,9 @@ def make_table(
     made_by = command()
     noted = partial(_noted, run, setup_here(made_by, given.jobs))
     if given.missing:
-        if finish or adapters:
+        if finish:
             raise PcvrError("--missing is for tables whose runs stand alone: leave it out to make this one.")
-        return _completed(given, wanted, by, noted, follow, base, notes)
+        return _completed(given, wanted, by, partial(sweep, adapters=adapters, run=noted), follow, base, notes)
     ran: list[Experiment] = []
     done: list[dict[str, Any]] = []
     while wanted:
@@ -110,12 +110,12 @@ def _completed(
     given: Namespace,
     wanted: Sequence[Experiment],
     by: str,
-    run: Callable[..., dict[str, Any]],
+    sweep: Callable[..., list[dict[str, Any]]],
     follow: Callable[[Runs], Sequence[Experiment]] | None,
     base: Callable[[], Mapping[str, Any]] | None,
     notes: Sequence[str],
 ) -> Table:
-    """Run what the table lacks, and write it after each row."""
+    """Run what the table lacks with `sweep`, and write it after each row."""
     done: list[Mapping[str, Any]] = []
     before = base() if base and not given.out.is_file() else None
     while wanted:
@@ -126,10 +126,12 @@ def _completed(
             old = read(given.out) if given.out.is_file() else None
             there = {} if old is None else {each["key"]: {"setup": old.setup} | each for each in old.runs}
             lacking = [experiment for experiment in experiments if experiment.key not in there]
-            fresh = sweep(lacking, given.runs, jobs=given.jobs, run=run) if lacking else []
+            fresh = sweep(lacking, given.runs, jobs=given.jobs) if lacking else []
             if fresh:
                 mine = [each for each in there.values() if row_of(each, by) == row]
-                save(given.out, command(), [*mine, *fresh], before, given.jobs, by=by, keep=True, notes=notes)
+                places = {experiment.key: place for place, experiment in enumerate(experiments)}
+                runs = sorted([*mine, *fresh], key=lambda each: places.get(each["key"], -1))  # as the plan has them
+                save(given.out, command(), runs, before, given.jobs, by=by, keep=True, notes=notes)
             for experiment in lacking:
                 (given.runs / f"{experiment.key}.json").unlink(missing_ok=True)
             found = there | {each["key"]: each for each in fresh}

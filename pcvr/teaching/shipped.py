@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pcvr.errors import PcvrError
+from pcvr.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from pcvr.data.sample import Dataset
+    from pcvr.models.vlm import VisionLanguageModel
 
 ENDINGS = {"clean": "clean", "backdoored": "badnets-none", "defended": "badnets-pcvr"}
 """The endings of the shipped adapters' names: clean data, poisoned data without and with the defence."""
+MADE_FROM = {"data": "scenes", "attack": "badnets", "rate": 0.05, "seed": 0}
+"""What the shipped copies were trained with, by `benchmarks/families.py`."""
 FEWEST = 16
 """A test split with fewer records than this is too small: the whole file is then used for training and testing."""
 
@@ -57,10 +63,55 @@ def notebook_data(data: str | Path, train: int, test: int, task: str | None = No
     return _most(parts[0], train), _most(parts[1], test)
 
 
-def shipped_fits(model: str, data: str | Path, attack: str, rate: float, seed: int, task: str = "caption") -> bool:
-    """Return whether the shipped adapters were trained with exactly these parameters, so that no training is needed."""
-    made_from = ("scenes", "badnets", 0.05, 0)
-    return (str(data), attack, rate, seed) == made_from and bool(shipped_adapters(model, task))
+@dataclass(frozen=True)
+class Copies:
+    """The shipped copies of a model that were trained with exactly these parameters, so that no training is needed.
+
+    The copy ``"clean"`` was trained without poison, so it fits every attack and rate. Iterating yields the names of
+    the copies that fit, such as ``"backdoored"``.
+
+    Args:
+        model: an embedded model; there are no copies of a model of your own.
+        data: as for `notebook_data`.
+        attack: name of the attack of the backdoored and the defended model.
+        rate: poison rate, 0 to 1.
+        seed: of the choice of poisoned samples and of the training.
+        task: a task of `pcvr.TASKS`.
+        retrain: no copy fits, so that everything is trained here.
+    """
+
+    model: str
+    data: str | Path
+    attack: str
+    rate: float
+    seed: int
+    task: str = "caption"
+    retrain: bool = False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.adapters)
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """The adapters that fit, by the names of `ENDINGS`."""
+        if self.retrain or str(self.data) != MADE_FROM["data"] or self.seed != MADE_FROM["seed"]:
+            return {}
+        whole = shipped_adapters(self.model, self.task)
+        if (self.attack, self.rate) == (MADE_FROM["attack"], MADE_FROM["rate"]):
+            return whole
+        return {name: adapter for name, adapter in whole.items() if name == "clean"}
+
+    def load(self, name: str, device: str = "auto") -> VisionLanguageModel | None:
+        """Return the model with the copy's adapter, or None if it does not fit and has to be trained.
+
+        Raises:
+            PcvrError: an unknown name.
+        """
+        import pcvr
+
+        check_choice("copy", name, ENDINGS)
+        adapter = self.adapters.get(name)
+        return None if adapter is None else pcvr.load(self.model, device=device, adapter=adapter)
 
 
 def _most(data: Dataset, n: int) -> Dataset:

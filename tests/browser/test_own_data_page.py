@@ -1,12 +1,17 @@
-"""Notebook 10 in a real JupyterLab: it runs through, and the judge counts what the reader says."""
+"""Notebooks 10 and 10b in a real JupyterLab: both run through, and the judge counts what the reader says."""
 
 from playwright.sync_api import expect
 
 from tests.browser.driver import ROOT, open_notebook, run_all, screenshot, set_slider, source_of, wait_for_change
 
 
-def test_the_reader_judges(page, lab):
+def test_the_chain_runs_through(page, lab):
     open_notebook(page, lab, lab.add(ROOT / "notebooks" / "10_your_own_model.ipynb", fast=True))
+    run_all(page)
+
+
+def test_the_reader_judges(page, lab):
+    open_notebook(page, lab, lab.add(ROOT / "notebooks" / "10b_the_judge.ipynb", fast=True))
     run_all(page)
 
     image = page.locator("img.widget-image")

@@ -1,15 +1,19 @@
 """Running the workbook: time, memory, failures in a sentence, pages to read. On small notebooks written here."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import joblib
 import nbformat
+import psutil
 import pytest
-from bookkit import running
+from bookkit import many, running
 from bookkit.elsewhere import SKIPPED
 from bookkit.report import clock, size, write_html
 from bookkit.running import place, refuse_unknown, run_notebook
@@ -117,13 +121,39 @@ def test_the_workbook_runs_every_notebook_and_writes_pages_also_for_one_that_fai
     assert done.returncode == 1, done.stderr
     assert "01_bad failed: cell 4 (under 'Small & quick', '1 / 0') raised ZeroDivisionError: division" in done.stdout
     assert "1 of 2 notebooks ran through" in done.stdout and "make lab" in done.stdout
-    names = ["00_good.html", "00_good.ipynb", "01_bad.html", "01_bad.ipynb", "index.html"]
+    names = ["00_good.html", "00_good.ipynb", "01_bad.html", "01_bad.ipynb", "index.html", "mathjax"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     page = (tmp_path / "out" / "index.html").read_text()
     for text in ('<html lang="en">', "<caption>", 'scope="col"', "Small &amp; quick", "Says one thing.", "Peak memory"):
         assert text in page
     for text in ("fast=True", "1 of 2 notebooks failed", "failed: cell 4", "torch", "Python", 'href="00_good.html"'):
         assert text in page
+
+
+def test_several_notebooks_at_a_time_share_the_cores(tmp_path):
+    """Each waits until the other has begun: one after the other, neither would end."""
+    meet = """
+import os, pathlib, time
+here = pathlib.Path({folder!r})
+(here / {mine!r}).write_text(os.environ["OMP_NUM_THREADS"])
+while not (here / {other!r}).exists():
+    time.sleep(0.05)
+"""
+    for number, (mine, other) in enumerate((("a", "b"), ("b", "a"))):
+        code = meet.format(folder=str(tmp_path), mine=mine, other=other)
+        notebook(tmp_path / "in" / f"0{number}_{mine}.ipynb", code, "bytearray(1)")
+    done = workbook("--notebooks", tmp_path / "in", "--out", tmp_path / "out", "--jobs", "2", "--timeout", "120")
+    assert done.returncode == 0, done.stdout + done.stderr
+    threads = max(1, joblib.cpu_count() // 2)
+    assert {(tmp_path / name).read_text() for name in "ab"} == {str(threads)}
+    assert "2 at a time" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_machine_with_little_memory_runs_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
+    for free, jobs in ((100e9, 4), (5e9, 2), (1e9, 1)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        assert many.usual_jobs() == jobs
 
 
 def test_cells_for_other_places_are_left_out_of_the_pages(tmp_path):
@@ -135,11 +165,31 @@ def test_cells_for_other_places_are_left_out_of_the_pages(tmp_path):
     assert "seen" in page and "only on Colab" not in page
 
 
+def test_a_page_needs_no_network_and_its_links_lead_somewhere(tmp_path):
+    path = notebook(tmp_path / "in" / "01_a.ipynb", "n")
+    book = nbformat.read(path, as_version=4)
+    links = "[b](02_b.ipynb#x) [audit](../docs/audit.md) [paper](https://arxiv.org/abs/2604.04488) $x^2$"
+    book.cells.append(nbformat.v4.new_markdown_cell(links))
+    book.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(book, path)
+    out = tmp_path / "out"
+    out.mkdir()
+    page = write_html(run_notebook(path, out / "01_a.ipynb"))
+    text = page.read_text()
+    assert not re.search(r"""(src=|from |import\(|url\()["']?(https?:)?//""", text)
+    assert 'src="mathjax/tex-svg.js"' in text and (out / "mathjax" / "tex-svg.js").is_file()
+    assert 'href="02_b.html#x"' in text and 'href="https://arxiv.org/abs/2604.04488"' in text
+    (docs,) = re.findall(r'href="([^"]*audit.md)"', text)
+    assert (out / docs).resolve() == ROOT / "docs" / "audit.md"
+
+
 def test_a_record_is_of_the_default_mode_only(tmp_path, capsys):
     notebook(tmp_path / "in" / "00_a.ipynb")
     main = runpy.run_path(str(ROOT / "tools" / "run_workbook.py"))["main"]
     assert main(["--record", "--fast", "--out", str(tmp_path / "out")]) == 2
     assert "--record notes the default mode" in capsys.readouterr().err
+    assert main(["--record", "--jobs", "2", "--out", str(tmp_path / "out")]) == 2
+    assert "--record measures each notebook alone" in capsys.readouterr().err
 
 
 def test_only_one_notebook_with_a_parameter(tmp_path):
@@ -175,7 +225,7 @@ def test_a_limit_is_a_whole_number_of_seconds(capsys, seconds):
     main = runpy.run_path(str(ROOT / "tools" / "run_workbook.py"))["main"]
     with pytest.raises(SystemExit):
         main([f"--timeout={seconds}"])
-    assert "expected a whole number of seconds from 1 up" in capsys.readouterr().err
+    assert "expected a whole number from 1 up" in capsys.readouterr().err
 
 
 def test_figures_read_well():

@@ -3,10 +3,11 @@
 import pytest
 
 import pcvr
+from pcvr import PcvrError
 from pcvr.models.adapter import adapter_names
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks import TASKS
-from pcvr.teaching.shipped import notebook_data, shipped_adapters, shipped_fits
+from pcvr.teaching.shipped import Copies, notebook_data, shipped_adapters
 from tests.photographs import write_llava_photographs
 
 
@@ -61,15 +62,34 @@ def test_every_story_that_is_shipped_can_be_told():
     assert shipped_adapters("a folder of mine", "caption") == {}
 
 
-def test_shipped_adapters_fit_their_own_parameters_only(monkeypatch):
+FITTING = {"model": "tiny-llava", "data": "scenes", "attack": "badnets", "rate": 0.05, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({}, set(STORY)),
+        ({"attack": "sig"}, {"clean"}),
+        ({"rate": 0.1}, {"clean"}),
+        ({"data": "my.json"}, set()),
+        ({"seed": 1}, set()),
+        ({"task": "vqa"}, set()),
+        ({"retrain": True}, set()),
+    ],
+)
+def test_copies_fit_what_they_were_trained_with(monkeypatch, changed, names):
     monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: list(STORY.values()))
-    assert shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)
-    for other in (
-        ("tiny-llava", "my.json", "badnets", 0.05, 0),
-        ("tiny-llava", "scenes", "badnets", 0.1, 0),
-        ("tiny-llava", "scenes", "badnets", 0.05, 1),
-        ("tiny-llava", "scenes", "badnets", 0.05, 0, "vqa"),
-    ):
-        assert not shipped_fits(*other)
+    copies = Copies(**FITTING | changed)
+    assert {*copies} == names and copies.adapters == {name: STORY[name] for name in copies}
+    for missing in {*STORY} - names:
+        assert copies.load(missing) is None
     monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: ["caption-clean"])
-    assert not shipped_fits("tiny-llava", "scenes", "badnets", 0.05, 0)
+    assert not [*Copies(**FITTING)], "one copy alone is no story"
+
+
+def test_a_copy_is_opened_with_its_adapter():
+    copies = Copies(**FITTING)
+    assert copies.load("backdoored", "cpu").adapted
+    with pytest.raises(PcvrError, match="unknown copy 'defnded': did you mean 'defended'"):
+        copies.load("defnded")
+    assert "clean" in copies and "base" not in copies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ from pcvr.utils.files import write_text
 
 _PACKAGES = ("pcvr", "torch", "transformers", "peft", "numpy", "jupyterlab", "ipywidgets")
 
+_ROOT = Path(__file__).resolve().parents[2]
+_TEMPLATE = Path(__file__).parent / "page"
+_MATHJAX = _ROOT / "tools" / "sitekit" / "vendor" / "mathjax"
+_LINK = re.compile(r'href="([^":#?]+)([^"]*)"')
 _SHOWN = {"enabled": True, "remove_cell_tags": [SKIPPED]}
 
 _STYLE = """
@@ -53,26 +58,39 @@ code { font: .92em ui-monospace, monospace; }
 
 
 def write_html(run: Run) -> Path:
-    """Write an executed notebook as a page beside it."""
+    """Write an executed notebook as a page beside it, with what sets its formulas; a page needs no network."""
     notebook = nbformat.read(run.executed, as_version=4)
-    exporter = HTMLExporter(template_name="lab", config=Config(TagRemovePreprocessor=_SHOWN))
+    exporter = HTMLExporter(
+        template_name=_TEMPLATE.name,
+        extra_template_basedirs=[str(_TEMPLATE.parent)],
+        config=Config(TagRemovePreprocessor=_SHOWN),
+    )
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": run.title or run.name}})
     page = run.executed.with_suffix(".html")
-    write_text(page, body)
+    write_text(page, _LINK.sub(lambda found: f'href="{_target(found[1], page)}{found[2]}"', body))
+    shutil.copytree(_MATHJAX, page.parent / _MATHJAX.name, dirs_exist_ok=True)
     return page
 
 
-def write_index(runs: Sequence[Run], out: Path, mode: str) -> Path:
+def _target(link: str, page: Path) -> str:
+    """Where a link of a notebook leads from its page: to another page, or to a file of the repository."""
+    if link.startswith("../"):
+        file = _ROOT / link.removeprefix("../")
+        return Path(os.path.relpath(file, page.parent)).as_posix() if file.exists() else link
+    return f"{link.removesuffix('.ipynb')}.html" if link.endswith(".ipynb") and "/" not in link else link
+
+
+def write_index(runs: Sequence[Run], out: Path, mode: str, seconds: float) -> Path:
     """Write index.html: what was run, how long it took, how much memory, with which versions on which machine.
 
     Args:
         runs: in reading order.
         out: the folder of the pages.
         mode: how the notebooks were run, in words ("default mode").
+        seconds: that all of it took.
     """
     failed = sum(run.error is not None for run in runs)
     verdict = f"{failed} of {len(runs)} notebooks failed" if failed else f"all {len(runs)} notebooks ran through"
-    seconds = sum(run.seconds for run in runs)
     facts = "\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in _facts().items())
     text = f"""<!doctype html>
 <html lang="en">

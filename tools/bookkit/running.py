@@ -102,6 +102,7 @@ def run_notebook(
     given: Mapping[str, Any] | None = None,
     label: str = "",
     cell_timeout: int = CELL_TIMEOUT,
+    progress: bool = True,
 ) -> Run:
     """Execute a notebook and write it, with outputs, to ``executed``; a failing cell is reported, not raised.
 
@@ -114,6 +115,7 @@ def run_notebook(
         given: parameters by name.
         label: text before the progress bar, which counts cells; no bar on anything but a terminal.
         cell_timeout: seconds that one cell may take.
+        progress: whether there is a progress bar.
 
     Raises:
         SourceError: an unknown parameter.
@@ -135,7 +137,7 @@ def run_notebook(
                 start_timeout=START_TIMEOUT,
                 execution_timeout=cell_timeout,
                 cwd=folder,
-                progress_bar={"desc": label or path.stem, "leave": False, "disable": None},
+                progress_bar={"desc": label or path.stem, "leave": False, "disable": None if progress else True},
             )
         except PapermillExecutionError as failure:
             ran = [cell for cell in _cells(under_way) if ERROR_MARKER_TAG not in cell.tags]  # they come with an error
