@@ -54,7 +54,7 @@ from pcvr.teaching.shipped import Copies, notebook_data
 config = pcvr.TrainConfig(max_steps=12 if fast else 400, seed=seed)
 chosen = pcvr.get_attack(attack, task=task).fitted_to(model)
 view = pixel_view()  # operator and fraction of the defence, on pixels, so that we can look at it
-train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 256, task=task)
+train, test = notebook_data(data, train=64 if fast else 2000, test=16 if fast else 128, task=task)
 poisoned = pcvr.poison(train, chosen, rate=rate, seed=seed)
 copies = Copies(model, data, attack, rate, seed, task, retrain)
 base = pcvr.load(model, device=device)
@@ -89,7 +89,7 @@ from pcvr.evaluation.detection import auroc_of_low
 
 fewer = subset(test, min(64, len(test)))  # enough for the two models that were not attacked
 some = {stage: fewer if stage in ("base", "clean") else test for stage in stages}
-spreads = {  # about 20 seconds
+spreads = {  # the longest cell: 10 to 40 seconds
     (stage, kind): measure_invariance(vlm, some[stage], chosen, view, shown=kind, seed=seed)
     for stage, vlm in stages.items()
     for kind in ("clean", "triggered")

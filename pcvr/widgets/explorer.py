@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +100,10 @@ class GridControls:
         setting = tuple((knob, float(slider.value)) for knob, slider in self.knobs.items())
         return ExplorerChoice(self.case.value, setting, self.by.value)
 
-    def redraw(self, _: object = None) -> None:
-        """Draw the choice."""
-        redrawing(self._view, self.caption, self.scatter, self.curves, self.distributions)(None)
+    @cached_property
+    def redraw(self) -> Callable[..., None]:
+        """The callback that draws the choice."""
+        return redrawing(self._view, self.caption, self.scatter, self.curves, self.distributions)
 
     def _view(self) -> View:
         choice = self.choice()

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from bookkit.widgets import VIEW
 from nbformat.v4 import new_output
 from PIL import Image as PilImage
-from sitekit.widgets import VIEW
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "02_poisoning"

@@ -170,7 +170,7 @@ def test_a_page_needs_no_network_and_its_links_lead_somewhere(tmp_path):
     book = nbformat.read(path, as_version=4)
     links = "[b](02_b.ipynb#x) [audit](../docs/audit.md) [paper](https://arxiv.org/abs/2604.04488) $x^2$"
     book.cells.append(nbformat.v4.new_markdown_cell(links))
-    book.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    book.cells.append(nbformat.v4.new_code_cell("from ipywidgets import IntSlider\nIntSlider(3, description='Tempo')"))
     nbformat.write(book, path)
     out = tmp_path / "out"
     out.mkdir()
@@ -178,6 +178,7 @@ def test_a_page_needs_no_network_and_its_links_lead_somewhere(tmp_path):
     text = page.read_text()
     assert not re.search(r"""(src=|from |import\(|url\()["']?(https?:)?//""", text)
     assert 'src="mathjax/tex-svg.js"' in text and (out / "mathjax" / "tex-svg.js").is_file()
+    assert "<dt>Tempo</dt><dd>3</dd>" in text and "Not live here" in text
     assert 'href="02_b.html#x"' in text and 'href="https://arxiv.org/abs/2604.04488"' in text
     (docs,) = re.findall(r'href="([^"]*audit.md)"', text)
     assert (out / docs).resolve() == ROOT / "docs" / "audit.md"

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 
 import nbformat
 import pytest
+from bookkit.widgets import as_picture
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from sitekit.links import faults
 from sitekit.notebooks import up_to_date
 from sitekit.pages import public_modules, public_names
-from sitekit.widgets import as_picture
 
 import pcvr
 

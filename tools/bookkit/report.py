@@ -20,6 +20,7 @@ from traitlets.config import Config
 
 from bookkit.elsewhere import SKIPPED
 from bookkit.running import Run
+from bookkit.widgets import without_kernel
 from pcvr.utils.files import write_text
 
 _PACKAGES = ("pcvr", "torch", "transformers", "peft", "numpy", "jupyterlab", "ipywidgets")
@@ -60,6 +61,7 @@ code { font: .92em ui-monospace, monospace; }
 def write_html(run: Run) -> Path:
     """Write an executed notebook as a page beside it, with what sets its formulas; a page needs no network."""
     notebook = nbformat.read(run.executed, as_version=4)
+    without_kernel(notebook)
     exporter = HTMLExporter(
         template_name=_TEMPLATE.name,
         extra_template_basedirs=[str(_TEMPLATE.parent)],

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-
-from sitekit.widgets import VIEW, as_picture, state_of
+from bookkit.widgets import without_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 _DATA = re.compile(r'(<img\b[^>]*?)\bsrc="data:image/png;base64,([^"]+)"')
@@ -70,26 +69,12 @@ def write_page(path: Path, page: Path, figures: Path) -> None:
         figures: folder for its figures; pages find it as ``../_static/figures``.
     """
     notebook = nbformat.read(path, as_version=4)
-    state = state_of(notebook)
-    for cell in notebook.cells:
-        if "outputs" in cell:
-            cell.outputs = [kept for output in cell.outputs if (kept := _still(output, state, figures)) is not None]
-    notebook.metadata.pop("widgets", None)
+    without_kernel(notebook)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        if "text/html" in output.get("data", {}):  # no long lines of base64
+            output.data["text/html"] = _DATA.sub(lambda found: _linked(found, figures), output.data["text/html"])
     page.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, page)
-
-
-def _still(output: Any, state: Any, figures: Path) -> Any | None:
-    """Return an output that needs neither a kernel nor a long line of base64; None for one with nothing to show."""
-    data = output.get("data", {})
-    if VIEW in data:
-        html = as_picture(state, data[VIEW]["model_id"])
-        if html is None:
-            return None
-        output.data = nbformat.from_dict({"text/html": html})
-    if "text/html" in output.get("data", {}):
-        output.data["text/html"] = _DATA.sub(lambda found: _linked(found, figures), output.data["text/html"])
-    return output
 
 
 def _linked(found: re.Match[str], figures: Path) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+import nbformat
+
 VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
 _NOTE = "Not live here: a picture of the widget as it starts. Run the notebook to move its controls."
@@ -15,6 +17,25 @@ def state_of(notebook: Any) -> Mapping[str, Any]:
     """Return the saved widgets of a notebook by their ids; empty if none were saved."""
     state: Mapping[str, Any] = notebook.metadata.get("widgets", {}).get(_STATE, {}).get("state", {})
     return state
+
+
+def without_kernel(notebook: Any) -> None:
+    """Replace each widget of an executed notebook by its picture, in place; one that shows nothing goes."""
+    state = state_of(notebook)
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [kept for output in cell.outputs if (kept := _still(output, state)) is not None]
+    notebook.metadata.pop("widgets", None)
+
+
+def _still(output: Any, state: Mapping[str, Any]) -> Any | None:
+    data = output.get("data", {})
+    if VIEW in data:
+        html = as_picture(state, data[VIEW]["model_id"])
+        if html is None:
+            return None
+        output.data = nbformat.from_dict({"text/html": html})
+    return output
 
 
 def as_picture(state: Mapping[str, Any], model: str) -> str | None:
