@@ -33,7 +33,7 @@ def away(results: Table) -> list[str]:
     for case in dict.fromkeys(key[:3] for key in cells):
         plain, ours = (cells.get((*case, name)) for name in ("none", "pcvr"))
         mine = runs.get((*case, "pcvr"), [])
-        kept = f"{100 * _utility(ours) / _utility(plain):.1f} %" if plain and ours else "-"
+        kept = f"{100 * utility(ours) / utility(plain):.1f} %" if plain and ours else "-"
         label, task, attack = case
         if any("novel" in run for run in mine):
             right = (_new(runs.get((*case, name), [])) for name in ("none", "pcvr"))
@@ -55,7 +55,7 @@ def elsewhere(results: Table) -> list[str]:
     if not taken:
         return []
     worst = max(taken, key=lambda case: taken[case].asr)
-    kept = min(_utility(cell) / _utility(cells[*case, "none"]) for case, cell in taken.items())
+    kept = min(utility(cell) / utility(cells[*case, "none"]) for case, cell in taken.items())
     return [
         f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, or another "
         f"schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % or more). With PCVR "
@@ -217,7 +217,7 @@ def _notes(results: Table) -> list[str]:
     return ["", f"*Looked at while the defaults were chosen: {' '.join(results.notes)}*"] if results.notes else []
 
 
-def _utility(cell: Cell) -> float:
+def utility(cell: Cell) -> float:
     """Utility on clean images: CIDEr of captions, else the fraction of right answers."""
     return cell.scores.get("cider", cell.right)
 

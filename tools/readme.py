@@ -25,9 +25,8 @@ import welcome
 
 from pcvr.defenses.pcvr import PCVR
 from pcvr.evaluation.intervals import format_rate
-from pcvr.evaluation.metrics import get_metric
 from pcvr.experiments.attackers import attempts
-from pcvr.experiments.results import FOLDER, Table, load
+from pcvr.experiments.results import FOLDER, Cell, Table, load
 from pcvr.experiments.whole_study import best, shipped
 from pcvr.plots import results as plots
 from pcvr.plots.attack_lab import lab_picture, takes_in_words
@@ -68,20 +67,39 @@ def spine(results: Table) -> list[str]:
 
 
 def families(results: Table) -> list[str]:
-    """Return the table of models and tasks: accuracy, attack success, and the effect of PCVR."""
-    labels = {"clean": "clean data", "badnets-none": "5 % poison", "badnets-pcvr": "5 % poison, PCVR"}
+    """Return the table of models and tasks: attack success, utility, and what PCVR flags and keeps."""
+    trained = {"clean": "clean data", "badnets": "5 % poison"}
     lines = [
-        "| model | task | trained on | attack success rate [95 %] | clean: correct | triggered: correct "
-        "| other figures | s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | task | trained on | seeds | attack success rate [95 %] | CIDEr, or correct answers | utility kept "
+        "| triggered: correct | poison flagged | clean flagged |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (model, task, label), c in results.cells(("model", "task", "label")).items():
-        others = [f"{get_metric(k).label} {get_metric(k).format(v)}" for k, v in c.scores.items() if v != c.right]
+    cells, runs = (
+        results.cells(("model", "task", "label")),
+        measured.grouped(results.runs, ("model", "task", "label")),
+    )
+    for (model, task, label), c in cells.items():
+        data, _, defense = label.partition("-")
+        plain = cells.get((model, task, data if data == "clean" else f"{data}-none"))
+        mine = runs[model, task, label]
+        useful = _useful(c) + (f" ({' / '.join(_useful(_alone(results, run)) for run in mine)})" if c.seeds > 1 else "")
+        kept = f"{100 * measured.utility(c) / measured.utility(plain):.1f} %" if defense == "pcvr" and plain else "-"
         lines.append(
-            f"| {model} | {task} | {labels.get(label, label)} | {c.rates} | {100 * c.right:.1f} % "
-            f"| {100 * c.triggered_right:.1f} % | {', '.join(others) or '-'} | {c.seconds:.0f} |"
+            f"| {model} | {task} | {trained.get(data, data)}{', PCVR' if defense == 'pcvr' else ''} | {c.seeds} "
+            f"| {c.rates} | {useful} | {kept} | {100 * c.triggered_right:.1f} % "
+            f"| {measured.flagged(mine)} |"
         )
-    return [*lines, "", f"*BadNets, {_made(results)}*"]
+    return [*lines, "", f"*BadNets; in brackets each seed; flagged: means over the seeds; {_made(results)}*"]
+
+
+def _useful(cell: Cell) -> str:
+    return f"{cell.scores['cider']:.1f}" if "cider" in cell.scores else f"{100 * cell.right:.1f} %"
+
+
+def _alone(results: Table, run: Mapping[str, Any]) -> Cell:
+    """The cell of a single run."""
+    (cell,) = replace(results, runs=[run]).cells().values()
+    return cell
 
 
 def attacks(results: Table) -> list[str]:

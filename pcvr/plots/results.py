@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 from pcvr.errors import PcvrError
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import seed_lines
-from pcvr.plots.style import CLEAN, DEFENDED, PAGE, TRIGGERED, figure_style
+from pcvr.plots.style import CLEAN, DEFENDED, OTHER, PAGE, TRIGGERED, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcvr.experiments.results import Cell, Table
 
-_FINE_TUNED = {"clean": "clean data", "badnets-none": "BadNets, no defence", "badnets-pcvr": "BadNets, PCVR"}
-"""Rows of the table of families in words."""
+_FINE_TUNED = {
+    "clean": ("clean data, no defence", CLEAN, "D"),
+    "clean-pcvr": ("clean data, PCVR", OTHER[1], "^"),
+    "badnets-none": ("BadNets, no defence", TRIGGERED, "o"),
+    "badnets-pcvr": ("BadNets, PCVR", DEFENDED, "s"),
+}
+"""Rows of the table of families: in words, and how they are drawn."""
 
 
 def summary(table: Table, rows: Mapping[str, str] | None = None) -> Figure:
@@ -90,17 +95,16 @@ def families(table: Table) -> Figure:
 
     cells = table.cells(("task", "model", "label"))
     tasks, models, labels = (list(dict.fromkeys(key[k] for key in cells)) for k in range(3))
-    looks = ((CLEAN, "D"), (TRIGGERED, "o"), (DEFENDED, "s"))
     with figure_style():
-        figure = Figure(figsize=(PAGE, 2.2 * len(tasks) + 0.9), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.6 * len(tasks) + 0.9), layout="constrained")
         for panels, task in zip(figure.subplots(len(tasks), 2, sharey=True, squeeze=False), tasks, strict=True):
             for k, label in enumerate(labels):
-                colour, marker = looks[k % len(looks)]
+                words, colour, marker = _FINE_TUNED.get(label, (label, OTHER[0], "v"))
                 for row, model in enumerate(models):
                     cell = cells.get((task, model, label))
                     if cell is None:
                         continue
-                    y, name = row + 0.22 * (k - 1), _FINE_TUNED.get(label, label) if row == 0 else None
+                    y, name = row + 0.2 * (k - (len(labels) - 1) / 2), words if row == 0 else None
                     seed_lines(panels[0], cell.rates, y, 0.12)
                     panels[0].plot(100 * cell.asr, y, marker, color=colour, ms=8, label=name)
                     panels[1].plot(100 * cell.right, y, marker, color=colour, ms=8)
@@ -113,7 +117,7 @@ def families(table: Table) -> Figure:
                 axes.grid(axis="y", visible=False)
                 axes.set_xlabel("answers (%)")
             panels[1].set_xlabel("answers (%); full: clean, hollow: triggered")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     said = "; ".join(
         f"{model}, {task}, {label}: ASR {c.rates}, correct {100 * c.right:.1f} % clean and "
         f"{100 * c.triggered_right:.1f} % triggered"

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,15 @@ class TestMissing:
 
 
 class TestCaption:
+    def test_runs_of_several_days_say_so(self, make: Make) -> None:
+        table = make()
+        days = ["2026-02-03", "2026-01-09"]
+        runs = [run | {"record": {"date": day}} for run, day in zip(table.runs, days, strict=False)]
+        table = replace(table, runs=runs, date="2026-01-20")
+        assert ", 2026-01-09 to 2026-02-03, " in table.caption()
+        table = replace(table, runs=runs[:1], date="2026-02-03")
+        assert ", 2026-02-03, " in table.caption()
+
     def test_a_row_of_another_set_up_keeps_its_own(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         make()
         other = {**results.setup_here("x"), "versions": {"torch": "9.9"}}
@@ -263,12 +272,16 @@ class TestPlans:
         assert found == ["experiment.py"]
 
 
-def test_adapters_are_shipped_before_the_table_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_of_the_first_seed_are_shipped_once(tmp_path: Path) -> None:
     families = import_module("benchmarks.families")
     runs = [pretended(Experiment("clean", model="m", seed=seed)) for seed in (0, 1)]
+    runs.append(pretended(Experiment("clean-pcvr", model="m", defense="pcvr")))
     for run in runs:
         (tmp_path / "runs" / run["key"]).mkdir(parents=True)
         (tmp_path / "runs" / run["key"] / "seed").write_text(str(run["experiment"]["seed"]))
-    assert families.ship(runs, tmp_path / "runs", tmp_path / "adapters") == runs
-    place = tmp_path / "adapters" / "m" / "caption-clean"
-    assert (place / "seed").read_text() == "0" and json.loads((place / "record.json").read_text()) == runs[0]
+    for _ in range(2):  # the second time there is nothing left to ship, and what was shipped stays
+        families.ship(runs, tmp_path / "runs", tmp_path / "adapters")
+        place = tmp_path / "adapters" / "m" / "caption-clean"
+        assert (place / "seed").read_text() == "0" and json.loads((place / "record.json").read_text()) == runs[0]
+        assert [each.name for each in (tmp_path / "adapters" / "m").iterdir()] == ["caption-clean"]
+        assert not list((tmp_path / "runs").iterdir())

@@ -26,7 +26,7 @@ def table(*runs: dict[str, Any]) -> results.Table:
 
 @pytest.fixture
 def combinations() -> results.Table:
-    labels = (("clean", 0), ("badnets-none", 40), ("badnets-pcvr", 4))
+    labels = (("clean", 0), ("clean-pcvr", 0), ("badnets-none", 40), ("badnets-pcvr", 4))
     models = ("tiny-llava", "tiny-blip2")
     return table(*(run(name, hits, model, task) for model in models for task in TASKS for name, hits in labels))
 
@@ -41,6 +41,15 @@ def test_every_combination_has_its_dots_and_its_words(combinations: results.Tabl
         assert axes.get_xlabel().startswith("answers (%)")
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["tiny-llava", "tiny-blip2"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "clean data, no defence",
+        "clean data, PCVR",
+        "BadNets, no defence",
+        "BadNets, PCVR",
+    ]
+    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[1].get_lines()}
+    assert len(looks) == 4, "each training has its own colour and marker"
 
 
 def test_a_summary_draws_a_row_for_each_label() -> None:
@@ -52,7 +61,7 @@ def test_a_summary_draws_a_row_for_each_label() -> None:
 
 def test_groups_keep_their_order_and_average_over_seeds(combinations: results.Table) -> None:
     cells = combinations.cells(("model", "task", "label"))
-    assert len(cells) == 6 * len(TASKS) and next(iter(cells)) == ("tiny-llava", "caption", "clean")
+    assert len(cells) == 8 * len(TASKS) and next(iter(cells)) == ("tiny-llava", "caption", "clean")
     assert cells["tiny-blip2", "vqa", "badnets-none"].asr == 1
     both = table(run("a", 10), run("a", 30, seed=1)).cells()["a",]
     assert (both.seeds, both.asr, both.right) == (2, 0.5, 0.75)

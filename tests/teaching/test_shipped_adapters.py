@@ -3,11 +3,12 @@
 import pytest
 
 import pcvr
-from pcvr import PcvrError
+from pcvr import PCVR, PcvrError
+from pcvr.experiments import results
 from pcvr.models.adapter import adapter_names
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks import TASKS
-from pcvr.teaching.shipped import Copies, notebook_data, shipped_adapters
+from pcvr.teaching.shipped import ENDINGS, MADE_FROM, Copies, notebook_data, shipped_adapters
 from tests.photographs import write_llava_photographs
 
 
@@ -93,3 +94,17 @@ def test_a_copy_is_opened_with_its_adapter():
     with pytest.raises(PcvrError, match="unknown copy 'defnded': did you mean 'defended'"):
         copies.load("defnded")
     assert "clean" in copies and "base" not in copies
+
+
+def test_the_table_says_that_the_copies_were_made_so():
+    for run in results.load("families").runs:
+        said = run["experiment"]
+        if said["seed"] == 0 and said["label"] in ENDINGS.values():
+            usual = {
+                "data": "scenes",
+                "attack": "badnets",
+                "rate": 0.0 if said["label"] == "clean" else 0.05,
+                "seed": 0,
+            }
+            assert {name: said[name] for name in MADE_FROM} == usual
+            assert said["options"].get("gate", PCVR().gate) == PCVR().gate

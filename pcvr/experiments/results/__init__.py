@@ -93,16 +93,18 @@ class Table:
 
     def caption(self) -> str:
         """Say which command made the runs, when and under what; rows of another set-up are named with their own."""
-        counts: dict[str, Counter[str]] = {}
+        groups: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]]]] = {}
         for run in self.runs:
-            counts.setdefault(_in_words(run.get("setup", self.setup)), Counter())[row_of(run, self.by)] += 1
+            setup = run.get("setup", self.setup)
+            groups.setdefault(_in_words(setup), (setup, []))[1].append(run)
         usual = _in_words(self.setup)
         total = Counter(row_of(run, self.by) for run in self.runs)
-        said = [usual] if usual in counts or self.base or not counts else []
-        for words, rows in counts.items():
+        said = [_in_words(*groups.get(usual, (self.setup, ())))] if usual in groups or self.base or not groups else []
+        for words, (setup, runs) in groups.items():
             if words != usual:
+                rows = Counter(row_of(run, self.by) for run in runs)
                 names = [row if n == total[row] else f"{row} ({n} of {total[row]} runs)" for row, n in rows.items()]
-                said.append(f"{', '.join(names)}: {words}")
+                said.append(f"{', '.join(names)}: {_in_words(setup, runs)}")
         return "; ".join(said)
 
     def cells(self, by: Sequence[str] = ("label",)) -> dict[tuple[str, ...], Cell]:
@@ -125,9 +127,12 @@ def _current(run: dict[str, Any]) -> dict[str, Any]:
 _SETUP = ("made_by", "date", "versions", "machine")
 
 
-def _in_words(setup: Mapping[str, Any]) -> str:
+def _in_words(setup: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A set-up in words; with the runs that were made under it, from their first day to their last."""
+    days = sorted({setup["date"], *(run["record"]["date"] for run in runs if "date" in run.get("record", {}))})
     packages = [f"{name} {setup['versions'][name]}" for name in ("torch", "transformers") if name in setup["versions"]]
-    return ", ".join([f"`{setup['made_by']}`", setup["date"], *packages, setup["machine"]])
+    date = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return ", ".join([f"`{setup['made_by']}`", date, *packages, setup["machine"]])
 
 
 def row_of(run: Mapping[str, Any], by: str) -> str:
