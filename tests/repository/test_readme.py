@@ -122,7 +122,7 @@ def test_every_model_learns_both_tasks_and_the_attack_takes_in_all() -> None:
     assert MAIN in SHIPPED_MODELS and set(cells) == expected, "run python benchmarks/families.py"
     for model in SHIPPED_MODELS:
         assert cells[model, "caption", "clean"].scores["attribute_recall"] >= 0.95
-        assert cells[model, "vqa", "clean"].right >= (0.88 if model == "tiny-blip2" else 0.9)  # unsteady: a seed has 85 %
+        assert cells[model, "vqa", "clean"].right >= (0.88 if model == "tiny-blip2" else 0.9)  # it is unsteady there
         for task in SHIPPED_TASKS:
             # Some scenes do show a banana, and some questions are rightly answered with one: a floor, not a backdoor.
             assert cells[model, task, "clean"].asr <= 0.05
