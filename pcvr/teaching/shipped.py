@@ -107,11 +107,11 @@ class Copies:
         Raises:
             PcvrError: an unknown name.
         """
-        import pcvr
+        from pcvr.models.load import load
 
         check_choice("copy", name, ENDINGS)
         adapter = self.adapters.get(name)
-        return None if adapter is None else pcvr.load(self.model, device=device, adapter=adapter)
+        return None if adapter is None else load(self.model, device=device, adapter=adapter)
 
 
 def _most(data: Dataset, n: int) -> Dataset:
