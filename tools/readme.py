@@ -98,7 +98,7 @@ def _useful(cell: Cell) -> str:
 
 def _alone(results: Table, run: Mapping[str, Any]) -> Cell:
     """The cell of a single run."""
-    (cell,) = replace(results, runs=[run]).cells().values()
+    (cell,) = replace(results, runs=[dict(run)]).cells().values()
     return cell
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,9 @@ class TestTables:
             assert [results._current(json.loads(line.rstrip(","))) for line in lines] == table.runs and end == "]}"
             said = json.loads(head + "]}")
             assert said["rows"] == table.rows and said["made_by"] == table.made_by
-            assert f"`{table.made_by}`, {table.date}" in table.caption()
+            assert re.search(
+                rf"`{re.escape(table.made_by)}`, (\S+ to )?{table.date}|`, {table.date} to ", table.caption()
+            )
 
     def test_what_is_saved_reads_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(results, "FOLDER", tmp_path)

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from pcvr.cli.app import app
@@ -53,4 +54,5 @@ def test_a_target_of_make_exists(said: tuple[str], where: str) -> None:
 
 @pytest.mark.parametrize(("said", "where"), named(r"`pcvr ([a-z]+)").items())
 def test_a_command_of_pcvr_exists(said: tuple[str], where: str) -> None:
-    assert said[0] in get_command(app).commands, where
+    group = get_command(app)
+    assert isinstance(group, TyperGroup) and said[0] in group.commands, where

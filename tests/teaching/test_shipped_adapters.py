@@ -1,5 +1,7 @@
 """Data of the right size for a lesson, and when shipped adapters may stand in for a training."""
 
+from typing import Any
+
 import pytest
 
 import pcvr
@@ -63,7 +65,7 @@ def test_every_story_that_is_shipped_can_be_told():
     assert shipped_adapters("a folder of mine", "caption") == {}
 
 
-FITTING = {"model": "tiny-llava", "data": "scenes", "attack": "badnets", "rate": 0.05, "seed": 0}
+FITTING: dict[str, Any] = {"model": "tiny-llava", "data": "scenes", "attack": "badnets", "rate": 0.05, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,8 @@ def test_copies_fit_what_they_were_trained_with(monkeypatch, changed, names):
 
 def test_a_copy_is_opened_with_its_adapter():
     copies = Copies(**FITTING)
-    assert copies.load("backdoored", "cpu").adapted
+    found = copies.load("backdoored", "cpu")
+    assert found is not None and found.adapted
     with pytest.raises(PcvrError, match="unknown copy 'defnded': did you mean 'defended'"):
         copies.load("defnded")
     assert "clean" in copies and "base" not in copies
