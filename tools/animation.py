@@ -1,6 +1,6 @@
 """Make docs/tour.gif, the moving picture of the README, from two notebooks on a real JupyterLab page.
 
-    make workbook ARGS='--only 00' && python tools/animation.py
+    make workbook ARGS='--only 00' && PYTHONPATH=. python tools/animation.py
 
 Notebook 00 is shown as executed; in notebook 02 the cells down to the trigger explorer run, and its sliders move.
 """
@@ -76,8 +76,7 @@ def _figures(page: Page) -> Iterator[str]:
     yield "read"
     images = page.locator(".jp-OutputArea-output img")
     for number in range(3):
-        images.nth(number).evaluate("image => image.scrollIntoView({ block: 'center' })")
-        page.wait_for_timeout(500)
+        _seen(page, images.nth(number))
         yield "read"
 
 
@@ -92,7 +91,7 @@ def _sliders(page: Page) -> Iterator[str]:
         wait_idle(page, 900)
     image = page.locator("img.widget-image").first
     image.wait_for(timeout=600_000)
-    image.evaluate("image => image.scrollIntoView({ block: 'center' })")
+    _seen(page, image, "end")  # with its controls above it
     yield "look"
     for label, value in (("Strength", 0.5), ("Strength", 0.2), ("Size (px)", 24), ("Strength", 1.0)):
         if page.locator(".widget-slider").filter(has=page.get_by_text(label, exact=True)).count():
@@ -107,9 +106,14 @@ def _sliders(page: Page) -> Iterator[str]:
 
 
 def _settled(page: Page, image: Locator, before: str) -> None:
-    """Wait until a picture is another one, and drawn."""
+    """Wait until a picture is another one, and drawn; moving a control may have moved the page."""
     wait_for_change(image, before)
     wait_idle(page)
+    _seen(page, image, "end")  # with its controls above it
+
+
+def _seen(page: Page, image: Locator, block: str = "center") -> None:
+    image.evaluate("(image, block) => image.scrollIntoView({ block })", block)
     page.wait_for_timeout(1000)
 
 
