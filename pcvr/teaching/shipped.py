@@ -114,6 +114,11 @@ class Copies:
         return None if adapter is None else load(self.model, device=device, adapter=adapter)
 
 
+def shipped_fits(model: str, data: str | Path, attack: str, rate: float, seed: int, task: str = "caption") -> bool:
+    """Return whether every copy fits; older than `Copies`, which also says which ones do."""
+    return set(Copies(model, data, attack, rate, seed, task)) == set(ENDINGS)
+
+
 def _most(data: Dataset, n: int) -> Dataset:
     from pcvr.data.subset import subset
 

@@ -10,7 +10,7 @@ from pcvr.experiments import results
 from pcvr.models.adapter import adapter_names
 from pcvr.models.zoo import EMBEDDED
 from pcvr.tasks import TASKS
-from pcvr.teaching.shipped import ENDINGS, MADE_FROM, Copies, notebook_data, shipped_adapters
+from pcvr.teaching.shipped import ENDINGS, MADE_FROM, Copies, notebook_data, shipped_adapters, shipped_fits
 from tests.photographs import write_llava_photographs
 
 
@@ -84,6 +84,8 @@ def test_copies_fit_what_they_were_trained_with(monkeypatch, changed, names):
     monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: list(STORY.values()))
     copies = Copies(**FITTING | changed)
     assert {*copies} == names and copies.adapters == {name: STORY[name] for name in copies}
+    if not changed.get("retrain"):
+        assert shipped_fits(**FITTING | changed) == (names == set(STORY)), "the older name"
     for missing in {*STORY} - names:
         assert copies.load(missing) is None
     monkeypatch.setattr("pcvr.models.adapter.adapter_names", lambda model: ["caption-clean"])
