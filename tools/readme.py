@@ -82,7 +82,7 @@ def families(results: Table) -> list[str]:
         data, _, defense = label.partition("-")
         plain = cells.get((model, task, data if data == "clean" else f"{data}-none"))
         mine = runs[model, task, label]
-        useful = _useful(c) + (f" ({' / '.join(_useful(_alone(results, run)) for run in mine)})" if c.seeds > 1 else "")
+        useful = _useful(c) + (f" ({' / '.join(_useful(alone(results, run)) for run in mine)})" if c.seeds > 1 else "")
         kept = f"{100 * measured.utility(c) / measured.utility(plain):.1f} %" if defense == "pcvr" and plain else "-"
         lines.append(
             f"| {model} | {task} | {trained.get(data, data)}{', PCVR' if defense == 'pcvr' else ''} | {c.seeds} "
@@ -96,7 +96,7 @@ def _useful(cell: Cell) -> str:
     return f"{cell.scores['cider']:.1f}" if "cider" in cell.scores else f"{100 * cell.right:.1f} %"
 
 
-def _alone(results: Table, run: Mapping[str, Any]) -> Cell:
+def alone(results: Table, run: Mapping[str, Any]) -> Cell:
     """The cell of a single run."""
     (cell,) = replace(results, runs=[dict(run)]).cells().values()
     return cell

@@ -89,7 +89,7 @@ from pcvr.evaluation.detection import auroc_of_low
 
 fewer = subset(test, min(64, len(test)))  # enough for the two models that were not attacked
 some = {stage: fewer if stage in ("base", "clean") else test for stage in stages}
-spreads = {  # the longest cell: 10 to 40 seconds
+spreads = {  # the longest cell of this notebook
     (stage, kind): measure_invariance(vlm, some[stage], chosen, view, shown=kind, seed=seed)
     for stage, vlm in stages.items()
     for kind in ("clean", "triggered")

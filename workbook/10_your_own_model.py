@@ -11,8 +11,7 @@
 # - test the result with a trigger that you made, and export data and adapter to the tools that you use;
 # - say what the same costs with a model of 7 billion parameters.
 #
-# **Time and hardware:** 35 minutes with two exercises. The cells run in about a minute and a half on two free CPU
-# cores. You need no GPU and no download.
+# <!-- time --> You need no GPU and no download.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id

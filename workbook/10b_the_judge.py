@@ -10,7 +10,7 @@
 # - compute how many honest samples a threshold is expected to flag;
 # - say why an answer that many samples share is no evidence of poison.
 #
-# **Time and hardware:** 25 minutes with one exercise. The cells run in half a minute. You need no GPU and no download.
+# <!-- time --> You need no GPU and no download.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id

@@ -110,12 +110,12 @@ def _completed(
     given: Namespace,
     wanted: Sequence[Experiment],
     by: str,
-    sweep: Callable[..., list[dict[str, Any]]],
+    run_all: Callable[..., list[dict[str, Any]]],
     follow: Callable[[Runs], Sequence[Experiment]] | None,
     base: Callable[[], Mapping[str, Any]] | None,
     notes: Sequence[str],
 ) -> Table:
-    """Run what the table lacks with `sweep`, and write it after each row."""
+    """Run what the table lacks with `run_all`, and write it after each row."""
     done: list[Mapping[str, Any]] = []
     before = base() if base and not given.out.is_file() else None
     while wanted:
@@ -126,7 +126,7 @@ def _completed(
             old = read(given.out) if given.out.is_file() else None
             there = {} if old is None else {each["key"]: {"setup": old.setup} | each for each in old.runs}
             lacking = [experiment for experiment in experiments if experiment.key not in there]
-            fresh = sweep(lacking, given.runs, jobs=given.jobs) if lacking else []
+            fresh = run_all(lacking, given.runs, jobs=given.jobs) if lacking else []
             if fresh:
                 mine = [each for each in there.values() if row_of(each, by) == row]
                 places = {experiment.key: place for place, experiment in enumerate(experiments)}

@@ -137,12 +137,14 @@ def test_pcvr_holds_in_every_family_and_costs_clean_data_little() -> None:
         assert ours.seeds == 3 and ours.asr <= 0.02 and ours.rates.bound <= 0.05
         for data, plain in (("clean-pcvr", "clean"), ("badnets-pcvr", "badnets-none")):
             useful, usual = (
-                np.array([measured.utility(readme._alone(table, run)) for run in runs[model, task, name]])
+                np.array([measured.utility(readme.alone(table, run)) for run in runs[model, task, name]])
                 for name in (data, plain)
             )
             # tiny-blip2 learns questions unsteadily, with a defence and without: a loss has to be more than chance.
             lost = ttest_ind(useful, 0.98 * usual, equal_var=False, alternative="less").pvalue < 0.05
             assert useful.mean() >= 0.98 * usual.mean() or ((model, task) == ("tiny-blip2", "vqa") and not lost)
+            low = useful < 0.9 * usual.mean()  # what docs/results.md says in words
+            assert low.sum() == ((model, task, data) == ("tiny-blip2", "vqa", "badnets-pcvr"))
         for run in runs[model, task, "clean-pcvr"]:
             assert run["gate"][-1]["false alarms"] <= 0.005 * run["experiment"]["samples"], run["key"]
 
