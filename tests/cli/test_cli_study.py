@@ -11,6 +11,7 @@ import pytest
 
 from pcvr.cli import main
 from pcvr.cli.studying import command
+from pcvr.experiments.results import load
 from pcvr.experiments.study import load_plan, reproduce
 from pcvr.experiments.study.store import Store
 from tests import studies
@@ -126,10 +127,11 @@ def test_a_result_is_withdrawn_and_made_again(pcvr: Command, store: Store) -> No
 
 def test_finished_runs_are_imported(pcvr: Command, store: Store) -> None:
     code, out, _ = pcvr("--import", "families", "--import", "spine", "--store", "other", "--list")
-    assert code == 0 and "families: 18 runs taken, 0 were there" in out and "0 of 8 cells are done" in out
+    runs = len(load("families").runs)
+    assert code == 0 and f"families: {runs} runs taken, 0 were there" in out and "0 of 8 cells are done" in out
     frame = Store(Path("other")).read()
-    assert {*frame["threads"]} == {1} and {*frame["imported"]} == {"families.json", "spine.json"} and len(frame) > 18
-    assert pcvr("--import", "families", "--store", "other")[1] == "families: 0 runs taken, 18 were there\n"
+    assert {*frame["threads"]} == {1} and {*frame["imported"]} == {"families.json", "spine.json"} and len(frame) > runs > 0
+    assert pcvr("--import", "families", "--store", "other")[1] == f"families: 0 runs taken, {runs} were there\n"
 
 
 @pytest.mark.parametrize(
