@@ -11,8 +11,7 @@
 # - train a defended model, and judge it by its attack success rate **and** by its answers;
 # - say how the default gate decides as the data go by, and what comes from the paper and what is our choice.
 #
-# **Time and hardware:** 45 minutes with three exercises. The cells run in about two minutes on two CPU cores. Most of
-# it is one training. You need no GPU.
+# <!-- time --> One training takes most of the running time. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id

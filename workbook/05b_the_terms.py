@@ -12,8 +12,7 @@
 # - compare two attack success rates by their standard error, and read an ablation table with one seed;
 # - say when the defence fails.
 #
-# **Time and hardware:** 40 minutes with three exercises. The cells run in less than a minute on two CPU cores: they
-# train five steps. You need no GPU.
+# <!-- time --> The cells train five steps. You need no GPU.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
