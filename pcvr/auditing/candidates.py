@@ -11,7 +11,7 @@ from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import Surprise, ranks
 from pcvr.defenses.pcvr.one_answer import says
 from pcvr.defenses.pcvr.pools import FEWEST, ORDINARY
-from pcvr.defenses.pcvr.stream import STRETCH
+from pcvr.defenses.pcvr.verdicts import STRETCH
 
 FRACTIONS = (0.15, 0.05, 0.015, 0.005)
 """Fractions of the samples, those of the highest ranks, that are set against ordinary ones; poison may be any."""

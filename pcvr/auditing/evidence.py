@@ -24,7 +24,7 @@ from pcvr.auditing.surprise import Surprise
 from pcvr.defenses.pcvr.inputs import WORDS
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import HELD
-from pcvr.defenses.pcvr.stream import ASKED, MAYBE, ONE_ANSWER, PURE, SHARP, STRETCH, SURELY
+from pcvr.defenses.pcvr.verdicts import ASKED, MAYBE, ONE_ANSWER, PURE, SHARP, STRETCH, SURELY
 from pcvr.defenses.pcvr.witness import SMALLEST, Witness, hear
 
 OTHERS, FEWEST_OTHERS = 512, 32

@@ -16,6 +16,9 @@ LOOKED_AT: tuple[str, ...] = (
     "Showing samples of a learned backdoor again, and pulling answers back, was added on 2026-11-30 while looking at "
     "captions: BadNets at 5 % with a gate that looks late, and SIG at 1 % late in each pass. Both act only where the "
     "model gives the answers of flagged samples, and rows of earlier dates were made without them.",
+    "The search for further triggers beside the first one was added on 2026-12-01 while looking at two attackers at "
+    "once: BadNets and Blended on captions, BadNets and WaNet on questions, 5 % each. It acts only where a further "
+    "trigger was found or may be there, and rows of earlier dates were made without it.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pcvr.defenses.pcvr.stream import VERDICTS, Hearing
+from pcvr.defenses.pcvr.stream import Hearing
+from pcvr.defenses.pcvr.verdicts import VERDICTS
 from pcvr.defenses.pcvr.witness import PASSED
 from pcvr.plots import description, png
 from pcvr.plots.hearings import hearing_curve

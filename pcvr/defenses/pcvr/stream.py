@@ -12,7 +12,8 @@
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
-4. If nothing is found so, a backdoor may be learned by then: the labels of highest likelihood are heard as well
+4. Several attackers may have been at the data: what the first trigger leaves of the suspicious samples is heard again.
+5. If nothing is found so, a backdoor may be learned by then: the labels of highest likelihood are heard as well
    (`pcvr.defenses.pcvr.learned`), and those that are given to any question (`pcvr.defenses.pcvr.other_question`).
 
 When to act thus follows from what was seen, not from a share of the schedule. Two numbers are kept of each sample; the
@@ -22,17 +23,32 @@ it is this workbook's choice, apart from the premise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.learned import Found, LikelyLabels
-from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
+from pcvr.defenses.pcvr.one_answer import Answers, says
 from pcvr.defenses.pcvr.other_question import GivenLabels
-from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, OTHERS, groups_of, hear_groups, latest
+from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, OTHERS, latest
 from pcvr.defenses.pcvr.surprise import RecentRanks, SurpriseRanks
+from pcvr.defenses.pcvr.verdicts import (
+    ENOUGH,
+    ONE_ANSWER,
+    SHARP,
+    STRETCH,
+    SURELY,
+    VERDICTS,
+    Trigger,
+    Verdict,
+    by_images,
+    by_prompts,
+    clearest,
+    further_triggers,
+    may_be_heard,
+    with_groups,
+)
 from pcvr.defenses.pcvr.witness import Witness
 
 EARLY, VIEWED = 512, 8
@@ -45,27 +61,8 @@ UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
 FIRST, GROWTH, SOON = 128, 1.35, 1.2
 """Samples before the first hearing; growth of their number from one hearing to the next; and where nothing is clear."""
-ENOUGH = 40
-"""So many suspicious samples that nothing tells from the others are released."""
-SHARP = (16, 0.4)
-"""A witness is sharp that found so many triggers, in such a fraction of its suspicious samples; beside any other one
-the least expected labels are held back as before."""
-ASKED = 0.5
-"""Fraction of the suspicious samples that their prompts must tell apart for something new to be asked."""
-MAYBE, ONE_ANSWER, SURELY = 0.3, 0.5, 0.8
-"""Fractions of the suspicious samples with the same label, or the same stretch of it: it may be, is, and surely is one
-answer. A new kind of question has several answers, but one of them may be frequent: it has to be sure there."""
-PURE = 0.6
-"""Least fraction of the samples that look like the suspicious ones that must be suspicious themselves, if these have
-many answers. Images of a kind of their own whose labels are hard look like each other too, but many are expected."""
-STRETCH = 3
-"""Tokens of a stretch."""
 TOLD, MOSTLY = 64, 0.5
 """Latest samples with the answers of a learned backdoor. If most look like the suspicious ones, all are held back."""
-
-VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
-"""What the gate thinks: nothing is clear yet; no trigger; images of a new kind, or new questions about them; a trigger
-in the images; a trigger in the prompts."""
 
 
 @dataclass
@@ -79,6 +76,7 @@ class Hearing:
         fraction: fraction of the samples, the least expected, that the image witness told apart best.
         told_apart: fraction of these that it told apart; chance gives 0.03.
         suspicious: their number.
+        further: triggers found beside the first one.
     """
 
     step: int
@@ -87,6 +85,7 @@ class Hearing:
     fraction: float
     told_apart: float
     suspicious: int
+    further: int = 0
 
 
 @dataclass
@@ -107,6 +106,8 @@ class StreamGate:
         witness: the witness that recognises the trigger, if there is one.
         answers: stretches of tokens, of which the labels of samples with the trigger have one; none if their labels
             have nothing in common.
+        further: triggers that were found beside the first one.
+        doubt: whether there may be another one.
         learned: whether the backdoor was learned when its trigger was found.
         told: whether the recent samples with its answers looked like the suspicious ones.
         hearings: what came of each hearing.
@@ -126,6 +127,8 @@ class StreamGate:
     verdict: str = VERDICTS[0]
     witness: Witness | None = None
     answers: Answers = ()
+    further: list[Trigger] = field(default_factory=list)
+    doubt: bool = False
     learned: bool = False
     told: list[bool] = field(default_factory=list)
     hearings: list[Hearing] = field(default_factory=list)
@@ -184,24 +187,23 @@ class StreamGate:
         soon = self.witness is None and self.given.due
         if judge and (self.seen >= self.due or soon):
             self.judge(step)
-            self.due = round(self.seen * (SOON if self.verdict == VERDICTS[0] else GROWTH))
+            self.due = round(self.seen * (SOON if self.doubt or self.verdict == VERDICTS[0] else GROWTH))
 
     def judge(self, step: int) -> None:
         """Hear the witnesses and come to a verdict."""
-        if len(self.others.index) < FEWEST or not self.others.images.any():
-            return  # without images there is no verdict
-        pools = [(pool, groups_of(pool)) for pool in (self.suspects, self.steady)]
-        heard = [(pool, *hear_groups(pool, groups, self.others, "images")) for pool, groups in pools if groups]
-        known = (self.verdict, self.witness, self.answers)
+        if not may_be_heard(self.others):
+            return
+        pools = with_groups((self.suspects, self.steady))
+        heard = clearest(pools, self.others)
+        known = Verdict(self.verdict, self.witness, self.answers)
         said: tuple[int, Witness] | None = None
         tried = max((len(each) for _, groups in pools for each in groups), default=0)
         if heard:
-            pool, witness, group, hit = min(heard, key=lambda each: each[1].chance)
-            said = len(group), witness
-            self.answers = ()
-            self.verdict, self.witness = self._by_images(pool, witness, group, hit)
-            if self.verdict == "nothing":
-                self.verdict, self.witness = self._by_prompts(pools) if tried >= ENOUGH else ("undecided", None)
+            said = len(heard[2]), heard[1]
+            verdict = by_images(*heard, self.others)
+            if verdict.name == "nothing":
+                verdict = by_prompts(pools, self.others) if tried >= ENOUGH else Verdict("undecided")
+            self.verdict, self.witness, self.answers = verdict
         if self.witness is not None and (heard or not self.learned):
             self.learned = False
         elif found := self._learned():
@@ -209,64 +211,43 @@ class StreamGate:
             said = found.group, found.witness
         elif self.learned:  # what is kept back is no longer likely, and not yet unexpected
             self.verdict, self.witness, self.answers = known
+        if self.witness is None or self.learned:
+            self.further, self.doubt = [], False
+        elif heard:
+            first = Trigger(self.witness, self.answers, self._looks_at)
+            both = self.suspects, self.steady
+            self.further, self.doubt = further_triggers(both, self.others, first, self.further)
         if said is not None:
             share = said[0] / max(1, self.seen)
-            self.hearings.append(Hearing(step, self.seen, self.verdict, share, said[1].told_apart, tried))
+            told = said[1].told_apart
+            self.hearings.append(Hearing(step, self.seen, self.verdict, share, told, tried, len(self.further)))
 
     def _learned(self) -> Found | None:
         """Return the trigger of a backdoor that was learned, if there is one."""
         common = self.others, STRETCH, ONE_ANSWER, SURELY
         return self.likely.hear(*common) or self.given.hear(*common)
 
-    def _by_images(
-        self, pool: Kept, witness: Witness, group: np.ndarray, hit: np.ndarray
-    ) -> tuple[str, Witness | None]:
-        """Return the verdict on suspicious images: rows `group` of `pool`, of which the witness told `hit` apart."""
-        if not (witness.convinced or witness.doubtful):
-            return "nothing", None
-        told, others = pool.labels[group[hit]], self.others.labels
-        asked = _asked(hear_groups(pool, [group], self.others, "prompts")[0])
-        self.answers = one_answer(told, others, STRETCH, SURELY if asked else ONE_ANSWER)
-        if witness.convinced and self.answers:
-            return "trigger", witness
-        self.answers = ()
-        if asked:
-            return "new", None
-        if not witness.convinced or witness.hits < SHARP[0]:
-            return "undecided", None
-        if _purity(witness, pool, self.others) >= PURE:
-            return "trigger", witness
-        self.answers = few_answers(told, others, STRETCH, SURELY)
-        return ("trigger", witness) if self.answers else ("new", None)
-
-    def _by_prompts(self, pools: Sequence[tuple[Kept, list[np.ndarray]]]) -> tuple[str, Witness | None]:
-        """Return the verdict on suspicious prompts, whose images say nothing: rows of each pool."""
-        for pool, groups in pools:
-            alike = [rows for rows in groups if one_answer(pool.labels[rows], self.others.labels, None, MAYBE)]
-            if not alike:
-                continue
-            asking, rows, told = hear_groups(pool, alike, self.others, "prompts")
-            sure = asking.hits >= SHARP[0] and _asked(asking)
-            if sure and (answers := one_answer(pool.labels[rows[told]], self.others.labels, None, SURELY)):
-                self.answers = answers
-                return "prompt trigger", asking
-        return "nothing", None
-
     def held(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch are held back for now: bool ``[B]``; flagged ones come on top."""
         least, fraction = SHARP
         blunt = self.witness is not None and (self.witness.hits < least or self.witness.told_apart < fraction)
-        held = np.asarray(batch.rank >= (HELD if blunt or self.verdict == "undecided" else np.inf))
+        unclear = blunt or self.doubt or self.verdict == "undecided"
+        held = np.asarray(batch.rank >= (HELD if unclear else np.inf))
         # What is trained on keeps a learned backdoor: a witness that misses some of the poison is not enough.
         if self.learned and len(self.told) >= FEWEST and np.mean(self.told) >= MOSTLY:
             held |= says(batch.labels, self.answers)
         return held
 
+    @property
+    def _looks_at(self) -> str:
+        return "prompts" if self.verdict == "prompt trigger" else "images"
+
     def recognised(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch look like the suspicious ones: bool ``[B]``."""
         if self.witness is None:
             return np.zeros(len(batch.index), dtype=bool)
-        return self.witness.recognises(batch.prompts if self.verdict == "prompt trigger" else batch.images)
+        known = self.witness.recognises(getattr(batch, self._looks_at))
+        return np.logical_or.reduce([known, *(trigger.recognises(batch) for trigger in self.further)])
 
     def unexpected(self, batch: Kept) -> tuple[np.ndarray, np.ndarray]:
         """Return for samples with the trigger whether the label is not expected, and whether a view has to decide.
@@ -278,6 +259,8 @@ class StreamGate:
             bool ``[B]`` each.
         """
         fits = says(batch.labels, self.answers) if self.answers else np.ones(len(batch.index), dtype=bool)
+        for trigger in self.further:
+            fits |= trigger.fits(batch)
         if self.learned:
             return fits, np.zeros_like(fits)
         return batch.rank >= np.where(fits, UNEXPECTED, HELD), fits & (batch.rank < UNEXPECTED)
@@ -286,15 +269,3 @@ class StreamGate:
         """Keep whether each sample of a batch was flagged."""
         self.flagged = grown(self.flagged, index, False)
         self.flagged[index] = flagged
-
-
-def _purity(witness: Witness, pool: Kept, others: Kept) -> float:
-    """Estimate, of all samples that look like the suspicious ones, the fraction that is suspicious."""
-    suspicious = (1 - HELD) * float(witness.recognises(pool.images).mean())
-    ordinary = ORDINARY * float(witness.recognises(others.images).mean())
-    return suspicious / max(suspicious + ordinary, 1e-9)
-
-
-def _asked(witness: Witness) -> bool:
-    """Whether the prompts of most suspicious samples differ from those of others: something new is asked."""
-    return witness.convinced and witness.told_apart >= ASKED

@@ -15,8 +15,9 @@ from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.other_question import given_elsewhere
 from pcvr.defenses.pcvr.pools import HELD
 from pcvr.defenses.pcvr.scoring import view_divergences
-from pcvr.defenses.pcvr.stream import EARLY, ENOUGH, UNEXPECTED, StreamGate
+from pcvr.defenses.pcvr.stream import EARLY, UNEXPECTED, StreamGate
 from pcvr.defenses.pcvr.surprise import Gather, token_surprise
+from pcvr.defenses.pcvr.verdicts import ENOUGH
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext
