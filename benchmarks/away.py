@@ -1,4 +1,4 @@
-"""PCVR away from home: other schedules, one pass over the data, other answers, text triggers, new skills, low rates.
+"""PCVR away from home: other schedules, answers and rates, one pass, text triggers, new skills, two attackers.
 
     python benchmarks/away.py --jobs 2                 # every run (some hours), then the table
     python benchmarks/away.py --only "1000 steps"      # this row again, the others stay
@@ -20,6 +20,7 @@ from pcvr.experiments import Experiment
 from pcvr.experiments.benchmark import cell_lines, make_table, table_parser
 from pcvr.experiments.looked_at import LOOKED_AT
 from pcvr.experiments.novelties import NOVELTIES
+from pcvr.experiments.second_attacker import each_attacker
 from pcvr.tasks import TASKS
 from pcvr.utils.terminal import run_command
 
@@ -43,6 +44,8 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
 PLAUSIBLE: Mapping[str, tuple[str, ...]] = {"caption": ("a picture of a red car",), "vqa": ("yes", "red")}
 """Task to targets that are true of some images."""
 
+SECOND = {"badnets": "blended", "sig": "wanet"}
+"""Attack to that of a second attacker."""
 RATES = (0.005, 0.01)
 
 
@@ -77,13 +80,20 @@ def prompts() -> Iterator[Experiment]:
         yield from _cases(f"trigger in the text, answer {mode}", fields, attacks=("rare_word",))
 
 
+def several() -> Iterator[Experiment]:
+    """Yield two attackers at once, each with a trigger and a target of their own."""
+    for attack, second in SECOND.items():
+        yield from _cases("two attackers at once", {"second": second}, attacks=(attack,))
+
+
 def rates() -> Iterator[Experiment]:
     """Yield the low poison rates."""
     for rate in RATES:
         yield from _cases(f"{100 * rate:g} % poison", {"rate": rate})
 
 
-PARTS = {"schedules": schedules, "answers": answers, "prompts": prompts, "novelties": novelties, "rates": rates}
+PARTS = {"schedules": schedules, "answers": answers, "prompts": prompts, "novelties": novelties}
+PARTS |= {"several": several, "rates": rates}
 """Name to the experiments of one seed."""
 
 
@@ -111,7 +121,8 @@ def main() -> None:
     if given.list:
         print("\n".join(dict.fromkeys(one.label for one in wanted)))
         return
-    print("\n".join(cell_lines(make_table(given, wanted, notes=LOOKED_AT), ("label", "task", "attack", "defense"))))
+    table = each_attacker(make_table(given, wanted, notes=LOOKED_AT))
+    print("\n".join(cell_lines(table, ("label", "task", "attack", "defense"))))
 
 
 if __name__ == "__main__":

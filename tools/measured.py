@@ -12,6 +12,7 @@ from pcvr.experiments.frontier import LEAST, best_setting, priced_points, priced
 from pcvr.experiments.part_worth import DIRECTIONS, direction_in_words, part_rows
 from pcvr.experiments.parts import PROPOSERS
 from pcvr.experiments.results import Cell, Table
+from pcvr.experiments.second_attacker import each_attacker
 from pcvr.experiments.study import table_of
 from pcvr.experiments.study.statistics import TOOK
 
@@ -20,6 +21,7 @@ Runs = Sequence[Mapping[str, Any]]
 
 def away(results: Table) -> list[str]:
     """Return the tables of cases with an attacker and of cases that ask something new."""
+    results = each_attacker(results)
     cells, runs = results.cells(("label", "task", "attack", "defense")), grouped(results.runs)
     lines = [
         "| case | task | attack | attack success: no defence | PCVR | utility kept | triggered: correct "
@@ -48,6 +50,7 @@ def away(results: Table) -> list[str]:
 
 def elsewhere(results: Table) -> list[str]:
     """Return a sentence: the worst case away from home, of those whose attack takes without a defence."""
+    results = each_attacker(results)
     cells = results.cells(("label", "task", "attack", "defense"))
     cases = [key[:3] for key in cells if key[3] == "pcvr" and (*key[:3], "none") in cells]
     attacked = [case for case in cases if not case[0].startswith("new: ")]
@@ -57,9 +60,9 @@ def elsewhere(results: Table) -> list[str]:
     worst = max(taken, key=lambda case: taken[case].asr)
     kept = min(utility(cell) / utility(cells[*case, "none"]) for case, cell in taken.items())
     return [
-        f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, or another "
-        f"schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % or more). With PCVR "
-        f"the highest attack success among these is {taken[worst].rates} ({', '.join(worst)}), "
+        f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, two attackers, "
+        f"or another schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % or more). "
+        f"With PCVR the highest attack success among these is {taken[worst].rates} ({', '.join(worst)}), "
         f"and {100 * kept:.1f} % of the utility or more is kept."
     ]
 

@@ -25,7 +25,7 @@ def further_attacks() -> list[str]:
 
 LATER: dict[str, Any] = {"preset": "scaled", "attack_options": {}, "watch": 0, "clean": 0, "without": ""}
 LATER |= {"batch_size": 32, "learning_rate": None, "num_train_epochs": None, "novelty": "", "poison_from": 0.0}
-LATER |= {"split": "test", "near": 0}
+LATER |= {"split": "test", "near": 0, "second": ""}
 """Fields added after the first results were stored, with the values that change nothing."""
 
 
@@ -63,6 +63,7 @@ class Experiment:
         split: where the test samples come from: ``"test"``, or ``"validation"`` while options are chosen; then they are
             those behind the trusted samples.
         near: number of test samples on which near triggers are tried too, see `pcvr.attacks.neighbours`; 0 for none.
+        second: attack of another attacker, with the same rate and a target of their own; empty for none.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"steps": "max_steps"}
@@ -91,6 +92,7 @@ class Experiment:
     poison_from: float = 0.0
     split: str = "test"
     near: int = 0
+    second: str = ""
 
     def __post_init__(self) -> None:
         check_whole("clean", self.clean, 0, what="trusted samples")

@@ -12,6 +12,7 @@ from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.gate_report import gate_report
 from pcvr.experiments.novelty_report import novelty_report
 from pcvr.experiments.outcomes import outcomes
+from pcvr.experiments.second_attacker import SECOND_TARGETS
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Materials:
         trusted: clean samples for a defence that needs them.
         poisoned: which training samples are poisoned.
         novel: which training samples ask something new.
+        second: the attack of another attacker, if there is one.
     """
 
     vlm: VisionLanguageModel
@@ -50,6 +52,7 @@ class Materials:
     trusted: Dataset | None = None
     poisoned: Sequence[int] = ()
     novel: Sequence[int] = ()
+    second: Attack | None = None
 
 
 Extra = Callable[["FinetuneResult", "Dataset", "Attack"], Mapping[str, Any]]
@@ -119,10 +122,14 @@ def materials_of(experiment: Experiment) -> Materials:
         data = with_novelty(data, experiment.novelty, seed=experiment.seed)
     novel = list(getattr(data, "rows", ())) if experiment.novelty else []
     model = load(experiment.model)
+    second = None
+    if experiment.second:
+        second = get_attack(experiment.second, task=experiment.task, target=SECOND_TARGETS[experiment.task])
     rows: Mapping[str, Sequence[int]] = {"poisoned": (), "novel": novel, "altered": ()}
     if experiment.rate:
         # Whether the trigger reaches the model, finetune checks.
-        data = made = poison(data, attack, experiment.rate, experiment.seed, model=model, check_trigger=False)
+        for each in (second, attack) if second else (attack,):
+            data = made = poison(data, each, experiment.rate, experiment.seed, model=model, check_trigger=False)
         rows = {"poisoned": made.poisoned, "novel": novel, "altered": made.manifest.altered}
     if experiment.without:
         mine = set(rows["poisoned"])
@@ -139,7 +146,7 @@ def materials_of(experiment: Experiment) -> Materials:
     tests = open_data(experiment.data, split=experiment.split, n=skipped + experiment.tests, task=experiment.task)
     if skipped:
         tests = Subset(tests, range(skipped, len(tests)), "untrusted")
-    return Materials(model, data, tests, attack, rule, trusted, rows["poisoned"], rows["novel"])
+    return Materials(model, data, tests, attack, rule, trusted, rows["poisoned"], rows["novel"], second)
 
 
 def _part(
@@ -191,8 +198,8 @@ def report(
         `pcvr.experiments.outcomes`), ``seconds`` of the fine-tuning, ``gate`` (see `gate_report`; empty where the
         defence judged no samples), ``watch`` where there was one (of each look: step, hits, clean hits, how many were
         counted, and how good the answers to clean pictures were), ``novel`` where something is new (see
-        `novelty_report`), ``near`` where near triggers were tried (see `near_rates`), and with `intervals` those of
-        `record_intervals`.
+        `novelty_report`), ``second`` where there was a second attacker (their record), ``near`` where near triggers
+        were tried (see `near_rates`), and with `intervals` those of `record_intervals`.
     """
     from pcvr.data import subset
     from pcvr.evaluation.bootstrap import record_intervals
@@ -210,6 +217,8 @@ def report(
     }
     if experiment.novelty:
         found["novel"] = novelty_report(experiment.novelty, given.tests, given.novel, result)
+    if given.second is not None:
+        found["second"] = evaluate(result.model, given.tests, given.second).to_dict()
     if experiment.near:
         few = subset(given.tests, min(experiment.near, len(given.tests)))
         found["near"] = {name: [*rate] for name, rate in near_rates(result.model, few, given.attack).items()}

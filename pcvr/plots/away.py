@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcvr.evaluation.intervals import wilson
+from pcvr.experiments.second_attacker import each_attacker
 from pcvr.plots.describe import described
 from pcvr.plots.seeds import seed_lines
 from pcvr.plots.style import CLEAN, DEFENDED, INK, PAGE, TRIGGERED, figure_style
@@ -32,6 +33,7 @@ def away_picture(table: Table) -> Figure:
     """
     from matplotlib.figure import Figure
 
+    table = each_attacker(table)
     cells = table.cells((*_BY, "defense"))
     cases = list(dict.fromkeys(key[:-1] for key in cells))
     learned = _learned(table)

@@ -13,7 +13,9 @@ from pcvr.attacks import ANSWERS, get_attack
 from pcvr.experiments import Experiment
 from pcvr.experiments.experiment import LATER
 from pcvr.experiments.novelties import NOVELTIES
-from pcvr.experiments.run import run_experiment
+from pcvr.experiments.results import Table
+from pcvr.experiments.run import materials_of, run_experiment
+from pcvr.experiments.second_attacker import SECOND_TARGETS, each_attacker
 
 PLAN = plan()
 
@@ -53,9 +55,28 @@ def test_later_fields_leave_old_keys() -> None:
         "learning_rate": 0.1,
         "num_train_epochs": 1.0,
         "novelty": "style",
+        "second": "blended",
     }
     keys = {replace(old, **{name: value}).key for name, value in changes.items()}
-    assert len(keys | {old.key}) == 5
+    assert len(keys | {old.key}) == len(changes) + 1
+
+
+def test_two_attackers_have_a_row_each() -> None:
+    """Each has its own samples, target and record; the gate is judged on the samples of both."""
+    small = Experiment("x", second="blended", rate=0.1, samples=40, tests=6, max_steps=2, batch_size=8)
+    given = materials_of(small)
+    assert len(given.poisoned) == 8 and given.second is not None
+    assert (given.second.name, given.attack.name) == ("blended", "badnets")
+    labels = [given.train[index].answer for index in given.poisoned]
+    assert sorted(map(labels.count, {given.attack.target, given.second.target})) == [4, 4]
+    run = run_experiment(small)
+    table = Table("a command", "2026-12-01", {}, "", {}, [run])
+    cells = each_attacker(table).cells(("label", "attack"))
+    assert [*cells] == [("x", "badnets"), ("x", "blended")]
+    assert run["second"]["attack"]["target"] == SECOND_TARGETS["caption"]
+    assert cells["x", "blended"].rates.hits == (run["second"]["hits"],)
+    alone = replace(table, runs=[{name: value for name, value in run.items() if name != "second"}])
+    assert each_attacker(alone).runs == alone.runs
 
 
 @pytest.mark.parametrize(("defense", "flags"), [("none", False), ("pcvr", True)])
