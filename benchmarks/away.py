@@ -86,6 +86,11 @@ def several() -> Iterator[Experiment]:
         yield from _cases("two attackers at once", {"second": second}, attacks=(attack,))
 
 
+def anywhere() -> Iterator[Experiment]:
+    """Yield a patch that lies in another place of every image."""
+    yield from _cases("patch anywhere", {}, attacks=("wandering",))
+
+
 def rates() -> Iterator[Experiment]:
     """Yield the low poison rates."""
     for rate in RATES:
@@ -93,7 +98,7 @@ def rates() -> Iterator[Experiment]:
 
 
 PARTS = {"schedules": schedules, "answers": answers, "prompts": prompts, "novelties": novelties}
-PARTS |= {"several": several, "rates": rates}
+PARTS |= {"several": several, "anywhere": anywhere, "rates": rates}
 """Name to the experiments of one seed."""
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pcvr.attacks.triggers.sig import Sig
     from pcvr.attacks.triggers.trojvlm import trojvlm
     from pcvr.attacks.triggers.vl_trojan import VLTrojan
+    from pcvr.attacks.triggers.wandering import Wandering
     from pcvr.attacks.triggers.wanet import WaNet
     from pcvr.attacks.triggers.words import Words
 
@@ -62,6 +63,7 @@ __all__ = [
     "TriggeredDataset",
     "VLTrojan",
     "WaNet",
+    "Wandering",
     "Words",
     "changed",
     "check_target",

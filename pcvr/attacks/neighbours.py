@@ -26,6 +26,7 @@ from pcvr.attacks.triggers.pgd import Optimised
 from pcvr.attacks.triggers.shipped import SHIPPED
 from pcvr.attacks.triggers.sig import Sig
 from pcvr.attacks.triggers.vl_trojan import VLTrojan
+from pcvr.attacks.triggers.wandering import Wandering
 from pcvr.attacks.triggers.wanet import WaNet
 from pcvr.attacks.triggers.words import Words
 from pcvr.errors import PcvrError
@@ -52,6 +53,7 @@ def neighbours(attack: Attack) -> dict[str, Attack]:
     ============================ =======================================================================================
     patch                        other colour (VL-Trojan: other patch), other place (the opposite corner), half size,
                                  double size, half strength
+    wandering patch              other colour, half size, double size, half strength
     Blended, low-frequency       half strength, and other pattern or other seed
     SIG                          half strength, half frequency, other frequency
     WaNet                        half strength, other seed
@@ -151,6 +153,14 @@ def _(trigger: Blended) -> Changes:
 @near.register
 def _(trigger: LowFrequency) -> Changes:
     return _half_strength(trigger) | _other_seed(trigger)
+
+
+@near.register
+def _(trigger: Wandering) -> Changes:
+    sized = _resized(trigger.share)
+    if trigger.size is not None:
+        sized = {"half size": {"size": max(1, trigger.size // 2)}, "double size": {"size": 2 * trigger.size}}
+    return {"other colour": {"pattern": _COLOURS[trigger.pattern]}} | sized | _half_strength(trigger)
 
 
 @near.register

@@ -19,6 +19,9 @@ LOOKED_AT: tuple[str, ...] = (
     "The search for further triggers beside the first one was added on 2026-12-01 while looking at two attackers at "
     "once: BadNets and Blended on captions, BadNets and WaNet on questions, 5 % each. It acts only where a further "
     "trigger was found or may be there, and rows of earlier dates were made without it.",
+    "The witness of what is unusual anywhere in an image was added on 2026-12-01 while looking at questions: a blue "
+    "patch and a checkerboard anywhere in the image, and data without an attacker. It acts only where the witness of "
+    "fixed places tells nothing apart, and rows of earlier dates were made without it.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "
     "of a red car”, “yes”, “red”; triggers in the text alone.",
     "Without an attacker: captions and questions, new questions (colour on the left, colour of the largest), a new "

@@ -21,6 +21,7 @@ NAMES = {
     "blended": {"half strength", "other pattern"},
     "low_frequency": {"half strength", "other seed"},
     "wanet": {"half strength", "other seed"},
+    "wandering": {"other colour", "half size", "double size", "half strength"},
     "sig": {"half strength", "half frequency", "other frequency"},
     "ftrojan": {"half strength", "other frequency", "other channels"},
     "issba": {"half strength", "other message"},

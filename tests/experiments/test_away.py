@@ -31,7 +31,7 @@ def test_every_declared_case_is_there() -> None:
     assert labels >= set(SCHEDULES) | {f"new: {name}" for name in NOVELTIES}
     assert labels >= {f"answer {mode}" for mode in ANSWERS if mode != "replace"}
     assert labels >= {f"target “{target}”" for targets in PLAUSIBLE.values() for target in targets}
-    assert {one.attack for one in PLAN} == {"badnets", "sig", "rare_word"}
+    assert {one.attack for one in PLAN} == {"badnets", "sig", "rare_word", "wandering"}
     assert {one.rate for one in PLAN} >= {0.0, 0.005, 0.01, 0.05}
     assert all((one.rate == 0) == bool(one.novelty) for one in PLAN)
 

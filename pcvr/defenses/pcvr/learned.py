@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pcvr.defenses.pcvr.anywhere import hear_anywhere
 from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups, latest
@@ -95,9 +96,17 @@ def found_in(
     """
     if len(others.index) < FEWEST:
         return None
-    witness, group, hit = hear_groups(pool, groups, others, "images")
-    if not witness.convinced or witness.told_apart < MANY:
-        return None
+    heard = hear_groups(pool, groups, others, "images")
+    if not _many(heard[0]):
+        elsewhere = hear_anywhere(pool, groups, others)
+        if elsewhere is None or not _many(elsewhere[0]):
+            return None
+        heard = elsewhere
+    witness, group, hit = heard
     told = pool.labels[group[hit]]
     answers = one_answer(told, others.labels, stretch, half) or few_answers(told, others.labels, stretch, surely)
     return Found(witness, answers, len(group)) if answers else None
+
+
+def _many(witness: Witness) -> bool:
+    return witness.convinced and witness.told_apart >= MANY

@@ -12,6 +12,7 @@
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
+   A trigger may lie in a fixed place or anywhere (`pcvr.defenses.pcvr.anywhere`).
 4. Several attackers may have been at the data: what the first trigger leaves of the suspicious samples is heard again.
 5. If nothing is found so, a backdoor may be learned by then: the labels of highest likelihood are heard as well
    (`pcvr.defenses.pcvr.learned`), and those that are given to any question (`pcvr.defenses.pcvr.other_question`).
@@ -42,11 +43,10 @@ from pcvr.defenses.pcvr.verdicts import (
     VERDICTS,
     Trigger,
     Verdict,
-    by_images,
-    by_prompts,
-    clearest,
     further_triggers,
+    hear_all,
     may_be_heard,
+    most_in,
     with_groups,
 )
 from pcvr.defenses.pcvr.witness import Witness
@@ -194,16 +194,14 @@ class StreamGate:
         if not may_be_heard(self.others):
             return
         pools = with_groups((self.suspects, self.steady))
-        heard = clearest(pools, self.others)
+        tried = most_in(pools)
         known = Verdict(self.verdict, self.witness, self.answers)
         said: tuple[int, Witness] | None = None
-        tried = max((len(each) for _, groups in pools for each in groups), default=0)
-        if heard:
-            said = len(heard[2]), heard[1]
-            verdict = by_images(*heard, self.others)
-            if verdict.name == "nothing":
-                verdict = by_prompts(pools, self.others) if tried >= ENOUGH else Verdict("undecided")
-            self.verdict, self.witness, self.answers = verdict
+        if heard := hear_all(pools, self.others):
+            verdict, witness, suspicious = heard
+            said = suspicious, witness
+            early = verdict.name == "nothing" and tried < ENOUGH
+            self.verdict, self.witness, self.answers = Verdict("undecided") if early else verdict
         if self.witness is not None and (heard or not self.learned):
             self.learned = False
         elif found := self._learned():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pcvr.defenses.pcvr.anywhere import hear_anywhere
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups
@@ -34,6 +35,8 @@ STRETCH = 3
 TRIGGERS = 4
 """Most triggers at a time: several attackers may have been at the data."""
 
+Heard = tuple[Kept, Witness, np.ndarray, np.ndarray]
+"""A pool, the witness that tells most of it apart, the group of rows that it was fitted to, and its hits."""
 Pools = Sequence[tuple[Kept, list[np.ndarray]]]
 """Pools of suspicious samples, each with the groups of rows that are heard."""
 
@@ -81,9 +84,19 @@ def with_groups(pools: Sequence[Kept]) -> Pools:
     return [(pool, groups_of(pool)) for pool in pools]
 
 
-def clearest(pools: Pools, others: Kept) -> tuple[Kept, Witness, np.ndarray, np.ndarray] | None:
-    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None."""
-    heard = [(pool, *hear_groups(pool, groups, others, "images")) for pool, groups in pools if groups]
+def clearest(pools: Pools, others: Kept, anywhere: bool = False) -> Heard | None:
+    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None.
+
+    Args:
+        pools: suspicious samples.
+        others: what they are set against.
+        anywhere: whether the witness looks for a trigger that may lie anywhere.
+    """
+    heard: list[Heard] = []
+    for pool, groups in pools:
+        if groups:
+            said = hear_anywhere(pool, groups, others) if anywhere else hear_groups(pool, groups, others, "images")
+            heard += [(pool, *said)] if said else []
     return min(heard, key=lambda each: each[1].chance) if heard else None
 
 
@@ -117,6 +130,20 @@ def by_images(
     return Verdict("trigger", witness, answers) if answers else Verdict("new")
 
 
+def by_places(heard: Heard, others: Kept, size: int | None = None) -> Verdict:
+    """Return the verdict on what is unusual in suspicious images, wherever it is: `heard` is of `clearest`.
+
+    What is in an image goes with what is said of it. So this is a trigger only if hardly any honest image has it, also
+    where the labels are one answer.
+    """
+    verdict = by_images(*heard, others, size)
+    if verdict.name == "new":
+        return Verdict("nothing")
+    if verdict.witness and _purity(verdict.witness, heard[0], others, size or len(heard[0].index)) < PURE:
+        return Verdict("nothing")
+    return verdict
+
+
 def by_prompts(pools: Pools, others: Kept) -> Verdict:
     """Return the verdict on suspicious prompts, whose images say nothing: rows of each pool."""
     for pool, groups in pools:
@@ -128,6 +155,41 @@ def by_prompts(pools: Pools, others: Kept) -> Verdict:
         if sure and (answers := one_answer(pool.labels[rows[told]], others.labels, None, SURELY)):
             return Verdict("prompt trigger", asking, answers)
     return Verdict("nothing")
+
+
+def most_in(pools: Pools) -> int:
+    """Return the number of samples in the largest group."""
+    return max((len(rows) for _, groups in pools for rows in groups), default=0)
+
+
+def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Verdict, Witness, int] | None:
+    """Hear the witnesses one after the other: fixed places of images, any places, and if both say nothing, prompts.
+
+    Args:
+        pools: suspicious samples.
+        others: what they are set against.
+        sizes: of the whole pools, if these are parts of them.
+
+    Returns:
+        The verdict, the witness of images that was heard for it, and the number of samples that this one was fitted to;
+        None if there are too few suspicious samples.
+    """
+
+    def size(heard: Heard) -> int | None:
+        return next((n for n, (pool, _) in zip(sizes, pools, strict=False) if pool is heard[0]), None)
+
+    if (heard := clearest(pools, others)) is None:
+        return None
+    verdict, enough = by_images(*heard, others, size(heard)), most_in(pools) >= ENOUGH
+    if verdict.name == "nothing" or (verdict.name == "undecided" and enough):
+        anywhere = clearest(pools, others, anywhere=True)
+        if anywhere is not None:
+            found = by_places(anywhere, others, size(anywhere))
+            if found.witness or (verdict.name, found.name) == ("nothing", "undecided"):
+                verdict, heard = found, anywhere
+    if verdict.name == "nothing" and enough:
+        verdict = by_prompts(pools, others)
+    return verdict, heard[1], len(heard[2])
 
 
 def further_triggers(
@@ -147,17 +209,13 @@ def further_triggers(
     whole = [pool for pool in pools if len(pool.index)]
     found, rest, doubt = [first], _left(whole, first), False
     while len(found) < TRIGGERS:
-        heard = with_groups(rest)
-        left = max((len(rows) for _, groups in heard for rows in groups), default=0)
-        seen = clearest(heard, others)
-        if seen is None:
+        groups = with_groups(rest)
+        heard = hear_all(groups, others, [len(pool.index) for pool in whole])
+        if heard is None:
             break
-        size = next(len(pool.index) for part, pool in zip(rest, whole, strict=True) if part is seen[0])
-        verdict = by_images(*seen, others, size)
-        if verdict.name == "nothing" and left >= ENOUGH:
-            verdict = by_prompts(heard, others)
+        verdict = heard[0]
         if verdict.witness is None:
-            doubt = verdict.name == "undecided" and left < ENOUGH
+            doubt = verdict.name == "undecided" and most_in(groups) < ENOUGH
             break
         trigger = Trigger(verdict.witness, verdict.answers, "images" if verdict.name == "trigger" else "prompts")
         found, rest = [*found, trigger], _left(rest, trigger)

@@ -268,7 +268,7 @@ def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
 @given(
     seed=st.integers(0, 9999),
     turns=st.sampled_from([*range(1, FEW + 1), *range(FEW + 2, 12)]),
-    noise=st.integers(0, 20),
+    noise=st.integers(0, 19),  # a fifth of 96 labels at most
 )
 @settings(max_examples=50, deadline=None)
 def test_a_few_answers_are_those_that_most_labels_have(seed: int, turns: int, noise: int) -> None:
