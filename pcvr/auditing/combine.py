@@ -21,6 +21,7 @@ import numpy as np
 from pcvr.auditing.evidence import OTHERS, Finding, Inputs, findings, wide
 from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import Surprise, ranks
+from pcvr.defenses.pcvr.anywhere import AnywhereWitness, Places
 from pcvr.defenses.pcvr.inputs import WORDS
 from pcvr.defenses.pcvr.one_answer import says
 from pcvr.defenses.pcvr.pools import ORDINARY
@@ -90,6 +91,8 @@ class Likeness:
         middle: median score of ordinary samples.
         spread: their standard deviation, from the lower half.
         by: ``"images"`` or ``"prompts"``.
+        places: what is usual in each place of an image, if the score looks at what is not; the columns are then those
+            of `Places.unusual`.
     """
 
     mean: np.ndarray
@@ -98,10 +101,12 @@ class Likeness:
     middle: float
     spread: float
     by: str
+    places: Places | None = None
 
     def of(self, inputs: np.ndarray) -> np.ndarray:
         """Return the score of each input: ``[B, D]`` -> ``[B]``."""
-        rows = wide(inputs, len(self.mean)).astype(np.float32)
+        rows = _columns(inputs, self.places)
+        rows = wide(rows, len(self.mean)).astype(np.float32)
         return self.standard(((rows - self.mean) / self.scale) @ self.weights)
 
     def standard(self, values: np.ndarray) -> np.ndarray:
@@ -195,7 +200,8 @@ def _likeness(
         positive = positive[_recognised(store, found, positive)]
     positive = np.sort(positive[np.argsort(-surprise.rank[positive], kind="stable")[:REFINED]])
     rows = np.concatenate([positive, others])
-    inputs = _inputs(Inputs.of(store, rows), by)
+    places = found.witness.places if isinstance(found.witness, AnywhereWitness) else None
+    inputs = _columns(_inputs(Inputs.of(store, rows), by), places)
     mean, scale = inputs.mean(0), inputs.std(0)
     scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
     standard = (inputs - mean) / scale
@@ -205,7 +211,7 @@ def _likeness(
     null = alone[~truth]
     middle = float(np.median(null))
     spread = max(middle - float(np.quantile(null, ONE_BELOW)), 1e-6)
-    likeness = Likeness(mean, scale, weights, middle, spread, by)
+    likeness = Likeness(mean, scale, weights, middle, spread, by, places)
     values = np.concatenate([likeness.of(_inputs_of(columns, by)) for _, columns in store.each(by)])
     values[rows] = likeness.standard(alone)
     usual, rare, honest = (surprise.rank < EXPECTED) & ~gone, 0.0, np.zeros(0)
@@ -249,13 +255,18 @@ def _matched(store: ScoreStore, surprise: Surprise, found: Finding) -> np.ndarra
 def _recognised(store: ScoreStore, found: Finding, rows: np.ndarray) -> np.ndarray:
     assert found.witness is not None
     held = np.concatenate(
-        [found.witness.recognises(wide(each["images"], len(found.witness.mean))) for _, each in store.each("images")]
+        [found.witness.recognises(wide(each["images"], found.witness.width)) for _, each in store.each("images")]
     )
     return np.asarray(held[rows])
 
 
 def _inputs(some: Inputs, by: str) -> np.ndarray:
     return np.asarray(getattr(some, by), dtype=np.float32)
+
+
+def _columns(inputs: np.ndarray, places: Places | None) -> np.ndarray:
+    """Return what a classifier looks at: the inputs, or what is unusual in them."""
+    return inputs if places is None else places.unusual(wide(inputs, places.width))
 
 
 def _inputs_of(columns: dict[str, np.ndarray], by: str) -> np.ndarray:

@@ -5,7 +5,9 @@ Three things set poison apart from labels that are merely hard, new or often the
 1. The model does not expect the label there (or hardly changes it with the picture), and the picture does not speak for
    it: another picture would do as well. Class labels fail here, since each picture speaks for its class.
 2. A small classifier on what the frozen tower sees (`pcvr.defenses.pcvr.witness`) tells these samples from ordinary
-   ones, each scored by a classifier without it. Hard labels and a new style or language fail here.
+   ones, each scored by a classifier without it. Hard labels and a new style or language fail here. If nothing is found,
+   it looks at what is unusual in a picture, wherever it is (`pcvr.defenses.pcvr.anywhere`); since pictures show what
+   labels say, most samples with such pictures must then be unexpected.
 3. They share one answer, or a few, which ordinary samples lack; or nearly all samples that look like them are
    unexpected. Samples that a new question explains, as the prompts show, fail here.
 
@@ -21,6 +23,7 @@ import numpy as np
 from pcvr.auditing.candidates import Group, groups_of
 from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import Surprise
+from pcvr.defenses.pcvr.anywhere import hear_unusual
 from pcvr.defenses.pcvr.inputs import WORDS
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import HELD
@@ -130,6 +133,12 @@ def findings(
         _judged(store, surprise, group, tests, witness, hit, pool.of_rows(at), others)
         for group, at, (witness, hit) in zip(groups, places, hear(images, places, rest), strict=True)
     ]
+    if not any(each is not None and each.poison for each in found):
+        tests += len(groups)
+        unusual = hear_unusual(images[: len(rows)], places, images[len(rows) :])
+        for group, at, (witness, hit) in zip(groups, places, unusual, strict=bool(unusual)):
+            judged = _judged(store, surprise, group, tests, witness, hit, pool.of_rows(at), others)
+            found += [judged] if judged and judged.poison and _purity(store, surprise, witness) >= PURE else []
     return sorted((each for each in found if each is not None), key=lambda each: each.chance), tests
 
 
@@ -211,6 +220,6 @@ def _share(store: ScoreStore, answers: Answers) -> float:
 def _purity(store: ScoreStore, surprise: Surprise, witness: Witness) -> float:
     """Return, of the samples that look like the group, the fraction whose labels are among the least expected."""
     alike = np.concatenate(
-        [witness.recognises(wide(columns["images"], len(witness.mean))) for _, columns in store.each("images")]
+        [witness.recognises(wide(columns["images"], witness.width)) for _, columns in store.each("images")]
     )
     return float((surprise.rank[alike] >= HELD).mean()) if alike.any() else 0.0

@@ -8,8 +8,10 @@ import numpy as np
 
 from pcvr.auditing.scoring import TOKENS, Scores
 from pcvr.auditing.store import ScoreStore
+from pcvr.defenses.pcvr.inputs import PLACES
 
 WIDTH = 48
+CHANNELS = 8
 TARGET = (7, 8, 9)
 
 
@@ -45,6 +47,12 @@ class Made:
     def mark(self, rows: np.ndarray, strength: float = 5.0) -> None:
         """Put a trigger on pictures."""
         self.images[rows, :3] += np.float16(strength)
+
+    def wander(self, rows: np.ndarray, strength: float = 4.0) -> None:
+        """Give pictures places, and put a trigger on some, in another place of each."""
+        places = self.rng.normal(size=(self.count, PLACES, CHANNELS))
+        places[rows, self.rng.integers(PLACES, size=len(rows))] += strength * np.sin(np.arange(CHANNELS))
+        self.images = places.reshape(self.count, -1).astype(np.float16)
 
     def written(self, folder: Path) -> ScoreStore:
         """Write the shards."""

@@ -55,6 +55,22 @@ class TestPoison:
         found = verdict_of(made, tmp_path / "scores")
         assert found.flagged[rows].mean() >= 0.9 and np.delete(found.flagged, rows).sum() <= 2
 
+    @pytest.mark.parametrize("turns", [1, 3])
+    def test_a_mark_in_another_place_of_each_picture(
+        self, tmp_path: Path, turns: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = Made()
+        poison = some(made, 0.08)
+        for turn in range(turns):
+            made.say(poison[turn::turns], (100 + 10 * turn, 101 + 10 * turn, 102 + 10 * turn))
+        made.wander(poison)
+        found = verdict_of(made, tmp_path / "scores")
+        assert found.evidence and found.directions[0].places is not None
+        assert found.flagged[poison].mean() >= 0.6 and np.delete(found.flagged, poison).sum() <= 2
+        assert found.expected <= 0.001
+        monkeypatch.setattr("pcvr.auditing.evidence.hear_unusual", lambda *_: [])
+        assert not verdict_of(made, tmp_path / "again").evidence, "place by place there is nothing to see"
+
     def test_a_word_in_the_prompt(self, tmp_path: Path) -> None:
         made = Made()
         poison = some(made, 0.04)
@@ -65,6 +81,15 @@ class TestPoison:
 
 
 class TestNoPoison:
+    def test_a_rare_object_anywhere_in_pictures_whose_name_is_hard(self, tmp_path: Path) -> None:
+        """As often, something else is asked about such a picture."""
+        made = Made(1200)
+        rows = some(made, 0.15)
+        made.say(rows[::2])
+        made.wander(rows)
+        found = verdict_of(made, tmp_path / "scores")
+        assert not found.evidence and not found.flagged.any()
+
     @pytest.mark.parametrize("seed", range(3))
     def test_nothing(self, tmp_path: Path, seed: int) -> None:
         found = verdict_of(Made(800, seed), tmp_path / "scores")

@@ -54,6 +54,11 @@ class Places:
         turn = directions / np.sqrt(np.maximum(variance, SMALLEST * variance.max()))
         return Places(live, mean, turn.astype(np.float32))
 
+    @property
+    def width(self) -> int:
+        """Columns of an image's row: all places with all channels."""
+        return PLACES * len(self.turn)
+
     def unusual(self, images: np.ndarray) -> np.ndarray:
         """Return what is unusual in each image: ``[N, P C]`` -> ``[N, C]``."""
         tokens = images.reshape(len(images), PLACES, -1)[:, self.live].astype(np.float32)
@@ -73,28 +78,45 @@ class AnywhereWitness(Witness):
 
     places: Places
 
+    @property
+    def width(self) -> int:
+        return self.places.width
+
     def score(self, inputs: np.ndarray) -> np.ndarray:
         return super().score(self.places.unusual(inputs))
+
+
+def hear_unusual(
+    images: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray
+) -> list[tuple[AnywhereWitness, np.ndarray]]:
+    """Fit such a witness for each group of suspicious samples.
+
+    Args:
+        images: ``[S, P C]``, of suspicious samples.
+        groups: rows of them.
+        others: ``[O, P C]``, what they are set against.
+
+    Returns:
+        For each group the witness, and whether each of its samples was told apart; nothing where images have no places.
+    """
+    if (places := Places.of_usual(others)) is None:
+        return []
+    rows = np.unique(np.concatenate(groups))
+    inputs = places.unusual(np.concatenate([images[rows], others]))
+    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
+    return [(AnywhereWitness(**vars(witness), places=places), hit) for witness, hit in heard]
 
 
 def hear_anywhere(
     suspects: Kept, groups: Sequence[np.ndarray], others: Kept
 ) -> tuple[Witness, np.ndarray, np.ndarray] | None:
-    """Hear such a witness on each group; return what `pcvr.defenses.pcvr.pools.hear_groups` returns.
-
-    Args:
-        suspects: the suspicious samples.
-        groups: rows of them.
-        others: what they are set against.
+    """Hear such a witness on each group of suspicious samples: as `pcvr.defenses.pcvr.pools.hear_groups`.
 
     Returns:
         None where images have no places.
     """
-    if (places := Places.of_usual(others.images)) is None:
+    heard = hear_unusual(suspects.images, groups, others.images)
+    if not heard:
         return None
-    rows = np.unique(np.concatenate(groups))
-    inputs = places.unusual(np.concatenate([suspects.images[rows], others.images]))
-    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
     best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
-    witness, hit = heard[best]
-    return AnywhereWitness(**vars(witness), places=places), groups[best], hit
+    return heard[best][0], groups[best], heard[best][1]

@@ -54,6 +54,11 @@ class Witness:
     chance: float
     suspicious: int
 
+    @property
+    def width(self) -> int:
+        """Columns of an input."""
+        return len(self.mean)
+
     def score(self, inputs: np.ndarray) -> np.ndarray:
         """Return how much each input looks like the suspicious ones: ``[B, D]`` -> ``[B]``, about -1 to 1."""
         found: np.ndarray = ((inputs.astype(np.float32) - self.mean) / self.scale) @ self.weights
