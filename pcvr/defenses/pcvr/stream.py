@@ -61,6 +61,8 @@ UNEXPECTED = 0.6
 """Rank from which a label counts as not expected."""
 FIRST, GROWTH, SOON = 128, 1.35, 1.2
 """Samples before the first hearing; growth of their number from one hearing to the next; and where nothing is clear."""
+CROWD = 0.1
+"""Weight of a batch in the running mean of samples with the trigger."""
 TOLD, MOSTLY = 64, 0.5
 """Latest samples with the answers of a learned backdoor. If most look like the suspicious ones, all are held back."""
 
@@ -110,6 +112,7 @@ class StreamGate:
         doubt: whether there may be another one.
         learned: whether the backdoor was learned when its trigger was found.
         told: whether the recent samples with its answers looked like the suspicious ones.
+        crowd: running mean of the fraction of a batch that looks like the suspicious ones.
         hearings: what came of each hearing.
         flagged: bool ``[N]``, grows with the highest number seen: whether each sample was flagged when last seen.
         random: state of the generator that selects the others, one number.
@@ -131,6 +134,7 @@ class StreamGate:
     doubt: bool = False
     learned: bool = False
     told: list[bool] = field(default_factory=list)
+    crowd: float = 0.0
     hearings: list[Hearing] = field(default_factory=list)
     flagged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     random: int = 0
@@ -184,6 +188,7 @@ class StreamGate:
         others = self.others.joined(batch.of(ordinary).of(kept))
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
+        self.crowd += CROWD * (float(self.recognised(batch).mean()) - self.crowd)
         soon = self.witness is None and self.given.due
         if judge and (self.seen >= self.due or soon):
             self.judge(step)
@@ -251,7 +256,8 @@ class StreamGate:
         """Return for samples with the trigger whether the label is not expected, and whether a view has to decide.
 
         Where triggers have one answer, or a few, other labels are true ones unless they are among the least expected.
-        Where the backdoor was learned already, the answer decides alone.
+        Where the backdoor was learned already, the answer decides alone; so it does where more samples have the trigger
+        than can be among the least expected, since then no rank tells them.
 
         Returns:
             bool ``[B]`` each.
@@ -259,7 +265,7 @@ class StreamGate:
         fits = says(batch.labels, self.answers) if self.answers else np.ones(len(batch.index), dtype=bool)
         for trigger in self.further:
             fits |= trigger.fits(batch)
-        if self.learned:
+        if self.learned or (self.answers and self.crowd > 1 - HELD):
             return fits, np.zeros_like(fits)
         return batch.rank >= np.where(fits, UNEXPECTED, HELD), fits & (batch.rank < UNEXPECTED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,20 @@ def test_a_trigger_is_found_whatever_the_rate_and_the_batch(odd: float, size: in
     assert np.mean(found["even"]) < 0.06, (
         "from few samples the witness is not sharp, and the least expected stay outside"
     )
+
+
+def test_where_poison_is_a_crowd_its_answer_decides() -> None:
+    """The least expected 15 % cannot hold it, so the rank of the rest says nothing."""
+    gate, stream = StreamGate(), Stream(0.3, image=2.0, label=(3, 4, 5))
+    play(stream, samples=2000, gate=gate)
+    kept, odd = stream.batch(np.arange(5000, 5400))
+    expected = replace(kept, rank=np.full(400, 0.3))  # as a model says that begins to learn it
+    now, ask = gate.unexpected(expected)
+    assert gate.crowd > 0.2 and not ask.any()
+    assert (now & gate.recognised(expected))[odd].mean() > 0.9 and not (now & gate.recognised(expected))[~odd].any()
+    gate.crowd = 0.05
+    now, ask = gate.unexpected(expected)
+    assert not now.any() and ask[odd].all(), "a view decides"
 
 
 def test_hard_samples_are_released() -> None:
