@@ -157,10 +157,10 @@ def notes(run: TrainingContext) -> tuple[str, ...]:
         why = f"{gate.seen} samples, {tried} of them suspicious"
         if gate.others.images.size and not gate.others.images.any():
             why += ", and of no image could be told which sample it belongs to"
-        doubt = f"it takes {ENOUGH}" if tried < ENOUGH else "their images differ a little from others, by chance or not"
+        doubt = f"it takes {ENOUGH}" if tried < ENOUGH else "their images differ a little from others'"
         return (
-            f"The gate came to no verdict ({why}; {doubt}): it held back the least expected labels and flagged none, so "
-            "give more data or more steps.",
+            f"The gate came to no verdict ({why}; {doubt}): it held back the least expected labels and flagged none, "
+            "so give more data or more steps.",
         )
     if gate.verdict == "trigger" and gate.witness is not None and gate.witness.suspicious < ENOUGH:
         return (

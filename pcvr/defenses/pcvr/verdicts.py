@@ -11,7 +11,7 @@ import numpy as np
 from pcvr.defenses.pcvr.anywhere import hear_anywhere
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
-from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups
+from pcvr.defenses.pcvr.pools import FEWEST, HEARD, HELD, ORDINARY, groups_of, hear_groups
 from pcvr.defenses.pcvr.witness import Witness
 
 VERDICTS = ("undecided", "nothing", "new", "trigger", "prompt trigger")
@@ -165,6 +165,8 @@ def most_in(pools: Pools) -> int:
 def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Verdict, Witness, int] | None:
     """Hear the witnesses one after the other: fixed places of images, any places, and if both say nothing, prompts.
 
+    Any places are looked at where fixed ones say nothing, or little although there are many suspicious samples.
+
     Args:
         pools: suspicious samples.
         others: what they are set against.
@@ -180,14 +182,16 @@ def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Ver
 
     if (heard := clearest(pools, others)) is None:
         return None
-    verdict, enough = by_images(*heard, others, size(heard)), most_in(pools) >= ENOUGH
-    if verdict.name == "nothing" or (verdict.name == "undecided" and enough):
+    verdict, tried = by_images(*heard, others, size(heard)), most_in(pools)
+    blunt = verdict.witness is not None and verdict.witness.told_apart < SHARP[1]
+    if verdict.name == "nothing" or (verdict.name == "undecided" and tried >= ENOUGH) or (blunt and tried >= HEARD):
         anywhere = clearest(pools, others, anywhere=True)
         if anywhere is not None:
             found = by_places(anywhere, others, size(anywhere))
-            if found.witness or (verdict.name, found.name) == ("nothing", "undecided"):
+            clearer = found.witness and not (blunt and found.witness.chance > heard[1].chance)
+            if clearer or (verdict.name, found.name) == ("nothing", "undecided"):
                 verdict, heard = found, anywhere
-    if verdict.name == "nothing" and enough:
+    if verdict.name == "nothing" and tried >= ENOUGH:
         verdict = by_prompts(pools, others)
     return verdict, heard[1], len(heard[2])
 

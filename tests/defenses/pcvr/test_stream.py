@@ -117,12 +117,12 @@ def test_a_trigger_is_found_whatever_the_rate_and_the_batch(odd: float, size: in
 
 def test_where_poison_is_a_crowd_its_answer_decides() -> None:
     """The least expected 15 % cannot hold it, so the rank of the rest says nothing."""
-    gate, stream = StreamGate(), Stream(0.3, image=2.0, label=(3, 4, 5))
+    gate, stream = StreamGate(), Stream(0.19, image=2.0, label=(3, 4, 5))
     play(stream, samples=2000, gate=gate)
     kept, odd = stream.batch(np.arange(5000, 5400))
     expected = replace(kept, rank=np.full(400, 0.3))  # as a model says that begins to learn it
     now, ask = gate.unexpected(expected)
-    assert gate.crowd > 0.2 and not ask.any()
+    assert gate.crowd > 0.15 and not ask.any()
     assert (now & gate.recognised(expected))[odd].mean() > 0.9 and not (now & gate.recognised(expected))[~odd].any()
     gate.crowd = 0.05
     now, ask = gate.unexpected(expected)
