@@ -400,7 +400,8 @@ summary(spine)
 #    with it are suspicious too. That is how a plausible target looks, and a backdoor that was learned already.
 # 2. **The witness judges.** At a *hearing* a small classifier, the witness, tries to tell the suspicious samples from
 #    others by their images. If it fails, the labels are hard or new, and the samples are released. If it succeeds,
-#    there is a trigger.
+#    there is a trigger. A second witness looks for triggers that lie anywhere, and what the first trigger does not
+#    explain is heard again: there may be two attackers.
 # 3. **Views decide about expected labels.** From then on a sample that looks like the suspicious ones is flagged at
 #    first sight if its label is not expected. If it is expected, a view decides whether it depends on the image.
 # 4. **A learned backdoor is too likely, and answers any question.** If nothing is found so, the witness also looks at

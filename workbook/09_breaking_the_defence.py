@@ -309,7 +309,8 @@ check.attacker(my_attacker, *((12, 100) if fast else (100, 1000)))  # steps and 
 # <summary>Hints</summary>
 #
 # - First make sure that the attack takes without a defence. Global triggers (`sig`, `blended`) take fast.
-# - The witness looks at images. What if the images have nothing in common?
+# - The witnesses look at images: at fixed places, and at what is unusual in any place. What if the images have
+#   nothing unusual in common?
 # - The likelihood is compared with the usual likelihood of the same tokens. Which target is never a surprise?
 #
 # </details>
