@@ -23,7 +23,7 @@ import numpy as np
 from pcvr.auditing.candidates import Group, groups_of
 from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import Surprise
-from pcvr.defenses.pcvr.anywhere import hear_unusual
+from pcvr.defenses.pcvr.anywhere import Ordinary, hear_unusual
 from pcvr.defenses.pcvr.inputs import WORDS
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import HELD
@@ -135,7 +135,8 @@ def findings(
     ]
     if not any(each is not None and each.poison for each in found):
         tests += len(groups)
-        unusual = hear_unusual(images[: len(rows)], places, images[len(rows) :])
+        usual = Ordinary.of(images[len(rows) :])
+        unusual = hear_unusual(images[: len(rows)], places, usual) if usual else []
         for group, at, (witness, hit) in zip(groups, places, unusual, strict=bool(unusual)):
             judged = _judged(store, surprise, group, tests, witness, hit, pool.of_rows(at), others)
             found += [judged] if judged and judged.poison and _purity(store, surprise, witness) >= PURE else []

@@ -86,37 +86,48 @@ class AnywhereWitness(Witness):
         return super().score(self.places.unusual(inputs))
 
 
+@dataclass
+class Ordinary:
+    """What suspicious images are set against.
+
+    Attributes:
+        places: what is usual in them.
+        inputs: ``[O, C]``, what is unusual in each.
+    """
+
+    places: Places
+    inputs: np.ndarray
+
+    @staticmethod
+    def of(images: np.ndarray) -> Ordinary | None:
+        """Return what ordinary images ``[O, P C]`` show; None where images have no places."""
+        places = Places.of_usual(images)
+        return None if places is None else Ordinary(places, places.unusual(images))
+
+
 def hear_unusual(
-    images: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray
+    images: np.ndarray, groups: Sequence[np.ndarray], others: Ordinary
 ) -> list[tuple[AnywhereWitness, np.ndarray]]:
     """Fit such a witness for each group of suspicious samples.
 
     Args:
         images: ``[S, P C]``, of suspicious samples.
         groups: rows of them.
-        others: ``[O, P C]``, what they are set against.
+        others: what they are set against.
 
     Returns:
-        For each group the witness, and whether each of its samples was told apart; nothing where images have no places.
+        For each group the witness, and whether each of its samples was told apart.
     """
-    if (places := Places.of_usual(others)) is None:
-        return []
     rows = np.unique(np.concatenate(groups))
-    inputs = places.unusual(np.concatenate([images[rows], others]))
+    inputs = np.concatenate([others.places.unusual(images[rows]), others.inputs])
     heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
-    return [(AnywhereWitness(**vars(witness), places=places), hit) for witness, hit in heard]
+    return [(AnywhereWitness(**vars(witness), places=others.places), hit) for witness, hit in heard]
 
 
 def hear_anywhere(
-    suspects: Kept, groups: Sequence[np.ndarray], others: Kept
-) -> tuple[Witness, np.ndarray, np.ndarray] | None:
-    """Hear such a witness on each group of suspicious samples: as `pcvr.defenses.pcvr.pools.hear_groups`.
-
-    Returns:
-        None where images have no places.
-    """
-    heard = hear_unusual(suspects.images, groups, others.images)
-    if not heard:
-        return None
+    suspects: Kept, groups: Sequence[np.ndarray], others: Ordinary
+) -> tuple[Witness, np.ndarray, np.ndarray]:
+    """Hear such a witness on each group of suspicious samples: as `pcvr.defenses.pcvr.pools.hear_groups`."""
+    heard = hear_unusual(suspects.images, groups, others)
     best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
     return heard[best][0], groups[best], heard[best][1]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pcvr.defenses.pcvr.anywhere import hear_anywhere
+from pcvr.defenses.pcvr.anywhere import Ordinary, hear_anywhere
 from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer
 from pcvr.defenses.pcvr.pools import FEWEST, HELD, ORDINARY, groups_of, hear_groups, latest
@@ -98,10 +98,10 @@ def found_in(
         return None
     heard = hear_groups(pool, groups, others, "images")
     if not _many(heard[0]):
-        elsewhere = hear_anywhere(pool, groups, others)
-        if elsewhere is None or not _many(elsewhere[0]):
+        ordinary = Ordinary.of(others.images)
+        heard = heard if ordinary is None else hear_anywhere(pool, groups, ordinary)
+        if not _many(heard[0]):
             return None
-        heard = elsewhere
     witness, group, hit = heard
     told = pool.labels[group[hit]]
     answers = one_answer(told, others.labels, stretch, half) or few_answers(told, others.labels, stretch, surely)

@@ -25,9 +25,11 @@ it is this workbook's choice, apart from the premise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
+from pcvr.defenses.pcvr.anywhere import Ordinary
 from pcvr.defenses.pcvr.kept import Kept, grown
 from pcvr.defenses.pcvr.learned import Found, LikelyLabels
 from pcvr.defenses.pcvr.one_answer import Answers, says
@@ -202,7 +204,8 @@ class StreamGate:
         tried = most_in(pools)
         known = Verdict(self.verdict, self.witness, self.answers)
         said: tuple[int, Witness] | None = None
-        if heard := hear_all(pools, self.others):
+        usual = cache(lambda: Ordinary.of(self.others.images))
+        if heard := hear_all(pools, self.others, usual):
             verdict, witness, suspicious = heard
             said = suspicious, witness
             early = verdict.name == "nothing" and tried < ENOUGH
@@ -219,7 +222,7 @@ class StreamGate:
         elif heard:
             first = Trigger(self.witness, self.answers, self._looks_at)
             both = self.suspects, self.steady
-            self.further, self.doubt = further_triggers(both, self.others, first, self.further)
+            self.further, self.doubt = further_triggers(both, self.others, usual, first, self.further)
         if said is not None:
             share = said[0] / max(1, self.seen)
             told = said[1].told_apart

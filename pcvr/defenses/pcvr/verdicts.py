@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from pcvr.defenses.pcvr.anywhere import hear_anywhere
+from pcvr.defenses.pcvr.anywhere import Ordinary, hear_anywhere
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.defenses.pcvr.one_answer import Answers, few_answers, one_answer, says
 from pcvr.defenses.pcvr.pools import FEWEST, HEARD, HELD, ORDINARY, groups_of, hear_groups
@@ -37,6 +37,7 @@ TRIGGERS = 4
 
 Heard = tuple[Kept, Witness, np.ndarray, np.ndarray]
 """A pool, the witness that tells most of it apart, the group of rows that it was fitted to, and its hits."""
+Usual = Callable[[], Ordinary | None]
 Pools = Sequence[tuple[Kept, list[np.ndarray]]]
 """Pools of suspicious samples, each with the groups of rows that are heard."""
 
@@ -84,19 +85,17 @@ def with_groups(pools: Sequence[Kept]) -> Pools:
     return [(pool, groups_of(pool)) for pool in pools]
 
 
-def clearest(pools: Pools, others: Kept, anywhere: bool = False) -> Heard | None:
-    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None.
+def clearest(pools: Pools, others: Kept) -> Heard | None:
+    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None."""
+    heard = [(pool, *hear_groups(pool, groups, others, "images")) for pool, groups in pools if groups]
+    return min(heard, key=lambda each: each[1].chance) if heard else None
 
-    Args:
-        pools: suspicious samples.
-        others: what they are set against.
-        anywhere: whether the witness looks for a trigger that may lie anywhere.
-    """
-    heard: list[Heard] = []
-    for pool, groups in pools:
-        if groups:
-            said = hear_anywhere(pool, groups, others) if anywhere else hear_groups(pool, groups, others, "images")
-            heard += [(pool, *said)] if said else []
+
+def clearest_anywhere(pools: Pools, ordinary: Ordinary | None) -> Heard | None:
+    """Return the same of a witness that looks for a trigger anywhere; None too where images have no places."""
+    if ordinary is None:
+        return None
+    heard = [(pool, *hear_anywhere(pool, groups, ordinary)) for pool, groups in pools if groups]
     return min(heard, key=lambda each: each[1].chance) if heard else None
 
 
@@ -162,7 +161,7 @@ def most_in(pools: Pools) -> int:
     return max((len(rows) for _, groups in pools for rows in groups), default=0)
 
 
-def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Verdict, Witness, int] | None:
+def hear_all(pools: Pools, others: Kept, usual: Usual) -> tuple[Verdict, Witness, int] | None:
     """Hear the witnesses one after the other: fixed places of images, any places, and if both say nothing, prompts.
 
     Any places are looked at where fixed ones say nothing, or little although there are many suspicious samples.
@@ -170,24 +169,20 @@ def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Ver
     Args:
         pools: suspicious samples.
         others: what they are set against.
-        sizes: of the whole pools, if these are parts of them.
+        usual: returns what is usual in images of the others.
 
     Returns:
         The verdict, the witness of images that was heard for it, and the number of samples that this one was fitted to;
         None if there are too few suspicious samples.
     """
-
-    def size(heard: Heard) -> int | None:
-        return next((n for n, (pool, _) in zip(sizes, pools, strict=False) if pool is heard[0]), None)
-
     if (heard := clearest(pools, others)) is None:
         return None
-    verdict, tried = by_images(*heard, others, size(heard)), most_in(pools)
+    verdict, tried = by_images(*heard, others), most_in(pools)
     blunt = verdict.witness is not None and verdict.witness.told_apart < SHARP[1]
     if verdict.name == "nothing" or (verdict.name == "undecided" and tried >= ENOUGH) or (blunt and tried >= HEARD):
-        anywhere = clearest(pools, others, anywhere=True)
+        anywhere = clearest_anywhere(pools, usual())
         if anywhere is not None:
-            found = by_places(anywhere, others, size(anywhere))
+            found = by_places(anywhere, others)
             clearer = found.witness and not (blunt and found.witness.chance > heard[1].chance)
             if clearer or (verdict.name, found.name) == ("nothing", "undecided"):
                 verdict, heard = found, anywhere
@@ -197,13 +192,17 @@ def hear_all(pools: Pools, others: Kept, sizes: Sequence[int] = ()) -> tuple[Ver
 
 
 def further_triggers(
-    pools: Sequence[Kept], others: Kept, first: Trigger, known: Sequence[Trigger] = ()
+    pools: Sequence[Kept], others: Kept, usual: Usual, first: Trigger, known: Sequence[Trigger] = ()
 ) -> tuple[list[Trigger], bool]:
     """Look for more triggers in what the first one leaves of the suspicious samples.
+
+    The witness of any places has few columns and costs a tenth of that of fixed places, so this one is heard again only
+    where images have no places.
 
     Args:
         pools: suspicious samples.
         others: what they are set against.
+        usual: returns what is usual in images of the others.
         first: the trigger that was found.
         known: further triggers of the last time. One of them stays while it explains enough that the others leave.
 
@@ -214,10 +213,14 @@ def further_triggers(
     found, rest, doubt = [first], _left(whole, first), False
     while len(found) < TRIGGERS:
         groups = with_groups(rest)
-        heard = hear_all(groups, others, [len(pool.index) for pool in whole])
+        ordinary = usual()
+        heard = clearest_anywhere(groups, ordinary) if ordinary else clearest(groups, others)
         if heard is None:
             break
-        verdict = heard[0]
+        size = next(len(pool.index) for pool, part in zip(whole, rest, strict=True) if part is heard[0])
+        verdict = by_places(heard, others, size) if ordinary else by_images(*heard, others, size)
+        if verdict.name == "nothing" and most_in(groups) >= ENOUGH:
+            verdict = by_prompts(groups, others)
         if verdict.witness is None:
             doubt = verdict.name == "undecided" and most_in(groups) < ENOUGH
             break

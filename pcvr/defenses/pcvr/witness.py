@@ -103,13 +103,18 @@ def hear(inputs: np.ndarray, groups: Sequence[np.ndarray], others: np.ndarray) -
     scale = np.maximum(scale, 1e-3 * scale.max() + 1e-9)
     inputs -= mean  # in place: these are the levels of hundreds of images
     inputs /= scale
-    kernel = (inputs @ inputs.T).astype(np.float64) / inputs.shape[1]  # once: the groups lie within each other
+    columns = inputs.shape[1]
+    # The groups lie within each other, so their kernels do too; with few columns none is needed.
+    kernel = None if columns < len(others) else (inputs @ inputs.T).astype(np.float64) / columns
     found = []
     for group in groups:
         rows = np.concatenate([group, others])
         truth = np.arange(len(rows)) < len(group)
-        dual, alone = ridge(kernel[np.ix_(rows, rows)], truth)
-        weights = inputs[rows].T @ dual.astype(np.float32) / inputs.shape[1]
+        if kernel is None:
+            dual, alone = ridge_of_few(inputs[rows].astype(np.float64) / columns**0.5, truth)
+        else:
+            dual, alone = ridge(kernel[np.ix_(rows, rows)], truth)
+        weights = inputs[rows].T @ dual.astype(np.float32) / columns
         middle, hit = np.median(alone[~truth]), alone[truth] > np.quantile(alone[~truth], 1 - PASSED)
         spread = 1.4826 * float(np.median(np.abs(alone[~truth] - middle)))
         likely = float(np.median(alone[truth][hit])) if hit.any() else np.inf
@@ -140,12 +145,37 @@ def ridge(kernel: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     Returns:
         The dual weights ``[N]``, and for each sample the score that the regression without it would give it, ``[N]``:
-        with ``H = K (K + r W^-1)^-1`` and the fit ``f = H y`` that is ``(f - h y) / (1 - h)``, ``h`` the diagonal of
-        ``H``.
+        with ``H = K (K + R)^-1``, ``R`` the diagonal of penalties, and the fit ``f = H y`` that is
+        ``(f - h y) / (1 - h)``, ``h`` the diagonal of ``H``. Since ``H = 1 - R A`` with ``A = (K + R)^-1``, that is
+        ``y - A y / a``, ``a`` the diagonal of ``A``.
     """
-    wanted = np.where(truth, 1.0, -1.0)
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    wanted, penalty = _classes(truth)
+    factor, wrong = dpotrf(kernel + np.diag(penalty), lower=1)
+    lower, wrong = dpotri(factor, lower=1) if not wrong else (factor, wrong)
+    if wrong:
+        raise FloatingPointError(f"the kernel of {len(truth)} samples is not positive")
+    inverse = np.tril(lower) + np.tril(lower, -1).T
+    dual = inverse @ wanted
+    return dual, wanted - dual / np.diag(inverse)
+
+
+def ridge_of_few(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `ridge` returns for the kernel ``X X'``, by inverting a matrix of the columns' size (Woodbury).
+
+    Args:
+        inputs: float64 ``[N, D]``, ``X``, with few columns.
+        truth: bool ``[N]``, with at least one of each.
+    """
+    wanted, penalty = _classes(truth)
+    scaled = inputs / penalty[:, None]
+    turned = scaled @ np.linalg.inv(np.eye(inputs.shape[1]) + inputs.T @ scaled)
+    dual = wanted / penalty - turned @ (scaled.T @ wanted)
+    return dual, wanted - dual / (1 / penalty - (turned * scaled).sum(1))
+
+
+def _classes(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ±1 of each sample and its penalty: ``[N]`` each."""
     weight = len(truth) / (2.0 * np.where(truth, truth.sum(), (~truth).sum()))
-    inverse = np.linalg.inv(kernel + np.diag(RIDGE / weight))
-    hat = kernel @ inverse
-    own = np.diag(hat)
-    return inverse @ wanted, (hat @ wanted - own * wanted) / (1 - own)
+    return np.where(truth, 1.0, -1.0), RIDGE / weight

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcvr.defenses.pcvr.anywhere import SOFT, AnywhereWitness, Places, hear_anywhere
+from pcvr.defenses.pcvr.anywhere import SOFT, AnywhereWitness, Ordinary, Places
 from pcvr.defenses.pcvr.inputs import PLACES
 from pcvr.defenses.pcvr.kept import Kept
 from pcvr.utils.packing import read_packed, write_packed
@@ -51,7 +51,7 @@ def test_a_wandering_trigger_is_found(label: tuple[int, ...], seed: int, monkeyp
     gate, found = play(Wandering(0.08, label=label, seed=seed), samples=3000)
     assert gate.verdict == "trigger" and isinstance(gate.witness, AnywhereWitness)
     assert np.mean(found["odd"]) > 0.5 and np.mean(found["even"]) < 0.06
-    monkeypatch.setattr("pcvr.defenses.pcvr.verdicts.hear_anywhere", lambda *_: None)
+    monkeypatch.setattr("pcvr.defenses.pcvr.verdicts.clearest_anywhere", lambda *_: None)
     alone, found = play(Wandering(0.08, label=label, seed=seed), samples=3000)
     assert alone.verdict == "nothing" and not any(found["odd"]), "no witness of fixed places tells it"
 
@@ -102,7 +102,4 @@ def test_it_does_not_matter_where() -> None:
 
 @pytest.mark.parametrize("images", [np.zeros((9, 1)), np.zeros((9, PLACES * 4)), np.ones((1, PLACES * 4))])
 def test_without_places_there_is_no_such_witness(images: np.ndarray) -> None:
-    assert Places.of_usual(images) is None
-    others = Kept.none()
-    others.images = images
-    assert hear_anywhere(others, [np.arange(3)], others) is None
+    assert Places.of_usual(images) is None and Ordinary.of(images) is None

@@ -88,7 +88,7 @@ def test_a_known_trigger_is_dropped_when_its_samples_are_honest() -> None:
     gate, _ = play(stream, samples=4000)
     first = Trigger(gate.witness, gate.answers, "images")  # type: ignore[arg-type]
     wrong = Trigger(gate.further[0].witness, ((901, 902, 903),), "images")
-    kept, doubt = further_triggers((gate.suspects, gate.steady), gate.others, first, [wrong])
+    kept, doubt = further_triggers((gate.suspects, gate.steady), gate.others, lambda: None, first, [wrong])
     assert kept and all(each is not wrong for each in kept) and not doubt
 
 

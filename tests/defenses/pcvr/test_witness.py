@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcvr.defenses.pcvr.witness import PASSED, RIDGE, Witness, hear, ridge
+from pcvr.defenses.pcvr.witness import PASSED, RIDGE, Witness, hear, ridge, ridge_of_few
 
 
 def inputs(
@@ -52,6 +52,14 @@ def test_each_score_is_that_of_a_regression_without_the_sample(seed: int, first:
         normal = kept.T @ (own[:, None] * kept) / width + RIDGE * np.eye(width)
         solved = np.linalg.solve(normal, kept.T @ (own * wanted[rest]) / width)
         assert alone[out] == pytest.approx(float(rows[out] @ solved), abs=1e-4)
+
+
+@pytest.mark.parametrize("width", [3, 40, 128])
+def test_few_columns_give_what_the_kernel_gives(width: int) -> None:
+    rows = np.random.default_rng(width).normal(size=(200, width))
+    truth = np.arange(200) < 30
+    for one, other in zip(ridge(rows @ rows.T, truth), ridge_of_few(rows, truth), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("suspicious", [12, 40, 150])
