@@ -82,12 +82,12 @@ def test_every_attack_on_every_shape_survives_or_is_refused(name: str, twins: di
         sight = Sight(vlm, *size)
         clean = twins["badnets", size][0]
         pixels = vlm.prepare([clean], ["describe the image."])["pixel_values"]
-        for (_, shape), (_, worn) in twins.items():
+        for (worn_by, shape), (_, worn) in twins.items():
             if shape != size:
                 continue
             apart = (vlm.prepare([worn], ["describe the image."])["pixel_values"] - pixels).abs()
             lost = reach(sight, clean, worn).lost
-            verdicts[lost] += 1
+            verdicts[lost if worn_by != "wandering" else f"wandering: {lost}"] += 1  # inside or outside by chance
             if lost == "outside":
                 assert not apart.any(), "these patches lie outside as a whole"
             elif not lost:
