@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "poison_from": 0.5,
     "split": "validation",
     "near": 16,
+    "second": "blended",
 }
 
 
