@@ -30,7 +30,7 @@ class Worn(NamedTuple):
     note: str = ""
 
 
-def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 7, spectra: bool = True) -> Figure:
+def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 8, spectra: bool = True) -> Figure:
     """Draw each attack's image, the change 8 times enlarged, and the spectrum of the change.
 
     All images are pasted into one, since some forty axes take seconds to lay out and to draw.
@@ -78,7 +78,7 @@ def side_by_side(original: Image, worn: Mapping[str, Worn], columns: int = 7, sp
             middle = left + wide / 2
             axes.text(middle, top - _TITLE + 0.05, name, ha="center", va="bottom", fontsize=9.5)
             axes.text(middle, top - tops[0] - high - 0.05, shortened(note, int(14 * step), 4) if note else "", **_BELOW)
-            axes.text(middle, top - tops[1] - high - 0.05, line, **_BELOW)
+            axes.text(middle, top - tops[1] - high - 0.05, "image\nunchanged" if same else line, **_BELOW)
             said.append(f"{name}: {note + ', ' if note else ''}{line}".replace("\n", ", "))
         for row in range(rows):
             for name, down in zip(names, tops, strict=True):
