@@ -21,7 +21,8 @@ LOOKED_AT: tuple[str, ...] = (
     "trigger was found or may be there, and rows of earlier dates were made without it.",
     "The witness of what is unusual anywhere in an image was added on 2026-12-01 while looking at questions: a blue "
     "patch and a checkerboard anywhere in the image, and data without an attacker. It acts only where the witness of "
-    "fixed places tells nothing apart, and rows of earlier dates were made without it.",
+    "fixed places tells nothing or little apart, and beside a first trigger; rows of earlier dates were made without "
+    "it.",
     "That the answer decides alone where more than 15 % of the samples have the trigger was added on 2026-12-01 while "
     "looking at BadNets at 20 %, captions; rows of earlier dates were made without it.",
     "Answers: replaced, `prefix`, `insert`, `turns`, `recolour`, and targets that are true of some images: “a picture "

@@ -12,7 +12,7 @@ from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.gate_report import gate_report
 from pcvr.experiments.novelty_report import novelty_report
 from pcvr.experiments.outcomes import outcomes
-from pcvr.experiments.second_attacker import SECOND_TARGETS
+from pcvr.experiments.second_attacker import second_attack
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def materials_of(experiment: Experiment) -> Materials:
         data = with_novelty(data, experiment.novelty, seed=experiment.seed)
     novel = list(getattr(data, "rows", ())) if experiment.novelty else []
     model = load(experiment.model)
-    second = None
-    if experiment.second:
-        second = get_attack(experiment.second, task=experiment.task, target=SECOND_TARGETS[experiment.task])
+    second = second_attack(experiment)
     rows: Mapping[str, Sequence[int]] = {"poisoned": (), "novel": novel, "altered": ()}
     if experiment.rate:
         # Whether the trigger reaches the model, finetune checks.

@@ -10,12 +10,13 @@ import pytest
 
 from benchmarks.away import PARTS, PLAUSIBLE, SCHEDULES, plan
 from pcvr.attacks import ANSWERS, get_attack
+from pcvr.errors import PcvrError
 from pcvr.experiments import Experiment
 from pcvr.experiments.experiment import LATER
 from pcvr.experiments.novelties import NOVELTIES
 from pcvr.experiments.results import Table
 from pcvr.experiments.run import materials_of, run_experiment
-from pcvr.experiments.second_attacker import SECOND_TARGETS, each_attacker
+from pcvr.experiments.second_attacker import SECOND_TARGETS, each_attacker, second_attack
 
 PLAN = plan()
 
@@ -77,6 +78,13 @@ def test_two_attackers_have_a_row_each() -> None:
     assert cells["x", "blended"].rates.hits == (run["second"]["hits"],)
     alone = replace(table, runs=[{name: value for name, value in run.items() if name != "second"}])
     assert each_attacker(alone).runs == alone.runs
+
+
+@pytest.mark.parametrize(("change", "said"), [({"second": "badnets"}, "give another one"), ({"task": "x"}, "task")])
+def test_a_second_attacker_that_is_none(change: dict[str, str], said: str) -> None:
+    assert second_attack(Experiment("x")) is None
+    with pytest.raises(PcvrError, match=said):
+        second_attack(replace(Experiment("x", second="blended"), **change))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("defense", "flags"), [("none", False), ("pcvr", True)])

@@ -16,7 +16,8 @@ import numpy as np
 
 from pcvr.defenses.pcvr.inputs import PLACES
 from pcvr.defenses.pcvr.kept import Kept
-from pcvr.defenses.pcvr.witness import Witness, hear
+from pcvr.defenses.pcvr.pools import hear_rows
+from pcvr.defenses.pcvr.witness import Witness
 
 SOFT = 20.0
 """A place whose squared length is so much above another one's has e times its weight."""
@@ -118,9 +119,7 @@ def hear_unusual(
     Returns:
         For each group the witness, and whether each of its samples was told apart.
     """
-    rows = np.unique(np.concatenate(groups))
-    inputs = np.concatenate([others.places.unusual(images[rows]), others.inputs])
-    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
+    heard = hear_rows(groups, lambda rows: others.places.unusual(images[rows]), others.inputs)
     return [(AnywhereWitness(**vars(witness), places=others.places), hit) for witness, hit in heard]
 
 

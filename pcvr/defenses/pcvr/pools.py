@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -45,8 +45,22 @@ def hear_groups(
         others: what they are set against.
         by: ``"images"`` or ``"prompts"``.
     """
-    rows = np.unique(np.concatenate(groups))
-    inputs = np.concatenate([getattr(suspects, by)[rows], getattr(others, by)])
-    heard = hear(inputs, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(inputs)))
+    inputs = getattr(suspects, by)
+    heard = hear_rows(groups, lambda rows: inputs[rows], getattr(others, by))
     best = min(range(len(groups)), key=lambda k: heard[k][0].chance)
     return heard[best][0], groups[best], heard[best][1]
+
+
+def hear_rows(
+    groups: Sequence[np.ndarray], inputs: Callable[[np.ndarray], np.ndarray], others: np.ndarray
+) -> list[tuple[Witness, np.ndarray]]:
+    """Hear a witness on each group of rows, as `hear` does; only the inputs of these rows are asked for.
+
+    Args:
+        groups: rows of suspicious samples, ``[S]`` each.
+        inputs: returns those of some rows, ``[R, D]``.
+        others: ``[O, D]``, what they are set against.
+    """
+    rows = np.unique(np.concatenate(groups))
+    both = np.concatenate([inputs(rows), others])
+    return hear(both, [np.searchsorted(rows, group) for group in groups], np.arange(len(rows), len(both)))

@@ -8,11 +8,11 @@
 2. Now and then two witnesses are heard (`pcvr.defenses.pcvr.witness`): can suspicious samples be told from others by
    their images, or by their prompts? If by neither, their labels are hard, or in a new style or language, and they are
    released. If by their prompts alone, something new is asked: they are released too, unless all have one answer. If by
-   their images, there is a trigger. Where that is not clear yet, they stay outside.
+   their images, there is a trigger; it may lie in a fixed place or anywhere (`pcvr.defenses.pcvr.anywhere`). Where that
+   is not clear yet, they stay outside.
 3. From then on a sample is flagged at its first sight: it looks like the suspicious ones and its label is not among the
    expected ones. Where the label is expected, the trigger may have been learned already, or the sample may be one that
    carries the trigger and a true label. A view decides that: the label of a backdoor hardly changes with the image.
-   A trigger may lie in a fixed place or anywhere (`pcvr.defenses.pcvr.anywhere`).
 4. Several attackers may have been at the data: what the first trigger leaves of the suspicious samples is heard again.
 5. If nothing is found so, a backdoor may be learned by then: the labels of highest likelihood are heard as well
    (`pcvr.defenses.pcvr.learned`), and those that are given to any question (`pcvr.defenses.pcvr.other_question`).
@@ -182,15 +182,16 @@ class StreamGate:
             self.likely.take_in(batch, likely)
         if given is not None:
             self.given.take_in(batch, given)
+        known = self.recognised(batch)
+        self.crowd += CROWD * (float(known.mean()) - self.crowd)
         if self.learned:
-            self.told = [*self.told, *self.recognised(batch)[says(batch.labels, self.answers)].tolist()][-TOLD:]
+            self.told = [*self.told, *known[says(batch.labels, self.answers)].tolist()][-TOLD:]
         generator = np.random.default_rng([self.random, self.seen])
         # Random, with a bias to the present, since the images of an earlier model's hard samples may differ.
         kept = generator.random(int(ordinary.sum())) < max(refresh, OTHERS / (self.seen + 1))
         others = self.others.joined(batch.of(ordinary).of(kept))
         self.others = others.of(np.sort(generator.permutation(len(others.index))[:OTHERS]))
         self.seen += len(batch.index)
-        self.crowd += CROWD * (float(self.recognised(batch).mean()) - self.crowd)
         soon = self.witness is None and self.given.due
         if judge and (self.seen >= self.due or soon):
             self.judge(step)
@@ -246,7 +247,7 @@ class StreamGate:
 
     @property
     def _looks_at(self) -> str:
-        return "prompts" if self.verdict == "prompt trigger" else "images"
+        return Verdict(self.verdict).by
 
     def recognised(self, batch: Kept) -> np.ndarray:
         """Return which samples of a batch look like the suspicious ones: bool ``[B]``."""

@@ -56,6 +56,11 @@ class Verdict(NamedTuple):
     witness: Witness | None = None
     answers: Answers = ()
 
+    @property
+    def by(self) -> str:
+        """What the witness looks at: ``"images"`` or ``"prompts"``."""
+        return "prompts" if self.name == "prompt trigger" else "images"
+
 
 @dataclass
 class Trigger:
@@ -85,17 +90,20 @@ def with_groups(pools: Sequence[Kept]) -> Pools:
     return [(pool, groups_of(pool)) for pool in pools]
 
 
-def clearest(pools: Pools, others: Kept) -> Heard | None:
-    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None."""
-    heard = [(pool, *hear_groups(pool, groups, others, "images")) for pool, groups in pools if groups]
-    return min(heard, key=lambda each: each[1].chance) if heard else None
+def clearest(pools: Pools, others: Kept | Ordinary) -> Heard | None:
+    """Return the pool on which a witness of images tells most apart, the witness, its group and its hits; or None.
 
-
-def clearest_anywhere(pools: Pools, ordinary: Ordinary | None) -> Heard | None:
-    """Return the same of a witness that looks for a trigger anywhere; None too where images have no places."""
-    if ordinary is None:
-        return None
-    heard = [(pool, *hear_anywhere(pool, groups, ordinary)) for pool, groups in pools if groups]
+    Args:
+        pools: suspicious samples.
+        others: what they are set against: samples for a witness of fixed places, what is usual for one of any places.
+    """
+    heard: list[Heard] = []
+    for pool, groups in pools:
+        if groups:
+            if isinstance(others, Ordinary):
+                heard.append((pool, *hear_anywhere(pool, groups, others)))
+            else:
+                heard.append((pool, *hear_groups(pool, groups, others, "images")))
     return min(heard, key=lambda each: each[1].chance) if heard else None
 
 
@@ -180,8 +188,8 @@ def hear_all(pools: Pools, others: Kept, usual: Usual) -> tuple[Verdict, Witness
     verdict, tried = by_images(*heard, others), most_in(pools)
     blunt = verdict.witness is not None and verdict.witness.told_apart < SHARP[1]
     if verdict.name == "nothing" or (verdict.name == "undecided" and tried >= ENOUGH) or (blunt and tried >= HEARD):
-        anywhere = clearest_anywhere(pools, usual())
-        if anywhere is not None:
+        ordinary = usual()
+        if ordinary and (anywhere := clearest(pools, ordinary)):
             found = by_places(anywhere, others)
             clearer = found.witness and not (blunt and found.witness.chance > heard[1].chance)
             if clearer or (verdict.name, found.name) == ("nothing", "undecided"):
@@ -214,7 +222,7 @@ def further_triggers(
     while len(found) < TRIGGERS:
         groups = with_groups(rest)
         ordinary = usual()
-        heard = clearest_anywhere(groups, ordinary) if ordinary else clearest(groups, others)
+        heard = clearest(groups, ordinary or others)
         if heard is None:
             break
         size = next(len(pool.index) for pool, part in zip(whole, rest, strict=True) if part is heard[0])
@@ -224,7 +232,7 @@ def further_triggers(
         if verdict.witness is None:
             doubt = verdict.name == "undecided" and most_in(groups) < ENOUGH
             break
-        trigger = Trigger(verdict.witness, verdict.answers, "images" if verdict.name == "trigger" else "prompts")
+        trigger = Trigger(verdict.witness, verdict.answers, verdict.by)
         found, rest = [*found, trigger], _left(rest, trigger)
     for trigger in known:
         stands = any(_stands(trigger, part, others, len(pool.index)) for part, pool in zip(rest, whole, strict=True))

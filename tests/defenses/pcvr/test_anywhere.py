@@ -51,7 +51,7 @@ def test_a_wandering_trigger_is_found(label: tuple[int, ...], seed: int, monkeyp
     gate, found = play(Wandering(0.08, label=label, seed=seed), samples=3000)
     assert gate.verdict == "trigger" and isinstance(gate.witness, AnywhereWitness)
     assert np.mean(found["odd"]) > 0.5 and np.mean(found["even"]) < 0.06
-    monkeypatch.setattr("pcvr.defenses.pcvr.verdicts.clearest_anywhere", lambda *_: None)
+    monkeypatch.setattr(Ordinary, "of", staticmethod(lambda _: None))
     alone, found = play(Wandering(0.08, label=label, seed=seed), samples=3000)
     assert alone.verdict == "nothing" and not any(found["odd"]), "no witness of fixed places tells it"
 
