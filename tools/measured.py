@@ -61,7 +61,7 @@ def elsewhere(results: Table) -> list[str]:
     kept = min(utility(cell) / utility(cells[*case, "none"]) for case, cell in taken.items())
     return [
         f"Of {len(attacked)} measured cases with other answers, targets that are true of some images, two attackers, "
-        f"a patch anywhere, or another schedule, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % "
+        f"a patch anywhere, or other schedules, the attack takes in {len(taken)} without a defence ({100 * TOOK:.0f} % "
         f"or more). With PCVR the highest attack success among these is {taken[worst].rates} ({', '.join(worst)}), "
         f"and {100 * kept:.1f} % of the utility or more is kept."
     ]
