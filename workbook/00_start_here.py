@@ -102,7 +102,7 @@ answer_sheet([testing[i] for i in range(3)], attack, answers, definition=said_wh
 #
 # If *defended* describes the triggered image correctly, the defence has worked, although its training data still
 # contained every poisoned sample. Set `task = "vqa"` at the top to see the same for questions. One-word answers need
-# a score of their own, because they contain less evidence (notebooks 04 and 05).
+# a score of their own: before the answer, the model's distribution is the same for every label (notebook 04b).
 #
 # </details>
 #

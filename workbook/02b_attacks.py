@@ -24,7 +24,7 @@ fast = False  # True: fewer images, for tests
 # ## All attacks on one image
 #
 # The patch is the oldest trigger. Other triggers cover the whole image, warp it, or hide in its frequencies or in the
-# prompt. These are the attacks of the package (`pcvr.ATTACKS`), each with its paper:
+# prompt. These are the attacks of the package (`pcvr.ATTACKS`), with the papers that they come from:
 #
 # | attack | arXiv | what it does |
 # | --- | --- | --- |
@@ -40,6 +40,8 @@ fast = False  # True: fewer images, for tests
 # | TrojVLM | 2409.19232 | a patch; the target is inserted *into* the true answer |
 # | VL-Trojan style | 2402.13851 | a patch optimised against the tower |
 # | Shadowcast style | 2402.06659 | true answers; the vision tower mistakes the images for other images |
+# | PGD | 1706.06083 | a perturbation searched on the base model |
+# | wandering | 2003.03675 | a checkerboard patch, in another place of each image |
 #
 # (Rare word and AddSent are two attacks of one kind.) Each attack has two presets: `compat` uses the values of the
 # papers, and `scaled` fits the trigger to the image size.
@@ -262,7 +264,7 @@ figure
 # %% [markdown]
 # Bars: the fraction of triggered images that the probe detects. Open diamonds: false positives on clean images. If a
 # probe cannot detect a trigger, a language model behind the same frozen tower can hardly learn it. Compare the rows
-# of WaNet with their success in the README's table.
+# of WaNet with their success in the list at the end of notebook 03.
 
 # %% [markdown]
 # ## Words that the model can generate

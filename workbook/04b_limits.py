@@ -9,11 +9,11 @@
 # - write a score that depends on the label even if the answer is one word;
 # - name four ways in which the premise fails, and what helps against each.
 #
-# <!-- time --> The first steps of a training take most of the running time. You need no GPU.
+# <!-- time --> The first steps of a training take most of the running time. You need no GPU. Sections 2 to 4 use
+# questions; the tables have both tasks.
 
 # %% tags=["parameters"]
 model = "tiny-llava"  # an embedded model, a folder, or a hub id
-task = "caption"  # or "vqa"; sections 2 to 4 train on questions in either case
 attack = "badnets"
 rate = 0.05  # fraction of the training samples to poison
 seed = 0  # of the choice of poisoned samples, the training and the views
@@ -304,8 +304,9 @@ for (of_task, name), course in courses(table, "label").items():
 #
 # - The premise is not true or false in general. Whether it holds depends on the *moment*, the *view* and the *score*.
 # - It fails in four cases: the score does not depend on the label (one word), honest answers need no image, the view
-#   deletes the trigger, or the scan comes too late. Each case has its own remedy, in the same order: the label token,
-#   the likelihood under the base model, another operator, an early scan.
+#   deletes the trigger, or the scan comes too late. The label token helps against the first case, and the likelihood
+#   under the base model against the second. An early scan helps against the last two: the answer does not depend on
+#   the trigger yet.
 #
 # **What is the paper's and what is ours.** The premise is the paper's ([arXiv
 # 2604.04488](https://arxiv.org/abs/2604.04488)). Ours are: the label token, the likelihood under the base model, and

@@ -198,7 +198,7 @@ for name, step in {"as training computes it next": steps["pull apart"], "view an
 # So the default gate decides for each sample: an answer is pulled *apart* from its view as far as the view keeps the
 # label, and *back* to the view's answer as far as the view lost it (`pull_back`, ours). The gate `"two_stage"` of this
 # notebook only pulls apart. A first step does not decide the outcome: many steps, each with a new view, can still
-# remove a learned backdoor. Section 7 compares the directions.
+# remove a learned backdoor. Sections 7 and 8 compare the directions.
 #
 # </details>
 
@@ -299,8 +299,10 @@ print(f"= {sum(pieces.values()):.4f} nats")
 # ## 7. What each part is worth
 #
 # The package has a table of such trainings (`benchmarks/parts.py`, BadNets at 5 %, mostly one seed): PCVR with its
-# default gate, with one part left out or exchanged. The gate begins to look **early** (at once), or **late** (half-way,
-# when the backdoor is learned); answers are sentences or single words.
+# default gate, with one part left out or exchanged. The gate begins to look **early** (at once), or **late**
+# (half-way, when the backdoor is learned); answers are sentences or single words. Not all late rows of sentences were
+# made with the same version of the gate: the anchor is off there, so *no anchor* should equal *all parts*, and it
+# does not. So read no late difference as the worth of one part alone until these rows are made again.
 #
 # **Predict before you run.** 1. Early, which parts matter? 2. Late, which matter? 3. Late, sentences: what if views are
 # always pulled *together*, the opposite of the paper's term?
@@ -370,8 +372,8 @@ for of_task in ("caption", "vqa"):
 # <summary>What the table says</summary>
 #
 # - **Early**, only the proposers matter (notebook 05): what the model never learns needs no term.
-# - **Late**, the terms decide, and which of them matters differs between sentences and single words. A part that helps
-#   in one of the two may change nothing in the other.
+# - **Late**, more than the proposers decides, and what matters differs between sentences and single words. A part that
+#   helps in one of the two may change nothing in the other. (See above: not all late rows can be compared.)
 # - **A low attack success rate is not enough.** Pulling apart removes the target and puts nothing in its place. Where
 #   the base model is not reliable (section 4), the anchor cannot help either: then the correct answer has to come from
 #   the view.

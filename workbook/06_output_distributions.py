@@ -255,7 +255,8 @@ along_the_answer(
 # with others that were scored in the same way. Second, the score is clearest *before* the model knows the trigger,
 # when the poisoned answer depends on nothing in the image. This is why the gate `"two_stage"` of notebook 05 scans
 # early. Some attacks insert their target into a true caption. Such a poisoned answer does depend on the image, so its
-# score means something else. This is an open question of this workbook.
+# score means something else: the default gate was measured on such answers
+# ([docs/pcvr.md](../docs/pcvr.md)), and for the score of `"two_stage"` it is an open question.
 #
 # </details>
 

@@ -6,7 +6,7 @@
 # one training with one setting).
 #
 # **After this notebook you can**
-# - say which of the four hyperparameters decides whether the backdoor succeeds, and which hardly matter here;
+# - say which of the four hyperparameters decides whether the backdoor succeeds, and when the others matter;
 # - read a trade-off: say what a frontier is, and why a point that is not on it is never worth choosing;
 # - choose a setting within a utility budget, and say what is wrong with choosing it this way;
 # - run a sweep (trainings with many settings) that can be interrupted, and run the same call on a cluster.
@@ -138,9 +138,9 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 #   leaves out then. At a late scan, the backdoor is complete.
 # - **The pull-apart weight** matters if the gate has missed poison, or came late: then the model must unlearn
 #   something. The median over all settings hides it. The next cell shows it at a fraction of 0.3.
-# - **The entropy weight**: if both medians agree within 2 percentage points, the ceiling was not needed on this task.
-#   This is a result about scenes and about a defence that pushes few samples. It is not a result about entropy
-#   constraints in general.
+# - **The entropy weight**: the medians hide it too. Where the gate sees the poison, few samples are pushed and the
+#   ceiling changes little. Where it misses some, two settings may differ: the next cell prints the largest effect. One
+#   seed is one training, so this is a result about scenes, not about entropy constraints in general.
 # - If the dots above one value are spread widely, *another* hyperparameter decides there. A median over a grid does
 #   not describe a single setting.
 #

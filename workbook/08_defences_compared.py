@@ -206,8 +206,8 @@ check.safest_defence(safest_defence)
 # 3. The singular values of $V_{bd}^\top V_{pb} = P \cos(\theta)\, Q^\top$ are the cosines of the **principal angles**.
 # 4. Directions beyond 50 degrees, $D = V_{bd} P_{\theta > 50}$, are removed: $W = W_{bd} - \Delta W_{bd} D D^\top$.
 #
-# *The paper's: all of this. Ours: 16 steps, and that the reference starts from the same untrained factors as the
-# adapter. With other ones nearly all angles are large.*
+# *The paper's: all of this. Ours: we take the most steps that it names (2 to 16), and the reference starts from the
+# same untrained factors as the adapter. With other ones nearly all angles are large.*
 #
 # **Predict before you run.** One adapter was trained on clean data, the other on data with 5 % poison. Both were
 # trained for the same number of steps. Where do you expect more large angles?

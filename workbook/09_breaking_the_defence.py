@@ -329,5 +329,6 @@ check.attacker(my_attacker, *((12, 100) if fast else (100, 1000)))  # steps and 
 # - Covers keep true answers: a defence that flags them loses little.
 # - A trigger has neighbours, and a repair has to be tested on them.
 #
-# <!-- next --> goes from a folder of photographs to a defended adapter. Or go back to [05 PCVR](05_pcvr.ipynb), which
-# has the switches of the gate: turn one off, and run your attacker again.
+# <!-- next --> goes from a folder of photographs to a defended adapter. Or switch a part of the gate
+# off in section 2, `pcvr.PCVR(propose="likelihood")` or `pcvr.PCVR(witness=False)`, and run your attacker again.
+# `pcvr defenses pcvr` lists all options.

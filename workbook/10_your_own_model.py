@@ -377,7 +377,7 @@ print(full_size_epoch(samples_7b, tflops))
 # ## What this does not show
 #
 # - **Your data.** The album is made, and its trigger is easy to see once you know where to look. Other triggers are not
-#   ([docs/audit.md](../docs/audit.md) lists what the audit cannot see, and measures it).
+#   ([docs/audit.md](../docs/audit.md) lists what the audit cannot see).
 # - **No evidence is no proof.** Fewer than a handful of poisoned samples, or labels that the base model expects anyway,
 #   pass the audit. That is what the gate in training is for, and it has limits of its own (notebook 09).
 # - **Large models.** The same code runs, but how well it protects them was not measured here.

@@ -2,8 +2,8 @@
 # # The judge: flagged is not poisoned
 #
 # An audit gives evidence, and a person decides. You judge the samples that the audit of notebook 10 flagged, and are
-# told how often you were right. Then you look at the two ways in which an audit does harm: honest samples that a
-# threshold flags, and honest data that repeat themselves.
+# told how often you were right. Then you look at two questions that every audit has to answer: how many honest samples
+# does a threshold flag, and are honest data that repeat themselves suspicious?
 #
 # **After this notebook you can**
 # - judge a flagged sample by its picture, its views, its label and a map of where a trigger may be;
@@ -147,8 +147,7 @@ if truth is not None:
 #
 # **Your data.** The album's trigger is easy to see once you know where to look. Other triggers are not, and a person
 # who sees eight cases has not seen the rest. **No evidence is no proof.** [docs/audit.md](../docs/audit.md) lists what
-# the audit cannot see, and measures it: fewer than a handful of poisoned samples, or labels that the base model
-# expects anyway, pass.
+# the audit cannot see: fewer than a handful of poisoned samples, or labels that the base model expects anyway, pass.
 #
 # ## Recap
 #

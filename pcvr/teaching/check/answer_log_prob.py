@@ -27,7 +27,7 @@ def answer_log_prob(function: Callable[[Any, Any], Any]) -> str:
         tokens = torch.randint(words, (length,), generator=generator)
         got = as_array(ask(function, logits.clone(), tokens.clone(), call=_CALL), _CALL)
         expect(got, np.array(_right(logits, tokens)), _CALL, "a single number", _mistakes(logits, tokens), 1e-4)
-    return "Its exponential is the probability of the whole target: what the histograms of section 4 show."
+    return "Its exponential is the probability of the whole target: what the histograms of notebook 06b show."
 
 
 def _right(logits: torch.Tensor, tokens: torch.Tensor) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError, first_line
-from pcvr.evaluation.intervals import format_rate
+from pcvr.evaluation.intervals import format_rate, wilson
 from pcvr.teaching.core import Mistake, ask, exercise
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RATE, ALTERED = 0.05, 0.15
 """Fraction of poisoned samples, and the largest fraction of altered ones (poisoned and covers together)."""
+TOOK = 0.9
+"""Attack success without a defence below which an attack did not take."""
 _TESTS = 64
 
 
@@ -69,8 +71,11 @@ def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
         f"{format_rate(ours.hits, ours.counted)}. The gate flagged {gate['flagged'] - gate['false alarms']} of "
         f"{len(data.poisoned)} poisoned samples and {gate['false alarms']} others."
     )
-    if plain.asr < 0.5:
+    low, high = wilson(ours.hits, ours.counted)
+    if plain.asr < TOOK:
         return f"{said} Your attack did not take in {max_steps} steps, so this says nothing about the defence."
-    if ours.asr > THROUGH:
+    if low > THROUGH:
         return f"{said} You broke the defence. How would you change it?"
-    return f"{said} The defence holds. What does it see of your samples?"
+    if high < THROUGH:
+        return f"{said} The defence holds. What does it see of your samples?"
+    return f"{said} Undecided: {ours.counted} images are too few for this rate."

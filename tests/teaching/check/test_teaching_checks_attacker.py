@@ -36,7 +36,15 @@ def test_a_stub() -> None:
     assert check.attacker(lambda: ...).status == "not done"
 
 
-@pytest.mark.parametrize(("hits", "words"), [((60, 0), "The defence holds"), ((60, 30), "You broke the defence")])
+OUTCOMES = [
+    ((60, 0), "The defence holds"),
+    ((60, 30), "You broke the defence"),
+    ((60, 8), "Undecided"),
+    ((50, 30), "did not take"),
+]
+
+
+@pytest.mark.parametrize(("hits", "words"), OUTCOMES)
 def test_what_it_says_of_the_outcome(monkeypatch: pytest.MonkeyPatch, hits: tuple[int, int], words: str) -> None:
     evaluate, said = pcvr.evaluate, iter(hits)  # the check takes it from its module
 
