@@ -16,8 +16,9 @@ from pcvr.data.sample import Image, Sample
 from pcvr.defenses.pcvr.inputs import WORDS, image_rows
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate, encode_samples
-from pcvr.models.forward import answer_logits, eval_mode
+from pcvr.models.forward import answer_logits
 from pcvr.models.generate import generate
+from pcvr.models.modes import eval_mode
 from pcvr.models.tower import with_features
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def explained(
         return []
     vlm = audit.opened()
     samples = [reduced(audit.data[int(row)]) for row in rows]
-    prompts = [sample.prompt for sample in samples]
+    prompts = [sample.question for sample in samples]
     donors = [reduced(audit.data[int(row)]).image for row in _ordinary(audit, 2, seed)]
     pictures = [[sample.image for sample in samples]]
     pictures += [
@@ -116,7 +117,7 @@ def likeness_map(vlm: VisionLanguageModel, way: Likeness, sample: Sample, seed: 
     image = reduced(sample).image
     values = np.concatenate(
         [
-            likenesses(vlm, way, [cover(image, GRID, np.flatnonzero(row)) for row in some], sample.prompt)
+            likenesses(vlm, way, [cover(image, GRID, np.flatnonzero(row)) for row in some], sample.question)
             for some in np.array_split(covered, -(-DRAWS // AT_ONCE))
         ]
     )
@@ -128,7 +129,8 @@ def likeness_map(vlm: VisionLanguageModel, way: Likeness, sample: Sample, seed: 
 def likenesses(vlm: VisionLanguageModel, way: Likeness, images: list[Image], prompt: str) -> np.ndarray:
     """Return how much each image looks like a trigger: ``[N]``, standard deviations of ordinary samples."""
     with eval_mode(vlm.model):
-        some = [Sample(str(i), image, prompt, ".") for i, image in enumerate(images)]
+        system = getattr(prompt, "system", "")  # of a `pcvr.data.sample.Question`
+        some = [Sample(str(i), image, prompt, ".", system=system) for i, image in enumerate(images)]
         batch = collate(encode_samples(vlm, some), vlm.tokenizer.pad_token_id)
         return way.of(image_rows(_seen(vlm, batch)))
 
@@ -155,9 +157,9 @@ def _seen(vlm: VisionLanguageModel, batch: dict[str, torch.Tensor]) -> list[torc
 
 
 def telling_words(vlm: VisionLanguageModel, way: Likeness, sample: Sample, most: int = 3) -> tuple[str, ...]:
-    """Return the words of a prompt that make it look like a trigger, the strongest first."""
+    """Return the words of the system turn and all prompts that make them look like a trigger, the strongest first."""
     found: dict[str, float] = {}
-    for word in sample.prompt.split():
+    for word in " ".join([sample.system, *(prompt for prompt, _ in sample.exchanges)]).split():
         ids = vlm.tokenizer(word, add_special_tokens=False)["input_ids"]
         columns = [token % WORDS for token in ids]
         found[word] = float(sum(way.weights[column] * (1 - way.mean[column]) / way.scale[column] for column in columns))

@@ -16,7 +16,8 @@ from pcvr.auditing.store import ScoreStore
 from pcvr.data.sample import Dataset, Sample
 from pcvr.errors import PcvrError
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate, encode_samples
-from pcvr.models.forward import answer_logits, eval_mode
+from pcvr.models.forward import answer_logits
+from pcvr.models.modes import eval_mode
 from pcvr.training.loop_context import LoopContext
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def score_shard(job: Job, shard: int) -> int:
     used = np.flatnonzero(scores["images"].any(0))  # most towers fill fewer columns than there may be
     scores["images"] = scores["images"][:, : int(used[-1]) + 1 if len(used) else 1]
     scores["answer"] = np.array([answer_key(text) for text in named.answers], dtype=np.int64)
+    scores["later_count"] = np.array([len(texts) for texts in named.later], dtype=np.int64)
+    scores["later_answers"] = np.array([answer_key(text) for texts in named.later for text in texts], dtype=np.int64)
     job.store.write(shard, scores, named.ids)
     return shard
 
@@ -188,6 +191,7 @@ class _Named:
     def __init__(self, data: Dataset, rows: range) -> None:
         self.data, self.rows = data, rows
         self.ids, self.answers = [""] * len(rows), [""] * len(rows)
+        self.later: list[list[str]] = [[] for _ in rows]
         self.name, self.task = data.name, data.task
 
     def __len__(self) -> int:
@@ -196,6 +200,7 @@ class _Named:
     def __getitem__(self, index: int, /) -> Sample:
         sample = self.data[self.rows[index]]
         self.ids[index], self.answers[index] = sample.id, sample.answer
+        self.later[index] = [answer for _, answer in sample.later]
         return sample
 
     def fingerprint(self) -> str:

@@ -12,7 +12,8 @@ from torch import Tensor
 from pcvr.models.batch_rows import select_rows
 from pcvr.models.budget import Costs, grouped
 from pcvr.models.encode import IGNORE, Batch, EncodedData, collate
-from pcvr.models.forward import AnswerLogits, answer_logits, batches, eval_mode, takes_logits_to_keep
+from pcvr.models.forward import AnswerLogits, answer_logits, batches, takes_logits_to_keep
+from pcvr.models.modes import eval_mode
 from pcvr.models.tower import tower_features
 from pcvr.utils import distributed
 from pcvr.utils.renamed import accepts_old_names

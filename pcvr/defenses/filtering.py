@@ -14,7 +14,7 @@ from pcvr.defenses.pcvr.gate import Gate
 from pcvr.errors import PcvrError
 from pcvr.models.attention_hooks import mean_attention
 from pcvr.models.encode import IGNORE
-from pcvr.models.forward import eval_mode
+from pcvr.models.modes import eval_mode
 
 if TYPE_CHECKING:
     from pcvr.defenses.context import TrainingContext

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from itertools import accumulate
@@ -123,18 +122,6 @@ def _hidden_states(output: Any) -> Any:
     """Return the hidden states of the language model; BLIP-2 has them inside its language model's output."""
     inner = getattr(output, "language_model_outputs", None)
     return output.hidden_states if inner is None else inner.hidden_states
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode inside the block; afterwards each module has its own mode again."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def takes_logits_to_keep(model: nn.Module) -> bool:

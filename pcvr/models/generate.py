@@ -16,7 +16,7 @@ from pcvr.errors import PcvrError, shown
 from pcvr.models.budget import ANSWERED_ON_CPU, MOST_ANSWERED, Costs, check_size, grouped
 from pcvr.models.conversation import end_of_turn
 from pcvr.models.encode import prompt_batch, prompt_rows, room_for_answer
-from pcvr.models.forward import eval_mode
+from pcvr.models.modes import eval_mode
 from pcvr.models.tower import fed_tower
 from pcvr.utils.checks import check_flag, check_whole
 from pcvr.utils.heap import give_back

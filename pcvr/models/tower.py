@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pcvr.errors import PcvrError
 from pcvr.models.layout import real_tiles
+from pcvr.models.modes import eval_mode
 from pcvr.models.picture_tokens import side_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _layers(vlm: VisionLanguageModel) -> list[int]:
 
 @torch.no_grad()
 def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
-    """Return the tower features that the connector reads, without gradient.
+    """Return the tower features that the connector reads, without gradient and without dropout.
 
     Args:
         vlm: the model; its tower takes images of one size.
@@ -81,7 +82,8 @@ def tower_features(vlm: VisionLanguageModel, pixels: Tensor) -> Tensor:
     tower = vlm.family.part(vlm.model, "tower")
     flat = pixels.flatten(0, -4).to(vlm.device, next(tower.parameters()).dtype)
     layers = _layers(vlm)
-    output = tower(flat, output_hidden_states=bool(layers), return_dict=True)
+    with eval_mode(tower):  # dropout of an adapter in the tower would draw numbers that belong to the training
+        output = tower(flat, output_hidden_states=bool(layers), return_dict=True)
     features = torch.cat([output.hidden_states[each] for each in layers], -1) if layers else output.last_hidden_state
     return features.view(*pixels.shape[:-3], *features.shape[1:])
 

@@ -71,18 +71,42 @@ def _as_they_go_by(run: TrainingContext, rule: PCVRConfig, batches: Callable[[],
         index.append(batch["index"].cpu().numpy())
         surprise.append(np.array(gate.ranks.recent[-said.samples :]))
     order, values = np.concatenate(index), np.concatenate(surprise)
-    check_enough(len(order))
+    _check_once(order)
     gate.judge(run.step)
     rank = rankdata(values) / len(values)  # the model stands still, so all labels can be compared
     flagged = np.zeros(len(order), dtype=bool)
     if gate.witness is not None:
         place = {int(each): row for row, each in enumerate(order)}
+        read = np.zeros(len(order), dtype=bool)
         for batch in batches():
-            rows = np.array([place[int(each)] for each in batch["index"]])
+            rows = np.array([place.get(int(each), -1) for each in batch["index"]])
+            if (rows < 0).any():
+                raise _read_once()
+            read[rows] = True
             flagged[rows] = streaming.look_again(rule, run, batch, rank[rows])
+        if not read.all():
+            raise _read_once()
     gate.flagged = np.zeros(0, dtype=bool)
     gate.note(order, flagged)
     return Assessment(order, 1 - rank - flagged, flagged.astype(float), streaming.notes(run))
+
+
+def _check_once(index: np.ndarray) -> None:
+    """Raise unless there are enough samples, each once."""
+    check_enough(len(index))
+    numbers, count = np.unique(index, return_counts=True)
+    if count.max() > 1:
+        raise PcvrError(
+            f"index {numbers[count.argmax()]} stands at {count.max()} samples of the data: give each sample a number "
+            "of its own."
+        )
+
+
+def _read_once() -> PcvrError:
+    return PcvrError(
+        "the data set gave other samples when it was read again, which the gate does where it has found a trigger: "
+        "give data that can be read twice, such as a list or a datasets.Dataset."
+    )
 
 
 def _by_mixture(run: TrainingContext, rule: PCVRConfig, batches: Iterable[Batch]) -> Assessment:
@@ -100,7 +124,7 @@ def _by_mixture(run: TrainingContext, rule: PCVRConfig, batches: Iterable[Batch]
         index.append(batch["index"].numpy())
         scores.append(score.double().cpu().numpy())
     every = np.concatenate(scores)
-    check_enough(len(every))
+    _check_once(np.concatenate(index))
     gate = fit_gate(every)
     notes = doubts([{"step": FIRST_SCAN, "gate": gate}], FIRST_SCAN)
     return Assessment(np.concatenate(index), every, gate.suspicion, notes)

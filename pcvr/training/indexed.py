@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pcvr.errors import PcvrError, shown
-from pcvr.training.own_batch import INDEX
+from pcvr.training.own_batch import INDEX, check_largest
 
 Rows = Sequence[Mapping[str, Any]]
 Collate = Callable[[Any], Any]
@@ -42,7 +42,7 @@ def indexed(data: Any) -> Any:
     """Return training data whose rows have an index; rows that come one after the other must bring their own.
 
     Raises:
-        PcvrError: the rows have neither a position nor a column for their index.
+        PcvrError: the rows have neither a position nor a column for their index, or they can be read only once.
     """
     if (
         hasattr(data, "__len__")
@@ -50,6 +50,11 @@ def indexed(data: Any) -> Any:
         and not isinstance(data, torch.utils.data.IterableDataset)
     ):
         return Indexed(data)
+    if data is not None and not isinstance(data, torch.utils.data.IterableDataset):
+        raise PcvrError(
+            f"the data set is a {type(data).__name__}: give rows with a length and access by position, such as a list "
+            "or a datasets.Dataset, or a torch IterableDataset."
+        )
     columns = getattr(data, "column_names", None)
     if columns is not None and INDEX not in columns:
         raise _no_index(columns)
@@ -100,6 +105,7 @@ def _index_of(row: Mapping[str, Any]) -> int:
         raise PcvrError(
             f"the column 'index' of the data set holds {shown(given)}: give whole numbers from 0, or rename the column."
         )
+    check_largest(index)
     return index
 
 

@@ -13,7 +13,7 @@ from pcvr.errors import PcvrError
 from pcvr.models.batch_rows import image_rows, select_rows, with_images
 from pcvr.models.layout import viewed
 from pcvr.models.tower import with_features
-from pcvr.training.own_batch import as_batch
+from pcvr.training.own_batch import as_batch, labelled
 from pcvr.utils import distributed
 from pcvr.utils.packing import packed, undamaged, unpacked
 
@@ -32,13 +32,19 @@ class LoopContext(TrainingContext):
         seed: seeds the generator for views.
         reference: the base model; None for `vlm` with its adapter off.
         steps: optimiser steps of the training, if they are known; a defence that follows a plan needs them.
+        kind: which defence the state is of; a state of another one is refused.
 
     Raises:
         PcvrError: there is neither an adapter nor a reference.
     """
 
     def __init__(
-        self, vlm: VisionLanguageModel, seed: int = 0, reference: VisionLanguageModel | None = None, steps: int = 0
+        self,
+        vlm: VisionLanguageModel,
+        seed: int = 0,
+        reference: VisionLanguageModel | None = None,
+        steps: int = 0,
+        kind: str = "",
     ) -> None:
         if reference is None and not vlm.adapted:
             raise PcvrError(
@@ -46,15 +52,18 @@ class LoopContext(TrainingContext):
                 "the base model answers: train a peft adapter, or give reference=, a copy from before the training."
             )
         super().__init__(vlm, cast("EncodedData", _NoData()), steps, seed)
-        self.reference = reference
+        self.reference, self.kind = reference, kind
         self.spare: Batch | None = None  # the last batch of several samples has donors for a batch of one
 
     def take(self, inputs: Mapping[str, Any], index: Any = None) -> Batch:
-        """Return what a collator made as a batch, and remember it; arguments and errors as `as_batch`."""
+        """Return what a collator made as a batch of samples with a label, and remember it.
+
+        Arguments and errors as `pcvr.training.own_batch.as_batch` and `pcvr.training.own_batch.labelled`.
+        """
         batch = as_batch(self.vlm, inputs, index)
         if len(batch["index"]) > 1:
-            self.spare = batch
-        return batch
+            self.spare = batch  # with the samples that have no label: they can be donors
+        return labelled(batch)
 
     def base_forward_no_grad(self, batch: Batch) -> AnswerLogits:
         """As `forward_no_grad`, by the reference model, or with the adapter off."""
@@ -88,12 +97,13 @@ class LoopContext(TrainingContext):
         """
         pool = batch
         if len(batch["index"]) == 1 and self.spare is not None:
-            pool = self.spare
+            others = (self.spare["index"] != batch["index"]).nonzero()[:, 0]
+            pool = select_rows(self.spare, others) if len(others) else batch
         count = len(pool["index"])
         aside = torch.randint(1, max(2, count), (len(rows),), generator=self.generator)
         if view.operator != "swap":
             return None
-        if count == 1:
+        if pool is batch and count == 1:
             raise PcvrError(
                 "the swap operator takes patches of other images and got a batch of one sample: give micro-batches of "
                 "at least 2 (a smaller gradient_accumulation_steps), drop the last one of an epoch, or choose another "
@@ -110,7 +120,9 @@ class LoopContext(TrainingContext):
         Every process has to call this.
         """
         generators = distributed.gather(self.generator.get_state()[None])
-        return packed({"state": self.state, "log": self.log, "step": self.step, "generators": generators})
+        spare = None if self.spare is None else {name: value.cpu() for name, value in self.spare.items()}
+        known = {"state": self.state, "log": self.log, "step": self.step, "kind": self.kind, "spare": spare}
+        return packed(known | {"generators": generators})
 
     def load_state_dict(self, saved: dict[str, Tensor], packages: tuple[str, ...] = ("pcvr",)) -> None:
         """Continue from what `state_dict` returned.
@@ -120,7 +132,7 @@ class LoopContext(TrainingContext):
             packages: packages whose dataclasses the state may hold.
 
         Raises:
-            PcvrError: it is damaged or something else.
+            PcvrError: it is damaged, of another defence, or something else.
         """
         found: dict[str, Any] = unpacked(saved, packages, self.vlm.device.type)
         with undamaged("the saved state", "give one that state_dict() returned"):
@@ -130,7 +142,13 @@ class LoopContext(TrainingContext):
                     f"the saved state is of {len(generators)} processes, and this training has {self.world}: start as "
                     "many as before."
                 )
+            if (kind := found.get("kind", self.kind)) != self.kind:
+                raise PcvrError(
+                    f"the saved state is of {kind}, and this training has {self.kind}: go on with the same."
+                )
             self.state, self.log, self.step = found["state"], found["log"], found["step"]
+            spare = found.get("spare")  # lacking in states of earlier versions
+            self.spare = spare and {name: value.to(self.vlm.device) for name, value in spare.items()}
             self.generator.set_state(generators[self.rank].clone())  # torch reads the storage from its start
 
 

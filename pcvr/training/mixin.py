@@ -14,7 +14,7 @@ from pcvr.training.defended_steps import DefendedSteps
 from pcvr.training.indexed import IndexCollator, indexed
 from pcvr.training.loop_context import LoopContext
 from pcvr.training.own_batch import INDEX
-from pcvr.training.own_model import as_rule, as_vlm
+from pcvr.training.own_model import as_reference, as_rule, as_vlm, kind_of
 from pcvr.training.verdict import flagged
 from pcvr.utils.packing import undamaged
 
@@ -49,8 +49,9 @@ class PCVRMixin(DefendedSteps):
         reference: the base model for a model without an adapter: a frozen copy from before the training.
 
     Raises:
-        PcvrError: packing, FSDP, ZeRO-3 or another loss is asked for; the processor takes no images; there is neither
-            adapter nor reference; or a micro-batch is a single sample.
+        PcvrError: packing, FSDP, ZeRO-3, another loss or `model_init` is asked for; the processor takes no images;
+            there is neither adapter nor reference; other weights than the adapter's are trained without a reference;
+            or a micro-batch is a single sample.
 
     Warns:
         UserWarning: a class behind the mixin has a loss of its own, which is then the loss of evaluation only.
@@ -79,12 +80,16 @@ class PCVRMixin(DefendedSteps):
         super().__init__(model, args, *further, **named)
         if args is None:
             _check_arguments(self.args, getattr(self.defense, "view", None))
+        if getattr(self, "model_init", None) is not None:
+            raise PcvrError(
+                "model_init makes another model when the training begins, which PCVR's gate would not see: give "
+                "model=, and make a trainer of its own for each trial of a search."
+            )
         indexed(self.train_dataset)
         # Labels of a step are counted over all its micro-batches and processes, and no loss is divided by their number.
         self.model_accepts_loss_kwargs = True
         vlm = as_vlm(self.model, self.processing_class)
-        base = None if reference is None else as_vlm(reference, self.processing_class)
-        self.run = LoopContext(vlm, self.args.seed, base)
+        self.run = LoopContext(vlm, self.args.seed, as_reference(vlm, reference), kind=kind_of(self.defense))
         self.defense.begin(self.run)
 
     def compute_loss(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +25,7 @@ PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx", "seq_lengths")
 
 
 def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = None) -> Batch:
-    """Return the tensors of a batch with ``index [B]``, without the samples that have no label token.
+    """Return the tensors of a batch with ``index [B]``; a sample without a label token is still there.
 
     Args:
         vlm: the model that the batch is for.
@@ -34,8 +34,7 @@ def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = N
         index: ``[B]`` whole numbers, the same for a sample in every epoch; by default ``inputs["index"]``.
 
     Raises:
-        PcvrError: a column is missing, the samples have no index, rows cannot be attributed to samples, or no token
-            has a label.
+        PcvrError: a column is missing, the samples have no index, or rows cannot be attributed to samples.
     """
     batch = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.dim()}
     _check_columns(batch, inputs)
@@ -48,7 +47,21 @@ def as_batch(vlm: VisionLanguageModel, inputs: Mapping[str, Any], index: Any = N
     _check_images(vlm, batch)
     batch["pixel_values"] = as_collated(vlm, batch)
     check_rows(batch)
-    learned = (batch["labels"][:, 1:] != IGNORE).any(1)  # the first token is never predicted
+    return batch
+
+
+def learned_rows(labels: Tensor) -> Tensor:
+    """Return which samples have a token that is learned: labels ``[B, T]`` -> bool ``[B]``."""
+    return (labels[:, 1:] != IGNORE).any(1)  # the first token is never predicted
+
+
+def labelled(batch: Batch) -> Batch:
+    """Return a batch without the samples that have no label token.
+
+    Raises:
+        PcvrError: no sample has one.
+    """
+    learned = learned_rows(batch["labels"])
     if not learned.any():
         raise PcvrError(
             "the labels of the batch are all -100, so there is nothing to learn from it: check the collator's mask, "
@@ -70,14 +83,30 @@ def as_index(given: Any, count: int) -> Tensor:
         )
     try:
         index = given if isinstance(given, Tensor) else torch.as_tensor(list(given))
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         index = torch.empty(0, dtype=torch.float)
+    if isinstance(given, Set):
+        raise PcvrError(f"index is {shown(given)}, a set without an order: give a list, one number for each sample.")
     whole = not (index.is_floating_point() or index.is_complex() or index.dtype is torch.bool)
     if not whole or index.shape != (count,) or bool((index < 0).any()):
         raise PcvrError(
             f"index is {shown(given)}: give {count} whole numbers from 0, one for each sample of the batch."
         )
+    check_largest(int(index.max()) if count else 0)
     return index.detach().long().cpu()
+
+
+def check_largest(index: int) -> None:
+    """Raise if an index is too large to be a sample's number.
+
+    Raises:
+        PcvrError: it is `LARGEST_INDEX` or more.
+    """
+    if index >= LARGEST_INDEX:
+        raise PcvrError(
+            f"index {index} is too large, since a gate keeps a few bytes for every number up to it: give each sample's "
+            "row in the data set, and no hash."
+        )
 
 
 def as_collated(vlm: VisionLanguageModel, batch: Batch) -> Tensor:
@@ -137,6 +166,13 @@ def _check_images(vlm: VisionLanguageModel, batch: Batch) -> None:
         raise PcvrError(
             f"pixel_values are {tuple(pixels.shape)} {'with' if packed else 'without'} image_grid_thw, which is not "
             f"the layout of {family.model_type}: give what its own processor makes, one image a sample."
+        )
+    tokens = (batch["input_ids"] == vlm.image_token_id).sum(1)
+    same = family.layout != "picture" or family.pack == "list" or int(tokens.min()) == int(tokens.max())
+    if not same or not bool(tokens.all()):
+        raise PcvrError(
+            f"input_ids have {tokens.tolist()} image tokens, which is not one image a sample: leave out samples "
+            "without an image and with several, and check whether max_length cuts images off."
         )
 
 

@@ -50,6 +50,51 @@ def _check_adapter(model: Any) -> None:
             )
 
 
+def as_reference(vlm: VisionLanguageModel, reference: Any = None) -> VisionLanguageModel | None:
+    """Return the base model of a training; None for the model with its adapter off, where that is the base model.
+
+    Args:
+        vlm: the model in training.
+        reference: a model with the base model's weights, or None.
+
+    Raises:
+        PcvrError: the reference is the model itself, or there is none and weights beside the adapter are trained.
+    """
+    if reference is not None:
+        base = as_vlm(reference, vlm.processor)
+        if base.model is vlm.model:
+            raise PcvrError("reference is the model in training itself: give a frozen copy from before the training.")
+        return base
+    if vlm.adapted and (name := _drifting(vlm.model)) is not None:
+        raise PcvrError(
+            f"{name} is trained beside the adapter, so the model without its adapter does not stay the base model: "
+            "give reference=, a frozen copy from before the training, or name it in LoraConfig(modules_to_save=...)."
+        )
+    return None
+
+
+def _drifting(model: nn.Module) -> str | None:
+    """Return a trained weight that stays when adapters are turned off, such as an unfrozen projector or a bias."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    turned_off = {id(each) for name, each in model.named_parameters() if "prompt_encoder." in name}
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            turned_off |= {id(each) for each in module.modules_to_save.parameters()}
+        elif isinstance(module, BaseTunerLayer):
+            base = getattr(module, "base_layer", None)
+            below = set() if base is None else {id(each) for each in base.parameters()}
+            turned_off |= {id(each) for each in module.parameters()} - below
+    trained = ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+    return next((name for name, each in trained if id(each) not in turned_off), None)
+
+
+def kind_of(rule: Defense) -> str:
+    """Return which defence a saved state is of: its name, and the gate of PCVR."""
+    return f"{rule.name} with gate {rule.gate!r}" if isinstance(rule, PCVRConfig) else rule.name
+
+
 def check_unwrapped(model: Any) -> None:
     """Raise unless `model` is a model that can be run past any wrapper.
 

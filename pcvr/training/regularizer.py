@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pcvr.training.loop_context import LoopContext
-from pcvr.training.own_model import as_rule, as_vlm, check_unwrapped
+from pcvr.training.own_model import as_reference, as_rule, as_vlm, check_unwrapped, kind_of
 from pcvr.training.step_part import part_of_step
 from pcvr.training.verdict import flagged
 from pcvr.utils import distributed
@@ -52,7 +52,8 @@ class PCVRRegularizer:
         seed: seeds the views.
 
     Raises:
-        PcvrError: options or model cannot be used, or there is neither adapter nor reference.
+        PcvrError: options or model cannot be used, there is neither adapter nor reference, or other weights than the
+            adapter's are trained without a reference.
     """
 
     def __init__(
@@ -65,8 +66,7 @@ class PCVRRegularizer:
     ) -> None:
         self.defense = as_rule(config)
         vlm = as_vlm(model, processor)
-        base = None if reference is None else as_vlm(reference, vlm.processor)
-        self.run = LoopContext(vlm, seed, base)
+        self.run = LoopContext(vlm, seed, as_reference(vlm, reference), kind=kind_of(self.defense))
         self.defense.begin(self.run)
 
     def __call__(

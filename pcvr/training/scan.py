@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pcvr.data.open import open_data
 from pcvr.data.sample import Dataset
 from pcvr.defenses.load import load
 from pcvr.defenses.pcvr.gate import FLAGGED
 from pcvr.defenses.pcvr.scoring import LARGEST_BATCH
+from pcvr.errors import PcvrError, shown
 from pcvr.models.encode import Batch, EncodedData
 from pcvr.training.assess import assess
 from pcvr.training.indexed import IndexCollator, indexed
 from pcvr.training.keep_list import write_keep_list
 from pcvr.training.loop_context import LoopContext
-from pcvr.training.own_model import as_rule, as_vlm
+from pcvr.training.own_batch import labelled, learned_rows
+from pcvr.training.own_model import as_reference, as_rule, as_vlm
 from pcvr.training.verdict import check_enough
 
 if TYPE_CHECKING:
@@ -118,8 +121,9 @@ def scan(
         PcvrError: fewer than 50 samples, data without a stable index, or model, data or options that cannot be used.
     """
     vlm = load(model) if isinstance(model, str | Path) else as_vlm(model, processor)
-    base = vlm if reference is None and not vlm.adapted else reference
-    run = LoopContext(vlm, seed, None if base is None else as_vlm(base, vlm.processor))
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise PcvrError(f"batch_size is {shown(batch_size)}: give a whole number from 1, or None.")
+    run = LoopContext(vlm, seed, vlm if reference is None and not vlm.adapted else as_reference(vlm, reference))
     run.progress = progress
     ids: dict[int, str] = {}
     if collator is None:
@@ -138,7 +142,9 @@ def scan(
     scores, suspicion = np.full(len(ids), np.nan), np.zeros(len(ids))
     at = [place[index] for index in found.index.tolist()]
     scores[at], suspicion[at] = found.scores, found.suspicion
-    return ScanReport(tuple(ids[i] for i in order), scores, suspicion, found.notes, positions=collator is not None)
+    # Numbers of the data's own say where a record lies only if they are those of the rows, as they were read.
+    positions = collator is not None and list(ids) == list(range(len(ids)))
+    return ScanReport(tuple(ids[i] for i in order), scores, suspicion, found.notes, positions=positions)
 
 
 class _Named:
@@ -163,8 +169,16 @@ def _encoded(run: LoopContext, data: Dataset, batch_size: int | None) -> Iterato
 
 
 def _taken(run: LoopContext, batches: Iterable[Any], ids: dict[int, str]) -> Iterator[Batch]:
-    """Yield each batch as the gate takes it; samples without an id get their index."""
+    """Yield each batch as the gate takes it; samples without an id get their index, those without a label no score."""
+    learned, last = False, None
     for batch in batches:
         for index in batch["index"].tolist():
             ids.setdefault(index, str(index))
+        labels = batch.get("labels")
+        if isinstance(labels, Tensor) and labels.dim() == 2 and not learned_rows(labels).any():
+            last = batch
+            continue
+        learned = True
         yield run.take(batch)
+    if last is not None and not learned:
+        labelled(last)

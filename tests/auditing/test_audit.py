@@ -34,7 +34,7 @@ from pcvr.auditing import reading
 from pcvr.auditing.explain import GRID, likeness_map
 from pcvr.auditing.scoring import answer_key, score_batch
 from pcvr.models.encode import EncodedData
-from pcvr.models.forward import eval_mode
+from pcvr.models.modes import eval_mode
 from pcvr.training.loop_context import LoopContext
 from tests.tiny import Numbers
 

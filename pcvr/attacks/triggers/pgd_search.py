@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 from pcvr.attacks.triggers.pgd import GOALS
 from pcvr.errors import PcvrError
 from pcvr.models.encode import collate
-from pcvr.models.forward import AnswerLogits, answer_logits, batches, eval_mode
+from pcvr.models.forward import AnswerLogits, answer_logits, batches
+from pcvr.models.modes import eval_mode
 from pcvr.models.pictures import encode_answers
 from pcvr.utils.checks import check_choice, check_number, check_seed, check_whole
 from pcvr.views import PatchView

@@ -15,7 +15,7 @@ from pcvr.defenses.baselines.clean_tune import check_stage
 from pcvr.defenses.context import READ_ON_CPU
 from pcvr.defenses.registry import register_defense
 from pcvr.errors import PcvrError
-from pcvr.models.forward import eval_mode
+from pcvr.models.modes import eval_mode
 from pcvr.utils.checks import check_choice, check_number
 from pcvr.utils.renamed import accepts_old_names
 
