@@ -81,13 +81,11 @@ def _same_answers(store: ScoreStore, surprise: Surprise, there: np.ndarray) -> l
     some: Counter[tuple[int, ...]] = Counter()
     every: Counter[tuple[int, ...]] = Counter()
     for rows, columns in store.each("label_tokens"):
-        for row, label in zip(rows.tolist(), columns["label_tokens"], strict=True):
-            if not there[row]:
-                continue
-            found = stretches_of(label)
-            if suspicious[row]:
-                some.update(found)
-            every.update(each for each in found if suspicious[row] or each in some)
+        for label in columns["label_tokens"][suspicious[rows]]:
+            some.update(stretches_of(label))
+    for rows, columns in store.each("label_tokens"):  # again, since most of them lie before the first suspicious one
+        for label in columns["label_tokens"][there[rows]]:
+            every.update(each for each in stretches_of(label) if each in some)
     total, chosen = max(1, int(there.sum())), max(1, int(suspicious.sum()))
     best = [
         (count, stretch)

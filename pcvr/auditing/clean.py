@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcvr.data.coco import CocoCaptions
-from pcvr.data.flickr import Flickr30k, FlickrAnnotations
-from pcvr.data.karpathy import Karpathy
-from pcvr.data.llava_json import LlavaJson
+from pcvr.auditing.clean_files import WRITERS, answers_of, write_table
+from pcvr.data.llava_json import LINES, LlavaJson
 from pcvr.data.sample import Dataset
-from pcvr.data.stream import byte_lines
 from pcvr.data.subset import Subset
 from pcvr.data.table import HubTable
 from pcvr.data.vqav2 import VQAv2
 from pcvr.errors import PcvrError
-from pcvr.training.keep_list import write_keep_list
-from pcvr.utils.files import as_path, new_folder, read_json, refuse_existing, write_bytes, write_json, write_text
+from pcvr.utils.files import as_path, refuse_existing, write_json
 from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
@@ -35,20 +26,39 @@ LOG = ".log.json"
 
 def write_clean(audit: AuditResult, target: str | Path) -> Path:
     """Write the data without the flagged samples; arguments and errors as `pcvr.auditing.outcome.Audit.clean`."""
-    target = as_path(target, "the clean data").expanduser()
+    target = check_clean(audit.data, target)
     whole, rows = traced(audit.data)
-    check_writable(whole)
-    check_place(target, "folder" if isinstance(whole, HubTable) else "file")
-    log = target.with_name(target.name + LOG)
-    refuse_existing(log, "file")
     bad = np.flatnonzero(audit.flagged)
     if isinstance(whole, HubTable):
-        _table(whole, {int(rows[place]) for place in bad}, target)
+        write_table(whole, {int(rows[place]) for place in bad}, target)
     else:
         ids = audit.store.ids()
-        out = {ids[int(place)] for place in bad}
-        _WRITERS[type(whole)](whole, out, target)
-    write_json(log, _log(audit, whole, bad, target))
+        WRITERS[type(whole)](whole, {ids[int(place)] for place in bad}, target)
+    write_json(target.with_name(target.name + LOG), _log(audit, whole, bad, target))
+    return target
+
+
+def check_clean(data: Dataset, target: str | Path) -> Path:
+    """Return `target` as a path, or raise where the data could not be written there; call it before the scoring.
+
+    Raises:
+        PcvrError: data of a format that cannot be written; `target`, its log or its second file exists or cannot be
+            written; only one of source and target is a file of JSON lines.
+    """
+    check_writable(data)
+    target = as_path(target, "the clean data").expanduser()
+    whole, _ = traced(data)
+    check_place(target, "folder" if isinstance(whole, HubTable) else "file")
+    refuse_existing(as_path(target.with_name(target.name + LOG), "the log of the clean data"), "file")
+    if isinstance(whole, VQAv2):
+        refuse_existing(answers_of(target), "file")
+    if isinstance(whole, LlavaJson) and whole.lines != (target.suffix.lower() in LINES):
+        one = "JSON lines, one record a line" if whole.lines else "one JSON list"
+        ending = LINES[0] if whole.lines else ".json"
+        raise PcvrError(
+            f"the clean data would go to {target.name}, but the data in {whole.path.name} are {one}: give a name that "
+            f"ends with {ending}, such as {target.with_suffix(ending).name}."
+        )
     return target
 
 
@@ -59,7 +69,7 @@ def check_writable(data: Dataset) -> None:
         PcvrError: scenes, lists of samples and data of another package.
     """
     whole, _ = traced(data)
-    if type(whole) not in _WRITERS and not isinstance(whole, HubTable):
+    if type(whole) not in WRITERS and not isinstance(whole, HubTable):
         raise PcvrError(
             f"the data {data.name!r} come from no file or table that could be written without some samples: leave "
             "--clean out, and take the samples of keep()."
@@ -93,94 +103,3 @@ def _log(audit: AuditResult, whole: Any, bad: np.ndarray, target: Path) -> dict[
             for row in bad.tolist()
         ],
     }
-
-
-def _llava(data: Any, out: set[str], target: Path) -> None:
-    known = data._records.entries()
-    flagged = np.array([name in out for name in known], dtype=bool)
-    write_keep_list(data.path, target, list(known), flagged, positions=False)
-
-
-def _coco(data: Any, out: set[str], target: Path) -> None:
-    said = read_json(data.path, "the data")
-    numbers = _numbers(data, out)
-    gone = {json.dumps(entry["id"]) for number, entry in enumerate(said["images"]) if number in numbers}
-    said["images"] = [entry for number, entry in enumerate(said["images"]) if number not in numbers]
-    said["annotations"] = [
-        entry for entry in said["annotations"] if json.dumps(_of(entry, "image_id"), default=str) not in gone
-    ]
-    _json(target, said)
-
-
-def _karpathy(data: Any, out: set[str], target: Path) -> None:
-    said, numbers = read_json(data.path, "the data"), _numbers(data, out)
-    said["images"] = [entry for number, entry in enumerate(said["images"]) if number not in numbers]
-    _json(target, said)
-
-
-def _vqav2(data: Any, out: set[str], target: Path) -> None:
-    answers = target.with_name(target.name.replace("questions", "annotations"))
-    if answers == target:
-        answers = target.with_name(f"{target.stem}.annotations{target.suffix}")
-    refuse_existing(answers, "file")
-    said = read_json(data.path, "the questions")
-    said["questions"] = [entry for entry in said["questions"] if str(_of(entry, "question_id")) not in out]
-    known = read_json(data.annotations, "the answers")
-    known["annotations"] = [entry for entry in known["annotations"] if str(_of(entry, "question_id")) not in out]
-    _json(answers, known)
-    _json(target, said)
-
-
-def _flickr(data: Any, out: set[str], target: Path) -> None:
-    """Lines of text: each begins with the image's name, up to a bar or a number sign."""
-    kept = []
-    for line in byte_lines(data.path, hashlib.sha256()):
-        text = line.decode("utf-8", "replace")
-        head = text.partition("\t")[0]
-        name = head.partition("|")[0].strip() if "|" in head else head.rpartition("#")[0].strip()
-        if name not in out:
-            kept.append(line)
-    write_bytes(target, b"".join(kept))
-
-
-def _flickr_table(data: Any, out: set[str], target: Path) -> None:
-    with data.path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        rows = list(reader)
-        names = reader.fieldnames or ()
-    page = io.StringIO(newline="")
-    writer = csv.DictWriter(page, names)
-    writer.writeheader()
-    writer.writerows(row for row in rows if row["filename"] not in out)
-    write_text(target, page.getvalue())
-
-
-def _table(data: HubTable, places: set[int], target: Path) -> None:
-    """A row with several samples goes if one of them is flagged; rows of other splits stay out."""
-    gone = {int(data._row_of[place]) for place in places}
-    used = dict.fromkeys(int(row) for row in data._row_of)
-    kept = data.rows.select([row for row in used if row not in gone])
-    with new_folder(target) as scratch:
-        kept.save_to_disk(str(scratch))
-
-
-def _numbers(data: Any, out: set[str]) -> set[int]:
-    return {number for name, number in data._records.entries().items() if name in out}
-
-
-def _of(entry: Any, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, dict) else None
-
-
-def _json(target: Path, value: Any) -> None:
-    write_text(target, json.dumps(value, ensure_ascii=False) + "\n")
-
-
-_WRITERS: Mapping[type, Callable[[Any, set[str], Path], None]] = {
-    LlavaJson: _llava,
-    CocoCaptions: _coco,
-    Karpathy: _karpathy,
-    VQAv2: _vqav2,
-    Flickr30k: _flickr,
-    FlickrAnnotations: _flickr_table,
-}

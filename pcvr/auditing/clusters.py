@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcvr.auditing.evidence import speaking
+from pcvr.auditing.repeats import repeated
+from pcvr.auditing.scoring import answer_key
+from pcvr.data.sample import Sample
 
 if TYPE_CHECKING:
     from pcvr.auditing.result import AuditResult
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Samples with one answer.
+    """Samples with one answer; of a conversation its most frequent one counts.
 
     Attributes:
         answer: the text of one of them.
@@ -34,9 +37,8 @@ class Cluster:
 
 def clusters_of(audit: AuditResult, most: int = 15) -> list[Cluster]:
     """Return the largest clusters of at least two samples, those with flagged samples first."""
-    answers = audit.store.column("answer")
-    assert answers is not None
-    _, first, inverse, counts = np.unique(answers, return_index=True, return_inverse=True, return_counts=True)
+    answers, _ = repeated(audit.store)
+    keys, first, inverse, counts = np.unique(answers, return_index=True, return_inverse=True, return_counts=True)
     flagged = np.bincount(inverse, weights=audit.flagged, minlength=len(counts)).astype(int)
     order = np.lexsort((-counts, -flagged))
     found = []
@@ -44,7 +46,7 @@ def clusters_of(audit: AuditResult, most: int = 15) -> list[Cluster]:
         mine = inverse == place
         found.append(
             Cluster(
-                audit.data[int(first[place])].answer,
+                _text_of(audit.data[int(first[place])], int(keys[place])),
                 int(counts[place]),
                 int(flagged[place]),
                 float(np.median(audit.surprise.rank[mine])),
@@ -52,3 +54,8 @@ def clusters_of(audit: AuditResult, most: int = 15) -> list[Cluster]:
             )
         )
     return found
+
+
+def _text_of(sample: Sample, key: int) -> str:
+    """Return the answer of a sample that has a key."""
+    return next((text for _, text in sample.exchanges if answer_key(text) == key), sample.answer)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pcvr.auditing.evidence import COMMON
 from pcvr.defenses.pcvr.pools import FEWEST
 
+TOGETHER = (
+    "The answers of a conversation are scored together, so one poisoned answer among several is harder to find; "
+    'open_data(..., turns="apart") makes a sample of each answer.'
+)
+"""About conversations with several answers."""
 LIMITS = (
     f"Fewer than {FEWEST} poisoned samples, or so few among many that chance explains them.",
     "A trigger that the frozen vision tower does not see: a classifier on what it sees finds nothing then.",
@@ -14,6 +19,7 @@ LIMITS = (
     "A mark that honest labels go with, such as blurred pictures that are all labelled as unanswerable: the audit "
     "cannot know who put it there, so look at the pictures.",
     "A base model that cannot answer the task at all: then no label is expected, and the scores mean little.",
+    TOGETHER,
 )
 
 

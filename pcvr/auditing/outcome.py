@@ -20,10 +20,11 @@ class Audit(AuditResult):
         """Write the data without the flagged samples, in their own format, and a log beside them.
 
         Args:
-            target: a new file; for a table and for scenes a new folder. The data themselves stay as they are.
+            target: a new file, with the ending .jsonl for JSON lines only; for a table a new folder, which gets all
+                its splits. The data themselves stay as they are.
 
         Raises:
-            PcvrError: `target` exists or cannot be written, or the data have a format that cannot be written.
+            PcvrError: as `pcvr.auditing.clean.check_clean`, which can be called before the audit.
         """
         return write_clean(self, target)
 

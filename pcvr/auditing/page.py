@@ -117,10 +117,13 @@ def _advice(audit: AuditResult) -> str:
 def _sample(audit: AuditResult, shown: Shown) -> str:
     sample, verdict = shown.sample, audit.verdict
     flagged = f", flagged, trigger {int(verdict.trigger[shown.row]) + 1}" if audit.flagged[shown.row] else ""
-    lines = [
-        ("prompt", sample.prompt),
-        ("label", sample.answer),
-        ("the model says", shown.answer or "(nothing)"),
+    several = len(sample.exchanges) > 1
+    lines = [("system turn", sample.system)] if sample.system else []
+    for number, (prompt, answer) in enumerate(sample.exchanges, 1):
+        which = f" {number}" if several else ""
+        lines += [(f"prompt{which}", prompt), (f"label{which}", answer)]
+    lines += [
+        ("the model says" + (" to prompt 1" if several else ""), shown.answer or "(nothing)"),
         *((f"to view {number} of the picture", text or "(nothing)") for number, text in enumerate(shown.views, 1)),
     ]
     if shown.words:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcvr.auditing.combine import Verdict
+from pcvr.auditing.limits import TOGETHER
+from pcvr.auditing.repeats import all_answers, repeated
 from pcvr.auditing.store import ScoreStore
 from pcvr.auditing.surprise import Surprise, ranks
 from pcvr.errors import PcvrError
@@ -90,14 +92,17 @@ class AuditResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """Doubts about the audit, one sentence each."""
-        nll, answers = self.store.column("nll"), self.store.column("answer")
+        nll = self.store.column("nll")
+        rows, answers = all_answers(self.store)
         found = []
         if nll is not None and np.median(nll) > LOST:
             found.append(
                 f"The model expects hardly any label (median {np.median(nll):.1f} nats a token): it cannot answer this "
                 "task, so that surprise says little; take a model that can."
             )
-        if answers is not None and len(np.unique(answers)) == 1:
+        if len(rows) > len(self):
+            found.append(TOGETHER)
+        if len(np.unique(answers)) == 1:
             found.append("All samples have one answer, so that no answer can be too frequent.")
         return tuple(found)
 
@@ -111,15 +116,15 @@ class AuditResult:
         Columns: ``id``; ``score`` (powers of ten, high is suspicious); ``flagged``; ``trigger`` (its number, from 0; -1
         for none); ``nll`` of the label under the model, nats a token; ``surprise`` (rank of its least expected stretch,
         1 the least expected); ``support`` (nats by which the picture speaks for that stretch); ``invariance``
-        (divergence of the label on a view, nats a token; low is invariant); ``repeats`` (samples with the same answer);
-        ``attention`` (mean entropy over layers, 1 is even) and, after a warm-up, ``loss_drop`` (nats a token).
+        (divergence of the label on a view, nats a token; low is invariant); ``repeats`` (samples with the same answer;
+        of a conversation its most frequent one counts); ``attention`` (mean entropy over layers, 1 is even) and,
+        after a warm-up, ``loss_drop`` (nats a token).
         """
         from pandas import DataFrame
 
         store, verdict = self.store, self.verdict
-        nll, answer = store.column("nll"), store.column("answer")
-        assert nll is not None and answer is not None
-        _, inverse, counts = np.unique(answer, return_inverse=True, return_counts=True)
+        nll = store.column("nll")
+        assert nll is not None
         columns: dict[str, Any] = {
             "id": store.ids(),
             "score": verdict.scores,
@@ -129,7 +134,7 @@ class AuditResult:
             "surprise": self.surprise.rank,
             "support": self.surprise.support,
             "invariance": store.column("invariance"),
-            "repeats": counts[inverse],
+            "repeats": repeated(store)[1],
         }
         if (attention := store.column("attention")) is not None:
             columns["attention"] = attention.mean(1)

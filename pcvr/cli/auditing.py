@@ -53,7 +53,7 @@ def audit(
     Nothing is trained on the data but a short warm-up, if that is asked for, and the data stay as they are.
     """
     from pcvr.auditing.audit import audit as make
-    from pcvr.auditing.clean import check_writable
+    from pcvr.auditing.clean import check_clean
     from pcvr.auditing.config import AuditConfig
     from pcvr.utils.places import check_place
 
@@ -62,10 +62,10 @@ def audit(
     config = AuditConfig(warm_up=warm_up, attention=attention, false_alarms=false_alarms, seed=seed)
     check_place(out, own=lambda folder: (folder / "scores").is_dir() or not any(folder.iterdir()))
     source = Source(data, task, images, annotations, skip_bad, follow_links)
-    samples = source.open(split, n)
+    samples = source.open(split, n, hint=False)  # nothing is evaluated here
     if clean is not None:
-        check_writable(samples)
-        check_place(clean, "file")
+        check_clean(samples, clean)
+        _check_apart(clean, out, table)
     found = make(
         samples,
         model,
@@ -86,3 +86,10 @@ def audit(
     if clean is not None:
         found.clean(clean)
         say(f"{clean}: {len(found.keep())} of {len(found)} samples; {clean.name}.log.json says which were left out")
+
+
+def _check_apart(clean: Path, out: Path, table: str) -> None:
+    """Raise if the clean data would go where the audit writes something else."""
+    taken = [out, *out.parents, *(out / name for name in ("scores", f"scores.{table}", "summary.json", "report.html"))]
+    if clean.resolve() in [place.resolve() for place in taken]:
+        raise PcvrError(f"--clean is {clean}, where the audit writes into --out {out}: give another place.")

@@ -51,6 +51,7 @@ class Source:
         *,
         most: int | None = None,
         apart: bool = False,
+        hint: bool = True,
     ) -> Dataset:
         """Open the data and record lines for :meth:`say`: which part was opened, and what was left out.
 
@@ -60,18 +61,25 @@ class Source:
             prefer: the split for this command.
             most: largest number of samples without `n`.
             apart: whether to split data without splits by hash, although no split was given.
+            hint: whether the line says how to keep training and evaluation apart.
         """
         from pcvr.data import open_data, subset
+        from pcvr.data.report import BadData
 
         options: dict[str, Any] = {"task": self.task, "images": self.images, "annotations": self.annotations}
         if self.data == "scenes":
             return open_data("scenes", split, most if n is None else n, prefer=prefer, **options)
         options |= {"skip_bad": self.skip_bad, "follow_links": self.follow_links, "turns": self.turns}
         # Only opening an image shows that it is broken.
-        found: Any = open_data(self.data, split, prefer=prefer, check_pictures=self.skip_bad, **options)
+        try:
+            found: Any = open_data(self.data, split, prefer=prefer, check_pictures=self.skip_bad, **options)
+        except BadData as error:
+            if self.skip_bad:
+                raise
+            raise BadData(error.report, "correct them, or give --skip-bad to leave them out") from error
         if apart and split is None and whole(found):
             found = found.split(prefer)
-        self.lines.append(describe(found, asked=split is not None))
+        self.lines.append(describe(found, asked=split is not None or not hint))
         if n is None and most is not None and len(found) > most:
             self.lines.append(f"data: {most} of them are used; --n {len(found)} takes all")
             n = most

@@ -26,9 +26,29 @@ FORMATS: Mapping[str, str] = {
 }
 """Format name to its description."""
 
+_TABLES = {".parquet": "parquet", ".tar": "webdataset"}
 _HEAD = 1 << 16
 _TOKEN = re.compile(r"[^\t\n]+#\d+\t")
 _TABLE = {"raw", "split", "filename"}
+
+
+def check_no_table(path: Path) -> None:
+    """Raise if `path` is a file or folder of a form that only ``datasets`` reads.
+
+    Raises:
+        PcvrError: saying how it becomes a table that is read.
+    """
+    for ending, kind in _TABLES.items():
+        if path.is_dir():
+            found = next((name for name in (f"*{ending}", f"*/*{ending}") if any(path.glob(name))), None)
+            files = None if found is None else str(path / found)
+        else:
+            files = str(path) if path.suffix.lower() == ending else None
+        if files is not None:
+            raise PcvrError(
+                f"{path} holds {kind} files, which only datasets reads: save them as a table with "
+                f'datasets.load_dataset("{kind}", data_files={files!r}).save_to_disk(FOLDER), and give FOLDER.'
+            )
 
 
 def recognise(path: Path) -> str | None:

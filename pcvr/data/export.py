@@ -28,10 +28,11 @@ from pcvr.data.forms import (
     messages,
     messages_record,
     metadata_record,
+    unread_llava,
     unread_messages,
 )
 from pcvr.data.llama_factory import INFO, description
-from pcvr.data.llava_records import Unread
+from pcvr.data.llava_records import Unread, pictures_in
 from pcvr.data.report import EMPTY, EntryError
 from pcvr.data.sample import Dataset, Sample
 from pcvr.data.subset import Subset
@@ -67,7 +68,7 @@ def save_data(
         form: ``"llava"`` (JSON and PNG files for LLaVA, LLaMA-Factory, ms-swift and ``datasets.load_dataset``, see
             `pcvr.data.forms`) or ``"datasets"`` (for ``datasets.load_from_disk``).
         truth: whether references (and for ``"llava"`` facts) are written too.
-        unread_of: the data whose records without an image or with several are added unchanged; by default those of
+        unread_of: the data whose records without an image or with several are added too; by default those of
             `dataset`, unless it is a subset. Only LLaVA-style files have such records, and only ``"llava"`` holds them.
         progress: whether to show a bar once writing takes longer than two seconds.
 
@@ -119,8 +120,10 @@ def write_llava(dataset: Dataset, folder: Path, put: Put, truth: bool, progress:
             for image, file in unread.files.items():
                 _refuse_other(folder / IMAGES / image, file)
                 put(f"{IMAGES}/{image}", file.read_bytes)
-            data.write(before + as_json(unread.entry, 1))
-            rows.write(as_json(unread_messages(unread.talk, unread.files)) + "\n")
+            names = pictures_in(unread.entry, unread.talk)  # an image may be named twice
+            data.write(before + as_json(unread_llava(unread.entry, unread.talk, names), 1))
+            rows.write(as_json(unread_messages(unread.talk, names)) + "\n")
+            before = ",\n"
         data.write("\n]\n")
     (folder / INFO).write_text(as_json(description(name, MESSAGES), 1) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card(name, _about(dataset)), encoding="utf-8")

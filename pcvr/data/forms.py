@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pcvr.data.sample import Sample
@@ -19,6 +19,7 @@ from pcvr.data.turns import Conversation
 
 DATA, IMAGES, MESSAGES = "data.json", "images", "messages.jsonl"
 METADATA, CARD = f"{IMAGES}/metadata.jsonl", "README.md"
+_TOKEN, _LLAVA = "<image>", {"from", "value"}
 
 _CARD = """---
 configs:
@@ -71,12 +72,33 @@ def metadata_record(sample: Sample, image: str) -> dict[str, Any]:
     return {"file_name": image, "id": sample.id, "messages": messages(sample)}
 
 
-def unread_messages(talk: Conversation, images: Iterable[str]) -> dict[str, Any]:
+def unread_llava(entry: Mapping[str, Any], talk: Conversation, images: Sequence[str]) -> dict[str, Any]:
+    """Return a record without an image or with several as LLaVA's trainer reads it; turns in that form stay."""
+    shows: dict[str, Any] = {"image": list(images)} if images and "image" not in entry else {}
+    turns = entry.get("conversations")
+    if isinstance(turns, list) and all(isinstance(turn, dict) and turn.keys() >= _LLAVA for turn in turns):
+        return dict(entry) | shows
+    shows = {"image": list(images)} if images else {}
+    said = [] if not talk.system else [{"from": "system", "value": talk.system}]
+    for prompt, answer in _with_tokens(talk, len(images)):
+        said += [{"from": "human", "value": prompt}, {"from": "gpt", "value": answer}]
+    record = {key: entry[key] for key in ("id", "references", "facts", "split") if entry.get(key) is not None}
+    return record | shows | {"conversations": said}
+
+
+def unread_messages(talk: Conversation, images: Sequence[str]) -> dict[str, Any]:
     """Return a conversation without an image or with several, as `messages_record` does, without unpaired turns."""
     said = [] if not talk.system else [{"role": "system", "content": talk.system}]
-    for prompt, answer in talk.pairs:
+    for prompt, answer in _with_tokens(talk, len(images)):
         said += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     return {"messages": said, "images": [f"{IMAGES}/{image}" for image in images]}
+
+
+def _with_tokens(talk: Conversation, images: int) -> list[tuple[str, str]]:
+    """Return the exchanges; the first question gets the image tokens that are missing: trainers want one an image."""
+    (first, answer), *later = talk.pairs
+    missing = images - sum(prompt.count(_TOKEN) for prompt, _ in talk.pairs)
+    return [(f"{_TOKEN}\n" * missing + first, answer), *later]
 
 
 def card(name: str, about: str) -> str:

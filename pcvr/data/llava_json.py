@@ -48,6 +48,7 @@ class LlavaJson(Photographs):
 
     Attributes:
         turns: how conversations are read.
+        lines: whether the file is one of JSON lines.
     """
 
     format: ClassVar[str] = "llava-json"
@@ -73,15 +74,15 @@ class LlavaJson(Photographs):
             turns: ``"together"`` or ``"apart"``.
             options, and errors: as :class:`~pcvr.data.photographs.Photographs`.
         """
-        self._lines = Path(json_path).suffix.lower() in LINES if lines is None else lines
-        self.noun = "line" if self._lines else "record"
+        self.lines = Path(json_path).suffix.lower() in LINES if lines is None else lines
+        self.noun = "line" if self.lines else "record"
         self.turns = check_turns(turns)
         self._kept: list[int] = []
         super().__init__(json_path, image_folder, task, **options)
 
     def _read(self, records: Records) -> str:
         reading = LlavaRecords(records, get_task(self._task).prompt is None, self.turns)
-        digest = (_read_lines if self._lines else _read_list)(self.path, reading)
+        digest = (_read_lines if self.lines else _read_list)(self.path, reading)
         self._kept = reading.kept
         # Data with nothing but single exchanges keep the fingerprint that they had before conversations were read.
         return hashlib.sha256(f"{digest} {self.turns}".encode()).hexdigest() if records.conversational else digest
@@ -100,7 +101,7 @@ class LlavaJson(Photographs):
         wanted = set(self._kept)
         if not wanted:
             return
-        if self._lines:
+        if self.lines:
             entries = ((number, entry) for number, entry, _ in json_lines(self.path, hashlib.sha256()))
             yield from (self._unread(entry) for number, entry in entries if number in wanted)
             return
@@ -116,16 +117,16 @@ class LlavaJson(Photographs):
         return Unread(entry, talk, files)
 
 
-def entries_of(path: str | Path, turns: str = TOGETHER) -> dict[str, int]:
+def entries_of(path: str | Path, turns: str = TOGETHER, lines: bool | None = None) -> dict[str, int]:
     """Return from which record of a file each sample comes: its id to the record's index, or the line's number.
 
-    Images are not searched for, and records with problems have no samples. `turns` is as of `LlavaJson`.
+    Images are not searched for, and records with problems have no samples. `turns` and `lines` are as of `LlavaJson`.
 
     Raises:
         PcvrError: the file is missing, or not a LLaVA-style JSON.
     """
     path = Path(path).expanduser()
-    lines = path.suffix.lower() in LINES
+    lines = path.suffix.lower() in LINES if lines is None else lines
     records = Records(Report(str(path)), "line" if lines else "record")
     (_read_lines if lines else _read_list)(path, LlavaRecords(records, False, check_turns(turns)))
     return records.entries()

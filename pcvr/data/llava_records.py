@@ -8,15 +8,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from pcvr.data.folder import check_name
 from pcvr.data.records import Records, identity
-from pcvr.data.report import BROKEN, OTHER_MEDIA, SEVERAL, TEXT_ONLY, EntryError
+from pcvr.data.report import BROKEN, MISSING, OTHER_MEDIA, SEVERAL, TEXT_ONLY, EntryError
 from pcvr.data.split import label
 from pcvr.data.texts import encoded
 from pcvr.data.turns import APART, Conversation, conversation, turns_of
 from pcvr.data.wording import clean_answer, clean_exchange, clean_references
+from pcvr.errors import shown
 
 RECORD = "an object with image and conversations"
 """What a record is, for messages."""
 
+_ELSEWHERE = ("http://", "https://", "data:")
 _OTHER_MEDIA = ("video", "videos", "audio", "audios")
 _T = TypeVar("_T")
 
@@ -81,8 +83,8 @@ class LlavaRecords:
             self.kept.append(number)
             return
         image = tried(_only_picture, (entry, pictures)) if pictures or not problems else None
-        references = tried(clean_references, entry["references"]) if "references" in entry else ()
-        facts = tried(_facts, entry["facts"]) if "facts" in entry else {}
+        references = tried(clean_references, entry["references"]) if entry.get("references") is not None else ()
+        facts = tried(_facts, entry["facts"]) if entry.get("facts") is not None else {}
         if image is not None:
             try:
                 self.samples(number, own, image, talk, references or (), facts, entry.get("split"), bool(problems))
@@ -159,6 +161,8 @@ def _only_picture(given: tuple[Mapping[str, Any], list[Any]]) -> str:
     if not pictures:
         known = f"image is {entry['image']!r}, not the path of one image" if "image" in entry else "no image"
         raise EntryError(BROKEN, f"{known}, but a question shows one")
+    if isinstance(pictures[0], str) and pictures[0].lower().startswith(_ELSEWHERE):
+        raise EntryError(MISSING, f"image {shown(pictures[0])} is no file: save the image in the folder and name it")
     check_name(pictures[0])
     encoded(pictures[0])
     return str(pictures[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcvr.data.coco import CocoCaptions
-from pcvr.data.detect import FORMATS, recognise
+from pcvr.data.detect import FORMATS, check_no_table, recognise
 from pcvr.data.flickr import Flickr30k, FlickrAnnotations
 from pcvr.data.karpathy import Karpathy
 from pcvr.data.listed import Listed
@@ -176,6 +176,7 @@ def _open_file(
     elif kind in _PLAIN:
         found = _PLAIN[kind](path, images, **options)
     elif kind is None and path.suffix.lower() != ".json":
+        check_no_table(path)
         raise PcvrError(f"{path} has none of the known formats: give {', '.join(FORMATS.values())}.")
     else:
         found = LlavaJson(
@@ -190,6 +191,8 @@ def _file_of(spec: str | Path) -> Path:
         found = _candidates(path)
         named = {path / name for name in named_files(path)}  # beside other files: the same data in another form
         found = [file for file in found if file not in named] or found
+        if not found:
+            check_no_table(path)
         if len(found) != 1:
             names = ", ".join(file.name for file in found[:5]) or "none"
             raise PcvrError(f"the folder {path} must hold exactly one annotation file (it has: {names}): name it.")

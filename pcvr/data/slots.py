@@ -32,7 +32,7 @@ class Slots:
         Raises:
             EntryError: the id is neither text nor an integer.
         """
-        key = given if type(given) is int else _plain(given)
+        key = given if type(given) is int else plain(given)
         slot = self._of.get(key)
         if slot is not None:
             return slot, False
@@ -54,8 +54,12 @@ class Slots:
         return list(self._of)
 
 
-def _plain(given: Any) -> int | str:
-    """Return an id; a text that is an integer's becomes that integer."""
+def plain(given: Any) -> int | str:
+    """Return an id; a text that is an integer's becomes that integer.
+
+    Raises:
+        EntryError: it is neither text nor an integer.
+    """
     name = identity(given)
     digits = name.removeprefix("-")
     return int(name) if digits.isascii() and digits.isdigit() and len(name) < 20 and str(int(name)) == name else name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pcvr.data import report as kinds
@@ -53,6 +53,8 @@ class HubTable(Reader):
     Attributes:
         rows: the whole table.
         columns: column of each role.
+        tables: the tables that `rows` were taken from, by split; a single one has the name ``""``.
+        parts: what `rows` are joined of: names of tables with numbers of their rows, in order.
         report: problems of the rows that were left out (only after ``skip_bad=True``), and notes.
     """
 
@@ -89,6 +91,8 @@ class HubTable(Reader):
         """
         self.rows = rows = plain_rows(rows)
         self.columns = find_columns(rows, columns)
+        self.tables: Mapping[str, Rows] = {"": rows}
+        self.parts: list[tuple[str, Sequence[int]]] = [("", range(len(rows)))]
         if len(rows) == 0:
             raise PcvrError("the table has no rows: give at least one.")
         self._source, self._split = rows.info.dataset_name or "rows", split

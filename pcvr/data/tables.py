@@ -19,7 +19,8 @@ from pcvr.errors import PcvrError
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
 
-_Part = tuple["Rows", list[int] | None]
+_Part = tuple[str, list[int] | None]
+"""Name of a table, and the rows that are taken of it; None for all."""
 
 
 def open_table(
@@ -52,20 +53,28 @@ def open_table(
     held: dict[str, list[_Part]] = {}
     for key, rows in tables.items():
         for label, places in _places(key, rows).items():
-            held.setdefault(label, []).append((rows, places))
+            held.setdefault(label, []).append((key, places))
     options: dict[str, Any] = {"skip_bad": skip_bad, "check_pictures": check_pictures, "turns": turns}
     if [*held] == [""]:
         return HubTable(tables[""], task, **options).split("all" if split is None else split)
     wanted = prefer if split is None else split
     if wanted == "all":
-        return HubTable(_joined([(rows, None) for rows in tables.values()]), task, **options)
+        return _opened(tables, [(key, None) for key in tables], task, **options)
     counts = {
-        label: sum(len(rows) if places is None else len(places) for rows, places in parts)
+        label: sum(len(tables[key]) if places is None else len(places) for key, places in parts)
         for label, parts in held.items()
     }
     chosen = own_splits(wanted, counts, "the table")
     parts = [part for label, parts in held.items() if label in chosen for part in parts]
-    return HubTable(_joined(parts), task, split=canonical(wanted), **options)
+    return _opened(tables, parts, task, split=canonical(wanted), **options)
+
+
+def _opened(tables: Mapping[str, Rows], parts: list[_Part], task: str | None, **options: Any) -> HubTable:
+    """Open parts of tables as one; it knows where its rows come from."""
+    found = HubTable(_joined([(tables[key], places) for key, places in parts]), task, **options)
+    found.tables = tables
+    found.parts = [(key, range(len(tables[key])) if places is None else places) for key, places in parts]
+    return found
 
 
 def is_table(spec: Any) -> bool:
@@ -109,7 +118,7 @@ def _places(key: str, rows: Rows) -> dict[str, list[int] | None]:
     return found
 
 
-def _joined(parts: list[_Part]) -> Rows:
+def _joined(parts: list[tuple[Rows, list[int] | None]]) -> Rows:
     from datasets import concatenate_datasets
 
     tables = [rows if places is None else rows.select(places) for rows, places in parts]

@@ -5,6 +5,7 @@
     [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "a cat."}]
     [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "a cat."}]
     [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}, ...]
+    [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "cat.png"}}, ...]}, ...]
 
 A record without a list of turns can have one exchange in keys of its own: ``query`` and ``response``, or
 ``instruction``, ``input`` and ``output``, each with ``history`` (earlier pairs) and ``system``.
@@ -30,7 +31,7 @@ _ASKING = frozenset(("human", "user"))
 _ANSWERING = frozenset(("gpt", "assistant", "model", "chatgpt", "bot"))
 _FLAT = ((("query",), "response"), (("instruction", "input"), "output"), ((), "text"), ((), "caption"))
 _PICTURE = "<image>"
-_PATHS = ("image", "path", "url")
+_PATHS = ("image", "path", "url", "image_url")
 
 
 @dataclass
@@ -165,6 +166,7 @@ def _part(part: Any, key: str, pictures: list[str]) -> str:
     if "image" not in kind or not given:
         raise EntryError(BROKEN, f"{key} has a part of type {kind[:20]!r}: only texts and images are allowed")
     path = _first(given, *_PATHS)
+    path = path.get("url") if isinstance(path, dict) else path  # as OpenAI's interface has it
     if isinstance(path, str):
         pictures.append(path)
     return _PICTURE

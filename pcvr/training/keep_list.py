@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pcvr.data.llava_json import LINES, entries_of
+from pcvr.data.detect import recognise
+from pcvr.data.llava_json import entries_of
 from pcvr.data.stream import JsonFile, byte_lines
 from pcvr.errors import PcvrError
 from pcvr.utils.files import as_path, write_bytes, write_text
@@ -32,8 +33,11 @@ def write_keep_list(
     target = source.with_name(f"{source.stem}.kept{source.suffix}") if target is None else as_path(target, "the target")
     if target.resolve() == source.resolve():
         raise PcvrError(f"target is {target}, the source itself: give another file, since the source stays as it is.")
-    records = _lines(source) if source.suffix.lower() in LINES else _entries(source)
-    record_of = {str(row): number for row, number in enumerate(records)} if positions else entries_of(source)
+    lines = recognise(source) == "llava-lines"  # as the reader decides, whatever the file's ending is
+    records: dict[int, Any] = _lines(source) if lines else _entries(source)
+    record_of = (
+        {str(row): number for row, number in enumerate(records)} if positions else entries_of(source, lines=lines)
+    )
     strangers = [each for each in ids if each not in record_of]
     if strangers or (positions and len(ids) != len(records)):
         what = f"not {strangers[0]!r}" if strangers else f"not {len(ids)} of them"
@@ -41,12 +45,21 @@ def write_keep_list(
             f"{source} holds {len(records)} records, {what}, which the scan saw: give the file that was scanned."
         )
     out = {record_of[each] for each, bad in zip(ids, flagged.tolist(), strict=True) if bad}
+    _write(records, target, out, lines)
+    return target
+
+
+def write_records(source: Path, target: Path, out: set[int], lines: bool) -> None:
+    """Write the records of `source` but those of the indices `out`, of JSON `lines` those of the line numbers."""
+    _write(_lines(source) if lines else _entries(source), target, out, lines)
+
+
+def _write(records: dict[int, Any], target: Path, out: set[int], lines: bool) -> None:
     kept = [record for number, record in records.items() if number not in out]
-    if source.suffix.lower() in LINES:
+    if lines:
         write_bytes(target, b"".join(kept))
     else:
         write_text(target, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
-    return target
 
 
 def _entries(source: Path) -> dict[int, Any]:

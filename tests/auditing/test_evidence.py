@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pcvr.auditing.candidates import groups_of
 from pcvr.auditing.combine import LIKENESS, Verdict, conclude, threshold_of
 from pcvr.auditing.evidence import PROBABILITY, speaking
-from pcvr.auditing.surprise import ranks, stretches, surprise_of
+from pcvr.auditing.surprise import Surprise, ranks, stretches, surprise_of
 from pcvr.defenses.pcvr.surprise import span_surprise
 from tests.auditing.stores import Made, some
 
@@ -195,3 +196,12 @@ def test_stretches_are_those_of_the_gate(rows: list[list[float]]) -> None:
 def test_ranks_and_speaking() -> None:
     assert ranks(np.array([3.0, 1.0, 1.0, 5.0])).tolist() == [0.625, 0.25, 0.25, 0.875]
     assert speaking(np.array([2.0, 2.0, 0.0, -3.0])) == 0.25 and speaking(np.zeros(0)) == 0
+
+
+def test_an_answer_that_is_common_before_the_first_unexpected_one_makes_no_group(tmp_path: Path) -> None:
+    made = Made()
+    made.say(np.arange(400))
+    made.say(np.arange(760, 800))
+    rank = np.linspace(0, 1, 800)
+    groups, _ = groups_of(made.written(tmp_path / "scores"), Surprise(rank, np.zeros(800)))
+    assert groups and not any(group.same for group in groups)

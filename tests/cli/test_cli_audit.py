@@ -27,6 +27,7 @@ def test_scores_report_summary_and_clean_data(pcvr: Command, tiny_folder: Path, 
     words = ("audit", source, "--model", tiny_folder, "--out", "found", "--device", "cpu")
     code, out, err = pcvr(*words, "--clean", "kept.json")
     assert code == 0, err
+    assert "--split train" not in out, "nothing is evaluated"
     assert f"No evidence for poison in {N} samples" in out and "the report" in out and f"{N} of {N} samples" in out
     folder = tmp_path / "found"
     assert {each.name for each in folder.iterdir()} == {"scores", "scores.csv", "summary.json", "report.html"}
@@ -47,6 +48,11 @@ def test_what_is_refused(pcvr: Command, tiny_folder: Path, tmp_path: Path) -> No
     refused(pcvr("audit", "nothing.json"), "there is no data at nothing.json")
     refused(pcvr("audit", source, "--clean", source), "exists already")
     refused(pcvr("audit", "scenes", "--n", 60, "--clean", "kept.json"), "come from no file or table")
+    refused(pcvr("audit", source, "--out", "found.json", "--clean", "found.json"), "the audit writes into --out")
+    (tmp_path / "kept2.json.log.json").write_text("mine")
+    refused(pcvr("audit", source, "--clean", "kept2.json"), "kept2.json.log.json exists already")
+    (tmp_path / "bad.json").write_text(json.dumps([{"image": "no.png", "query": "what?", "response": "a cat"}]))
+    refused(pcvr("audit", "bad.json"), "or give --skip-bad to leave them out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     refused(pcvr("audit", source, "--out", "mine"), "mine exists already")

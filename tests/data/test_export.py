@@ -127,7 +127,8 @@ def test_what_is_not_trained_on_is_kept_as_it_is(tmp_path: Path) -> None:
     for made in (folder, second, save_data(data, tmp_path / "plain")):
         written = {record["id"]: record for record in json.loads((made / "data.json").read_text())}
         assert list(written) == ["talk", "one", "text", "two"]
-        assert written["text"] == given["text"] and written["two"] == given["two"]
+        assert written["text"] == given["text"]
+        assert written["two"] == given["two"] | {"image": ["b.png", "sub/c.png"]}, "LLaVA knows no images"
         assert (made / "images" / "sub" / "c.png").read_bytes() == (tmp_path / "in" / "sub" / "c.png").read_bytes()
         assert LlavaJson(made / "data.json", made / "images").report.notes == data.report.notes  # type: ignore[attr-defined]
     assert len(load_poisoned(folder)) == 2 and load_poisoned(second).manifest.before
@@ -135,6 +136,28 @@ def test_what_is_not_trained_on_is_kept_as_it_is(tmp_path: Path) -> None:
     assert len(json.loads((part / "data.json").read_text())) == 1, "a part of the data has none of them"
     whole = save_data(subset(data, 1), tmp_path / "whole", unread_of=data)
     assert len(json.loads((whole / "data.json").read_text())) == 3, "unless they are asked for"
+
+
+def test_messages_without_an_image_or_with_several_become_llava_records(tmp_path: Path) -> None:
+    """Each image has its token, also one that is named twice."""
+    for name in ("a.png", "b.png"):
+        formats.grey(tmp_path / "in" / name)
+    asked = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    parts = [{"type": "image"}, {"type": "text", "text": "q"}]
+    records = [
+        {"messages": asked, "images": ["a.png"]},
+        {"id": "text", "messages": [{"role": "system", "content": "s"}, *asked]},
+        {"id": "two", "messages": [{"role": "user", "content": parts}, asked[1], *asked], "images": ["a.png", "a.png"]},
+    ]
+    folder = save_data(open_data(formats.write_json(tmp_path / "in" / "data.json", records)), tmp_path / "out")
+    said = {record["id"]: record for record in json.loads((folder / "data.json").read_text())}
+    human, gpt = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
+    assert said["text"] == {"id": "text", "conversations": [{"from": "system", "value": "s"}, human, gpt]}
+    first = {"from": "human", "value": "<image>\n<image>\nq"}
+    assert said["two"] == {"id": "two", "image": ["a.png", "a.png"], "conversations": [first, gpt, human, gpt]}
+    *_, two = map(json.loads, (folder / "messages.jsonl").read_text().splitlines())
+    assert two["images"] == ["images/a.png"] * 2 and two["messages"][0]["content"] == "<image>\n<image>\nq"
+    assert LlavaJson(folder / "data.json", folder / "images").report.noted().count("1 x") == 2
 
 
 def test_what_was_poisoned_says_so(tmp_path: Path) -> None:

@@ -197,3 +197,12 @@ class TestFormats:
         report = getattr(data, "report", None)  # a split of it keeps the report
         assert report is not None and len(report) == 1
         assert len(check_data(path)) == 1
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("parquet", "parquet"), ("tar", "webdataset")])
+def test_files_of_datasets_are_refused_with_advice(ending: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / f"train-0.{ending}").write_bytes(b"PAR1")
+    for place in (tmp_path, tmp_path / "data", tmp_path / "data" / f"train-0.{ending}"):
+        with pytest.raises(PcvrError, match=rf'load_dataset\("{kind}", data_files=.*\).save_to_disk\(FOLDER\)'):
+            open_data(place)

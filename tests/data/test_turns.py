@@ -238,3 +238,24 @@ def test_a_quarter_of_a_million_records_of_one_id_take_little(tmp_path: Path) ->
     unique = Unique()
     names = [unique("same") for _ in range(250_000)]  # quadratic work would not come to an end
     assert len(set(names)) == 250_000 and names[-1] == "same~250000"
+
+
+def test_images_as_in_openai_s_interface(tmp_path: Path) -> None:
+    """A path is read; an address is refused, since nothing is fetched."""
+
+    def record(url: str) -> dict[str, Any]:
+        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What?"}]
+        return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "a cat."}]}
+
+    data = LlavaJson(write(tmp_path, record("a.png")))
+    assert (data[0].prompt, data[0].answer) == ("What?", "a cat.")
+    for url in ("https://example.org/a.png", "data:image/png;base64," + "A" * 3000):
+        with pytest.raises(PcvrError, match=r"is no file: save the image in the folder and name it") as raised:
+            LlavaJson(write(tmp_path, record(url)))
+        assert len(str(raised.value)) < 600
+
+
+def test_null_is_as_absent(tmp_path: Path) -> None:
+    record = {"image": "a.png", "conversations": THREE[:2], "references": None, "facts": None}
+    sample = LlavaJson(write(tmp_path, record))[0]
+    assert sample.references == ("a cat.",) and not sample.facts
