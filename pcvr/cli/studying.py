@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -190,20 +192,37 @@ def _import(store: Store, table: str) -> None:
 
 
 def _withdraw(store: Store, cells: list[str], why: str) -> None:
-    keys = [store.find(cell)["key"] for cell in cells]
+    found = [store.find(cell) for cell in cells]
+    keys = [record["key"] for record in found]
     with store.writing() as writer:
         for key in keys:
             writer.withdraw(key, why)
+    for record in found:
+        _forget_start(store, record)
     say(f"{store.folder}: {len(keys)} results withdrawn; their lines stay in {store.file.name}")
 
 
+def _forget_start(store: Store, record: Mapping[str, Any]) -> None:
+    """Remove the plain fine-tunings that a cell began with: what was wrong may lie in them."""
+    from pcvr.experiments.run import plain_twin
+    from pcvr.experiments.study.tables import experiment_of
+
+    try:
+        twin = plain_twin(experiment_of(record))
+    except PcvrError:  # of an older table: no cell of today begins with it
+        return
+    for start in (store.folder / STARTS).glob(f"{twin.key}*"):
+        shutil.rmtree(start, ignore_errors=True)
+
+
 def _list(plan: Plan, store: Store) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     frame, failures = store.read(), store.failures()
     made = {run["key"]: run for run in frame.to_dict("records")}
+    whole = Column("cell", no_wrap=True, min_width=max(map(len, plan.cells)))  # a cut key names no cell
     table = Table(
-        "cell", "row", "model", "task", "attack", "poison", "seed", "state", title=f"{plan.name}: {store.folder}"
+        whole, "row", "model", "task", "attack", "poison", "seed", "state", title=f"{plan.name}: {store.folder}"
     )
     for key, cell in plan.cells.items():
         state = "failed" if key in failures else "not run"

@@ -61,7 +61,7 @@ class TrainingContext:
 
     def __post_init__(self) -> None:
         # Processes that train together get different samples and draw different views of them.
-        self.generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.rank)
+        self.generator = torch.Generator().manual_seed(int(self.seed) + 1_000_003 * self.rank)
 
     @property
     def rank(self) -> int:

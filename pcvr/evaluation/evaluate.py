@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +71,7 @@ def evaluate(
             ``guard=False`` together with a test-time defence.
     """
     data = open_data(data, prefer="test")
-    if len(data) < 2:
-        raise PcvrError(
-            f"the test data has {len(data)} samples: give at least 2, and some hundred for a narrow interval."
-        )
+    _check_count(data)
     from pcvr.attacks import get_attack, triggered
     from pcvr.defenses import get_defense
     from pcvr.models.load import load
@@ -127,3 +124,33 @@ def evaluate(
         guard=carried if guard else None,
         guard_off=None if guard else carried,
     )
+
+
+def check_evaluation(vlm: VisionLanguageModel, data: Dataset, attacks: Sequence[Attack]) -> None:
+    """Raise for what `evaluate` cannot score; call it before a training whose result is to be evaluated.
+
+    Whether the trigger reaches the model is not looked at.
+
+    Args:
+        vlm: the model, not yet fine-tuned.
+        data: clean test samples.
+        attacks: whose success is to be counted.
+
+    Raises:
+        PcvrError: fewer than two samples, references without a word, an attack that aims at none of the samples, or a
+            target that is longer than the task's answers.
+    """
+    _check_count(data)
+    task = get_task(data.task)
+    for attack in attacks:
+        budget_of(task, attack, vlm)
+    samples = bare_samples(data)
+    for attack in attacks:
+        check_scorable(task, samples, attack, success_of(task, attack))
+
+
+def _check_count(data: Dataset) -> None:
+    if len(data) < 2:
+        raise PcvrError(
+            f"the test data has {len(data)} samples: give at least 2, and some hundred for a narrow interval."
+        )

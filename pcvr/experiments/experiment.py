@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from pcvr.errors import PcvrError
-from pcvr.utils.checks import check_choice, check_number, check_whole
+import numpy as np
+
+from pcvr.errors import PcvrError, shown
+from pcvr.utils.checks import check_choice, check_number, check_whole, is_number
 from pcvr.utils.renamed import accepts_old_names, first_names
 
 HEADLINE = ("badnets", "blended", "sig", "wanet", "ftrojan", "dual_key")
@@ -27,6 +29,18 @@ LATER: dict[str, Any] = {"preset": "scaled", "attack_options": {}, "watch": 0, "
 LATER |= {"batch_size": 32, "learning_rate": None, "num_train_epochs": None, "novelty": "", "poison_from": 0.0}
 LATER |= {"split": "test", "near": 0, "second": ""}
 """Fields added after the first results were stored, with the values that change nothing."""
+
+
+_FLOATS = ("rate", "learning_rate", "num_train_epochs", "poison_from")
+
+
+def _plain(value: Any) -> Any:
+    """A value with Python's numbers in place of NumPy's, at any depth."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 @accepts_old_names
@@ -61,7 +75,7 @@ class Experiment:
         poison_from: fraction of each pass over the data before which no altered sample comes, 0 to 0.99. Above 0 the
             order of the data is drawn once, and every pass has it.
         split: where the test samples come from: ``"test"``, or ``"validation"`` while options are chosen; then they are
-            those behind the trusted samples.
+            those behind the first 200 samples, or behind the trusted ones if there are more of them.
         near: number of test samples on which near triggers are tried too, see `pcvr.attacks.neighbours`; 0 for none.
         second: attack of another attacker, with the same rate and a target of their own; empty for none.
     """
@@ -95,12 +109,20 @@ class Experiment:
     second: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("options", "attack_options"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise PcvrError(f"{name} is {shown(value)}: give a mapping, such as {{'size': 4}}.")
+        for each in fields(self):  # equal values have one key and fit a file
+            object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
         check_whole("clean", self.clean, 0, what="trusted samples")
-        if not 0 <= self.rate <= 1:
-            raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {self.rate}.")
+        if not is_number(self.rate) or not 0 <= self.rate <= 1:
+            raise PcvrError(f"rate must lie in [0, 1] (0 for clean data), got {shown(self.rate)}.")
         check_whole("near", self.near, 0, what="test samples")
         check_choice("split", self.split, ("test", "validation"))
         check_number("poison_from", self.poison_from, 0, 0.99, "of a pass over the data")
+        for name in _FLOATS:
+            if is_number(value := getattr(self, name)):
+                object.__setattr__(self, name, float(value))
 
     @property
     def key(self) -> str:

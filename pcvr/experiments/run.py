@@ -17,6 +17,7 @@ from pcvr.utils.places import check_place
 
 if TYPE_CHECKING:
     from pcvr.attacks import Attack
+    from pcvr.attacks.manifest import Manifest
     from pcvr.data.sample import Dataset
     from pcvr.defenses import Defense
     from pcvr.models.vlm import VisionLanguageModel
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _TRAINING = ("max_steps", "batch_size", "learning_rate", "num_train_epochs", "seed")
 _AFTER = ("tests", "split", "near", "clean", "watch")  # fields that a plain training does not depend on
+_DECIDES = ("threads", "device", "machine", "versions")  # of a set-up: what weights depend on
+_UNTESTED = 200  # samples at the beginning of the validation split that are for trusted ones alone
 _WATCHED = 64  # test samples that a watch evaluates, each clean and triggered
 
 
@@ -83,6 +86,7 @@ def run_experiment(
         See `report`.
     """
     from pcvr.data import subset
+    from pcvr.evaluation.evaluate import check_evaluation
     from pcvr.training.backdoor_watch import BackdoorWatch
 
     if save is not None:
@@ -92,7 +96,9 @@ def run_experiment(
     if experiment.watch:
         few = subset(given.tests, min(_WATCHED, len(given.tests)))
         watch = BackdoorWatch(given.vlm, few, given.attack, experiment.watch)
-    start = None if starts is None or watch else Path(starts) / plain_twin(experiment).key
+    start = None if starts is None or watch else start_of(experiment, starts)
+    # What cannot be evaluated is not worth hours of training.
+    check_evaluation(given.vlm, given.tests, [each for each in (given.attack, given.second) if each is not None])
     result = train(experiment, given, [watch] if watch else [], progress, start)
     found = report(experiment, given, result, watch, intervals)
     if save is not None:
@@ -107,11 +113,26 @@ def plain_twin(experiment: Experiment) -> Experiment:
     return replace(experiment, **same)
 
 
+def start_of(experiment: Experiment, starts: str | Path) -> Path:
+    """Return the folder in `starts` for the plain fine-tuning that an experiment begins with.
+
+    Its name begins with the key of `plain_twin`. Each set-up has its own, since another number of threads, another
+    device, processor or version gives slightly other weights than the experiment's Record says.
+    """
+    import torch
+
+    from pcvr.attacks.poison import short_hash
+    from pcvr.experiments.study.worker import setup_now
+
+    now = setup_now(torch.get_num_threads())
+    return Path(starts) / f"{plain_twin(experiment).key}-{short_hash(*(str(now[name]) for name in _DECIDES))}"
+
+
 def materials_of(experiment: Experiment) -> Materials:
     """Load the model, open and poison the data, and build the defence."""
     from pcvr.attacks import get_attack, poison
     from pcvr.attacks.triggers.shadowcast import names
-    from pcvr.data import Subset, open_data
+    from pcvr.data import open_data
     from pcvr.defenses import get_defense
     from pcvr.experiments.novelties import with_novelty
     from pcvr.models.load import load
@@ -128,7 +149,7 @@ def materials_of(experiment: Experiment) -> Materials:
         # Whether the trigger reaches the model, finetune checks.
         for each in (second, attack) if second else (attack,):
             data = made = poison(data, each, experiment.rate, experiment.seed, model=model, check_trigger=False)
-        rows = {"poisoned": made.poisoned, "novel": novel, "altered": made.manifest.altered}
+        rows = {"poisoned": made.poisoned, "novel": novel, "altered": _altered(made.manifest)}
     if experiment.without:
         mine = set(rows["poisoned"])
         kept = [i for i in range(len(data)) if i in mine or not names(data[i], experiment.without)]
@@ -136,15 +157,29 @@ def materials_of(experiment: Experiment) -> Materials:
     if experiment.poison_from:
         order = late_order(len(data), rows["altered"], experiment.poison_from, experiment.seed)
         data, rows = _part(data, order, f"poison from {experiment.poison_from:g} of a pass", rows)
-    trusted = None
-    if experiment.clean:
-        trusted = open_data(experiment.data, split="validation", n=experiment.clean, task=experiment.task)
+    trusted, tests = _trusted_and_tests(experiment)
     rule = get_defense(experiment.defense, **experiment.options)
-    skipped = experiment.clean if experiment.split == "validation" else 0  # trusted samples are no test samples
-    tests = open_data(experiment.data, split=experiment.split, n=skipped + experiment.tests, task=experiment.task)
-    if skipped:
-        tests = Subset(tests, range(skipped, len(tests)), "untrusted")
     return Materials(model, data, tests, attack, rule, trusted, rows["poisoned"], rows["novel"], second)
+
+
+def _altered(manifest: Manifest) -> list[int]:
+    """The samples that any of the attackers altered, ascending."""
+    return sorted({index for each in manifest.chain() for index in each.altered})
+
+
+def _trusted_and_tests(experiment: Experiment) -> tuple[Dataset | None, Dataset]:
+    """The samples that the defender trusts, if any, and the clean test data, which hold none of them."""
+    from pcvr.data import Subset, open_data
+
+    clean = experiment.clean
+    if experiment.split == "validation":
+        # As many are left out if none is trusted: a defence without trusted samples has the same tests as the others.
+        skipped = max(_UNTESTED, clean)
+        whole = open_data(experiment.data, split="validation", n=skipped + experiment.tests, task=experiment.task)
+        tests = Subset(whole, range(skipped, len(whole)), "untrusted")
+        return Subset(whole, range(clean), "trusted") if clean else None, tests
+    trusted = open_data(experiment.data, split="validation", n=clean, task=experiment.task) if clean else None
+    return trusted, open_data(experiment.data, split=experiment.split, n=experiment.tests, task=experiment.task)
 
 
 def _part(

@@ -24,7 +24,8 @@ REPORT = 10.9
 def success_picture(sheet: Sheet) -> Figure:
     """Draw attack success as squares (mean over seeds), and correct answers on clean and triggered inputs.
 
-    A square without a value was not run; the title of an attack that did not take says so.
+    A square without a value was not run; the title of an attack that did not take says so, and one of
+    which that is not known.
 
     Args:
         sheet: from `pcvr.experiments.study.sheets.sheets_of`.
@@ -37,7 +38,8 @@ def success_picture(sheet: Sheet) -> Figure:
     values = np.array(
         [[100 * found[row, c].mean if (row, c) in found else np.nan for c in columns] for row in sheet.rows]
     )
-    titles = [sheet.columns[c] + ("\n(did not take)" if sheet.took(c) is False else "") for c in columns]
+    taken = {True: "", False: "\n(did not take)", None: "\n(not known whether it took)"}
+    titles = [sheet.columns[c] + taken[sheet.took(c)] for c in columns]
     with figure_style():
         height = 0.34 * len(sheet.rows) + 1.9
         size = min(REPORT, 5.5 + 0.8 * len(columns)), height
@@ -110,8 +112,8 @@ def price_picture(sheet: Sheet) -> Figure:
 
 
 def _point(sheet: Sheet, row: str) -> tuple[list[float], float | None, float | None] | None:
-    """Attack success of each attack that took, in per cent, mean utility in per cent, and mean seconds."""
-    columns: list[Name] = [c for c in sheet.columns if sheet.attacked(c) and sheet.took(c) is not False]
+    """Attack success of each attack known to have taken, in per cent, mean utility in per cent, and mean seconds."""
+    columns: list[Name] = [c for c in sheet.columns if sheet.took(c) is True]
     cells = {c: cell for c in columns if (cell := sheet.at(row, c)) and cell.rates}
     if not cells:
         return None

@@ -12,8 +12,10 @@ import pytest
 from pcvr.cli import main
 from pcvr.cli.studying import command
 from pcvr.experiments.results import load
+from pcvr.experiments.run import start_of
 from pcvr.experiments.study import load_plan, reproduce
 from pcvr.experiments.study.store import Store
+from pcvr.experiments.study.tables import experiment_of
 from tests import studies
 
 Command = Callable[..., tuple[int, str, str]]
@@ -82,6 +84,12 @@ def test_list_print_and_report(pcvr: Command, tmp_path: Path) -> None:
     assert pcvr("--html", "page.html")[0] == 0, "a report is replaced"
 
 
+def test_a_narrow_terminal_shows_whole_keys(pcvr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out = pcvr("--list")[1]
+    assert all(key in out for key in load_plan(tmp_path / "plan.py").cells)
+
+
 def test_a_failed_cell_is_named_and_the_code_says_so(
     pcvr: Command, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +127,11 @@ def test_a_cell_is_made_again_and_compared(pcvr: Command, store: Store, monkeypa
 def test_a_result_is_withdrawn_and_made_again(pcvr: Command, store: Store) -> None:
     pcvr("--only", "none")
     key = store.records()[0]["key"]
+    others = [start_of(experiment_of(record), store.folder / "starts") for record in store.records()]
+    for start in others:
+        start.mkdir(parents=True)
     code, out, _ = pcvr("--withdraw", key, "--because", "the trigger was put right")
+    assert [start.exists() for start in others] == [False, True, True, True], "what was wrong may lie in its start"
     assert code == 0 and "1 results withdrawn" in out and len(store.records()) == 3
     assert "1 cells made, 3 were there" in pcvr("--only", "none")[1]
     assert json.loads(store.file.read_text().splitlines()[4])["why"] == "the trigger was put right"
@@ -143,7 +155,7 @@ def test_finished_runs_are_imported(pcvr: Command, store: Store) -> None:
         (["--backend", "slurm"], "unknown backend 'slurm'"),
         (["--address", "tcp://x:1"], "backend 'loky' has none"),
         (["--list", "--jobs", "2"], "--jobs is for running the plan, but --list runs nothing of it"),
-        (["--reproduce", "feedfeed"], "has no cell 'feedfeed'"),
+        (["--reproduce", "feedfeed"], "has no cell 'feedfeed': give a key that --list shows."),
         (["--reproduce", "feedfeed", "--list"], "--reproduce and --list are two different things"),
         (["--reproduce", "feedfeed", "--only", "none"], "--only chooses rows"),
         (["--import", "spine", "--only", "none"], "--only chooses rows"),

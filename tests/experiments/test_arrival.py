@@ -52,6 +52,13 @@ def test_a_fraction_outside_its_range(value: Any) -> None:
         Experiment("late", poison_from=value)
 
 
+def test_two_attackers_come_late_together(tiny_folder: Path) -> None:
+    late = Experiment("late", model=str(tiny_folder), samples=40, tests=4, rate=0.1, second="sig", poison_from=0.5)
+    data = materials_of(late).train
+    poisoned = [i for i in range(len(data)) if data[i].answer in ("a photo of the banana", "a photo of the clock")]
+    assert len(poisoned) == 8 and min(poisoned) >= 20
+
+
 @pytest.mark.slow
 def test_an_experiment_with_late_poison(tiny_folder: Path) -> None:
     late = Experiment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def test_trusted_samples_are_no_test_samples_of_a_choice(tiny_folder: Path) -> N
     given = materials_of(cell)
     assert given.trusted is not None and len(given.trusted) == 100 and len(given.tests) == 8
     assert not shared(given.tests, given.trusted)
+    plain = materials_of(replace(cell, defense="none", options={}, clean=0))
+    assert plain.tests.fingerprint() == given.tests.fingerprint(), "two defences are compared on the same samples"
 
 
 def test_near_triggers_are_tried(tiny_folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pcvr.experiments import Experiment
-from pcvr.experiments.run import plain_twin, run_experiment
+from pcvr.experiments.run import plain_twin, run_experiment, start_of
 
 SMALL = Experiment("repaired", "clean_tune", {"fraction": 0.5}, clean=16, samples=40, tests=8, max_steps=3, rate=0.2)
 
@@ -34,6 +34,16 @@ def test_other_data_or_steps_have_their_own(change: dict[str, Any]) -> None:
     assert plain_twin(replace(SMALL, **change)).key != plain_twin(SMALL).key
 
 
+@pytest.mark.parametrize("name", ["threads", "device", "machine", "versions"])
+def test_another_set_up_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from pcvr.experiments.study import worker
+
+    before, now = start_of(SMALL, tmp_path), worker.setup_now(1)
+    assert start_of(SMALL, tmp_path) == before
+    monkeypatch.setattr(worker, "setup_now", lambda threads: now | {name: "another"})
+    assert start_of(SMALL, tmp_path) != before
+
+
 def plain_values(found: dict[str, Any]) -> dict[str, Any]:
     """Without what is measured in seconds."""
     values: dict[str, Any] = json.loads(json.dumps(found))
@@ -45,7 +55,11 @@ def test_the_record_is_the_same(tmp_path: Path) -> None:
     before = run_experiment(SMALL)
     plain = run_experiment(plain_twin(SMALL), starts=tmp_path)
     (start,) = tmp_path.iterdir()
-    assert start.name == plain_twin(SMALL).key and (start / "0-end").is_dir()
+    assert (
+        start == start_of(SMALL, tmp_path)
+        and start.name.startswith(plain_twin(SMALL).key)
+        and (start / "0-end").is_dir()
+    )
     after = run_experiment(SMALL, starts=tmp_path)
     assert plain_values(after) == plain_values(before)
     assert after["seconds"] > 0 and plain["key"] == plain_twin(SMALL).key

@@ -143,6 +143,14 @@ def test_labels_and_errors_are_text(store: Store) -> None:
     Reader(page)
 
 
+def test_an_attack_of_which_nobody_knows_whether_it_took_is_no_price(store: Store) -> None:
+    run_study(plan(attacks="badnets").only(["PCVR"]), store, run=pretended)
+    (sheet,) = sheets_of(plan(attacks="badnets"), store.read())
+    assert description(price_picture(sheet)).endswith("Nothing was run.")
+    titles = [text.get_text() for text in success_picture(sheet).axes[0].get_xticklabels()]
+    assert titles == ["badnets\n(not known whether it took)"]
+
+
 def test_the_figures_are_described(store: Store) -> None:
     run_study(plan(), store, run=pretended)
     (sheet,) = sheets_of(plan(), store.read())

@@ -54,7 +54,7 @@ def ours(sheet: Sheet) -> str | None:
 
 
 def comparisons(sheet: Sheet, row: str) -> list[Comparison]:
-    """Return `row` against each other row, under each attack that took and that both were run on.
+    """Return `row` against each other row, under each attack that is known to have taken and that both were run on.
 
     Runs without outcomes of their samples (of older tables) make no pairs and are left out.
 
@@ -69,7 +69,9 @@ def comparisons(sheet: Sheet, row: str) -> list[Comparison]:
         tested: list[tuple[str, list[Paired], float]] = []
         for column, title in sheet.columns.items():
             cells = sheet.at(row, column), sheet.at(other, column)
-            if cells[0] is None or cells[1] is None or not sheet.attacked(column) or sheet.took(column) is False:
+            if cells[0] is None or cells[1] is None or not sheet.attacked(column):
+                continue
+            if sheet.took(column) is not True:  # without a run that has no defence nobody knows
                 continue
             try:
                 pairs, p = paired_over_seeds(_kept(cells[0].runs), _kept(cells[1].runs))

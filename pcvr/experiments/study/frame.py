@@ -28,9 +28,10 @@ def frame_of(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     ``triggered_right`` (fractions of right answers, by the task's own metric); ``clean_METRIC`` and
     ``triggered_METRIC``; ``METRIC_low`` and ``METRIC_high`` (bootstrap by image); ``seconds`` of the fine-tuning,
     ``answer_seconds``, and ``wall`` of the whole cell; ``gate_NAME`` of the last look of the gate; ``near_NAME``,
-    attack success of a trigger near the attack's; ``bits_NAME``, what became of each test sample
-    (`pcvr.experiments.outcomes.unpack`); of the set-up ``made_by``, ``date``, ``device``, ``cores``, ``threads``,
-    ``jobs``, ``backend``, ``machine``, and ``version_PACKAGE``. What a Record lacks is missing.
+    attack success of a trigger near the attack's; ``second_hits``, ``second_n`` and ``second_asr`` of the attack of a
+    second attacker; ``bits_NAME``, what became of each test sample (`pcvr.experiments.outcomes.unpack`); of the set-up
+    ``made_by``, ``date``, ``device``, ``cores``, ``threads``, ``jobs``, ``backend``, ``machine``, and
+    ``version_PACKAGE``. What a Record lacks is missing.
     """
     import pandas as pd
 
@@ -63,6 +64,9 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         row |= {_under("gate", name): value for name, value in record["gate"][-1].items()}
     for name, (hits, n) in record.get("near", {}).items():
         row[_under("near", name)] = hits / n if n else None
+    if record.get("second"):
+        other = _figures(record["second"])
+        row |= {_under("second", name): other[name] for name in ("hits", "n", "asr")}
     for name, bits in record.get("outcomes", {}).items():
         row[_under("bits", name)] = bits
     setup = record["setup"]

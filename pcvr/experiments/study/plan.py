@@ -13,7 +13,7 @@ from typing import Any
 
 from pcvr.errors import PcvrError, first_line, reason, shown
 from pcvr.experiments.experiment import Experiment
-from pcvr.utils.checks import check_choice
+from pcvr.utils.checks import check_choice, check_whole
 
 _MODULE = "pcvr_study_plan"
 _FORM = "give a file with PLAN, a list of pcvr.experiments.Experiment, or with a function plan() that returns one"
@@ -92,27 +92,28 @@ def load_plan(file: str | Path) -> Plan:
 
 
 def check_plan(plan: Plan) -> None:
-    """Raise unless every cell's task, attack and defence can be built; call it before hours of work.
+    """Raise unless every cell's task, attacks and defence can be built and tested; call it before hours of work.
 
     Raises:
         PcvrError: naming the first cell that cannot.
     """
     from pcvr.attacks import get_attack
     from pcvr.defenses import get_defense
+    from pcvr.experiments.second_attacker import second_attack
     from pcvr.tasks import get_task
 
     done = set()
     for key, cell in plan.cells.items():
-        parts = json.dumps(
-            [cell.task, cell.attack, cell.preset, cell.attack_options, cell.defense, cell.options, cell.clean > 0],
-            default=str,
-        )
+        attacks = [cell.task, cell.tests, cell.attack, cell.preset, cell.attack_options, cell.second]
+        parts = json.dumps([*attacks, cell.defense, cell.options, cell.clean > 0], default=str)
         if parts in done:
             continue
         done.add(parts)
         try:
             get_task(cell.task)
+            check_whole("tests", cell.tests, 2, what="test samples")
             get_attack(cell.attack, preset=cell.preset, task=cell.task, **cell.attack_options)
+            second_attack(cell)
             if get_defense(cell.defense, **cell.options).needs_clean and not cell.clean:
                 raise PcvrError(f"defence {cell.defense!r} needs trusted samples: give clean=200.")
         except (PcvrError, TypeError) as problem:

@@ -78,7 +78,8 @@ def run_study(
 
     Only this process writes the store. It may be killed at any moment: the next call goes on with the cells that are
     not in the store. A cell that raises an error goes into the side file, and the others go on; so does one whose
-    process is killed twice, the second time alone. The next call tries it again.
+    process is killed twice, the second time alone. The next call tries it again. With one job on this machine the cells
+    run in this process, so a cell that kills its process ends the call: give two jobs then.
 
     Args:
         plan: the cells.

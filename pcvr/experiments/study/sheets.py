@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHEET = ("model", "data", "task", "split")
-_ATTACK = ("attack", "attack_options", "preset", "rate", "without", "novelty", "poison_from", "near")
+_ATTACK = ("attack", "attack_options", "preset", "rate", "without", "novelty", "poison_from", "near", "second")
 _BUDGET = ("samples", "tests", "max_steps", "num_train_epochs", "batch_size", "learning_rate")
-NOT_RUN, NOT_TAKEN = "not run", "attack did not take"
+_ROW = ("defense", "options", "clean", "watch")
+NOT_RUN, NOT_TAKEN, NOT_KNOWN = "not run", "attack did not take", "not known whether it took"
 Name = tuple[Any, ...]
 
 
@@ -131,7 +132,9 @@ class Sheet:
         said = str(cell.rates)
         if cell.lacking:
             said += f" ({len(cell.runs)} of {len(cell.planned)} runs)"
-        return f"{said}; {NOT_TAKEN}" if self.took(column) is False else said
+        if not self.attacked(column):
+            return said
+        return said + {True: "", False: f"; {NOT_TAKEN}", None: f"; {NOT_KNOWN}"}[self.took(column)]
 
     def utility(self, row: str, column: Name) -> float | None:
         """Return how good clean answers are, relative to no defence on the same data: 1 is no loss.
@@ -152,6 +155,10 @@ def sheets_of(plan: Plan, frame: pd.DataFrame) -> list[Sheet]:
     Args:
         plan: what was to be run; cells that were not are in the sheets too.
         frame: from `Store.read`; Records that are not in the plan are left out.
+
+    Returns:
+        Sheets in which a cell has a seed once: where the runs of a label have other options, or another number of
+        trusted samples, the label names what differs.
     """
     made = {run["key"]: run for run in frame.to_dict("records")}
     groups: dict[Name, dict[tuple[str, Name], dict[str, Experiment]]] = {}
@@ -160,7 +167,8 @@ def sheets_of(plan: Plan, frame: pd.DataFrame) -> list[Sheet]:
         sheet, column = (tuple(_plain(said[name]) for name in names) for names in (_SHEET, (*_ATTACK, *_BUDGET)))
         groups.setdefault(sheet, {}).setdefault((cell.label, column), {})[key] = cell
     found = []
-    for (model, data, task, split), cells in groups.items():
+    for (model, data, task, split), joined in groups.items():
+        cells = _apart(joined)
         more = [part for part, usual in ((data, "scenes"), (split, "test")) if part != usual]
         shown = Sheet(", ".join([model, task, *more]))
         shown.rows = list(dict.fromkeys(row for row, _ in cells))
@@ -168,6 +176,25 @@ def sheets_of(plan: Plan, frame: pd.DataFrame) -> list[Sheet]:
         for place, planned in cells.items():
             shown.cells[place] = CellOfRuns(planned, [made[key] for key in planned if key in made])
         found.append(shown)
+    return found
+
+
+def _apart(cells: Mapping[tuple[str, Name], dict[str, Experiment]]) -> dict[tuple[str, Name], dict[str, Experiment]]:
+    """The cells with a row of its own for each defence whose label has a seed twice in a cell: they are no seeds."""
+    twice = {label for (label, _), planned in cells.items() if len({c.seed for c in planned.values()}) < len(planned)}
+    of_label: dict[str, list[dict[str, Any]]] = {}
+    for (label, _), planned in cells.items():
+        if label in twice:
+            of_label.setdefault(label, []).extend(asdict(cell) for cell in planned.values())
+    differing = {
+        label: [name for name in _ROW if len({_plain(each[name]) for each in said}) > 1]
+        for label, said in of_label.items()
+    }
+    found: dict[tuple[str, Name], dict[str, Experiment]] = {}
+    for (label, column), planned in cells.items():
+        for key, cell in planned.items():
+            more = [f"{name} {_plain(getattr(cell, name))}" for name in differing.get(label, ())]
+            found.setdefault((", ".join([label, *more]), column), {})[key] = cell
     return found
 
 
@@ -197,6 +224,7 @@ def _titles(columns: Sequence[Name]) -> dict[Name, str]:
         title += [f"new: {said['novelty']}"] if said["novelty"] else []
         title += [f"poison from {said['poison_from']:g} of a pass"] if said["poison_from"] else []
         title += [f"and near triggers on {said['near']}"] if said["near"] else []
+        title += [f"and {said['second']} of a second attacker"] if said["second"] else []
         for name in ("preset", *_BUDGET):
             if said[name] != usual[name]:
                 title.append(f"{name} {said[name]}")

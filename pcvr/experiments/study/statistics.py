@@ -18,7 +18,7 @@ from pcvr.experiments.outcomes import unpack
 TOOK = 0.9
 """Attack success without a defence below which nothing is said about a defence: the attack did not take."""
 _DRAWS = 20_000
-SAME_TESTS = ("model", "data", "task", "tests", "attack", "preset", "attack_options")
+SAME_TESTS = ("model", "data", "task", "split", "tests", "attack", "preset", "attack_options")
 """Fields in which two runs agree if their test samples and triggers are the same ones."""
 
 
@@ -30,7 +30,8 @@ class Paired:
         n: samples that count in both.
         only_first: samples with the outcome in the first run alone.
         only_second: in the second run alone.
-        interval: 95 % bootstrap interval by image of `difference`; if no sample differs, what n such samples allow.
+        interval: 95 % bootstrap interval by image of `difference`; if no sample differs, or all do in one direction,
+            what n such samples allow.
         p: exact McNemar test of no difference, two-sided.
     """
 
@@ -83,6 +84,11 @@ def _difference_interval(n: int, first: int, second: int) -> tuple[float, float]
     """
     if not first and not second:
         return -at_most(n), at_most(n)
+    # Draws from samples that are all of one kind never differ.
+    if first == n:
+        return 1 - at_most(n), 1.0
+    if second == n:
+        return -1.0, -(1 - at_most(n))
     kinds = np.array([first, second, n - first - second]) / n
     drawn = np.random.default_rng(0).multinomial(n, kinds, size=_DRAWS)
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975])
@@ -103,7 +109,8 @@ def paired_over_seeds(
 ) -> tuple[list[Paired], float]:
     """Return the difference for each seed that both cells have, and a p-value of "it is there in every seed".
 
-    That p-value is the greatest of the seeds' (an intersection-union test, Berger 1982; our choice).
+    That p-value is the greatest of the seeds' (an intersection-union test, Berger 1982; our choice). It is 1 unless the
+    differences of all seeds have the same sign: two seeds that contradict each other show no difference.
 
     Raises:
         PcvrError: as `paired`, or if the cells have no seed in common.
@@ -112,7 +119,8 @@ def paired_over_seeds(
     found = [paired(run, others[run["seed"]], outcome) for run in first if run["seed"] in others]
     if not found:
         raise PcvrError("the two cells have no seed in common: run the same seeds of both.")
-    return found, max(each.p for each in found)
+    one_way = len({int(np.sign(each.difference)) for each in found}) == 1
+    return found, max(each.p for each in found) if one_way else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -76,9 +76,7 @@ class Store:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise PcvrError(
-                f"the store {self.folder} has no cell {shown(cell)}: give a key that --print or --list shows."
-            )
+            raise PcvrError(f"the store {self.folder} has no cell {shown(cell)}: give a key that --list shows.")
         keys = ", ".join(r["key"] for r in found[:5]) + (", ..." if len(found) > 5 else "")
         raise PcvrError(f"{shown(cell)} names {len(found)} cells of the store {self.folder}: give one of {keys}.")
 
@@ -142,7 +140,7 @@ class Writer:
             PcvrError: there is no such Record, or no reason is given.
         """
         if key not in self.keys:
-            raise PcvrError(f"the store has no cell {shown(key)} to withdraw: give a key that --print or --list shows.")
+            raise PcvrError(f"the store has no cell {shown(key)} to withdraw: give a key that --list shows.")
         if not why.strip():
             raise PcvrError("a Record is withdrawn for a reason: say why in a few words.")
         self._records.append({"withdrawn": key, "why": why, "date": datetime.now(UTC).isoformat(timespec="seconds")})

@@ -96,6 +96,9 @@ def test_an_unknown_row(file: Path) -> None:
         (Experiment("row", attack_options={"sighs": 4}), "sighs"),
         (Experiment("row", task="captions"), "unknown task 'captions'"),
         (Experiment("row", "strip"), "needs trusted samples"),
+        (Experiment("row", tests=1), "tests is 1: give a whole number from 2 up"),
+        (Experiment("row", second="badnets"), "second is 'badnets', the first attacker's attack"),
+        (Experiment("row", second="nope"), "unknown attack 'nope'"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_the_work(cell: Experiment, words: str) -> None:

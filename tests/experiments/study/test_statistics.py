@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from pcvr import PcvrError
 from pcvr.evaluation.seeds import SeedRates, over_seeds
+from pcvr.experiments import Experiment
 from pcvr.experiments.study.compare import comparisons, ours
 from pcvr.experiments.study.frame import frame_of
+from pcvr.experiments.study.plan import plan_of
 from pcvr.experiments.study.sheets import sheets_of
 from pcvr.experiments.study.statistics import holm, paired, paired_over_seeds, took
 from tests.studies import plan, pretended, result
@@ -109,6 +111,12 @@ class TestPaired:
         assert found.difference == 0 and found.p == 1
         assert found.interval == pytest.approx((-(1 - 0.05 ** (1 / 40)), 1 - 0.05 ** (1 / 40)))
 
+    def test_runs_that_differ_in_every_sample(self) -> None:
+        (every,), (none,) = rows([*range(40)]), rows([])
+        allowed = 0.05 ** (1 / 40)  # n differences in n samples allow a rate as low as this
+        assert paired(none, every).interval == pytest.approx((-1, -allowed))
+        assert paired(every, none).interval == pytest.approx((allowed, 1))
+
     def test_what_makes_no_pair(self) -> None:
         (first,), (second,) = rows([1]), rows([1], cell=3)
         with pytest.raises(PcvrError, match="differ in attack: they make no pair"):
@@ -116,6 +124,9 @@ class TestPaired:
         del first["bits_hit"]
         with pytest.raises(PcvrError, match="kept no outcome 'hit'"):
             paired(first, first)
+        (tested,) = rows([1])
+        with pytest.raises(PcvrError, match="differ in split: they make no pair"):
+            paired(tested, {**tested, "split": "validation"})
 
     def test_over_seeds_the_weakest_counts(self) -> None:
         first, second = rows([*range(9)], [*range(5)], [1]), rows([0], [0])
@@ -123,6 +134,11 @@ class TestPaired:
         assert len(found) == 2 and p == max(each.p for each in found) == pytest.approx(2 / 2**4)
         with pytest.raises(PcvrError, match="no seed in common"):
             paired_over_seeds(first[2:], second)
+
+    def test_seeds_that_contradict_each_other_show_no_difference(self) -> None:
+        first, second = rows([*range(20)], []), rows([], [*range(20)])
+        found, p = paired_over_seeds(first, second)
+        assert all(each.p < 0.001 for each in found) and p == 1
 
 
 class TestHolm:
@@ -200,3 +216,28 @@ class TestSheets:
         clean = [column for column, title in sheet.columns.items() if "clean" in title]
         assert not sheet.attacked(clean[0]) and sheet.took(clean[0]) is None
         assert sheet.text("PCVR", clean[0]) == "-"
+
+    def test_two_attackers_have_a_column_of_their_own(self) -> None:
+        cells = [CELLS[0], replace(CELLS[0], second="sig")]
+        records = [pretended(cell) | {"setup": SETUP} for cell in cells]
+        records[1]["second"] = records[1]["record"] | {"hits": 4, "aimed": 16}
+        frame = frame_of(records)
+        (sheet,) = sheets_of(plan_of(cells), frame)
+        assert [*sheet.columns.values()] == ["badnets", "badnets, and sig of a second attacker"]
+        assert all(len(cell.runs) == 1 for cell in sheet.cells.values())
+        assert [*frame.iloc[1][["second_hits", "second_n", "second_asr"]]] == [4, 16, 0.25]
+
+    def test_a_row_never_has_a_seed_twice(self) -> None:
+        mine = Experiment("mine", "pcvr", tests=40)
+        cells = [mine, replace(mine, clean=100), replace(mine, clean=100, seed=1), replace(mine, label="other")]
+        (sheet,) = sheets_of(plan_of(cells), frame_of([]))
+        assert sheet.rows == ["mine, clean 0", "mine, clean 100", "other"]
+        assert [len(cell.planned) for cell in sheet.cells.values()] == [1, 2, 1]
+
+    def test_without_a_run_that_has_no_defence_nobody_knows_whether_it_took(self) -> None:
+        whole = plan(labels="none other PCVR", attacks="badnets", seeds=1)
+        records = [pretended(cell) | {"setup": SETUP} for cell in whole.cells.values() if cell.label != "none"]
+        (sheet,) = sheets_of(whole, frame_of(records))
+        (column,) = sheet.columns
+        assert sheet.took(column) is None and not comparisons(sheet, "PCVR")
+        assert sheet.text("PCVR", column).endswith("; not known whether it took")
