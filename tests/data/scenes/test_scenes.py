@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pytest
@@ -214,11 +214,17 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
         Scenes(**arguments)  # type: ignore[arg-type]
 
 
-def test_ten_thousand_scenes_would_take_less_than_twenty_seconds() -> None:
+def test_a_scene_takes_less_than_forty_thousand_multiplications() -> None:
+    """About two milliseconds; in units of work, since machines differ and are busy: of each the quickest of 15."""
     data = Scenes(1000)
     for index in range(700, 1000):  # the sprites are drawn once, before the clock starts
         data[index]
-    start = time.process_time()
-    for index in range(300):
-        data[index]
-    assert (time.process_time() - start) / 300 * 10_000 < 20
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    parts = [range(start, start + 20) for start in range(0, 300, 20)]
+    scene = min(seconds(lambda part=part: [data[index] for index in part]) for part in parts) / 20  # type: ignore[misc]
+    assert scene < min(seconds(lambda: sum(i * i for i in range(40_000))) for _ in parts)
