@@ -138,9 +138,8 @@ knob_effects(mine.points, f"{case}: each value of a hyperparameter, for each def
 #   leaves out then. At a late scan, the backdoor is complete.
 # - **The pull-apart weight** matters if the gate has missed poison, or came late: then the model must unlearn
 #   something. The median over all settings hides it. The next cell shows it at a fraction of 0.3.
-# - **The entropy weight**: the medians hide it too. Where the gate sees the poison, few samples are pushed and the
-#   ceiling changes little. Where it misses some, two settings may differ: the next cell prints the largest effect. One
-#   seed is one training, so this is a result about scenes, not about entropy constraints in general.
+# - **The entropy weight**: the medians hide it too. It matters where the gate has missed poison: the next cell prints
+#   the largest effect.
 # - If the dots above one value are spread widely, *another* hyperparameter decides there. A median over a grid does
 #   not describe a single setting.
 #
