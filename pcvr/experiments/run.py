@@ -122,7 +122,7 @@ def start_of(experiment: Experiment, starts: str | Path) -> Path:
     import torch
 
     from pcvr.attacks.poison import short_hash
-    from pcvr.experiments.study.worker import setup_now
+    from pcvr.experiments.set_up import setup_now
 
     now = setup_now(torch.get_num_threads())
     return Path(starts) / f"{plain_twin(experiment).key}-{short_hash(*(str(now[name]) for name in _DECIDES))}"

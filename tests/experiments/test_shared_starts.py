@@ -36,11 +36,11 @@ def test_other_data_or_steps_have_their_own(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["threads", "device", "machine", "versions"])
 def test_another_set_up_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    from pcvr.experiments.study import worker
+    from pcvr.experiments import set_up
 
-    before, now = start_of(SMALL, tmp_path), worker.setup_now(1)
+    before, now = start_of(SMALL, tmp_path), set_up.setup_now(1)
     assert start_of(SMALL, tmp_path) == before
-    monkeypatch.setattr(worker, "setup_now", lambda threads: now | {name: "another"})
+    monkeypatch.setattr(set_up, "setup_now", lambda threads: now | {name: "another"})
     assert start_of(SMALL, tmp_path) != before
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from pcvr.errors import PcvrError, reason
 from pcvr.experiments.experiment import Experiment
+from pcvr.experiments.set_up import cores, processor
 from pcvr.experiments.study.plan import Plan
 from pcvr.experiments.study.pools import Pool, pool_of
 from pcvr.experiments.study.store import Store, Writer
 from pcvr.experiments.study.tables import experiment_of
 from pcvr.experiments.study.timing import Clock, TimeLeft, in_words
-from pcvr.experiments.study.worker import Run, cores, processor, run_cell, work
+from pcvr.experiments.study.worker import Run, run_cell, work
 from pcvr.utils.checks import check_whole
 
 _LOOK = 10.0

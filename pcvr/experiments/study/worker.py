@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pcvr.errors import reason
 from pcvr.experiments.experiment import Experiment
 from pcvr.experiments.run import run_experiment
-from pcvr.utils.versions import versions
+from pcvr.experiments.set_up import setup_now
 
 Run = Callable[[Experiment], Mapping[str, Any]]
 """Runs one experiment and returns what `pcvr.experiments.run_experiment` returns."""
@@ -77,39 +74,3 @@ def held_threads(threads: int) -> Iterator[None]:
                 os.environ[name] = value
         if torch:
             torch.set_num_threads(had)
-
-
-def setup_now(threads: int) -> dict[str, Any]:
-    """Return what a Record says about the process that made it.
-
-    Args:
-        threads: what torch was told to use; if torch is loaded, it is asked.
-    """
-    torch = sys.modules.get("torch")
-    device = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu"
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "device": device,
-        "cores": cores(),
-        "threads": torch.get_num_threads() if torch else threads,
-        "machine": processor(),
-    }
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
-
-
-@cache
-def processor() -> str:
-    """Return what kind of processor this is, as far as the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
