@@ -14,7 +14,7 @@ from pcvr.errors import PcvrError
 from pcvr.evaluation.generate import answer_all
 from pcvr.evaluation.metrics import score
 from pcvr.evaluation.record import Record
-from pcvr.evaluation.success_criteria import budget_of, check_scorable, says_target, success_of
+from pcvr.evaluation.success_criteria import budget_of, check_aim, check_scorable, says_target, success_of
 from pcvr.models.budget import check_size
 from pcvr.models.guard import Guard
 from pcvr.tasks import get_task
@@ -146,7 +146,7 @@ def check_evaluation(vlm: VisionLanguageModel, data: Dataset, attacks: Sequence[
         budget_of(task, attack, vlm)
     samples = bare_samples(data)
     for attack in attacks:
-        check_scorable(task, samples, attack, success_of(task, attack))
+        check_aim(samples, attack, success_of(task, attack))  # evaluate computes the metrics themselves
 
 
 def _check_count(data: Dataset) -> None:

@@ -81,12 +81,12 @@ def as_index(given: Any, count: int) -> Tensor:
             "the batch has no index of its samples: give index=, whole numbers that stay the same for a sample in "
             "every epoch, such as its row in the data set."
         )
+    if isinstance(given, Set):
+        raise PcvrError(f"index is {shown(given)}, a set without an order: give a list, one number for each sample.")
     try:
         index = given if isinstance(given, Tensor) else torch.as_tensor(list(given))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         index = torch.empty(0, dtype=torch.float)
-    if isinstance(given, Set):
-        raise PcvrError(f"index is {shown(given)}, a set without an order: give a list, one number for each sample.")
     whole = not (index.is_floating_point() or index.is_complex() or index.dtype is torch.bool)
     if not whole or index.shape != (count,) or bool((index < 0).any()):
         raise PcvrError(
@@ -122,14 +122,14 @@ def as_collated(vlm: VisionLanguageModel, batch: Batch) -> Tensor:
         return pixels[:, 0]
     if vlm.family.pack != "row":
         return pixels
-    tokens = (batch["input_ids"] == vlm.image_token_id).sum(1)
-    each, left = divmod(int(tokens.sum()), max(1, len(pixels)))
-    if left or not each or bool((tokens % each).any()):
+    tokens = _image_tokens(vlm, batch)
+    each, left = divmod(sum(tokens), max(1, len(pixels)))
+    if left or not each or any(count % each for count in tokens):
         raise PcvrError(
-            f"pixel_values are {len(pixels)} tiles and input_ids have {tokens.tolist()} image tokens, which do not "
+            f"pixel_values are {len(pixels)} tiles and input_ids have {tokens} image tokens, which do not "
             "fit: give what the model's own processor makes of samples with one image each."
         )
-    return joined("pixel_values", list(pixels.split((tokens // each).tolist())))
+    return joined("pixel_values", list(pixels.split([count // each for count in tokens])))
 
 
 def label_tokens(labels: Tensor) -> int:
@@ -167,13 +167,19 @@ def _check_images(vlm: VisionLanguageModel, batch: Batch) -> None:
             f"pixel_values are {tuple(pixels.shape)} {'with' if packed else 'without'} image_grid_thw, which is not "
             f"the layout of {family.model_type}: give what its own processor makes, one image a sample."
         )
-    tokens = (batch["input_ids"] == vlm.image_token_id).sum(1)
-    same = family.layout != "picture" or family.pack == "list" or int(tokens.min()) == int(tokens.max())
-    if not same or not bool(tokens.all()):
+    tokens = _image_tokens(vlm, batch)
+    same = family.layout != "picture" or family.pack == "list" or len(set(tokens)) == 1
+    if not same or not all(tokens):
         raise PcvrError(
-            f"input_ids have {tokens.tolist()} image tokens, which is not one image a sample: leave out samples "
+            f"input_ids have {tokens} image tokens, which is not one image a sample: leave out samples "
             "without an image and with several, and check whether max_length cuts images off."
         )
+
+
+def _image_tokens(vlm: VisionLanguageModel, batch: Batch) -> list[int]:
+    """Return the number of image tokens of each sample, ``B`` of them."""
+    found: list[int] = (batch["input_ids"] == vlm.image_token_id).sum(1).tolist()
+    return found
 
 
 def _restarts(batch: Batch) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pcvr.errors import PcvrError, first_line
-from pcvr.evaluation.intervals import format_rate, wilson
+from pcvr.evaluation.intervals import format_rate
+from pcvr.teaching.check.verdict import right_verdict
 from pcvr.teaching.core import Mistake, ask, exercise
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 RATE, ALTERED = 0.05, 0.15
 """Fraction of poisoned samples, and the largest fraction of altered ones (poisoned and covers together)."""
-TOOK = 0.9
-"""Attack success without a defence below which an attack did not take."""
 _TESTS = 64
 
 
@@ -47,7 +46,6 @@ def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
     from pcvr.attacks import poison
     from pcvr.data import open_data
     from pcvr.evaluation.evaluate import evaluate
-    from pcvr.experiments.attackers import THROUGH
     from pcvr.experiments.gate_report import gate_report
     from pcvr.models.load import load
     from pcvr.training import TrainConfig, finetune
@@ -71,11 +69,10 @@ def _carried_out(attack: Attack, max_steps: int, samples: int) -> str:
         f"{format_rate(ours.hits, ours.counted)}. The gate flagged {gate['flagged'] - gate['false alarms']} of "
         f"{len(data.poisoned)} poisoned samples and {gate['false alarms']} others."
     )
-    low, high = wilson(ours.hits, ours.counted)
-    if plain.asr < TOOK:
-        return f"{said} Your attack did not take in {max_steps} steps, so this says nothing about the defence."
-    if low > THROUGH:
-        return f"{said} You broke the defence. How would you change it?"
-    if high < THROUGH:
-        return f"{said} The defence holds. What does it see of your samples?"
-    return f"{said} Undecided: {ours.counted} images are too few for this rate."
+    outcomes = {
+        "did not take": f"Your attack did not take in {max_steps} steps, so this says nothing about the defence.",
+        "got through": "You broke the defence. How would you change it?",
+        "held": "The defence holds. What does it see of your samples?",
+        "undecided": f"Undecided: {ours.counted} images are too few for this rate.",
+    }
+    return f"{said} {outcomes[right_verdict(plain.hits, ours.hits, ours.counted)]}"

@@ -33,7 +33,7 @@ def verdict(say: Callable[[int, int, int], Any]) -> str:
         if value not in WORDS:
             raise Mistake(f"{call} returns {value!r}, but one of {', '.join(map(repr, WORDS))} is expected.")
         found.append(str(value))
-    due = [_right(*case) for case in _CASES]
+    due = [right_verdict(*case) for case in _CASES]
     if found == due:
         return "Most mistakes in this field are one of two: the attack had not taken, or the interval was not drawn."
     for message, rule in _MISTAKES.items():
@@ -52,7 +52,8 @@ def _by(low: float, high: float) -> str:
     return "got through" if low > _THROUGH else "held" if high < _THROUGH else "undecided"
 
 
-def _right(plain: int, defended: int, n: int) -> str:
+def right_verdict(plain: int, defended: int, n: int) -> str:
+    """Return the word for `plain` hits without and `defended` hits with a defence in `n` images each, see `verdict`."""
     return "did not take" if plain / n < _TOOK else _by(*wilson(defended, n))
 
 
@@ -83,7 +84,7 @@ _MISTAKES: dict[str, _Rule] = {
     ),
     "'held' and 'got through' are exchanged: a high rate under a defence means that the attack got through.": (
         lambda plain, defended, n: {"held": "got through", "got through": "held"}.get(
-            _right(plain, defended, n), _right(plain, defended, n)
+            right_verdict(plain, defended, n), right_verdict(plain, defended, n)
         )
     ),
 }
